@@ -1,1 +1,7 @@
-//! pointsman.
+//! pointsman: decides when a node may reboot into its new image, and takes the semaphore first.
+
+pub mod agent;
+pub mod config;
+pub mod node;
+pub mod semaphore;
+pub mod window;

@@ -1,0 +1,206 @@
+//! May this node go for a reboot now, as far as the node itself is concerned? Pure.
+//!
+//! What needs the cluster (the queue, a pause, a quarantine) is the semaphore's matter.
+
+use std::time::Duration;
+
+use jiff::Zoned;
+
+use crate::{
+    config::Strategy,
+    semaphore::records::Image,
+    window::{Window, WindowState},
+};
+
+/// A point in time: on the wall clock, for the window, and on the monotonic one, for waiting.
+#[derive(Debug, Clone)]
+pub struct Now {
+    /// Local time.
+    pub wall: Zoned,
+    /// Time since some fixed point of this run; never jumps.
+    pub monotonic: Duration,
+    /// Random, to name a claim that begins now.
+    pub random: u128,
+}
+
+impl Now {
+    /// The name of a claim that begins now.
+    #[must_use]
+    pub fn nonce(&self) -> String {
+        format!("{:032x}", self.random)
+    }
+}
+
+/// What the node's operator set.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// What is asked before a reboot.
+    pub strategy: Strategy,
+    /// When reboots may start; none: always.
+    pub window: Option<Window>,
+    /// How long people logged in are given.
+    pub login_grace: Duration,
+    /// How long after the reboot call the node may take to go down before it is looked at again.
+    pub shutdown_timeout: Duration,
+    /// How long to wait after a failed try (reboot call, drain, journal) before the next.
+    pub retry: Duration,
+}
+
+/// Whether an update waits for a reboot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Update {
+    /// Not known: why.
+    Unknown(String),
+    /// None; the word for what update_engine does instead.
+    None(String),
+    /// One is staged. Its version, where known.
+    Staged(Option<String>),
+}
+
+/// What logind says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Logins {
+    /// Who is logged in at a terminal: name and terminal.
+    pub people: Vec<(String, String)>,
+    /// Who blocks shutdowns: who and why.
+    pub inhibitors: Vec<(String, String)>,
+    /// Whether the system is going down: logind prepares for it, or systemd has the job.
+    pub going_down: bool,
+}
+
+/// All that is known of the node from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The update, if any.
+    pub update: Update,
+    /// What logind says; the reason where it says nothing.
+    pub logind: Result<Logins, String>,
+}
+
+/// Why a reboot is wanted, and into what.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Intent {
+    /// The reason, for people.
+    pub reason: String,
+    /// What boots next: the staged update, or what runs.
+    pub to: Image,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    /// No reboot is wanted.
+    Nothing,
+    /// One is wanted and must wait: for what, and until when at the latest on the monotonic clock, where
+    /// that is known.
+    Blocked {
+        /// A sentence.
+        why: String,
+        /// The time at which to ask again.
+        until: Option<Duration>,
+    },
+    /// Only the people logged in are in the way.
+    People(Vec<(String, String)>),
+    /// Now; and until when, where the window closes.
+    Go {
+        /// For this.
+        intent: Intent,
+        /// The time at which to ask again.
+        until: Option<Duration>,
+    },
+}
+
+/// What a person asked for.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Request {
+    /// Their reason.
+    pub reason: String,
+}
+
+/// The intent these facts and this request amount to.
+#[must_use]
+pub fn intent(facts: &Facts, request: Option<&Request>, runs: &Image) -> Option<Intent> {
+    let staged = match &facts.update {
+        Update::Staged(version) => Some(Image {
+            image: None,
+            version: version.clone(),
+        }),
+        _ => None,
+    };
+    let reason = match (request, &staged) {
+        (Some(request), _) => request.reason.clone(),
+        (None, Some(image)) => format!("update to {image}"),
+        (None, None) => return None,
+    };
+    Some(Intent {
+        reason,
+        to: staged.unwrap_or_else(|| runs.clone()),
+    })
+}
+
+/// Decides, without regard to people logged in (they are asked before the queue, not after it).
+#[must_use]
+pub fn gate(rules: &Rules, facts: &Facts, intent: Option<Intent>, now: &Now) -> Gate {
+    let Some(intent) = intent else {
+        return Gate::Nothing;
+    };
+    let blocked = |why: String| Gate::Blocked { why, until: None };
+    if rules.strategy == Strategy::Off {
+        return blocked("the strategy is `off`: this node does not reboot by itself".into());
+    }
+    let logins = match &facts.logind {
+        Ok(logins) => logins,
+        Err(why) => return blocked(format!("logind cannot be asked to reboot: {why}")),
+    };
+    if logins.going_down {
+        return blocked("the system is going down already".into());
+    }
+    let mut until = None;
+    if let Some(window) = &rules.window {
+        match window.state(&now.wall) {
+            WindowState::Closed { opens } => {
+                return Gate::Blocked {
+                    why: format!(
+                        "outside the reboot window; it opens {}",
+                        opens.strftime("%a %Y-%m-%d %H:%M %Z")
+                    ),
+                    until: Some(now.monotonic + from_now(&now.wall, &opens)),
+                };
+            }
+            WindowState::Open { until: closes } => {
+                until = Some(now.monotonic + from_now(&now.wall, &closes));
+            }
+        }
+    }
+    if let Some((who, why)) = logins.inhibitors.first() {
+        return blocked(format!("{who} blocks shutdowns: {why}"));
+    }
+    Gate::Go { intent, until }
+}
+
+/// As [`gate`], before the queue: people logged in are given their time first, unless it is up
+/// (`grace_over`).
+#[must_use]
+pub fn gate_with_people(
+    rules: &Rules,
+    facts: &Facts,
+    intent: Option<Intent>,
+    grace_over: bool,
+    now: &Now,
+) -> Gate {
+    match (gate(rules, facts, intent, now), &facts.logind) {
+        (Gate::Go { .. }, Ok(logins))
+            if !logins.people.is_empty() && !grace_over && !rules.login_grace.is_zero() =>
+        {
+            Gate::People(logins.people.clone())
+        }
+        (gate, _) => gate,
+    }
+}
+
+fn from_now(now: &Zoned, then: &Zoned) -> Duration {
+    then.timestamp()
+        .duration_since(now.timestamp())
+        .try_into()
+        .unwrap_or_default()
+}

@@ -1,0 +1,151 @@
+//! What this node must not forget: `var/lib/pointsman/journal.json`.
+//!
+//! Written, synced and renamed before the step that needs it, so that a node killed at any instruction
+//! knows what it may hold. The nonce, the keys and the images keep their format in every version.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::gate::{Intent, Request};
+use crate::{node::write_atomic, semaphore::keys::Keys, semaphore::records::Image};
+
+/// The version this program writes and understands.
+const VERSION: u32 = 1;
+
+/// The journal's content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    /// The version of the format.
+    pub version: u32,
+    /// A reboot a person asked for, and in which boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Asked>,
+    /// The reboot under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<Entry>,
+}
+
+/// A reboot a person asked for. The next boot has fulfilled it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// What they said.
+    #[serde(flatten)]
+    pub request: Request,
+    /// The boot in which it was asked for.
+    pub boot_id: String,
+}
+
+/// A reboot under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// How far it has come: the step that was about to be taken.
+    pub stage: Stage,
+    /// The boot in which it began.
+    pub boot_id: String,
+    /// The semaphore it asks for or holds; none where the strategy asks nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<ClaimKey>,
+    /// Why, and into what.
+    pub intent: Intent,
+    /// What ran when it began.
+    pub from: Image,
+}
+
+/// What finds a claim again in etcd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimKey {
+    /// The nonce under which it takes.
+    pub nonce: String,
+    /// The id under which it takes.
+    pub id: String,
+    /// Where.
+    pub keys: Keys,
+}
+
+/// The steps before which the journal is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// A ticket, and perhaps the semaphore.
+    Queued,
+    /// The semaphore is held, the drain hooks may have run.
+    Draining,
+    /// The commit may have been made, the reboot may have been called.
+    Committing,
+    /// The boot is proven, or the reboot was given up: only the release is left.
+    Releasing,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            version: VERSION,
+            request: None,
+            entry: None,
+        }
+    }
+}
+
+impl Journal {
+    /// Whether a newer program wrote it: then what it holds is given back, and nothing new is begun.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        self.version > VERSION
+    }
+
+    /// Where the journal of the machine under `root` is.
+    #[must_use]
+    pub fn path(root: &crate::node::Root) -> PathBuf {
+        root.path("var/lib/pointsman/journal.json")
+    }
+
+    /// Reads the journal; an absent one is empty.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read or understood: then what this node holds is unknown.
+    pub fn load(path: &Path) -> Result<Self, JournalError> {
+        let error = |problem: String| JournalError {
+            path: path.to_owned(),
+            problem,
+        };
+        match std::fs::read(path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| error(e.to_string())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(e) => Err(error(e.to_string())),
+        }
+    }
+
+    /// Writes the journal so that it survives a power cut right afterwards.
+    ///
+    /// # Errors
+    /// When it could not be written: the step it was for must not be taken.
+    pub fn save(&self, path: &Path) -> Result<(), JournalError> {
+        let text = serde_json::to_vec_pretty(self).expect("strings and numbers always serialize");
+        path.parent()
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .map_err(|e| e.to_string())
+            .and_then(|()| write_atomic(path, &text, 0o600).map_err(|e| e.to_string()))
+            .map_err(|problem| JournalError {
+                path: path.to_owned(),
+                problem,
+            })
+    }
+}
+
+/// Why the journal could not be read or written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the journal {} cannot be used: {problem}; this node reboots nothing until it can. \
+     What it held is shown by `pointsman status`; after `pointsman unlock` the file may be removed",
+    path.display()
+)]
+pub struct JournalError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: String,
+}

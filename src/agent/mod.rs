@@ -1,0 +1,4 @@
+//! The agent.
+pub mod gate;
+pub mod journal;
+pub mod machine;

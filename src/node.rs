@@ -1,0 +1,339 @@
+//! The node itself: where its files lie, and by what names it goes.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+
+/// The folder under which everything lies that the program reads or writes on the machine; `/` but for
+/// tests and for preparing images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root(PathBuf);
+
+impl Default for Root {
+    fn default() -> Self {
+        Self::new("/")
+    }
+}
+
+impl Root {
+    /// The machine under this folder.
+    #[must_use]
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self(folder.into())
+    }
+
+    /// A file of the machine; a leading `/` of `path` does not lead out of the root.
+    #[must_use]
+    pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        let path = path.as_ref();
+        self.0.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+
+    /// Whether this is the machine that runs the program.
+    #[must_use]
+    pub fn is_host(&self) -> bool {
+        self.0 == Path::new("/")
+    }
+}
+
+/// Why the machine's own names cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// A file cannot be read.
+    #[error("{}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// The machine id is none.
+    #[error(
+        "{} holds {found:?}, expected 32 lower-case hex digits (machine-id(5)); \
+         `systemd-machine-id-setup` makes one",
+        path.display()
+    )]
+    MachineId {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        found: String,
+    },
+    /// An id given by hand is none.
+    #[error("the node id {0:?} {1}, expected 1 to 255 letters, digits or any of `._:@-`")]
+    Id(String, &'static str),
+    /// A group given by hand is none.
+    #[error("the group {0:?} {1}")]
+    Group(String, &'static str),
+}
+
+fn read(path: PathBuf) -> Result<String, NodeError> {
+    fs::read_to_string(&path)
+        .map(|text| text.trim().to_owned())
+        .map_err(|error| NodeError::Read { path, error })
+}
+
+/// The machine's id: 32 lower-case hex digits of `etc/machine-id` (machine-id(5)).
+///
+/// # Errors
+/// When the file is missing or holds anything else, such as `uninitialized` before the first boot is done.
+pub fn machine_id(root: &Root) -> Result<String, NodeError> {
+    let path = root.path("etc/machine-id");
+    let found = read(path.clone())?;
+    let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    if found.len() == 32 && found.bytes().all(hex) {
+        Ok(found)
+    } else {
+        Err(NodeError::MachineId { path, found })
+    }
+}
+
+/// The boot's id, another one after every boot: the root's where it has one, else the kernel's.
+///
+/// # Errors
+/// When neither can be read.
+pub fn boot_id(root: &Root) -> Result<String, NodeError> {
+    const PATH: &str = "proc/sys/kernel/random/boot_id";
+    let own = root.path(PATH);
+    read(if own.exists() {
+        own
+    } else {
+        Root::default().path(PATH)
+    })
+}
+
+/// The host name: the kernel's, or the root's `etc/hostname` where the root is not this machine. For people;
+/// `localhost` where there is none.
+#[must_use]
+pub fn hostname(root: &Root) -> String {
+    let kernel = || nix::unistd::gethostname().ok()?.into_string().ok();
+    let own = || read(root.path("etc/hostname")).ok();
+    let name = if root.is_host() {
+        kernel()
+    } else {
+        own().or_else(kernel)
+    };
+    name.filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".into())
+}
+
+/// Checks an id given by hand: 1 to 255 letters, digits or any of `._:@-`, so that it can be part of a key.
+///
+/// # Errors
+/// When it is anything else.
+pub fn check_id(id: &str) -> Result<(), NodeError> {
+    let bad = |why| Err(NodeError::Id(id.to_owned(), why));
+    match id {
+        "" => bad("is empty"),
+        _ if id.len() > 255 => bad("is too long"),
+        _ if id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._:@-".contains(&b)) =>
+        {
+            Ok(())
+        }
+        _ => bad("has a character that cannot be in an id"),
+    }
+}
+
+/// A group of nodes that share one semaphore. The default group is the empty string.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Group(String);
+
+/// What Go's `url.QueryEscape`, which names locksmith's groups, leaves as it is.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+impl Group {
+    /// A group of this name.
+    ///
+    /// # Errors
+    /// When the name is longer than 255 bytes or has control characters.
+    pub fn new(name: &str) -> Result<Self, NodeError> {
+        let bad = |why| Err(NodeError::Group(name.to_owned(), why));
+        if name.len() > 255 {
+            bad("is too long, expected at most 255 bytes")
+        } else if name.chars().any(char::is_control) {
+            bad("has control characters, expected none")
+        } else {
+            Ok(Self(name.to_owned()))
+        }
+    }
+
+    /// The group whose name is escaped in a key.
+    ///
+    /// # Errors
+    /// When no group is escaped so.
+    pub fn from_escaped(escaped: &str) -> Result<Self, NodeError> {
+        let name = percent_decode_str(&escaped.replace('+', " "))
+            .decode_utf8()
+            .map(std::borrow::Cow::into_owned)
+            .map_err(|_| NodeError::Group(escaped.to_owned(), "is not UTF-8 when unescaped"))?;
+        Self::new(&name)
+    }
+
+    /// The name as it stands in a key: as Go's `url.QueryEscape` has it.
+    #[must_use]
+    pub fn escaped(&self) -> String {
+        utf8_percent_encode(&self.0, QUERY)
+            .to_string()
+            .replace("%20", "+")
+    }
+
+    /// Whether it is the default group.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Writes a file so that it holds either what it held or `bytes`, whatever happens, and survives a power cut
+/// once this returns: written beside, synced, renamed, and the folder synced. The file gets `mode`.
+///
+/// # Errors
+/// When the system refuses a step; the file is then as it was.
+pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let folder = path
+        .parent()
+        .filter(|f| !f.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let beside = folder.join(name);
+    let write = || {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        fs::File::open(folder)?.sync_all()
+    };
+    write().inspect_err(|_| {
+        let _ = fs::remove_file(&beside);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_id_is_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        let error = machine_id(&root).unwrap_err().to_string();
+        assert!(
+            error.contains("etc/machine-id") && error.contains("No such file"),
+            "{error}"
+        );
+        fs::create_dir(dir.path().join("etc")).unwrap();
+        for (text, ok) in [
+            ("0123456789abcdef0123456789abcdef\n", true),
+            ("0123456789ABCDEF0123456789ABCDEF", false),
+            ("uninitialized", false),
+            ("", false),
+            ("0123456789abcdef", false),
+        ] {
+            fs::write(root.path("/etc/machine-id"), text).unwrap();
+            let found = machine_id(&root);
+            assert_eq!(found.is_ok(), ok, "{text:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_roots_own_names_come_before_the_hosts() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        let kernels = boot_id(&root).unwrap();
+        assert_eq!(kernels, boot_id(&Root::default()).unwrap());
+        fs::create_dir_all(dir.path().join("proc/sys/kernel/random")).unwrap();
+        fs::create_dir(dir.path().join("etc")).unwrap();
+        fs::write(dir.path().join("proc/sys/kernel/random/boot_id"), "other\n").unwrap();
+        fs::write(dir.path().join("etc/hostname"), "n1\n").unwrap();
+        assert_eq!(
+            (boot_id(&root).unwrap().as_str(), hostname(&root).as_str()),
+            ("other", "n1")
+        );
+    }
+
+    #[test]
+    fn ids_fit_into_keys() {
+        for id in [
+            "a",
+            "0123456789abcdef0123456789abcdef",
+            "host.example:1@x_-",
+        ] {
+            check_id(id).unwrap();
+        }
+        for (id, why) in [
+            ("", "empty"),
+            ("a/b", "character"),
+            ("a b", "character"),
+            ("ü", "character"),
+        ] {
+            let error = check_id(id).unwrap_err().to_string();
+            assert!(
+                error.contains(why) && error.contains(&format!("{id:?}")),
+                "{error}"
+            );
+        }
+        assert!(check_id(&"x".repeat(256)).is_err());
+    }
+
+    #[test]
+    fn groups_are_escaped_as_go_does() {
+        for (name, escaped) in [
+            ("", ""),
+            ("prod/database", "prod%2Fdatabase"),
+            ("a b+c~d_e-f.g", "a+b%2Bc~d_e-f.g"),
+            ("ü&%", "%C3%BC%26%25"),
+        ] {
+            let group = Group::new(name).unwrap();
+            assert_eq!(group.escaped(), escaped);
+            assert_eq!(Group::from_escaped(escaped).unwrap(), group);
+        }
+        assert!(Group::new("a\nb").is_err() && Group::from_escaped("%ff").is_err());
+    }
+
+    #[test]
+    fn an_atomic_write_leaves_one_file_with_its_mode() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        write_atomic(&path, b"one", 0o600).unwrap();
+        write_atomic(&path, b"two", 0o600).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(write_atomic(&dir.path().join("no/f"), b"", 0o600).is_err());
+    }
+}

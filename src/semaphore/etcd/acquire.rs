@@ -1,0 +1,355 @@
+//! From the ticket to the semaphore.
+
+use std::time::Duration;
+
+use backon::BackoffBuilder;
+use etcd_client::{
+    Client, Compare, CompareOp, GetOptions, GetResponse, PutOptions, SortOrder, SortTarget, Txn,
+    TxnOp, TxnOpResponse, TxnResponse,
+};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{
+    Claim, Error, RACES, Semaphore, absent, json, put_state, read, stand_back, unchanged,
+    watch::Change,
+};
+use crate::semaphore::{
+    document::Document,
+    queue::{Block, Step, View, decide},
+    records::Ticket,
+};
+
+impl Semaphore {
+    /// Waits in the line until the claim holds the semaphore, however long that takes and however often
+    /// etcd is away meanwhile. `note` is told, as a sentence, what it waits for whenever that changes.
+    ///
+    /// Dropping the future leaves things as they are at that instant, perhaps taken with the reply under
+    /// way: call [`Semaphore::leave`] then, which finds out.
+    pub async fn acquire(&self, claim: &Claim, note: impl Fn(&str)) {
+        let policy = backon::ExponentialBuilder::default()
+            .with_min_delay(self.back_off.min)
+            // Often enough that a short absence of etcd does not cost the ticket its lease.
+            .with_max_delay(
+                self.back_off
+                    .max
+                    .min(Duration::from_secs(claim.ticket_lease) / 4),
+            )
+            .with_jitter()
+            .without_max_times();
+        let mut waits = policy.build();
+        let mut run = Run {
+            semaphore: self,
+            claim,
+            lease: None,
+            place: None,
+            answered: false,
+        };
+        while let Err(error) = run.acquire(&note).await {
+            if std::mem::take(&mut run.answered) {
+                waits = policy.build();
+            }
+            tracing::warn!("{error}");
+            note(&error.to_string());
+            sleep(waits.next().unwrap_or(self.back_off.max)).await;
+        }
+    }
+}
+
+/// One wait in the line.
+struct Run<'a> {
+    semaphore: &'a Semaphore,
+    claim: &'a Claim,
+    lease: Option<TicketLease>,
+    /// The create revision of the ticket, as last seen.
+    place: Option<i64>,
+    /// Whether etcd has answered since this was last looked at.
+    answered: bool,
+}
+
+/// The lease under a ticket. It is not revoked when the ticket is gone: it ends by itself, without a request.
+struct TicketLease {
+    id: i64,
+    renew: Instant,
+    /// A third of its length, so that two renewals may fail.
+    every: Duration,
+}
+
+impl Run<'_> {
+    async fn acquire(&mut self, note: &impl Fn(&str)) -> Result<(), Error> {
+        let mut view = self.view().await?;
+        let mut races = 0;
+        loop {
+            self.answered = true;
+            let step = decide(&view, self.claim.id(), self.claim.nonce());
+            // A ticket in the line stands on a lease of this run, also when an earlier run put it there.
+            let waits = !matches!(step, Step::Held | Step::Blocked(_));
+            if step == Step::Enqueue || (waits && self.lease.is_none()) {
+                self.enqueue().await?;
+                view = self.view().await?;
+                continue;
+            }
+            let keys = &self.semaphore.keys;
+            let key = match &step {
+                Step::Held => return Ok(()),
+                Step::Take { document, modified } => {
+                    match self.take(document, *modified).await? {
+                        None => return Ok(()),
+                        Some(now) => view = now,
+                    }
+                    races += 1;
+                    if races > RACES {
+                        return Err(Error::Contended {
+                            doing: "taking the semaphore",
+                            tries: races,
+                        });
+                    }
+                    stand_back(races).await;
+                    continue;
+                }
+                Step::Create | Step::Enqueue => {
+                    self.semaphore.create().await?;
+                    view = self.view().await?;
+                    continue;
+                }
+                Step::Blocked(block) => {
+                    self.drop_ticket().await?;
+                    self.block_key(block)
+                }
+                Step::WaitBehind(key) => key.clone(),
+                Step::WaitRepaired(_) | Step::WaitFull { .. } => keys.semaphore(),
+                Step::WaitResumed { all: true, .. } => keys.pause_all(),
+                Step::WaitResumed { all: false, .. } => keys.pause(),
+                Step::WaitMember => keys.member_out(),
+            };
+            races = 0;
+            note(&step.to_string());
+            view = self.wait(view, &step, &key).await?;
+        }
+    }
+
+    /// Waits until `key`, which keeps the claim from its next step, has changed; the view then.
+    async fn wait(&mut self, mut view: View, step: &Step, key: &str) -> Result<View, Error> {
+        let change = tokio::select! {
+            change = self.semaphore.changed(key, view.revision) => change?,
+            lost = keep_alive(self.semaphore, self.lease.as_mut()) => {
+                lost?;
+                self.lease = None;
+                Change::Lost("the ticket expired".into())
+            }
+        };
+        match (step, change) {
+            // What the event tells is all that is needed: the transaction that takes compares the rest.
+            (Step::WaitFull { .. } | Step::WaitRepaired(_), Change::Put(value, modified)) => {
+                view.revision = modified;
+                view.document = Some((Document::parse(&value), modified));
+            }
+            (_, Change::Lost(why)) => {
+                tracing::debug!(key, "{why}");
+                stand_back(20).await;
+                view = self.view().await?;
+            }
+            (_, Change::Put(..) | Change::Deleted) => view = self.view().await?,
+        }
+        Ok(view)
+    }
+
+    fn block_key(&self, block: &Block) -> String {
+        let keys = &self.semaphore.keys;
+        match block {
+            Block::Foreign(_) => keys.holder(self.claim.id()),
+            Block::Listed => keys.semaphore(),
+            Block::Quarantined { key, .. } => key.clone(),
+        }
+    }
+
+    /// What is read to decide the next step, in the order [`Self::to_view`] expects.
+    fn view_ops(&self) -> Vec<TxnOp> {
+        let keys = &self.semaphore.keys;
+        let get = |key: String| TxnOp::get(key, None);
+        let mut ops = vec![
+            get(keys.semaphore()),
+            get(keys.holder(self.claim.id())),
+            get(keys.ticket(self.claim.id())),
+            get(keys.pause_all()),
+            get(keys.pause()),
+            get(keys.member_out()),
+        ];
+        ops.extend(self.claim.quarantine_keys(keys).into_iter().map(get));
+        if let Some(place) = self.place {
+            let before = GetOptions::new()
+                .with_prefix()
+                .with_keys_only()
+                .with_max_create_revision(place - 1)
+                .with_sort(SortTarget::Create, SortOrder::Descend)
+                .with_limit(1);
+            ops.push(TxnOp::get(keys.queue(), Some(before)));
+        }
+        ops
+    }
+
+    fn to_view(&self, response: &TxnResponse) -> View {
+        let answers: Vec<GetResponse> = response
+            .op_responses()
+            .into_iter()
+            .filter_map(|op| match op {
+                TxnOpResponse::Get(get) => Some(get),
+                _ => None,
+            })
+            .collect();
+        let first = |index: usize| answers.get(index).and_then(|get| get.kvs().first());
+        let quarantines = self.claim.quarantine_keys(&self.semaphore.keys);
+        View {
+            revision: response.header().map_or(0, |h| h.revision()),
+            document: first(0).map(|kv| (Document::parse(kv.value()), kv.mod_revision())),
+            holder: first(1).map(|kv| read::holder(kv).0),
+            ticket: first(2).map(etcd_client::KeyValue::create_revision),
+            pause_all: first(3).map(|kv| read::pause(kv)),
+            pause: first(4).map(|kv| read::pause(kv)),
+            member_out: first(5)
+                .filter(|_| self.claim.member)
+                .map(|kv| String::from_utf8_lossy(kv.value()).into_owned()),
+            quarantine: (6..6 + quarantines.len())
+                .find_map(first)
+                .map(|kv| (read::text(kv.key()), read::quarantine(kv))),
+            predecessor: first(6 + quarantines.len()).map(|kv| read::text(kv.key())),
+        }
+    }
+
+    async fn view(&mut self) -> Result<View, Error> {
+        loop {
+            let txn = Txn::new().and_then(self.view_ops());
+            let response = self
+                .semaphore
+                .connection
+                .txn("reading the semaphore", txn)
+                .await?;
+            let view = self.to_view(&response);
+            if view.ticket == self.place {
+                return Ok(view);
+            }
+            // Who is right before can only be asked once the own place is known.
+            self.place = view.ticket;
+        }
+    }
+
+    /// Puts the ticket on a new lease; one that stands keeps its place.
+    async fn enqueue(&mut self) -> Result<(), Error> {
+        let Semaphore {
+            connection, keys, ..
+        } = self.semaphore;
+        let seconds = self.claim.ticket_lease;
+        let lease = self.semaphore.grant("taking a ticket", seconds).await?;
+        let holder = &self.claim.holder;
+        let ticket = Ticket {
+            id: holder.id.clone(),
+            hostname: holder.hostname.clone(),
+            since: holder.since,
+            to: holder.to.clone(),
+            unknown: serde_json::Map::new(),
+        };
+        let key = keys.ticket(&holder.id);
+        let mut ops = vec![
+            TxnOp::put(
+                key.clone(),
+                json(&ticket),
+                Some(PutOptions::new().with_lease(lease)),
+            ),
+            TxnOp::get(key, None),
+        ];
+        ops.extend(put_state(keys, self.claim.node.as_ref(), "queued"));
+        let txn = Txn::new().and_then(ops);
+        let response = connection.txn("taking a ticket", txn).await?;
+        self.place = response.op_responses().iter().find_map(|op| match op {
+            TxnOpResponse::Get(get) => get.kvs().first().map(|kv| kv.create_revision()),
+            _ => None,
+        });
+        let every = Duration::from_secs(seconds) / 3;
+        self.lease = Some(TicketLease {
+            id: lease,
+            renew: Instant::now() + every,
+            every,
+        });
+        Ok(())
+    }
+
+    /// Gives up the place in the line.
+    async fn drop_ticket(&mut self) -> Result<(), Error> {
+        if self.place.is_some() {
+            let key = self.semaphore.keys.ticket(self.claim.id());
+            let txn = Txn::new().and_then(vec![TxnOp::delete(key, None)]);
+            self.semaphore
+                .connection
+                .txn("leaving the queue", txn)
+                .await?;
+            self.place = None;
+        }
+        self.lease = None;
+        Ok(())
+    }
+
+    /// Tries to take: `None` when taken, else what stands in the way now.
+    async fn take(&mut self, document: &Document, modified: i64) -> Result<Option<View>, Error> {
+        let Semaphore {
+            connection, keys, ..
+        } = self.semaphore;
+        let holder = &self.claim.holder;
+        let place = self.place.unwrap_or_default();
+        let mut compares = vec![
+            unchanged(keys.semaphore(), modified),
+            Compare::create_revision(keys.ticket(&holder.id), CompareOp::Equal, place),
+            absent(keys.holder(&holder.id)),
+            absent(keys.pause_all()),
+            absent(keys.pause()),
+        ];
+        compares.extend(self.claim.quarantine_keys(keys).into_iter().map(absent));
+        let mut puts = self
+            .semaphore
+            .holder_puts("taking the semaphore", holder, document)
+            .await?;
+        puts.push(TxnOp::delete(keys.ticket(&holder.id), None));
+        puts.extend(put_state(keys, self.claim.node.as_ref(), "draining"));
+        if self.claim.member {
+            compares.push(absent(keys.member_out()));
+            puts.push(TxnOp::put(keys.member_out(), holder.nonce.as_str(), None));
+        }
+        let txn = Txn::new()
+            .when(compares)
+            .and_then(puts)
+            .or_else(self.view_ops());
+        let response = connection.txn("taking the semaphore", txn).await?;
+        if response.succeeded() {
+            return Ok(None);
+        }
+        let view = self.to_view(&response);
+        if view.ticket == self.place {
+            return Ok(Some(view));
+        }
+        self.view().await.map(Some)
+    }
+}
+
+/// Renews the lease, for as long as it can be: returns when it is gone. Waits for ever where there is none.
+async fn keep_alive(semaphore: &Semaphore, lease: Option<&mut TicketLease>) -> Result<(), Error> {
+    let Some(lease) = lease else {
+        return std::future::pending().await;
+    };
+    loop {
+        sleep_until(lease.renew).await;
+        let id = lease.id;
+        let alive = semaphore
+            .connection
+            .call(
+                "keeping the ticket",
+                async |mut client: Client| match client.lease_keep_alive(id).await {
+                    Ok(_) => Ok(true),
+                    Err(etcd_client::Error::LeaseKeepAliveError(_)) => Ok(false),
+                    Err(error) => Err(error),
+                },
+            )
+            .await?;
+        if !alive {
+            return Ok(());
+        }
+        lease.renew = Instant::now() + lease.every;
+    }
+}

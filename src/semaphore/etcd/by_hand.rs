@@ -1,0 +1,244 @@
+//! What people do to a semaphore: lock, unlock, set its size, pause and resume.
+
+use etcd_client::{DeleteOptions, GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse};
+
+use super::{Error, RACES, Semaphore, absent, hold::Held, json, read, stand_back, unchanged};
+use crate::semaphore::{
+    document::{Document, Refusal},
+    records::{Holder, Pause, Phase},
+};
+
+/// How a `lock` by hand ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Locked {
+    /// Taken.
+    Taken,
+    /// The id is a holder already; its entry, where it has one.
+    AlreadyHeld(Option<Holder>),
+    /// Nothing is left: who holds it.
+    Full(Document),
+    /// The whole cluster (true) or the group is paused.
+    Paused(bool, Pause),
+}
+
+/// How an `unlock` ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Unlocked {
+    /// Given back.
+    Unlocked(Option<Holder>),
+    /// The id was no holder.
+    NotHeld,
+    /// The node is rebooting or proving: it needs force.
+    InUse(Holder),
+}
+
+/// What `set_max` found and wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetMax {
+    /// The size before; none where there was no (readable) document.
+    pub old: Option<u32>,
+    /// The document as written.
+    pub document: Document,
+}
+
+impl Semaphore {
+    /// Takes the semaphore at once, or not at all.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached (it may then have been taken), refuses, or the document cannot be used.
+    pub async fn lock(&self, holder: &Holder) -> Result<Locked, Error> {
+        const DOING: &str = "locking";
+        let keys = &self.keys;
+        for tries in 0..RACES {
+            let gates = vec![keys.pause_all(), keys.pause()];
+            let held = self.held(DOING, &holder.id, gates).await?;
+            if let Some((entry, _)) = &held.entry {
+                return Ok(if entry.nonce == holder.nonce {
+                    // The reply to an earlier try was lost.
+                    Locked::Taken
+                } else {
+                    Locked::AlreadyHeld(Some(entry.clone()))
+                });
+            }
+            if let Some((all, pause)) = paused(&held) {
+                return Ok(Locked::Paused(all, pause));
+            }
+            let (document, modified) = match held.document {
+                None => {
+                    self.create().await?;
+                    continue;
+                }
+                Some((Err(error), _)) => return Err(self.unusable(error)),
+                Some((Ok(document), modified)) => (document, modified),
+            };
+            let next = match document.with(&holder.id) {
+                Ok(next) => next,
+                Err(Refusal::Held) => return Ok(Locked::AlreadyHeld(None)),
+                Err(Refusal::Full) => return Ok(Locked::Full(document)),
+            };
+            let compares = vec![
+                unchanged(keys.semaphore(), modified),
+                absent(keys.holder(&holder.id)),
+                absent(keys.pause_all()),
+                absent(keys.pause()),
+            ];
+            let puts = self.holder_puts(DOING, holder, &next).await?;
+            let txn = Txn::new().when(compares).and_then(puts);
+            if self.connection.txn(DOING, txn).await?.succeeded() {
+                return Ok(Locked::Taken);
+            }
+            stand_back(tries).await;
+        }
+        Err(Error::Contended {
+            doing: DOING,
+            tries: RACES,
+        })
+    }
+
+    /// Takes `id` out of the holders, whoever put it there; `force` also while it is rebooting or proving.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached, refuses, or the document cannot be used.
+    pub async fn unlock(&self, id: &str, force: bool) -> Result<Unlocked, Error> {
+        const DOING: &str = "unlocking";
+        let keys = &self.keys;
+        let mut tried = None;
+        for tries in 0..RACES {
+            let held = self.held(DOING, id, Vec::new()).await?;
+            let named = match &held.document {
+                Some((Ok(document), _)) => document.holds(id),
+                Some((Err(error), _)) => return Err(self.unusable(error.clone())),
+                None => false,
+            };
+            let entry = held.entry.as_ref().map(|(entry, _)| entry.clone());
+            if entry.is_none() && !named {
+                // After a try, it is gone because of that try or of somebody who did the same.
+                return Ok(tried.map_or(Unlocked::NotHeld, Unlocked::Unlocked));
+            }
+            if let Some(entry) = &entry
+                && !force
+                && matches!(entry.phase, Phase::Rebooting | Phase::Proving)
+            {
+                return Ok(Unlocked::InUse(entry.clone()));
+            }
+            let compares = match &held.entry {
+                Some((_, modified)) => vec![unchanged(keys.holder(id), *modified)],
+                None => vec![absent(keys.holder(id))],
+            };
+            let nonce = entry.as_ref().map_or("", |entry| &entry.nonce);
+            let (compares, then) = self.removal(id, nonce, &held, compares)?;
+            let txn = Txn::new().when(compares).and_then(then);
+            if self.connection.txn(DOING, txn).await?.succeeded() {
+                return Ok(Unlocked::Unlocked(entry));
+            }
+            tried = Some(entry);
+            stand_back(tries).await;
+        }
+        Err(Error::Contended {
+            doing: DOING,
+            tries: RACES,
+        })
+    }
+
+    /// Sets how many may be out at a time. With `rebuild`, a document that is missing or cannot be used is
+    /// written anew from the holders' entries; otherwise that is an error.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached, refuses, or the document cannot be used.
+    pub async fn set_max(&self, max: u32, rebuild: bool) -> Result<SetMax, Error> {
+        const DOING: &str = "setting max";
+        let keys = &self.keys;
+        let mut first_seen = None;
+        for tries in 0..RACES {
+            let get = vec![
+                TxnOp::get(keys.semaphore(), None),
+                TxnOp::get(keys.holders(), Some(GetOptions::new().with_prefix())),
+            ];
+            let response = self.connection.txn(DOING, Txn::new().and_then(get)).await?;
+            let answers = read::answers(&response);
+            let stored = answers[0].first();
+            let prefix = keys.holders();
+            let ids = || {
+                answers[1]
+                    .iter()
+                    .map(|kv| read::text(kv.key()).trim_start_matches(&prefix).to_owned())
+            };
+            let (old, document) = match stored.map(|kv| Document::parse(kv.value())) {
+                Some(Ok(document)) => (Some(document.max), document.with_max(max)),
+                Some(Err(error)) if !rebuild => return Err(self.unusable(error)),
+                None if !rebuild && !answers[1].is_empty() => {
+                    return Err(Error::Missing {
+                        key: keys.semaphore(),
+                        holders: ids().collect(),
+                    });
+                }
+                Some(Err(_)) | None => (None, Document::held_by(max, ids())),
+            };
+            // After a try whose reply was lost, what was there before it is what counts.
+            let before = *first_seen.get_or_insert(old);
+            let old = if old == Some(max) { before } else { old };
+            let compare = stored.map_or_else(
+                || absent(keys.semaphore()),
+                |kv| unchanged(keys.semaphore(), kv.mod_revision()),
+            );
+            let put = TxnOp::put(keys.semaphore(), document.to_json(), None);
+            let txn = Txn::new().when(vec![compare]).and_then(vec![put]);
+            if self.connection.txn(DOING, txn).await?.succeeded() {
+                return Ok(SetMax { old, document });
+            }
+            stand_back(tries).await;
+        }
+        Err(Error::Contended {
+            doing: DOING,
+            tries: RACES,
+        })
+    }
+
+    /// Stops all takes and commits: of the whole cluster (`all`) or the group; for `seconds`, or until
+    /// [`Semaphore::resume`]. A pause there is replaced.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn pause(&self, all: bool, pause: &Pause, seconds: Option<u64>) -> Result<(), Error> {
+        const DOING: &str = "pausing";
+        let options = match seconds {
+            Some(seconds) => Some(PutOptions::new().with_lease(self.grant(DOING, seconds).await?)),
+            None => None,
+        };
+        let put = TxnOp::put(self.pause_key(all), json(pause), options);
+        self.connection
+            .txn(DOING, Txn::new().and_then(vec![put]))
+            .await?;
+        Ok(())
+    }
+
+    /// Ends a pause; the pause there was.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn resume(&self, all: bool) -> Result<Option<Pause>, Error> {
+        let options = DeleteOptions::new().with_prev_key();
+        let delete = TxnOp::delete(self.pause_key(all), Some(options));
+        let txn = Txn::new().and_then(vec![delete]);
+        let response = self.connection.txn("resuming", txn).await?;
+        Ok(response.op_responses().iter().find_map(|op| match op {
+            TxnOpResponse::Delete(deleted) => deleted.prev_kvs().first().map(read::pause),
+            _ => None,
+        }))
+    }
+
+    fn pause_key(&self, all: bool) -> String {
+        if all {
+            self.keys.pause_all()
+        } else {
+            self.keys.pause()
+        }
+    }
+}
+
+fn paused(held: &Held) -> Option<(bool, Pause)> {
+    [true, false]
+        .into_iter()
+        .zip(&held.more)
+        .find_map(|(all, kv)| kv.as_ref().map(|kv| (all, read::pause(kv))))
+}

@@ -1,0 +1,306 @@
+//! The way to etcd: endpoints tried in turn, every request within its deadline.
+
+use std::{
+    error::Error as StdError,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use etcd_client::{Channel, Client, ConnectOptions, ResponseHeader, Txn, TxnResponse};
+use tokio::time::{Instant, timeout_at};
+use tonic::{
+    Code,
+    transport::{Certificate, ClientTlsConfig, Endpoint, Identity},
+};
+
+use super::Error;
+
+/// How to reach etcd.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// URLs, `http://host:port` or `https://host:port`, in the order in which they are tried.
+    pub endpoints: Vec<String>,
+    /// For `https` endpoints: what to trust and who to be. Without it, the system's authorities.
+    pub tls: Option<Tls>,
+    /// User and password, where etcd has authentication switched on.
+    pub user: Option<(String, String)>,
+    /// The most a request may take, over all endpoints together.
+    pub timeout: Duration,
+}
+
+/// Certificates, each in PEM.
+#[derive(Clone, Default)]
+pub struct Tls {
+    /// The authorities trusted to sign etcd's certificate; without them, the system's.
+    pub authorities: Option<Vec<u8>>,
+    /// The client's certificate and its key.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// etcd's name for "the watch or the member has lost its leader".
+const NO_LEADER: &str = "no leader";
+
+/// A connection to one of the endpoints, made when first needed and moved to the next one when it fails.
+pub struct Connection {
+    options: Options,
+    current: Mutex<Current>,
+}
+
+#[derive(Default)]
+struct Current {
+    index: usize,
+    client: Option<Client>,
+    store: Option<(u64, i64)>,
+}
+
+impl Connection {
+    /// Prepares a connection; nothing is asked of the network yet.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            current: Mutex::default(),
+        }
+    }
+
+    /// The most a request may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.options.timeout
+    }
+
+    /// Closes the connection. The next request opens one again.
+    pub fn close(&self) {
+        self.current().client = None;
+    }
+
+    /// Leaves the endpoint in use: the next request starts with the one after it.
+    pub(super) fn move_on(&self) {
+        let mut current = self.current();
+        current.client = None;
+        current.index = (current.index + 1) % self.options.endpoints.len().max(1);
+    }
+
+    fn current(&self) -> std::sync::MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a request, at each endpoint in turn until one serves it, the last good one first.
+    ///
+    /// A request that got no reply may have been carried out and is made again elsewhere: so `request`
+    /// must be harmless when it takes effect twice, or guard itself by compares.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] with every endpoint's reason; [`Error::Refused`] when etcd understood the
+    /// request and will not serve it anywhere.
+    pub(super) async fn call<T>(
+        &self,
+        doing: &'static str,
+        request: impl AsyncFn(Client) -> Result<T, etcd_client::Error>,
+    ) -> Result<T, Error> {
+        let deadline = Instant::now() + self.options.timeout;
+        let endpoints = self.options.endpoints.len();
+        let (first, connected) = {
+            let current = self.current();
+            (current.index, current.client.is_some())
+        };
+        // A connection made earlier may have died unnoticed: its endpoint is worth a second, fresh try.
+        let turns = endpoints + usize::from(connected);
+        let mut reasons = Vec::new();
+        for turn in 0..turns {
+            let index = (first + turn) % endpoints;
+            let left = deadline.saturating_duration_since(Instant::now());
+            // An endpoint that hangs may use up its share of the time, not the others'.
+            let share = left / u32::try_from(turns - turn).unwrap_or(1);
+            let attempt = async {
+                let client = self.client(index).await?;
+                request(client).await.map_err(Failure::from)
+            };
+            let reason = match timeout_at(Instant::now() + share, attempt).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(Failure::Final(message))) => return Err(Error::Refused { doing, message }),
+                Ok(Err(Failure::Endpoint(reason))) => reason,
+                Err(_) => format!("no reply within {} ms", share.as_millis()),
+            };
+            tracing::debug!(endpoint = self.options.endpoints[index], doing, "{reason}");
+            self.forget(index);
+            reasons.push((self.options.endpoints[index].clone(), reason));
+        }
+        Err(Error::Unreachable { doing, reasons })
+    }
+
+    /// One transaction, see [`Self::call`].
+    pub(super) async fn txn(&self, doing: &'static str, txn: Txn) -> Result<TxnResponse, Error> {
+        let response = self
+            .call(doing, async |mut client: Client| {
+                client.txn(txn.clone()).await
+            })
+            .await?;
+        self.note_store(response.header());
+        Ok(response)
+    }
+
+    /// Remembers which store answered, and says so when it is another one or an older state of it: then
+    /// nothing learned before holds.
+    fn note_store(&self, header: Option<&ResponseHeader>) {
+        let Some(header) = header else { return };
+        let seen = (header.cluster_id(), header.revision());
+        let before = self.current().store.replace(seen);
+        match before {
+            Some((cluster, _)) if cluster != seen.0 => tracing::warn!(
+                "etcd is another cluster than before (id {:x}, was {cluster:x}); everything is read anew",
+                seen.0
+            ),
+            Some((_, revision)) if revision > seen.1 => tracing::warn!(
+                "etcd went back from revision {revision} to {}, as after a restored backup; everything is read anew",
+                seen.1
+            ),
+            _ => {}
+        }
+    }
+
+    fn forget(&self, index: usize) {
+        let mut current = self.current();
+        if current.index == index {
+            current.client = None;
+        }
+    }
+
+    async fn client(&self, index: usize) -> Result<Client, Failure> {
+        {
+            let current = self.current();
+            if let (true, Some(client)) = (current.index == index, &current.client) {
+                return Ok(client.clone());
+            }
+        }
+        let channel = self
+            .endpoint(index)?
+            .connect()
+            .await
+            .map_err(|e| Failure::Endpoint(explain(&e)))?;
+        let mut options = ConnectOptions::new().with_require_leader(true);
+        if let Some((user, password)) = &self.options.user {
+            options = options.with_user(user, password);
+        }
+        let client = Client::from_channel(Channel::Tonic(channel), Some(options)).await?;
+        let mut current = self.current();
+        current.index = index;
+        current.client = Some(client.clone());
+        Ok(client)
+    }
+
+    fn endpoint(&self, index: usize) -> Result<Endpoint, Failure> {
+        let url = &self.options.endpoints[index];
+        let reason = |e: tonic::transport::Error| Failure::Endpoint(explain(&e));
+        let mut endpoint = Endpoint::from_shared(url.clone())
+            .map_err(reason)?
+            .tcp_nodelay(true)
+            // A watch on a member that went silent is noticed within these fifteen seconds; etcd refuses
+            // pings more often than every five (its --grpc-keepalive-min-time).
+            .http2_keep_alive_interval(Duration::from_secs(10))
+            .keep_alive_timeout(Duration::from_secs(5));
+        if url.starts_with("https:") {
+            let given = self.options.tls.clone().unwrap_or_default();
+            let mut tls = ClientTlsConfig::new();
+            tls = match given.authorities {
+                Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
+                None => tls.with_native_roots(),
+            };
+            if let Some((certificate, key)) = given.identity {
+                tls = tls.identity(Identity::from_pem(certificate, key));
+            }
+            endpoint = endpoint.tls_config(tls).map_err(reason)?;
+        }
+        Ok(endpoint)
+    }
+}
+
+/// What a failed attempt means for the request.
+enum Failure {
+    /// Another endpoint may serve it.
+    Endpoint(String),
+    /// No endpoint will.
+    Final(String),
+}
+
+impl From<etcd_client::Error> for Failure {
+    fn from(error: etcd_client::Error) -> Self {
+        let etcd_client::Error::GRpcStatus(status) = &error else {
+            return Self::Endpoint(explain(&error));
+        };
+        let said = status.message();
+        match status.code() {
+            // Bad user or password, a missing permission, a full store, a lease or revision that is gone.
+            Code::InvalidArgument
+            | Code::PermissionDenied
+            | Code::FailedPrecondition
+            | Code::NotFound
+            | Code::OutOfRange
+            | Code::ResourceExhausted => Self::Final(said.to_owned()),
+            Code::Unimplemented => Self::Endpoint(NOT_ETCD.to_owned()),
+            Code::Unavailable if said.contains(NO_LEADER) => Self::Endpoint(
+                "the member has no leader (the cluster has no quorum, or it is cut off)".into(),
+            ),
+            _ => Self::Endpoint(explain(&error)),
+        }
+    }
+}
+
+/// What is said of a server that is there but does not speak etcd's v3 protocol.
+const NOT_ETCD: &str = "it answers, but not as etcd does with its v3 API (gRPC); \
+     etcd 3.4 or newer is needed at this address";
+
+/// An error with the causes behind it, since tonic's own words are only "transport error".
+fn explain(error: &(dyn StdError + 'static)) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !texts.last().is_some_and(|last| last.contains(&text)) {
+            texts.push(text);
+        }
+        next = error.source();
+    }
+    let text = texts.join(": ");
+    let answers_otherwise = [
+        "http2 error",
+        "frame with invalid size",
+        "PROTOCOL_ERROR",
+        "invalid HTTP",
+    ]
+    .iter()
+    .any(|sign| text.contains(sign))
+        && !text.contains("connection reset");
+    if answers_otherwise {
+        format!("{NOT_ETCD} [{text}]")
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_endpoint_is_named_with_its_reason() {
+        let connection = Connection::new(Options {
+            endpoints: vec![
+                "http://127.0.0.1:1".into(),
+                "http://no-such-host.invalid:2379".into(),
+            ],
+            timeout: Duration::from_secs(5),
+            ..Options::default()
+        });
+        let error = connection.txn("trying", Txn::new()).await.unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("http://127.0.0.1:1") && text.contains("Connection refused"),
+            "{text}"
+        );
+        assert!(
+            text.contains("no-such-host.invalid") && text.contains("lookup"),
+            "{text}"
+        );
+    }
+}

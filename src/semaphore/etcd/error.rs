@@ -1,0 +1,88 @@
+use super::super::document::DocumentError;
+
+/// Why something could not be asked of, or done in, etcd.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No endpoint served the request within its deadline. Whether a change took effect is unknown.
+    #[error("{doing}: no etcd endpoint answered{}", list(reasons))]
+    Unreachable {
+        /// What was being done.
+        doing: &'static str,
+        /// Each endpoint that was tried, and why it did not serve.
+        reasons: Vec<(String, String)>,
+    },
+    /// etcd answered that it will not.
+    #[error("{doing}: etcd refuses: {message}")]
+    Refused {
+        /// What was being done.
+        doing: &'static str,
+        /// etcd's words.
+        message: String,
+    },
+    /// The document in etcd cannot be used.
+    #[error(
+        "the semaphore {key} cannot be used: {error}\n\
+         to repair it: pointsman set-max 1 --rebuild (writes it anew from the holders under {holders})"
+    )]
+    Document {
+        /// Its key.
+        key: String,
+        /// Where the holders are from which it can be rebuilt.
+        holders: String,
+        /// What is wrong.
+        error: DocumentError,
+    },
+    /// The document is gone although nodes hold the semaphore.
+    #[error(
+        "the semaphore {key} is missing although {} of it; nobody is let in\n\
+         to repair it: pointsman set-max 1 --rebuild (writes it anew with these holders)",
+        holders_are(holders)
+    )]
+    Missing {
+        /// Its key.
+        key: String,
+        /// The ids of the holders whose keys stand.
+        holders: Vec<String>,
+    },
+    /// Others changed the same thing over and over.
+    #[error("{doing}: others kept changing it for {tries} tries; try again")]
+    Contended {
+        /// What was being done.
+        doing: &'static str,
+        /// How many times it was tried.
+        tries: usize,
+    },
+    /// The kernel gave no randomness, or the like.
+    #[error("{doing}: {error}")]
+    Machine {
+        /// What was being done.
+        doing: &'static str,
+        /// The system's error.
+        error: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Whether etcd could not be asked, so that the outcome of a change is unknown.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
+
+fn list(reasons: &[(String, String)]) -> String {
+    if reasons.is_empty() {
+        return ": none is configured".into();
+    }
+    reasons
+        .iter()
+        .map(|(endpoint, reason)| format!("\n  {endpoint}: {reason}"))
+        .collect()
+}
+
+fn holders_are(holders: &[String]) -> String {
+    match holders {
+        [one] => format!("{one} is a holder"),
+        many => format!("{} are holders", many.join(", ")),
+    }
+}

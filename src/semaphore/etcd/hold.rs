@@ -1,0 +1,383 @@
+//! While a node holds the semaphore: committing to the reboot, giving back, finding out after a crash.
+
+use etcd_client::{
+    Client, Compare, CompareOp, GetOptions, KeyValue, LeaseGrantResponse, PutOptions, Txn, TxnOp,
+};
+
+use super::{
+    Claim, Error, RACES, Semaphore, absent, json, put_quarantine, put_state, read, stand_back,
+    unchanged,
+};
+use crate::semaphore::{
+    document::{Document, DocumentError},
+    records::{Holder, NodeRecord, Phase, Quarantine},
+};
+
+/// Who holds the semaphore under a node's id.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Owner {
+    /// The claim asked about.
+    Claim,
+    /// Nobody.
+    Nobody,
+    /// Somebody else: another machine with this id, a person, or another tool.
+    Other(Option<Holder>),
+}
+
+/// How leaving the queue ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// The ticket is gone, and no take under way can succeed any more.
+    Left,
+    /// It was taken before the ticket could be given up: the claim holds it now.
+    Held,
+}
+
+/// How a commit ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Committed {
+    /// The node may reboot.
+    Yes,
+    /// It must step back: the reason, a sentence.
+    No(String),
+}
+
+/// How a release ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Released {
+    /// The claim held it and does not any more.
+    Released,
+    /// The claim did not hold it (any more).
+    NotHeld,
+}
+
+/// What is in etcd about one holder, at one revision.
+pub(super) struct Held {
+    pub(super) document: Option<(Result<Document, DocumentError>, i64)>,
+    pub(super) entry: Option<(Holder, i64)>,
+    pub(super) member_out: Option<KeyValue>,
+    /// The answers to the further keys asked for.
+    pub(super) more: Vec<Option<KeyValue>>,
+}
+
+impl Held {
+    fn by(&self, nonce: &str) -> Option<&(Holder, i64)> {
+        self.entry
+            .as_ref()
+            .filter(|(entry, _)| entry.nonce == nonce)
+    }
+
+    fn names(&self, id: &str) -> bool {
+        matches!(&self.document, Some((Ok(document), _)) if document.holds(id))
+    }
+}
+
+impl Semaphore {
+    pub(super) async fn grant(&self, doing: &'static str, seconds: u64) -> Result<i64, Error> {
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+        self.connection
+            .call(doing, async |mut client: Client| {
+                client.lease_grant(seconds, None).await
+            })
+            .await
+            .map(|granted: LeaseGrantResponse| granted.id())
+    }
+
+    /// Writes the first document, unless there is one.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] when there is none although holders stand: it was deleted, and who is out is
+    /// known only from them.
+    pub(super) async fn create(&self) -> Result<(), Error> {
+        let keys = &self.keys;
+        let no_holders = absent(keys.holders()).with_prefix();
+        let txn = Txn::new()
+            .when(vec![absent(keys.semaphore()), no_holders])
+            .and_then(vec![TxnOp::put(
+                keys.semaphore(),
+                Document::new(1).to_json(),
+                None,
+            )])
+            .or_else(vec![
+                TxnOp::get(keys.semaphore(), None),
+                TxnOp::get(keys.holders(), Some(GetOptions::new().with_prefix())),
+            ]);
+        let response = self.connection.txn("creating the semaphore", txn).await?;
+        let answers = read::answers(&response);
+        if response.succeeded() || !answers[0].is_empty() {
+            return Ok(());
+        }
+        let prefix = keys.holders();
+        Err(Error::Missing {
+            key: keys.semaphore(),
+            holders: answers[1]
+                .iter()
+                .map(|kv| read::text(kv.key()).trim_start_matches(&prefix).to_owned())
+                .collect(),
+        })
+    }
+
+    pub(super) async fn held(
+        &self,
+        doing: &'static str,
+        id: &str,
+        more: Vec<String>,
+    ) -> Result<Held, Error> {
+        let keys = &self.keys;
+        let mut asked = vec![keys.semaphore(), keys.holder(id), keys.member_out()];
+        asked.extend(more);
+        let ops: Vec<TxnOp> = asked.into_iter().map(|key| TxnOp::get(key, None)).collect();
+        let response = self.connection.txn(doing, Txn::new().and_then(ops)).await?;
+        let mut answers = read::answers(&response)
+            .into_iter()
+            .map(|mut kvs| (!kvs.is_empty()).then(|| kvs.remove(0)));
+        let mut next = || answers.next().flatten();
+        Ok(Held {
+            document: next().map(|kv| (Document::parse(kv.value()), kv.mod_revision())),
+            entry: next().map(|kv| read::holder(&kv)),
+            member_out: next(),
+            more: answers.collect(),
+        })
+    }
+
+    /// The puts that make `holder` one: the document, its entry, its deadline.
+    pub(super) async fn holder_puts(
+        &self,
+        doing: &'static str,
+        holder: &Holder,
+        document: &Document,
+    ) -> Result<Vec<TxnOp>, Error> {
+        let keys = &self.keys;
+        let mut puts = vec![
+            TxnOp::put(keys.semaphore(), document.to_json(), None),
+            TxnOp::put(keys.holder(&holder.id), json(holder), None),
+        ];
+        if let Some(seconds) = holder.deadline {
+            let lease = self.grant(doing, seconds).await?;
+            let options = PutOptions::new().with_lease(lease);
+            puts.push(TxnOp::put(
+                keys.deadline(&holder.id),
+                seconds.to_string(),
+                Some(options),
+            ));
+        }
+        Ok(puts)
+    }
+
+    /// Gives up waiting: deletes the ticket, in one step with finding out whether the semaphore has been
+    /// taken after all. After [`Left::Left`] no earlier request of this claim can take it any more.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached: then it is not known, and must be asked again.
+    pub async fn leave(
+        &self,
+        id: &str,
+        nonce: &str,
+        node: Option<&NodeRecord>,
+    ) -> Result<Left, Error> {
+        let keys = &self.keys;
+        let ticket = || TxnOp::delete(keys.ticket(id), None);
+        let mut then = vec![ticket()];
+        then.extend(put_state(keys, node, "idle"));
+        let txn = Txn::new()
+            .when(vec![absent(keys.holder(id))])
+            .and_then(then)
+            .or_else(vec![TxnOp::get(keys.holder(id), None), ticket()]);
+        let response = self.connection.txn("leaving the queue", txn).await?;
+        if response.succeeded() {
+            return Ok(Left::Left);
+        }
+        let answers = read::answers(&response);
+        let ours = answers[0]
+            .first()
+            .is_some_and(|kv| read::holder(kv).0.nonce == nonce);
+        Ok(if ours { Left::Held } else { Left::Left })
+    }
+
+    /// Finds out who holds the semaphore under this id.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn owner(&self, id: &str, nonce: &str) -> Result<Owner, Error> {
+        let held = self.held("asking who holds", id, Vec::new()).await?;
+        Ok(match (&held.entry, held.names(id)) {
+            (Some((entry, _)), _) if entry.nonce == nonce => Owner::Claim,
+            (Some((entry, _)), _) => Owner::Other(Some(entry.clone())),
+            (None, true) => Owner::Other(None),
+            (None, false) => Owner::Nobody,
+        })
+    }
+
+    /// The last word before the reboot: the entry is still this claim's and the document still names the
+    /// node, nobody paused, the image is not quarantined; then the phase is `rebooting`.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached: then it is not known whether it is committed, and must be asked again.
+    pub async fn commit(&self, claim: &Claim) -> Result<Committed, Error> {
+        const DOING: &str = "committing to the reboot";
+        let keys = &self.keys;
+        let id = claim.id();
+        let quarantines = claim.quarantine_keys(keys);
+        for tries in 0..RACES {
+            let mut gates = vec![keys.pause_all(), keys.pause()];
+            gates.extend(quarantines.clone());
+            let held = self.held(DOING, id, gates).await?;
+            let Some((entry, modified)) = held.by(claim.nonce()) else {
+                return Ok(Committed::No(
+                    "the semaphore was taken from this node".into(),
+                ));
+            };
+            // An earlier try whose reply was lost.
+            if entry.phase == Phase::Rebooting {
+                return Ok(Committed::Yes);
+            }
+            let Some((Ok(document), document_modified)) = &held.document else {
+                return Ok(Committed::No(
+                    "the semaphore's document is gone or unreadable".into(),
+                ));
+            };
+            if !document.holds(id) {
+                return Ok(Committed::No(
+                    "the semaphore's document does not name this node any more".into(),
+                ));
+            }
+            let (pauses, bad) = held.more.split_at(2);
+            if let Some(kv) = pauses.iter().flatten().next() {
+                let pause = read::pause(kv);
+                return Ok(Committed::No(format!(
+                    "paused by {}: {}",
+                    pause.by, pause.reason
+                )));
+            }
+            if let Some(kv) = bad.iter().flatten().next() {
+                let why = read::quarantine(kv);
+                return Ok(Committed::No(format!(
+                    "{} is quarantined: {}",
+                    why.what, why.reason
+                )));
+            }
+            let mut compares = vec![
+                unchanged(keys.holder(id), *modified),
+                unchanged(keys.semaphore(), *document_modified),
+                absent(keys.pause_all()),
+                absent(keys.pause()),
+            ];
+            compares.extend(quarantines.iter().cloned().map(absent));
+            let committed = Holder {
+                phase: Phase::Rebooting,
+                ..entry.clone()
+            };
+            let mut puts = vec![TxnOp::put(keys.holder(id), json(&committed), None)];
+            puts.extend(put_state(keys, claim.node.as_ref(), "rebooting"));
+            let txn = Txn::new().when(compares).and_then(puts);
+            if self.connection.txn(DOING, txn).await?.succeeded() {
+                return Ok(Committed::Yes);
+            }
+            stand_back(tries).await;
+        }
+        Err(Error::Contended {
+            doing: DOING,
+            tries: RACES,
+        })
+    }
+
+    /// Gives the semaphore back, if the claim with this nonce holds it, and puts the quarantine the node
+    /// owes in the same step (alone, where nothing is held). Harmless when repeated.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached, or the document cannot be used: then it is still held.
+    pub async fn release(
+        &self,
+        id: &str,
+        nonce: &str,
+        owed: Option<&Quarantine>,
+        node: Option<&NodeRecord>,
+    ) -> Result<Released, Error> {
+        const DOING: &str = "giving the semaphore back";
+        let keys = &self.keys;
+        for tries in 0..RACES {
+            let held = self.held(DOING, id, Vec::new()).await?;
+            let mut compares = Vec::new();
+            let mut then = Vec::new();
+            let ours = held.by(nonce);
+            match ours {
+                Some((_, modified)) => {
+                    compares.push(unchanged(keys.holder(id), *modified));
+                    (compares, then) = self.removal(id, nonce, &held, compares)?;
+                }
+                None => compares.push(nonce_is_not(keys.holder(id), held.entry.as_ref())),
+            }
+            then.extend(owed.into_iter().flat_map(|q| put_quarantine(keys, q)));
+            then.extend(put_state(keys, node, "idle"));
+            let released = if ours.is_some() {
+                Released::Released
+            } else {
+                Released::NotHeld
+            };
+            if then.is_empty() {
+                return Ok(released);
+            }
+            let txn = Txn::new().when(compares).and_then(then);
+            if self.connection.txn(DOING, txn).await?.succeeded() {
+                return Ok(released);
+            }
+            stand_back(tries).await;
+        }
+        Err(Error::Contended {
+            doing: DOING,
+            tries: RACES,
+        })
+    }
+
+    /// The compares and changes that take `id` out of the holders.
+    pub(super) fn removal(
+        &self,
+        id: &str,
+        nonce: &str,
+        held: &Held,
+        mut compares: Vec<Compare>,
+    ) -> Result<(Vec<Compare>, Vec<TxnOp>), Error> {
+        let keys = &self.keys;
+        let mut then = vec![
+            TxnOp::delete(keys.holder(id), None),
+            TxnOp::delete(keys.deadline(id), None),
+        ];
+        match &held.document {
+            // Deleted by somebody: there is nothing to take the name out of.
+            None => compares.push(absent(keys.semaphore())),
+            Some((Err(error), _)) => return Err(self.unusable(error.clone())),
+            Some((Ok(document), modified)) => {
+                compares.push(unchanged(keys.semaphore(), *modified));
+                if document.holds(id) {
+                    let document = document.without(id).to_json();
+                    then.push(TxnOp::put(keys.semaphore(), document, None));
+                }
+            }
+        }
+        if let Some(out) = held
+            .member_out
+            .as_ref()
+            .filter(|kv| kv.value() == nonce.as_bytes())
+        {
+            compares.push(unchanged(keys.member_out(), out.mod_revision()));
+            then.push(TxnOp::delete(keys.member_out(), None));
+        }
+        Ok((compares, then))
+    }
+
+    pub(super) fn unusable(&self, error: DocumentError) -> Error {
+        Error::Document {
+            key: self.keys.semaphore(),
+            holders: self.keys.holders(),
+            error,
+        }
+    }
+}
+
+/// "The entry is still as it was read", also where there was none.
+fn nonce_is_not(key: String, entry: Option<&(Holder, i64)>) -> Compare {
+    match entry {
+        None => absent(key),
+        Some((_, modified)) => Compare::mod_revision(key, CompareOp::Equal, *modified),
+    }
+}

@@ -1,0 +1,184 @@
+//! The semaphore in etcd.
+//!
+//! Every change is one transaction that compares what it was decided on. So a request may be made twice
+//! (its reply was lost), late, or by a node that lost touch meanwhile: it then changes nothing, and what
+//! the store says afterwards tells what happened.
+
+mod acquire;
+mod by_hand;
+mod connection;
+mod error;
+mod hold;
+mod read;
+mod watch;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+pub use by_hand::{Locked, SetMax, Unlocked};
+pub use connection::{Connection, Options, Tls};
+pub use error::Error;
+pub use hold::{Committed, Left, Owner, Released};
+pub use read::{Group, HolderState};
+
+use super::{
+    keys::Keys,
+    records::{Holder, Image, NodeRecord, Quarantine},
+};
+
+/// A group's semaphore in etcd.
+pub struct Semaphore {
+    connection: Connection,
+    keys: Keys,
+    back_off: BackOff,
+}
+
+/// How long to wait between tries while etcd cannot be reached; doubling from `min` to `max`.
+#[derive(Debug, Clone, Copy)]
+pub struct BackOff {
+    /// The first wait.
+    pub min: Duration,
+    /// The longest wait.
+    pub max: Duration,
+}
+
+/// One taking of the semaphore by one node, from the ticket to the release. What is needed to find it again
+/// after a crash is its nonce, the node's id and the [`Keys`].
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The entry to put; its nonce names this claim.
+    pub holder: Holder,
+    /// How long the ticket outlives a silent node, in whole seconds.
+    pub ticket_lease: u64,
+    /// Whether the node hosts a member of etcd: of those only one may be out in the whole cluster.
+    pub member: bool,
+    /// What the node says of itself, the state filled in by the step that is taken. None for a claim made
+    /// by hand, whose id need not be a node's.
+    pub node: Option<NodeRecord>,
+}
+
+impl Claim {
+    fn id(&self) -> &str {
+        &self.holder.id
+    }
+
+    fn nonce(&self) -> &str {
+        &self.holder.nonce
+    }
+
+    /// Whether the node goes to another image than it runs: only then does a quarantine concern it.
+    fn leaves_its_image(&self) -> bool {
+        self.holder.to != self.holder.from
+    }
+
+    fn quarantine_keys(&self, keys: &Keys) -> Vec<String> {
+        if self.leaves_its_image() {
+            quarantine_keys(keys, &self.holder.to)
+        } else {
+            Vec::new()
+        }
+    }
+}
+
+/// The keys under which a quarantine of this image would stand.
+fn quarantine_keys(keys: &Keys, what: &Image) -> Vec<String> {
+    let image = what.image.as_ref().map(|i| keys.quarantine_image(i));
+    let version = what.version.as_ref().map(|v| keys.quarantine_version(v));
+    image.into_iter().chain(version).collect()
+}
+
+impl Semaphore {
+    /// The semaphore of the group whose keys these are; nothing is asked of the network yet.
+    #[must_use]
+    pub fn new(options: Options, keys: Keys, back_off: BackOff) -> Self {
+        Self {
+            connection: Connection::new(options),
+            keys,
+            back_off,
+        }
+    }
+
+    /// The keys of the group.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The connection, to close it while nothing is to be asked.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Writes what a node says of itself.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn publish(&self, node: &NodeRecord) -> Result<(), Error> {
+        let txn = etcd_client::Txn::new().and_then(vec![put_node(&self.keys, node)]);
+        self.connection.txn("saying this node's state", txn).await?;
+        Ok(())
+    }
+
+    /// Condemns an image for every node, where nobody has done so before.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn quarantine(&self, what: &Quarantine) -> Result<(), Error> {
+        let txn = etcd_client::Txn::new().and_then(put_quarantine(&self.keys, what));
+        self.connection.txn("quarantining an image", txn).await?;
+        Ok(())
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("records have string keys and plain values")
+}
+
+fn put_node(keys: &Keys, node: &NodeRecord) -> etcd_client::TxnOp {
+    etcd_client::TxnOp::put(keys.node(&node.id), json(node), None)
+}
+
+/// The node's record in another state, as of now.
+fn put_state(keys: &Keys, node: Option<&NodeRecord>, state: &str) -> Option<etcd_client::TxnOp> {
+    node.map(|node| {
+        let now = NodeRecord {
+            state: state.to_owned(),
+            reason: String::new(),
+            since: Some(Timestamp::now()),
+            ..node.clone()
+        };
+        put_node(keys, &now)
+    })
+}
+
+fn put_quarantine(keys: &Keys, what: &Quarantine) -> Vec<etcd_client::TxnOp> {
+    quarantine_keys(keys, &what.what)
+        .into_iter()
+        .map(|key| etcd_client::TxnOp::put(key, json(what), None))
+        .collect()
+}
+
+/// "This key does not stand", as a compare.
+fn absent(key: impl Into<Vec<u8>>) -> etcd_client::Compare {
+    etcd_client::Compare::create_revision(key, etcd_client::CompareOp::Equal, 0)
+}
+
+/// "This key was last changed at this revision", as a compare.
+fn unchanged(key: impl Into<Vec<u8>>, modified: i64) -> etcd_client::Compare {
+    etcd_client::Compare::mod_revision(key, etcd_client::CompareOp::Equal, modified)
+}
+
+/// A lost race is tried again this often before it is reported. Each loss means that somebody else won, so
+/// even hundreds at once come through.
+const RACES: usize = 1000;
+
+/// A moment of random length before a lost race is run again, so that the losers do not all meet again.
+async fn stand_back(tries: usize) {
+    let mut byte = [0u8; 2];
+    // Without randomness the wait is still right, only less spread.
+    let _ = getrandom::fill(&mut byte);
+    let spread = u64::from(u16::from_le_bytes(byte)) * (1 + tries.min(20) as u64) * 5 / 0xffff;
+    tokio::time::sleep(Duration::from_millis(spread)).await;
+}

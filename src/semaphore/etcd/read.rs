@@ -1,0 +1,245 @@
+//! Everything about a group as it is in etcd, for people.
+
+use std::collections::BTreeMap;
+
+use etcd_client::{GetOptions, KeyValue, Txn, TxnOp, TxnOpResponse};
+use serde::de::DeserializeOwned;
+
+use super::{Error, Semaphore};
+use crate::{
+    node,
+    semaphore::{
+        document::{Document, DocumentError},
+        keys::Keys,
+        records::{Holder, NodeRecord, Pause, Phase, Quarantine, Ticket},
+    },
+};
+
+/// One group at one revision of the store.
+#[derive(Debug, Clone, Default)]
+pub struct Group {
+    /// Its document; none where nobody has used the group.
+    pub document: Option<Result<Document, DocumentError>>,
+    /// Who holds the semaphore, by id: those the document names and those that have an entry.
+    pub holders: Vec<HolderState>,
+    /// Who waits, first in line first.
+    pub queue: Vec<Ticket>,
+    /// The group's pause.
+    pub pause: Option<Pause>,
+    /// The whole cluster's pause.
+    pub pause_all: Option<Pause>,
+    /// The images and versions no node may reboot into, in the whole cluster.
+    pub quarantine: Vec<Quarantine>,
+    /// The nonce of the node with an etcd member that is out.
+    pub member_out: Option<String>,
+    /// What the nodes of the group last said of themselves, by id.
+    pub nodes: Vec<NodeRecord>,
+}
+
+/// A holder as the document and its own entry tell.
+#[derive(Debug, Clone)]
+pub struct HolderState {
+    /// Its id.
+    pub id: String,
+    /// Its entry; none for one that only the document names (taken by another tool).
+    pub entry: Option<Holder>,
+    /// Whether the document names it. If not, the entry is a leftover and takes no place.
+    pub listed: bool,
+    /// Whether it has not come back by the deadline it named.
+    pub overdue: bool,
+}
+
+/// The answers to a transaction of only reads, in its order, and its revision.
+pub(super) fn answers(response: &etcd_client::TxnResponse) -> Vec<Vec<KeyValue>> {
+    response
+        .op_responses()
+        .into_iter()
+        .map(|op| match op {
+            TxnOpResponse::Get(mut get) => get.take_kvs(),
+            _ => Vec::new(),
+        })
+        .collect()
+}
+
+pub(super) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A holder's entry and its mod revision. One that cannot be read still holds, as somebody unknown.
+pub(super) fn holder(kv: &KeyValue) -> (Holder, i64) {
+    let holder = serde_json::from_slice(kv.value()).unwrap_or_else(|_| Holder {
+        id: last_part(kv.key()),
+        hostname: String::new(),
+        nonce: String::new(),
+        boot_id: String::new(),
+        since: None,
+        from: super::Image::default(),
+        to: super::Image::default(),
+        phase: Phase::Other("unreadable".into()),
+        deadline: None,
+        reason: Some(format!("the entry reads {:?}", text(kv.value()))),
+        agent: String::new(),
+        unknown: serde_json::Map::new(),
+    });
+    (holder, kv.mod_revision())
+}
+
+/// A pause. The key alone pauses; a value that cannot be read is shown as the reason.
+pub(super) fn pause(kv: &KeyValue) -> Pause {
+    serde_json::from_slice(kv.value()).unwrap_or_else(|_| Pause {
+        by: String::new(),
+        reason: text(kv.value()),
+        since: None,
+        until: None,
+        unknown: serde_json::Map::new(),
+    })
+}
+
+/// A quarantine. The key alone condemns; a value that cannot be read is shown as the reason.
+pub(super) fn quarantine(kv: &KeyValue) -> Quarantine {
+    serde_json::from_slice(kv.value()).unwrap_or_else(|_| {
+        let name = last_part(kv.key());
+        let version = name.strip_prefix("version:").map(str::to_owned);
+        Quarantine {
+            what: super::Image {
+                image: version.is_none().then_some(name),
+                version,
+            },
+            node: String::new(),
+            hostname: String::new(),
+            reason: text(kv.value()),
+            since: None,
+        }
+    })
+}
+
+fn last_part(key: &[u8]) -> String {
+    let key = text(key);
+    key.rsplit('/').next().unwrap_or(&key).to_owned()
+}
+
+fn readable<T: DeserializeOwned>(kvs: &[KeyValue]) -> Vec<T> {
+    kvs.iter()
+        .filter_map(|kv| {
+            serde_json::from_slice(kv.value())
+                .inspect_err(|error| {
+                    tracing::warn!("{} in etcd cannot be read: {error}", text(kv.key()));
+                })
+                .ok()
+        })
+        .collect()
+}
+
+impl Semaphore {
+    /// Reads all there is about the group.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn read(&self) -> Result<Group, Error> {
+        let keys = &self.keys;
+        let all = || Some(GetOptions::new().with_prefix());
+        let ops = vec![
+            TxnOp::get(keys.semaphore(), None),
+            TxnOp::get(keys.holders(), all()),
+            TxnOp::get(keys.deadlines(), all()),
+            TxnOp::get(keys.queue(), all()),
+            TxnOp::get(keys.pause(), None),
+            TxnOp::get(keys.pause_all(), None),
+            TxnOp::get(keys.quarantines(), all()),
+            TxnOp::get(keys.member_out(), None),
+            TxnOp::get(keys.nodes(), all()),
+        ];
+        let response = self
+            .connection
+            .txn("reading the semaphore", Txn::new().and_then(ops))
+            .await?;
+        let mut answers = answers(&response).into_iter();
+        let mut next = || answers.next().unwrap_or_default();
+        let document = next().first().map(|kv| Document::parse(kv.value()));
+        let entries = next()
+            .iter()
+            .map(|kv| (last_part(kv.key()), holder(kv).0))
+            .collect();
+        let deadlines: Vec<String> = next().iter().map(|kv| last_part(kv.key())).collect();
+        let mut tickets = next();
+        tickets.sort_by_key(KeyValue::create_revision);
+        let pauses = [next(), next()];
+        Ok(Group {
+            holders: holders(document.as_ref(), entries, &deadlines),
+            document,
+            queue: readable(&tickets),
+            pause: pauses[0].first().map(pause),
+            pause_all: pauses[1].first().map(pause),
+            quarantine: next().iter().map(quarantine).collect(),
+            member_out: next().first().map(|kv| text(kv.value())),
+            nodes: readable::<NodeRecord>(&next())
+                .into_iter()
+                .filter(|node| node.group == keys.group().as_str())
+                .collect(),
+        })
+    }
+
+    /// The groups that have a semaphore under the same prefix, the default group first.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn groups(&self) -> Result<Vec<node::Group>, Error> {
+        let keys = &self.keys;
+        let only_keys = GetOptions::new().with_prefix().with_keys_only();
+        let default = Keys::new(keys.prefix(), node::Group::default());
+        let ops = vec![
+            TxnOp::get(default.semaphore(), None),
+            TxnOp::get(keys.groups(), Some(only_keys)),
+        ];
+        let response = self
+            .connection
+            .txn("reading the groups", Txn::new().and_then(ops))
+            .await?;
+        let answers = answers(&response);
+        let mut groups: Vec<node::Group> = answers[1]
+            .iter()
+            .filter_map(|kv| {
+                let key = text(kv.key());
+                let name = key
+                    .strip_prefix(&keys.groups())?
+                    .strip_suffix("/semaphore")?;
+                node::Group::from_escaped(name).ok()
+            })
+            .collect();
+        if !answers[0].is_empty() {
+            groups.insert(0, node::Group::default());
+        }
+        Ok(groups)
+    }
+}
+
+fn holders(
+    document: Option<&Result<Document, DocumentError>>,
+    entries: Vec<(String, Holder)>,
+    deadlines: &[String],
+) -> Vec<HolderState> {
+    let mut holders: BTreeMap<String, HolderState> = BTreeMap::new();
+    for (id, entry) in entries {
+        let state = HolderState {
+            id: id.clone(),
+            listed: false,
+            overdue: entry.deadline.is_some() && !deadlines.contains(&id),
+            entry: Some(entry),
+        };
+        holders.insert(id, state);
+    }
+    if let Some(Ok(document)) = document {
+        for id in &document.holders {
+            holders
+                .entry(id.clone())
+                .or_insert_with(|| HolderState {
+                    id: id.clone(),
+                    entry: None,
+                    listed: true,
+                    overdue: false,
+                })
+                .listed = true;
+        }
+    }
+    holders.into_values().collect()
+}

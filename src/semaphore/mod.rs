@@ -1,0 +1,10 @@
+//! The semaphore: who of a group may be out of service, and who waits.
+//!
+//! [`document`], [`records`], [`keys`] and [`queue`] are values and decisions on them; [`etcd`] reads
+//! and changes them in etcd's v3 store, each change one transaction.
+
+pub mod document;
+pub mod etcd;
+pub mod keys;
+pub mod queue;
+pub mod records;

@@ -1,0 +1,346 @@
+//! What a waiting node does next, decided from what it sees in etcd. Pure.
+
+use super::{
+    document::{Document, DocumentError, Refusal},
+    records::{Holder, Pause, Quarantine},
+};
+
+/// What a node that wants the semaphore sees in etcd at one revision.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct View {
+    /// The revision of the store.
+    pub revision: i64,
+    /// The document and the revision of its last change; none where nobody has ever used the group.
+    pub document: Option<(Result<Document, DocumentError>, i64)>,
+    /// The entry under this node's id among the holders.
+    pub holder: Option<Holder>,
+    /// The create revision of this node's ticket: its place in the line.
+    pub ticket: Option<i64>,
+    /// The key of the ticket right before this node's.
+    pub predecessor: Option<String>,
+    /// The whole cluster's pause.
+    pub pause_all: Option<Pause>,
+    /// The group's pause.
+    pub pause: Option<Pause>,
+    /// The quarantine of the image or version the node wants to boot, and its key.
+    pub quarantine: Option<(String, Quarantine)>,
+    /// The nonce of the node with an etcd member that is out; looked at only by a node with a member.
+    pub member_out: Option<String>,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Nothing more: the semaphore is this claim's.
+    Held,
+    /// Give up the place in the line, and wait until what blocks is gone.
+    Blocked(Block),
+    /// Take a ticket.
+    Enqueue,
+    /// Wait until the ticket under this key is gone.
+    WaitBehind(String),
+    /// Write the first document.
+    Create,
+    /// Wait until the document changes: it cannot be used.
+    WaitRepaired(DocumentError),
+    /// Wait until the document changes: all of `max` is taken.
+    WaitFull {
+        /// The document as it is.
+        document: Document,
+    },
+    /// Wait until the pause ends: the whole cluster's (`all`), or the group's.
+    WaitResumed {
+        /// Whether it is the whole cluster's.
+        all: bool,
+        /// The pause.
+        pause: Pause,
+    },
+    /// Wait until the other node with an etcd member is back.
+    WaitMember,
+    /// Write this document, if the one there still has this mod revision.
+    Take {
+        /// The document with this node among the holders.
+        document: Document,
+        /// The mod revision of the document it was made from.
+        modified: i64,
+    },
+}
+
+/// What keeps a node out of the line, however short the line is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Block {
+    /// An entry with the node's id that this node did not make: a cloned machine id, or a manual `lock`.
+    Foreign(Holder),
+    /// The document names the node, and no entry says who put it there.
+    Listed,
+    /// The image or version must not be booted.
+    Quarantined {
+        /// The key of the quarantine.
+        key: String,
+        /// What was said of the image.
+        why: Quarantine,
+    },
+}
+
+/// Decides the next step of the node `id` whose claim has this `nonce`.
+///
+/// A node that is first in the line stays first: a ticket's place is its create revision, which only
+/// grows. So nothing but the line's order and the document decides who is next.
+#[must_use]
+pub fn decide(view: &View, id: &str, nonce: &str) -> Step {
+    if let Some(holder) = &view.holder {
+        return if holder.nonce == nonce {
+            Step::Held
+        } else {
+            Step::Blocked(Block::Foreign(holder.clone()))
+        };
+    }
+    if let Some((key, why)) = &view.quarantine {
+        return Step::Blocked(Block::Quarantined {
+            key: key.clone(),
+            why: why.clone(),
+        });
+    }
+    if let Some((Ok(document), _)) = &view.document
+        && document.holds(id)
+    {
+        return Step::Blocked(Block::Listed);
+    }
+    if view.ticket.is_none() {
+        return Step::Enqueue;
+    }
+    if let Some(predecessor) = &view.predecessor {
+        return Step::WaitBehind(predecessor.clone());
+    }
+    let (document, modified) = match &view.document {
+        None => return Step::Create,
+        Some((Err(error), _)) => return Step::WaitRepaired(error.clone()),
+        Some((Ok(document), modified)) => (document, *modified),
+    };
+    for (all, pause) in [(true, &view.pause_all), (false, &view.pause)] {
+        if let Some(pause) = pause {
+            return Step::WaitResumed {
+                all,
+                pause: pause.clone(),
+            };
+        }
+    }
+    if view.member_out.is_some() {
+        return Step::WaitMember;
+    }
+    match document.with(id) {
+        Ok(document) => Step::Take { document, modified },
+        Err(Refusal::Full) => Step::WaitFull {
+            document: document.clone(),
+        },
+        Err(Refusal::Held) => Step::Blocked(Block::Listed),
+    }
+}
+
+impl std::fmt::Display for Block {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Foreign(holder) => {
+                write!(
+                    f,
+                    "the semaphore is held under this node's id, but not by this node: {} took it, phase {}",
+                    who(&holder.hostname, "another machine with the same id"),
+                    holder.phase
+                )?;
+                if let Some(since) = holder.since {
+                    write!(f, ", since {since:.0}")?;
+                }
+                if let Some(reason) = &holder.reason {
+                    write!(f, " ({reason})")?;
+                }
+                write!(f, "; end it with: pointsman unlock {}", holder.id)
+            }
+            Self::Listed => f.write_str(
+                "the semaphore names this node as a holder, but this node did not take it; \
+                 end it with: pointsman unlock",
+            ),
+            Self::Quarantined { why, .. } => write!(
+                f,
+                "{} is quarantined: {} (found by {})",
+                why.what,
+                who(&why.reason, "no reason given"),
+                who(&why.hostname, &why.node)
+            ),
+        }
+    }
+}
+
+fn who<'a>(name: &'a str, otherwise: &'a str) -> &'a str {
+    if name.is_empty() { otherwise } else { name }
+}
+
+impl std::fmt::Display for Step {
+    /// What the node waits for, as a sentence for people.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Held | Self::Enqueue | Self::Create | Self::Take { .. } => {
+                f.write_str("taking the semaphore")
+            }
+            Self::Blocked(block) => block.fmt(f),
+            Self::WaitBehind(key) => write!(
+                f,
+                "in the queue behind {}",
+                key.rsplit('/').next().unwrap_or(key)
+            ),
+            Self::WaitRepaired(error) => write!(
+                f,
+                "the semaphore's document cannot be used: {error}; \
+                 to repair it: pointsman set-max 1 --rebuild"
+            ),
+            Self::WaitFull { document } if document.max == 0 => {
+                f.write_str("first in the queue; the group is stopped (max is 0)")
+            }
+            Self::WaitFull { document } => write!(
+                f,
+                "first in the queue; the semaphore (max {}) is held by {}",
+                document.max,
+                document.holders.join(", ")
+            ),
+            Self::WaitResumed { all, pause } => {
+                write!(
+                    f,
+                    "first in the queue; {} is paused",
+                    if *all {
+                        "the whole cluster"
+                    } else {
+                        "the group"
+                    }
+                )?;
+                if !pause.by.is_empty() {
+                    write!(f, " by {}", pause.by)?;
+                }
+                if !pause.reason.is_empty() {
+                    write!(f, ": {}", pause.reason)?;
+                }
+                Ok(())
+            }
+            Self::WaitMember => {
+                f.write_str("first in the queue; another node with an etcd member is out")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::semaphore::records::Phase;
+
+    fn holder(nonce: &str) -> Holder {
+        serde_json::from_value(serde_json::json!({"id": "me", "phase": "manual", "nonce": nonce}))
+            .unwrap()
+    }
+
+    /// First in the line, everything open, two of three taken.
+    fn open() -> View {
+        View {
+            revision: 9,
+            document: Some((Document::parse(br#"{"max":3,"holders":["a","b"]}"#), 7)),
+            ticket: Some(5),
+            ..View::default()
+        }
+    }
+
+    fn pause() -> Pause {
+        serde_json::from_str(r#"{"by":"ann","reason":"tea"}"#).unwrap()
+    }
+
+    fn step(change: impl FnOnce(&mut View)) -> Step {
+        let mut view = open();
+        change(&mut view);
+        decide(&view, "me", "mine")
+    }
+
+    #[test]
+    fn the_first_in_an_open_line_takes() {
+        let Step::Take { document, modified } = step(|_| {}) else {
+            panic!()
+        };
+        assert_eq!((document.holders.join(","), modified), ("a,b,me".into(), 7));
+    }
+
+    #[test]
+    fn each_obstacle_is_seen() {
+        assert_eq!(step(|v| v.holder = Some(holder("mine"))), Step::Held);
+        assert_eq!(
+            step(|v| v.holder = Some(holder("other"))),
+            Step::Blocked(Block::Foreign(holder("other")))
+        );
+        assert_eq!(step(|v| v.ticket = None), Step::Enqueue);
+        assert_eq!(
+            step(|v| v.predecessor = Some("q/x".into())),
+            Step::WaitBehind("q/x".into())
+        );
+        assert_eq!(step(|v| v.document = None), Step::Create);
+        assert!(matches!(
+            step(|v| v.document = Some((Document::parse(b"x"), 7))),
+            Step::WaitRepaired(_)
+        ));
+        assert_eq!(
+            step(|v| v.document = Some((Document::parse(br#"{"max":9,"holders":["me"]}"#), 7))),
+            Step::Blocked(Block::Listed)
+        );
+        assert!(matches!(
+            step(|v| v.document = Some((Ok(Document::new(0)), 7))),
+            Step::WaitFull { .. }
+        ));
+        assert_eq!(
+            step(|v| v.pause = Some(pause())),
+            Step::WaitResumed {
+                all: false,
+                pause: pause()
+            }
+        );
+        assert_eq!(
+            step(|v| v.pause_all = Some(pause())),
+            Step::WaitResumed {
+                all: true,
+                pause: pause()
+            }
+        );
+        assert_eq!(step(|v| v.member_out = Some("n".into())), Step::WaitMember);
+        let bad: Quarantine = serde_json::from_str(r#"{"version":"2"}"#).unwrap();
+        let bad = ("q/2".to_owned(), bad);
+        let blocked = Step::Blocked(Block::Quarantined {
+            key: bad.0.clone(),
+            why: bad.1.clone(),
+        });
+        assert_eq!(step(|v| v.quarantine = Some(bad.clone())), blocked);
+        // Who must not go does not stand in the line, wherever its place is.
+        assert_eq!(
+            step(|v| (v.quarantine, v.predecessor) = (Some(bad.clone()), Some("q/x".into()))),
+            blocked
+        );
+    }
+
+    #[test]
+    fn a_pause_keeps_the_place_in_the_line() {
+        assert_eq!(
+            step(|v| (v.pause, v.ticket) = (Some(pause()), None)),
+            Step::Enqueue
+        );
+    }
+
+    #[test]
+    fn the_sentences_name_what_blocks() {
+        let mut other = holder("x");
+        other.hostname = "twin".into();
+        other.phase = Phase::Draining;
+        let text = Step::Blocked(Block::Foreign(other)).to_string();
+        assert!(
+            text.contains("twin") && text.contains("draining") && text.contains("unlock me"),
+            "{text}"
+        );
+        let text = step(|v| v.pause = Some(pause())).to_string();
+        assert!(text.contains("ann") && text.contains("tea"), "{text}");
+        let text =
+            step(|v| v.document = Some((Document::parse(br#"{"max":2,"holders":["a","b"]}"#), 7)))
+                .to_string();
+        assert!(text.contains("max 2") && text.contains("a, b"), "{text}");
+    }
+}

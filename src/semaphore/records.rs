@@ -1,0 +1,226 @@
+//! The values beside the document: holders, tickets, pauses, quarantines, nodes.
+//!
+//! Each keeps the fields it does not know (`unknown`), so that a newer program's values survive being
+//! rewritten by an older one. Times are RFC 3339 in UTC and for people: nothing is decided by comparing
+//! them, since clocks of different nodes differ.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// How far a holder has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Taken, the node is being drained; it may still step back.
+    Draining,
+    /// Committed: the node goes down, or is down.
+    Rebooting,
+    /// Up again, the new boot is being checked.
+    Proving,
+    /// Taken by hand; only `unlock` ends it.
+    Manual,
+    /// A word of a newer program.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Draining => "draining",
+            Self::Rebooting => "rebooting",
+            Self::Proving => "proving",
+            Self::Manual => "manual",
+            Self::Other(word) => word,
+        })
+    }
+}
+
+/// What is known of the image a node leaves or goes to. An unknown part is absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// `sha256:` and 64 hex digits, of the slot's first MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The version, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+impl std::fmt::Display for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.version, &self.image) {
+            (Some(version), _) => f.write_str(version),
+            (None, Some(image)) => f.write_str(image.get(..19).unwrap_or(image)),
+            (None, None) => f.write_str("an unknown version"),
+        }
+    }
+}
+
+/// A node that has taken the semaphore: `G/holders/<id>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The node's machine id, or the name a person gave to `lock`.
+    pub id: String,
+    /// Its host name.
+    #[serde(default)]
+    pub hostname: String,
+    /// Random, known to the taker only by its own journal: who holds by this entry.
+    #[serde(default)]
+    pub nonce: String,
+    /// The boot in which it was taken.
+    #[serde(default)]
+    pub boot_id: String,
+    /// When it was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// What the node ran.
+    #[serde(default)]
+    pub from: Image,
+    /// What the node reboots into.
+    #[serde(default)]
+    pub to: Image,
+    /// How far it has come.
+    pub phase: Phase,
+    /// Within how many seconds of taking it means to give it back; none for one taken by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<u64>,
+    /// Why it was taken, in a person's or the agent's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The program and version that took it.
+    #[serde(default)]
+    pub agent: String,
+    /// Fields of newer programs.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+/// A node's place in the queue: `G/queue/<id>`, ordered by the key's create revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// The node's machine id.
+    pub id: String,
+    /// Its host name.
+    #[serde(default)]
+    pub hostname: String,
+    /// When the node began to wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// What it wants to reboot into.
+    #[serde(default)]
+    pub to: Image,
+    /// Fields of newer programs.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+/// A person's stop sign: `G/pause` or `P/pause-all`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Who paused, as `user@host`.
+    #[serde(default)]
+    pub by: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Until when, for people; the key is then on a lease of that length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Fields of newer programs.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+/// An image or version no node may reboot into: `P/quarantine/…`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantine {
+    /// The image and version condemned.
+    #[serde(flatten)]
+    pub what: Image,
+    /// The node that found it bad.
+    #[serde(default)]
+    pub node: String,
+    /// That node's host name.
+    #[serde(default)]
+    pub hostname: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+/// What a node last said of itself: `P/nodes/<id>`; rewritten when its state changes, never on a timer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// The node's machine id.
+    pub id: String,
+    /// Its host name.
+    #[serde(default)]
+    pub hostname: String,
+    /// Its group.
+    #[serde(default)]
+    pub group: String,
+    /// What it runs.
+    #[serde(flatten)]
+    pub runs: Image,
+    /// The slot it runs from, where it has slots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<String>,
+    /// The state of its agent, one word.
+    #[serde(default)]
+    pub state: String,
+    /// What it waits for, a sentence; empty where it waits for nothing.
+    #[serde(default)]
+    pub reason: String,
+    /// The program and version.
+    #[serde(default)]
+    pub agent: String,
+    /// Since when it is in this state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+/// A random name of one taking of the semaphore: 32 hex digits.
+///
+/// # Errors
+/// When the kernel gives no randomness.
+pub fn new_nonce() -> std::io::Result<String> {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_and_phases_of_newer_programs_survive() {
+        let text = r#"{"id":"a","hostname":"h","nonce":"n","boot_id":"b","from":{},"to":{"version":"2"},"phase":"levitating","agent":"x","height":3}"#;
+        let holder: Holder = serde_json::from_str(text).unwrap();
+        assert_eq!(holder.phase, Phase::Other("levitating".into()));
+        assert_eq!(serde_json::to_string(&holder).unwrap(), text);
+    }
+
+    #[test]
+    fn only_the_essential_fields_are_required() {
+        serde_json::from_str::<Holder>(r#"{"id":"a","phase":"manual"}"#).unwrap();
+        serde_json::from_str::<Ticket>(r#"{"id":"a"}"#).unwrap();
+        serde_json::from_str::<Pause>("{}").unwrap();
+        serde_json::from_str::<Quarantine>("{}").unwrap();
+        serde_json::from_str::<NodeRecord>(r#"{"id":"a"}"#).unwrap();
+    }
+
+    #[test]
+    fn nonces_differ() {
+        let (a, b) = (new_nonce().unwrap(), new_nonce().unwrap());
+        assert!(a != b && a.len() == 32);
+    }
+}
