@@ -1,1 +1,16 @@
-//! Test beds.
+//! The machinery for pointsman's integration tests, benches and demo. It knows nothing of pointsman itself.
+//!
+//! - [`etcd`]: real etcd clusters, with TLS, passwords, hung and dead members, restored backups
+//! - [`bus`]: a private system bus (a real dbus-daemon)
+//! - [`fakes`]: update_engine, logind and systemd as the agent sees them on that bus
+//! - [`node`]: one agent under test: its root directory, bus, fakes, notify socket, and its "reboots"
+//! - [`proxy`]: a TCP proxy that refuses, swallows, delays, or loses a reply
+//! - [`process`]: children that die with the test process
+//! - [`scratch`]: directories that are removed even after a test process was killed
+//!
+//! What cannot be set up panics with a message that says what failed: a test has nothing better to do.
+
+pub mod bus;
+pub mod etcd;
+pub mod process;
+pub mod scratch;

@@ -1,0 +1,86 @@
+//! Certificates for one cluster: a CA, one for the members, one for a client.
+
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+
+/// PEM files in the cluster's directory.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    /// The CA that signed all the others.
+    pub ca: PathBuf,
+    /// The client's certificate, common name `pointsman`.
+    pub client_cert: PathBuf,
+    /// The client's key.
+    pub client_key: PathBuf,
+    pub(super) server_cert: PathBuf,
+    pub(super) server_key: PathBuf,
+}
+
+impl Certificates {
+    /// Makes them and writes them to `dir`.
+    pub(super) fn write(dir: &Path) -> Self {
+        let files = Self {
+            ca: dir.join("ca.pem"),
+            client_cert: dir.join("client.pem"),
+            client_key: dir.join("client-key.pem"),
+            server_cert: dir.join("server.pem"),
+            server_key: dir.join("server-key.pem"),
+        };
+        let result = files.try_write();
+        result.unwrap_or_else(|e| panic!("cannot make certificates in {}: {e}", dir.display()));
+        files
+    }
+
+    fn try_write(&self) -> Result<(), Box<dyn std::error::Error>> {
+        let mut ca = params("pointsman-testbed CA", &[])?;
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate()?;
+        std::fs::write(&self.ca, ca.self_signed(&key)?.pem())?;
+        let issuer = Issuer::new(ca, key);
+
+        let client = [ExtendedKeyUsagePurpose::ClientAuth];
+        // etcd's own gateway dials the member with the member's certificate: it must serve as a client's too.
+        let both = [
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        for (name, hosts, usages, cert, key) in [
+            (
+                "etcd",
+                &["127.0.0.1", "localhost"][..],
+                &both[..],
+                &self.server_cert,
+                &self.server_key,
+            ),
+            (
+                "pointsman",
+                &[][..],
+                &client[..],
+                &self.client_cert,
+                &self.client_key,
+            ),
+        ] {
+            let mut leaf = params(name, hosts)?;
+            leaf.use_authority_key_identifier_extension = true;
+            leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+            leaf.extended_key_usages = usages.to_vec();
+            let pair = KeyPair::generate()?;
+            std::fs::write(cert, leaf.signed_by(&pair, &issuer)?.pem())?;
+            std::fs::write(key, pair.serialize_pem())?;
+        }
+        Ok(())
+    }
+}
+
+fn params(name: &str, hosts: &[&str]) -> Result<CertificateParams, rcgen::Error> {
+    let hosts: Vec<String> = hosts.iter().map(|&h| h.to_owned()).collect();
+    let mut params = CertificateParams::new(hosts)?;
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    Ok(params)
+}

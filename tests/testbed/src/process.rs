@@ -1,0 +1,427 @@
+//! Children that die with the test process.
+//!
+//! They run under `setpriv --pdeathsig KILL`. That signal comes when the *thread* that spawned the child ends
+//! (prctl(2), PR_SET_PDEATHSIG), and a test's thread ends with its test; so one thread that never ends spawns all.
+//! Each child has a thread of its own that reaps it: no runtime is needed, and there are no zombies.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::time::Duration;
+
+pub use nix::sys::signal::Signal;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+use tokio::sync::watch;
+
+/// Variables that would change what etcd, the agent or the commands do; a child gets them only when told.
+const NOT_INHERITED: [&str; 9] = [
+    "ETCD",
+    "POINTSMAN",
+    "LOCKSMITH",
+    "REBOOT_",
+    "DBUS_",
+    "NOTIFY_",
+    "WATCHDOG_",
+    "GROUP",
+    "RUST_LOG",
+];
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    program: OsString,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Spec {
+    /// `program` (found in PATH when it has no slash), whose output is appended to the file `log`.
+    pub fn new(program: impl AsRef<OsStr>, log: impl AsRef<Path>) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+            stdout: log.as_ref().to_owned(),
+            stderr: log.as_ref().to_owned(),
+        }
+    }
+
+    /// Adds one argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.args
+            .extend(args.into_iter().map(|a| a.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets a variable of the environment.
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env
+            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Sends stderr to another file than stdout.
+    #[must_use]
+    pub fn stderr(mut self, file: impl AsRef<Path>) -> Self {
+        self.stderr = file.as_ref().to_owned();
+        self
+    }
+
+    /// Starts it.
+    pub fn spawn(&self) -> Child {
+        let open = |path: &Path| {
+            File::options()
+                .create(true)
+                .append(true)
+                .open(path)
+                .unwrap_or_else(|e| panic!("cannot open the log {}: {e}", path.display()))
+        };
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(&self.program)
+            .args(&self.args);
+        for (name, _) in std::env::vars_os() {
+            if NOT_INHERITED
+                .iter()
+                .any(|p| name.as_encoded_bytes().starts_with(p.as_bytes()))
+            {
+                command.env_remove(name);
+            }
+        }
+        command.envs(self.env.iter().map(|(k, v)| (k, v)));
+        command
+            .stdin(Stdio::null())
+            .stdout(open(&self.stdout))
+            .stderr(open(&self.stderr));
+        let (reply, answer) = mpsc::channel();
+        spawner()
+            .send((command, reply))
+            .expect("the spawner thread never ends");
+        let child = answer
+            .recv()
+            .expect("the spawner thread answers")
+            .unwrap_or_else(|e| {
+                panic!(
+                    "cannot run setpriv (Debian package util-linux) for {:?}: {e}",
+                    self.program
+                )
+            });
+        Child::watch(self, child)
+    }
+}
+
+type Order = (Command, mpsc::Sender<std::io::Result<std::process::Child>>);
+
+fn spawner() -> &'static mpsc::Sender<Order> {
+    static SPAWNER: OnceLock<mpsc::Sender<Order>> = OnceLock::new();
+    SPAWNER.get_or_init(|| {
+        let (orders, inbox) = mpsc::channel::<Order>();
+        std::thread::Builder::new()
+            .name("spawner".into())
+            .spawn(move || {
+                for (mut command, reply) in inbox {
+                    let _ = reply.send(command.spawn());
+                }
+            })
+            .expect("a thread can be started");
+        orders
+    })
+}
+
+/// A running (or ended) child. Dropping it kills it; its own thread reaps it.
+#[derive(Debug)]
+pub struct Child {
+    name: String,
+    pid: u32,
+    log: PathBuf,
+    /// Held while signalling and while reaping, so that no signal goes to a pid that has a new owner.
+    alive: Arc<Mutex<bool>>,
+    ended: watch::Receiver<Option<ExitStatus>>,
+}
+
+impl Child {
+    fn watch(spec: &Spec, mut child: std::process::Child) -> Self {
+        let pid = child.id();
+        let alive = Arc::new(Mutex::new(true));
+        let (tell, ended) = watch::channel(None);
+        let alive_there = alive.clone();
+        std::thread::Builder::new()
+            .name(format!("wait-{pid}"))
+            .spawn(move || {
+                let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+                while waitid(Id::Pid(as_pid(pid)), flags) == Err(nix::errno::Errno::EINTR) {}
+                let mut alive = alive_there
+                    .lock()
+                    .expect("nothing panics while it is locked");
+                *alive = false;
+                let _ = tell.send(child.wait().ok());
+            })
+            .expect("a thread can be started");
+        let name = Path::new(&spec.program)
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        Self {
+            name,
+            pid,
+            log: spec.stdout.clone(),
+            alive,
+            ended,
+        }
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Sends a signal; nothing happens when the child has ended.
+    pub fn signal(&self, signal: Signal) {
+        let alive = self
+            .alive
+            .lock()
+            .expect("nothing panics while it is locked");
+        if *alive {
+            nix::sys::signal::kill(as_pid(self.pid), signal).unwrap_or_else(|e| {
+                panic!("cannot send {signal} to {} ({}): {e}", self.name, self.pid)
+            });
+        }
+    }
+
+    /// Whether it still runs (or is stopped).
+    pub fn is_running(&self) -> bool {
+        self.ended.borrow().is_none()
+    }
+
+    /// Waits for its end.
+    pub async fn wait(&self) -> ExitStatus {
+        let mut ended = self.ended.clone();
+        ended
+            .wait_for(Option::is_some)
+            .await
+            .expect("the waiting thread always reports")
+            .expect("waited until there is a status")
+    }
+
+    /// Waits for its end, at most `limit`. The error shows the end of its log.
+    pub async fn wait_timeout(&self, limit: Duration) -> Result<ExitStatus, String> {
+        tokio::time::timeout(limit, self.wait()).await.map_err(|_| {
+            format!(
+                "{} ({}) still runs after {limit:?}; its log ends:\n{}",
+                self.name,
+                self.pid,
+                self.log_tail(20)
+            )
+        })
+    }
+
+    /// Kills it and waits until it is reaped.
+    pub async fn kill(&self) -> ExitStatus {
+        self.signal(Signal::SIGKILL);
+        self.wait().await
+    }
+
+    /// All it has written to its log.
+    pub fn log(&self) -> String {
+        read_lossy(&self.log)
+    }
+
+    /// The last `lines` of its log.
+    pub fn log_tail(&self, lines: usize) -> String {
+        let log = self.log();
+        let all: Vec<&str> = log.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // A panic in a drop during a panic would abort the whole test binary: errors do not matter here.
+        if let Ok(alive) = self.alive.lock()
+            && *alive
+        {
+            let _ = nix::sys::signal::kill(as_pid(self.pid), Signal::SIGKILL);
+        }
+    }
+}
+
+fn as_pid(pid: u32) -> Pid {
+    Pid::from_raw(i32::try_from(pid).expect("Linux pids fit into i32"))
+}
+
+fn read_lossy(path: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+/// Runs a command to its end, at most `limit`, then panics showing what it had printed.
+pub async fn run(
+    program: impl AsRef<OsStr>,
+    args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    env: &[(&str, &str)],
+    limit: Duration,
+) -> Output {
+    let dir = crate::scratch::dir("run");
+    let (stdout, stderr) = (dir.path().join("stdout"), dir.path().join("stderr"));
+    let mut spec = Spec::new(program, &stdout).stderr(&stderr).args(args);
+    for (name, value) in env {
+        spec = spec.env(name, value);
+    }
+    let child = spec.spawn();
+    let status = tokio::time::timeout(limit, child.wait()).await;
+    let (stdout, stderr) = (read_lossy(&stdout), read_lossy(&stderr));
+    let Ok(status) = status else {
+        panic!(
+            "{:?} {:?} did not end within {limit:?}\nstdout: {stdout}\nstderr: {stderr}",
+            spec.program, spec.args
+        );
+    };
+    Output {
+        code: status.code(),
+        stdout,
+        stderr,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_command_gives_its_code_and_both_outputs_and_no_foreign_environment() {
+        let out = run(
+            "sh",
+            ["-c", "echo out $ETCD_NAME $MINE; echo err >&2; exit 3"],
+            &[("MINE", "mine")],
+            Duration::from_secs(10),
+        )
+        .await;
+        assert_eq!(
+            out,
+            Output {
+                code: Some(3),
+                stdout: "out mine\n".into(),
+                stderr: "err\n".into()
+            }
+        );
+    }
+
+    #[tokio::test]
+    async fn a_child_is_signalled_logged_and_reaped() {
+        let dir = crate::scratch::dir("child");
+        let child = Spec::new("sh", dir.path().join("log"))
+            .args(["-c", "echo hello; exec sleep 1000"])
+            .spawn();
+        let limit = Duration::from_millis(1);
+        assert!(
+            child
+                .wait_timeout(limit)
+                .await
+                .unwrap_err()
+                .contains("sh (")
+        );
+        child.signal(Signal::SIGTERM);
+        // Ended by the signal, whether sh, setpriv or sleep had it.
+        assert_eq!(child.wait().await.signal(), Some(15));
+        assert!(!child.is_running());
+        assert!(
+            !Path::new(&format!("/proc/{}", child.pid())).exists(),
+            "not reaped"
+        );
+        child.signal(Signal::SIGKILL);
+    }
+
+    #[tokio::test]
+    async fn dropping_kills_and_reaps() {
+        let dir = crate::scratch::dir("child");
+        let child = Spec::new("sleep", dir.path().join("log"))
+            .arg("1000")
+            .spawn();
+        let mut ended = child.ended.clone();
+        let pid = child.pid();
+        drop(child);
+        ended.wait_for(Option::is_some).await.unwrap();
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    }
+
+    /// The test binary runs itself as a process that is killed, and looks whether its child died too.
+    #[tokio::test]
+    async fn children_die_with_the_process_but_not_with_the_thread() {
+        if let Some(pidfile) = std::env::var_os("TESTBED_PARENT") {
+            let log = Path::new(&pidfile).with_extension("log");
+            let child = std::thread::spawn(move || Spec::new("sleep", log).arg("1000").spawn())
+                .join()
+                .unwrap();
+            let pid = child.pid();
+            // The spawning request came from a thread that is gone; the child lives.
+            assert!(child.wait_timeout(Duration::from_millis(50)).await.is_err());
+            std::fs::write(Path::new(&pidfile).with_extension("new"), pid.to_string()).unwrap();
+            std::fs::rename(Path::new(&pidfile).with_extension("new"), &pidfile).unwrap();
+            std::future::pending::<()>().await;
+        }
+        let dir = crate::scratch::dir("parent");
+        let pidfile = dir.path().join("pid");
+        let parent = Spec::new(std::env::current_exe().unwrap(), dir.path().join("log"))
+            .args([
+                "--exact",
+                "process::tests::children_die_with_the_process_but_not_with_the_thread",
+            ])
+            .env("TESTBED_PARENT", &pidfile)
+            .spawn();
+        let until = |what: &'static str, parent: &Child| {
+            let log = parent.log();
+            move || panic!("{what}; the parent's log: {log}")
+        };
+        for round in 0.. {
+            if pidfile.exists() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            assert!(parent.is_running(), "the parent ended: {}", parent.log());
+            if round > 2000 {
+                until("no child after 20 s", &parent)();
+            }
+        }
+        let pid = std::fs::read_to_string(&pidfile).unwrap();
+        let proc = PathBuf::from(format!("/proc/{pid}"));
+        assert!(proc.exists());
+        parent.kill().await;
+        for round in 0.. {
+            // A zombie counts as dead: whoever inherits it may be slow to reap it.
+            let stat = std::fs::read_to_string(proc.join("stat")).unwrap_or_default();
+            if stat.is_empty() || stat.contains(") Z ") {
+                break;
+            }
+            assert!(round < 2000, "the child outlives its parent: {stat}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
