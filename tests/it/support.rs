@@ -1,0 +1,97 @@
+//! What several test modules need.
+
+use std::time::Duration;
+
+use pointsman::{
+    node::Group,
+    semaphore::{
+        etcd::{BackOff, Claim, Options, Semaphore},
+        keys::Keys,
+        records::{Holder, Image, NodeRecord, Phase, new_nonce},
+    },
+};
+use pointsman_testbed::etcd::Cluster;
+
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Waits quickly between tries, as tests want it.
+pub(crate) const BACK_OFF: BackOff = BackOff {
+    min: Duration::from_millis(20),
+    max: Duration::from_millis(200),
+};
+
+/// The default group's semaphore under `prefix`.
+pub(crate) fn semaphore(endpoints: Vec<String>, prefix: &str) -> Semaphore {
+    let options = Options {
+        endpoints,
+        timeout: TIMEOUT,
+        ..Options::default()
+    };
+    Semaphore::new(options, Keys::new(prefix, Group::default()), BACK_OFF)
+}
+
+pub(crate) fn on(cluster: &Cluster, prefix: &str) -> Semaphore {
+    semaphore(cluster.endpoints(), prefix)
+}
+
+pub(crate) fn holder(id: &str, phase: Phase) -> Holder {
+    Holder {
+        id: id.into(),
+        hostname: format!("host-{id}"),
+        nonce: new_nonce().unwrap(),
+        boot_id: "boot".into(),
+        since: None,
+        from: version("1"),
+        to: version("2"),
+        phase,
+        deadline: None,
+        reason: None,
+        agent: "test".into(),
+        unknown: serde_json::Map::new(),
+    }
+}
+
+pub(crate) fn version(version: &str) -> Image {
+    Image {
+        image: None,
+        version: Some(version.into()),
+    }
+}
+
+pub(crate) fn node(id: &str) -> NodeRecord {
+    serde_json::from_value(serde_json::json!({ "id": id, "hostname": format!("host-{id}") }))
+        .unwrap()
+}
+
+/// A node's claim for an update from version 1 to 2.
+pub(crate) fn claim(id: &str) -> Claim {
+    Claim {
+        holder: Holder {
+            deadline: Some(600),
+            ..holder(id, Phase::Draining)
+        },
+        ticket_lease: 10,
+        member: false,
+        node: Some(node(id)),
+    }
+}
+
+/// Waits for `what` to become true of what `ask` gives.
+pub(crate) async fn eventually<T: std::fmt::Debug>(
+    what: &str,
+    mut ask: impl AsyncFnMut() -> T,
+    is: impl Fn(&T) -> bool,
+) -> T {
+    let limit = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let found = ask().await;
+        if is(&found) {
+            return found;
+        }
+        assert!(
+            tokio::time::Instant::now() < limit,
+            "not in time: {what}; last seen: {found:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
