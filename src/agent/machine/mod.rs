@@ -3,7 +3,13 @@
 //! The driver does the effects, one operation at a time, and brings back what came of each as an event. An
 //! event that does not belong to the operation under way comes from one given up meanwhile, and is dropped.
 
+#[cfg(test)]
+mod tests;
+mod vocabulary;
+
 use std::time::Duration;
+
+pub use vocabulary::{Effect, Event, Op, State};
 
 use super::{
     gate::{Facts, Gate, Intent, Now, Request, Rules, gate, gate_with_people, intent},
@@ -13,146 +19,6 @@ use crate::{
     config::Strategy,
     semaphore::{keys::Keys, records::Image},
 };
-
-/// Where the agent stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    /// Started; update_engine or logind has not been heard yet.
-    Starting,
-    /// No reboot is wanted.
-    Idle,
-    /// A reboot is wanted, and something on this node keeps it.
-    Waiting {
-        /// What it waits for.
-        why: String,
-        /// When to ask again, on the monotonic clock.
-        until: Option<Duration>,
-    },
-    /// In the line for the semaphore.
-    Queued {
-        /// What it waits for.
-        why: String,
-        /// When the window closes.
-        until: Option<Duration>,
-    },
-    /// Leaving the line; perhaps the semaphore was won at the last moment.
-    Leaving,
-    /// Holding; the node is looked at once more before the drain.
-    Taken,
-    /// Holding; the drain hooks run.
-    Draining {
-        /// When the window closes.
-        until: Option<Duration>,
-    },
-    /// Holding; the node is looked at once more before the commit.
-    Drained,
-    /// The commit is being made.
-    Committing,
-    /// Committed; the node is looked at a last time.
-    Committed,
-    /// The reboot has been called.
-    Rebooting {
-        /// When to see whether the node is going down at all.
-        until: Duration,
-    },
-    /// Nothing was seen of a shutdown in time, or the call failed: is the node going down?
-    Doubting {
-        /// Why it is asked.
-        why: String,
-    },
-    /// The node is going down by somebody else's will while this agent holds the semaphore: the next boot
-    /// gives it back.
-    GoingDown,
-    /// The drain is being undone; no reboot follows.
-    SteppingBack {
-        /// Why.
-        why: String,
-    },
-    /// A new boot made while holding: it must pass its checks.
-    Proving,
-    /// Giving the semaphore back.
-    Releasing {
-        /// Why it still is.
-        why: String,
-    },
-    /// The agent ends.
-    Stopped,
-}
-
-/// What can happen.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// Something outside changed.
-    Facts(Facts),
-    /// A time that was waited for has come.
-    Tick,
-    /// A person asks for a reboot.
-    Asked(Request),
-    /// A person takes that back.
-    Cancelled,
-    /// The operation says what it waits for.
-    Note(String),
-    /// [`Op::Acquire`] ended: the semaphore is held.
-    Acquired,
-    /// [`Op::Leave`] ended: held after all (true), or gone from the line.
-    Left(bool),
-    /// [`Op::Look`] ended.
-    Looked(Facts),
-    /// [`Op::Drain`] ended: well, or with a reason.
-    Drained(Result<(), String>),
-    /// [`Op::Undo`] ended; what failed of it has been reported.
-    Undone,
-    /// [`Op::Commit`] ended: committed, or the reason why not.
-    CommitEnded(Result<(), String>),
-    /// [`Op::Reboot`] ended: the call was accepted, or failed.
-    RebootCalled(Result<(), String>),
-    /// [`Op::Prove`] ended well.
-    Proven,
-    /// [`Op::Release`] ended: it is given back.
-    Released,
-    /// The journal could not be written; the effects after it were not done.
-    JournalFailed(String),
-    /// The agent is told to end.
-    Stop,
-}
-
-/// An operation that takes time. One runs at a time; a new one ends the one before it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Op {
-    /// Wait in the line until the claim holds the semaphore.
-    Acquire(Entry),
-    /// Leave the line, and find out whether it was won meanwhile.
-    Leave(Entry),
-    /// Ask update_engine and logind anew.
-    Look,
-    /// Run the drain hooks.
-    Drain(Entry),
-    /// Run the undrain hooks.
-    Undo(Entry),
-    /// Make the commit.
-    Commit(Entry),
-    /// Tell the people logged in, and ask logind to reboot.
-    Reboot(Entry),
-    /// Check the new boot.
-    Prove(Entry),
-    /// Give the semaphore back.
-    Release(Entry),
-}
-
-/// What the driver is to do, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Write the journal. If it fails, the effects after it are dropped, and [`Event::JournalFailed`] comes.
-    Journal(Journal),
-    /// Begin an operation.
-    Run(Op),
-    /// Tell the people logged in that a reboot waits for them.
-    Announce(Duration),
-    /// Answer the person who asked: accepted, or the reason why not.
-    Answer(Result<(), String>),
-    /// End.
-    Exit,
-}
 
 /// Who this node is, and what is fixed for this run.
 #[derive(Debug, Clone)]
@@ -180,6 +46,8 @@ pub struct Machine {
     grace: Option<Duration>,
     /// Until when nothing is tried again after a failure, and that failure.
     hold_off: Option<(Duration, String)>,
+    /// What the operation under way last said it waits for.
+    note: String,
     stopping: bool,
 }
 
@@ -195,6 +63,7 @@ impl Machine {
             facts: None,
             grace: None,
             hold_off: None,
+            note: String::new(),
             stopping: false,
         }
     }
@@ -221,6 +90,30 @@ impl Machine {
     #[must_use]
     pub fn facts(&self) -> Option<&Facts> {
         self.facts.as_ref()
+    }
+
+    /// The state as one word, and what the agent waits for as a sentence (empty where it waits for nothing).
+    #[must_use]
+    pub fn report(&self) -> (&'static str, String) {
+        let note = |otherwise: &str| {
+            if self.note.is_empty() { otherwise.to_owned() } else { self.note.clone() }
+        };
+        match &self.state {
+            State::Starting => ("starting", "waiting for update_engine and logind".into()),
+            State::Idle => ("idle", String::new()),
+            State::Waiting { why, .. } => ("waiting", why.clone()),
+            State::Queued { .. } => ("queued", note("joining the line for the semaphore")),
+            State::Leaving => ("leaving", note("leaving the line for the semaphore")),
+            State::Taken | State::Draining { .. } | State::Drained => ("draining", note("running the drain hooks")),
+            State::Committing | State::Committed => ("committing", note("a last look before the reboot")),
+            State::Rebooting { .. } => ("rebooting", "waiting for the system to go down".into()),
+            State::Doubting { why } => ("rebooting", why.clone()),
+            State::GoingDown => ("rebooting", "the system is going down".into()),
+            State::SteppingBack { why } => ("stepping-back", why.clone()),
+            State::Proving => ("proving", note("checking the new boot")),
+            State::Releasing { why } => ("releasing", note(why)),
+            State::Stopped => ("stopped", String::new()),
+        }
     }
 
     /// Whether this node holds the semaphore, as far as it knows.
@@ -287,15 +180,12 @@ impl Machine {
                 self.reconsider(now)
             }
             Event::Tick => self.tick(now),
-            Event::Asked(request) => self.asked(request, now),
-            Event::Cancelled => self.cancelled(now),
+            Event::Asked(request) => self.asked(request),
+            Event::Cancelled => self.cancelled(),
             Event::Stop => self.stop(),
             Event::JournalFailed(why) => self.journal_failed(why, now),
             Event::Note(note) => {
-                match &mut self.state {
-                    State::Queued { why, .. } | State::Releasing { why } => *why = note,
-                    _ => {}
-                }
+                self.note = note;
                 Vec::new()
             }
             Event::Looked(facts) => {
@@ -318,7 +208,7 @@ impl Machine {
                 }
                 self.look(State::Taken)
             }
-            (State::Leaving, Event::Left(false)) => self.clear(now),
+            (State::Leaving, Event::Left(false)) => self.clear(),
             (State::Draining { .. }, Event::Drained(Ok(()))) => self.look(State::Drained),
             (State::Draining { .. }, Event::Drained(Err(why))) => {
                 self.hold_off(now, &why);
@@ -338,7 +228,7 @@ impl Machine {
             (State::SteppingBack { .. }, Event::Undone) | (State::Proving, Event::Proven) => {
                 self.release()
             }
-            (State::Releasing { .. }, Event::Released) => self.clear(now),
+            (State::Releasing { .. }, Event::Released) => self.clear(),
             _ => Vec::new(),
         }
     }
@@ -399,9 +289,7 @@ impl Machine {
                     },
                     Some(entry),
                 ) if intent.to == entry.intent.to => {
-                    if let State::Queued { until, .. } = &mut self.state {
-                        *until = closes;
-                    }
+                    self.state = State::Queued { until: closes };
                     Vec::new()
                 }
                 _ => self.leave(),
@@ -527,8 +415,7 @@ impl Machine {
         };
         if let Some(entry) = ticket {
             return if same(&entry) {
-                let why = "taking up the place in the line".into();
-                self.run(State::Queued { why, until }, Op::Acquire(entry))
+                self.run(State::Queued { until }, Op::Acquire(entry))
             } else {
                 self.leave()
             };
@@ -547,15 +434,14 @@ impl Machine {
                 keys: self.identity.keys.clone(),
             });
             self.set_entry(Some(entry.clone()));
-            let why = "joining the line".into();
-            self.journalled(State::Queued { why, until }, Op::Acquire(entry))
+            self.journalled(State::Queued { until }, Op::Acquire(entry))
         } else {
             self.set_entry(Some(entry));
             self.look(State::Taken)
         }
     }
 
-    fn asked(&mut self, request: Request, now: &Now) -> Vec<Effect> {
+    fn asked(&mut self, request: Request) -> Vec<Effect> {
         let journal = match &mut self.journal {
             Err(why) => return vec![Effect::Answer(Err(why.clone()))],
             Ok(_) if self.rules.strategy == Strategy::Off => {
@@ -571,21 +457,17 @@ impl Machine {
         let journal = Effect::Journal(journal.clone());
         // A person who asks again wants it tried again.
         self.hold_off = None;
-        let mut effects = vec![journal, Effect::Answer(Ok(()))];
-        effects.extend(self.reconsider(now));
-        effects
+        vec![journal, Effect::Answer(Ok(())), Effect::Again]
     }
 
-    fn cancelled(&mut self, now: &Now) -> Vec<Effect> {
+    fn cancelled(&mut self) -> Vec<Effect> {
         let Ok(journal) = &mut self.journal else {
             return vec![Effect::Answer(Ok(()))];
         };
         if journal.request.take().is_none() {
             return vec![Effect::Answer(Err("no reboot was asked for".into()))];
         }
-        let mut effects = vec![Effect::Journal(journal.clone()), Effect::Answer(Ok(()))];
-        effects.extend(self.reconsider(now));
-        effects
+        vec![Effect::Journal(journal.clone()), Effect::Answer(Ok(())), Effect::Again]
     }
 
     fn stop(&mut self) -> Vec<Effect> {
@@ -686,13 +568,15 @@ impl Machine {
 
     fn run(&mut self, state: State, op: Op) -> Vec<Effect> {
         self.state = state;
+        self.note.clear();
         vec![Effect::Run(op)]
     }
 
     fn journalled(&mut self, state: State, op: Op) -> Vec<Effect> {
-        self.state = state;
-        let journal = self.journal.clone().unwrap_or_default();
-        vec![Effect::Journal(journal), Effect::Run(op)]
+        let journal = Effect::Journal(self.journal.clone().unwrap_or_default());
+        let mut effects = vec![journal];
+        effects.extend(self.run(state, op));
+        effects
     }
 
     fn look(&mut self, state: State) -> Vec<Effect> {
@@ -742,17 +626,16 @@ impl Machine {
     }
 
     /// Nothing is held or waited for any more.
-    fn clear(&mut self, now: &Now) -> Vec<Effect> {
+    fn clear(&mut self) -> Vec<Effect> {
         self.set_entry(None);
         self.state = State::Idle;
-        let mut effects = vec![Effect::Journal(self.journal.clone().unwrap_or_default())];
+        let journal = Effect::Journal(self.journal.clone().unwrap_or_default());
         if self.stopping {
             self.state = State::Stopped;
-            effects.push(Effect::Exit);
+            vec![journal, Effect::Exit]
         } else {
-            effects.extend(self.consider(now));
+            vec![journal, Effect::Again]
         }
-        effects
     }
 }
 

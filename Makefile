@@ -1,0 +1,38 @@
+# What people run: `make demo` and `make test`. Each installs what this machine lacks (tests/setup.sh).
+
+CARGO ?= cargo
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: demo test lint doc bench build setup help
+
+help:
+	@echo "make demo   five agents on this machine roll an update out, one at a time (under a minute)"
+	@echo "make test   everything that is checked: format, lints, docs, unit and integration tests"
+	@echo "make bench  what an etcd transaction, a hand-over and an idle agent cost"
+	@echo "make build  the release binary, target/release/pointsman"
+
+setup:
+	@sh tests/setup.sh
+
+build: setup
+	$(CARGO) build --release --bin pointsman
+
+demo: setup
+	$(CARGO) build --quiet --bin pointsman
+	$(CARGO) run --quiet -p pointsman-testbed --bin demo
+
+lint: setup
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+
+doc: setup
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --workspace --no-deps
+
+# Most tests wait for etcd, not for the processor: more of them than cores run side by side.
+test: setup lint doc
+	$(CARGO) test --quiet --workspace --lib --bins --tests -- --test-threads 6
+	$(CARGO) test --quiet --doc
+
+bench: setup
+	$(CARGO) build --release --bin pointsman
+	$(CARGO) bench --quiet --bench handover

@@ -1,0 +1,343 @@
+//! Drives the machine: brings it events, does its effects, and says how things stand.
+
+use std::{
+    cell::RefCell,
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    time::Duration,
+};
+
+use backon::BackoffBuilder;
+use jiff::{Timestamp, Zoned};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::{
+    bus::{AgentBus, Call, Published},
+    gate::{Facts, Now, Request, Rules, Update},
+    journal::Journal,
+    machine::{Effect, Event, Identity, Machine, Op, State},
+    world::World,
+};
+use crate::{config::Strategy, coordinator::{self, Coordinator}, duration, telemetry::notify};
+
+/// How an agent's run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// It was told to end.
+    Stopped,
+    /// In the foreground: there is nothing to do any more.
+    Done,
+    /// The reboot asked for in the foreground was refused: why.
+    Refused(String),
+    /// The system bus went away; a new start finds everything in the journal.
+    BusLost,
+}
+
+/// How the driver runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// As the node's service.
+    Service,
+    /// For one reboot, asked for with this reason.
+    Once(String),
+}
+
+type Doing<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// The driver.
+pub struct Driver {
+    world: Rc<World>,
+    machine: Machine,
+    mode: Mode,
+    journal: std::path::PathBuf,
+    started: Instant,
+    op: Option<Doing<Event>>,
+    /// Who waits for the machine's answer.
+    asker: Option<oneshot::Sender<Result<(), String>>>,
+    publishing: Option<Doing<()>>,
+    said: (&'static str, String),
+    since: Timestamp,
+    ending: Option<Ending>,
+    stop_by: Option<Instant>,
+}
+
+impl Driver {
+    /// A driver for this node; nothing happens yet.
+    #[must_use]
+    pub fn new(world: Rc<World>, mode: Mode) -> Self {
+        let journal = Journal::path(&world.root);
+        let loaded = Journal::load(&journal).map_err(|e| e.to_string());
+        if let Err(why) = &loaded {
+            tracing::error!("{why}");
+        }
+        let timings = &world.config.timings;
+        let rules = Rules {
+            strategy: world.config.strategy,
+            window: world.config.window.clone(),
+            login_grace: timings.login_grace,
+            shutdown_timeout: timings.shutdown_timeout,
+            retry: timings.retry_max,
+        };
+        let identity = Identity {
+            id: world.id.clone(),
+            boot_id: world.boot_id.clone(),
+            keys: world.keys(),
+            runs: world.runs.clone(),
+        };
+        Self {
+            machine: Machine::new(rules, identity, loaded),
+            world,
+            mode,
+            journal,
+            started: Instant::now(),
+            op: None,
+            asker: None,
+            publishing: None,
+            said: ("", String::new()),
+            since: Timestamp::now(),
+            ending: None,
+            stop_by: None,
+        }
+    }
+
+    /// Runs until it is told to end.
+    ///
+    /// `facts` brings what changes outside, and ends when the bus is lost; `notes` what the operations wait
+    /// for; `calls` what people ask over the bus.
+    ///
+    /// # Errors
+    /// When the signals cannot be listened to.
+    pub async fn run(
+        mut self,
+        bus: Option<AgentBus>,
+        mut coordinator: Coordinator,
+        mut facts: mpsc::Receiver<Facts>,
+        mut notes: mpsc::UnboundedReceiver<String>,
+        mut calls: mpsc::Receiver<Call>,
+    ) -> std::io::Result<Ending> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let watchdog = notify::watchdog_period();
+        let mut next_watchdog = Instant::now();
+        let effects = self.machine.start();
+        self.perform(effects);
+        if let Mode::Once(reason) = &self.mode {
+            let request = Request { reason: reason.clone() };
+            let (answer, answered) = oneshot::channel();
+            self.ask(Event::Asked(request), answer);
+            if let Ok(Err(why)) = answered.await {
+                return Ok(Ending::Refused(why));
+            }
+        }
+        loop {
+            self.say(bus.as_ref(), &mut coordinator).await;
+            if let Some(ending) = self.ending.take() {
+                return Ok(ending);
+            }
+            let wake = self.machine.wake_at().map(|at| self.started + at);
+            tokio::select! {
+                event = maybe(self.op.as_mut()) => {
+                    self.op = None;
+                    self.step(event);
+                }
+                received = facts.recv() => match received {
+                    Some(facts) => self.step(Event::Facts(facts)),
+                    None => return Ok(Ending::BusLost),
+                },
+                Some(note) = notes.recv() => self.step(Event::Note(note)),
+                Some(call) = calls.recv() => match call {
+                    Call::RequestReboot { reason, reply } => self.ask(Event::Asked(Request { reason }), reply),
+                    Call::Cancel { reply } => self.ask(Event::Cancelled, reply),
+                },
+                () = until(wake) => self.step(Event::Tick),
+                () = until(watchdog.map(|_| next_watchdog)) => {
+                    notify::watchdog();
+                    next_watchdog = Instant::now() + watchdog.unwrap_or_default() / 2;
+                    // A clock that was set moves the window.
+                    self.step(Event::Tick);
+                }
+                () = maybe(self.publishing.as_mut()) => self.publishing = None,
+                _ = terminate.recv() => self.stop(),
+                _ = interrupt.recv() => self.stop(),
+                () = until(self.stop_by) => self.ending = Some(Ending::Stopped),
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        notify::stopping();
+        // Two rounds to etcd, and the undo of a drain, fit; what is not done by then, the journal has.
+        let patience = self.world.config.etcd.timeout * 2 + self.world.config.timings.hook_timeout;
+        self.stop_by = Some(Instant::now() + patience);
+        if self.mode != Mode::Service {
+            self.step(Event::Cancelled);
+        }
+        self.step(Event::Stop);
+    }
+
+    fn now(&self) -> Now {
+        let mut random = [0u8; 16];
+        // Only names a claim; without randomness the time tells claims of one node apart.
+        if getrandom::fill(&mut random).is_err() {
+            random = Timestamp::now().as_nanosecond().to_le_bytes();
+        }
+        Now {
+            wall: Zoned::now(),
+            monotonic: self.started.elapsed(),
+            random: u128::from_le_bytes(random),
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        tracing::debug!(state = ?self.machine.state(), ?event, "event");
+        let now = self.now();
+        let effects = self.machine.step(event, &now);
+        self.perform(effects);
+    }
+
+    fn ask(&mut self, event: Event, asker: oneshot::Sender<Result<(), String>>) {
+        self.asker = Some(asker);
+        self.step(event);
+    }
+
+    fn answer(&mut self, answer: Result<(), String>) {
+        if let Some(asker) = self.asker.take() {
+            // Who asked may be gone.
+            let _ = asker.send(answer);
+        }
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Journal(journal) => {
+                    if let Err(error) = journal.save(&self.journal) {
+                        tracing::error!("{error}");
+                        self.answer(Err(error.to_string()));
+                        self.step(Event::JournalFailed(error.to_string()));
+                        return;
+                    }
+                }
+                Effect::Run(op) => {
+                    tracing::debug!(?op, "operation");
+                    self.op = Some(Box::pin(self.world.clone().run(op)));
+                }
+                Effect::Announce(grace) => {
+                    let world = self.world.clone();
+                    let message = format!("Reboot pending: the system reboots in {}.", duration::print(grace));
+                    tokio::task::spawn_local(async move { world.tell(&message).await });
+                }
+                Effect::Answer(answer) => self.answer(answer),
+                Effect::Again => self.step(Event::Tick),
+                Effect::Exit => self.ending = Some(Ending::Stopped),
+            }
+        }
+    }
+
+    /// Says how things stand, where that has changed: log, systemd, bus, coordinator file, etcd.
+    async fn say(&mut self, bus: Option<&AgentBus>, coordinator: &mut Coordinator) {
+        let (state, reason) = self.machine.report();
+        let before = std::mem::replace(&mut self.said, (state, reason.clone()));
+        if before != self.said {
+            self.since = Timestamp::now();
+            tracing::info!("{state}{}{reason}", if reason.is_empty() { "" } else { ": " });
+            notify::status(&format!("{state}{}{reason}", if reason.is_empty() { "" } else { ": " }));
+            if let Err(error) = coordinator.set_state(self.coordinator_state()) {
+                tracing::warn!("{error}");
+            }
+            self.publish_in_etcd(before.0, state, &reason);
+        }
+        if let Some(bus) = bus {
+            let published = self.published(state, reason);
+            if let Err(error) = bus.publish(&published).await {
+                tracing::warn!("{error}");
+            }
+        }
+        let quiet = matches!(self.machine.state(), State::Idle | State::Waiting { .. });
+        if quiet && self.op.is_none() && self.publishing.is_none()
+            && let Some(semaphore) = &self.world.semaphore
+        {
+            semaphore.connection().close();
+        }
+        if self.mode != Mode::Service && *self.machine.state() == State::Idle && self.machine.request().is_none() {
+            self.ending.get_or_insert(Ending::Done);
+        }
+    }
+
+    /// The states a semaphore transaction ends in are written by that transaction; the others here.
+    fn publish_in_etcd(&mut self, before: &'static str, state: &'static str, reason: &str) {
+        let here = state == "waiting" || (state == "idle" && matches!(before, "starting" | "waiting"));
+        let Some(semaphore) = self.world.semaphore.clone() else { return };
+        if !here {
+            // An older word must not come after the newer one.
+            self.publishing = None;
+            return;
+        }
+        let record = self.world.record(state, reason);
+        let timings = &self.world.config.timings;
+        let mut waits = backon::ExponentialBuilder::default()
+            .with_min_delay(timings.retry_min)
+            .with_max_delay(timings.retry_max)
+            .with_jitter()
+            .without_max_times()
+            .build();
+        self.publishing = Some(Box::pin(async move {
+            while let Err(error) = semaphore.publish(&record).await {
+                tracing::debug!("{error}");
+                sleep(waits.next().unwrap_or(Duration::from_secs(60))).await;
+            }
+        }));
+    }
+
+    fn published(&self, state: &str, reason: String) -> Published {
+        let facts = self.machine.facts();
+        Published {
+            state: state.to_owned(),
+            reason,
+            strategy: self.world.config.strategy.to_string(),
+            group: self.world.config.group.as_str().to_owned(),
+            node_id: self.world.id.clone(),
+            since: format!("{:.0}", self.since),
+            holding: self.machine.holds(),
+            request: self.machine.request().map(|r| r.reason.clone()).unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            update: match facts.map(|f| &f.update) {
+                None => String::new(),
+                Some(Update::Unknown(why) | Update::None(why)) => why.clone(),
+                Some(Update::Staged(_)) => "staged".into(),
+            },
+            to: self.machine.entry().map(|e| e.intent.to.to_string()).unwrap_or_default(),
+        }
+    }
+
+    fn coordinator_state(&self) -> coordinator::State {
+        match self.machine.state() {
+            State::Starting => coordinator::State::Starting,
+            _ if self.world.config.strategy == Strategy::Off => coordinator::State::Disabled,
+            State::Rebooting { .. } | State::Doubting { .. } | State::GoingDown => coordinator::State::Rebooting,
+            State::Idle | State::Proving | State::Releasing { .. } | State::Stopped => coordinator::State::Running,
+            _ => coordinator::State::RebootPlanned,
+        }
+    }
+}
+
+/// A future that may not be there; then it never ends.
+async fn maybe<T>(doing: Option<&mut Doing<T>>) -> T {
+    match doing {
+        Some(doing) => doing.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A time that may not come.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}

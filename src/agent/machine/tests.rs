@@ -1,0 +1,391 @@
+//! The machine against a model of the world around it: crashes anywhere, people and others interfering.
+
+use std::time::Duration;
+
+use jiff::{Timestamp, tz::TimeZone};
+use proptest::{
+    prelude::{Just, ProptestConfig, any, prop},
+    prop_assert_eq, prop_oneof, proptest,
+    strategy::Strategy as Generator,
+};
+
+use super::*;
+use crate::{agent::gate::{Logins, Update}, node::Group, window::Window};
+
+const ID: &str = "0123456789abcdef0123456789abcdef";
+
+fn rules(strategy: Strategy) -> Rules {
+    Rules {
+        strategy,
+        window: Some(Window::parse("02:00", "2h").unwrap()),
+        login_grace: Duration::from_secs(300),
+        shutdown_timeout: Duration::from_secs(300),
+        retry: Duration::from_secs(60),
+    }
+}
+
+fn identity(boot: u32) -> Identity {
+    Identity {
+        id: ID.into(),
+        boot_id: format!("boot-{boot}"),
+        keys: Keys::new("p", Group::default()),
+        runs: Image { image: None, version: Some("1".into()) },
+    }
+}
+
+/// What happens to the node next.
+#[derive(Debug, Clone)]
+enum Happening {
+    /// The operation under way ends: well (true), or as badly as it can.
+    Ends(bool),
+    /// An update is staged, or no more.
+    Staged(Option<u8>),
+    /// update_engine is away.
+    EngineGone,
+    /// Somebody logs in or out.
+    Person(bool),
+    /// Somebody blocks or unblocks shutdowns.
+    Inhibited(bool),
+    /// Time passes, in minutes.
+    Minutes(u16),
+    /// A person asks for a reboot, or takes it back.
+    Asked(bool),
+    /// A person unlocks this node; once it has committed that needs force, and is theirs to answer for.
+    Unlocked,
+    /// The agent dies and is started again.
+    Dies,
+    /// The agent is told to end, and is started again once it has.
+    Stops,
+    /// The machine loses power, or is rebooted by somebody.
+    Reboots,
+    /// The journal cannot be written from now on, or can again.
+    Disk(bool),
+}
+
+fn happening() -> impl Generator<Value = Happening> {
+    use Happening::*;
+    prop_oneof![
+        12 => any::<bool>().prop_map(|well| Ends(well)),
+        6 => Just(Ends(true)),
+        4 => prop::option::weighted(0.8, 2u8..4).prop_map(Staged),
+        1 => Just(EngineGone),
+        1 => any::<bool>().prop_map(Person),
+        1 => any::<bool>().prop_map(Inhibited),
+        4 => (0u16..200).prop_map(Minutes),
+        1 => any::<bool>().prop_map(Asked),
+        1 => Just(Unlocked),
+        1 => Just(Dies),
+        1 => Just(Stops),
+        1 => Just(Reboots),
+        1 => prop::bool::weighted(0.7).prop_map(Disk),
+    ]
+}
+
+/// The world: one etcd, one node.
+struct World {
+    machine: Machine,
+    strategy: Strategy,
+    boot: u32,
+    minutes: u64,
+    random: u128,
+    facts: Facts,
+    disk: Journal,
+    disk_works: bool,
+    op: Option<Op>,
+    exited: bool,
+    /// The nonce that holds the semaphore, and whether it has committed.
+    holder: Option<(String, bool)>,
+    /// Whether this boot is going down by this agent's call.
+    called: bool,
+    reboots: usize,
+}
+
+impl World {
+    fn new(strategy: Strategy) -> Self {
+        let mut world = Self {
+            machine: Machine::new(rules(strategy), identity(0), Ok(Journal::default())),
+            strategy,
+            boot: 0,
+            minutes: 0,
+            random: 0,
+            facts: Facts {
+                update: Update::None("UPDATE_STATUS_IDLE".into()),
+                logind: Ok(Logins::default()),
+            },
+            disk: Journal::default(),
+            disk_works: true,
+            op: None,
+            exited: false,
+            holder: None,
+            called: false,
+            reboots: 0,
+        };
+        world.start();
+        world
+    }
+
+    fn now(&mut self) -> Now {
+        self.random += 1;
+        let minutes = i64::try_from(self.minutes).unwrap();
+        Now {
+            wall: Timestamp::from_second(minutes * 60).unwrap().to_zoned(TimeZone::UTC),
+            monotonic: Duration::from_secs(self.minutes * 60),
+            random: self.random,
+        }
+    }
+
+    fn in_window(&self) -> bool {
+        (120..240).contains(&(self.minutes % 1440))
+    }
+
+    fn start(&mut self) {
+        self.machine = Machine::new(rules(self.strategy), identity(self.boot), Ok(self.disk.clone()));
+        self.op = None;
+        self.exited = false;
+        let effects = self.machine.start();
+        self.perform(effects);
+        self.step(Event::Facts(self.facts.clone()));
+    }
+
+    fn step(&mut self, event: Event) {
+        let now = self.now();
+        let effects = self.machine.step(event, &now);
+        self.perform(effects);
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Journal(journal) => {
+                    if !self.disk_works {
+                        self.step(Event::JournalFailed("no space".into()));
+                        return;
+                    }
+                    self.disk = journal;
+                }
+                Effect::Run(op) => self.begin(op),
+                Effect::Again => self.step(Event::Tick),
+                Effect::Exit => self.exited = true,
+                Effect::Announce(_) | Effect::Answer(_) => {}
+            }
+        }
+    }
+
+    fn begin(&mut self, op: Op) {
+        match &op {
+            Op::Acquire(entry) => {
+                assert_eq!(self.disk.entry.as_ref(), Some(entry), "the nonce is not in the journal");
+            }
+            Op::Drain(_) => assert_eq!(self.disk.entry.as_ref().unwrap().stage, Stage::Draining),
+            Op::Commit(_) => assert_eq!(self.disk.entry.as_ref().unwrap().stage, Stage::Committing),
+            Op::Reboot(entry) => {
+                assert!(self.in_window(), "a reboot outside the window");
+                let nonce = entry.claim.as_ref().map(|claim| claim.nonce.clone());
+                if self.strategy == Strategy::EtcdLock {
+                    assert_eq!(self.holder, nonce.map(|n| (n, true)), "a reboot without the semaphore");
+                }
+                let logins = self.facts.logind.as_ref().unwrap();
+                assert!(logins.inhibitors.is_empty() && !logins.going_down);
+                assert!(self.wanted(), "a reboot nobody wants");
+                assert!(!self.called, "a second call");
+            }
+            Op::Release(entry) => {
+                // The last word of this agent on this boot may have been a reboot that is under way.
+                assert!(!self.going_down() || entry.boot_id != format!("boot-{}", self.boot));
+            }
+            _ => {}
+        }
+        self.op = Some(op);
+    }
+
+    fn going_down(&self) -> bool {
+        self.facts.logind.as_ref().is_ok_and(|l| l.going_down)
+    }
+
+    fn wanted(&self) -> bool {
+        matches!(self.facts.update, Update::Staged(_)) || self.machine.request().is_some()
+    }
+
+    fn held_by(&self, entry: &Entry) -> bool {
+        let nonce = entry.claim.as_ref().map(|claim| &claim.nonce);
+        self.holder.as_ref().map(|(holder, _)| holder) == nonce && nonce.is_some()
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Facts)) {
+        change(&mut self.facts);
+        if !self.exited {
+            self.step(Event::Facts(self.facts.clone()));
+        }
+    }
+
+    fn end(&mut self, well: bool) {
+        let Some(op) = self.op.take() else { return };
+        let no = |why: &str| Err(why.to_owned());
+        let event = match &op {
+            Op::Acquire(entry) => {
+                let Some(claim) = &entry.claim else { return };
+                if self.holder.is_some() && !self.held_by(entry) || !well {
+                    // Still waiting.
+                    self.op = Some(op);
+                    return;
+                }
+                self.holder.get_or_insert((claim.nonce.clone(), false));
+                Event::Acquired
+            }
+            Op::Leave(entry) => {
+                // As badly as can be: won while leaving, if it is not held by somebody else.
+                if !well && self.holder.is_none() && let Some(claim) = &entry.claim {
+                    self.holder = Some((claim.nonce.clone(), false));
+                }
+                Event::Left(self.held_by(entry))
+            }
+            Op::Look => Event::Looked(self.facts.clone()),
+            Op::Drain(_) => Event::Drained(if well { Ok(()) } else { no("the drain failed") }),
+            Op::Undo(_) => Event::Undone,
+            Op::Commit(entry) if entry.claim.is_none() => Event::CommitEnded(Ok(())),
+            Op::Commit(entry) => {
+                let may = well && self.held_by(entry);
+                if let (true, Some(holder)) = (may, &mut self.holder) {
+                    holder.1 = true;
+                }
+                Event::CommitEnded(if may { Ok(()) } else { no("paused") })
+            }
+            Op::Reboot(_) => {
+                self.called = well;
+                if well && let Ok(logins) = &mut self.facts.logind {
+                    logins.going_down = true;
+                }
+                Event::RebootCalled(if well { Ok(()) } else { no("no") })
+            }
+            Op::Prove(_) => Event::Proven,
+            Op::Release(entry) => {
+                if self.held_by(entry) {
+                    self.holder = None;
+                }
+                Event::Released
+            }
+        };
+        self.step(event);
+        if self.going_down() {
+            self.step(Event::Facts(self.facts.clone()));
+        }
+    }
+
+    fn happen(&mut self, happening: &Happening) {
+        match happening {
+            Happening::Ends(well) => self.end(*well),
+            Happening::Staged(version) => self.change(|facts| {
+                facts.update = match version {
+                    Some(version) => Update::Staged(Some(version.to_string())),
+                    None => Update::None("UPDATE_STATUS_IDLE".into()),
+                }
+            }),
+            Happening::EngineGone => self.change(|facts| facts.update = Update::Unknown("gone".into())),
+            Happening::Person(there) => self.change(|facts| {
+                if let Ok(logins) = &mut facts.logind {
+                    logins.people = there.then(|| ("ann".into(), "tty1".into())).into_iter().collect();
+                }
+            }),
+            Happening::Inhibited(there) => self.change(|facts| {
+                if let Ok(logins) = &mut facts.logind {
+                    logins.inhibitors = there.then(|| ("backup".into(), "runs".into())).into_iter().collect();
+                }
+            }),
+            Happening::Minutes(minutes) => {
+                self.minutes += u64::from(*minutes);
+                self.tick();
+            }
+            Happening::Asked(true) => self.step(Event::Asked(Request { reason: "why not".into() })),
+            Happening::Asked(false) => self.step(Event::Cancelled),
+            Happening::Unlocked => self.holder = self.holder.take().filter(|(_, committed)| *committed),
+            Happening::Dies => self.start(),
+            Happening::Stops => {
+                self.step(Event::Stop);
+                for _ in 0..10 {
+                    self.end(true);
+                }
+                // With a disk that cannot be written the driver's patience ends it.
+                assert!(self.exited || !self.disk_works, "does not stop in {:?}", self.machine.state());
+                self.start();
+            }
+            Happening::Reboots => self.reboot(),
+            Happening::Disk(works) => self.disk_works = *works,
+        }
+        self.check();
+    }
+
+    fn tick(&mut self) {
+        let monotonic = Duration::from_secs(self.minutes * 60);
+        if self.machine.wake_at().is_some_and(|at| at <= monotonic) {
+            self.step(Event::Tick);
+        }
+    }
+
+    fn reboot(&mut self) {
+        self.boot += 1;
+        self.reboots += 1;
+        self.called = false;
+        self.facts = Facts {
+            update: Update::None("UPDATE_STATUS_IDLE".into()),
+            logind: Ok(Logins::default()),
+        };
+        self.start();
+    }
+
+    /// What must hold at every moment.
+    fn check(&self) {
+        if let Some((nonce, _)) = &self.holder {
+            let known = self.disk.entry.as_ref().and_then(|entry| entry.claim.as_ref());
+            assert_eq!(known.map(|claim| &claim.nonce), Some(nonce), "held, and not in the journal");
+        }
+        if self.called {
+            let still = self.strategy != Strategy::EtcdLock || self.holder.is_some();
+            assert!(still || self.machine.entry().is_some(), "given back while going down");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_no_reboot_without_the_semaphore_and_none_is_lost(
+        coordinated in prop::bool::weighted(0.8),
+        happenings in prop::collection::vec(happening(), 0..80),
+    ) {
+        let strategy = if coordinated { Strategy::EtcdLock } else { Strategy::Reboot };
+        let mut world = World::new(strategy);
+        for happening in &happenings {
+            world.happen(happening);
+        }
+        // Left in peace, with nothing to do, it gives back what it holds and rests.
+        world.disk_works = true;
+        world.exited = false;
+        if world.going_down() {
+            world.reboot();
+        }
+        world.step(Event::Cancelled);
+        world.change(|facts| facts.update = Update::None("UPDATE_STATUS_IDLE".into()));
+        for _ in 0..20 {
+            world.minutes += 10;
+            world.tick();
+            world.end(true);
+        }
+        prop_assert_eq!(&world.holder, &None, "in {:?}", world.machine.state());
+        prop_assert_eq!(world.machine.state(), &State::Idle);
+        // And it can still do its work.
+        world.minutes += 1440 - world.minutes % 1440 + 125;
+        let before = world.reboots;
+        world.change(|facts| facts.update = Update::Staged(Some("9".into())));
+        world.change(|facts| facts.logind = Ok(Logins::default()));
+        for _ in 0..20 {
+            world.tick();
+            world.end(true);
+            if world.called {
+                world.reboot();
+            }
+        }
+        prop_assert_eq!(world.reboots, before + 1, "in {:?}", world.machine.state());
+        prop_assert_eq!(&world.holder, &None);
+    }
+}

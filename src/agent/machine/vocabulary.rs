@@ -1,0 +1,148 @@
+//! What the machine is told, what it answers, and where it stands.
+
+use std::time::Duration;
+
+use crate::agent::{
+    gate::{Facts, Request},
+    journal::{Entry, Journal},
+};
+
+/// Where the agent stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Started; update_engine or logind has not been heard yet.
+    Starting,
+    /// No reboot is wanted.
+    Idle,
+    /// A reboot is wanted, and something on this node keeps it.
+    Waiting {
+        /// What it waits for.
+        why: String,
+        /// When to ask again, on the monotonic clock.
+        until: Option<Duration>,
+    },
+    /// In the line for the semaphore.
+    Queued {
+        /// When the window closes.
+        until: Option<Duration>,
+    },
+    /// Leaving the line; perhaps the semaphore was won at the last moment.
+    Leaving,
+    /// Holding; the node is looked at once more before the drain.
+    Taken,
+    /// Holding; the drain hooks run.
+    Draining {
+        /// When the window closes.
+        until: Option<Duration>,
+    },
+    /// Holding; the node is looked at once more before the commit.
+    Drained,
+    /// The commit is being made.
+    Committing,
+    /// Committed; the node is looked at a last time.
+    Committed,
+    /// The reboot has been called.
+    Rebooting {
+        /// When to see whether the node is going down at all.
+        until: Duration,
+    },
+    /// Nothing was seen of a shutdown in time, or the call failed: is the node going down?
+    Doubting {
+        /// Why it is asked.
+        why: String,
+    },
+    /// The node is going down by somebody else's will while this agent holds the semaphore: the next boot
+    /// gives it back.
+    GoingDown,
+    /// The drain is being undone; no reboot follows.
+    SteppingBack {
+        /// Why.
+        why: String,
+    },
+    /// A new boot made while holding: it must pass its checks.
+    Proving,
+    /// Giving the semaphore back.
+    Releasing {
+        /// Why it still is.
+        why: String,
+    },
+    /// The agent ends.
+    Stopped,
+}
+
+/// What can happen.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Something outside changed.
+    Facts(Facts),
+    /// A time that was waited for has come.
+    Tick,
+    /// A person asks for a reboot.
+    Asked(Request),
+    /// A person takes that back.
+    Cancelled,
+    /// The operation says what it waits for.
+    Note(String),
+    /// [`Op::Acquire`] ended: the semaphore is held.
+    Acquired,
+    /// [`Op::Leave`] ended: held after all (true), or gone from the line.
+    Left(bool),
+    /// [`Op::Look`] ended.
+    Looked(Facts),
+    /// [`Op::Drain`] ended: well, or with a reason.
+    Drained(Result<(), String>),
+    /// [`Op::Undo`] ended; what failed of it has been reported.
+    Undone,
+    /// [`Op::Commit`] ended: committed, or the reason why not.
+    CommitEnded(Result<(), String>),
+    /// [`Op::Reboot`] ended: the call was accepted, or failed.
+    RebootCalled(Result<(), String>),
+    /// [`Op::Prove`] ended well.
+    Proven,
+    /// [`Op::Release`] ended: it is given back.
+    Released,
+    /// The journal could not be written; the effects after it were not done.
+    JournalFailed(String),
+    /// The agent is told to end.
+    Stop,
+}
+
+/// An operation that takes time. One runs at a time; a new one ends the one before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Wait in the line until the claim holds the semaphore.
+    Acquire(Entry),
+    /// Leave the line, and find out whether it was won meanwhile.
+    Leave(Entry),
+    /// Ask update_engine and logind anew.
+    Look,
+    /// Run the drain hooks.
+    Drain(Entry),
+    /// Run the undrain hooks.
+    Undo(Entry),
+    /// Make the commit.
+    Commit(Entry),
+    /// Tell the people logged in, and ask logind to reboot.
+    Reboot(Entry),
+    /// Check the new boot.
+    Prove(Entry),
+    /// Give the semaphore back.
+    Release(Entry),
+}
+
+/// What the driver is to do, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Write the journal. If it fails, the effects after it are dropped, and [`Event::JournalFailed`] comes.
+    Journal(Journal),
+    /// Begin an operation.
+    Run(Op),
+    /// Tell the people logged in that a reboot waits for them.
+    Announce(Duration),
+    /// Answer the person who asked: accepted, or the reason why not.
+    Answer(Result<(), String>),
+    /// Step again, with [`Event::Tick`]: now that the effects before this one are done.
+    Again,
+    /// End.
+    Exit,
+}

@@ -1,0 +1,325 @@
+//! The operations the machine asks for, done on the real parts: etcd, logind, update_engine, hooks.
+
+use std::{cell::RefCell, rc::Rc, time::Duration};
+
+use backon::BackoffBuilder;
+use jiff::Timestamp;
+use tokio::{sync::mpsc, time::sleep};
+
+use super::{
+    gate::{Facts, Logins, Update},
+    journal::{ClaimKey, Entry},
+    machine::{Event, Op},
+};
+use crate::{
+    broadcast,
+    config::{Config, Strategy},
+    hooks::Hooks,
+    logind::Logind,
+    node::{self, Root},
+    semaphore::{
+        etcd::{self, BackOff, Claim, Committed, Left, Semaphore},
+        keys::Keys,
+        records::{Holder, Image, NodeRecord, Phase},
+    },
+    systemd,
+    update_engine::{self, UpdateEngine},
+};
+
+/// The program and its version, as it stands in etcd.
+pub const AGENT: &str = concat!("pointsman ", env!("CARGO_PKG_VERSION"));
+
+/// The real parts.
+pub struct World {
+    /// Where the machine's files lie.
+    pub root: Root,
+    /// The configuration.
+    pub config: Config,
+    /// The node's id.
+    pub id: String,
+    /// Its host name.
+    pub hostname: String,
+    /// The boot this is.
+    pub boot_id: String,
+    /// What runs.
+    pub runs: Image,
+    /// The system bus.
+    pub bus: zbus::Connection,
+    /// Where updates come from.
+    pub updates: Updates,
+    /// The semaphore of the configured group; none where the strategy asks nobody.
+    pub semaphore: Option<Rc<Semaphore>>,
+    /// How etcd is reached, for a claim made under other keys than the configured ones.
+    pub etcd: etcd::Options,
+    /// Where operations say what they wait for.
+    pub notes: mpsc::UnboundedSender<String>,
+}
+
+/// Where a node learns that an update waits for a reboot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Updates {
+    /// From update_engine.
+    Engine,
+    /// From a file, by its path on the machine, where there is no update_engine.
+    Sentinel(std::path::PathBuf),
+}
+
+impl World {
+    /// How long to wait between tries while something cannot be reached.
+    #[must_use]
+    pub fn back_off(config: &Config) -> BackOff {
+        BackOff {
+            min: config.timings.retry_min,
+            max: config.timings.retry_max,
+        }
+    }
+
+    /// Does an operation; the event that it ends with.
+    pub async fn run(self: Rc<Self>, op: Op) -> Event {
+        match op {
+            Op::Acquire(entry) => self.acquire(&entry).await,
+            Op::Leave(entry) => self.leave(&entry).await,
+            Op::Look => Event::Looked(self.look().await),
+            Op::Drain(entry) => {
+                let env = self.environment(&entry, "draining");
+                let done = self.hooks().run("pre-reboot.d", &env).await;
+                Event::Drained(done.map_err(|e| e.to_string()))
+            }
+            Op::Undo(entry) => {
+                self.undrain(&entry, "stepping-back").await;
+                Event::Undone
+            }
+            // Without slots there is nothing to prove: the boot that runs is the boot that was meant.
+            Op::Prove(entry) => {
+                self.undrain(&entry, "proving").await;
+                Event::Proven
+            }
+            Op::Commit(entry) => self.commit(&entry).await,
+            Op::Reboot(entry) => self.reboot(&entry).await,
+            Op::Release(entry) => self.release(&entry).await,
+        }
+    }
+
+    /// Asks update_engine and logind how things are.
+    pub async fn look(&self) -> Facts {
+        let update = match &self.updates {
+            Updates::Sentinel(path) => from_sentinel(path.exists()),
+            Updates::Engine => match UpdateEngine::new(&self.bus).get_status().await {
+                Ok(status) => from_engine(&status),
+                Err(error) => Update::Unknown(error.to_string()),
+            },
+        };
+        Facts {
+            update,
+            logind: self.logins().await,
+        }
+    }
+
+    /// Asks logind, and systemd for a shutdown it has begun.
+    pub async fn logins(&self) -> Result<Logins, String> {
+        let logind = Logind::new(&self.bus);
+        let ask = async {
+            let sessions = logind.sessions().await?;
+            let inhibitors = logind.block_inhibitors().await?;
+            let going_down = logind.preparing_for_shutdown().await?
+                || systemd::shutdown_job(&self.bus).await?.is_some();
+            Ok::<_, crate::bus::BusError>(Logins {
+                people: sessions.into_iter().map(|s| (s.user, s.tty)).collect(),
+                inhibitors: inhibitors.into_iter().map(|i| (i.who, i.why)).collect(),
+                going_down,
+            })
+        };
+        ask.await.map_err(|e| e.to_string())
+    }
+
+    /// Tells the people logged in.
+    pub async fn tell(&self, message: &str) {
+        if let Ok(sessions) = Logind::new(&self.bus).sessions().await {
+            let ttys: Vec<String> = sessions.into_iter().map(|s| s.tty).collect();
+            broadcast::tell(&self.root, &ttys, message);
+        }
+    }
+
+    fn semaphore(&self, keys: &Keys) -> Rc<Semaphore> {
+        match &self.semaphore {
+            Some(semaphore) if semaphore.keys() == keys => semaphore.clone(),
+            // Taken under another configuration: given back where it was taken.
+            _ => Rc::new(Semaphore::new(
+                self.etcd.clone(),
+                keys.clone(),
+                Self::back_off(&self.config),
+            )),
+        }
+    }
+
+    /// What this node says of itself in etcd.
+    #[must_use]
+    pub fn record(&self, state: &str, reason: &str) -> NodeRecord {
+        NodeRecord {
+            id: self.id.clone(),
+            hostname: self.hostname.clone(),
+            group: self.config.group.as_str().to_owned(),
+            runs: self.runs.clone(),
+            slot: None,
+            state: state.to_owned(),
+            reason: reason.to_owned(),
+            agent: AGENT.to_owned(),
+            since: Some(Timestamp::now()),
+        }
+    }
+
+    fn claim(&self, entry: &Entry, key: &ClaimKey) -> Claim {
+        Claim {
+            holder: Holder {
+                id: key.id.clone(),
+                hostname: self.hostname.clone(),
+                nonce: key.nonce.clone(),
+                boot_id: entry.boot_id.clone(),
+                since: Some(Timestamp::now()),
+                from: entry.from.clone(),
+                to: entry.intent.to.clone(),
+                phase: Phase::Draining,
+                deadline: Some(self.config.timings.reboot_deadline.as_secs()),
+                reason: Some(entry.intent.reason.clone()),
+                agent: AGENT.to_owned(),
+                unknown: serde_json::Map::new(),
+            },
+            ticket_lease: self.config.timings.ticket_lease.as_secs(),
+            member: false,
+            node: Some(self.record("", "")),
+        }
+    }
+
+    async fn acquire(&self, entry: &Entry) -> Event {
+        if let Some(key) = &entry.claim {
+            let claim = self.claim(entry, key);
+            let said = RefCell::new(String::new());
+            let note = |text: &str| {
+                if *said.borrow() != text {
+                    text.clone_into(&mut said.borrow_mut());
+                    // The driver outlives its operations.
+                    let _ = self.notes.send(text.to_owned());
+                }
+            };
+            self.semaphore(&key.keys).acquire(&claim, note).await;
+        }
+        Event::Acquired
+    }
+
+    async fn leave(&self, entry: &Entry) -> Event {
+        let Some(key) = &entry.claim else {
+            return Event::Left(false);
+        };
+        let semaphore = self.semaphore(&key.keys);
+        let idle = self.record("", "");
+        let left = self
+            .until_known(async || semaphore.leave(&key.id, &key.nonce, Some(&idle)).await)
+            .await;
+        Event::Left(left == Left::Held)
+    }
+
+    async fn commit(&self, entry: &Entry) -> Event {
+        let Some(key) = &entry.claim else {
+            return Event::CommitEnded(Ok(()));
+        };
+        let semaphore = self.semaphore(&key.keys);
+        let claim = self.claim(entry, key);
+        let committed = self
+            .until_known(async || match semaphore.commit(&claim).await {
+                // An answer, if not the one hoped for: nothing was committed.
+                Err(error) if !error.is_unreachable() => Ok(Committed::No(error.to_string())),
+                other => other,
+            })
+            .await;
+        Event::CommitEnded(match committed {
+            Committed::Yes => Ok(()),
+            Committed::No(why) => Err(why),
+        })
+    }
+
+    async fn release(&self, entry: &Entry) -> Event {
+        if let Some(key) = &entry.claim {
+            let semaphore = self.semaphore(&key.keys);
+            let idle = self.record("", "");
+            let released = self
+                .until_known(async || semaphore.release(&key.id, &key.nonce, None, Some(&idle)).await)
+                .await;
+            tracing::info!(group = key.keys.group().as_str(), "the semaphore is given back ({released:?})");
+        }
+        Event::Released
+    }
+
+    /// Asks until there is an answer.
+    async fn until_known<T>(&self, ask: impl AsyncFn() -> Result<T, etcd::Error>) -> T {
+        let Config { timings, .. } = &self.config;
+        let mut waits = backon::ExponentialBuilder::default()
+            .with_min_delay(timings.retry_min)
+            .with_max_delay(timings.retry_max)
+            .with_jitter()
+            .without_max_times()
+            .build();
+        loop {
+            match ask().await {
+                Ok(answer) => return answer,
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    let _ = self.notes.send(error.to_string());
+                    sleep(waits.next().unwrap_or(timings.retry_max)).await;
+                }
+            }
+        }
+    }
+
+    async fn reboot(&self, entry: &Entry) -> Event {
+        self.tell(&format!("The system reboots now: {}.", entry.intent.reason))
+            .await;
+        tracing::info!("rebooting: {}", entry.intent.reason);
+        let called = Logind::new(&self.bus).reboot().await;
+        Event::RebootCalled(called.map_err(|e| e.to_string()))
+    }
+
+    fn hooks(&self) -> Hooks {
+        Hooks::new(&self.root, self.config.timings.hook_timeout)
+    }
+
+    async fn undrain(&self, entry: &Entry, phase: &str) {
+        let env = self.environment(entry, phase);
+        for error in self.hooks().run_all("post-boot.d", &env).await {
+            tracing::error!("{error}");
+        }
+    }
+
+    fn environment(&self, entry: &Entry, phase: &str) -> Vec<(String, String)> {
+        [
+            ("NODE", self.id.clone()),
+            ("HOSTNAME", self.hostname.clone()),
+            ("GROUP", self.config.group.as_str().to_owned()),
+            ("FROM", entry.from.version.clone().unwrap_or_default()),
+            ("TO", entry.intent.to.version.clone().unwrap_or_default()),
+            ("PHASE", phase.to_owned()),
+            ("REASON", entry.intent.reason.clone()),
+        ]
+        .into_iter()
+        .map(|(name, value)| (format!("POINTSMAN_{name}"), value))
+        .collect()
+    }
+}
+
+/// What update_engine's status means for this node.
+#[must_use]
+pub fn from_engine(status: &update_engine::Status) -> Update {
+    match &status.operation {
+        update_engine::Operation::UpdatedNeedReboot => Update::Staged(status.version.clone()),
+        other => Update::None(other.to_string()),
+    }
+}
+
+/// What the sentinel file means for this node.
+#[must_use]
+pub fn from_sentinel(exists: bool) -> Update {
+    if exists {
+        Update::Staged(None)
+    } else {
+        Update::None("no reboot required".into())
+    }
+}

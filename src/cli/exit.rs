@@ -1,0 +1,85 @@
+use crate::{
+    agent::{AgentError, bus::ClientError},
+    bus::BusError,
+    config::ConfigError,
+    semaphore::etcd,
+};
+
+/// The exit codes, as documented in `--help` and docs/commands.md.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It failed.
+    Failed = 1,
+    /// The command line or the configuration is wrong.
+    Usage = 2,
+    /// Refused for now: the semaphore is full, the group is paused, and the like.
+    Refused = 3,
+    /// etcd or the system bus cannot be reached.
+    Unreachable = 4,
+}
+
+/// Why a command did not do what it was told.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// For standard error.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure with this code and message.
+    #[must_use]
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<etcd::Error> for Failure {
+    fn from(error: etcd::Error) -> Self {
+        let exit = if error.is_unreachable() {
+            Exit::Unreachable
+        } else {
+            Exit::Failed
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Exit::Usage, error.to_string())
+    }
+}
+
+impl From<BusError> for Failure {
+    fn from(error: BusError) -> Self {
+        Self::new(Exit::Unreachable, error.to_string())
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let exit = match &error {
+            ClientError::NotRunning | ClientError::Bus(_) => Exit::Unreachable,
+            ClientError::Refused(_) => Exit::Refused,
+            ClientError::AccessDenied(_) => Exit::Failed,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<AgentError> for Failure {
+    fn from(error: AgentError) -> Self {
+        let exit = match &error {
+            AgentError::Bus(_) | AgentError::BusLost => Exit::Unreachable,
+            AgentError::Config(_) | AgentError::Node(_) => Exit::Usage,
+            AgentError::Refused(_) => Exit::Refused,
+            AgentError::Coordinator(_) | AgentError::AgentBus(_) | AgentError::System(_) => Exit::Failed,
+        };
+        Self::new(exit, error.to_string())
+    }
+}

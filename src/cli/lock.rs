@@ -1,0 +1,121 @@
+//! `pointsman lock`.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Context, Exit, Failure, pause::person};
+use crate::{
+    agent::world::AGENT,
+    duration, node,
+    semaphore::{
+        etcd::{Claim, Left, Locked},
+        records::{Holder, Image, Phase, new_nonce},
+    },
+};
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The node's machine id, or any name; this node's id when left out.
+    id: Option<String>,
+    /// Take a place in the queue and wait for at most this long, such as 30m; otherwise at once or not at all.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    wait: Option<Duration>,
+    /// Why; shown by `status`.
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+/// Takes it.
+///
+/// # Errors
+/// When nothing is left or the group is paused (now, or with `--wait` in time), or etcd cannot be reached.
+pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let id = context.id(args.id.as_deref())?;
+    let semaphore = context.semaphore()?;
+    let holder = Holder {
+        id: id.clone(),
+        hostname: node::hostname(&context.root),
+        nonce: new_nonce().map_err(|e| Failure::new(Exit::Failed, e.to_string()))?,
+        boot_id: node::boot_id(&context.root).unwrap_or_default(),
+        since: Some(Timestamp::now()),
+        from: Image::default(),
+        to: Image::default(),
+        phase: Phase::Manual,
+        deadline: None,
+        reason: Some(args.reason.clone().unwrap_or_else(|| format!("locked by {}", person(context)))),
+        agent: AGENT.into(),
+        unknown: serde_json::Map::new(),
+    };
+    let refused = |why: String| Err(Failure::new(Exit::Refused, format!("{id} is not locked: {why}")));
+    match semaphore.lock(&holder).await? {
+        Locked::Taken => {}
+        Locked::AlreadyHeld(entry) => {
+            let who = entry.map_or_else(
+                || "another tool took it".into(),
+                |entry| format!("phase {}", entry.phase),
+            );
+            println!("{id} held the semaphore already ({who}).");
+            return Ok(());
+        }
+        Locked::Full(_) | Locked::Paused(..) if args.wait.is_some() => {
+            wait(context, &semaphore, holder, args.wait.unwrap_or_default()).await?;
+        }
+        Locked::Full(document) if document.max == 0 => {
+            return refused("the group is stopped (max is 0)".into());
+        }
+        Locked::Full(document) => {
+            return refused(format!(
+                "all {} of the semaphore is held by {}; see pointsman status",
+                document.max,
+                document.holders.join(", ")
+            ));
+        }
+        Locked::Paused(all, pause) => {
+            return refused(format!(
+                "{} is paused by {}: {}",
+                if all { "the whole cluster" } else { "the group" },
+                pause.by,
+                pause.reason
+            ));
+        }
+    }
+    println!("{id} holds the semaphore until: pointsman unlock {id}");
+    Ok(())
+}
+
+async fn wait(
+    context: &Context,
+    semaphore: &crate::semaphore::etcd::Semaphore,
+    holder: Holder,
+    length: Duration,
+) -> Result<(), Failure> {
+    let id = holder.id.clone();
+    let nonce = holder.nonce.clone();
+    // The ticket would be the same key, and be taken from under the agent that waits with it.
+    if semaphore.read().await?.queue.iter().any(|ticket| ticket.id == id) {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("{id} waits in the queue already; see pointsman status"),
+        ));
+    }
+    let claim = Claim {
+        holder,
+        ticket_lease: context.config.timings.ticket_lease.as_secs(),
+        member: false,
+        node: None,
+    };
+    let acquired = tokio::select! {
+        () = semaphore.acquire(&claim, |note| eprintln!("{note}")) => true,
+        () = tokio::time::sleep(length) => false,
+        _ = tokio::signal::ctrl_c() => false,
+    };
+    if !acquired && semaphore.leave(&id, &nonce, None).await? == Left::Left {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("{id} is not locked: its turn did not come within {}", duration::print(length)),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! `pointsman reboot` and `pointsman cancel`.
+
+use futures_util::StreamExt as _;
+
+use super::{Context, Exit, Failure};
+use crate::agent::{
+    self,
+    bus::{AgentClient, ClientError},
+    driver::Mode,
+};
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Why; shown to people logged in and by `status`.
+    #[arg(long, default_value = "asked for by hand")]
+    reason: String,
+    /// Stay until the node goes down, saying what it waits for.
+    #[arg(long)]
+    wait: bool,
+}
+
+/// Asks the agent for a reboot; where none runs, does what it would do, here.
+///
+/// # Errors
+/// When it is refused, or the bus or the agent cannot be reached.
+pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
+    let client = match AgentClient::connect(&context.root).await {
+        Err(ClientError::NotRunning) => {
+            if !nix::unistd::geteuid().is_root() {
+                return Err(Failure::new(Exit::Failed, "only root may reboot this node"));
+            }
+            eprintln!("No agent runs on this node; its work is done here. Ctrl-C takes the request back.");
+            agent::run(context.root, context.config, Mode::Once(args.reason)).await?;
+            return Ok(());
+        }
+        client => client?,
+    };
+    let mut changes = client.changes().await?;
+    client.request_reboot(&args.reason).await?;
+    if !args.wait {
+        println!("Asked for. To see what it waits for: pointsman status; to take it back: pointsman cancel");
+        return Ok(());
+    }
+    let mut said = String::new();
+    while let Some(now) = changes.next().await {
+        let line = format!("{}{}{}", now.state, if now.reason.is_empty() { "" } else { ": " }, now.reason);
+        if now.request.is_empty() && now.state == "idle" {
+            return Err(Failure::new(Exit::Refused, "the reboot was taken back"));
+        }
+        if line != said {
+            println!("{line}");
+            said = line;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a reboot that was asked for back.
+///
+/// # Errors
+/// When the agent cannot be reached, or says no.
+pub async fn cancel(context: &Context) -> Result<(), Failure> {
+    let client = AgentClient::connect(&context.root).await?;
+    match client.cancel().await {
+        Ok(()) => println!("Taken back."),
+        Err(ClientError::Refused(why)) => println!("Nothing to take back: {why}."),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}

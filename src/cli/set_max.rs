@@ -1,0 +1,33 @@
+//! `pointsman set-max`.
+
+use super::{Context, Failure};
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How many nodes of the group may be out at a time; 0 stops the group.
+    #[arg(value_name = "N")]
+    max: u32,
+    /// Where the semaphore's document is missing or damaged: write it anew from the holders' own entries.
+    #[arg(long)]
+    rebuild: bool,
+}
+
+/// Sets it.
+///
+/// # Errors
+/// When etcd cannot be reached, or the document cannot be used and is not to be rebuilt.
+pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let set = context.semaphore()?.set_max(args.max, args.rebuild).await?;
+    if let Some(old) = set.old {
+        println!("Old-Max: {old}");
+    }
+    println!("Max: {}", set.document.max);
+    let (holders, max) = (set.document.holders.len(), args.max);
+    if max == 0 {
+        println!("The group is stopped: no node takes the semaphore until max is raised.");
+    } else if holders > max as usize {
+        println!("{holders} nodes hold it now; none is let in until fewer than {max} do.");
+    }
+    Ok(())
+}

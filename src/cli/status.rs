@@ -1,0 +1,361 @@
+//! `pointsman status`.
+
+use comfy_table::{Table, presets};
+use jiff::{Timestamp, tz::TimeZone};
+use serde::Serialize;
+
+use super::{Context, Exit, Failure};
+use crate::{
+    agent::bus::{AgentClient, ClientError, Published},
+    node,
+    semaphore::{
+        etcd::{self, HolderState},
+        records::{Image, NodeRecord, Pause, Phase, Quarantine, Ticket},
+    },
+};
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print JSON; its shape is in docs/commands.md and stays.
+    #[arg(long)]
+    json: bool,
+    /// Every group under the key prefix, not only this node's.
+    #[arg(long)]
+    all_groups: bool,
+}
+
+/// All that is shown.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// The whole cluster's pause.
+    pub pause_all: Option<Pause>,
+    /// The images and versions no node may reboot into.
+    pub quarantine: Vec<Quarantine>,
+    /// The groups asked for.
+    pub groups: Vec<GroupStatus>,
+    /// This node, as its own agent says; null where none runs.
+    pub node: Option<NodeStatus>,
+    /// Why etcd's part is missing, where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd_error: Option<String>,
+}
+
+/// One group.
+#[derive(Debug, Clone, Serialize)]
+pub struct GroupStatus {
+    /// Its name; the default group's is empty.
+    pub group: String,
+    /// How many may be out at a time; null where nobody has used the group, or the document cannot be used.
+    pub max: Option<u32>,
+    /// How many more may go now; negative after a lower `set-max`.
+    pub available: Option<i64>,
+    /// What is wrong with the document, where something is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The group's pause.
+    pub pause: Option<Pause>,
+    /// Who holds the semaphore.
+    pub holders: Vec<HolderStatus>,
+    /// Who waits, first in line first.
+    pub queue: Vec<Ticket>,
+    /// What the nodes of the group last said of themselves.
+    pub nodes: Vec<NodeRecord>,
+}
+
+/// One holder.
+#[derive(Debug, Clone, Serialize)]
+pub struct HolderStatus {
+    /// Its id.
+    pub id: String,
+    /// Its host name, where known.
+    pub hostname: Option<String>,
+    /// `draining`, `rebooting`, `proving`, `manual`; `foreign` where only the document names it; `leftover`
+    /// where the document does not.
+    pub phase: String,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// What it ran.
+    pub from: Image,
+    /// What it goes to.
+    pub to: Image,
+    /// Why.
+    pub reason: Option<String>,
+    /// Whether it has not come back by the deadline it named.
+    pub overdue: bool,
+}
+
+/// This node's agent.
+#[derive(Debug, Clone, Serialize)]
+pub struct NodeStatus {
+    /// The node's id.
+    pub id: String,
+    /// The state, one word.
+    pub state: String,
+    /// What it waits for; empty where it waits for nothing.
+    pub reason: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// `etcd-lock`, `reboot`, `off`.
+    pub strategy: String,
+    /// Whether it holds the semaphore.
+    pub holding: bool,
+    /// The reason of a reboot that a person asked for; empty where none did.
+    pub request: String,
+    /// What update_engine does.
+    pub update: String,
+    /// What it would reboot into; empty where no reboot is under way.
+    pub to: String,
+}
+
+impl From<Published> for NodeStatus {
+    fn from(said: Published) -> Self {
+        Self {
+            id: said.node_id,
+            state: said.state,
+            reason: said.reason,
+            since: said.since,
+            strategy: said.strategy,
+            holding: said.holding,
+            request: said.request,
+            update: said.update,
+            to: said.to,
+        }
+    }
+}
+
+impl From<HolderState> for HolderStatus {
+    fn from(state: HolderState) -> Self {
+        let Some(entry) = state.entry else {
+            return Self {
+                id: state.id,
+                hostname: None,
+                phase: "foreign".into(),
+                since: None,
+                from: Image::default(),
+                to: Image::default(),
+                reason: None,
+                overdue: false,
+            };
+        };
+        Self {
+            id: state.id,
+            hostname: Some(entry.hostname).filter(|name| !name.is_empty()),
+            phase: if state.listed || matches!(entry.phase, Phase::Other(_)) {
+                entry.phase.to_string()
+            } else {
+                "leftover".into()
+            },
+            since: entry.since,
+            from: entry.from,
+            to: entry.to,
+            reason: entry.reason,
+            overdue: state.overdue,
+        }
+    }
+}
+
+fn group_status(group: &node::Group, read: etcd::Group) -> GroupStatus {
+    let (document, error) = match read.document {
+        None => (None, None),
+        Some(Ok(document)) => (Some(document), None),
+        Some(Err(error)) => (None, Some(error.to_string())),
+    };
+    GroupStatus {
+        group: group.as_str().to_owned(),
+        max: document.as_ref().map(|d| d.max),
+        available: document.as_ref().map(|d| d.available()),
+        error,
+        pause: read.pause,
+        holders: read.holders.into_iter().map(Into::into).collect(),
+        queue: read.queue,
+        nodes: read.nodes,
+    }
+}
+
+async fn ask_etcd(context: &Context, all_groups: bool) -> Result<Status, Failure> {
+    let mut status = Status {
+        pause_all: None,
+        quarantine: Vec::new(),
+        groups: Vec::new(),
+        node: None,
+        etcd_error: None,
+    };
+    let own = context.config.group.clone();
+    let groups = if all_groups {
+        context.semaphore()?.groups().await?
+    } else {
+        vec![own]
+    };
+    for group in groups {
+        let read = context.semaphore_of(group.clone())?.read().await?;
+        status.pause_all.clone_from(&read.pause_all);
+        status.quarantine.clone_from(&read.quarantine);
+        status.groups.push(group_status(&group, read));
+    }
+    Ok(status)
+}
+
+/// Shows it.
+///
+/// # Errors
+/// When etcd cannot be reached, after showing what this node's agent says; when the document cannot be used,
+/// after showing it.
+pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let node = match AgentClient::connect(&context.root).await {
+        Ok(client) => client.properties().await.ok().map(NodeStatus::from),
+        // Status is asked for on machines without an agent, or without a bus, as well.
+        Err(ClientError::NotRunning | ClientError::Bus(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    // A node that asks nobody has nothing in etcd to show.
+    let alone = node.as_ref().is_some_and(|node| node.strategy != "etcd-lock");
+    let (mut status, failure) = match ask_etcd(context, args.all_groups).await {
+        Ok(status) => (status, None),
+        Err(failure) => {
+            let status = Status {
+                pause_all: None,
+                quarantine: Vec::new(),
+                groups: Vec::new(),
+                node: None,
+                etcd_error: Some(failure.message.clone()),
+            };
+            (status, Some(failure).filter(|_| !alone))
+        }
+    };
+    status.node = node;
+    if args.json {
+        let text = serde_json::to_string_pretty(&status).expect("strings and numbers always serialize");
+        println!("{text}");
+    } else {
+        print!("{}", render(&status, &Timestamp::now(), &TimeZone::system()));
+    }
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    match status.groups.iter().find_map(|group| group.error.as_ref()) {
+        Some(error) => Err(Failure::new(
+            Exit::Failed,
+            format!("the semaphore cannot be used: {error}\nto repair it: pointsman set-max 1 --rebuild"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The status as tables for people.
+#[must_use]
+pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
+    let when = |since: Option<Timestamp>| since.map_or("-".into(), |since| ago(since, now, zone));
+    let mut out = String::new();
+    if let Some(pause) = &status.pause_all {
+        out += &format!("THE WHOLE CLUSTER IS PAUSED {}\n\n", said(pause, &when));
+    }
+    for group in &status.groups {
+        if group.group.is_empty() {
+            out += "Group: (default)\n";
+        } else {
+            out += &format!("Group: {}\n", group.group);
+        }
+        match (group.available, group.max) {
+            (Some(available), Some(max)) => out += &format!("Available: {available}\nMax: {max}\n"),
+            _ if group.error.is_some() => out += "The document cannot be used, see below.\n",
+            _ => out += "Not used yet; the first to take it makes it, with max 1.\n",
+        }
+        if let Some(pause) = &group.pause {
+            out += &format!("PAUSED {}\n", said(pause, &when));
+        }
+        if !group.holders.is_empty() {
+            let mut table = table(&["HOLDER", "HOST", "PHASE", "SINCE", "TO", "WHY"]);
+            for holder in &group.holders {
+                let phase = if holder.overdue {
+                    format!("{} OVERDUE", holder.phase)
+                } else {
+                    holder.phase.clone()
+                };
+                table.add_row(vec![
+                    holder.id.clone(),
+                    holder.hostname.clone().unwrap_or_else(|| "-".into()),
+                    phase,
+                    when(holder.since),
+                    if holder.to == Image::default() { "-".into() } else { holder.to.to_string() },
+                    holder.reason.clone().unwrap_or_else(|| "-".into()),
+                ]);
+            }
+            out += &format!("\n{}\n", trimmed(&table));
+        }
+        if !group.queue.is_empty() {
+            let mut table = table(&["QUEUE", "NODE", "HOST", "SINCE", "TO"]);
+            for (place, ticket) in group.queue.iter().enumerate() {
+                table.add_row(vec![
+                    (place + 1).to_string(),
+                    ticket.id.clone(),
+                    ticket.hostname.clone(),
+                    when(ticket.since),
+                    if ticket.to == Image::default() { "-".into() } else { ticket.to.to_string() },
+                ]);
+            }
+            out += &format!("\n{}\n", trimmed(&table));
+        }
+        out.push('\n');
+    }
+    if !status.quarantine.is_empty() {
+        let mut table = table(&["QUARANTINED", "FOUND BY", "SINCE", "WHY"]);
+        for bad in &status.quarantine {
+            table.add_row(vec![
+                bad.what.to_string(),
+                bad.hostname.clone(),
+                when(bad.since),
+                bad.reason.clone(),
+            ]);
+        }
+        out += &format!("{}\n\n", trimmed(&table));
+    }
+    match &status.node {
+        None => out += "This node: no agent runs\n",
+        Some(node) => {
+            let since: Option<Timestamp> = node.since.parse().ok();
+            out += &format!("This node: {} is {} since {}\n", node.id, node.state, when(since));
+            let mut line = |name: &str, text: &str| {
+                if !text.is_empty() {
+                    out += &format!("  {name}: {text}\n");
+                }
+            };
+            line("waits for", &node.reason);
+            line("asked for", &node.request);
+            line("update", &node.update);
+            line("to", &node.to);
+            line("strategy", &node.strategy);
+        }
+    }
+    out
+}
+
+fn said(pause: &Pause, when: &impl Fn(Option<Timestamp>) -> String) -> String {
+    let until = pause.until.map_or(String::new(), |until| format!(", until {until:.0}"));
+    format!("by {} since {}{until}: {}", pause.by, when(pause.since), pause.reason)
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+}
+
+fn trimmed(table: &Table) -> String {
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+/// A time as people read it: how long ago, and when, in local time. Another node's clock may be off.
+fn ago(since: Timestamp, now: &Timestamp, zone: &TimeZone) -> String {
+    let seconds = now.duration_since(since).as_secs().max(0);
+    let ago = match seconds {
+        ..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h{}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d", seconds / 86_400),
+    };
+    format!("{} ({ago} ago)", since.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S"))
+}

