@@ -15,4 +15,5 @@ pub mod etcd;
 pub mod fakes;
 pub mod node;
 pub mod process;
+pub mod proxy;
 pub mod scratch;
