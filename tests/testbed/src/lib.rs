@@ -12,5 +12,8 @@
 
 pub mod bus;
 pub mod etcd;
+pub mod fakes;
+pub mod node;
 pub mod process;
+pub mod proxy;
 pub mod scratch;

@@ -1,0 +1,263 @@
+//! update_engine as it is on D-Bus: `com.coreos.update1`, `/com/coreos/update1`, `com.coreos.update1.Manager`.
+
+use std::sync::{Arc, Mutex};
+
+use zbus::{Connection, fdo, interface};
+
+use super::{Calls, Presence};
+use crate::bus::Bus;
+
+const NAME: &str = "com.coreos.update1";
+const PATH: &str = "/com/coreos/update1";
+const INTERFACE: &str = "com.coreos.update1.Manager";
+const IDLE: &str = "UPDATE_STATUS_IDLE";
+const NEED_REBOOT: &str = "UPDATE_STATUS_UPDATED_NEED_REBOOT";
+
+/// What `GetStatus` returns and `StatusUpdate` carries: `xdssx`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    /// Seconds since 1970.
+    pub last_checked_time: i64,
+    /// 0 to 1.
+    pub progress: f64,
+    /// `UPDATE_STATUS_…`
+    pub operation: String,
+    /// `0.0.0`: unknown.
+    pub version: String,
+    /// Bytes.
+    pub size: i64,
+}
+
+impl Status {
+    /// `operation` is the full word, `UPDATE_STATUS_…`.
+    pub fn new(operation: &str, version: &str) -> Self {
+        let (operation, version) = (operation.to_owned(), version.to_owned());
+        Self {
+            last_checked_time: 1_700_000_000,
+            progress: 0.0,
+            operation,
+            version,
+            size: 0,
+        }
+    }
+
+    /// `UPDATE_STATUS_IDLE`, version unknown: as after a boot.
+    pub fn idle() -> Self {
+        Self::new(IDLE, "0.0.0")
+    }
+
+    /// `UPDATE_STATUS_UPDATED_NEED_REBOOT` with this version.
+    pub fn ready(version: &str) -> Self {
+        Self::new(NEED_REBOOT, version)
+    }
+
+    /// Whether it is `UPDATE_STATUS_UPDATED_NEED_REBOOT`.
+    pub fn needs_reboot(&self) -> bool {
+        self.operation == NEED_REBOOT
+    }
+
+    fn wire(&self) -> Wire {
+        (
+            self.last_checked_time,
+            self.progress,
+            self.operation.clone(),
+            self.version.clone(),
+            self.size,
+        )
+    }
+}
+
+type Wire = (i64, f64, String, String, i64);
+
+#[derive(Debug)]
+struct State {
+    status: Mutex<Status>,
+    calls: Calls,
+}
+
+impl State {
+    fn status(&self) -> Status {
+        self.status
+            .lock()
+            .expect("nothing panics while it is locked")
+            .clone()
+    }
+
+    fn set(&self, status: Status) {
+        *self
+            .status
+            .lock()
+            .expect("nothing panics while it is locked") = status;
+    }
+}
+
+struct Manager(Arc<State>);
+
+#[interface(name = "com.coreos.update1.Manager")]
+impl Manager {
+    #[zbus(out_args(
+        "last_checked_time",
+        "progress",
+        "current_operation",
+        "new_version",
+        "new_size"
+    ))]
+    fn get_status(&self) -> Wire {
+        let status = self.0.status().wire();
+        self.0.calls.count("GetStatus");
+        status
+    }
+
+    fn attempt_update(&self) {
+        self.0.calls.count("AttemptUpdate");
+    }
+
+    fn reset_status(&self) -> fdo::Result<()> {
+        let status = self.0.status();
+        let result = if status.needs_reboot() || status.operation == IDLE {
+            self.0.set(Status::idle());
+            Ok(())
+        } else {
+            Err(fdo::Error::Failed(format!(
+                "cannot reset while {}",
+                status.operation
+            )))
+        };
+        self.0.calls.count("ResetStatus");
+        result
+    }
+}
+
+/// A fake update_engine with a connection of its own.
+#[derive(Debug)]
+pub struct UpdateEngine {
+    address: String,
+    state: Arc<State>,
+    presence: Presence,
+}
+
+impl UpdateEngine {
+    /// Comes up on the bus, idle.
+    pub async fn start(bus: &Bus) -> Self {
+        let engine = Self::absent(bus);
+        engine.come().await;
+        engine
+    }
+
+    /// One that is not on the bus until [`Self::restart`].
+    pub fn absent(bus: &Bus) -> Self {
+        let state = State {
+            status: Mutex::new(Status::idle()),
+            calls: Calls::new(),
+        };
+        Self {
+            address: bus.address(),
+            state: Arc::new(state),
+            presence: Presence::default(),
+        }
+    }
+
+    async fn come(&self) {
+        let result = async {
+            zbus::connection::Builder::address(self.address.as_str())
+                .serve_at(PATH, Manager(self.state.clone()))
+                .name(NAME)
+                .build()
+                .await
+        };
+        self.presence.set(
+            result
+                .await
+                .unwrap_or_else(|e| panic!("the fake update_engine cannot own {NAME}: {e}")),
+        );
+    }
+
+    /// What it would answer now.
+    pub fn status(&self) -> Status {
+        self.state.status()
+    }
+
+    /// Changes the status and says so with `StatusUpdate`, if it is on the bus.
+    pub async fn set(&self, status: Status) {
+        self.set_silently(status.clone());
+        if let Some(connection) = self.presence.get() {
+            emit(&connection, None, &status).await;
+        }
+    }
+
+    /// Changes the status without a signal.
+    pub fn set_silently(&self, status: Status) {
+        self.state.set(status);
+    }
+
+    /// An update is staged: `UPDATE_STATUS_UPDATED_NEED_REBOOT`, with the signal.
+    pub async fn ready(&self, version: &str) {
+        self.set(Status::ready(version)).await;
+    }
+
+    /// The daemon dies and comes back with another unique name: a staged update stays staged but its version is
+    /// unknown then, everything else is idle. No signal, as with the real one.
+    pub async fn restart(&self) {
+        self.stop().await;
+        let staged = self.status().needs_reboot();
+        self.set_silently(if staged {
+            Status::ready("0.0.0")
+        } else {
+            Status::idle()
+        });
+        self.come().await;
+    }
+
+    /// The daemon goes; its name has no owner.
+    pub async fn stop(&self) {
+        self.presence.leave(NAME).await;
+    }
+
+    /// How often a method (`GetStatus`, `AttemptUpdate`, `ResetStatus`) has been called.
+    pub fn calls(&self, method: &str) -> u64 {
+        self.state.calls.get(method)
+    }
+
+    /// Waits until a method has been called at least so often since the start; panics after
+    /// [`PATIENCE`](super::PATIENCE).
+    pub async fn wait_for_calls(&self, method: &str, at_least: u64) {
+        self.state.calls.wait_for(method, at_least).await;
+    }
+
+    /// Waits for one more call of a method than there were when this function was called (not: awaited); panics after
+    /// [`PATIENCE`](super::PATIENCE).
+    pub fn wait_for_call(&self, method: &'static str) -> impl Future<Output = ()> + use<'_> {
+        self.wait_for_calls(method, self.calls(method) + 1)
+    }
+}
+
+async fn emit(connection: &Connection, destination: Option<&str>, status: &Status) {
+    connection
+        .emit_signal(destination, PATH, INTERFACE, "StatusUpdate", &status.wire())
+        .await
+        .unwrap_or_else(|e| panic!("cannot emit StatusUpdate: {e}"));
+}
+
+/// Broadcasts a `StatusUpdate` with the right path and interface from a connection that does not own the name, as
+/// any local user can. When it returns, the bus has passed the signal on.
+pub async fn forge(bus: &Bus, status: &Status) {
+    forged(bus, None, status).await;
+}
+
+/// Like [`forge`], to one connection only (a unique or well-known name), which gets it without a match rule.
+pub async fn forge_to(bus: &Bus, destination: &str, status: &Status) {
+    forged(bus, Some(destination), status).await;
+}
+
+async fn forged(bus: &Bus, destination: Option<&str>, status: &Status) {
+    let liar = bus.connection().await;
+    emit(&liar, destination, status).await;
+    // The bus handles one connection's messages in order: an answer says that it has handled the signal.
+    let proxy = fdo::DBusProxy::new(&liar)
+        .await
+        .unwrap_or_else(|e| panic!("the bus does not answer: {e}"));
+    proxy
+        .get_id()
+        .await
+        .unwrap_or_else(|e| panic!("the bus does not answer: {e}"));
+}

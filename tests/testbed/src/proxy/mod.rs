@@ -1,0 +1,195 @@
+//! A TCP proxy before one address, for trouble on the way.
+
+mod frames;
+mod link;
+#[cfg(test)]
+mod tests;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What the proxy does with bytes and connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Hands everything on.
+    #[default]
+    Pass,
+    /// Refuses new connections (nobody listens) and cuts the ones there are.
+    Refuse,
+    /// Accepts connections and swallows every byte, both ways. A connection that has lost bytes so is cut when the mode
+    /// changes.
+    BlackHole,
+    /// Hands each piece on so much later, each way.
+    Delay(Duration),
+}
+
+/// A running proxy on 127.0.0.1. Dropping it cuts everything. It lives on the runtime that started it.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    listener: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    target: SocketAddr,
+    mode: watch::Sender<Mode>,
+    /// Counts up: every connection older than its value is cut.
+    cuts: watch::Sender<usize>,
+    /// Whether somebody listens, by the listening task's own word.
+    listening: watch::Sender<bool>,
+    /// Armed by [`Proxy::lose_next_reply`]: the smallest body of the request to strike.
+    lose: Mutex<Option<usize>>,
+    lost: watch::Sender<usize>,
+    connections: AtomicUsize,
+}
+
+impl Shared {
+    /// Claims the one reply to lose for a request with this much in its body.
+    fn strikes(&self, body: usize) -> bool {
+        let mut lose = self.lose.lock().expect("nothing panics while it is locked");
+        lose.take_if(|at_least| body >= *at_least).is_some()
+    }
+}
+
+impl Proxy {
+    /// Listens on a port of its own and hands on to `target` ([`crate::etcd::Cluster::address`]).
+    pub async fn start(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("127.0.0.1 has a free port");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
+        let shared = Arc::new(Shared {
+            target,
+            mode: watch::Sender::default(),
+            cuts: watch::Sender::default(),
+            listening: watch::Sender::new(true),
+            lose: Mutex::default(),
+            lost: watch::Sender::default(),
+            connections: AtomicUsize::new(0),
+        });
+        let task = tokio::spawn(listen(listener, address, shared.clone()));
+        Self {
+            address,
+            shared,
+            listener: task,
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://` and where it listens.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Changes the mode for every connection; when it returns, new connections are already accepted or refused as the
+    /// mode says.
+    pub async fn set(&self, mode: Mode) {
+        self.shared.mode.send_replace(mode);
+        if mode == Mode::Refuse {
+            self.cut();
+        }
+        let mut listening = self.shared.listening.subscribe();
+        listening
+            .wait_for(|l| *l == (mode != Mode::Refuse))
+            .await
+            .expect("the sender lives as long as self");
+    }
+
+    /// Cuts all connections there are; new ones are accepted.
+    pub fn cut(&self) {
+        self.shared.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Loses one reply: that to the next unary gRPC request whose message (with gRPC's five bytes before it) has at least
+    /// `bytes` bytes. The request goes through; when the reply comes, the server has done the work, and the connection is
+    /// cut in its place. Only for plain HTTP/2: through TLS no reply can be seen.
+    pub fn lose_next_reply(&self, bytes: usize) {
+        *self
+            .shared
+            .lose
+            .lock()
+            .expect("nothing panics while it is locked") = Some(bytes);
+    }
+
+    /// How many replies have been lost.
+    pub fn lost(&self) -> usize {
+        *self.shared.lost.borrow()
+    }
+
+    /// Waits until so many replies have been lost in all; panics after [`PATIENCE`](crate::fakes::PATIENCE).
+    pub async fn wait_lost(&self, at_least: usize) {
+        let mut lost = self.shared.lost.subscribe();
+        let waited =
+            tokio::time::timeout(crate::fakes::PATIENCE, lost.wait_for(|n| *n >= at_least)).await;
+        assert!(
+            waited.is_ok(),
+            "{} replies lost, not {at_least}",
+            self.lost()
+        );
+    }
+
+    /// How many connections it has accepted.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.listener.abort();
+        self.cut();
+    }
+}
+
+/// Accepts, except while the mode is [`Mode::Refuse`]: then nobody listens.
+async fn listen(first: TcpListener, address: SocketAddr, shared: Arc<Shared>) {
+    let mut listener = Some(first);
+    let mut mode = shared.mode.subscribe();
+    loop {
+        let now = *mode.borrow_and_update();
+        if now == Mode::Refuse {
+            listener = None;
+            shared.listening.send_replace(false);
+            if mode.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        let open = match listener.take() {
+            Some(open) => open,
+            None => match TcpListener::bind(address).await {
+                Ok(open) => open,
+                // Somebody's outgoing connection has the port for a moment.
+                Err(_) => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    continue;
+                }
+            },
+        };
+        shared.listening.send_replace(true);
+        tokio::select! {
+            Ok((client, _)) = open.accept() => {
+                shared.connections.fetch_add(1, Ordering::SeqCst);
+                // Subscribed here, not in the task: a cut that follows must reach it.
+                let cuts = shared.cuts.subscribe();
+                tokio::spawn(link::serve(client, shared.clone(), cuts));
+            }
+            _ = mode.changed() => {}
+        }
+        listener = Some(open);
+    }
+}
