@@ -1,6 +1,6 @@
 //! The flags every command takes: where the machine and etcd are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -100,10 +100,104 @@ impl CommonArgs {
             ),
             ("--timeout", "etcd.timeout", &self.timeout),
         ] {
-            if let Some(text) = text {
-                layer.set(key, text, Origin::Flag(flag))?;
-            }
+            let Some(text) = text else { continue };
+            // A person names a file from where they stand.
+            let file = flag.ends_with("file") && !text.is_empty() && self.root().is_host();
+            let path = file.then(|| std::path::absolute(text).ok()).flatten();
+            let path = path.as_deref().and_then(Path::to_str);
+            layer.set(key, path.unwrap_or(text), Origin::Flag(flag))?;
         }
         Ok(layer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser};
+
+    use super::*;
+    use crate::config::SETTINGS;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        common: CommonArgs,
+        #[command(subcommand)]
+        command: Option<Command>,
+    }
+
+    #[derive(clap::Subcommand)]
+    enum Command {
+        Status,
+    }
+
+    fn layer(line: &str) -> Result<Partial, ConfigError> {
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        assert!(matches!(cli.command, Some(Command::Status)));
+        cli.common.flags()
+    }
+
+    #[test]
+    fn flags_stand_before_and_after_the_command() {
+        let given = layer(
+            "x --endpoint a:1,b:2 --group g --etcd-username u --etcd-password-file /p status \
+             --key-prefix p --etcd-cafile /ca --etcd-certfile /c --etcd-keyfile /k --timeout 7s",
+        )
+        .unwrap();
+        let config = Config::resolve(&Root::default(), given).unwrap();
+        assert_eq!(config.etcd.endpoints, ["https://a:1", "https://b:2"]);
+        assert_eq!((config.group.as_str(), config.prefix.as_str()), ("g", "p"));
+        assert_eq!(config.etcd.timeout.as_secs(), 7);
+        assert_eq!(config.etcd.cafile, Some("/ca".into()));
+        assert_eq!(config.etcd.identity, Some(("/c".into(), "/k".into())));
+        assert_eq!(config.etcd.user, Some(("u".into(), "/p".into())));
+        let given = layer("x status --endpoint a:1 --endpoint b:2").unwrap();
+        let config = Config::resolve(&Root::default(), given).unwrap();
+        assert_eq!(config.etcd.endpoints, ["http://a:1", "http://b:2"]);
+    }
+
+    #[test]
+    fn files_are_named_from_here_on_this_machine() {
+        let given = layer("x status --etcd-cafile ca.pem").unwrap();
+        let config = Config::resolve(&Root::default(), given).unwrap();
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(config.etcd.cafile, Some(here.join("ca.pem")));
+    }
+
+    #[test]
+    fn an_error_names_the_flag() {
+        for (line, message) in [
+            (
+                "x status --timeout soon",
+                "--timeout: found \"soon\", expected a duration",
+            ),
+            (
+                "x status --endpoint a:b",
+                "--endpoint: found \"a:b\", expected http(s)://",
+            ),
+            (
+                "x status --root /r --etcd-cafile ca",
+                "--etcd-cafile: found \"ca\", expected an absolute path",
+            ),
+        ] {
+            let error = layer(line).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_help_names_the_variable_that_is_read() {
+        let command = Cli::command();
+        for argument in command.get_arguments().filter(|a| a.get_id() != "help") {
+            let flag = argument.get_long().unwrap();
+            let name = format!("POINTSMAN_{}", flag.to_uppercase().replace('-', "_"));
+            let help = argument.get_help().unwrap().to_string();
+            let read = SETTINGS.iter().any(|s| s.variable == Some(&name));
+            let claps = argument.get_env().is_some_and(|env| env == name.as_str());
+            assert!(
+                claps || read && help.contains(&format!("[env: {name}]")),
+                "{flag}: {help}"
+            );
+        }
     }
 }

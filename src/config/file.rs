@@ -117,13 +117,15 @@ fn section(
     };
     for (key, place, value) in entries {
         let full = match name {
-            "" => key,
+            "" => key.clone(),
             _ => format!("{name}.{key}"),
         };
-        if SETTINGS.iter().any(|setting| setting.key == full) {
+        // A dot in a key is part of its name, no way into a section.
+        let known = |full: &str| !key.contains('.') && SETTINGS.iter().any(|s| s.key == full);
+        if known(&full) {
             set(layer, &full, value, at)?;
-        } else if name.is_empty() && SETTINGS.iter().any(|s| section_of(s.key) == full) {
-            section(layer, &full, value, at)?;
+        } else if name.is_empty() && SETTINGS.iter().any(|s| section_of(s.key) == Some(&key)) {
+            section(layer, &key, value, at)?;
         } else {
             return Err(ConfigError::Unknown {
                 origin: at(place),
@@ -135,8 +137,8 @@ fn section(
     Ok(())
 }
 
-fn section_of(key: &str) -> &str {
-    key.split_once('.').map_or("", |(section, _)| section)
+fn section_of(key: &str) -> Option<&str> {
+    key.split_once('.').map(|(section, _)| section)
 }
 
 fn set(
