@@ -105,3 +105,80 @@ fn password(path: &Path) -> Result<String, ConfigError> {
     }
     Ok(text.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::Duration};
+
+    use super::*;
+    use crate::config::tests::{load_at, root};
+
+    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+    const KEY: &str = "-----BEGIN EC PRIVATE KEY-----\nAA==\n-----END EC PRIVATE KEY-----\n";
+
+    #[test]
+    fn certificates_and_passwords_are_read_under_the_root() {
+        let (_dir, root) = root(Some(
+        b"etcd: {endpoints: 'h:1', cafile: /ca, certfile: /cert, keyfile: /key, username: u, password-file: /p}",
+    ));
+        let config = load_at(&root, &[], &[]).unwrap();
+        let write = |name: &str, text: &[u8], mode: u32| {
+            fs::write(root.path(name), text).unwrap();
+            fs::set_permissions(root.path(name), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let error = || config.etcd_options().err().unwrap().to_string();
+        assert!(
+            error().ends_with("/ca: No such file or directory (os error 2)"),
+            "{}",
+            error()
+        );
+        write("ca", KEY.as_bytes(), 0o644);
+        assert!(
+            error().contains("/ca: found no PEM block of a certificate, expected one"),
+            "{}",
+            error()
+        );
+        write("ca", CERTIFICATE.as_bytes(), 0o644);
+        write("cert", CERTIFICATE.as_bytes(), 0o644);
+        write("key", KEY.as_bytes(), 0o600);
+        for (text, mode, message) in [
+            (
+                b"s3cret".as_slice(),
+                0o640,
+                "found mode 0640, which lets others at the password",
+            ),
+            (b"s3cret", 0o604, "expected mode 0600; `chmod 600 "),
+            (b"", 0o600, "found nothing, expected a password"),
+            (b"\n", 0o600, "found nothing, expected a password"),
+            (
+                b"s3cret\nmore\n",
+                0o600,
+                "found several lines, expected a password on one line",
+            ),
+            (
+                b"s3cret\xff",
+                0o600,
+                "found bytes that are not UTF-8, expected a password",
+            ),
+        ] {
+            write("p", text, mode);
+            let error = error();
+            assert!(error.contains(message) && error.contains("/p: "), "{error}");
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+        for text in ["s3 cret\n", "s3 cret", "s3 cret\r\n"] {
+            write("p", text.as_bytes(), 0o400);
+            let options = config.etcd_options().ok().unwrap();
+            assert_eq!(options.user, Some(("u".into(), "s3 cret".into())));
+            assert_eq!(options.endpoints, ["https://h:1"]);
+            assert_eq!(options.timeout, Duration::from_secs(5));
+            let tls = options.tls.unwrap();
+            assert_eq!(tls.authorities.unwrap(), CERTIFICATE.as_bytes());
+            assert_eq!(tls.identity.unwrap(), (CERTIFICATE.into(), KEY.into()));
+        }
+        assert!(!format!("{config:?}").contains("s3"));
+        fs::remove_file(root.path("p")).unwrap();
+        fs::create_dir(root.path("p")).unwrap();
+        assert!(error().contains("/p: found no regular file"), "{}", error());
+    }
+}

@@ -233,7 +233,7 @@ mod tests {
             ("? [a]\n: 3\n", 1, 3, "expected string scalar"),
             ("a: &a [*a]\n", 1, 8, "Recursive"),
             (&bomb, 6, 10, "too large or too complex"),
-            (&deep, 1, 17, ""),
+            (&deep, 1, 256, "recursion limit"),
         ] {
             let (place, text) = parse(source).unwrap_err();
             assert_eq!((place.line, place.column), (line, column), "{text}");
