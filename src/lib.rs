@@ -1,7 +1,9 @@
 //! pointsman: decides when a node may reboot into its new image, and takes the semaphore first.
 
 pub mod agent;
+pub mod cli;
 pub mod config;
+pub mod duration;
 pub mod node;
 pub mod semaphore;
 pub mod window;

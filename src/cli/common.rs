@@ -1,0 +1,203 @@
+//! The flags every command takes: where the machine and etcd are.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::{
+    config::{Config, ConfigError, Origin, Partial},
+    node::Root,
+};
+
+/// Flags of every command. Except for `--config` and `--root`, each is a setting of the configuration file as
+/// well; the environment is read with the configuration, so that an error can say where a value came from.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Common options")]
+pub struct CommonArgs {
+    /// Where etcd listens: http(s)://host[:port] or host:port, several with commas or by repeating the flag
+    /// [env: POINTSMAN_ENDPOINT] [default: http://127.0.0.1:2379,http://127.0.0.1:4001]
+    #[arg(long, global = true, value_name = "URL")]
+    pub endpoint: Vec<String>,
+
+    /// The group of nodes that shares one semaphore; "" is the default group [env: POINTSMAN_GROUP]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub group: Option<String>,
+
+    /// What all keys in etcd begin with [env: POINTSMAN_KEY_PREFIX]
+    /// [default: coreos.com/updateengine/rebootlock]
+    #[arg(long, global = true, value_name = "PREFIX")]
+    pub key_prefix: Option<String>,
+
+    /// Authorities (PEM) that sign etcd's certificate; without it, the system's [env: POINTSMAN_ETCD_CAFILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub etcd_cafile: Option<String>,
+
+    /// Certificate (PEM) to show to etcd; needs the key as well [env: POINTSMAN_ETCD_CERTFILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub etcd_certfile: Option<String>,
+
+    /// Key (PEM) of that certificate [env: POINTSMAN_ETCD_KEYFILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub etcd_keyfile: Option<String>,
+
+    /// User of etcd, where it has authentication switched on [env: POINTSMAN_ETCD_USERNAME]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub etcd_username: Option<String>,
+
+    /// File with that user's password; only its owner may have access [env: POINTSMAN_ETCD_PASSWORD_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub etcd_password_file: Option<String>,
+
+    /// The most a request to etcd may take, over all endpoints [env: POINTSMAN_TIMEOUT] [default: 5s]
+    #[arg(long, global = true, value_name = "DURATION")]
+    pub timeout: Option<String>,
+
+    /// Configuration file instead of etc/pointsman/config.yaml under the root; it must exist
+    #[arg(long, global = true, value_name = "FILE", env = "POINTSMAN_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// Folder under which all files of the machine lie [default: /]
+    #[arg(long, global = true, value_name = "DIR", env = "POINTSMAN_ROOT")]
+    pub root: Option<PathBuf>,
+}
+
+impl CommonArgs {
+    /// Where the machine's files lie.
+    #[must_use]
+    pub fn root(&self) -> Root {
+        self.root.clone().map_or_else(Root::default, Root::new)
+    }
+
+    /// The configuration these flags, the environment and the file amount to.
+    ///
+    /// # Errors
+    /// When anything in them is wrong.
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(
+            &self.root(),
+            self.config.as_deref(),
+            self.flags()?,
+            &|name| std::env::var_os(name),
+        )
+    }
+
+    /// The layer of the flags.
+    fn flags(&self) -> Result<Partial, ConfigError> {
+        let endpoints = (!self.endpoint.is_empty()).then(|| self.endpoint.join(","));
+        let mut layer = Partial::default();
+        for (flag, key, text) in [
+            ("--endpoint", "etcd.endpoints", &endpoints),
+            ("--group", "group", &self.group),
+            ("--key-prefix", "key-prefix", &self.key_prefix),
+            ("--etcd-cafile", "etcd.cafile", &self.etcd_cafile),
+            ("--etcd-certfile", "etcd.certfile", &self.etcd_certfile),
+            ("--etcd-keyfile", "etcd.keyfile", &self.etcd_keyfile),
+            ("--etcd-username", "etcd.username", &self.etcd_username),
+            (
+                "--etcd-password-file",
+                "etcd.password-file",
+                &self.etcd_password_file,
+            ),
+            ("--timeout", "etcd.timeout", &self.timeout),
+        ] {
+            let Some(text) = text else { continue };
+            // A person names a file from where they stand.
+            let file = flag.ends_with("file") && !text.is_empty() && self.root().is_host();
+            let path = file.then(|| std::path::absolute(text).ok()).flatten();
+            let path = path.as_deref().and_then(Path::to_str);
+            layer.set(key, path.unwrap_or(text), Origin::Flag(flag))?;
+        }
+        Ok(layer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser};
+
+    use super::*;
+    use crate::config::SETTINGS;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        common: CommonArgs,
+        #[command(subcommand)]
+        command: Option<Command>,
+    }
+
+    #[derive(clap::Subcommand)]
+    enum Command {
+        Status,
+    }
+
+    fn layer(line: &str) -> Result<Partial, ConfigError> {
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        assert!(matches!(cli.command, Some(Command::Status)));
+        cli.common.flags()
+    }
+
+    #[test]
+    fn flags_stand_before_and_after_the_command() {
+        let given = layer(
+            "x --endpoint a:1,b:2 --group g --etcd-username u --etcd-password-file /p status \
+             --key-prefix p --etcd-cafile /ca --etcd-certfile /c --etcd-keyfile /k --timeout 7s",
+        )
+        .unwrap();
+        let config = Config::resolve(&Root::default(), given).unwrap();
+        assert_eq!(config.etcd.endpoints, ["https://a:1", "https://b:2"]);
+        assert_eq!((config.group.as_str(), config.prefix.as_str()), ("g", "p"));
+        assert_eq!(config.etcd.timeout.as_secs(), 7);
+        assert_eq!(config.etcd.cafile, Some("/ca".into()));
+        assert_eq!(config.etcd.identity, Some(("/c".into(), "/k".into())));
+        assert_eq!(config.etcd.user, Some(("u".into(), "/p".into())));
+        let given = layer("x status --endpoint a:1 --endpoint b:2").unwrap();
+        let config = Config::resolve(&Root::default(), given).unwrap();
+        assert_eq!(config.etcd.endpoints, ["http://a:1", "http://b:2"]);
+    }
+
+    #[test]
+    fn files_are_named_from_here_on_this_machine() {
+        let given = layer("x status --etcd-cafile ca.pem").unwrap();
+        let config = Config::resolve(&Root::default(), given).unwrap();
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(config.etcd.cafile, Some(here.join("ca.pem")));
+    }
+
+    #[test]
+    fn an_error_names_the_flag() {
+        for (line, message) in [
+            (
+                "x status --timeout soon",
+                "--timeout: found \"soon\", expected a duration",
+            ),
+            (
+                "x status --endpoint a:b",
+                "--endpoint: found \"a:b\", expected http(s)://",
+            ),
+            (
+                "x status --root /r --etcd-cafile ca",
+                "--etcd-cafile: found \"ca\", expected an absolute path",
+            ),
+        ] {
+            let error = layer(line).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_help_names_the_variable_that_is_read() {
+        let command = Cli::command();
+        for argument in command.get_arguments().filter(|a| a.get_id() != "help") {
+            let flag = argument.get_long().unwrap();
+            let name = format!("POINTSMAN_{}", flag.to_uppercase().replace('-', "_"));
+            let help = argument.get_help().unwrap().to_string();
+            let read = SETTINGS.iter().any(|s| s.variable == Some(&name));
+            let claps = argument.get_env().is_some_and(|env| env == name.as_str());
+            assert!(
+                claps || read && help.contains(&format!("[env: {name}]")),
+                "{flag}: {help}"
+            );
+        }
+    }
+}

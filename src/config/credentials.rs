@@ -1,0 +1,184 @@
+//! From names of files to what etcd is shown.
+
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use super::{Config, ConfigError, file::content};
+use crate::semaphore::etcd::{Options, Tls};
+
+/// The most a file of certificates may hold; the largest bundle of public authorities has a quarter of it.
+const LARGEST_PEM: u64 = 1 << 20;
+
+/// The most a password file may hold.
+const LARGEST_PASSWORD: u64 = 4096;
+
+impl Config {
+    /// What [`crate::semaphore::etcd`] needs, with certificates and password read anew from their files under
+    /// the root.
+    ///
+    /// # Errors
+    /// When a file cannot be read, is no PEM, or others than its owner may read the password.
+    pub fn etcd_options(&self) -> Result<Options, ConfigError> {
+        let etcd = &self.etcd;
+        let pem = |path: &PathBuf, label| pem(&self.root.path(path), label);
+        let authorities = etcd
+            .cafile
+            .as_ref()
+            .map(|path| pem(path, "CERTIFICATE"))
+            .transpose()?;
+        let identity = match &etcd.identity {
+            Some((certificate, key)) => {
+                Some((pem(certificate, "CERTIFICATE")?, pem(key, "PRIVATE KEY")?))
+            }
+            None => None,
+        };
+        let user = match &etcd.user {
+            Some((name, path)) => Some((name.clone(), password(&self.root.path(path))?)),
+            None => None,
+        };
+        Ok(Options {
+            endpoints: etcd.endpoints.clone(),
+            tls: (authorities.is_some() || identity.is_some()).then_some(Tls {
+                authorities,
+                identity,
+            }),
+            user,
+            timeout: etcd.timeout,
+        })
+    }
+}
+
+fn wrong(path: &Path, found: impl Into<String>, expected: impl Into<String>) -> ConfigError {
+    ConfigError::File {
+        path: path.to_owned(),
+        found: found.into(),
+        expected: expected.into(),
+    }
+}
+
+/// A file with at least one PEM block whose label ends so (`RSA PRIVATE KEY` is a `PRIVATE KEY`).
+fn pem(path: &Path, label: &str) -> Result<Vec<u8>, ConfigError> {
+    let bytes = content(path, LARGEST_PEM)?;
+    let end = format!("{label}-----");
+    let found = String::from_utf8_lossy(&bytes)
+        .lines()
+        .any(|line| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&end));
+    if found {
+        Ok(bytes)
+    } else {
+        Err(wrong(
+            path,
+            format!("no PEM block of a {}", label.to_lowercase()),
+            format!("one, which begins with -----BEGIN {label}-----"),
+        ))
+    }
+}
+
+/// The password: the file's one line. Only its owner may have access.
+fn password(path: &Path) -> Result<String, ConfigError> {
+    let metadata = path.metadata().map_err(|error| ConfigError::Read {
+        path: path.to_owned(),
+        error,
+    })?;
+    if !metadata.is_file() {
+        return Err(wrong(path, "no regular file", "a file with the password"));
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(wrong(
+            path,
+            format!("mode {mode:04o}, which lets others at the password"),
+            format!("mode 0600; `chmod 600 {}` mends it", path.display()),
+        ));
+    }
+    let text = String::from_utf8(content(path, LARGEST_PASSWORD)?)
+        .map_err(|_| wrong(path, "bytes that are not UTF-8", "a password"))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.is_empty() {
+        return Err(wrong(path, "nothing", "a password"));
+    }
+    if text.contains('\n') {
+        return Err(wrong(path, "several lines", "a password on one line"));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::Duration};
+
+    use super::*;
+    use crate::config::tests::{load_at, root};
+
+    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+    const KEY: &str = "-----BEGIN EC PRIVATE KEY-----\nAA==\n-----END EC PRIVATE KEY-----\n";
+
+    #[test]
+    fn certificates_and_passwords_are_read_under_the_root() {
+        let (_dir, root) = root(Some(
+        b"etcd: {endpoints: 'h:1', cafile: /ca, certfile: /cert, keyfile: /key, username: u, password-file: /p}",
+    ));
+        let config = load_at(&root, &[], &[]).unwrap();
+        let write = |name: &str, text: &[u8], mode: u32| {
+            fs::write(root.path(name), text).unwrap();
+            fs::set_permissions(root.path(name), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let error = || config.etcd_options().err().unwrap().to_string();
+        assert!(
+            error().ends_with("/ca: No such file or directory (os error 2)"),
+            "{}",
+            error()
+        );
+        write("ca", KEY.as_bytes(), 0o644);
+        assert!(
+            error().contains("/ca: found no PEM block of a certificate, expected one"),
+            "{}",
+            error()
+        );
+        write("ca", CERTIFICATE.as_bytes(), 0o644);
+        write("cert", CERTIFICATE.as_bytes(), 0o644);
+        write("key", KEY.as_bytes(), 0o600);
+        for (text, mode, message) in [
+            (
+                b"s3cret".as_slice(),
+                0o640,
+                "found mode 0640, which lets others at the password",
+            ),
+            (b"s3cret", 0o604, "expected mode 0600; `chmod 600 "),
+            (b"", 0o600, "found nothing, expected a password"),
+            (b"\n", 0o600, "found nothing, expected a password"),
+            (
+                b"s3cret\nmore\n",
+                0o600,
+                "found several lines, expected a password on one line",
+            ),
+            (
+                b"s3cret\xff",
+                0o600,
+                "found bytes that are not UTF-8, expected a password",
+            ),
+        ] {
+            write("p", text, mode);
+            let error = error();
+            assert!(error.contains(message) && error.contains("/p: "), "{error}");
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+        for text in ["s3 cret\n", "s3 cret", "s3 cret\r\n"] {
+            write("p", text.as_bytes(), 0o400);
+            let options = config.etcd_options().ok().unwrap();
+            assert_eq!(options.user, Some(("u".into(), "s3 cret".into())));
+            assert_eq!(options.endpoints, ["https://h:1"]);
+            assert_eq!(options.timeout, Duration::from_secs(5));
+            let tls = options.tls.unwrap();
+            assert_eq!(tls.authorities.unwrap(), CERTIFICATE.as_bytes());
+            assert_eq!(tls.identity.unwrap(), (CERTIFICATE.into(), KEY.into()));
+        }
+        assert!(!format!("{config:?}").contains("s3"));
+        fs::remove_file(root.path("p")).unwrap();
+        fs::create_dir(root.path("p")).unwrap();
+        assert!(error().contains("/p: found no regular file"), "{}", error());
+    }
+}

@@ -1,0 +1,172 @@
+//! The configuration file: read within limits, walked key by key.
+
+use std::{
+    fs,
+    io::{self, Read as _},
+    os::unix::fs::FileTypeExt as _,
+    path::Path,
+    sync::Arc,
+};
+
+use super::{
+    error::{ConfigError, Origin},
+    settings::{Partial, SETTINGS, allowed},
+    yaml::{self, Node, Place, Value},
+};
+
+/// The most a configuration may hold: far more than all settings with a page of comment each.
+const LARGEST: u64 = 1 << 20;
+
+/// The layer of a file; none where there is no such file.
+pub(super) fn read(path: &Path) -> Result<Option<Partial>, ConfigError> {
+    match content(path, LARGEST) {
+        Ok(bytes) => parse(path, bytes).map(Some),
+        Err(ConfigError::Read { error, .. })
+            // A link to nothing is a mistake, not an absence.
+            if error.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err() =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What a file holds, `largest` bytes at most.
+pub(super) fn content(path: &Path, largest: u64) -> Result<Vec<u8>, ConfigError> {
+    let unreadable = |error| ConfigError::Read {
+        path: path.to_owned(),
+        error,
+    };
+    let wrong = |found: String, expected: String| ConfigError::File {
+        path: path.to_owned(),
+        found,
+        expected,
+    };
+    // Looked at before it is opened: opening a pipe may wait for ever. /dev/null is welcome as "empty".
+    let kind = fs::metadata(path).map_err(unreadable)?.file_type();
+    if !kind.is_file() && !kind.is_char_device() {
+        let what = if kind.is_dir() {
+            "a directory"
+        } else {
+            "a pipe, socket or device"
+        };
+        return Err(wrong(what.into(), "a file".into()));
+    }
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(unreadable)?;
+    file.take(largest + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > largest {
+        return Err(wrong(
+            format!("more than {largest} bytes"),
+            "at most that".into(),
+        ));
+    }
+    Ok(bytes)
+}
+
+fn parse(path: &Path, bytes: Vec<u8>) -> Result<Partial, ConfigError> {
+    let file: Arc<Path> = path.into();
+    let at = |place: Place| Origin::File {
+        path: file.clone(),
+        line: place.line,
+        column: place.column,
+    };
+    let source = String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.split(|b| *b == b'\n').count() as u64;
+        let last = good.rsplit(|b| *b == b'\n').next().unwrap_or_default();
+        let column = String::from_utf8_lossy(last).chars().count() as u64 + 1;
+        ConfigError::Shape {
+            origin: at(Place { line, column }),
+            found: "bytes that are not UTF-8".into(),
+            expected: "text in UTF-8".into(),
+        }
+    })?;
+    let tree = yaml::parse(&source).map_err(|(place, message)| ConfigError::Syntax {
+        origin: at(place),
+        message: format!("not valid YAML: {message}"),
+    })?;
+    let mut layer = Partial::default();
+    section(&mut layer, "", tree, &at)?;
+    Ok(layer)
+}
+
+fn section(
+    layer: &mut Partial,
+    name: &str,
+    node: Node,
+    at: &dyn Fn(Place) -> Origin,
+) -> Result<(), ConfigError> {
+    let entries = match node.value {
+        Value::Map(entries) => entries,
+        Value::Null => return Ok(()),
+        other => {
+            let of = if name.is_empty() {
+                "the keys".to_owned()
+            } else {
+                format!("under {name}: the keys")
+            };
+            return Err(ConfigError::Shape {
+                origin: at(node.place),
+                found: other.describe(),
+                expected: format!("{of} {}", allowed(name)),
+            });
+        }
+    };
+    for (key, place, value) in entries {
+        let full = match name {
+            "" => key.clone(),
+            _ => format!("{name}.{key}"),
+        };
+        // A dot in a key is part of its name, no way into a section.
+        let known = |full: &str| !key.contains('.') && SETTINGS.iter().any(|s| s.key == full);
+        if known(&full) {
+            set(layer, &full, value, at)?;
+        } else if name.is_empty() && SETTINGS.iter().any(|s| section_of(s.key) == Some(&key)) {
+            section(layer, &key, value, at)?;
+        } else {
+            return Err(ConfigError::Unknown {
+                origin: at(place),
+                key: full,
+                expected: allowed(name),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn section_of(key: &str) -> Option<&str> {
+    key.split_once('.').map(|(section, _)| section)
+}
+
+fn set(
+    layer: &mut Partial,
+    key: &str,
+    node: Node,
+    at: &dyn Fn(Place) -> Origin,
+) -> Result<(), ConfigError> {
+    let origin = at(node.place);
+    let wrong = |found: String| ConfigError::Shape {
+        origin: origin.clone(),
+        found: format!("{found} for {key}"),
+        expected: "one value".into(),
+    };
+    match node.value {
+        Value::Scalar(text) => layer.set(key, &text, origin),
+        Value::List(items) if key == "etcd.endpoints" => {
+            let texts = items.into_iter().map(|item| match item.value {
+                Value::Scalar(text) => Ok(text),
+                other => Err(ConfigError::Shape {
+                    origin: at(item.place),
+                    found: format!("{} in {key}", other.describe()),
+                    expected: "an endpoint".into(),
+                }),
+            });
+            let texts: Vec<String> = texts.collect::<Result<_, _>>()?;
+            layer.set(key, &texts.join(","), origin)
+        }
+        other => Err(wrong(other.describe())),
+    }
+}

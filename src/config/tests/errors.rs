@@ -1,0 +1,257 @@
+//! Tables: what every error says.
+
+use std::{fs, os::unix::ffi::OsStringExt as _};
+
+use super::*;
+
+#[test]
+fn errors_in_the_file_name_place_and_expectation() {
+    let long = format!("strategy: {}", "x".repeat(100_000));
+    for (file, message) in [
+        (
+            "# a\netcd:\n timeout: 5 parsecs\n",
+            ":3:11: etcd.timeout: found \"5 parsecs\", expected a duration such as 30s or 1h30m",
+        ),
+        (
+            "grop: a\n",
+            ":1:1: unknown key \"grop\", expected one of strategy, group, key-prefix, hold-points, \
+             sentinel, etcd, window, timings",
+        ),
+        (
+            "window:\n  begin: 1\n",
+            ":2:3: unknown key \"window.begin\", expected one of start, length",
+        ),
+        (
+            "window.start: 04:00\n",
+            ":1:1: unknown key \"window.start\"",
+        ),
+        (
+            "etcd: 5\n",
+            ":1:7: found \"5\", expected under etcd: the keys endpoints, cafile",
+        ),
+        (
+            "- a\n",
+            ":1:1: found a list, expected the keys strategy, group",
+        ),
+        (
+            "group: [a]\n",
+            ":1:8: found a list for group, expected one value",
+        ),
+        (
+            "group: {a: b}\n",
+            ":1:8: found a mapping for group, expected one value",
+        ),
+        ("group:\n", ": found nothing for group, expected one value"),
+        (
+            "etcd:\n  endpoints:\n    - a:1\n    - [b]\n",
+            ":4:7: found a list in etcd.endpoints, expected an endpoint",
+        ),
+        (
+            "etcd:\n  endpoints: [a:1, 'ftp://b']\n",
+            ":2:14: etcd.endpoints: found \"ftp://b\", expected http(s)://host[:port] or host:port",
+        ),
+        (
+            "etcd: {endpoints: []}\n",
+            ": etcd.endpoints: found \"\", expected http(s)://",
+        ),
+        (
+            "hold-points: on\n",
+            ":1:14: hold-points: found \"on\", expected true or false",
+        ),
+        (
+            "strategy: of\n",
+            ":1:11: strategy: found \"of\", expected etcd-lock, reboot or off",
+        ),
+        (&long, "xxx\"…, expected etcd-lock, reboot or off"),
+        (
+            "sentinel: run\n",
+            ":1:11: sentinel: found \"run\", expected an absolute path",
+        ),
+        (
+            "key-prefix: /\n",
+            ":1:13: key-prefix: found \"/\", expected a prefix of keys",
+        ),
+        (
+            "group: \"a\\nb\"\n",
+            ": group: found \"a\\nb\", expected a name",
+        ),
+        (
+            "timings: {ticket-lease: 1s}\n",
+            ": timings.ticket-lease: found \"1s\", expected at least 2s",
+        ),
+        (
+            "timings: {reboot-deadline: 1s}\n",
+            ": timings.reboot-deadline: found \"1s\", expected at least 2s",
+        ),
+        (
+            "timings: {retry-min: 9ms}\n",
+            ": timings.retry-min: found \"9ms\", expected at least 10ms",
+        ),
+        (
+            "timings: {proving: 9000h}\n",
+            ": timings.proving: found \"9000h\", expected at most ",
+        ),
+        (
+            "timings: {retry-min: 2m}\n",
+            ":1:22: timings.retry-min: found 2m, expected at most timings.retry-max, which is 1m (default)",
+        ),
+        (
+            "timings: {retry-max: 500ms}\n",
+            ":1:22: timings.retry-max: found 500ms, expected at least timings.retry-min, which is 1s (default)",
+        ),
+        (
+            "window: {start: 04:00}\n",
+            ":1:17: window.start: given without window.length, expected both or neither",
+        ),
+        (
+            "window: {length: 1h}\n",
+            ": window.length: given without window.start",
+        ),
+        (
+            "window: {start: noon, length: 1h}\n",
+            ":1:17: window.start: ",
+        ),
+        (
+            "etcd: {certfile: /c}\n",
+            ": etcd.certfile: given without etcd.keyfile",
+        ),
+        (
+            "etcd: {keyfile: /c}\n",
+            ": etcd.keyfile: given without etcd.certfile",
+        ),
+        (
+            "etcd: {username: u}\n",
+            ": etcd.username: given without etcd.password-file",
+        ),
+        (
+            "etcd: {password-file: /p}\n",
+            ": etcd.password-file: given without etcd.username",
+        ),
+        (
+            "etcd: {password: s3cret}\n",
+            ":1:8: unknown key \"etcd.password\"",
+        ),
+        (
+            "etcd: {endpoints: 'http://u:s3cret@h'}\n",
+            ": etcd.endpoints: found \"…@h\" with a user in it",
+        ),
+        (
+            "group: a\ngroup: b\n",
+            ":2:1: not valid YAML: duplicate mapping key `group`",
+        ),
+        ("group: a: b\n", ":1:9: not valid YAML: mapping values"),
+    ] {
+        let error = load(file, &[], &[]).unwrap_err().to_string();
+        assert!(error.contains(message), "{file:?}:\n{error}\n{message}");
+        assert!(error.contains("/etc/pointsman/config.yaml:"), "{error}");
+        assert!(!error.contains("s3cret"), "{error}");
+        assert!(error.len() < 500 && !error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn errors_elsewhere_name_flag_or_variable() {
+    for (file, flags, variables, message) in [
+        (
+            "",
+            [].as_slice(),
+            [("POINTSMAN_GROUP", "a\u{7}")].as_slice(),
+            "POINTSMAN_GROUP: found \"a\\u{7}\", expected a name of at most 255 bytes",
+        ),
+        (
+            "",
+            &[("etcd.timeout", "soon")],
+            &[],
+            "--flag: found \"soon\", expected a duration such as 30s or 1h30m",
+        ),
+        (
+            "",
+            &[],
+            &[("POINTSMAN_WINDOW_LENGTH", "1h")],
+            "POINTSMAN_WINDOW_LENGTH: given without window.start, expected both or neither",
+        ),
+        (
+            "timings: {retry-max: 30s}",
+            &[],
+            &[("POINTSMAN_RETRY_MIN", "31s")],
+            "POINTSMAN_RETRY_MIN: found 31s, expected at most timings.retry-max, which is 30s (",
+        ),
+        // What a higher layer sets anew is not thereby right.
+        (
+            "",
+            &[("group", "a")],
+            &[("POINTSMAN_STRATEGY", "lock")],
+            "POINTSMAN_STRATEGY: found \"lock\"",
+        ),
+        (
+            "strategy: lock",
+            &[("strategy", "off")],
+            &[],
+            "config.yaml:1:11: strategy",
+        ),
+    ] {
+        let error = load(file, flags, variables).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}\n{message}");
+    }
+    let binary = |_: &str| Some(OsString::from_vec(vec![0xff]));
+    let error = Partial::from_environment(&binary).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "POINTSMAN_STRATEGY: found bytes that are not UTF-8, expected text"
+    );
+}
+
+#[test]
+fn a_file_that_is_none_is_an_error() {
+    let large = vec![b'#'; (1 << 20) + 1];
+    for (bytes, message) in [
+        (
+            b"group: a\n# \xc3\xa9 \xff\n".as_slice(),
+            ":2:5: found bytes that are not UTF-8, expected text",
+        ),
+        (
+            &large,
+            "found more than 1048576 bytes, expected at most that",
+        ),
+    ] {
+        let (_dir, root) = root(Some(bytes));
+        let error = load_at(&root, &[], &[]).unwrap_err().to_string();
+        assert!(error.contains(message) && error.contains(FILE), "{error}");
+    }
+    let (_dir, root) = root(None);
+    let path = root.path(FILE);
+    let error = |root: &Root| load_at(root, &[], &[]).unwrap_err().to_string();
+    std::os::unix::fs::symlink("nowhere", &path).unwrap();
+    assert!(
+        error(&root).contains("config.yaml: No such file"),
+        "{}",
+        error(&root)
+    );
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(
+        error(&root).contains("found a directory, expected a file"),
+        "{}",
+        error(&root)
+    );
+    fs::remove_dir(&path).unwrap();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(error(&root).contains("found a pipe"), "{}", error(&root));
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+    load_at(&root, &[], &[]).unwrap();
+}
+
+#[test]
+fn another_file_by_flag_must_exist() {
+    let (dir, root) = root(Some(b"group: usual"));
+    let other = dir.path().join("other.yaml");
+    let load = || Config::load(&root, Some(&other), Partial::default(), &|_| None);
+    let error = load().unwrap_err().to_string();
+    assert!(
+        error.contains("other.yaml: ") && error.contains("not found"),
+        "{error}"
+    );
+    fs::write(&other, "group: other").unwrap();
+    assert_eq!(load().unwrap().group.as_str(), "other");
+}
