@@ -1,22 +1,20 @@
 //! The members: their ports, processes and lives.
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use etcd_client::{Certificate, Client, ConnectOptions, GetOptions, Identity, TlsOptions};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use super::metrics::{self, Requests};
 use super::{Builder, Certificates, Tls};
 use crate::process::{Child, Signal, Spec};
 
-const START_LIMIT: Duration = Duration::from_secs(60);
-const RETRY: Duration = Duration::from_millis(20);
+pub(super) const START_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const RETRY: Duration = Duration::from_millis(20);
 const USER: &str = "root";
 
 /// A running cluster. Its members are numbered from 0. Dropping it kills them and removes their data.
@@ -164,6 +162,17 @@ impl Cluster {
             .expect("this cluster was started without TLS")
     }
 
+    /// The members that run and are not hung.
+    pub(super) fn up(&self) -> Vec<usize> {
+        (0..self.len())
+            .filter(|&i| self.members[i].is_up())
+            .collect()
+    }
+
+    pub(super) fn metrics_address(&self, i: usize) -> SocketAddr {
+        self.members[i].metrics
+    }
+
     pub(super) fn options(&self) -> &Builder {
         &self.options
     }
@@ -203,7 +212,7 @@ impl Cluster {
             .unwrap_or_else(|e| panic!("no client for {}: {e}", self.endpoint(i)))
     }
 
-    async fn connect(&self, endpoints: &[String]) -> Result<Client, etcd_client::Error> {
+    pub(super) async fn connect(&self, endpoints: &[String]) -> Result<Client, etcd_client::Error> {
         let mut options = ConnectOptions::new().with_connect_timeout(Duration::from_secs(5));
         if let Some(files) = &self.certificates {
             let read = |path: &Path| {
@@ -381,70 +390,4 @@ impl Cluster {
             tokio::time::sleep(RETRY).await;
         }
     }
-
-    /// The member that leads, by its own word; waits for an election. Hung and dead members are not asked.
-    pub async fn leader(&self) -> usize {
-        let deadline = Instant::now() + START_LIMIT;
-        loop {
-            for i in (0..self.len()).filter(|&i| self.members[i].is_up()) {
-                let ask = async { self.connect(&[self.endpoint(i)]).await?.status().await };
-                if let Ok(Ok(status)) = timeout(Duration::from_secs(1), ask).await
-                    && status.leader() != 0
-                    && status
-                        .header()
-                        .is_some_and(|h| h.member_id() == status.leader())
-                {
-                    return i;
-                }
-            }
-            assert!(
-                Instant::now() < deadline,
-                "no leader among {:?} after {START_LIMIT:?}",
-                self.endpoints()
-            );
-            tokio::time::sleep(RETRY).await;
-        }
-    }
-
-    /// A member's metrics: each series with its labels as written, and its value.
-    pub async fn metrics(&self, i: usize) -> BTreeMap<String, f64> {
-        let member = &self.members[i];
-        metrics::fetch(member.metrics)
-            .await
-            .unwrap_or_else(|e| panic!("no metrics of member {i}: {e}"))
-    }
-
-    /// What all members that are up have been asked since they started, the testbed's own requests included.
-    pub async fn requests(&self) -> Requests {
-        let mut requests = Requests::default();
-        for i in (0..self.len()).filter(|&i| self.members[i].is_up()) {
-            requests.add(&self.metrics(i).await);
-        }
-        requests
-    }
-}
-
-/// One cluster of three for all tests of the process that do not break etcd; started by the first that asks.
-/// Keep apart by [`unique_prefix`].
-pub fn shared_cluster() -> &'static Cluster {
-    static SHARED: OnceLock<Cluster> = OnceLock::new();
-    SHARED.get_or_init(|| {
-        // On a thread of its own: the caller may be inside a runtime, where another cannot be entered.
-        let start = || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            runtime
-                .expect("a runtime can be made")
-                .block_on(Cluster::start(3))
-        };
-        std::thread::spawn(start)
-            .join()
-            .expect("the shared etcd cluster starts")
-    })
-}
-
-/// A key prefix no other test uses, without a slash at either end.
-pub fn unique_prefix(name: &str) -> String {
-    format!("test/{name}/{}", crate::scratch::random_hex())
 }

@@ -1,11 +1,16 @@
 //! logind as systemd 252 has it, the parts an agent that reboots needs: `org.freedesktop.login1`.
 
-use std::collections::{BTreeMap, HashMap};
+mod interface;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tokio::sync::watch;
-use zbus::{Connection, OwnedObjectPath, Variant, fdo, interface};
+use zbus::{Connection, Variant};
+
+pub(super) use interface::escape;
+use interface::{Inhibitor, Manager, Session, State, emit};
 
 use super::{Calls, PATIENCE, Presence};
 use crate::bus::Bus;
@@ -41,190 +46,6 @@ pub struct RebootCall {
 /// What [`Logind::inhibit`] gives and [`Logind::uninhibit`] takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InhibitorId(u32);
-
-#[derive(Clone, Debug)]
-struct Session {
-    id: String,
-    user: String,
-    tty: String,
-    class: String,
-}
-
-/// What of this session is `org.freedesktop.login1.Session`'s: uid 0 is root, all others share one.
-impl Session {
-    fn uid(&self) -> u32 {
-        if self.user == "root" { 0 } else { 500 }
-    }
-
-    fn path(&self) -> OwnedObjectPath {
-        path(format!("{PATH}/session/{}", escape(&self.id)))
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Inhibitor {
-    what: String,
-    who: String,
-    why: String,
-    mode: String,
-}
-
-#[derive(Debug, Default)]
-struct Values {
-    on_reboot: OnReboot,
-    preparing: bool,
-    sessions: BTreeMap<String, Session>,
-    inhibitors: BTreeMap<u32, Inhibitor>,
-    next_inhibitor: u32,
-}
-
-impl Values {
-    /// The property `BlockInhibited`: what block inhibitors name, joined by colons, each once.
-    fn block_inhibited(&self) -> String {
-        let blocking = self.inhibitors.values().filter(|i| i.mode == "block");
-        let mut whats: Vec<&str> = blocking.flat_map(|i| i.what.split(':')).collect();
-        whats.sort_unstable();
-        whats.dedup();
-        whats.join(":")
-    }
-}
-
-#[derive(Debug)]
-struct State {
-    values: Mutex<Values>,
-    calls: Calls,
-    asked: watch::Sender<Vec<RebootCall>>,
-    reboots: watch::Sender<Vec<RebootCall>>,
-}
-
-impl State {
-    fn with<T>(&self, f: impl FnOnce(&mut Values) -> T) -> T {
-        f(&mut self
-            .values
-            .lock()
-            .expect("nothing panics while it is locked"))
-    }
-
-    async fn reboot(&self, connection: &Connection, flags: Option<u64>) -> fdo::Result<()> {
-        let call = RebootCall {
-            at: Instant::now(),
-            flags,
-        };
-        let what = self.with(|v| v.on_reboot.clone());
-        let begins = matches!(what, OnReboot::Succeed | OnReboot::Hang);
-        if begins && self.with(|v| std::mem::replace(&mut v.preparing, true)) {
-            return Err(fdo::Error::Failed(
-                "There's already a shutdown or sleep operation in progress".into(),
-            ));
-        }
-        self.asked.send_modify(|calls| calls.push(call));
-        if begins {
-            emit(connection, "PrepareForShutdown", &true).await;
-        }
-        match what {
-            OnReboot::Succeed => self.reboots.send_modify(|calls| calls.push(call)),
-            OnReboot::Fail(why) => return Err(fdo::Error::Failed(why)),
-            OnReboot::Hang | OnReboot::Nothing => {}
-        }
-        Ok(())
-    }
-}
-
-struct Manager(Arc<State>);
-
-#[interface(name = "org.freedesktop.login1.Manager")]
-impl Manager {
-    fn list_sessions(&self) -> Vec<(String, u32, String, String, OwnedObjectPath)> {
-        self.0.calls.count("ListSessions");
-        let row = |s: &Session| {
-            (
-                s.id.clone(),
-                s.uid(),
-                s.user.clone(),
-                String::new(),
-                s.path(),
-            )
-        };
-        self.0.with(|v| v.sessions.values().map(row).collect())
-    }
-
-    fn list_inhibitors(&self) -> Vec<(String, String, String, String, u32, u32)> {
-        self.0.calls.count("ListInhibitors");
-        let row = |i: &Inhibitor| {
-            (
-                i.what.clone(),
-                i.who.clone(),
-                i.why.clone(),
-                i.mode.clone(),
-                0,
-                std::process::id(),
-            )
-        };
-        self.0.with(|v| v.inhibitors.values().map(row).collect())
-    }
-
-    async fn reboot(
-        &self,
-        _interactive: bool,
-        #[zbus(connection)] connection: &Connection,
-    ) -> fdo::Result<()> {
-        self.0.calls.count("Reboot");
-        self.0.reboot(connection, None).await
-    }
-
-    async fn reboot_with_flags(
-        &self,
-        flags: u64,
-        #[zbus(connection)] connection: &Connection,
-    ) -> fdo::Result<()> {
-        self.0.calls.count("RebootWithFlags");
-        self.0.reboot(connection, Some(flags)).await
-    }
-
-    #[zbus(property)]
-    fn block_inhibited(&self) -> String {
-        self.0.with(|v| v.block_inhibited())
-    }
-
-    // systemd announces it by the signal only.
-    #[zbus(property(emits_changed_signal = "false"))]
-    fn preparing_for_shutdown(&self) -> bool {
-        self.0.with(|v| v.preparing)
-    }
-}
-
-#[interface(name = "org.freedesktop.login1.Session")]
-impl Session {
-    #[zbus(property(emits_changed_signal = "const"), name = "Id")]
-    fn id_property(&self) -> String {
-        self.id.clone()
-    }
-
-    #[zbus(property(emits_changed_signal = "const"))]
-    fn user(&self) -> (u32, OwnedObjectPath) {
-        (self.uid(), path(format!("{PATH}/user/_{}", self.uid())))
-    }
-
-    #[zbus(property(emits_changed_signal = "const"))]
-    fn name(&self) -> String {
-        self.user.clone()
-    }
-
-    #[zbus(property(emits_changed_signal = "const"), name = "TTY")]
-    fn tty(&self) -> String {
-        self.tty.clone()
-    }
-
-    #[zbus(property(emits_changed_signal = "const"))]
-    fn class(&self) -> String {
-        self.class.clone()
-    }
-
-    #[zbus(property(emits_changed_signal = "false"))]
-    fn state(&self) -> String {
-        "active".into()
-    }
-}
 
 /// A fake logind with a connection of its own.
 #[derive(Debug)]
@@ -465,33 +286,4 @@ async fn wait(calls: &watch::Sender<Vec<RebootCall>>, at_least: usize, what: &st
             calls.borrow().len()
         ),
     }
-}
-
-async fn emit<B: zbus::export::serde::Serialize + zbus::DynamicType>(
-    connection: &Connection,
-    signal: &str,
-    body: &B,
-) {
-    connection
-        .emit_signal(None::<&str>, PATH, MANAGER, signal, body)
-        .await
-        .unwrap_or_else(|e| panic!("cannot emit {signal}: {e}"));
-}
-
-fn path(path: String) -> OwnedObjectPath {
-    OwnedObjectPath::try_from(path).expect("made of letters, digits and underscores")
-}
-
-/// A name as one part of an object path, escaped as sd-bus does: a leading digit and anything but letters and digits
-/// become `_xx`.
-pub(super) fn escape(name: &str) -> String {
-    if name.is_empty() {
-        return "_".into();
-    }
-    let escaped = |(i, b): (usize, u8)| match b {
-        b'a'..=b'z' | b'A'..=b'Z' => char::from(b).to_string(),
-        b'0'..=b'9' if i > 0 => char::from(b).to_string(),
-        _ => format!("_{b:02x}"),
-    };
-    name.bytes().enumerate().map(escaped).collect()
 }
