@@ -262,3 +262,21 @@ async fn systemd_lists_jobs() {
     systemd.stop().await;
     assert!(busctl(&bus, list).await.is_err());
 }
+
+#[tokio::test]
+async fn the_fakes_come_back_after_the_bus_died() {
+    let bus = Bus::start().await;
+    let engine = UpdateEngine::start(&bus).await;
+    let logind = Logind::start(&bus).await;
+    logind.log_in("1", "core", "pts/0").await;
+    bus.restart().await;
+    tokio::time::timeout(LIMIT, engine.restart()).await.unwrap();
+    tokio::time::timeout(LIMIT, logind.restart()).await.unwrap();
+    let list = "call org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager ListSessions";
+    assert!(
+        busctl(&bus, list)
+            .await
+            .unwrap()
+            .starts_with(r#"a(susso) 1 "1""#)
+    );
+}
