@@ -1,24 +1,289 @@
-//! stub
-#![allow(missing_docs)]
-use jiff::Zoned;
-#[derive(Debug, Clone)]
-pub struct Window;
-pub enum WindowState {
-    Open { until: Zoned },
-    Closed { opens: Zoned },
+//! When reboots may start: a window in locksmith's format. Pure.
+//!
+//! The start is civil time (the clock on the wall), the length is time that passes: a window of two hours lasts two
+//! hours also in the night the clocks change.
+
+use std::time::Duration;
+
+use jiff::{
+    SignedDuration, Span, Zoned,
+    civil::{Time, Weekday},
+};
+
+use crate::duration;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A time that comes every day or every week, and how long it lasts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    day: Option<Weekday>,
+    start: Time,
+    length: Duration,
 }
-#[derive(Debug, thiserror::Error)]
-#[error("window start {0:?}")]
-pub struct WindowError(String);
+
+/// Whether reboots may start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WindowState {
+    /// Yes, until just before this.
+    Open {
+        /// The end.
+        until: Zoned,
+    },
+    /// No.
+    Closed {
+        /// The next start.
+        opens: Zoned,
+    },
+}
+
+/// Why something is no window.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WindowError {
+    /// The start is none.
+    #[error("the window's start is {0:?}, expected a time such as 04:00, with or without a day: Thu 04:00")]
+    Start(String),
+    /// The length is none.
+    #[error("the window's length: found {0:?}, expected a duration such as 1h30m")]
+    Length(String),
+    /// The length is nothing, or more than there is between two starts.
+    #[error("the window's length is {found}, expected more than nothing and at most {most}, when the next one starts")]
+    Span {
+        /// The length.
+        found: String,
+        /// The most.
+        most: &'static str,
+    },
+}
+
+const DAYS: [(&str, Weekday); 7] = [
+    ("monday", Weekday::Monday),
+    ("tuesday", Weekday::Tuesday),
+    ("wednesday", Weekday::Wednesday),
+    ("thursday", Weekday::Thursday),
+    ("friday", Weekday::Friday),
+    ("saturday", Weekday::Saturday),
+    ("sunday", Weekday::Sunday),
+];
+
 impl Window {
-    pub fn parse(start: &str, _length: &str) -> Result<Self, WindowError> {
-        if start.contains(':') {
-            Ok(Self)
-        } else {
-            Err(WindowError(start.into()))
+    /// Reads a window: the start is `[Day ]HH:MM`, the day's name short or in full, in any case; the length a
+    /// duration such as `1h30m`.
+    ///
+    /// # Errors
+    /// When either is anything else, or the length is nothing or longer than from one start to the next.
+    pub fn parse(start: &str, length: &str) -> Result<Self, WindowError> {
+        let bad = || WindowError::Start(start.to_owned());
+        let mut words = start.split_whitespace();
+        let (first, second) = (words.next().ok_or_else(bad)?, words.next());
+        if words.next().is_some() {
+            return Err(bad());
+        }
+        let (day, time) = match second {
+            Some(time) => (Some(weekday(first).ok_or_else(bad)?), time),
+            None => (None, first),
+        };
+        let time = clock(time).ok_or_else(bad)?;
+        let found = duration::parse(length).map_err(|_| WindowError::Length(length.to_owned()))?;
+        let (most, name) = if day.is_some() { (7 * DAY, "168h") } else { (DAY, "24h") };
+        if found.is_zero() || found > most {
+            return Err(WindowError::Span {
+                found: duration::print(found),
+                most: name,
+            });
+        }
+        Ok(Self {
+            day,
+            start: time,
+            length: found,
+        })
+    }
+
+    /// Whether reboots may start at this moment. The start belongs to the window, the end does not.
+    #[must_use]
+    pub fn state(&self, now: &Zoned) -> WindowState {
+        // The starts around now: from a week and a day back, as one then may last until now, to the next one.
+        let mut until: Option<Zoned> = None;
+        for days in -8i64..=8 {
+            let Some(start) = self.start_on(now, days) else { continue };
+            if start > *now {
+                return match until {
+                    // Windows that touch are one.
+                    Some(end) if end < start => WindowState::Open { until: end },
+                    Some(_) => WindowState::Open { until: self.end(&start) },
+                    None => WindowState::Closed { opens: start },
+                };
+            }
+            let end = self.end(&start);
+            if end > *now {
+                until = Some(end);
+            }
+        }
+        // Only at the end of the calendar (the year 9999) is there no next start.
+        match until {
+            Some(until) => WindowState::Open { until },
+            None => WindowState::Closed { opens: now.clone() },
         }
     }
-    pub fn state(&self, now: &Zoned) -> WindowState {
-        WindowState::Open { until: now.clone() }
+
+    /// The start on the day so many days from now's, if there is one.
+    fn start_on(&self, now: &Zoned, days: i64) -> Option<Zoned> {
+        let date = now.date().checked_add(Span::new().days(days)).ok()?;
+        if self.day.is_some_and(|day| day != date.weekday()) {
+            return None;
+        }
+        // A time the clocks jump over starts as much later; one they show twice starts the first time.
+        date.to_datetime(self.start).to_zoned(now.time_zone().clone()).ok()
+    }
+
+    fn end(&self, start: &Zoned) -> Zoned {
+        SignedDuration::try_from(self.length)
+            .ok()
+            .and_then(|length| start.checked_add(length).ok())
+            .unwrap_or_else(|| start.clone())
+    }
+}
+
+impl std::fmt::Display for Window {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some((name, _)) = DAYS.iter().find(|(_, day)| Some(*day) == self.day) {
+            let (first, rest) = name.split_at(1);
+            write!(f, "{}{} ", first.to_uppercase(), &rest[..2])?;
+        }
+        write!(f, "{} for {}", self.start.strftime("%H:%M"), duration::print(self.length))
+    }
+}
+
+fn weekday(name: &str) -> Option<Weekday> {
+    let name = name.to_ascii_lowercase();
+    DAYS.iter()
+        .find(|(full, _)| *full == name || full[..3] == name)
+        .map(|(_, day)| *day)
+}
+
+fn clock(text: &str) -> Option<Time> {
+    let (hour, minute) = text.split_once(':')?;
+    let number = |text: &str, digits: std::ops::RangeInclusive<usize>| {
+        let plain = digits.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+        plain.then(|| text.parse().ok()).flatten()
+    };
+    Time::new(number(hour, 1..=2)?, number(minute, 2..=2)?, 0, 0).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::{Timestamp, tz::TimeZone};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn berlin() -> TimeZone {
+        TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap()
+    }
+
+    fn at(text: &str) -> Zoned {
+        text.parse::<Timestamp>().unwrap().to_zoned(berlin())
+    }
+
+    /// Open until, or closed and opening at, in UTC.
+    fn state(start: &str, length: &str, now: &str) -> (bool, String) {
+        match Window::parse(start, length).unwrap().state(&at(now)) {
+            WindowState::Open { until } => (true, until.timestamp().to_string()),
+            WindowState::Closed { opens } => (false, opens.timestamp().to_string()),
+        }
+    }
+
+    #[test]
+    fn windows_of_days_and_weeks() {
+        // Berlin is one hour ahead of UTC in winter, two in summer; 2026-01-01 is a Thursday.
+        for (start, length, now, open, then) in [
+            ("04:00", "1h", "2026-01-01T03:00:00Z", true, "2026-01-01T04:00:00Z"),
+            ("04:00", "1h", "2026-01-01T02:59:59Z", false, "2026-01-01T03:00:00Z"),
+            ("04:00", "1h", "2026-01-01T03:59:59Z", true, "2026-01-01T04:00:00Z"),
+            ("04:00", "1h", "2026-01-01T04:00:00Z", false, "2026-01-02T03:00:00Z"),
+            // Over midnight.
+            ("23:30", "1h", "2026-01-01T23:15:00Z", true, "2026-01-01T23:30:00Z"),
+            // A day's name, in any case, short or full; over the end of the week.
+            ("thu 04:00", "1h", "2026-01-02T00:00:00Z", false, "2026-01-08T03:00:00Z"),
+            ("Sunday 23:00", "3h", "2026-01-05T00:30:00Z", true, "2026-01-05T01:00:00Z"),
+            // A week's window that lasts days.
+            ("FRI 18:00", "60h", "2026-01-04T12:00:00Z", true, "2026-01-05T05:00:00Z"),
+            // The clocks go from 2:00 to 3:00 on 2026-03-29 (at 1:00 UTC): two hours stay two hours.
+            ("01:00", "2h", "2026-03-29T01:30:00Z", true, "2026-03-29T02:00:00Z"),
+            // 2:30 does not come that night; it starts at 3:30.
+            ("02:30", "1h", "2026-03-29T01:29:59Z", false, "2026-03-29T01:30:00Z"),
+            ("02:30", "1h", "2026-03-29T01:30:00Z", true, "2026-03-29T02:30:00Z"),
+            // And from 3:00 to 2:00 on 2026-10-25 (at 1:00 UTC): 2:30 comes twice, the first time counts.
+            ("02:30", "1h", "2026-10-25T00:30:00Z", true, "2026-10-25T01:30:00Z"),
+            ("02:30", "1h", "2026-10-25T01:30:00Z", false, "2026-10-26T01:30:00Z"),
+        ] {
+            assert_eq!(state(start, length, now), (open, then.into()), "{start} {length} at {now}");
+        }
+    }
+
+    #[test]
+    fn a_window_without_gaps_is_always_open() {
+        for now in ["2026-01-01T02:59:59Z", "2026-01-01T03:00:00Z", "2026-03-29T01:30:00Z"] {
+            assert!(state("04:00", "24h", now).0, "{now}");
+            assert!(state("Thu 04:00", "168h", now).0, "{now}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_window_is_named() {
+        for (start, length, says) in [
+            ("", "1h", "\"\", expected a time such as 04:00"),
+            ("25:00", "1h", "25:00"),
+            ("4", "1h", "Thu 04:00"),
+            ("04:0", "1h", "04:0"),
+            ("+4:00", "1h", "+4:00"),
+            ("Foo 04:00", "1h", "Foo 04:00"),
+            ("Thu Fri 04:00", "1h", "Thu Fri"),
+            ("Thu", "1h", "Thu"),
+            ("04:00", "", "found \"\", expected a duration"),
+            ("04:00", "-1h", "-1h"),
+            ("04:00", "0s", "found"),
+            ("04:00", "25h", "length is 25h, expected more than nothing and at most 24h"),
+            ("Thu 04:00", "169h", "at most 168h"),
+        ] {
+            let error = Window::parse(start, length).unwrap_err().to_string();
+            let says = if says == "found" { "length is 0s" } else { says };
+            assert!(error.contains(says), "{start} {length}: {error}");
+        }
+        assert_eq!(Window::parse("THURSDAY 4:05", "90m").unwrap().to_string(), "Thu 04:05 for 1h30m");
+    }
+
+    proptest! {
+        #[test]
+        fn open_is_exactly_within_a_length_after_a_start(
+            day in prop::option::of(0usize..7),
+            minute in 0i64..1440,
+            length in 1i64..10080,
+            // Two years of seconds from 2026 on.
+            second in 1_767_225_600i64..1_830_297_600,
+        ) {
+            let length = if day.is_some() { length } else { 1 + length % 1440 };
+            let start = format!(
+                "{}{:02}:{:02}",
+                day.map_or(String::new(), |day| format!("{} ", DAYS[day].0)),
+                minute / 60,
+                minute % 60
+            );
+            let window = Window::parse(&start, &format!("{length}m")).unwrap();
+            let now = Timestamp::from_second(second).unwrap().to_zoned(berlin());
+            let starts: Vec<Zoned> = (-9..=9).filter_map(|days| window.start_on(&now, days)).collect();
+            let open = starts.iter().any(|s| *s <= now && now < window.end(s));
+            match window.state(&now) {
+                WindowState::Open { until } => {
+                    prop_assert!(open && until > now);
+                    prop_assert!(starts.iter().any(|s| window.end(s) == until));
+                }
+                WindowState::Closed { opens } => {
+                    prop_assert!(!open && opens > now);
+                    prop_assert_eq!(starts.iter().find(|s| **s > now), Some(&opens));
+                    prop_assert!(matches!(window.state(&opens), WindowState::Open { .. }), "opens when it says");
+                }
+            }
+        }
     }
 }

@@ -72,7 +72,7 @@ pub async fn run(root: Root, config: Config, mode: Mode) -> Result<(), AgentErro
     } else {
         Updates::Sentinel(root.path(&config.sentinel))
     };
-    let etcd = config.etcd_options(&root)?;
+    let etcd = config.etcd_options()?;
     let keys = Keys::new(&config.prefix, config.group.clone());
     let semaphore = (config.strategy == Strategy::EtcdLock)
         .then(|| Rc::new(Semaphore::new(etcd.clone(), keys.clone(), World::back_off(&config))));

@@ -86,7 +86,7 @@ impl Context {
     /// When a certificate or password cannot be read.
     pub fn semaphore_of(&self, group: node::Group) -> Result<Semaphore, Failure> {
         Ok(Semaphore::new(
-            self.config.etcd_options(&self.root)?,
+            self.config.etcd_options()?,
             Keys::new(&self.config.prefix, group),
             World::back_off(&self.config),
         ))

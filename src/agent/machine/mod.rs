@@ -46,6 +46,8 @@ pub struct Machine {
     grace: Option<Duration>,
     /// Until when nothing is tried again after a failure, and that failure.
     hold_off: Option<(Duration, String)>,
+    /// While a changed request is being written: what it was before.
+    request_before: Option<Option<Asked>>,
     /// What the operation under way last said it waits for.
     note: String,
     stopping: bool,
@@ -63,6 +65,7 @@ impl Machine {
             facts: None,
             grace: None,
             hold_off: None,
+            request_before: None,
             note: String::new(),
             stopping: false,
         }
@@ -174,6 +177,9 @@ impl Machine {
 
     /// Takes one step.
     pub fn step(&mut self, event: Event, now: &Now) -> Vec<Effect> {
+        if !matches!(event, Event::JournalFailed(_)) {
+            self.request_before = None;
+        }
         match event {
             Event::Facts(facts) => {
                 self.facts = Some(facts);
@@ -450,10 +456,11 @@ impl Machine {
             }
             Ok(journal) => journal,
         };
-        journal.request = Some(Asked {
+        let asked = Asked {
             request,
             boot_id: self.identity.boot_id.clone(),
-        });
+        };
+        self.request_before = Some(journal.request.replace(asked));
         let journal = Effect::Journal(journal.clone());
         // A person who asks again wants it tried again.
         self.hold_off = None;
@@ -464,9 +471,10 @@ impl Machine {
         let Ok(journal) = &mut self.journal else {
             return vec![Effect::Answer(Ok(()))];
         };
-        if journal.request.take().is_none() {
+        let Some(asked) = journal.request.take() else {
             return vec![Effect::Answer(Err("no reboot was asked for".into()))];
-        }
+        };
+        self.request_before = Some(Some(asked));
         vec![Effect::Journal(journal.clone()), Effect::Answer(Ok(())), Effect::Again]
     }
 
@@ -491,13 +499,18 @@ impl Machine {
     }
 
     fn journal_failed(&mut self, why: String, now: &Now) -> Vec<Effect> {
+        if let Some(before) = self.request_before.take() {
+            // What the person asked for is refused, and nothing else has changed.
+            if let Ok(journal) = &mut self.journal {
+                journal.request = before;
+            }
+            return Vec::new();
+        }
         self.hold_off(now, &why);
         match &self.state {
             // The step before whose journal failed was not taken: nothing was begun that is not journalled.
             State::Queued { .. } | State::Idle | State::Waiting { .. } | State::Starting => {
-                if let Ok(journal) = &mut self.journal {
-                    (journal.entry, journal.request) = (None, None);
-                }
+                self.set_entry(None);
                 self.state = State::Waiting {
                     why,
                     until: self.hold_off.as_ref().map(|(until, _)| *until),

@@ -1,0 +1,85 @@
+//! Watches what the node's reboots depend on, outside the agent.
+
+use std::rc::Rc;
+
+use tokio::sync::mpsc;
+
+use super::{
+    gate::{Facts, Update},
+    world::{Updates, World, from_engine, from_sentinel},
+};
+use crate::{
+    bus::BusError,
+    logind,
+    sentinel::Sentinel,
+    update_engine::{self, Change},
+};
+
+/// Brings the facts at once, and again whenever they change. The channel ends when the bus is lost.
+pub(super) fn watch(world: Rc<World>) -> mpsc::Receiver<Facts> {
+    let (tell, facts) = mpsc::channel(1);
+    tokio::task::spawn_local(async move {
+        if let Err(error) = run(&world, &tell).await {
+            tracing::error!("{error}");
+        }
+    });
+    facts
+}
+
+async fn run(world: &World, tell: &mpsc::Sender<Facts>) -> Result<(), BusError> {
+    // Both listen before the first look: what changes meanwhile is looked at again.
+    let mut wakes = logind::Watch::new(&world.bus).await?;
+    let mut source = Source::new(world).await?;
+    let Some(mut update) = source.next().await else {
+        return Ok(());
+    };
+    loop {
+        let facts = Facts {
+            update: update.clone(),
+            logind: world.logins().await,
+        };
+        if tell.send(facts).await.is_err() {
+            return Ok(());
+        }
+        tokio::select! {
+            next = source.next() => match next {
+                Some(next) => update = next,
+                None => return Ok(()),
+            },
+            wake = wakes.next() => if wake.is_none() {
+                return Ok(());
+            },
+        }
+    }
+}
+
+enum Source {
+    Engine(update_engine::Watch),
+    Sentinel(Sentinel, bool),
+}
+
+impl Source {
+    async fn new(world: &World) -> Result<Self, BusError> {
+        Ok(match &world.updates {
+            Updates::Engine => Self::Engine(update_engine::watch(&world.bus).await?),
+            Updates::Sentinel(path) => Self::Sentinel(Sentinel::new(path.clone()), false),
+        })
+    }
+
+    /// What there is, at once the first time and then when it changes; none when the bus is lost.
+    async fn next(&mut self) -> Option<Update> {
+        match self {
+            Self::Engine(watch) => Some(match watch.next().await? {
+                Change::Status(status) => from_engine(&status),
+                Change::Gone => Update::Unknown("update_engine is not running".into()),
+                Change::Failed(why) => Update::Unknown(why),
+            }),
+            Self::Sentinel(sentinel, told) => {
+                if std::mem::replace(told, true) {
+                    sentinel.changed().await;
+                }
+                Some(from_sentinel(sentinel.exists()))
+            }
+        }
+    }
+}

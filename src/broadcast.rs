@@ -1,0 +1,64 @@
+//! Telling people at their terminals.
+
+use std::{
+    fs::OpenOptions,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Component, Path},
+};
+
+use jiff::Zoned;
+use nix::fcntl::OFlag;
+
+use crate::node::{self, Root};
+
+/// Writes a message to these terminals (names under `dev`, such as `tty1` or `pts/0`), as wall(1) does.
+///
+/// A terminal that is gone, or whose person holds its output (Ctrl-S), is passed over: nobody's terminal keeps
+/// a reboot waiting.
+pub fn tell(root: &Root, ttys: &[String], message: &str) {
+    let text = format!(
+        "\r\nBroadcast message from pointsman@{} ({}):\r\n\r\n{message}\r\n",
+        node::hostname(root),
+        Zoned::now().strftime("%a %Y-%m-%d %H:%M:%S %Z")
+    );
+    for tty in ttys {
+        let name = Path::new(tty);
+        // The name comes over the bus.
+        if !name.components().all(|part| matches!(part, Component::Normal(_))) {
+            tracing::warn!("{tty:?} is no terminal's name; nothing is written there");
+            continue;
+        }
+        let written = OpenOptions::new()
+            .write(true)
+            .custom_flags((OFlag::O_NOCTTY | OFlag::O_NONBLOCK).bits())
+            .open(root.path("dev").join(name))
+            .and_then(|mut terminal| terminal.write_all(text.as_bytes()));
+        if let Err(error) = written {
+            tracing::debug!("{tty} is not told: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn only_terminals_under_dev_are_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("dev/pts")).unwrap();
+        for file in ["dev/tty1", "dev/pts/0", "secret"] {
+            fs::write(dir.path().join(file), "").unwrap();
+        }
+        let ttys = ["tty1", "pts/0", "gone", "../secret", "/secret", ""].map(str::to_owned);
+        tell(&Root::new(dir.path()), &ttys, "Reboot pending");
+        for (file, told) in [("dev/tty1", true), ("dev/pts/0", true), ("secret", false)] {
+            let text = fs::read_to_string(dir.path().join(file)).unwrap();
+            assert_eq!(text.contains("Reboot pending"), told, "{file}");
+        }
+        assert!(!dir.path().join("dev/gone").exists());
+    }
+}

@@ -1,0 +1,202 @@
+//! The file by which programs agree who coordinates this node's reboots: `run/update-engine/coordinator.conf`.
+//!
+//! Whoever coordinates holds an exclusive lock on it; what it says is for people and for update_engine's tools.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Seek as _, Write as _},
+    path::PathBuf,
+};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::node::Root;
+
+/// What the coordinator is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It starts.
+    Starting,
+    /// It watches for updates.
+    Running,
+    /// It lets nobody reboot.
+    Disabled,
+    /// A reboot waits.
+    RebootPlanned,
+    /// The node goes down.
+    Rebooting,
+}
+
+impl State {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Disabled => "disabled",
+            Self::RebootPlanned => "reboot-planned",
+            Self::Rebooting => "rebooting",
+        }
+    }
+}
+
+/// Why this program cannot be the coordinator.
+#[derive(Debug, thiserror::Error)]
+pub enum CoordinatorError {
+    /// Another one is.
+    #[error(
+        "{name} coordinates this node's reboots already{}; two would not know of each other. \
+         End it first: systemctl disable --now {unit}",
+        if strategy.is_empty() { String::new() } else { format!(" (strategy {strategy})") }
+    )]
+    Taken {
+        /// Its name, as the file says.
+        name: String,
+        /// Its unit.
+        unit: String,
+        /// Its strategy, as the file says.
+        strategy: String,
+    },
+    /// The file cannot be used.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        error: io::Error,
+    },
+}
+
+/// Being the coordinator, until it is dropped.
+#[derive(Debug)]
+pub struct Coordinator {
+    file: Flock<File>,
+    path: PathBuf,
+    strategy: String,
+    state: Option<State>,
+}
+
+impl Coordinator {
+    /// Becomes the coordinator.
+    ///
+    /// # Errors
+    /// When another program is, or the file cannot be made.
+    pub fn take(root: &Root, strategy: &str) -> Result<Self, CoordinatorError> {
+        let path = root.path("run/update-engine/coordinator.conf");
+        let failed = |error: io::Error| CoordinatorError::File {
+            path: path.clone(),
+            error,
+        };
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed)?;
+        let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => file,
+            Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
+                let mut text = String::new();
+                // What it says is only for the message.
+                let _ = file.read_to_string(&mut text);
+                return Err(taken(&text));
+            }
+            Err((_, errno)) => return Err(failed(errno.into())),
+        };
+        let mut coordinator = Self {
+            file,
+            path,
+            strategy: strategy.to_owned(),
+            state: None,
+        };
+        coordinator.set_state(State::Starting)?;
+        Ok(coordinator)
+    }
+
+    /// Says what the coordinator is doing.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set_state(&mut self, state: State) -> Result<(), CoordinatorError> {
+        if self.state.replace(state) == Some(state) {
+            return Ok(());
+        }
+        let text = format!(
+            "NAME=pointsman\nSTRATEGY={}\nSTATE={}\n",
+            self.strategy,
+            state.word()
+        );
+        self.rewrite(&text).map_err(|error| CoordinatorError::File {
+            path: self.path.clone(),
+            error,
+        })
+    }
+
+    /// In place: the lock is on this file, not on its name.
+    fn rewrite(&mut self, text: &str) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        self.file.write_all(text.as_bytes())
+    }
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        // Who reads it next must not believe that somebody coordinates.
+        let _ = self.rewrite("");
+    }
+}
+
+fn taken(text: &str) -> CoordinatorError {
+    let field = |name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+            .filter(|value| !value.is_empty())
+            .map(str::to_owned)
+    };
+    let name = field("NAME").unwrap_or_else(|| "another program".into());
+    let unit = match name.as_str() {
+        "locksmith" | "locksmithd" => "locksmithd.service".into(),
+        "another program" => "UNIT (lsof shows who has the file open)".into(),
+        other => format!("{other}.service"),
+    };
+    CoordinatorError::Taken {
+        name,
+        unit,
+        strategy: field("STRATEGY").unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_one_and_it_says_what_it_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        let text = || fs::read_to_string(root.path("run/update-engine/coordinator.conf")).unwrap();
+        let mut first = Coordinator::take(&root, "etcd-lock").unwrap();
+        assert_eq!(text(), "NAME=pointsman\nSTRATEGY=etcd-lock\nSTATE=starting\n");
+        first.set_state(State::RebootPlanned).unwrap();
+        assert_eq!(text(), "NAME=pointsman\nSTRATEGY=etcd-lock\nSTATE=reboot-planned\n");
+        first.set_state(State::Running).unwrap();
+        let error = Coordinator::take(&root, "reboot").unwrap_err().to_string();
+        assert!(error.contains("pointsman coordinates") && error.contains("pointsman.service"), "{error}");
+        assert_eq!(text(), "NAME=pointsman\nSTRATEGY=etcd-lock\nSTATE=running\n", "the loser changes nothing");
+        drop(first);
+        assert_eq!(text(), "");
+        Coordinator::take(&root, "reboot").unwrap();
+    }
+
+    #[test]
+    fn locksmith_is_named_with_its_unit() {
+        let error = taken("NAME=locksmithd\nSTRATEGY=reboot\nSTATE=running\n").to_string();
+        assert!(error.contains("locksmithd coordinates") && error.contains("locksmithd.service"), "{error}");
+        assert!(error.contains("strategy reboot"), "{error}");
+        assert!(taken("").to_string().contains("another program"));
+    }
+}

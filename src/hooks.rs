@@ -1,0 +1,370 @@
+//! Hooks: the operator's own programs, run at fixed moments of a reboot.
+//!
+//! They run here as plain children, each in a process group of its own.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+use crate::{duration, node::Root};
+
+/// How long a hook that ran out of time has to end by itself.
+const TERM: Duration = Duration::from_secs(5);
+/// How much of one hook's output is logged, in bytes.
+const OUTPUT: usize = 64 * 1024;
+
+/// Why a hook did not do what it is for.
+#[derive(Debug, thiserror::Error)]
+#[error("the hook {} {what}", hook.display())]
+pub struct HookError {
+    /// The file.
+    pub hook: PathBuf,
+    /// What it did instead, and its last line of output.
+    pub what: String,
+}
+
+/// The hooks of a machine.
+#[derive(Debug)]
+pub struct Hooks {
+    folders: [PathBuf; 2],
+    limit: Duration,
+}
+
+impl Hooks {
+    /// The hooks of the machine under `root`, each with so much time.
+    #[must_use]
+    pub fn new(root: &Root, limit: Duration) -> Self {
+        let folder = |under: &str| root.path(format!("{under}/pointsman/hooks"));
+        Self {
+            folders: [folder("usr/lib"), folder("etc")],
+            limit,
+        }
+    }
+
+    /// The files of one moment, such as `pre-reboot.d`, in the order they run in: by name; of one name under both
+    /// `/etc` and `/usr/lib` the one under `/etc`, which disables it when it is a link to `/dev/null`.
+    #[must_use]
+    pub fn list(&self, moment: &str) -> Vec<PathBuf> {
+        let mut hooks: BTreeMap<OsString, PathBuf> = BTreeMap::new();
+        for folder in &self.folders {
+            let Ok(entries) = fs::read_dir(folder.join(moment)) else {
+                continue;
+            };
+            for entry in entries.flatten() {
+                let name = entry.file_name();
+                let text = name.to_string_lossy();
+                // What editors and package managers leave behind is no hook.
+                if !text.starts_with('.') && !text.ends_with('~') && !text.contains(".dpkg-") {
+                    hooks.insert(name.clone(), entry.path());
+                }
+            }
+        }
+        hooks
+            .into_values()
+            .filter(|path| fs::canonicalize(path).ok().as_deref() != Some(Path::new("/dev/null")))
+            .collect()
+    }
+
+    /// Runs the hooks of one moment until one fails.
+    ///
+    /// # Errors
+    /// The first that fails, with its reason.
+    pub async fn run(&self, moment: &str, variables: &[(String, String)]) -> Result<(), HookError> {
+        for hook in self.list(moment) {
+            self.run_one(hook, variables).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs all hooks of one moment, also after one that fails; those that did.
+    pub async fn run_all(&self, moment: &str, variables: &[(String, String)]) -> Vec<HookError> {
+        let mut failed = Vec::new();
+        for hook in self.list(moment) {
+            failed.extend(self.run_one(hook, variables).await.err());
+        }
+        failed
+    }
+
+    async fn run_one(&self, hook: PathBuf, variables: &[(String, String)]) -> Result<(), HookError> {
+        tracing::info!("running the hook {}", hook.display());
+        let fail = |what: String| HookError {
+            hook: hook.clone(),
+            what,
+        };
+        let executable = fs::metadata(&hook).map(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+        match executable {
+            Ok(true) => {}
+            Ok(false) => return Err(fail("is not executable; chmod +x it, or take it away".into())),
+            Err(error) => return Err(fail(format!("cannot be read: {error}"))),
+        }
+        let child = Command::new(&hook)
+            .envs(variables.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .map_err(|error| fail(format!("cannot be started: {error}")))?;
+        let mut group = Group::of(child);
+        let (out, err) = (group.child.stdout.take(), group.child.stderr.take());
+        let name = hook.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // A grandchild may hold the pipes for ever: the hook is done when it ends, and what it said until then counts.
+        let mut last = Lines::default();
+        let ended = timeout(self.limit, group.wait(&name, out, err, &mut last)).await;
+        let said = |what: String| match last.text.as_str() {
+            "" => what,
+            line => format!("{what}; it said last: {line}"),
+        };
+        match ended {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => Err(fail(said(describe(status)))),
+            Ok(Err(error)) => Err(fail(format!("cannot be waited for: {error}"))),
+            Err(_) => {
+                group.end().await;
+                Err(fail(said(format!("did not end within {}", duration::print(self.limit)))))
+            }
+        }
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("failed with exit code {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => "failed".into(),
+    }
+}
+
+/// The last line a hook said, and how much it has said.
+#[derive(Default)]
+struct Lines {
+    text: String,
+    logged: usize,
+}
+
+impl Lines {
+    fn take(&mut self, hook: &str, line: &[u8]) {
+        let line = String::from_utf8_lossy(line);
+        let line = line.trim_end();
+        if line.is_empty() {
+            return;
+        }
+        if self.logged < OUTPUT {
+            tracing::info!("{hook}: {line}");
+            if self.logged + line.len() >= OUTPUT {
+                tracing::warn!("{hook} says more than {OUTPUT} bytes; the rest is not logged");
+            }
+        }
+        self.logged += line.len();
+        self.text = line.chars().take(500).collect();
+    }
+}
+
+/// A hook and all it has started, unless that left its process group. Dropping it ends them.
+struct Group {
+    child: Child,
+    id: Option<Pid>,
+}
+
+impl Group {
+    fn of(child: Child) -> Self {
+        let id = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        Self { child, id }
+    }
+
+    async fn wait(
+        &mut self,
+        name: &str,
+        out: Option<impl AsyncRead + Unpin>,
+        err: Option<impl AsyncRead + Unpin>,
+        last: &mut Lines,
+    ) -> io::Result<ExitStatus> {
+        let mut out = out.map(BufReader::new);
+        let mut err = err.map(BufReader::new);
+        let (mut line, mut error) = (Vec::new(), Vec::new());
+        let status = loop {
+            tokio::select! {
+                biased;
+                more = read(&mut out, &mut line) => if !more { out = None } else { last.take(name, &line); line.clear() },
+                more = read(&mut err, &mut error) => if !more { err = None } else { last.take(name, &error); error.clear() },
+                status = self.child.wait() => break status,
+            }
+        };
+        // What it left running goes on; a service it started, for example.
+        self.id = None;
+        status
+    }
+
+    async fn end(&mut self) {
+        self.signal(Signal::SIGTERM);
+        if timeout(TERM, self.child.wait()).await.is_err() {
+            self.signal(Signal::SIGKILL);
+            let _ = self.child.wait().await;
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(id) = self.id {
+            // Gone already is what is wanted.
+            let _ = killpg(id, signal);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
+    }
+}
+
+/// Reads one line, or 8 KiB of a longer one; false at the end.
+async fn read(from: &mut Option<BufReader<impl AsyncRead + Unpin>>, line: &mut Vec<u8>) -> bool {
+    let Some(from) = from else {
+        return std::future::pending().await;
+    };
+    loop {
+        let Ok(buffer) = from.fill_buf().await else { return false };
+        if buffer.is_empty() {
+            return !line.is_empty();
+        }
+        let end = buffer.iter().position(|b| *b == b'\n');
+        let taken = end.map_or(buffer.len(), |end| end + 1);
+        line.extend_from_slice(&buffer[..taken]);
+        from.consume(taken);
+        if end.is_some() || line.len() > 8192 {
+            return true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    struct Machine(tempfile::TempDir);
+
+    impl Machine {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn path(&self, path: &str) -> PathBuf {
+            let path = self.0.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            path
+        }
+
+        fn hook(&self, path: &str, script: &str) {
+            let path = self.path(path);
+            fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+
+        fn hooks(&self, limit: Duration) -> Hooks {
+            Hooks::new(&Root::new(self.0.path()), limit)
+        }
+
+        async fn run(&self, limit: Duration) -> Result<(), String> {
+            let variables = [("POINTSMAN_TO".to_owned(), "2".to_owned())];
+            self.hooks(limit).run("pre-reboot.d", &variables).await.map_err(|e| e.to_string())
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn hooks_run_in_order_and_those_of_etc_win() {
+        let machine = Machine::new();
+        let log = machine.path("log").display().to_string();
+        for (path, word) in [
+            ("usr/lib/pointsman/hooks/pre-reboot.d/20-b", "vendor"),
+            ("usr/lib/pointsman/hooks/pre-reboot.d/10-a", "a$POINTSMAN_TO"),
+            ("usr/lib/pointsman/hooks/pre-reboot.d/30-off", "off"),
+            ("etc/pointsman/hooks/pre-reboot.d/20-b", "own"),
+            ("etc/pointsman/hooks/pre-reboot.d/20-b~", "backup"),
+            ("etc/pointsman/hooks/pre-reboot.d/.hidden", "hidden"),
+            ("etc/pointsman/hooks/post-boot.d/10-other", "other"),
+        ] {
+            machine.hook(path, &format!("echo {word} >>{log}"));
+        }
+        symlink("/dev/null", machine.path("etc/pointsman/hooks/pre-reboot.d/30-off")).unwrap();
+        machine.run(LONG).await.unwrap();
+        assert_eq!(fs::read_to_string(log).unwrap(), "a2\nown\n");
+    }
+
+    #[tokio::test]
+    async fn failures_are_named_and_stop_the_rest() {
+        let machine = Machine::new();
+        let after = machine.path("after");
+        machine.hook("etc/pointsman/hooks/pre-reboot.d/20-after", &format!("touch {}", after.display()));
+        for (script, says) in [
+            ("echo first; echo no room >&2; exit 3", "10-x failed with exit code 3; it said last: no room"),
+            ("kill -9 $$", "10-x was killed by signal 9"),
+        ] {
+            machine.hook("etc/pointsman/hooks/pre-reboot.d/10-x", script);
+            let error = machine.run(LONG).await.unwrap_err();
+            assert!(error.contains(says), "{error}");
+        }
+        let path = machine.path("etc/pointsman/hooks/pre-reboot.d/10-x");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(machine.run(LONG).await.unwrap_err().contains("is not executable"));
+        fs::remove_file(&path).unwrap();
+        symlink("/nowhere", &path).unwrap();
+        assert!(machine.run(LONG).await.unwrap_err().contains("cannot be read"));
+        assert!(!after.exists());
+        assert_eq!(machine.hooks(LONG).run_all("pre-reboot.d", &[]).await.len(), 1);
+        assert!(after.exists());
+    }
+
+    #[tokio::test]
+    async fn a_hook_that_hangs_is_ended_with_all_it_started() {
+        let machine = Machine::new();
+        let pids = machine.path("pids");
+        machine.hook(
+            "etc/pointsman/hooks/pre-reboot.d/10-hang",
+            &format!("sleep 1000 & echo $! >{}; echo draining; wait", pids.display()),
+        );
+        let error = machine.run(Duration::from_millis(500)).await.unwrap_err();
+        assert!(error.contains("did not end within 500ms; it said last: draining"), "{error}");
+        let pid = fs::read_to_string(pids).unwrap();
+        let state = || fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        // It was signalled before the error came; a zombie waits only for init.
+        for _ in 0..1000 {
+            if state().is_empty() || state().contains(") Z") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("its child still runs: {}", state());
+    }
+
+    #[tokio::test]
+    async fn a_hook_that_leaves_something_running_or_says_a_megabyte_is_done_when_it_ends() {
+        let machine = Machine::new();
+        machine.hook("etc/pointsman/hooks/pre-reboot.d/10-fork", "(exec sleep 5) & exit 0");
+        machine.hook(
+            "etc/pointsman/hooks/pre-reboot.d/20-loud",
+            "head -c 1000000 /dev/zero | tr '\\0' x; yes | head -c 1000000",
+        );
+        machine.run(LONG).await.unwrap();
+    }
+}

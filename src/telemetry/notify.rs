@@ -1,0 +1,39 @@
+//! What systemd is told of the agent (sd_notify(3)). Without systemd these do nothing.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!("the service manager cannot be told: {error}");
+    }
+}
+
+/// The agent has started.
+pub fn ready() {
+    tell(&[NotifyState::Ready]);
+}
+
+/// What `systemctl status` shows.
+pub fn status(text: &str) {
+    // One line: the protocol's own separator would begin another field.
+    let line = text.replace('\n', " ");
+    tell(&[NotifyState::Status(&line)]);
+}
+
+/// The agent ends.
+pub fn stopping() {
+    tell(&[NotifyState::Stopping]);
+}
+
+/// Within what time the watchdog wants to be fed; none where there is none.
+#[must_use]
+pub fn watchdog_period() -> Option<Duration> {
+    sd_notify::watchdog_enabled()
+}
+
+/// Feeds the watchdog.
+pub fn watchdog() {
+    tell(&[NotifyState::Watchdog]);
+}
