@@ -70,7 +70,7 @@ impl Driver {
     /// A driver for this node; nothing happens yet.
     #[must_use]
     pub fn new(world: Rc<World>, mode: Mode) -> Self {
-        let journal = Journal::path(&world.root);
+        let journal = Journal::path(&world.config.root);
         let loaded = Journal::load(&journal).map_err(|e| e.to_string());
         if let Err(why) = &loaded {
             tracing::error!("{why}");
@@ -86,7 +86,7 @@ impl Driver {
         let identity = Identity {
             id: world.id.clone(),
             boot_id: world.boot_id.clone(),
-            keys: world.keys(),
+            keys: world.keys.clone(),
             runs: world.runs.clone(),
         };
         Self {
@@ -253,10 +253,7 @@ impl Driver {
             self.publish_in_etcd(before.0, state, &reason);
         }
         if let Some(bus) = bus {
-            let published = self.published(state, reason);
-            if let Err(error) = bus.publish(&published).await {
-                tracing::warn!("{error}");
-            }
+            bus.publish(&self.published(state, reason)).await;
         }
         let quiet = matches!(self.machine.state(), State::Idle | State::Waiting { .. });
         if quiet && self.op.is_none() && self.publishing.is_none()

@@ -58,7 +58,8 @@ pub enum AgentError {
 ///
 /// # Errors
 /// When it cannot start, or the system bus goes away.
-pub async fn run(root: Root, config: Config, mode: Mode) -> Result<(), AgentError> {
+pub async fn run(config: Config, mode: Mode) -> Result<(), AgentError> {
+    let root = config.root.clone();
     let coordinator = Coordinator::take(&root, &config.strategy.to_string())?;
     let connection = crate::bus::connect(&root).await?;
     let (calls, asked) = mpsc::channel(8);
@@ -87,7 +88,6 @@ pub async fn run(root: Root, config: Config, mode: Mode) -> Result<(), AgentErro
         keys,
         etcd,
         notes,
-        root,
         config,
     });
     let facts = facts::watch(world.clone());

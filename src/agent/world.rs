@@ -16,7 +16,7 @@ use crate::{
     config::{Config, Strategy},
     hooks::Hooks,
     logind::Logind,
-    node::{self, Root},
+    
     semaphore::{
         etcd::{self, BackOff, Claim, Committed, Left, Semaphore},
         keys::Keys,
@@ -31,8 +31,6 @@ pub const AGENT: &str = concat!("pointsman ", env!("CARGO_PKG_VERSION"));
 
 /// The real parts.
 pub struct World {
-    /// Where the machine's files lie.
-    pub root: Root,
     /// The configuration.
     pub config: Config,
     /// The node's id.
@@ -47,7 +45,9 @@ pub struct World {
     pub bus: zbus::Connection,
     /// Where updates come from.
     pub updates: Updates,
-    /// The semaphore of the configured group; none where the strategy asks nobody.
+    /// Where the semaphore of the configured group is.
+    pub keys: Keys,
+    /// That semaphore; none where the strategy asks nobody.
     pub semaphore: Option<Rc<Semaphore>>,
     /// How etcd is reached, for a claim made under other keys than the configured ones.
     pub etcd: etcd::Options,
@@ -136,7 +136,7 @@ impl World {
     pub async fn tell(&self, message: &str) {
         if let Ok(sessions) = Logind::new(&self.bus).sessions().await {
             let ttys: Vec<String> = sessions.into_iter().map(|s| s.tty).collect();
-            broadcast::tell(&self.root, &ttys, message);
+            broadcast::tell(&self.config.root, &ttys, message);
         }
     }
 
@@ -279,7 +279,7 @@ impl World {
     }
 
     fn hooks(&self) -> Hooks {
-        Hooks::new(&self.root, self.config.timings.hook_timeout)
+        Hooks::new(&self.config.root, self.config.timings.hook_timeout)
     }
 
     async fn undrain(&self, entry: &Entry, phase: &str) {

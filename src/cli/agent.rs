@@ -8,6 +8,6 @@ use crate::agent::{self, driver::Mode};
 /// # Errors
 /// When it cannot start, or the system bus goes away.
 pub async fn run(context: Context) -> Result<(), Failure> {
-    agent::run(context.root, context.config, Mode::Service).await?;
+    agent::run(context.config, Mode::Service).await?;
     Ok(())
 }

@@ -36,9 +36,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let semaphore = context.semaphore()?;
     let holder = Holder {
         id: id.clone(),
-        hostname: node::hostname(&context.root),
+        hostname: node::hostname(&context.config.root),
         nonce: new_nonce().map_err(|e| Failure::new(Exit::Failed, e.to_string()))?,
-        boot_id: node::boot_id(&context.root).unwrap_or_default(),
+        boot_id: node::boot_id(&context.config.root).unwrap_or_default(),
         since: Some(Timestamp::now()),
         from: Image::default(),
         to: Image::default(),

@@ -18,7 +18,7 @@ use crate::{
     agent::world::World,
     cli::common::CommonArgs,
     config::Config,
-    node::{self, Root},
+    node,
     semaphore::{etcd::Semaphore, keys::Keys},
 };
 
@@ -65,8 +65,6 @@ pub enum Command {
 
 /// What a command works with.
 pub struct Context {
-    /// Where the machine's files lie.
-    pub root: Root,
     /// The configuration.
     pub config: Config,
 }
@@ -99,7 +97,7 @@ impl Context {
     pub fn id(&self, given: Option<&str>) -> Result<String, Failure> {
         match given {
             Some(id) => node::check_id(id).map(|()| id.to_owned()),
-            None => node::machine_id(&self.root),
+            None => node::machine_id(&self.config.root),
         }
         .map_err(|e| Failure::new(Exit::Usage, e.to_string()))
     }
@@ -111,7 +109,6 @@ impl Context {
 /// With the exit code and the text for standard error.
 pub async fn run(cli: Cli) -> Result<(), Failure> {
     let context = Context {
-        root: cli.common.root(),
         config: cli.common.load()?,
     };
     match cli.command {

@@ -49,7 +49,7 @@ pub fn person(context: &Context) -> String {
     format!(
         "{}@{}",
         name.unwrap_or_else(|| "unknown".into()),
-        node::hostname(&context.root)
+        node::hostname(&context.config.root)
     )
 }
 

@@ -25,13 +25,13 @@ pub struct Args {
 /// # Errors
 /// When it is refused, or the bus or the agent cannot be reached.
 pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
-    let client = match AgentClient::connect(&context.root).await {
+    let client = match AgentClient::connect(&context.config.root).await {
         Err(ClientError::NotRunning) => {
             if !nix::unistd::geteuid().is_root() {
                 return Err(Failure::new(Exit::Failed, "only root may reboot this node"));
             }
             eprintln!("No agent runs on this node; its work is done here. Ctrl-C takes the request back.");
-            agent::run(context.root, context.config, Mode::Once(args.reason)).await?;
+            agent::run(context.config, Mode::Once(args.reason)).await?;
             return Ok(());
         }
         client => client?,
@@ -61,7 +61,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
 /// # Errors
 /// When the agent cannot be reached, or says no.
 pub async fn cancel(context: &Context) -> Result<(), Failure> {
-    let client = AgentClient::connect(&context.root).await?;
+    let client = AgentClient::connect(&context.config.root).await?;
     match client.cancel().await {
         Ok(()) => println!("Taken back."),
         Err(ClientError::Refused(why)) => println!("Nothing to take back: {why}."),

@@ -202,7 +202,7 @@ async fn ask_etcd(context: &Context, all_groups: bool) -> Result<Status, Failure
 /// When etcd cannot be reached, after showing what this node's agent says; when the document cannot be used,
 /// after showing it.
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let node = match AgentClient::connect(&context.root).await {
+    let node = match AgentClient::connect(&context.config.root).await {
         Ok(client) => client.properties().await.ok().map(NodeStatus::from),
         // Status is asked for on machines without an agent, or without a bus, as well.
         Err(ClientError::NotRunning | ClientError::Bus(_)) => None,

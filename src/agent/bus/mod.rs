@@ -1,0 +1,335 @@
+//! The agent on the system bus: what it is doing, for everyone to read, and what root may ask of it.
+
+use std::collections::HashMap;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use zbus::{
+    BoxDBusError, Connection, DBusError, OwnedVariant, Variant,
+    fdo::{self, RequestNameFlags},
+    interface,
+    message::Header,
+    object_server::SignalEmitter,
+};
+
+pub use client::{AgentClient, Changes, ClientError};
+
+mod client;
+
+/// The agent's bus name.
+pub const NAME: &str = "org.pointsman.Agent1";
+/// The object the agent serves.
+pub const PATH: &str = "/org/pointsman/Agent1";
+/// The interface of that object.
+pub const INTERFACE: &str = "org.pointsman.Agent1";
+/// The D-Bus error by which the agent says no; its message is a sentence for people.
+pub const REFUSED: &str = "org.pointsman.Error.Refused";
+
+/// The file of the bus policy without which the agent may not own its name.
+const POLICY: &str = "/usr/share/dbus-1/system.d/org.pointsman.Agent1.conf";
+
+/// What someone asks of the agent over the bus; always root.
+#[derive(Debug)]
+pub enum Call {
+    /// To reboot, as soon as the node may.
+    RequestReboot {
+        /// Why, for people; not blank.
+        reason: String,
+        /// Where the answer goes: a sentence where the agent refuses.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    /// To forget the reboot asked for.
+    Cancel {
+        /// Where the answer goes: a sentence where the agent refuses.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+}
+
+macro_rules! published {
+    ($($(#[$doc:meta])* $field:ident: $type:ty = $property:literal,)*) => {
+        /// The values of the interface's properties.
+        #[derive(Debug, Clone, PartialEq, Eq, Default)]
+        pub struct Published {
+            $($(#[$doc])* pub $field: $type,)*
+        }
+
+        impl Published {
+            /// The properties whose value differs from `old`'s, by name.
+            fn changed_since(&self, old: &Self) -> HashMap<&'static str, Variant<'_>> {
+                let mut changed = HashMap::new();
+                $(if self.$field != old.$field {
+                    changed.insert($property, Variant::from(&self.$field));
+                })*
+                changed
+            }
+
+            /// Takes over the properties given. One unknown, or of another type, is passed over: the agent
+            /// may be of another version than the client.
+            fn take(&mut self, values: HashMap<String, OwnedVariant>) {
+                for (name, value) in values {
+                    match name.as_str() {
+                        $($property => if let Ok(value) = value.try_into() {
+                            self.$field = value;
+                        },)*
+                        _ => {}
+                    }
+                }
+            }
+        }
+    };
+}
+
+published! {
+    /// `State`: the state's word.
+    state: String = "State",
+    /// `Reason`: what it waits for, a sentence, or empty.
+    reason: String = "Reason",
+    /// `Strategy`: what is asked before a reboot.
+    strategy: String = "Strategy",
+    /// `Group`: the group whose semaphore is taken.
+    group: String = "Group",
+    /// `NodeId`: by what the node goes in etcd.
+    node_id: String = "NodeId",
+    /// `Since`: when the state began, RFC 3339.
+    since: String = "Since",
+    /// `Holding`: whether the node holds the semaphore.
+    holding: bool = "Holding",
+    /// `Request`: the reason of the reboot asked for, or empty.
+    request: String = "Request",
+    /// `Version`: the agent's version.
+    version: String = "Version",
+    /// `Update`: what update_engine does.
+    update: String = "Update",
+    /// `To`: what the node would reboot into, or empty.
+    to: String = "To",
+}
+
+/// Why the agent cannot be on the bus.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentBusError {
+    /// Someone owns the name.
+    #[error("{NAME} is taken on the bus: another agent runs; stop it first (`busctl status {NAME}` shows it)")]
+    Taken,
+    /// The bus's policy forbids it.
+    #[error(
+        "the bus does not let this process own {NAME} ({0}): it must run as root, and {POLICY} must be \
+         installed and the bus told to read it (`busctl call org.freedesktop.DBus /org/freedesktop/DBus \
+         org.freedesktop.DBus ReloadConfig`)"
+    )]
+    Forbidden(String),
+    /// Anything else the bus says.
+    #[error("the bus does not let the agent serve {NAME}: {0}")]
+    Bus(zbus::Error),
+}
+
+/// The agent's place on the bus; it is there until the connection ends.
+#[derive(Debug)]
+pub struct AgentBus {
+    published: watch::Sender<Published>,
+    emitter: SignalEmitter<'static>,
+}
+
+impl AgentBus {
+    /// Serves the interface and then takes the name, so that no one finds the name without the interface.
+    /// What is asked goes to `calls`.
+    ///
+    /// # Errors
+    /// When the name is taken, the policy forbids it, or the bus fails.
+    pub async fn start(
+        conn: &Connection,
+        calls: mpsc::Sender<Call>,
+    ) -> Result<Self, AgentBusError> {
+        let (published, values) = watch::channel(Published::default());
+        conn.object_server()
+            .at(PATH, Agent { values, calls })
+            .await
+            .map_err(AgentBusError::Bus)?;
+        // Not to be replaced, and not to wait in a line: two agents on a node would take turns unseen.
+        conn.request_name_with_flags(NAME, RequestNameFlags::DO_NOT_QUEUE)
+            .await
+            .map_err(|error| match error {
+                zbus::Error::NameTaken => AgentBusError::Taken,
+                zbus::Error::FDO(error) if error.name() == ACCESS_DENIED => {
+                    AgentBusError::Forbidden(error.description().unwrap_or_default().to_owned())
+                }
+                error => AgentBusError::Bus(error),
+            })?;
+        let emitter = SignalEmitter::new(conn, PATH)
+            .map_err(AgentBusError::Bus)?
+            .into_owned();
+        Ok(Self { published, emitter })
+    }
+
+    /// Makes these the values of the properties, and tells of those that changed, in one signal. A bus that
+    /// cannot be told is logged only: whoever uses the connection next learns of it.
+    pub async fn publish(&self, new: &Published) {
+        let old = self.published.send_replace(new.clone());
+        let changed = new.changed_since(&old);
+        if changed.is_empty() {
+            return;
+        }
+        let interface = INTERFACE
+            .try_into()
+            .expect("the constant is an interface's name");
+        let told =
+            fdo::Properties::properties_changed(&self.emitter, interface, changed, [][..].into());
+        if let Err(error) = told.await {
+            tracing::warn!("the bus cannot be told what the agent does: {error}");
+        }
+    }
+}
+
+const ACCESS_DENIED: &str = "org.freedesktop.DBus.Error.AccessDenied";
+
+/// The agent says no.
+#[derive(Debug, DBusError)]
+#[zbus(prefix = "org.pointsman.Error")]
+enum AgentError {
+    Refused(String),
+}
+
+/// The object.
+struct Agent {
+    values: watch::Receiver<Published>,
+    calls: mpsc::Sender<Call>,
+}
+
+impl Agent {
+    /// Lets root through only. The bus's policy says so too; this holds where the policy was loosened.
+    async fn allow(&self, conn: &Connection, header: &Header<'_>) -> Result<(), BoxDBusError> {
+        let denied = |why: String| fdo::Error::AccessDenied(why).into();
+        let Some(sender) = header.sender() else {
+            return Err(denied("the caller is unknown, expected root".into()));
+        };
+        let reply = conn.call_method(
+            Some("org.freedesktop.DBus"),
+            "/org/freedesktop/DBus",
+            Some("org.freedesktop.DBus"),
+            "GetConnectionUnixUser",
+            sender,
+        );
+        match reply.await.and_then(|reply| reply.body().deserialize()) {
+            Ok(0_u32) => Ok(()),
+            Ok(uid) => Err(denied(format!(
+                "only root may ask this of the agent, and the caller is user {uid}"
+            ))),
+            Err(error) => Err(denied(format!(
+                "only root may ask this of the agent, and the bus does not say who calls: {error}"
+            ))),
+        }
+    }
+
+    /// Hands the call to the agent and waits for its answer.
+    async fn ask(
+        &self,
+        call: impl FnOnce(oneshot::Sender<Result<(), String>>) -> Call,
+    ) -> Result<(), BoxDBusError> {
+        let (reply, answer) = oneshot::channel();
+        // A send that fails drops `reply`, and so is seen below.
+        let _ = self.calls.send(call(reply)).await;
+        match answer.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(why)) => Err(Box::new(AgentError::Refused(why))),
+            Err(_) => Err(fdo::Error::Failed("the agent is about to end; ask again".into()).into()),
+        }
+    }
+}
+
+/// What the agent of this node does, and what root may ask of it.
+#[interface(name = "org.pointsman.Agent1")]
+impl Agent {
+    /// Asks for a reboot; the agent goes for it as soon as the node may. Root only.
+    async fn request_reboot(
+        &self,
+        #[zbus(connection)] conn: &Connection,
+        #[zbus(header)] header: Header<'_>,
+        reason: String,
+    ) -> Result<(), BoxDBusError> {
+        self.allow(conn, &header).await?;
+        if reason.trim().is_empty() {
+            let why = "a reboot must be asked for with a reason, and this one is blank";
+            return Err(fdo::Error::InvalidArgs(why.into()).into());
+        }
+        self.ask(|reply| Call::RequestReboot { reason, reply })
+            .await
+    }
+
+    /// Takes back the reboot asked for. Root only.
+    async fn cancel(
+        &self,
+        #[zbus(connection)] conn: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), BoxDBusError> {
+        self.allow(conn, &header).await?;
+        self.ask(|reply| Call::Cancel { reply }).await
+    }
+
+    /// The state's word.
+    #[zbus(property)]
+    fn state(&self) -> String {
+        self.values.borrow().state.clone()
+    }
+
+    /// What the agent waits for.
+    #[zbus(property)]
+    fn reason(&self) -> String {
+        self.values.borrow().reason.clone()
+    }
+
+    /// What is asked before a reboot.
+    #[zbus(property)]
+    fn strategy(&self) -> String {
+        self.values.borrow().strategy.clone()
+    }
+
+    /// The group whose semaphore is taken.
+    #[zbus(property)]
+    fn group(&self) -> String {
+        self.values.borrow().group.clone()
+    }
+
+    /// By what the node goes in etcd.
+    #[zbus(property)]
+    fn node_id(&self) -> String {
+        self.values.borrow().node_id.clone()
+    }
+
+    /// When the state began, RFC 3339.
+    #[zbus(property)]
+    fn since(&self) -> String {
+        self.values.borrow().since.clone()
+    }
+
+    /// Whether the node holds the semaphore.
+    #[zbus(property)]
+    fn holding(&self) -> bool {
+        self.values.borrow().holding
+    }
+
+    /// The reason of the reboot asked for, or empty.
+    #[zbus(property)]
+    fn request(&self) -> String {
+        self.values.borrow().request.clone()
+    }
+
+    /// The agent's version.
+    #[zbus(property)]
+    fn version(&self) -> String {
+        self.values.borrow().version.clone()
+    }
+
+    /// What update_engine does.
+    #[zbus(property)]
+    fn update(&self) -> String {
+        self.values.borrow().update.clone()
+    }
+
+    /// What the node would reboot into, or empty.
+    #[zbus(property)]
+    fn to(&self) -> String {
+        self.values.borrow().to.clone()
+    }
+}
+
+
+#[cfg(test)]
+mod tests;

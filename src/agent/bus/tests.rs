@@ -1,0 +1,201 @@
+use std::collections::BTreeSet;
+
+use futures_util::StreamExt as _;
+use zbus::{MatchRule, MessageStream, message::Type};
+
+use super::*;
+use crate::private_bus::{OPEN, PrivateBus};
+
+/// The policy shipped, upon a system bus that by default lets no one own or call anything.
+fn shipped() -> String {
+    let file = include_str!("../../../systemd/org.pointsman.Agent1.conf");
+    let from = file.find("<busconfig>").unwrap() + "<busconfig>".len();
+    let to = file.find("</busconfig>").unwrap();
+    format!(
+        r#"<policy context="default"><allow user="*"/><deny own="*"/><deny send_type="method_call"/>
+        <allow send_type="signal"/><allow send_requested_reply="true" send_type="method_return"/>
+        <allow send_requested_reply="true" send_type="error"/><allow receive_type="method_call"/>
+        <allow receive_type="method_return"/><allow receive_type="error"/><allow receive_type="signal"/>
+        <allow send_destination="org.freedesktop.DBus"/></policy>{}"#,
+        &file[from..to]
+    )
+}
+
+fn some() -> Published {
+    Published {
+        state: "idle".into(),
+        node_id: "n1".into(),
+        version: "0.1.0".into(),
+        ..Published::default()
+    }
+}
+
+/// An agent that refuses with this sentence, or takes note; it gives back what it was asked.
+fn answering(
+    mut calls: mpsc::Receiver<Call>,
+    refusal: Option<&'static str>,
+) -> mpsc::UnboundedReceiver<String> {
+    let (asked, seen) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(call) = calls.recv().await {
+            let (what, reply) = match call {
+                Call::RequestReboot { reason, reply } => (format!("reboot: {reason}"), reply),
+                Call::Cancel { reply } => ("cancel".to_owned(), reply),
+            };
+            asked.send(what).unwrap();
+            reply
+                .send(refusal.map_or(Ok(()), |why| Err(why.to_owned())))
+                .unwrap();
+        }
+    });
+    seen
+}
+
+#[tokio::test]
+async fn tells_only_of_what_changed() {
+    let bus = PrivateBus::start(OPEN);
+    let (calls, _asked) = mpsc::channel(1);
+    let agent = AgentBus::start(&bus.connect().await, calls).await.unwrap();
+    agent.publish(&some()).await;
+
+    let watcher = bus.connect().await;
+    let client = AgentClient::new(watcher.clone());
+    assert_eq!(client.properties().await.unwrap(), some());
+    let rule = MatchRule::builder()
+        .msg_type(Type::Signal)
+        .member("PropertiesChanged")
+        .build()
+        .unwrap();
+    let mut signals = MessageStream::for_match_rule(rule, &watcher, None)
+        .await
+        .unwrap();
+
+    agent.publish(&some()).await;
+    let new = Published {
+        state: "holding".into(),
+        holding: true,
+        ..some()
+    };
+    agent.publish(&new).await;
+    let body = signals.next().await.unwrap().unwrap().body();
+    let (interface, changed, _): (String, HashMap<String, OwnedVariant>, Vec<String>) =
+        body.deserialize().unwrap();
+    assert_eq!(interface, INTERFACE);
+    // The publication before, which changed nothing, told nothing.
+    let names: BTreeSet<_> = changed.keys().map(String::as_str).collect();
+    assert_eq!(names, BTreeSet::from(["Holding", "State"]));
+    assert_eq!(client.properties().await.unwrap(), new);
+}
+
+#[tokio::test]
+async fn changes_follow_the_agent_to_its_end() {
+    let bus = PrivateBus::start(OPEN);
+    let serving = bus.connect().await;
+    let client = AgentClient::new(bus.connect().await);
+    let none = client.changes().await.map(|_| ());
+    assert!(matches!(none, Err(ClientError::NotRunning)), "{none:?}");
+    let none = client.properties().await;
+    assert!(matches!(none, Err(ClientError::NotRunning)), "{none:?}");
+
+    let (calls, _asked) = mpsc::channel(1);
+    let agent = AgentBus::start(&serving, calls).await.unwrap();
+    agent.publish(&some()).await;
+    let mut changes = client.changes().await.unwrap();
+    assert_eq!(changes.next().await, Some(some()));
+    let mut last = some();
+    for state in ["queued", "holding", "rebooting"] {
+        last.state = state.into();
+        agent.publish(&last).await;
+    }
+    serving.graceful_shutdown().await;
+    let mut seen = Vec::new();
+    while let Some(published) = changes.next().await {
+        seen.push(published.state);
+    }
+    assert_eq!(seen, ["queued", "holding", "rebooting"]);
+    assert_eq!(changes.next().await, None);
+}
+
+#[tokio::test]
+async fn root_is_heard_and_answered() {
+    let bus = PrivateBus::start(&shipped());
+    let (calls, asked) = mpsc::channel(1);
+    let _agent = AgentBus::start(&bus.connect().await, calls).await.unwrap();
+    let mut seen = answering(asked, None);
+    let client = AgentClient::new(bus.connect().await);
+    client.request_reboot("new kernel").await.unwrap();
+    client.cancel().await.unwrap();
+    assert_eq!(seen.recv().await.unwrap(), "reboot: new kernel");
+    assert_eq!(seen.recv().await.unwrap(), "cancel");
+    let blank = client.request_reboot(" ").await.unwrap_err();
+    assert!(blank.to_string().contains("blank"), "{blank}");
+    assert!(seen.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_refusal_arrives_as_the_agents_sentence() {
+    let bus = PrivateBus::start(OPEN);
+    let (calls, asked) = mpsc::channel(1);
+    let _agent = AgentBus::start(&bus.connect().await, calls).await.unwrap();
+    let _seen = answering(asked, Some("the group is paused"));
+    let client = AgentClient::new(bus.connect().await);
+    let refused = client.request_reboot("x").await;
+    assert!(
+        matches!(&refused, Err(ClientError::Refused(why)) if why == "the group is paused"),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_agent_that_ends_leaves_no_one_waiting() {
+    let bus = PrivateBus::start(OPEN);
+    let (calls, asked) = mpsc::channel(1);
+    let _agent = AgentBus::start(&bus.connect().await, calls).await.unwrap();
+    drop(asked);
+    let failed = AgentClient::new(bus.connect().await).cancel().await;
+    assert!(matches!(failed, Err(ClientError::Bus(_))), "{failed:?}");
+}
+
+const ASK: [&str; 6] = ["call", NAME, PATH, INTERFACE, "RequestReboot", "s"];
+
+/// Other users: the agent itself says no on a bus without policy, and the policy says no too.
+#[tokio::test]
+async fn only_root_may_ask() {
+    for (policy, sentence) in [(OPEN, "only root"), (&shipped(), "ccess denied")] {
+        let bus = PrivateBus::start(policy);
+        let (calls, asked) = mpsc::channel(1);
+        let agent = AgentBus::start(&bus.connect().await, calls).await.unwrap();
+        agent.publish(&some()).await;
+        let mut seen = answering(asked, None);
+        for call in [
+            [&ASK[..], &["x"]].concat(),
+            vec!["call", NAME, PATH, INTERFACE, "Cancel"],
+        ] {
+            let (done, text) = bus.busctl_as_nobody(&call).await;
+            assert!(!done && text.contains(sentence), "{text}");
+        }
+        let (done, text) = bus
+            .busctl_as_nobody(&["get-property", NAME, PATH, INTERFACE, "State"])
+            .await;
+        assert!(done && text.contains("\"idle\""), "{text}");
+        let (done, text) = bus.busctl_as_nobody(&["introspect", NAME, PATH]).await;
+        assert!(done && text.contains("RequestReboot"), "{text}");
+        assert!(seen.try_recv().is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_name_taken_or_forbidden_is_said() {
+    let bus = PrivateBus::start(&shipped());
+    let (calls, _asked) = mpsc::channel(1);
+    let first = bus.connect().await;
+    let _agent = AgentBus::start(&first, calls.clone()).await.unwrap();
+    let taken = AgentBus::start(&bus.connect().await, calls.clone()).await;
+    assert!(matches!(taken, Err(AgentBusError::Taken)), "{taken:?}");
+
+    let closed = OPEN.replace(r#"<allow own="*"/>"#, r#"<deny own="*"/>"#);
+    let bus = PrivateBus::start(&closed);
+    let forbidden = AgentBus::start(&bus.connect().await, calls).await;
+    let text = forbidden.map(|_| ()).unwrap_err().to_string();
+    assert!(text.contains(POLICY), "{text}");
+}

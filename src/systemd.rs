@@ -1,0 +1,40 @@
+//! systemd on the system bus.
+
+use zbus::{Connection, OwnedObjectPath};
+
+use crate::bus::{self, BusError};
+
+/// The targets that take the machine down (systemd.special(7)).
+const DOWN: [&str; 6] = [
+    "reboot.target",
+    "poweroff.target",
+    "halt.target",
+    "kexec.target",
+    "soft-reboot.target",
+    "shutdown.target",
+];
+
+/// The target of the shutdown systemd has begun, if any. Where no systemd is on the bus, it has begun none.
+///
+/// # Errors
+/// When systemd is there and does not answer.
+pub async fn shutdown_job(conn: &Connection) -> Result<Option<String>, BusError> {
+    type Jobs = Vec<(u32, String, String, String, OwnedObjectPath, OwnedObjectPath)>;
+    let jobs: Result<Jobs, BusError> = bus::call(
+        conn,
+        "org.freedesktop.systemd1",
+        "/org/freedesktop/systemd1",
+        "org.freedesktop.systemd1.Manager",
+        "ListJobs",
+        &(),
+    )
+    .await;
+    match jobs {
+        Ok(jobs) => Ok(jobs
+            .into_iter()
+            .find(|(_, unit, kind, ..)| kind == "start" && DOWN.contains(&unit.as_str()))
+            .map(|(_, unit, ..)| unit)),
+        Err(BusError::NoOwner { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
