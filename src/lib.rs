@@ -5,4 +5,5 @@ pub mod bus;
 pub mod config;
 pub mod node;
 pub mod semaphore;
+pub mod sentinel;
 pub mod window;
