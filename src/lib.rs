@@ -6,4 +6,5 @@ pub mod config;
 pub mod node;
 pub mod semaphore;
 pub mod sentinel;
+pub mod update_engine;
 pub mod window;
