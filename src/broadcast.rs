@@ -25,7 +25,10 @@ pub fn tell(root: &Root, ttys: &[String], message: &str) {
     for tty in ttys {
         let name = Path::new(tty);
         // The name comes over the bus.
-        if !name.components().all(|part| matches!(part, Component::Normal(_))) {
+        if !name
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)))
+        {
             tracing::warn!("{tty:?} is no terminal's name; nothing is written there");
             continue;
         }

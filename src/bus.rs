@@ -403,3 +403,78 @@ impl Drop for Task {
         self.0.abort();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pointsman_testbed::bus::Bus;
+
+    use super::*;
+
+    #[test]
+    fn the_environment_comes_before_the_root() {
+        let root = Root::new("/mnt/a b,c");
+        for (of_environment, expected) in [
+            (Some("unix:path=/x"), "unix:path=/x"),
+            (
+                Some(""),
+                "unix:path=/mnt/a%20b%2Cc/run/dbus/system_bus_socket",
+            ),
+            (None, "unix:path=/mnt/a%20b%2Cc/run/dbus/system_bus_socket"),
+        ] {
+            let found = address(of_environment.map(str::to_owned), &root);
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bus_out_of_reach_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let address = address(None, &Root::new(dir.path()));
+        let error = connect_to(address.clone()).await.unwrap_err();
+        let text = error.to_string();
+        assert!(
+            matches!(error, BusError::Unreachable { address: named, .. } if named == address)
+                && text.contains(&address)
+                && text.contains("No such file"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bus_or_a_service_that_is_silent_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        let _silent = tokio::net::UnixListener::bind(&socket).unwrap();
+        let error = connect_to(format!("unix:path={}", socket.display()))
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("no answer within 5 s"),
+            "{error}"
+        );
+        let answer = std::future::pending::<zbus::Result<()>>();
+        let error = call_with_timeout("x.y", "Z of x.y", answer)
+            .await
+            .unwrap_err();
+        assert_eq!(error.to_string(), "Z of x.y was not answered within 10 s");
+    }
+
+    #[tokio::test]
+    async fn an_owner_is_followed() {
+        const NAME: &str = "org.example.Followed";
+        let bus = Bus::start().await;
+        let (conn, service) = (bus.connection().await, bus.connection().await);
+        let mut owned = Owned::follow(&conn, NAME, &[]).await.unwrap();
+        assert_eq!(owned.owner(), None);
+        service.request_name(NAME).await.unwrap();
+        assert!(owned.changed().await);
+        let own = service.unique_name().unwrap();
+        assert_eq!(owned.owner().as_ref(), Some(own));
+        assert!(owned.is_owner(own));
+        service.release_name(NAME).await.unwrap();
+        assert!(owned.replaced(own).await);
+        assert_eq!(owned.owner(), None);
+        bus.kill().await;
+        assert!(!owned.changed().await);
+    }
+}

@@ -180,13 +180,26 @@ mod tests {
         let root = Root::new(dir.path());
         let text = || fs::read_to_string(root.path("run/update-engine/coordinator.conf")).unwrap();
         let mut first = Coordinator::take(&root, "etcd-lock").unwrap();
-        assert_eq!(text(), "NAME=pointsman\nSTRATEGY=etcd-lock\nSTATE=starting\n");
+        assert_eq!(
+            text(),
+            "NAME=pointsman\nSTRATEGY=etcd-lock\nSTATE=starting\n"
+        );
         first.set_state(State::RebootPlanned).unwrap();
-        assert_eq!(text(), "NAME=pointsman\nSTRATEGY=etcd-lock\nSTATE=reboot-planned\n");
+        assert_eq!(
+            text(),
+            "NAME=pointsman\nSTRATEGY=etcd-lock\nSTATE=reboot-planned\n"
+        );
         first.set_state(State::Running).unwrap();
         let error = Coordinator::take(&root, "reboot").unwrap_err().to_string();
-        assert!(error.contains("pointsman coordinates") && error.contains("pointsman.service"), "{error}");
-        assert_eq!(text(), "NAME=pointsman\nSTRATEGY=etcd-lock\nSTATE=running\n", "the loser changes nothing");
+        assert!(
+            error.contains("pointsman coordinates") && error.contains("pointsman.service"),
+            "{error}"
+        );
+        assert_eq!(
+            text(),
+            "NAME=pointsman\nSTRATEGY=etcd-lock\nSTATE=running\n",
+            "the loser changes nothing"
+        );
         drop(first);
         assert_eq!(text(), "");
         Coordinator::take(&root, "reboot").unwrap();
@@ -195,7 +208,10 @@ mod tests {
     #[test]
     fn locksmith_is_named_with_its_unit() {
         let error = taken("NAME=locksmithd\nSTRATEGY=reboot\nSTATE=running\n").to_string();
-        assert!(error.contains("locksmithd coordinates") && error.contains("locksmithd.service"), "{error}");
+        assert!(
+            error.contains("locksmithd coordinates") && error.contains("locksmithd.service"),
+            "{error}"
+        );
         assert!(error.contains("strategy reboot"), "{error}");
         assert!(taken("").to_string().contains("another program"));
     }

@@ -17,7 +17,9 @@ pub struct DurationError {
 /// # Errors
 /// When it is anything else, negative, or in units whose length varies (days).
 pub fn parse(text: &str) -> Result<Duration, DurationError> {
-    let bad = || DurationError { found: text.to_owned() };
+    let bad = || DurationError {
+        found: text.to_owned(),
+    };
     // Go's zero has no unit.
     if text == "0" {
         return Ok(Duration::ZERO);
@@ -82,7 +84,10 @@ mod tests {
     fn anything_else_is_named() {
         for text in ["", "5", "1d", "-1h", "1h 30m", "soon", "5 parsecs", "h"] {
             let error = parse(text).unwrap_err().to_string();
-            assert!(error.contains(&format!("{text:?}")) && error.contains("1h30m"), "{error}");
+            assert!(
+                error.contains(&format!("{text:?}")) && error.contains("1h30m"),
+                "{error}"
+            );
         }
     }
 }

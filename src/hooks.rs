@@ -101,16 +101,25 @@ impl Hooks {
         failed
     }
 
-    async fn run_one(&self, hook: PathBuf, variables: &[(String, String)]) -> Result<(), HookError> {
+    async fn run_one(
+        &self,
+        hook: PathBuf,
+        variables: &[(String, String)],
+    ) -> Result<(), HookError> {
         tracing::info!("running the hook {}", hook.display());
         let fail = |what: String| HookError {
             hook: hook.clone(),
             what,
         };
-        let executable = fs::metadata(&hook).map(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+        let executable =
+            fs::metadata(&hook).map(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
         match executable {
             Ok(true) => {}
-            Ok(false) => return Err(fail("is not executable; chmod +x it, or take it away".into())),
+            Ok(false) => {
+                return Err(fail(
+                    "is not executable; chmod +x it, or take it away".into(),
+                ));
+            }
             Err(error) => return Err(fail(format!("cannot be read: {error}"))),
         }
         let child = Command::new(&hook)
@@ -123,7 +132,11 @@ impl Hooks {
             .map_err(|error| fail(format!("cannot be started: {error}")))?;
         let mut group = Group::of(child);
         let (out, err) = (group.child.stdout.take(), group.child.stderr.take());
-        let name = hook.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = hook
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         // A grandchild may hold the pipes for ever: the hook is done when it ends, and what it said until then counts.
         let mut last = Lines::default();
         let ended = timeout(self.limit, group.wait(&name, out, err, &mut last)).await;
@@ -137,7 +150,10 @@ impl Hooks {
             Ok(Err(error)) => Err(fail(format!("cannot be waited for: {error}"))),
             Err(_) => {
                 group.end().await;
-                Err(fail(said(format!("did not end within {}", duration::print(self.limit)))))
+                Err(fail(said(format!(
+                    "did not end within {}",
+                    duration::print(self.limit)
+                ))))
             }
         }
     }
@@ -185,7 +201,10 @@ struct Group {
 
 impl Group {
     fn of(child: Child) -> Self {
-        let id = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        let id = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .map(Pid::from_raw);
         Self { child, id }
     }
 
@@ -240,7 +259,9 @@ async fn read(from: &mut Option<BufReader<impl AsyncRead + Unpin>>, line: &mut V
         return std::future::pending().await;
     };
     loop {
-        let Ok(buffer) = from.fill_buf().await else { return false };
+        let Ok(buffer) = from.fill_buf().await else {
+            return false;
+        };
         if buffer.is_empty() {
             return !line.is_empty();
         }
@@ -285,7 +306,10 @@ mod tests {
 
         async fn run(&self, limit: Duration) -> Result<(), String> {
             let variables = [("POINTSMAN_TO".to_owned(), "2".to_owned())];
-            self.hooks(limit).run("pre-reboot.d", &variables).await.map_err(|e| e.to_string())
+            self.hooks(limit)
+                .run("pre-reboot.d", &variables)
+                .await
+                .map_err(|e| e.to_string())
         }
     }
 
@@ -297,7 +321,10 @@ mod tests {
         let log = machine.path("log").display().to_string();
         for (path, word) in [
             ("usr/lib/pointsman/hooks/pre-reboot.d/20-b", "vendor"),
-            ("usr/lib/pointsman/hooks/pre-reboot.d/10-a", "a$POINTSMAN_TO"),
+            (
+                "usr/lib/pointsman/hooks/pre-reboot.d/10-a",
+                "a$POINTSMAN_TO",
+            ),
             ("usr/lib/pointsman/hooks/pre-reboot.d/30-off", "off"),
             ("etc/pointsman/hooks/pre-reboot.d/20-b", "own"),
             ("etc/pointsman/hooks/pre-reboot.d/20-b~", "backup"),
@@ -306,7 +333,11 @@ mod tests {
         ] {
             machine.hook(path, &format!("echo {word} >>{log}"));
         }
-        symlink("/dev/null", machine.path("etc/pointsman/hooks/pre-reboot.d/30-off")).unwrap();
+        symlink(
+            "/dev/null",
+            machine.path("etc/pointsman/hooks/pre-reboot.d/30-off"),
+        )
+        .unwrap();
         machine.run(LONG).await.unwrap();
         assert_eq!(fs::read_to_string(log).unwrap(), "a2\nown\n");
     }
@@ -315,9 +346,15 @@ mod tests {
     async fn failures_are_named_and_stop_the_rest() {
         let machine = Machine::new();
         let after = machine.path("after");
-        machine.hook("etc/pointsman/hooks/pre-reboot.d/20-after", &format!("touch {}", after.display()));
+        machine.hook(
+            "etc/pointsman/hooks/pre-reboot.d/20-after",
+            &format!("touch {}", after.display()),
+        );
         for (script, says) in [
-            ("echo first; echo no room >&2; exit 3", "10-x failed with exit code 3; it said last: no room"),
+            (
+                "echo first; echo no room >&2; exit 3",
+                "10-x failed with exit code 3; it said last: no room",
+            ),
             ("kill -9 $$", "10-x was killed by signal 9"),
         ] {
             machine.hook("etc/pointsman/hooks/pre-reboot.d/10-x", script);
@@ -326,12 +363,27 @@ mod tests {
         }
         let path = machine.path("etc/pointsman/hooks/pre-reboot.d/10-x");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(machine.run(LONG).await.unwrap_err().contains("is not executable"));
+        assert!(
+            machine
+                .run(LONG)
+                .await
+                .unwrap_err()
+                .contains("is not executable")
+        );
         fs::remove_file(&path).unwrap();
         symlink("/nowhere", &path).unwrap();
-        assert!(machine.run(LONG).await.unwrap_err().contains("cannot be read"));
+        assert!(
+            machine
+                .run(LONG)
+                .await
+                .unwrap_err()
+                .contains("cannot be read")
+        );
         assert!(!after.exists());
-        assert_eq!(machine.hooks(LONG).run_all("pre-reboot.d", &[]).await.len(), 1);
+        assert_eq!(
+            machine.hooks(LONG).run_all("pre-reboot.d", &[]).await.len(),
+            1
+        );
         assert!(after.exists());
     }
 
@@ -341,10 +393,16 @@ mod tests {
         let pids = machine.path("pids");
         machine.hook(
             "etc/pointsman/hooks/pre-reboot.d/10-hang",
-            &format!("sleep 1000 & echo $! >{}; echo draining; wait", pids.display()),
+            &format!(
+                "sleep 1000 & echo $! >{}; echo draining; wait",
+                pids.display()
+            ),
         );
         let error = machine.run(Duration::from_millis(500)).await.unwrap_err();
-        assert!(error.contains("did not end within 500ms; it said last: draining"), "{error}");
+        assert!(
+            error.contains("did not end within 500ms; it said last: draining"),
+            "{error}"
+        );
         let pid = fs::read_to_string(pids).unwrap();
         let state = || fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
         // It was signalled before the error came; a zombie waits only for init.
@@ -360,7 +418,10 @@ mod tests {
     #[tokio::test]
     async fn a_hook_that_leaves_something_running_or_says_a_megabyte_is_done_when_it_ends() {
         let machine = Machine::new();
-        machine.hook("etc/pointsman/hooks/pre-reboot.d/10-fork", "(exec sleep 5) & exit 0");
+        machine.hook(
+            "etc/pointsman/hooks/pre-reboot.d/10-fork",
+            "(exec sleep 5) & exit 0",
+        );
         machine.hook(
             "etc/pointsman/hooks/pre-reboot.d/20-loud",
             "head -c 1000000 /dev/zero | tr '\\0' x; yes | head -c 1000000",

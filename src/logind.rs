@@ -1,6 +1,6 @@
 //! logind on the system bus: who is logged in, who blocks shutdowns, and the reboot itself.
 
-use zbus::{Connection, OwnedObjectPath, zvariant::OwnedValue};
+use zbus::{Connection, OwnedObjectPath, OwnedVariant};
 
 use crate::bus::{self, BusError, Owned, Signal};
 
@@ -41,7 +41,12 @@ impl<'a> Logind<'a> {
         Self(conn)
     }
 
-    async fn property(&self, path: &str, interface: &str, name: &str) -> Result<OwnedValue, BusError> {
+    async fn property(
+        &self,
+        path: &str,
+        interface: &str,
+        name: &str,
+    ) -> Result<OwnedVariant, BusError> {
         bus::call(self.0, NAME, path, PROPERTIES, "Get", &(interface, name)).await
     }
 
@@ -59,7 +64,10 @@ impl<'a> Logind<'a> {
         let listed: Listed = bus::call(self.0, NAME, PATH, MANAGER, "ListSessions", &()).await?;
         let mut sessions = Vec::new();
         for (id, _, user, _, path) in listed {
-            let (class, tty) = match (self.text(&path, "Class").await, self.text(&path, "TTY").await) {
+            let (class, tty) = match (
+                self.text(&path, "Class").await,
+                self.text(&path, "TTY").await,
+            ) {
                 (Ok(class), Ok(tty)) => (class, tty),
                 // It ended meanwhile.
                 (Err(BusError::Call { .. }), _) | (_, Err(BusError::Call { .. })) => continue,
@@ -81,7 +89,9 @@ impl<'a> Logind<'a> {
         let listed: Listed = bus::call(self.0, NAME, PATH, MANAGER, "ListInhibitors", &()).await?;
         Ok(listed
             .into_iter()
-            .filter(|(what, _, _, mode, ..)| mode == "block" && what.split(':').any(|w| w == "shutdown"))
+            .filter(|(what, _, _, mode, ..)| {
+                mode == "block" && what.split(':').any(|w| w == "shutdown")
+            })
             .map(|(_, who, why, ..)| Inhibitor { who, why })
             .collect())
     }

@@ -7,8 +7,14 @@ use pointsman::{cli, telemetry};
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    telemetry::init(if matches!(cli.command, cli::Command::Agent) { "info" } else { "warn" });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    telemetry::init(if matches!(cli.command, cli::Command::Agent) {
+        "info"
+    } else {
+        "warn"
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {

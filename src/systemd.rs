@@ -19,7 +19,14 @@ const DOWN: [&str; 6] = [
 /// # Errors
 /// When systemd is there and does not answer.
 pub async fn shutdown_job(conn: &Connection) -> Result<Option<String>, BusError> {
-    type Jobs = Vec<(u32, String, String, String, OwnedObjectPath, OwnedObjectPath)>;
+    type Jobs = Vec<(
+        u32,
+        String,
+        String,
+        String,
+        OwnedObjectPath,
+        OwnedObjectPath,
+    )>;
     let jobs: Result<Jobs, BusError> = bus::call(
         conn,
         "org.freedesktop.systemd1",

@@ -41,13 +41,17 @@ pub enum WindowState {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WindowError {
     /// The start is none.
-    #[error("the window's start is {0:?}, expected a time such as 04:00, with or without a day: Thu 04:00")]
+    #[error(
+        "the window's start is {0:?}, expected a time such as 04:00, with or without a day: Thu 04:00"
+    )]
     Start(String),
     /// The length is none.
     #[error("the window's length: found {0:?}, expected a duration such as 1h30m")]
     Length(String),
     /// The length is nothing, or more than there is between two starts.
-    #[error("the window's length is {found}, expected more than nothing and at most {most}, when the next one starts")]
+    #[error(
+        "the window's length is {found}, expected more than nothing and at most {most}, when the next one starts"
+    )]
     Span {
         /// The length.
         found: String,
@@ -85,7 +89,11 @@ impl Window {
         };
         let time = clock(time).ok_or_else(bad)?;
         let found = duration::parse(length).map_err(|_| WindowError::Length(length.to_owned()))?;
-        let (most, name) = if day.is_some() { (7 * DAY, "168h") } else { (DAY, "24h") };
+        let (most, name) = if day.is_some() {
+            (7 * DAY, "168h")
+        } else {
+            (DAY, "24h")
+        };
         if found.is_zero() || found > most {
             return Err(WindowError::Span {
                 found: duration::print(found),
@@ -105,12 +113,16 @@ impl Window {
         // The starts around now: from a week and a day back, as one then may last until now, to the next one.
         let mut until: Option<Zoned> = None;
         for days in -8i64..=8 {
-            let Some(start) = self.start_on(now, days) else { continue };
+            let Some(start) = self.start_on(now, days) else {
+                continue;
+            };
             if start > *now {
                 return match until {
                     // Windows that touch are one.
                     Some(end) if end < start => WindowState::Open { until: end },
-                    Some(_) => WindowState::Open { until: self.end(&start) },
+                    Some(_) => WindowState::Open {
+                        until: self.end(&start),
+                    },
                     None => WindowState::Closed { opens: start },
                 };
             }
@@ -133,7 +145,9 @@ impl Window {
             return None;
         }
         // A time the clocks jump over starts as much later; one they show twice starts the first time.
-        date.to_datetime(self.start).to_zoned(now.time_zone().clone()).ok()
+        date.to_datetime(self.start)
+            .to_zoned(now.time_zone().clone())
+            .ok()
     }
 
     fn end(&self, start: &Zoned) -> Zoned {
@@ -150,7 +164,12 @@ impl std::fmt::Display for Window {
             let (first, rest) = name.split_at(1);
             write!(f, "{}{} ", first.to_uppercase(), &rest[..2])?;
         }
-        write!(f, "{} for {}", self.start.strftime("%H:%M"), duration::print(self.length))
+        write!(
+            f,
+            "{} for {}",
+            self.start.strftime("%H:%M"),
+            duration::print(self.length)
+        )
     }
 }
 
@@ -197,33 +216,119 @@ mod tests {
     fn windows_of_days_and_weeks() {
         // Berlin is one hour ahead of UTC in winter, two in summer; 2026-01-01 is a Thursday.
         for (start, length, now, open, then) in [
-            ("04:00", "1h", "2026-01-01T03:00:00Z", true, "2026-01-01T04:00:00Z"),
-            ("04:00", "1h", "2026-01-01T02:59:59Z", false, "2026-01-01T03:00:00Z"),
-            ("04:00", "1h", "2026-01-01T03:59:59Z", true, "2026-01-01T04:00:00Z"),
-            ("04:00", "1h", "2026-01-01T04:00:00Z", false, "2026-01-02T03:00:00Z"),
+            (
+                "04:00",
+                "1h",
+                "2026-01-01T03:00:00Z",
+                true,
+                "2026-01-01T04:00:00Z",
+            ),
+            (
+                "04:00",
+                "1h",
+                "2026-01-01T02:59:59Z",
+                false,
+                "2026-01-01T03:00:00Z",
+            ),
+            (
+                "04:00",
+                "1h",
+                "2026-01-01T03:59:59Z",
+                true,
+                "2026-01-01T04:00:00Z",
+            ),
+            (
+                "04:00",
+                "1h",
+                "2026-01-01T04:00:00Z",
+                false,
+                "2026-01-02T03:00:00Z",
+            ),
             // Over midnight.
-            ("23:30", "1h", "2026-01-01T23:15:00Z", true, "2026-01-01T23:30:00Z"),
+            (
+                "23:30",
+                "1h",
+                "2026-01-01T23:15:00Z",
+                true,
+                "2026-01-01T23:30:00Z",
+            ),
             // A day's name, in any case, short or full; over the end of the week.
-            ("thu 04:00", "1h", "2026-01-02T00:00:00Z", false, "2026-01-08T03:00:00Z"),
-            ("Sunday 23:00", "3h", "2026-01-05T00:30:00Z", true, "2026-01-05T01:00:00Z"),
+            (
+                "thu 04:00",
+                "1h",
+                "2026-01-02T00:00:00Z",
+                false,
+                "2026-01-08T03:00:00Z",
+            ),
+            (
+                "Sunday 23:00",
+                "3h",
+                "2026-01-05T00:30:00Z",
+                true,
+                "2026-01-05T01:00:00Z",
+            ),
             // A week's window that lasts days.
-            ("FRI 18:00", "60h", "2026-01-04T12:00:00Z", true, "2026-01-05T05:00:00Z"),
+            (
+                "FRI 18:00",
+                "60h",
+                "2026-01-04T12:00:00Z",
+                true,
+                "2026-01-05T05:00:00Z",
+            ),
             // The clocks go from 2:00 to 3:00 on 2026-03-29 (at 1:00 UTC): two hours stay two hours.
-            ("01:00", "2h", "2026-03-29T01:30:00Z", true, "2026-03-29T02:00:00Z"),
+            (
+                "01:00",
+                "2h",
+                "2026-03-29T01:30:00Z",
+                true,
+                "2026-03-29T02:00:00Z",
+            ),
             // 2:30 does not come that night; it starts at 3:30.
-            ("02:30", "1h", "2026-03-29T01:29:59Z", false, "2026-03-29T01:30:00Z"),
-            ("02:30", "1h", "2026-03-29T01:30:00Z", true, "2026-03-29T02:30:00Z"),
+            (
+                "02:30",
+                "1h",
+                "2026-03-29T01:29:59Z",
+                false,
+                "2026-03-29T01:30:00Z",
+            ),
+            (
+                "02:30",
+                "1h",
+                "2026-03-29T01:30:00Z",
+                true,
+                "2026-03-29T02:30:00Z",
+            ),
             // And from 3:00 to 2:00 on 2026-10-25 (at 1:00 UTC): 2:30 comes twice, the first time counts.
-            ("02:30", "1h", "2026-10-25T00:30:00Z", true, "2026-10-25T01:30:00Z"),
-            ("02:30", "1h", "2026-10-25T01:30:00Z", false, "2026-10-26T01:30:00Z"),
+            (
+                "02:30",
+                "1h",
+                "2026-10-25T00:30:00Z",
+                true,
+                "2026-10-25T01:30:00Z",
+            ),
+            (
+                "02:30",
+                "1h",
+                "2026-10-25T01:30:00Z",
+                false,
+                "2026-10-26T01:30:00Z",
+            ),
         ] {
-            assert_eq!(state(start, length, now), (open, then.into()), "{start} {length} at {now}");
+            assert_eq!(
+                state(start, length, now),
+                (open, then.into()),
+                "{start} {length} at {now}"
+            );
         }
     }
 
     #[test]
     fn a_window_without_gaps_is_always_open() {
-        for now in ["2026-01-01T02:59:59Z", "2026-01-01T03:00:00Z", "2026-03-29T01:30:00Z"] {
+        for now in [
+            "2026-01-01T02:59:59Z",
+            "2026-01-01T03:00:00Z",
+            "2026-03-29T01:30:00Z",
+        ] {
             assert!(state("04:00", "24h", now).0, "{now}");
             assert!(state("Thu 04:00", "168h", now).0, "{now}");
         }
@@ -243,14 +348,25 @@ mod tests {
             ("04:00", "", "found \"\", expected a duration"),
             ("04:00", "-1h", "-1h"),
             ("04:00", "0s", "found"),
-            ("04:00", "25h", "length is 25h, expected more than nothing and at most 24h"),
+            (
+                "04:00",
+                "25h",
+                "length is 25h, expected more than nothing and at most 24h",
+            ),
             ("Thu 04:00", "169h", "at most 168h"),
         ] {
             let error = Window::parse(start, length).unwrap_err().to_string();
-            let says = if says == "found" { "length is 0s" } else { says };
+            let says = if says == "found" {
+                "length is 0s"
+            } else {
+                says
+            };
             assert!(error.contains(says), "{start} {length}: {error}");
         }
-        assert_eq!(Window::parse("THURSDAY 4:05", "90m").unwrap().to_string(), "Thu 04:05 for 1h30m");
+        assert_eq!(
+            Window::parse("THURSDAY 4:05", "90m").unwrap().to_string(),
+            "Thu 04:05 for 1h30m"
+        );
     }
 
     proptest! {

@@ -1,12 +1,6 @@
 //! Drives the machine: brings it events, does its effects, and says how things stand.
 
-use std::{
-    cell::RefCell,
-    future::Future,
-    pin::Pin,
-    rc::Rc,
-    time::Duration,
-};
+use std::{future::Future, pin::Pin, rc::Rc, time::Duration};
 
 use backon::BackoffBuilder;
 use jiff::{Timestamp, Zoned};
@@ -20,10 +14,15 @@ use super::{
     bus::{AgentBus, Call, Published},
     gate::{Facts, Now, Request, Rules, Update},
     journal::Journal,
-    machine::{Effect, Event, Identity, Machine, Op, State},
+    machine::{Effect, Event, Identity, Machine, State},
     world::World,
 };
-use crate::{config::Strategy, coordinator::{self, Coordinator}, duration, telemetry::notify};
+use crate::{
+    config::Strategy,
+    coordinator::{self, Coordinator},
+    duration,
+    telemetry::notify,
+};
 
 /// How an agent's run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,7 +126,9 @@ impl Driver {
         let effects = self.machine.start();
         self.perform(effects);
         if let Mode::Once(reason) = &self.mode {
-            let request = Request { reason: reason.clone() };
+            let request = Request {
+                reason: reason.clone(),
+            };
             let (answer, answered) = oneshot::channel();
             self.ask(Event::Asked(request), answer);
             if let Ok(Err(why)) = answered.await {
@@ -229,7 +230,10 @@ impl Driver {
                 }
                 Effect::Announce(grace) => {
                     let world = self.world.clone();
-                    let message = format!("Reboot pending: the system reboots in {}.", duration::print(grace));
+                    let message = format!(
+                        "Reboot pending: the system reboots in {}.",
+                        duration::print(grace)
+                    );
                     tokio::task::spawn_local(async move { world.tell(&message).await });
                 }
                 Effect::Answer(answer) => self.answer(answer),
@@ -245,8 +249,14 @@ impl Driver {
         let before = std::mem::replace(&mut self.said, (state, reason.clone()));
         if before != self.said {
             self.since = Timestamp::now();
-            tracing::info!("{state}{}{reason}", if reason.is_empty() { "" } else { ": " });
-            notify::status(&format!("{state}{}{reason}", if reason.is_empty() { "" } else { ": " }));
+            tracing::info!(
+                "{state}{}{reason}",
+                if reason.is_empty() { "" } else { ": " }
+            );
+            notify::status(&format!(
+                "{state}{}{reason}",
+                if reason.is_empty() { "" } else { ": " }
+            ));
             if let Err(error) = coordinator.set_state(self.coordinator_state()) {
                 tracing::warn!("{error}");
             }
@@ -256,20 +266,28 @@ impl Driver {
             bus.publish(&self.published(state, reason)).await;
         }
         let quiet = matches!(self.machine.state(), State::Idle | State::Waiting { .. });
-        if quiet && self.op.is_none() && self.publishing.is_none()
+        if quiet
+            && self.op.is_none()
+            && self.publishing.is_none()
             && let Some(semaphore) = &self.world.semaphore
         {
             semaphore.connection().close();
         }
-        if self.mode != Mode::Service && *self.machine.state() == State::Idle && self.machine.request().is_none() {
+        if self.mode != Mode::Service
+            && *self.machine.state() == State::Idle
+            && self.machine.request().is_none()
+        {
             self.ending.get_or_insert(Ending::Done);
         }
     }
 
     /// The states a semaphore transaction ends in are written by that transaction; the others here.
     fn publish_in_etcd(&mut self, before: &'static str, state: &'static str, reason: &str) {
-        let here = state == "waiting" || (state == "idle" && matches!(before, "starting" | "waiting"));
-        let Some(semaphore) = self.world.semaphore.clone() else { return };
+        let here =
+            state == "waiting" || (state == "idle" && matches!(before, "starting" | "waiting"));
+        let Some(semaphore) = self.world.semaphore.clone() else {
+            return;
+        };
         if !here {
             // An older word must not come after the newer one.
             self.publishing = None;
@@ -301,14 +319,22 @@ impl Driver {
             node_id: self.world.id.clone(),
             since: format!("{:.0}", self.since),
             holding: self.machine.holds(),
-            request: self.machine.request().map(|r| r.reason.clone()).unwrap_or_default(),
+            request: self
+                .machine
+                .request()
+                .map(|r| r.reason.clone())
+                .unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             update: match facts.map(|f| &f.update) {
                 None => String::new(),
                 Some(Update::Unknown(why) | Update::None(why)) => why.clone(),
                 Some(Update::Staged(_)) => "staged".into(),
             },
-            to: self.machine.entry().map(|e| e.intent.to.to_string()).unwrap_or_default(),
+            to: self
+                .machine
+                .entry()
+                .map(|e| e.intent.to.to_string())
+                .unwrap_or_default(),
         }
     }
 
@@ -316,8 +342,12 @@ impl Driver {
         match self.machine.state() {
             State::Starting => coordinator::State::Starting,
             _ if self.world.config.strategy == Strategy::Off => coordinator::State::Disabled,
-            State::Rebooting { .. } | State::Doubting { .. } | State::GoingDown => coordinator::State::Rebooting,
-            State::Idle | State::Proving | State::Releasing { .. } | State::Stopped => coordinator::State::Running,
+            State::Rebooting { .. } | State::Doubting { .. } | State::GoingDown => {
+                coordinator::State::Rebooting
+            }
+            State::Idle | State::Proving | State::Releasing { .. } | State::Stopped => {
+                coordinator::State::Running
+            }
             _ => coordinator::State::RebootPlanned,
         }
     }

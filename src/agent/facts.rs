@@ -11,8 +11,8 @@ use super::{
 use crate::{
     bus::BusError,
     logind,
-    sentinel::Sentinel,
-    update_engine::{self, Change},
+    sentinel::{Sentinel, SentinelError},
+    update_engine::{self, Change, UpdateEngine},
 };
 
 /// Brings the facts at once, and again whenever they change. The channel ends when the bus is lost.
@@ -26,10 +26,10 @@ pub(super) fn watch(world: Rc<World>) -> mpsc::Receiver<Facts> {
     facts
 }
 
-async fn run(world: &World, tell: &mpsc::Sender<Facts>) -> Result<(), BusError> {
+async fn run(world: &World, tell: &mpsc::Sender<Facts>) -> Result<(), WatchError> {
     // Both listen before the first look: what changes meanwhile is looked at again.
     let mut wakes = logind::Watch::new(&world.bus).await?;
-    let mut source = Source::new(world).await?;
+    let mut source = Source::new(world)?;
     let Some(mut update) = source.next().await else {
         return Ok(());
     };
@@ -53,16 +53,25 @@ async fn run(world: &World, tell: &mpsc::Sender<Facts>) -> Result<(), BusError> 
     }
 }
 
+/// Why the facts cannot be watched.
+#[derive(Debug, thiserror::Error)]
+enum WatchError {
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    #[error(transparent)]
+    Sentinel(#[from] SentinelError),
+}
+
 enum Source {
     Engine(update_engine::Watch),
     Sentinel(Sentinel, bool),
 }
 
 impl Source {
-    async fn new(world: &World) -> Result<Self, BusError> {
+    fn new(world: &World) -> Result<Self, SentinelError> {
         Ok(match &world.updates {
-            Updates::Engine => Self::Engine(update_engine::watch(&world.bus).await?),
-            Updates::Sentinel(path) => Self::Sentinel(Sentinel::new(path.clone()), false),
+            Updates::Engine => Self::Engine(UpdateEngine::new(&world.bus).watch()),
+            Updates::Sentinel(path) => Self::Sentinel(Sentinel::new(path)?, false),
         })
     }
 
@@ -75,10 +84,18 @@ impl Source {
                 Change::Failed(why) => Update::Unknown(why),
             }),
             Self::Sentinel(sentinel, told) => {
-                if std::mem::replace(told, true) {
-                    sentinel.changed().await;
+                if !std::mem::replace(told, true) {
+                    return Some(from_sentinel(sentinel.exists()));
                 }
-                Some(from_sentinel(sentinel.exists()))
+                match sentinel.changed().await {
+                    Ok(there) => Some(from_sentinel(there)),
+                    Err(error) => {
+                        tracing::error!("{error}");
+                        // Unknown from now on; the node stays up.
+                        *told = false;
+                        std::future::pending().await
+                    }
+                }
             }
         }
     }

@@ -75,8 +75,13 @@ pub async fn run(config: Config, mode: Mode) -> Result<(), AgentError> {
     };
     let etcd = config.etcd_options()?;
     let keys = Keys::new(&config.prefix, config.group.clone());
-    let semaphore = (config.strategy == Strategy::EtcdLock)
-        .then(|| Rc::new(Semaphore::new(etcd.clone(), keys.clone(), World::back_off(&config))));
+    let semaphore = (config.strategy == Strategy::EtcdLock).then(|| {
+        Rc::new(Semaphore::new(
+            etcd.clone(),
+            keys.clone(),
+            World::back_off(&config),
+        ))
+    });
     let world = Rc::new(World {
         id: node::machine_id(&root)?,
         hostname: node::hostname(&root),

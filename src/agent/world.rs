@@ -1,6 +1,6 @@
 //! The operations the machine asks for, done on the real parts: etcd, logind, update_engine, hooks.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{cell::RefCell, rc::Rc};
 
 use backon::BackoffBuilder;
 use jiff::Timestamp;
@@ -13,10 +13,9 @@ use super::{
 };
 use crate::{
     broadcast,
-    config::{Config, Strategy},
+    config::Config,
     hooks::Hooks,
     logind::Logind,
-    
     semaphore::{
         etcd::{self, BackOff, Claim, Committed, Left, Semaphore},
         keys::Keys,
@@ -242,9 +241,16 @@ impl World {
             let semaphore = self.semaphore(&key.keys);
             let idle = self.record("", "");
             let released = self
-                .until_known(async || semaphore.release(&key.id, &key.nonce, None, Some(&idle)).await)
+                .until_known(async || {
+                    semaphore
+                        .release(&key.id, &key.nonce, None, Some(&idle))
+                        .await
+                })
                 .await;
-            tracing::info!(group = key.keys.group().as_str(), "the semaphore is given back ({released:?})");
+            tracing::info!(
+                group = key.keys.group().as_str(),
+                "the semaphore is given back ({released:?})"
+            );
         }
         Event::Released
     }

@@ -78,7 +78,9 @@ impl From<AgentError> for Failure {
             AgentError::Bus(_) | AgentError::BusLost => Exit::Unreachable,
             AgentError::Config(_) | AgentError::Node(_) => Exit::Usage,
             AgentError::Refused(_) => Exit::Refused,
-            AgentError::Coordinator(_) | AgentError::AgentBus(_) | AgentError::System(_) => Exit::Failed,
+            AgentError::Coordinator(_) | AgentError::AgentBus(_) | AgentError::System(_) => {
+                Exit::Failed
+            }
         };
         Self::new(exit, error.to_string())
     }

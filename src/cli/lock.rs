@@ -44,11 +44,20 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         to: Image::default(),
         phase: Phase::Manual,
         deadline: None,
-        reason: Some(args.reason.clone().unwrap_or_else(|| format!("locked by {}", person(context)))),
+        reason: Some(
+            args.reason
+                .clone()
+                .unwrap_or_else(|| format!("locked by {}", person(context))),
+        ),
         agent: AGENT.into(),
         unknown: serde_json::Map::new(),
     };
-    let refused = |why: String| Err(Failure::new(Exit::Refused, format!("{id} is not locked: {why}")));
+    let refused = |why: String| {
+        Err(Failure::new(
+            Exit::Refused,
+            format!("{id} is not locked: {why}"),
+        ))
+    };
     match semaphore.lock(&holder).await? {
         Locked::Taken => {}
         Locked::AlreadyHeld(entry) => {
@@ -75,7 +84,11 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         Locked::Paused(all, pause) => {
             return refused(format!(
                 "{} is paused by {}: {}",
-                if all { "the whole cluster" } else { "the group" },
+                if all {
+                    "the whole cluster"
+                } else {
+                    "the group"
+                },
                 pause.by,
                 pause.reason
             ));
@@ -94,7 +107,13 @@ async fn wait(
     let id = holder.id.clone();
     let nonce = holder.nonce.clone();
     // The ticket would be the same key, and be taken from under the agent that waits with it.
-    if semaphore.read().await?.queue.iter().any(|ticket| ticket.id == id) {
+    if semaphore
+        .read()
+        .await?
+        .queue
+        .iter()
+        .any(|ticket| ticket.id == id)
+    {
         return Err(Failure::new(
             Exit::Refused,
             format!("{id} waits in the queue already; see pointsman status"),
@@ -114,7 +133,10 @@ async fn wait(
     if !acquired && semaphore.leave(&id, &nonce, None).await? == Left::Left {
         return Err(Failure::new(
             Exit::Refused,
-            format!("{id} is not locked: its turn did not come within {}", duration::print(length)),
+            format!(
+                "{id} is not locked: its turn did not come within {}",
+                duration::print(length)
+            ),
         ));
     }
     Ok(())

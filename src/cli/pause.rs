@@ -71,10 +71,15 @@ pub async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
         until,
         unknown: serde_json::Map::new(),
     };
-    context.semaphore()?.pause(args.all, &pause, seconds).await?;
-    let length = args.length.map_or("until `pointsman resume`".into(), |length| {
-        format!("for {}", duration::print(length))
-    });
+    context
+        .semaphore()?
+        .pause(args.all, &pause, seconds)
+        .await?;
+    let length = args
+        .length
+        .map_or("until `pointsman resume`".into(), |length| {
+            format!("for {}", duration::print(length))
+        });
     println!(
         "{} is paused {length}. A node that has committed to its reboot still goes.",
         which(context, args.all)

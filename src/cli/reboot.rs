@@ -1,7 +1,5 @@
 //! `pointsman reboot` and `pointsman cancel`.
 
-use futures_util::StreamExt as _;
-
 use super::{Context, Exit, Failure};
 use crate::agent::{
     self,
@@ -30,7 +28,9 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
             if !nix::unistd::geteuid().is_root() {
                 return Err(Failure::new(Exit::Failed, "only root may reboot this node"));
             }
-            eprintln!("No agent runs on this node; its work is done here. Ctrl-C takes the request back.");
+            eprintln!(
+                "No agent runs on this node; its work is done here. Ctrl-C takes the request back."
+            );
             agent::run(context.config, Mode::Once(args.reason)).await?;
             return Ok(());
         }
@@ -39,12 +39,19 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
     let mut changes = client.changes().await?;
     client.request_reboot(&args.reason).await?;
     if !args.wait {
-        println!("Asked for. To see what it waits for: pointsman status; to take it back: pointsman cancel");
+        println!(
+            "Asked for. To see what it waits for: pointsman status; to take it back: pointsman cancel"
+        );
         return Ok(());
     }
     let mut said = String::new();
     while let Some(now) = changes.next().await {
-        let line = format!("{}{}{}", now.state, if now.reason.is_empty() { "" } else { ": " }, now.reason);
+        let line = format!(
+            "{}{}{}",
+            now.state,
+            if now.reason.is_empty() { "" } else { ": " },
+            now.reason
+        );
         if now.request.is_empty() && now.state == "idle" {
             return Err(Failure::new(Exit::Refused, "the reboot was taken back"));
         }

@@ -209,7 +209,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         Err(error) => return Err(error.into()),
     };
     // A node that asks nobody has nothing in etcd to show.
-    let alone = node.as_ref().is_some_and(|node| node.strategy != "etcd-lock");
+    let alone = node
+        .as_ref()
+        .is_some_and(|node| node.strategy != "etcd-lock");
     let (mut status, failure) = match ask_etcd(context, args.all_groups).await {
         Ok(status) => (status, None),
         Err(failure) => {
@@ -225,10 +227,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     };
     status.node = node;
     if args.json {
-        let text = serde_json::to_string_pretty(&status).expect("strings and numbers always serialize");
+        let text =
+            serde_json::to_string_pretty(&status).expect("strings and numbers always serialize");
         println!("{text}");
     } else {
-        print!("{}", render(&status, &Timestamp::now(), &TimeZone::system()));
+        print!(
+            "{}",
+            render(&status, &Timestamp::now(), &TimeZone::system())
+        );
     }
     if let Some(failure) = failure {
         return Err(failure);
@@ -236,7 +242,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     match status.groups.iter().find_map(|group| group.error.as_ref()) {
         Some(error) => Err(Failure::new(
             Exit::Failed,
-            format!("the semaphore cannot be used: {error}\nto repair it: pointsman set-max 1 --rebuild"),
+            format!(
+                "the semaphore cannot be used: {error}\nto repair it: pointsman set-max 1 --rebuild"
+            ),
         )),
         None => Ok(()),
     }
@@ -277,7 +285,11 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
                     holder.hostname.clone().unwrap_or_else(|| "-".into()),
                     phase,
                     when(holder.since),
-                    if holder.to == Image::default() { "-".into() } else { holder.to.to_string() },
+                    if holder.to == Image::default() {
+                        "-".into()
+                    } else {
+                        holder.to.to_string()
+                    },
                     holder.reason.clone().unwrap_or_else(|| "-".into()),
                 ]);
             }
@@ -291,7 +303,11 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
                     ticket.id.clone(),
                     ticket.hostname.clone(),
                     when(ticket.since),
-                    if ticket.to == Image::default() { "-".into() } else { ticket.to.to_string() },
+                    if ticket.to == Image::default() {
+                        "-".into()
+                    } else {
+                        ticket.to.to_string()
+                    },
                 ]);
             }
             out += &format!("\n{}\n", trimmed(&table));
@@ -314,7 +330,12 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
         None => out += "This node: no agent runs\n",
         Some(node) => {
             let since: Option<Timestamp> = node.since.parse().ok();
-            out += &format!("This node: {} is {} since {}\n", node.id, node.state, when(since));
+            out += &format!(
+                "This node: {} is {} since {}\n",
+                node.id,
+                node.state,
+                when(since)
+            );
             let mut line = |name: &str, text: &str| {
                 if !text.is_empty() {
                     out += &format!("  {name}: {text}\n");
@@ -331,13 +352,20 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
 }
 
 fn said(pause: &Pause, when: &impl Fn(Option<Timestamp>) -> String) -> String {
-    let until = pause.until.map_or(String::new(), |until| format!(", until {until:.0}"));
-    format!("by {} since {}{until}: {}", pause.by, when(pause.since), pause.reason)
+    let until = pause
+        .until
+        .map_or(String::new(), |until| format!(", until {until:.0}"));
+    format!(
+        "by {} since {}{until}: {}",
+        pause.by,
+        when(pause.since),
+        pause.reason
+    )
 }
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header);
+    table.load_style(presets::NOTHING).set_header(header);
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
@@ -345,7 +373,11 @@ fn table(header: &[&str]) -> Table {
 }
 
 fn trimmed(table: &Table) -> String {
-    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    table
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// A time as people read it: how long ago, and when, in local time. Another node's clock may be off.
@@ -357,5 +389,8 @@ fn ago(since: Timestamp, now: &Timestamp, zone: &TimeZone) -> String {
         3600..86_400 => format!("{}h{}m", seconds / 3600, seconds / 60 % 60),
         _ => format!("{}d", seconds / 86_400),
     };
-    format!("{} ({ago} ago)", since.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S"))
+    format!(
+        "{} ({ago} ago)",
+        since.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S")
+    )
 }

@@ -15,16 +15,27 @@ pub fn init(default: &str) {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new(default), Some(error)),
     };
-    let journal = in_journal().then(tracing_journald::layer).and_then(Result::ok);
+    let journal = in_journal()
+        .then(tracing_journald::layer)
+        .and_then(Result::ok);
     let registry = tracing_subscriber::registry().with(filter);
     match journal {
-        Some(journal) => registry.with(journal.with_syslog_identifier("pointsman".into())).init(),
+        Some(journal) => registry
+            .with(journal.with_syslog_identifier("pointsman".into()))
+            .init(),
         None => registry
-            .with(fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(false))
+            .with(
+                fmt::layer()
+                    .with_writer(std::io::stderr)
+                    .with_target(false)
+                    .with_ansi(false),
+            )
             .init(),
     }
     if let Some(error) = complaint {
-        tracing::warn!("POINTSMAN_LOG={wanted}: {error}; expected a level or filters such as pointsman=debug");
+        tracing::warn!(
+            "POINTSMAN_LOG={wanted}: {error}; expected a level or filters such as pointsman=debug"
+        );
     }
 }
 

@@ -16,7 +16,9 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No agent is on the bus.
-    #[error("no agent runs on this node ({NAME} is not on the bus); `systemctl start pointsman` starts it")]
+    #[error(
+        "no agent runs on this node ({NAME} is not on the bus); `systemctl start pointsman` starts it"
+    )]
     NotRunning,
     /// The bus or the agent lets root only: the sentence.
     #[error("not allowed: {0}; ask as root")]
@@ -32,17 +34,21 @@ pub enum ClientError {
 impl From<BusError> for ClientError {
     fn from(error: BusError) -> Self {
         let (name, text) = match &error {
-            BusError::NoOwner(_) => return Self::NotRunning,
-            BusError::Call(_, zbus::Error::FDO(error)) => {
+            BusError::NoOwner { .. } => return Self::NotRunning,
+            BusError::Call {
+                reason: zbus::Error::FDO(error),
+                ..
+            } => {
                 use zbus::DBusError as _;
                 (
                     error.name().to_string(),
                     error.description().unwrap_or_default().to_owned(),
                 )
             }
-            BusError::Call(_, zbus::Error::MethodError(name, text, _)) => {
-                (name.to_string(), text.clone().unwrap_or_default())
-            }
+            BusError::Call {
+                reason: zbus::Error::MethodError(name, text, _),
+                ..
+            } => (name.to_string(), text.clone().unwrap_or_default()),
             _ => return Self::Bus(error),
         };
         match name.as_str() {
@@ -107,7 +113,10 @@ impl AgentClient {
     /// When no agent runs, or the bus fails.
     pub async fn changes(&self) -> Result<Changes, ClientError> {
         let subscribe = |rule: zbus::Result<MatchRule<'static>>| async {
-            let failed = |error| BusError::Call(format!("{NAME}: subscribe"), error);
+            let failed = |error| BusError::Call {
+                call: format!("subscribing to {NAME}"),
+                reason: error,
+            };
             let rule = rule.map_err(failed)?;
             MessageStream::for_match_rule(rule, &self.conn, None)
                 .await
@@ -134,7 +143,7 @@ impl AgentClient {
         )
         .await
         .map_err(|error| match error {
-            BusError::NoOwner(_) => ClientError::NotRunning,
+            BusError::NoOwner { .. } => ClientError::NotRunning,
             error => error.into(),
         })?;
         let changed = subscribe(

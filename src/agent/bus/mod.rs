@@ -107,7 +107,9 @@ published! {
 #[derive(Debug, thiserror::Error)]
 pub enum AgentBusError {
     /// Someone owns the name.
-    #[error("{NAME} is taken on the bus: another agent runs; stop it first (`busctl status {NAME}` shows it)")]
+    #[error(
+        "{NAME} is taken on the bus: another agent runs; stop it first (`busctl status {NAME}` shows it)"
+    )]
     Taken,
     /// The bus's policy forbids it.
     #[error(
@@ -329,7 +331,6 @@ impl Agent {
         self.values.borrow().to.clone()
     }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -99,7 +99,11 @@ impl Machine {
     #[must_use]
     pub fn report(&self) -> (&'static str, String) {
         let note = |otherwise: &str| {
-            if self.note.is_empty() { otherwise.to_owned() } else { self.note.clone() }
+            if self.note.is_empty() {
+                otherwise.to_owned()
+            } else {
+                self.note.clone()
+            }
         };
         match &self.state {
             State::Starting => ("starting", "waiting for update_engine and logind".into()),
@@ -107,8 +111,12 @@ impl Machine {
             State::Waiting { why, .. } => ("waiting", why.clone()),
             State::Queued { .. } => ("queued", note("joining the line for the semaphore")),
             State::Leaving => ("leaving", note("leaving the line for the semaphore")),
-            State::Taken | State::Draining { .. } | State::Drained => ("draining", note("running the drain hooks")),
-            State::Committing | State::Committed => ("committing", note("a last look before the reboot")),
+            State::Taken | State::Draining { .. } | State::Drained => {
+                ("draining", note("running the drain hooks"))
+            }
+            State::Committing | State::Committed => {
+                ("committing", note("a last look before the reboot"))
+            }
             State::Rebooting { .. } => ("rebooting", "waiting for the system to go down".into()),
             State::Doubting { why } => ("rebooting", why.clone()),
             State::GoingDown => ("rebooting", "the system is going down".into()),
@@ -475,7 +483,11 @@ impl Machine {
             return vec![Effect::Answer(Err("no reboot was asked for".into()))];
         };
         self.request_before = Some(Some(asked));
-        vec![Effect::Journal(journal.clone()), Effect::Answer(Ok(())), Effect::Again]
+        vec![
+            Effect::Journal(journal.clone()),
+            Effect::Answer(Ok(())),
+            Effect::Again,
+        ]
     }
 
     fn stop(&mut self) -> Vec<Effect> {

@@ -10,7 +10,11 @@ use proptest::{
 };
 
 use super::*;
-use crate::{agent::gate::{Logins, Update}, node::Group, window::Window};
+use crate::{
+    agent::gate::{Logins, Update},
+    node::Group,
+    window::Window,
+};
 
 const ID: &str = "0123456789abcdef0123456789abcdef";
 
@@ -29,7 +33,10 @@ fn identity(boot: u32) -> Identity {
         id: ID.into(),
         boot_id: format!("boot-{boot}"),
         keys: Keys::new("p", Group::default()),
-        runs: Image { image: None, version: Some("1".into()) },
+        runs: Image {
+            image: None,
+            version: Some("1".into()),
+        },
     }
 }
 
@@ -128,7 +135,9 @@ impl World {
         self.random += 1;
         let minutes = i64::try_from(self.minutes).unwrap();
         Now {
-            wall: Timestamp::from_second(minutes * 60).unwrap().to_zoned(TimeZone::UTC),
+            wall: Timestamp::from_second(minutes * 60)
+                .unwrap()
+                .to_zoned(TimeZone::UTC),
             monotonic: Duration::from_secs(self.minutes * 60),
             random: self.random,
         }
@@ -139,7 +148,11 @@ impl World {
     }
 
     fn start(&mut self) {
-        self.machine = Machine::new(rules(self.strategy), identity(self.boot), Ok(self.disk.clone()));
+        self.machine = Machine::new(
+            rules(self.strategy),
+            identity(self.boot),
+            Ok(self.disk.clone()),
+        );
         self.op = None;
         self.exited = false;
         let effects = self.machine.start();
@@ -174,7 +187,11 @@ impl World {
     fn begin(&mut self, op: Op) {
         match &op {
             Op::Acquire(entry) => {
-                assert_eq!(self.disk.entry.as_ref(), Some(entry), "the nonce is not in the journal");
+                assert_eq!(
+                    self.disk.entry.as_ref(),
+                    Some(entry),
+                    "the nonce is not in the journal"
+                );
             }
             Op::Drain(_) => assert_eq!(self.disk.entry.as_ref().unwrap().stage, Stage::Draining),
             Op::Commit(_) => assert_eq!(self.disk.entry.as_ref().unwrap().stage, Stage::Committing),
@@ -182,7 +199,11 @@ impl World {
                 assert!(self.in_window(), "a reboot outside the window");
                 let nonce = entry.claim.as_ref().map(|claim| claim.nonce.clone());
                 if self.strategy == Strategy::EtcdLock {
-                    assert_eq!(self.holder, nonce.map(|n| (n, true)), "a reboot without the semaphore");
+                    assert_eq!(
+                        self.holder,
+                        nonce.map(|n| (n, true)),
+                        "a reboot without the semaphore"
+                    );
                 }
                 let logins = self.facts.logind.as_ref().unwrap();
                 assert!(logins.inhibitors.is_empty() && !logins.going_down);
@@ -234,7 +255,10 @@ impl World {
             }
             Op::Leave(entry) => {
                 // As badly as can be: won while leaving, if it is not held by somebody else.
-                if !well && self.holder.is_none() && let Some(claim) = &entry.claim {
+                if !well
+                    && self.holder.is_none()
+                    && let Some(claim) = &entry.claim
+                {
                     self.holder = Some((claim.nonce.clone(), false));
                 }
                 Event::Left(self.held_by(entry))
@@ -280,24 +304,36 @@ impl World {
                     None => Update::None("UPDATE_STATUS_IDLE".into()),
                 }
             }),
-            Happening::EngineGone => self.change(|facts| facts.update = Update::Unknown("gone".into())),
+            Happening::EngineGone => {
+                self.change(|facts| facts.update = Update::Unknown("gone".into()))
+            }
             Happening::Person(there) => self.change(|facts| {
                 if let Ok(logins) = &mut facts.logind {
-                    logins.people = there.then(|| ("ann".into(), "tty1".into())).into_iter().collect();
+                    logins.people = there
+                        .then(|| ("ann".into(), "tty1".into()))
+                        .into_iter()
+                        .collect();
                 }
             }),
             Happening::Inhibited(there) => self.change(|facts| {
                 if let Ok(logins) = &mut facts.logind {
-                    logins.inhibitors = there.then(|| ("backup".into(), "runs".into())).into_iter().collect();
+                    logins.inhibitors = there
+                        .then(|| ("backup".into(), "runs".into()))
+                        .into_iter()
+                        .collect();
                 }
             }),
             Happening::Minutes(minutes) => {
                 self.minutes += u64::from(*minutes);
                 self.tick();
             }
-            Happening::Asked(true) => self.step(Event::Asked(Request { reason: "why not".into() })),
+            Happening::Asked(true) => self.step(Event::Asked(Request {
+                reason: "why not".into(),
+            })),
             Happening::Asked(false) => self.step(Event::Cancelled),
-            Happening::Unlocked => self.holder = self.holder.take().filter(|(_, committed)| *committed),
+            Happening::Unlocked => {
+                self.holder = self.holder.take().filter(|(_, committed)| *committed)
+            }
             Happening::Dies => self.start(),
             Happening::Stops => {
                 self.step(Event::Stop);
@@ -305,7 +341,11 @@ impl World {
                     self.end(true);
                 }
                 // With a disk that cannot be written the driver's patience ends it.
-                assert!(self.exited || !self.disk_works, "does not stop in {:?}", self.machine.state());
+                assert!(
+                    self.exited || !self.disk_works,
+                    "does not stop in {:?}",
+                    self.machine.state()
+                );
                 self.start();
             }
             Happening::Reboots => self.reboot(),
@@ -335,12 +375,23 @@ impl World {
     /// What must hold at every moment.
     fn check(&self) {
         if let Some((nonce, _)) = &self.holder {
-            let known = self.disk.entry.as_ref().and_then(|entry| entry.claim.as_ref());
-            assert_eq!(known.map(|claim| &claim.nonce), Some(nonce), "held, and not in the journal");
+            let known = self
+                .disk
+                .entry
+                .as_ref()
+                .and_then(|entry| entry.claim.as_ref());
+            assert_eq!(
+                known.map(|claim| &claim.nonce),
+                Some(nonce),
+                "held, and not in the journal"
+            );
         }
         if self.called {
             let still = self.strategy != Strategy::EtcdLock || self.holder.is_some();
-            assert!(still || self.machine.entry().is_some(), "given back while going down");
+            assert!(
+                still || self.machine.entry().is_some(),
+                "given back while going down"
+            );
         }
     }
 }

@@ -17,8 +17,12 @@ use pointsman_testbed::{
 const NODES: usize = 5;
 const VERSION: &str = "4230.2.0";
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    tokio::task::LocalSet::new().run_until(demo()).await
+}
+
+async fn demo() -> ExitCode {
     let bin = match binary() {
         Ok(bin) => bin,
         Err(why) => {
@@ -48,13 +52,18 @@ async fn main() -> ExitCode {
     println!("All of them run 4230.1.0, and one may be out at a time (max 1).\n");
     println!("update_engine announces {VERSION} on every node's bus:\n");
     let began = Instant::now();
-    let watchers: Vec<_> = nodes.iter().map(|node| tokio::spawn(tell(node.clone(), began))).collect();
+    let watchers: Vec<_> = nodes
+        .iter()
+        .map(|node| tokio::task::spawn_local(tell(node.clone(), began)))
+        .collect();
     for node in &nodes {
         node.update_engine().ready(VERSION).await;
     }
     // Half-way, what an operator sees.
     history.wait_reboots(2, Duration::from_secs(60)).await;
-    let status = nodes[0].run(&bin, &["status", "--endpoint", &endpoints]).await;
+    let status = nodes[0]
+        .run(&bin, &["status", "--endpoint", &endpoints])
+        .await;
     println!("\n$ pointsman status\n{}", status.stdout);
     history.wait_reboots(NODES, Duration::from_secs(60)).await;
     for node in &nodes {
@@ -71,8 +80,14 @@ async fn tell(node: Node, began: Instant) {
     let mut last = String::new();
     loop {
         let before = last.clone();
-        let status = node.wait_status(move |status| !status.is_empty() && status != before).await;
-        println!("{:5.1}s  {}  {status}", began.elapsed().as_secs_f32(), node.name());
+        let status = node
+            .wait_status(move |status| !status.is_empty() && status != before)
+            .await;
+        println!(
+            "{:5.1}s  {}  {status}",
+            began.elapsed().as_secs_f32(),
+            node.name()
+        );
         last = status;
     }
 }
@@ -97,7 +112,10 @@ fn summary(history: &History, start: Instant) -> ExitCode {
             slowest.as_secs_f32() * 1000.0
         );
     }
-    println!("  in all:                {:.1} s", start.elapsed().as_secs_f32());
+    println!(
+        "  in all:                {:.1} s",
+        start.elapsed().as_secs_f32()
+    );
     if most == 1 && order.len() == NODES {
         ExitCode::SUCCESS
     } else {
@@ -113,6 +131,9 @@ fn binary() -> Result<PathBuf, String> {
     if bin.exists() {
         Ok(bin)
     } else {
-        Err(format!("{} is not built; `make demo` builds it", bin.display()))
+        Err(format!(
+            "{} is not built; `make demo` builds it",
+            bin.display()
+        ))
     }
 }

@@ -1,0 +1,142 @@
+//! What update_engine says of itself. Pure.
+
+use std::fmt;
+
+/// The answer of `GetStatus`, on the wire `xdssx`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    /// When it last looked for an update: seconds since 1970; 0 before the first time.
+    pub last_checked: i64,
+    /// How far a download is: 0 to 1.
+    pub progress: f64,
+    /// What it does.
+    pub operation: Operation,
+    /// The new version, where known. It often is not, even when an update is staged: update_engine has it in
+    /// memory only, and starts with `0.0.0`.
+    pub version: Option<String>,
+    /// The new image's size: bytes.
+    pub size: i64,
+}
+
+/// A status as it is on the wire: in order, the fields of [`Status`].
+pub(super) type Wire = (i64, f64, String, String, i64);
+
+impl From<Wire> for Status {
+    fn from((last_checked, progress, operation, version, size): Wire) -> Self {
+        Self {
+            last_checked,
+            progress,
+            operation: operation.into(),
+            version: Some(version).filter(|v| !["", "0.0.0", "0.0.0.0"].contains(&v.as_str())),
+            size,
+        }
+    }
+}
+
+macro_rules! operations {
+    ($($(#[$doc:meta])+ $name:ident = $word:literal,)+) => {
+        /// What update_engine does. `Display` gives the word it has on D-Bus.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Operation {
+            $($(#[$doc])+ $name,)+
+            /// Something this program does not know; newer versions may have more.
+            Unknown(String),
+        }
+
+        impl From<String> for Operation {
+            fn from(word: String) -> Self {
+                match word.as_str() {
+                    $($word => Self::$name,)+
+                    _ => Self::Unknown(word),
+                }
+            }
+        }
+
+        impl fmt::Display for Operation {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(match self {
+                    $(Self::$name => $word,)+
+                    Self::Unknown(word) => word,
+                })
+            }
+        }
+    };
+}
+
+operations! {
+    /// Nothing.
+    Idle = "UPDATE_STATUS_IDLE",
+    /// It asks the server.
+    CheckingForUpdate = "UPDATE_STATUS_CHECKING_FOR_UPDATE",
+    /// There is an update.
+    UpdateAvailable = "UPDATE_STATUS_UPDATE_AVAILABLE",
+    /// It writes the update to the other slot.
+    Downloading = "UPDATE_STATUS_DOWNLOADING",
+    /// It checks what it wrote.
+    Verifying = "UPDATE_STATUS_VERIFYING",
+    /// It makes the other slot the next to boot.
+    Finalizing = "UPDATE_STATUS_FINALIZING",
+    /// An update is staged; it looks for no newer one until it is reset or the node boots.
+    UpdatedNeedReboot = "UPDATE_STATUS_UPDATED_NEED_REBOOT",
+    /// It tells the server of a failure.
+    ReportingErrorEvent = "UPDATE_STATUS_REPORTING_ERROR_EVENT",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(operation: &str, version: &str) -> Status {
+        (7, 0.5, operation.to_owned(), version.to_owned(), 9).into()
+    }
+
+    #[test]
+    fn operations_keep_their_words() {
+        for (word, operation) in [
+            ("UPDATE_STATUS_IDLE", Operation::Idle),
+            (
+                "UPDATE_STATUS_CHECKING_FOR_UPDATE",
+                Operation::CheckingForUpdate,
+            ),
+            ("UPDATE_STATUS_UPDATE_AVAILABLE", Operation::UpdateAvailable),
+            ("UPDATE_STATUS_DOWNLOADING", Operation::Downloading),
+            ("UPDATE_STATUS_VERIFYING", Operation::Verifying),
+            ("UPDATE_STATUS_FINALIZING", Operation::Finalizing),
+            (
+                "UPDATE_STATUS_UPDATED_NEED_REBOOT",
+                Operation::UpdatedNeedReboot,
+            ),
+            (
+                "UPDATE_STATUS_REPORTING_ERROR_EVENT",
+                Operation::ReportingErrorEvent,
+            ),
+            (
+                "UPDATE_STATUS_DISABLED",
+                Operation::Unknown("UPDATE_STATUS_DISABLED".into()),
+            ),
+            ("", Operation::Unknown(String::new())),
+        ] {
+            let found = status(word, "").operation;
+            assert_eq!(found, operation);
+            assert_eq!(found.to_string(), word);
+        }
+    }
+
+    #[test]
+    fn versions_that_say_nothing_are_none() {
+        for (text, version) in [
+            ("", None),
+            ("0.0.0", None),
+            ("0.0.0.0", None),
+            ("4230.2.1", Some("4230.2.1")),
+            ("0.0.1", Some("0.0.1")),
+        ] {
+            let found = status("UPDATE_STATUS_IDLE", text);
+            assert_eq!(found.version.as_deref(), version);
+            assert_eq!(
+                (found.last_checked, found.progress, found.size),
+                (7, 0.5, 9)
+            );
+        }
+    }
+}
