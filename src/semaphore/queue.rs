@@ -16,8 +16,8 @@ pub struct View {
     pub holder: Option<Holder>,
     /// The create revision of this node's ticket: its place in the line.
     pub ticket: Option<i64>,
-    /// The key of the ticket right before this node's.
-    pub predecessor: Option<String>,
+    /// The key of the ticket right before this node's, and the host name on it.
+    pub predecessor: Option<(String, String)>,
     /// The whole cluster's pause.
     pub pause_all: Option<Pause>,
     /// The group's pause.
@@ -37,8 +37,13 @@ pub enum Step {
     Blocked(Block),
     /// Take a ticket.
     Enqueue,
-    /// Wait until the ticket under this key is gone.
-    WaitBehind(String),
+    /// Wait until the ticket right before is gone.
+    WaitBehind {
+        /// Its key.
+        key: String,
+        /// The host name on it.
+        hostname: String,
+    },
     /// Write the first document.
     Create,
     /// Wait until the document changes: it cannot be used.
@@ -109,8 +114,8 @@ pub fn decide(view: &View, id: &str, nonce: &str) -> Step {
     if view.ticket.is_none() {
         return Step::Enqueue;
     }
-    if let Some(predecessor) = &view.predecessor {
-        return Step::WaitBehind(predecessor.clone());
+    if let Some((key, hostname)) = view.predecessor.clone() {
+        return Step::WaitBehind { key, hostname };
     }
     let (document, modified) = match &view.document {
         None => return Step::Create,
@@ -182,10 +187,10 @@ impl std::fmt::Display for Step {
                 f.write_str("taking the semaphore")
             }
             Self::Blocked(block) => block.fmt(f),
-            Self::WaitBehind(key) => write!(
+            Self::WaitBehind { key, hostname } => write!(
                 f,
                 "in the queue behind {}",
-                key.rsplit('/').next().unwrap_or(key)
+                who(hostname, key.rsplit('/').next().unwrap_or(key))
             ),
             Self::WaitRepaired(error) => write!(
                 f,
@@ -273,8 +278,11 @@ mod tests {
         );
         assert_eq!(step(|v| v.ticket = None), Step::Enqueue);
         assert_eq!(
-            step(|v| v.predecessor = Some("q/x".into())),
-            Step::WaitBehind("q/x".into())
+            step(|v| v.predecessor = Some(("q/x".into(), "h".into()))),
+            Step::WaitBehind {
+                key: "q/x".into(),
+                hostname: "h".into()
+            }
         );
         assert_eq!(step(|v| v.document = None), Step::Create);
         assert!(matches!(
@@ -313,7 +321,8 @@ mod tests {
         assert_eq!(step(|v| v.quarantine = Some(bad.clone())), blocked);
         // Who must not go does not stand in the line, wherever its place is.
         assert_eq!(
-            step(|v| (v.quarantine, v.predecessor) = (Some(bad.clone()), Some("q/x".into()))),
+            step(|v| (v.quarantine, v.predecessor) =
+                (Some(bad.clone()), Some(("q/x".into(), "h".into())))),
             blocked
         );
     }

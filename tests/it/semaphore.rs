@@ -7,7 +7,10 @@ use pointsman::semaphore::{
     etcd::{Committed, Error, Left, Locked, Owner, Released, Semaphore, Unlocked},
     records::{Pause, Phase, Quarantine},
 };
-use pointsman_testbed::etcd::{Cluster, shared_cluster, unique_prefix};
+use pointsman_testbed::{
+    etcd::{Cluster, shared_cluster, unique_prefix},
+    proxy::Proxy,
+};
 use tokio::time::timeout;
 
 use crate::support::{claim, eventually, holder, on, semaphore, version};
@@ -660,4 +663,52 @@ async fn bad_names_and_dead_endpoints_do_not_hide_the_good_ones() {
         s.lock(&holder("n", Phase::Manual)).await.unwrap(),
         Locked::Taken
     );
+}
+#[tokio::test]
+async fn a_reply_lost_after_a_take_is_taken_once_and_known() {
+    let cluster = shared_cluster();
+    let proxy = Proxy::start(cluster.address(0)).await;
+    for bytes in [0, 200, 700] {
+        let prefix = unique_prefix("lost");
+        let s = semaphore(vec![proxy.url()], &prefix);
+        let direct = on(cluster, &prefix);
+        direct.set_max(3, false).await.unwrap();
+        s.read().await.unwrap();
+        proxy.lose_next_reply(bytes);
+        let c = claim("n");
+        acquire(&s, &c).await;
+        let group = direct.read().await.unwrap();
+        assert_eq!(group.holders.len(), 1);
+        assert_eq!(
+            group.holders[0].entry.as_ref().unwrap().nonce,
+            c.holder.nonce
+        );
+        assert_eq!(
+            direct
+                .read()
+                .await
+                .unwrap()
+                .document
+                .unwrap()
+                .unwrap()
+                .holders,
+            ["n"]
+        );
+        proxy.lose_next_reply(bytes);
+        assert_eq!(s.commit(&c).await.unwrap(), Committed::Yes);
+        proxy.lose_next_reply(bytes);
+        s.release("n", &c.holder.nonce, None, None).await.unwrap();
+        assert!(holders(&direct).await.is_empty());
+        proxy.lose_next_reply(bytes);
+        assert_eq!(
+            s.lock(&holder("m", Phase::Manual)).await.unwrap(),
+            Locked::Taken
+        );
+        proxy.lose_next_reply(bytes);
+        assert!(matches!(
+            s.unlock("m", false).await.unwrap(),
+            Unlocked::Unlocked(_) | Unlocked::NotHeld
+        ));
+        assert!(holders(&direct).await.is_empty());
+    }
 }

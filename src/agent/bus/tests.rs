@@ -1,10 +1,10 @@
 use std::collections::BTreeSet;
 
 use futures_util::StreamExt as _;
+use pointsman_testbed::bus::{Bus, OPEN};
 use zbus::{MatchRule, MessageStream, message::Type};
 
 use super::*;
-use crate::private_bus::{OPEN, PrivateBus};
 
 /// The policy shipped, upon a system bus that by default lets no one own or call anything.
 fn shipped() -> String {
@@ -53,12 +53,14 @@ fn answering(
 
 #[tokio::test]
 async fn tells_only_of_what_changed() {
-    let bus = PrivateBus::start(OPEN);
+    let bus = Bus::start().await;
     let (calls, _asked) = mpsc::channel(1);
-    let agent = AgentBus::start(&bus.connect().await, calls).await.unwrap();
+    let agent = AgentBus::start(&bus.connection().await, calls)
+        .await
+        .unwrap();
     agent.publish(&some()).await;
 
-    let watcher = bus.connect().await;
+    let watcher = bus.connection().await;
     let client = AgentClient::new(watcher.clone());
     assert_eq!(client.properties().await.unwrap(), some());
     let rule = MatchRule::builder()
@@ -89,9 +91,9 @@ async fn tells_only_of_what_changed() {
 
 #[tokio::test]
 async fn changes_follow_the_agent_to_its_end() {
-    let bus = PrivateBus::start(OPEN);
-    let serving = bus.connect().await;
-    let client = AgentClient::new(bus.connect().await);
+    let bus = Bus::start().await;
+    let serving = bus.connection().await;
+    let client = AgentClient::new(bus.connection().await);
     let none = client.changes().await.map(|_| ());
     assert!(matches!(none, Err(ClientError::NotRunning)), "{none:?}");
     let none = client.properties().await;
@@ -118,11 +120,13 @@ async fn changes_follow_the_agent_to_its_end() {
 
 #[tokio::test]
 async fn root_is_heard_and_answered() {
-    let bus = PrivateBus::start(&shipped());
+    let bus = Bus::with_policy(&shipped()).await;
     let (calls, asked) = mpsc::channel(1);
-    let _agent = AgentBus::start(&bus.connect().await, calls).await.unwrap();
+    let _agent = AgentBus::start(&bus.connection().await, calls)
+        .await
+        .unwrap();
     let mut seen = answering(asked, None);
-    let client = AgentClient::new(bus.connect().await);
+    let client = AgentClient::new(bus.connection().await);
     client.request_reboot("new kernel").await.unwrap();
     client.cancel().await.unwrap();
     assert_eq!(seen.recv().await.unwrap(), "reboot: new kernel");
@@ -134,11 +138,13 @@ async fn root_is_heard_and_answered() {
 
 #[tokio::test]
 async fn a_refusal_arrives_as_the_agents_sentence() {
-    let bus = PrivateBus::start(OPEN);
+    let bus = Bus::start().await;
     let (calls, asked) = mpsc::channel(1);
-    let _agent = AgentBus::start(&bus.connect().await, calls).await.unwrap();
+    let _agent = AgentBus::start(&bus.connection().await, calls)
+        .await
+        .unwrap();
     let _seen = answering(asked, Some("the group is paused"));
-    let client = AgentClient::new(bus.connect().await);
+    let client = AgentClient::new(bus.connection().await);
     let refused = client.request_reboot("x").await;
     assert!(
         matches!(&refused, Err(ClientError::Refused(why)) if why == "the group is paused"),
@@ -148,11 +154,13 @@ async fn a_refusal_arrives_as_the_agents_sentence() {
 
 #[tokio::test]
 async fn an_agent_that_ends_leaves_no_one_waiting() {
-    let bus = PrivateBus::start(OPEN);
+    let bus = Bus::start().await;
     let (calls, asked) = mpsc::channel(1);
-    let _agent = AgentBus::start(&bus.connect().await, calls).await.unwrap();
+    let _agent = AgentBus::start(&bus.connection().await, calls)
+        .await
+        .unwrap();
     drop(asked);
-    let failed = AgentClient::new(bus.connect().await).cancel().await;
+    let failed = AgentClient::new(bus.connection().await).cancel().await;
     assert!(matches!(failed, Err(ClientError::Bus(_))), "{failed:?}");
 }
 
@@ -162,9 +170,11 @@ const ASK: [&str; 6] = ["call", NAME, PATH, INTERFACE, "RequestReboot", "s"];
 #[tokio::test]
 async fn only_root_may_ask() {
     for (policy, sentence) in [(OPEN, "only root"), (&shipped(), "ccess denied")] {
-        let bus = PrivateBus::start(policy);
+        let bus = Bus::with_policy(policy).await;
         let (calls, asked) = mpsc::channel(1);
-        let agent = AgentBus::start(&bus.connect().await, calls).await.unwrap();
+        let agent = AgentBus::start(&bus.connection().await, calls)
+            .await
+            .unwrap();
         agent.publish(&some()).await;
         let mut seen = answering(asked, None);
         for call in [
@@ -186,16 +196,16 @@ async fn only_root_may_ask() {
 
 #[tokio::test]
 async fn a_name_taken_or_forbidden_is_said() {
-    let bus = PrivateBus::start(&shipped());
+    let bus = Bus::with_policy(&shipped()).await;
     let (calls, _asked) = mpsc::channel(1);
-    let first = bus.connect().await;
+    let first = bus.connection().await;
     let _agent = AgentBus::start(&first, calls.clone()).await.unwrap();
-    let taken = AgentBus::start(&bus.connect().await, calls.clone()).await;
+    let taken = AgentBus::start(&bus.connection().await, calls.clone()).await;
     assert!(matches!(taken, Err(AgentBusError::Taken)), "{taken:?}");
 
     let closed = OPEN.replace(r#"<allow own="*"/>"#, r#"<deny own="*"/>"#);
-    let bus = PrivateBus::start(&closed);
-    let forbidden = AgentBus::start(&bus.connect().await, calls).await;
+    let bus = Bus::with_policy(&closed).await;
+    let forbidden = AgentBus::start(&bus.connection().await, calls).await;
     let text = forbidden.map(|_| ()).unwrap_err().to_string();
     assert!(text.contains(POLICY), "{text}");
 }

@@ -7,6 +7,7 @@ use etcd_client::{
     Client, Compare, CompareOp, GetOptions, GetResponse, PutOptions, SortOrder, SortTarget, Txn,
     TxnOp, TxnOpResponse, TxnResponse,
 };
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
 use crate::semaphore::{
     document::Document,
     queue::{Block, Step, View, decide},
-    records::Ticket,
+    records::{Holder, Ticket},
 };
 
 impl Semaphore {
@@ -115,7 +116,7 @@ impl Run<'_> {
                     self.drop_ticket().await?;
                     self.block_key(block)
                 }
-                Step::WaitBehind(key) => key.clone(),
+                Step::WaitBehind { key, .. } => key.clone(),
                 Step::WaitRepaired(_) | Step::WaitFull { .. } => keys.semaphore(),
                 Step::WaitResumed { all: true, .. } => keys.pause_all(),
                 Step::WaitResumed { all: false, .. } => keys.pause(),
@@ -178,7 +179,6 @@ impl Run<'_> {
         if let Some(place) = self.place {
             let before = GetOptions::new()
                 .with_prefix()
-                .with_keys_only()
                 .with_max_create_revision(place - 1)
                 .with_sort(SortTarget::Create, SortOrder::Descend)
                 .with_limit(1);
@@ -211,7 +211,10 @@ impl Run<'_> {
             quarantine: (6..6 + quarantines.len())
                 .find_map(first)
                 .map(|kv| (read::text(kv.key()), read::quarantine(kv))),
-            predecessor: first(6 + quarantines.len()).map(|kv| read::text(kv.key())),
+            predecessor: first(6 + quarantines.len()).map(|kv| {
+                let ticket = serde_json::from_slice(kv.value()).map(|t: Ticket| t.hostname);
+                (read::text(kv.key()), ticket.unwrap_or_default())
+            }),
         }
     }
 
@@ -292,7 +295,10 @@ impl Run<'_> {
         let Semaphore {
             connection, keys, ..
         } = self.semaphore;
-        let holder = &self.claim.holder;
+        let holder = &Holder {
+            since: Some(Timestamp::now()),
+            ..self.claim.holder.clone()
+        };
         let place = self.place.unwrap_or_default();
         let mut compares = vec![
             unchanged(keys.semaphore(), modified),

@@ -1,5 +1,6 @@
 //! A private system bus: a real dbus-daemon on a unix socket, where anybody may own any name.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -9,6 +10,11 @@ use zbus::Connection;
 
 use crate::process::{Child, Spec};
 
+/// Lets everybody own, send and hear everything.
+pub const OPEN: &str = r#"<policy context="default"><allow user="*"/><allow own="*"/>
+<allow send_type="method_call"/><allow send_destination="*" eavesdrop="true"/>
+<allow receive_type="method_call"/><allow eavesdrop="true"/></policy>"#;
+
 /// A running dbus-daemon.
 #[derive(Debug)]
 pub struct Bus {
@@ -17,28 +23,24 @@ pub struct Bus {
 }
 
 impl Bus {
-    /// Starts a daemon on a socket of its own and waits until it answers.
+    /// Starts a daemon on a socket of its own, on which everybody may do everything, and waits until it answers.
     pub async fn start() -> Self {
+        Self::with_policy(OPEN).await
+    }
+
+    /// Like [`Self::start`], with these policies instead: a piece of the daemon's configuration.
+    pub async fn with_policy(policy: &str) -> Self {
         let bus = Self {
             dir: crate::scratch::dir("bus"),
             daemon: Mutex::new(None),
         };
+        // Other users come too.
+        std::fs::set_permissions(bus.dir.path(), std::fs::Permissions::from_mode(0o755))
+            .unwrap_or_else(|e| panic!("cannot open the bus's directory: {e}"));
         let config = format!(
             r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>system</type>
-  <listen>unix:path={}</listen>
-  <auth>EXTERNAL</auth>
-  <policy context="default">
-    <allow user="*"/>
-    <allow own="*"/>
-    <allow send_type="method_call"/>
-    <allow send_destination="*" eavesdrop="true"/>
-    <allow receive_type="method_call"/>
-    <allow eavesdrop="true"/>
-  </policy>
-</busconfig>
+<busconfig><type>system</type><listen>unix:path={}</listen><auth>EXTERNAL</auth>{policy}</busconfig>
 "#,
             bus.socket().display()
         );
@@ -46,6 +48,15 @@ impl Bus {
             .unwrap_or_else(|e| panic!("cannot write the bus's configuration: {e}"));
         bus.restart().await;
         bus
+    }
+
+    /// `busctl` as the user `nobody`: whether it worked, and all it said.
+    pub async fn busctl_as_nobody(&self, args: &[&str]) -> (bool, String) {
+        let address = format!("--address={}", self.address());
+        let nobody = ["--reuid=65534", "--clear-groups", "busctl", &address];
+        let args = [&nobody, args].concat();
+        let output = crate::process::run("setpriv", &args, &[], crate::fakes::PATIENCE).await;
+        (output.code == Some(0), output.stdout + &output.stderr)
     }
 
     fn socket(&self) -> PathBuf {

@@ -179,7 +179,7 @@ async fn server_only_tls_asks_for_no_certificate_but_for_the_password() {
 }
 
 #[tokio::test]
-#[ignore = "needs `make etcd35`"]
+
 async fn etcd_35_runs_and_is_restored() {
     let cluster = Cluster::builder(1).version(Version::V35).start().await;
     let status = cluster.client().await.status().await.unwrap();
