@@ -1,9 +1,9 @@
 //! Telling people at their terminals.
 
 use std::{
-    fs::OpenOptions,
-    io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
     path::{Component, Path},
 };
 
@@ -17,6 +17,8 @@ use crate::node::{self, Root};
 /// A terminal that is gone, or whose person holds its output (Ctrl-S), is passed over: nobody's terminal keeps
 /// a reboot waiting.
 pub fn tell(root: &Root, ttys: &[String], message: &str) {
+    // A reason a person gave must not steer other people's terminals.
+    let message: String = message.chars().filter(|c| !c.is_control()).collect();
     let text = format!(
         "\r\nBroadcast message from pointsman@{} ({}):\r\n\r\n{message}\r\n",
         node::hostname(root),
@@ -32,10 +34,18 @@ pub fn tell(root: &Root, ttys: &[String], message: &str) {
             tracing::warn!("{tty:?} is no terminal's name; nothing is written there");
             continue;
         }
-        let written = OpenOptions::new()
-            .write(true)
-            .custom_flags((OFlag::O_NOCTTY | OFlag::O_NONBLOCK).bits())
-            .open(root.path("dev").join(name))
+        let path = root.path("dev").join(name);
+        // `sda` is a name under dev as well.
+        let written = fs::metadata(&path)
+            .and_then(|found| {
+                if found.file_type().is_block_device() {
+                    return Err(io::Error::other("it is a disk"));
+                }
+                OpenOptions::new()
+                    .write(true)
+                    .custom_flags((OFlag::O_NOCTTY | OFlag::O_NONBLOCK).bits())
+                    .open(&path)
+            })
             .and_then(|mut terminal| terminal.write_all(text.as_bytes()));
         if let Err(error) = written {
             tracing::debug!("{tty} is not told: {error}");
@@ -45,8 +55,6 @@ pub fn tell(root: &Root, ttys: &[String], message: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]
@@ -57,10 +65,10 @@ mod tests {
             fs::write(dir.path().join(file), "").unwrap();
         }
         let ttys = ["tty1", "pts/0", "gone", "../secret", "/secret", ""].map(str::to_owned);
-        tell(&Root::new(dir.path()), &ttys, "Reboot pending");
+        tell(&Root::new(dir.path()), &ttys, "Reboot \x1b[2Jpending");
         for (file, told) in [("dev/tty1", true), ("dev/pts/0", true), ("secret", false)] {
             let text = fs::read_to_string(dir.path().join(file)).unwrap();
-            assert_eq!(text.contains("Reboot pending"), told, "{file}");
+            assert_eq!(text.contains("Reboot [2Jpending"), told, "{file}");
         }
         assert!(!dir.path().join("dev/gone").exists());
     }

@@ -24,7 +24,8 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    if text.contains(char::is_whitespace) {
+    // Neither spaces nor ISO 8601 (PT1H), which the library reads as well.
+    if text.contains(char::is_whitespace) || text.contains(['P', 'p']) {
         return Err(bad());
     }
     let length: SignedDuration = text.parse().map_err(|_| bad())?;
@@ -82,7 +83,17 @@ mod tests {
 
     #[test]
     fn anything_else_is_named() {
-        for text in ["", "5", "1d", "-1h", "1h 30m", "soon", "5 parsecs", "h"] {
+        for text in [
+            "",
+            "5",
+            "1d",
+            "-1h",
+            "1h 30m",
+            "soon",
+            "5 parsecs",
+            "h",
+            "PT1H",
+        ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(
                 error.contains(&format!("{text:?}")) && error.contains("1h30m"),

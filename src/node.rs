@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -93,7 +93,8 @@ pub fn machine_id(root: &Root) -> Result<String, NodeError> {
     let path = root.path("etc/machine-id");
     let found = read(path.clone())?;
     let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    if found.len() == 32 && found.bytes().all(hex) {
+    let zero = found.bytes().all(|b| b == b'0');
+    if found.len() == 32 && found.bytes().all(hex) && !zero {
         Ok(found)
     } else {
         Err(NodeError::MachineId { path, found })
@@ -119,7 +120,14 @@ pub fn boot_id(root: &Root) -> Result<String, NodeError> {
 #[must_use]
 pub fn hostname(root: &Root) -> String {
     let kernel = || nix::unistd::gethostname().ok()?.into_string().ok();
-    let own = || read(root.path("etc/hostname")).ok();
+    // hostname(5): the first line that is no comment.
+    let own = || {
+        let text = read(root.path("etc/hostname")).ok()?;
+        let mut lines = text.lines().map(str::trim);
+        lines
+            .find(|l| !l.is_empty() && !l.starts_with('#'))
+            .map(str::to_owned)
+    };
     let name = if root.is_host() {
         kernel()
     } else {
@@ -185,7 +193,16 @@ impl Group {
             .decode_utf8()
             .map(std::borrow::Cow::into_owned)
             .map_err(|_| NodeError::Group(escaped.to_owned(), "is not UTF-8 when unescaped"))?;
-        Self::new(&name)
+        let group = Self::new(&name)?;
+        if group.escaped() == escaped {
+            Ok(group)
+        } else {
+            // Another spelling would be another key of the same group.
+            Err(NodeError::Group(
+                escaped.to_owned(),
+                "is not escaped as Go's url.QueryEscape does",
+            ))
+        }
     }
 
     /// The name as it stands in a key: as Go's `url.QueryEscape` has it.
@@ -223,12 +240,18 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     name.push(format!(".{}.new", std::process::id()));
     let beside = folder.join(name);
     let write = || {
+        // One that a killed process of the same number left.
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let mut file = fs::OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(mode)
             .open(&beside)?;
+        // Whatever the umask takes away.
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&beside, path)?;
@@ -257,6 +280,7 @@ mod tests {
             ("0123456789abcdef0123456789abcdef\n", true),
             ("0123456789ABCDEF0123456789ABCDEF", false),
             ("uninitialized", false),
+            ("00000000000000000000000000000000", false),
             ("", false),
             ("0123456789abcdef", false),
         ] {
@@ -275,7 +299,7 @@ mod tests {
         fs::create_dir_all(dir.path().join("proc/sys/kernel/random")).unwrap();
         fs::create_dir(dir.path().join("etc")).unwrap();
         fs::write(dir.path().join("proc/sys/kernel/random/boot_id"), "other\n").unwrap();
-        fs::write(dir.path().join("etc/hostname"), "n1\n").unwrap();
+        fs::write(dir.path().join("etc/hostname"), "# ours\nn1\nn2\n").unwrap();
         assert_eq!(
             (boot_id(&root).unwrap().as_str(), hostname(&root).as_str()),
             ("other", "n1")
@@ -319,11 +343,11 @@ mod tests {
             assert_eq!(Group::from_escaped(escaped).unwrap(), group);
         }
         assert!(Group::new("a\nb").is_err() && Group::from_escaped("%ff").is_err());
+        assert!(Group::from_escaped("%61").is_err());
     }
 
     #[test]
     fn an_atomic_write_leaves_one_file_with_its_mode() {
-        use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         write_atomic(&path, b"one", 0o600).unwrap();

@@ -109,7 +109,7 @@ async fn changes_follow_the_agent_to_its_end() {
         last.state = state.into();
         agent.publish(&last).await;
     }
-    serving.graceful_shutdown().await;
+    serving.close().await.unwrap();
     let mut seen = Vec::new();
     while let Some(published) = changes.next().await {
         seen.push(published.state);
@@ -169,7 +169,8 @@ const ASK: [&str; 6] = ["call", NAME, PATH, INTERFACE, "RequestReboot", "s"];
 /// Other users: the agent itself says no on a bus without policy, and the policy says no too.
 #[tokio::test]
 async fn only_root_may_ask() {
-    for (policy, sentence) in [(OPEN, "only root"), (&shipped(), "ccess denied")] {
+    // busctl has words of its own for an error of this name.
+    for policy in [OPEN, &shipped()] {
         let bus = Bus::with_policy(policy).await;
         let (calls, asked) = mpsc::channel(1);
         let agent = AgentBus::start(&bus.connection().await, calls)
@@ -182,7 +183,7 @@ async fn only_root_may_ask() {
             vec!["call", NAME, PATH, INTERFACE, "Cancel"],
         ] {
             let (done, text) = bus.busctl_as_nobody(&call).await;
-            assert!(!done && text.contains(sentence), "{text}");
+            assert!(!done && text.contains("Access denied"), "{text}");
         }
         let (done, text) = bus
             .busctl_as_nobody(&["get-property", NAME, PATH, INTERFACE, "State"])
