@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use jiff::tz::TimeZone;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
@@ -135,6 +136,19 @@ pub fn hostname(root: &Root) -> String {
     };
     name.filter(|name| !name.is_empty())
         .unwrap_or_else(|| "localhost".into())
+}
+
+/// The time zone: the system's, or the one of the root's `etc/localtime` where the root is not this machine; UTC
+/// where there is none (localtime(5)).
+#[must_use]
+pub fn time_zone(root: &Root) -> TimeZone {
+    if root.is_host() {
+        return TimeZone::system();
+    }
+    fs::read(root.path("etc/localtime"))
+        .ok()
+        .and_then(|data| TimeZone::tzif("local", &data).ok())
+        .unwrap_or(TimeZone::UTC)
 }
 
 /// Checks an id given by hand: 1 to 255 letters, digits or any of `._:@-`, so that it can be part of a key.

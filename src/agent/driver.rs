@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin, rc::Rc, time::Duration};
 
 use backon::BackoffBuilder;
-use jiff::{Timestamp, Zoned};
+use jiff::Timestamp;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     config::Strategy,
     coordinator::{self, Coordinator},
-    duration,
+    duration, node,
     telemetry::notify,
 };
 
@@ -188,7 +188,7 @@ impl Driver {
             random = Timestamp::now().as_nanosecond().to_le_bytes();
         }
         Now {
-            wall: Zoned::now(),
+            wall: Timestamp::now().to_zoned(node::time_zone(&self.world.config.root)),
             monotonic: self.started.elapsed(),
             random: u128::from_le_bytes(random),
         }

@@ -159,7 +159,15 @@ async fn the_line_keeps_its_order_and_says_what_it_waits_for() {
                 .unwrap()
                 .contains("held by first")
         );
-        assert!(waiting[1].1.1.borrow().last().unwrap().contains("behind m"));
+        assert!(
+            waiting[1]
+                .1
+                .1
+                .borrow()
+                .last()
+                .unwrap()
+                .contains("behind host-m")
+        );
         let mut holder = ("first".to_owned(), first.holder.nonce.clone());
         for (id, (task, _)) in waiting {
             s.release(&holder.0, &holder.1, None, None).await.unwrap();

@@ -59,12 +59,18 @@ async fn demo() -> ExitCode {
     for node in &nodes {
         node.update_engine().ready(VERSION).await;
     }
-    // Half-way, what an operator sees.
+    // Half-way, what an operator sees on a node that still waits.
     history.wait_reboots(2, Duration::from_secs(60)).await;
-    let status = nodes[0]
-        .run(&bin, &["status", "--endpoint", &endpoints])
-        .await;
-    println!("\n$ pointsman status\n{}", status.stdout);
+    let gone = history.order();
+    if let Some(waiting) = nodes
+        .iter()
+        .find(|node| !gone.contains(&node.name().to_owned()))
+    {
+        let status = waiting
+            .run(&bin, &["status", "--endpoint", &endpoints])
+            .await;
+        println!("\n{}$ pointsman status\n{}", waiting.name(), status.stdout);
+    }
     history.wait_reboots(NODES, Duration::from_secs(60)).await;
     for node in &nodes {
         node.wait_status(|status| status == "idle").await;
