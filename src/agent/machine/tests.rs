@@ -193,6 +193,7 @@ impl World {
                     "the nonce is not in the journal"
                 );
             }
+            Op::Drain(_) if !self.may_go() => panic!("a drain for a reboot that may not be"),
             Op::Drain(_) => assert_eq!(self.disk.entry.as_ref().unwrap().stage, Stage::Draining),
             Op::Commit(_) => assert_eq!(self.disk.entry.as_ref().unwrap().stage, Stage::Committing),
             Op::Reboot(entry) => {
@@ -221,6 +222,11 @@ impl World {
 
     fn going_down(&self) -> bool {
         self.facts.logind.as_ref().is_ok_and(|l| l.going_down)
+    }
+
+    fn may_go(&self) -> bool {
+        let blocked = |l: &Logins| !l.inhibitors.is_empty() || l.going_down;
+        self.wanted() && self.in_window() && !self.facts.logind.as_ref().is_ok_and(blocked)
     }
 
     fn wanted(&self) -> bool {
@@ -336,16 +342,26 @@ impl World {
             }
             Happening::Dies => self.start(),
             Happening::Stops => {
+                let going = self.going_down();
                 self.step(Event::Stop);
                 for _ in 0..10 {
                     self.end(true);
                 }
                 // With a disk that cannot be written the driver's patience ends it.
+                let state = self.machine.state();
                 assert!(
                     self.exited || !self.disk_works,
-                    "does not stop in {:?}",
-                    self.machine.state()
+                    "does not stop in {state:?}"
                 );
+                let committing =
+                    matches!(&self.disk.entry, Some(e) if e.stage == Stage::Committing);
+                let proving = matches!(&self.disk.entry, Some(e) if e.boot_id != format!("boot-{}", self.boot));
+                if self.disk_works && !going && !committing && !proving {
+                    assert_eq!(
+                        self.holder, None,
+                        "an agent that is stopped before the commit holds nothing"
+                    );
+                }
                 self.start();
             }
             Happening::Reboots => self.reboot(),
@@ -385,6 +401,9 @@ impl World {
                 Some(nonce),
                 "held, and not in the journal"
             );
+        }
+        if matches!(self.machine.state(), State::Queued { .. }) && !self.exited {
+            assert!(self.may_go(), "in the line for a reboot that may not be");
         }
         if self.called {
             let still = self.strategy != Strategy::EtcdLock || self.holder.is_some();
