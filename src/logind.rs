@@ -104,7 +104,7 @@ impl<'a> Logind<'a> {
         let value = self.property(PATH, MANAGER, "PreparingForShutdown").await?;
         bool::try_from(value).map_err(|reason| BusError::Call {
             call: "PreparingForShutdown of org.freedesktop.login1".into(),
-            reason: zbus::Error::from(reason),
+            reason,
         })
     }
 

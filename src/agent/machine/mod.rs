@@ -166,10 +166,10 @@ impl Machine {
             };
         };
         let new_boot = entry.boot_id != *this_boot;
-        let effects = match (entry.stage, new_boot) {
+        match (entry.stage, new_boot) {
             // Whether it holds is asked in the same step that gives up the ticket. On the same boot the line is
             // taken up again as soon as the facts are known; the place in it is kept until then.
-            (Stage::Queued, false) => return Vec::new(),
+            (Stage::Queued, false) => Vec::new(),
             (Stage::Queued, true) => self.run(State::Leaving, Op::Leave(entry)),
             (Stage::Draining, false) => {
                 self.step_back("the agent was started anew during the drain")
@@ -179,8 +179,7 @@ impl Machine {
             }),
             (Stage::Draining | Stage::Committing, true) => self.prove(),
             (Stage::Releasing, _) => self.release(),
-        };
-        effects
+        }
     }
 
     /// Takes one step.

@@ -72,7 +72,7 @@ enum Happening {
 fn happening() -> impl Generator<Value = Happening> {
     use Happening::*;
     prop_oneof![
-        12 => any::<bool>().prop_map(|well| Ends(well)),
+        12 => any::<bool>().prop_map(Ends),
         6 => Just(Ends(true)),
         4 => prop::option::weighted(0.8, 2u8..4).prop_map(Staged),
         1 => Just(EngineGone),

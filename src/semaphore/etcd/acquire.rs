@@ -203,8 +203,8 @@ impl Run<'_> {
             document: first(0).map(|kv| (Document::parse(kv.value()), kv.mod_revision())),
             holder: first(1).map(|kv| read::holder(kv).0),
             ticket: first(2).map(etcd_client::KeyValue::create_revision),
-            pause_all: first(3).map(|kv| read::pause(kv)),
-            pause: first(4).map(|kv| read::pause(kv)),
+            pause_all: first(3).map(read::pause),
+            pause: first(4).map(read::pause),
             member_out: first(5)
                 .filter(|_| self.claim.member)
                 .map(|kv| String::from_utf8_lossy(kv.value()).into_owned()),

@@ -112,10 +112,11 @@ impl Connection {
             let left = deadline.saturating_duration_since(Instant::now());
             // An endpoint that hangs may use up its share of the time, not the others'.
             let share = left / u32::try_from(turns - turn).unwrap_or(1);
-            let attempt = async {
+            // On the heap: connecting and asking is large, and is part of every future above.
+            let attempt = Box::pin(async {
                 let client = self.client(index).await?;
                 request(client).await.map_err(Failure::from)
-            };
+            });
             let reason = match timeout_at(Instant::now() + share, attempt).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(Failure::Final(message))) => return Err(Error::Refused { doing, message }),
