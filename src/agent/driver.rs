@@ -172,8 +172,15 @@ impl Driver {
 
     fn stop(&mut self) {
         notify::stopping();
-        // Two rounds to etcd, and the undo of a drain, fit; what is not done by then, the journal has.
-        let patience = self.world.config.etcd.timeout * 2 + self.world.config.timings.hook_timeout;
+        // Two rounds to etcd fit, and the undo of a drain; what is not done by then, the journal has.
+        let timings = &self.world.config.timings;
+        let undo = match self.machine.state() {
+            State::Taken | State::Draining { .. } | State::Drained | State::SteppingBack { .. } => {
+                timings.hook_timeout
+            }
+            _ => Duration::ZERO,
+        };
+        let patience = self.world.config.etcd.timeout * 2 + undo;
         self.stop_by = Some(Instant::now() + patience);
         if self.mode != Mode::Service {
             self.step(Event::Cancelled);

@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Common options")]
 pub struct CommonArgs {
-    /// Where etcd listens: http(s)://host[:port] or host:port, several with commas or by repeating the flag
+    /// Where etcd listens: a URL such as https://host:2379, or host:2379; several with commas or by repeating the flag
     /// [env: POINTSMAN_ENDPOINT] [default: http://127.0.0.1:2379,http://127.0.0.1:4001]
     #[arg(long, global = true, value_name = "URL")]
     pub endpoint: Vec<String>,
