@@ -4,7 +4,7 @@ use std::{collections::HashSet, num::NonZeroUsize};
 
 use futures_util::{
     StreamExt as _,
-    stream::{BoxStream, SelectAll, select_all},
+    stream::{SelectAll, select_all},
 };
 use tokio::sync::{oneshot, watch};
 use zbus::{Connection, MatchRule, Message, MessageStream, message, names::OwnedUniqueName};
@@ -75,13 +75,13 @@ impl Owned {
         .await?;
         let mut streams = Vec::with_capacity(signals.len());
         for signal in signals {
-            // Without the path and the sender: what others forge is to be seen, and logged.
+            // Without the sender: what others forge is to be seen, and logged. With the path, since every service
+            // emits a PropertiesChanged of its own.
             let rule = MatchRule::builder()
+                .path(signal.path)
                 .interface(signal.interface)
                 .member(signal.member);
-            let path = signal.path;
-            let stream = listen(conn, signal.member, rule).await?;
-            streams.push(stream.map(move |message| (path, message)).boxed());
+            streams.push(listen(conn, signal.member, rule).await?);
         }
         let (told, seen) = watch::channel(Seen::default());
         let (ready, first) = oneshot::channel();
@@ -142,9 +142,6 @@ async fn listen(
     .await
 }
 
-/// A signal of one of the wanted names, and the path it should have.
-type Heard = (&'static str, zbus::Result<Message>);
-
 struct Follower {
     conn: Connection,
     name: &'static str,
@@ -160,7 +157,7 @@ impl Follower {
     async fn run(
         mut self,
         mut owners: MessageStream,
-        mut signals: SelectAll<BoxStream<'static, Heard>>,
+        mut signals: SelectAll<MessageStream>,
         ready: oneshot::Sender<Result<(), BusError>>,
     ) {
         let (conn, name) = (self.conn.clone(), self.name);
@@ -191,7 +188,7 @@ impl Follower {
                         return;
                     }
                 }
-                Some((path, Ok(message))) = signals.next() => self.signal(path, &message),
+                Some(Ok(message)) = signals.next() => self.signal(&message),
             }
         }
     }
@@ -212,7 +209,7 @@ impl Follower {
         }
     }
 
-    fn signal(&mut self, path: &str, message: &Message) {
+    fn signal(&mut self, message: &Message) {
         let header = message.header();
         let from = header.sender();
         let is = |owner: &Option<OwnedUniqueName>| {
@@ -224,7 +221,7 @@ impl Follower {
             if !is(&self.former) {
                 self.forged(message);
             }
-        } else if header.path().is_some_and(|found| found == path) {
+        } else {
             self.told.send_modify(|seen| seen.signals += 1);
         }
     }

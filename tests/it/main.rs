@@ -1,5 +1,7 @@
 //! Tests on real parts: etcd processes, a dbus-daemon, agents as processes of their own.
 
+mod agent;
+mod agents;
 mod contention;
 mod semaphore;
 mod support;

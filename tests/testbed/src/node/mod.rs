@@ -43,6 +43,7 @@ struct Inner {
     runs: AtomicUsize,
     reboots: AtomicUsize,
     auto_reboot: Mutex<Option<JoinHandle<()>>>,
+    has_update_engine: bool,
     update_engine: UpdateEngine,
     logind: Logind,
     bus: Bus,
@@ -71,7 +72,21 @@ impl Node {
 
     /// Like [`Self::new`] with a given machine id (32 hex digits): a clone of another machine.
     pub async fn with_machine_id(name: &str, machine_id: &str) -> Self {
+        Self::made(name, machine_id, true).await
+    }
+
+    /// Like [`Self::new`], on a system that has no update_engine: it never comes on the bus.
+    pub async fn without_update_engine(name: &str) -> Self {
+        Self::made(name, &random_hex(), false).await
+    }
+
+    async fn made(name: &str, machine_id: &str, has_update_engine: bool) -> Self {
         let bus = Bus::start().await;
+        let update_engine = if has_update_engine {
+            UpdateEngine::start(&bus).await
+        } else {
+            UpdateEngine::absent(&bus)
+        };
         let inner = Inner {
             name: name.to_owned(),
             machine_id: machine_id.to_owned(),
@@ -80,7 +95,8 @@ impl Node {
             runs: AtomicUsize::new(0),
             reboots: AtomicUsize::new(0),
             auto_reboot: Mutex::default(),
-            update_engine: UpdateEngine::start(&bus).await,
+            has_update_engine,
+            update_engine,
             logind: Logind::start(&bus).await,
             bus,
             dir: crate::scratch::dir("node"),

@@ -60,7 +60,9 @@ impl Node {
             self.set_version(&staged.version);
         }
         self.update_engine().set_silently(Status::idle());
-        self.update_engine().restart().await;
+        if self.inner.has_update_engine {
+            self.update_engine().restart().await;
+        }
         self.logind().reset().await;
         let run = self.path("run");
         fs::remove_dir_all(&run)

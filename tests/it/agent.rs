@@ -1,0 +1,203 @@
+//! Agents that reboot their nodes: alone, one after the other, by each strategy, in their window.
+
+use std::time::Duration;
+
+use jiff::{ToSpan as _, Zoned};
+use pointsman::semaphore::records::Phase;
+use pointsman_testbed::node::{AutoReboot, Death, History, Node};
+
+use crate::agents::{Site, agent, bin, coordinator, machine, prepare, undrained};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn a_node_reboots_into_its_update_and_gives_back() {
+    let site = Site::new("one");
+    let node = site.node("node-1", &[]).await;
+    coordinator(&node, "running").await;
+    let record = site.record(&node, |record| record.state == "idle").await;
+    assert_eq!(record.runs.version.as_deref(), Some("1"));
+
+    node.update_engine().ready("2").await;
+    node.logind().rebooted().await;
+    let holder = site.phase(&node, Phase::Rebooting).await;
+    assert_eq!(holder.from.version.as_deref(), Some("1"));
+    assert_eq!(holder.to.version.as_deref(), Some("2"));
+    assert_eq!(holder.boot_id, node.boot_id());
+    coordinator(&node, "rebooting").await;
+    let record = site
+        .record(&node, |record| record.state == "rebooting")
+        .await;
+    assert_eq!(record.runs.version.as_deref(), Some("1"));
+    assert!(undrained(&node).is_empty());
+
+    node.reboot(Death::Term).await;
+    node.wait_status(|status| status == "idle").await;
+    site.free().await;
+    let record = site.record(&node, |record| record.state == "idle").await;
+    assert_eq!(record.runs.version.as_deref(), Some("2"));
+    coordinator(&node, "running").await;
+    assert_eq!(undrained(&node), ["proving"]);
+    assert_eq!(node.logind().asked().len(), 1);
+}
+
+/// Three nodes want an update at once; `max` may be out.
+async fn roll_out(max: u32) {
+    let site = Site::new("three");
+    site.semaphore.set_max(max, false).await.unwrap();
+    let history = History::new();
+    let mut nodes = Vec::new();
+    for i in 1..=3 {
+        let node = site.node(&format!("node-{i}"), &[]).await;
+        node.auto_reboot(AutoReboot {
+            delay: Duration::from_millis(200),
+            history: history.clone(),
+            ..AutoReboot::default()
+        });
+        nodes.push(node);
+    }
+    // All are in the line before the first may go.
+    let pause = serde_json::from_str("{}").unwrap();
+    site.semaphore.pause(false, &pause, None).await.unwrap();
+    for node in &nodes {
+        node.update_engine().ready("2").await;
+    }
+    site.until("three wait", |group| group.queue.len() == 3)
+        .await;
+    site.semaphore.resume(false).await.unwrap();
+    history.wait_reboots(3, LIMIT).await;
+    for node in &nodes {
+        node.wait_status(|status| status == "idle").await;
+        assert_eq!(node.reboots(), 1, "{}", node.name());
+    }
+    site.free().await;
+    let most = u32::try_from(history.max_out_at_once()).unwrap();
+    assert_eq!(most, max, "{:?}", history.events());
+}
+
+#[tokio::test]
+async fn three_nodes_reboot_one_at_a_time() {
+    roll_out(1).await;
+}
+
+#[tokio::test]
+async fn with_max_two_two_are_out_at_a_time_and_never_three() {
+    roll_out(2).await;
+}
+
+#[tokio::test]
+async fn without_update_engine_a_file_wants_the_reboot() {
+    let site = Site::new("sentinel");
+    let node = Node::without_update_engine("node-1").await;
+    prepare(&node);
+    site.start(&node, &[]).await;
+    node.wait_status(|status| status == "idle").await;
+    site.lock().await;
+    // Made, taken away, made again.
+    node.write("run/reboot-required", "");
+    site.until("it waits in the line", |group| group.queue.len() == 1)
+        .await;
+    std::fs::remove_file(node.path("run/reboot-required")).unwrap();
+    site.until("it left the line", |group| group.queue.is_empty())
+        .await;
+    site.unlock("operator").await;
+    assert!(node.logind().asked().is_empty());
+    node.write("run/reboot-required", "");
+    node.logind().rebooted().await;
+    node.reboot(Death::Term).await;
+    node.wait_status(|status| status == "idle").await;
+    site.free().await;
+    assert_eq!(node.logind().asked().len(), 1);
+}
+
+#[tokio::test]
+async fn strategy_reboot_asks_no_etcd() {
+    let node = machine("node-1").await;
+    let history = History::new();
+    node.auto_reboot(AutoReboot {
+        history: history.clone(),
+        ..AutoReboot::default()
+    });
+    let nowhere = ["http://127.0.0.1:1".to_owned()];
+    let env = [("POINTSMAN_STRATEGY", "reboot")];
+    agent(&node, &nowhere, "nowhere", &env).await;
+    node.wait_ready().await;
+    node.update_engine().ready("2").await;
+    history.wait_reboots(1, LIMIT).await;
+    node.wait_status(|status| status == "idle").await;
+    assert_eq!(undrained(&node), ["proving"]);
+    assert!(!node.log().contains("etcd"), "{}", node.log());
+}
+
+#[tokio::test]
+async fn strategy_off_reboots_nothing() {
+    let site = Site::new("off");
+    let node = machine("node-1").await;
+    site.start(&node, &[("POINTSMAN_STRATEGY", "off")]).await;
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| status.contains("the strategy is `off`"))
+        .await;
+    coordinator(&node, "disabled").await;
+    let refused = site.command(&node, &["reboot"]).await;
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    assert!(refused.stderr.contains("`off`"), "{refused:?}");
+    assert!(node.logind().asked().is_empty());
+    // Without the agent, too.
+    node.stop().await;
+    let refused = node
+        .run_plain(
+            bin(),
+            &["reboot", "--root", &node.root().display().to_string()],
+            &[("POINTSMAN_STRATEGY", "off")],
+        )
+        .await;
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    assert!(node.logind().asked().is_empty());
+}
+
+#[tokio::test]
+async fn outside_its_window_a_node_takes_no_ticket() {
+    let site = Site::new("closed");
+    let node = machine("node-1").await;
+    let later = Zoned::now().checked_add(2.hours()).unwrap();
+    let start = later.strftime("%H:%M").to_string();
+    let window = [
+        ("POINTSMAN_WINDOW_START", start.as_str()),
+        ("POINTSMAN_WINDOW_LENGTH", "1h"),
+    ];
+    site.start(&node, &window).await;
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| status.contains("outside the reboot window; it opens"))
+        .await;
+    site.record(&node, |record| record.reason.contains("window"))
+        .await;
+    let group = site.read().await;
+    assert!(group.queue.is_empty() && group.holders.is_empty());
+    assert!(node.logind().asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_window_that_closes_ends_the_wait_in_the_line() {
+    let site = Site::new("closing");
+    site.lock().await;
+    let node = machine("node-1").await;
+    node.update_engine().ready("2").await;
+    let now = Zoned::now();
+    let start = now.strftime("%H:%M").to_string();
+    // A window starts with a minute; this one lasts eight seconds from now.
+    let length = format!("{}s", i64::from(now.second()) + 8);
+    let window = [
+        ("POINTSMAN_WINDOW_START", start.as_str()),
+        ("POINTSMAN_WINDOW_LENGTH", &length),
+    ];
+    site.start(&node, &window).await;
+    site.until("it waits in the line", |group| group.queue.len() == 1)
+        .await;
+    node.wait_status(|status| status.contains("outside the reboot window"))
+        .await;
+    assert!(site.read().await.queue.is_empty());
+    // Its turn, which it does not take any more.
+    site.unlock("operator").await;
+    site.free().await;
+    assert!(node.logind().asked().is_empty());
+}

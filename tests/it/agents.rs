@@ -1,0 +1,181 @@
+//! Agents as processes of their own, on machines with a shared etcd.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+use pointsman::semaphore::{
+    etcd::{Group, Semaphore},
+    records::{Holder, NodeRecord, Phase},
+};
+use pointsman_testbed::{
+    etcd::{shared_cluster, unique_prefix},
+    node::Node,
+};
+
+use crate::support::{eventually, holder, on};
+
+/// The program under test.
+pub(crate) fn bin() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_pointsman"))
+}
+
+/// Starts the node's agent on these endpoints, under this prefix of keys. It tries again soon what failed, unless
+/// `env` says otherwise.
+pub(crate) async fn agent(node: &Node, endpoints: &[String], prefix: &str, env: &[(&str, &str)]) {
+    let endpoints = endpoints.join(",");
+    let args = ["--endpoint", &endpoints, "--key-prefix", prefix];
+    let quick = [
+        ("POINTSMAN_RETRY_MIN", "20ms"),
+        ("POINTSMAN_RETRY_MAX", "300ms"),
+    ];
+    node.start(bin(), &args, &[&quick[..], env].concat()).await;
+}
+
+/// A group of nodes on the shared etcd, apart from all others.
+pub(crate) struct Site {
+    pub(crate) prefix: String,
+    pub(crate) semaphore: Semaphore,
+}
+
+impl Site {
+    pub(crate) fn new(name: &str) -> Self {
+        let prefix = unique_prefix(name);
+        let semaphore = on(shared_cluster(), &prefix);
+        Self { prefix, semaphore }
+    }
+
+    /// Starts the node's agent and waits until it is ready.
+    pub(crate) async fn start(&self, node: &Node, env: &[(&str, &str)]) {
+        agent(node, &shared_cluster().endpoints(), &self.prefix, env).await;
+        node.wait_ready().await;
+    }
+
+    /// A node that runs version 1 and notes its undrains, whose agent is idle.
+    pub(crate) async fn node(&self, name: &str, env: &[(&str, &str)]) -> Node {
+        let node = machine(name).await;
+        self.start(&node, env).await;
+        node.wait_status(|status| status == "idle").await;
+        node
+    }
+
+    /// A command of an operator, on this node.
+    pub(crate) async fn command(
+        &self,
+        node: &Node,
+        args: &[&str],
+    ) -> pointsman_testbed::process::Output {
+        let endpoints = shared_cluster().endpoints().join(",");
+        let common = ["--endpoint", &endpoints, "--key-prefix", &self.prefix];
+        node.run(bin(), &[args, &common].concat()).await
+    }
+
+    pub(crate) async fn read(&self) -> Group {
+        self.semaphore.read().await.unwrap()
+    }
+
+    /// Waits until the group in etcd is so.
+    pub(crate) async fn until(&self, what: &str, is: impl Fn(&Group) -> bool) -> Group {
+        eventually(what, async || self.read().await, is).await
+    }
+
+    /// Waits until nobody holds and nobody waits.
+    pub(crate) async fn free(&self) {
+        self.until("nobody holds or waits", |group| {
+            group.holders.is_empty() && group.queue.is_empty()
+        })
+        .await;
+    }
+
+    /// Waits until the node's entry has this phase.
+    pub(crate) async fn phase(&self, node: &Node, phase: Phase) -> Holder {
+        let group = self
+            .until(&format!("{} is {phase}", node.name()), |group| {
+                entry(group, node).is_some_and(|entry| entry.phase == phase)
+            })
+            .await;
+        entry(&group, node).unwrap().clone()
+    }
+
+    /// Somebody holds by hand, so that whoever comes waits in the line.
+    pub(crate) async fn lock(&self) {
+        let by_hand = holder("operator", Phase::Manual);
+        self.semaphore.lock(&by_hand).await.unwrap();
+    }
+
+    pub(crate) async fn unlock(&self, id: &str) {
+        self.semaphore.unlock(id, true).await.unwrap();
+    }
+
+    /// What the node last said of itself in etcd.
+    pub(crate) async fn record(&self, node: &Node, is: impl Fn(&NodeRecord) -> bool) -> NodeRecord {
+        let of = |group: &Group| {
+            let mut nodes = group.nodes.iter();
+            nodes.find(|record| record.id == node.machine_id()).cloned()
+        };
+        let group = self
+            .until(&format!("the record of {}", node.name()), |group| {
+                of(group).is_some_and(|record| is(&record))
+            })
+            .await;
+        of(&group).unwrap()
+    }
+}
+
+/// The node's entry among the holders.
+pub(crate) fn entry<'a>(group: &'a Group, node: &Node) -> Option<&'a Holder> {
+    let mut holders = group.holders.iter();
+    holders
+        .find(|holder| holder.id == node.machine_id())?
+        .entry
+        .as_ref()
+}
+
+/// A machine that runs version 1 and notes its undrains; no agent runs yet.
+pub(crate) async fn machine(name: &str) -> Node {
+    let node = Node::new(name).await;
+    prepare(&node);
+    node
+}
+
+/// What [`machine`] does to a node.
+pub(crate) fn prepare(node: &Node) {
+    node.set_version("1");
+    let undrained = node.path("undrained");
+    let script = format!("echo $POINTSMAN_PHASE >>{}", undrained.display());
+    hook(node, "post-boot.d/10-note", &script);
+}
+
+/// The phases in which the node undrained so far.
+pub(crate) fn undrained(node: &Node) -> Vec<String> {
+    let text = fs::read_to_string(node.path("undrained")).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+pub(crate) fn hook(node: &Node, name: &str, script: &str) {
+    let name = format!("etc/pointsman/hooks/{name}");
+    node.write(&name, &format!("#!/bin/sh\n{script}\n"));
+    fs::set_permissions(node.path(&name), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Makes every drain of this node last until [`drained`].
+pub(crate) fn slow_drain(node: &Node) {
+    let go = node.path("drained");
+    let script = format!("while [ ! -e {} ]; do sleep 0.02; done", go.display());
+    hook(node, "pre-reboot.d/10-wait", &script);
+}
+
+/// Ends the drains of this node, this one and all later ones.
+pub(crate) fn drained(node: &Node) {
+    node.write("drained", "");
+}
+
+/// Waits until the coordinator's file says this state.
+pub(crate) async fn coordinator(node: &Node, state: &str) {
+    let path = node.path("run/update-engine/coordinator.conf");
+    let line = format!("STATE={state}\n");
+    eventually(
+        &line,
+        async || fs::read_to_string(&path).unwrap_or_default(),
+        |text| text.starts_with("NAME=pointsman\n") && text.ends_with(&line),
+    )
+    .await;
+}
