@@ -1,6 +1,6 @@
 //! logind on the system bus: who is logged in, who blocks shutdowns, and the reboot itself.
 
-use zbus::{Connection, OwnedObjectPath, OwnedVariant};
+use zbus::{Connection, OwnedObjectPath, OwnedVariant, fdo};
 
 use crate::bus::{self, BusError, Owned, Signal};
 
@@ -69,8 +69,7 @@ impl<'a> Logind<'a> {
                 self.text(&path, "TTY").await,
             ) {
                 (Ok(class), Ok(tty)) => (class, tty),
-                // It ended meanwhile.
-                (Err(BusError::Call { .. }), _) | (_, Err(BusError::Call { .. })) => continue,
+                (Err(error), _) | (_, Err(error)) if is_gone(&error) => continue,
                 (Err(error), _) | (_, Err(error)) => return Err(error),
             };
             if class == "user" && !tty.is_empty() {
@@ -115,6 +114,13 @@ impl<'a> Logind<'a> {
     pub async fn reboot(&self) -> Result<(), BusError> {
         bus::call(self.0, NAME, PATH, MANAGER, "Reboot", &false).await
     }
+}
+
+/// Whether the call found no such object: a session that ended after it was listed. Any other failure says
+/// nothing about who is logged in.
+fn is_gone(error: &BusError) -> bool {
+    matches!(error, BusError::Call { reason: zbus::Error::FDO(error), .. }
+        if matches!(**error, fdo::Error::UnknownObject(_)))
 }
 
 /// Wakes when something changed that [`Logind`] would answer.

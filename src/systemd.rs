@@ -4,6 +4,8 @@ use zbus::{Connection, OwnedObjectPath};
 
 use crate::bus::{self, BusError};
 
+const NAME: &str = "org.freedesktop.systemd1";
+
 /// The targets that take the machine down (systemd.special(7)).
 const DOWN: [&str; 6] = [
     "reboot.target",
@@ -27,9 +29,22 @@ pub async fn shutdown_job(conn: &Connection) -> Result<Option<String>, BusError>
         OwnedObjectPath,
         OwnedObjectPath,
     )>;
+    // Asked first: where systemd is installed but does not run, its name is activatable all the same, and a call
+    // has the bus start /bin/false and report that it failed.
+    let runs = bus::call(
+        conn,
+        "org.freedesktop.DBus",
+        "/org/freedesktop/DBus",
+        "org.freedesktop.DBus",
+        "NameHasOwner",
+        &NAME,
+    );
+    if !runs.await? {
+        return Ok(None);
+    }
     let jobs: Result<Jobs, BusError> = bus::call(
         conn,
-        "org.freedesktop.systemd1",
+        NAME,
         "/org/freedesktop/systemd1",
         "org.freedesktop.systemd1.Manager",
         "ListJobs",

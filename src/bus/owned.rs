@@ -229,13 +229,26 @@ impl Follower {
     fn forged(&mut self, message: &Message) {
         let header = message.header();
         let Some(from) = header.sender() else { return };
-        if self.forgers.len() < FORGERS && self.forgers.insert(from.to_owned().into()) {
-            tracing::warn!(
-                "{from} sent a signal {} that only {} may send; it is ignored",
-                header.member().map_or("", |member| member.as_str()),
-                self.name
-            );
+        let from = OwnedUniqueName::from(from.to_owned());
+        if self.forgers.len() >= FORGERS || !self.forgers.insert(from.clone()) {
+            return;
         }
+        let member = header
+            .member()
+            .map_or("", |member| member.as_str())
+            .to_owned();
+        let (conn, name) = (self.conn.clone(), self.name);
+        // Beside the following, which must not wait for the bus.
+        tokio::spawn(async move {
+            let user = call::<_, u32>(&conn, DBUS, DBUS_PATH, DBUS, "GetConnectionUnixUser", &from);
+            let user = match user.await {
+                Ok(uid) => format!("user {uid}"),
+                Err(_) => "a user who has left".to_owned(),
+            };
+            tracing::warn!(
+                "{from} ({user}) sent a signal {member} that only {name} may send; it is ignored"
+            );
+        });
     }
 }
 

@@ -3,5 +3,6 @@
 mod agent;
 mod agents;
 mod contention;
+mod logind;
 mod semaphore;
 mod support;

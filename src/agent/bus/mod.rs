@@ -11,6 +11,8 @@ use zbus::{
     object_server::SignalEmitter,
 };
 
+use crate::bus;
+
 pub use client::{AgentClient, Changes, ClientError};
 
 mod client;
@@ -202,14 +204,15 @@ impl Agent {
         let Some(sender) = header.sender() else {
             return Err(denied("the caller is unknown, expected root".into()));
         };
-        let reply = conn.call_method(
-            Some("org.freedesktop.DBus"),
+        let user = bus::call(
+            conn,
+            "org.freedesktop.DBus",
             "/org/freedesktop/DBus",
-            Some("org.freedesktop.DBus"),
+            "org.freedesktop.DBus",
             "GetConnectionUnixUser",
             sender,
         );
-        match reply.await.and_then(|reply| reply.body().deserialize()) {
+        match user.await {
             Ok(0_u32) => Ok(()),
             Ok(uid) => Err(denied(format!(
                 "only root may ask this of the agent, and the caller is user {uid}"
