@@ -8,7 +8,7 @@ use pointsman_testbed::{
 };
 
 use crate::{
-    agents::{Site, drained, entry, slow_drain, undrained},
+    agents::{Site, drained, draining, entry, slow_drain, undrained},
     support::eventually,
 };
 
@@ -69,10 +69,8 @@ async fn while_draining(change: Change) {
     let node = site.node("node-1", &[("POINTSMAN_RETRY_MAX", "1h")]).await;
     slow_drain(&node);
     node.update_engine().ready("2").await;
+    draining(&node).await;
     site.phase(&node, Phase::Draining).await;
-    // The entry is there before the agent knows of it.
-    node.wait_status(|status| status.starts_with("draining"))
-        .await;
 
     change.make(&site, &node).await;
     drained(&node);

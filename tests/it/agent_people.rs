@@ -4,7 +4,7 @@ use pointsman::semaphore::records::Phase;
 use pointsman_testbed::node::Node;
 
 use crate::{
-    agents::{Site, drained, entry, slow_drain, undrained},
+    agents::{Site, drained, draining, entry, slow_drain, undrained},
     support::eventually,
 };
 
@@ -92,6 +92,7 @@ async fn a_block_that_appears_in_the_line_or_during_the_drain_is_stepped_back_fo
     site.unlock("operator").await;
     node.logind().uninhibit(block).await;
 
+    draining(&node).await;
     site.phase(&node, Phase::Draining).await;
     assert!(undrained(&node).is_empty());
     let block = node.logind().inhibit("backup", "copies", "block").await;

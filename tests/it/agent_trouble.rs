@@ -9,7 +9,7 @@ use pointsman_testbed::{
     process::Signal,
 };
 
-use crate::agents::{Site, drained, entry, machine, prepare, slow_drain, undrained};
+use crate::agents::{Site, drained, draining, entry, machine, prepare, slow_drain, undrained};
 
 #[tokio::test]
 async fn a_reboot_call_that_fails_is_undone_and_tried_again() {
@@ -104,10 +104,12 @@ async fn an_agent_told_to_end_during_the_drain_undoes_it() {
     let node = site.node("node-1", &[]).await;
     slow_drain(&node);
     node.update_engine().ready("2").await;
+    draining(&node).await;
     site.phase(&node, Phase::Draining).await;
     assert_eq!(node.stop().await.code(), Some(0));
     let group = site.read().await;
     assert!(group.holders.is_empty() && group.queue.is_empty());
+    assert_eq!(undrained(&node), ["stepping-back"]);
     assert!(node.logind().asked().is_empty());
     drained(&node);
     node.start_again();
@@ -150,9 +152,7 @@ async fn an_agent_ended_during_the_drain_by_somebody_elses_reboot_keeps_the_sema
     let node = site.node("node-1", &[]).await;
     slow_drain(&node);
     node.update_engine().ready("2").await;
-    site.phase(&node, Phase::Draining).await;
-    node.wait_status(|status| status.starts_with("draining"))
-        .await;
+    draining(&node).await;
     node.logind().on_reboot(OnReboot::Hang);
     let address = format!("--address={}", node.bus().address());
     let (name, path) = ("org.freedesktop.login1", "/org/freedesktop/login1");

@@ -3,6 +3,7 @@
 mod agent;
 mod agent_changes;
 mod agent_people;
+mod agent_refusals;
 mod agent_trouble;
 mod agents;
 mod contention;
