@@ -23,7 +23,8 @@ pub struct Args {
 /// # Errors
 /// When it is refused, or the bus or the agent cannot be reached.
 pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
-    let client = match AgentClient::connect(&context.config.root).await {
+    let client = AgentClient::connect(&context.config.root).await?;
+    let mut changes = match client.changes().await {
         Err(ClientError::NotRunning) => {
             if !nix::unistd::geteuid().is_root() {
                 return Err(Failure::new(Exit::Failed, "only root may reboot this node"));
@@ -34,9 +35,8 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
             agent::run(context.config, Mode::Once(args.reason)).await?;
             return Ok(());
         }
-        client => client?,
+        changes => changes?,
     };
-    let mut changes = client.changes().await?;
     client.request_reboot(&args.reason).await?;
     if !args.wait {
         println!(

@@ -159,8 +159,19 @@ pub(crate) fn hook(node: &Node, name: &str, script: &str) {
 /// Makes every drain of this node last until [`drained`].
 pub(crate) fn slow_drain(node: &Node) {
     let go = node.path("drained");
-    let script = format!("while [ ! -e {} ]; do sleep 0.02; done", go.display());
+    let begun = node.path("draining");
+    let script = format!(
+        "touch {}; while [ ! -e {} ]; do sleep 0.02; done",
+        begun.display(),
+        go.display()
+    );
     hook(node, "pre-reboot.d/10-wait", &script);
+}
+
+/// Waits until the node's slow drain has begun.
+pub(crate) async fn draining(node: &Node) {
+    let begun = node.path("draining");
+    eventually("the drain", async || begun.exists(), |begun| *begun).await;
 }
 
 /// Ends the drains of this node, this one and all later ones.

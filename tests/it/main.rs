@@ -1,6 +1,10 @@
 //! Tests on real parts: etcd processes, a dbus-daemon, agents as processes of their own.
 
 mod agent;
+mod agent_changes;
+mod agent_people;
+mod agent_refusals;
+mod agent_trouble;
 mod agents;
 mod contention;
 mod logind;

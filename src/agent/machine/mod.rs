@@ -235,7 +235,6 @@ impl Machine {
             }
             (State::Rebooting { .. }, Event::RebootCalled(Err(why))) => {
                 let why = format!("the reboot call failed: {why}");
-                self.hold_off(now, &why);
                 self.look(State::Doubting { why })
             }
             (State::SteppingBack { .. }, Event::Undone) | (State::Proving, Event::Proven) => {
@@ -277,7 +276,11 @@ impl Machine {
                 (other, _) => self.step_back(&reason(&other)),
             },
             State::Doubting { why } => match going_down {
-                Some(false) => self.step_back(&why),
+                Some(false) => {
+                    // Whatever kept the system up would keep it up again; and who called the shutdown off meant it.
+                    self.hold_off(now, &why);
+                    self.step_back(&why)
+                }
                 // Going down, or not known: the semaphore is kept.
                 _ => {
                     self.state = State::Rebooting {

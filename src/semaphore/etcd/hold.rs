@@ -209,7 +209,7 @@ impl Semaphore {
     }
 
     /// The last word before the reboot: the entry is still this claim's and the document still names the
-    /// node, nobody paused, the image is not quarantined; then the phase is `rebooting`.
+    /// node, nobody paused or set max to 0, the image is not quarantined; then the phase is `rebooting`.
     ///
     /// # Errors
     /// When etcd cannot be reached: then it is not known whether it is committed, and must be asked again.
@@ -239,6 +239,11 @@ impl Semaphore {
             if !document.holds(id) {
                 return Ok(Committed::No(
                     "the semaphore's document does not name this node any more".into(),
+                ));
+            }
+            if document.max == 0 {
+                return Ok(Committed::No(
+                    "the group is stopped: the semaphore's max is 0".into(),
                 ));
             }
             let (pauses, bad) = held.more.split_at(2);

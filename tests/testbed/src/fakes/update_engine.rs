@@ -239,17 +239,17 @@ async fn emit(connection: &Connection, destination: Option<&str>, status: &Statu
 }
 
 /// Broadcasts a `StatusUpdate` with the right path and interface from a connection that does not own the name, as
-/// any local user can. When it returns, the bus has passed the signal on.
-pub async fn forge(bus: &Bus, status: &Status) {
-    forged(bus, None, status).await;
+/// any local user can. When it returns, the bus has passed the signal on. Gives the forger's unique name.
+pub async fn forge(bus: &Bus, status: &Status) -> String {
+    forged(bus, None, status).await
 }
 
 /// Like [`forge`], to one connection only (a unique or well-known name), which gets it without a match rule.
-pub async fn forge_to(bus: &Bus, destination: &str, status: &Status) {
-    forged(bus, Some(destination), status).await;
+pub async fn forge_to(bus: &Bus, destination: &str, status: &Status) -> String {
+    forged(bus, Some(destination), status).await
 }
 
-async fn forged(bus: &Bus, destination: Option<&str>, status: &Status) {
+async fn forged(bus: &Bus, destination: Option<&str>, status: &Status) -> String {
     let liar = bus.connection().await;
     emit(&liar, destination, status).await;
     // The bus handles one connection's messages in order: an answer says that it has handled the signal.
@@ -260,4 +260,7 @@ async fn forged(bus: &Bus, destination: Option<&str>, status: &Status) {
         .get_id()
         .await
         .unwrap_or_else(|e| panic!("the bus does not answer: {e}"));
+    liar.unique_name()
+        .map(ToString::to_string)
+        .unwrap_or_default()
 }

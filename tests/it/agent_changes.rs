@@ -1,0 +1,215 @@
+//! What changes while a node waits in the line or drains: the update, the group, an operator's mind.
+
+use pointsman::semaphore::{etcd::Unlocked, records::Phase};
+use pointsman_testbed::{
+    etcd::shared_cluster,
+    fakes::{Status, forge, forge_to},
+    node::Node,
+};
+
+use crate::{
+    agents::{Site, drained, draining, entry, slow_drain, undrained},
+    support::eventually,
+};
+
+/// What changes. Each takes the reason for the reboot away, or forbids it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Change {
+    Pause,
+    PauseAll,
+    MaxZero,
+    Deleted,
+    Unlocked,
+    Reset,
+    ResetSilently,
+    EngineStops,
+}
+
+impl Change {
+    async fn make(self, site: &Site, node: &Node) {
+        let engine = node.update_engine();
+        match self {
+            Self::Pause | Self::PauseAll => {
+                let pause = serde_json::from_str(r#"{"by":"op","reason":"wait"}"#).unwrap();
+                let all = self == Self::PauseAll;
+                site.semaphore.pause(all, &pause, None).await.unwrap();
+            }
+            Self::MaxZero => drop(site.semaphore.set_max(0, false).await.unwrap()),
+            Self::Deleted => {
+                let mut client = shared_cluster().client().await;
+                let key = site.semaphore.keys().semaphore();
+                assert_eq!(client.delete(key, None).await.unwrap().deleted(), 1);
+            }
+            Self::Unlocked => {
+                let unlocked = site.semaphore.unlock(node.machine_id(), false).await;
+                assert!(matches!(unlocked, Ok(Unlocked::Unlocked(Some(_)))));
+            }
+            Self::Reset => engine.set(Status::idle()).await,
+            Self::ResetSilently => engine.set_silently(Status::idle()),
+            Self::EngineStops => engine.stop().await,
+        }
+    }
+
+    async fn take_back(self, site: &Site, node: &Node) {
+        match self {
+            Self::Pause => drop(site.semaphore.resume(false).await.unwrap()),
+            Self::PauseAll => drop(site.semaphore.resume(true).await.unwrap()),
+            Self::MaxZero | Self::Deleted => drop(site.semaphore.set_max(1, true).await.unwrap()),
+            Self::Unlocked => {}
+            Self::Reset | Self::ResetSilently => node.update_engine().ready("2").await,
+            Self::EngineStops => node.update_engine().restart().await,
+        }
+    }
+}
+
+/// The change comes while the node drains.
+async fn while_draining(change: Change) {
+    let site = Site::new("draining");
+    // So long that nothing is tried again within the test by itself.
+    let node = site.node("node-1", &[("POINTSMAN_RETRY_MAX", "1h")]).await;
+    slow_drain(&node);
+    node.update_engine().ready("2").await;
+    draining(&node).await;
+    site.phase(&node, Phase::Draining).await;
+
+    change.make(&site, &node).await;
+    drained(&node);
+    node.wait_status(|status| status.starts_with("waiting") || status == "idle")
+        .await;
+    let group = site.read().await;
+    assert!(entry(&group, &node).is_none(), "{change:?}: {group:?}");
+    assert!(
+        group.holders.is_empty() && group.queue.is_empty(),
+        "{change:?}"
+    );
+    assert_eq!(undrained(&node), ["stepping-back"], "{change:?}");
+    assert!(node.logind().asked().is_empty(), "{change:?}");
+
+    // Nothing but the change was in the way.
+    change.take_back(&site, &node).await;
+    let asked = site.command(&node, &["reboot", "--reason", "again"]).await;
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+    node.logind().rebooted().await;
+}
+
+/// The change comes while the node waits in the line; then it would be the node's turn.
+async fn while_queued(change: Change) {
+    let site = Site::new("queued");
+    site.lock().await;
+    let node = site.node("node-1", &[]).await;
+    node.update_engine().ready("2").await;
+    site.until("it waits in the line", |group| group.queue.len() == 1)
+        .await;
+    change.make(&site, &node).await;
+    if change == Change::Deleted {
+        // Who is out is known from the entries only: nobody is let in until a person has looked.
+        node.wait_status(|status| status.contains("set-max")).await;
+        change.take_back(&site, &node).await;
+        node.wait_status(|status| !status.contains("set-max")).await;
+        assert!(node.logind().asked().is_empty());
+        site.unlock("operator").await;
+        node.logind().rebooted().await;
+        return;
+    }
+    site.unlock("operator").await;
+    // What is said of an operator's stop sign is said when it would be the node's turn.
+    let stop_sign = match change {
+        Change::Pause | Change::PauseAll => Some("paused by op"),
+        Change::MaxZero => Some("max is 0"),
+        _ => None,
+    };
+    if let Some(sign) = stop_sign {
+        node.wait_status(|status| status.starts_with("queued") && status.contains(sign))
+            .await;
+        let group = site.read().await;
+        assert!(
+            group.holders.is_empty() && group.queue.len() == 1,
+            "{group:?}"
+        );
+    } else {
+        node.wait_status(|status| status == "idle").await;
+        site.free().await;
+    }
+    assert!(
+        undrained(&node).is_empty(),
+        "{change:?}: no drain had begun"
+    );
+    assert!(node.logind().asked().is_empty(), "{change:?}");
+    change.take_back(&site, &node).await;
+    node.logind().rebooted().await;
+}
+
+macro_rules! changes {
+    ($run:ident: $($test:ident $change:ident;)*) => {$(
+        #[tokio::test]
+        async fn $test() {
+            $run(Change::$change).await;
+        }
+    )*};
+}
+
+changes! { while_draining:
+    a_pause_during_the_drain_undoes_it Pause;
+    a_pause_of_the_cluster_during_the_drain_undoes_it PauseAll;
+    max_zero_during_the_drain_undoes_it MaxZero;
+    a_document_deleted_during_the_drain_undoes_it Deleted;
+    an_unlock_during_the_drain_undoes_it_and_is_not_answered_by_another_take Unlocked;
+    an_update_reset_during_the_drain_undoes_it Reset;
+    an_update_reset_without_a_word_during_the_drain_undoes_it ResetSilently;
+    an_update_engine_that_goes_during_the_drain_undoes_it EngineStops;
+}
+
+changes! { while_queued:
+    a_pause_keeps_the_place_in_the_line Pause;
+    a_pause_of_the_cluster_keeps_the_place_in_the_line PauseAll;
+    max_zero_keeps_the_place_in_the_line MaxZero;
+    a_deleted_document_lets_nobody_in Deleted;
+    an_update_reset_in_the_line_gives_the_ticket_back Reset;
+    an_update_reset_without_a_word_in_the_line_gives_the_semaphore_back ResetSilently;
+    an_update_engine_that_goes_gives_the_ticket_back EngineStops;
+}
+
+#[tokio::test]
+async fn an_update_engine_that_restarts_in_the_line_does_not_lose_the_update() {
+    let site = Site::new("engine");
+    site.lock().await;
+    let node = site.node("node-1", &[]).await;
+    node.update_engine().ready("2").await;
+    site.until("it waits in the line", |group| group.queue.len() == 1)
+        .await;
+    node.update_engine().restart().await;
+    // It does not say the version any more.
+    site.until("the ticket is for what is known now", |group| {
+        group.queue.first().is_some_and(|t| t.to.version.is_none())
+    })
+    .await;
+    site.unlock("operator").await;
+    node.logind().rebooted().await;
+}
+
+#[tokio::test]
+async fn forged_signals_move_nothing_and_are_logged() {
+    let site = Site::new("forged");
+    let node = site.node("node-1", &[]).await;
+    let reads = node.update_engine().calls("GetStatus");
+    let lie = Status::ready("6.6.6");
+    let liars = [
+        forge(node.bus(), &lie).await,
+        forge_to(node.bus(), "org.pointsman.Agent1", &lie).await,
+    ];
+    for liar in liars {
+        let warning = format!("{liar} sent a signal StatusUpdate that only com.coreos.update1");
+        let log = async || node.log();
+        eventually(&warning, log, |log| log.contains(&warning)).await;
+    }
+    // What comes after is heard, so what came before has been.
+    node.logind().inhibit("backup", "copies", "block").await;
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| status.contains("backup blocks"))
+        .await;
+    assert_eq!(node.update_engine().calls("GetStatus"), reads + 1);
+    let group = site.read().await;
+    assert!(group.queue.is_empty() && group.holders.is_empty());
+    assert!(!node.log().contains("6.6.6"), "{}", node.log());
+    assert!(node.logind().asked().is_empty());
+}
