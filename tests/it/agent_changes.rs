@@ -198,9 +198,14 @@ async fn forged_signals_move_nothing_and_are_logged() {
         forge_to(node.bus(), "org.pointsman.Agent1", &lie).await,
     ];
     for liar in liars {
-        let warning = format!("{liar} sent a signal StatusUpdate that only com.coreos.update1");
-        let log = async || node.log();
-        eventually(&warning, log, |log| log.contains(&warning)).await;
+        let says = "sent a signal StatusUpdate that only com.coreos.update1 may send";
+        let named = |log: &String| log.lines().any(|l| l.contains(&liar) && l.contains(says));
+        eventually(
+            "a warning that names the forger",
+            async || node.log(),
+            named,
+        )
+        .await;
     }
     // What comes after is heard, so what came before has been.
     node.logind().inhibit("backup", "copies", "block").await;
