@@ -1,0 +1,270 @@
+//! `make bench`: what an etcd transaction, a hand-over and an idle agent cost, in one run, as ratios to one another.
+
+use std::{
+    cell::{Cell, RefCell},
+    fs,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp};
+use pointsman::{
+    node::Group,
+    semaphore::{
+        etcd::{BackOff, Claim, Options, Semaphore},
+        keys::Keys,
+        records::{Holder, Image, Phase, new_nonce},
+    },
+};
+use pointsman_testbed::{etcd::Cluster, node::Node};
+use tokio::{sync::mpsc, task::LocalSet, time::sleep};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    LocalSet::new().run_until(run()).await;
+}
+
+async fn run() {
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(3).await));
+    println!("A three-member etcd on this machine, each endpoint reached over loopback.\n");
+    let raw = raw_transaction(cluster).await;
+    println!(
+        "raw compare-and-swap        median {}  p99 {}",
+        ms(median(&raw)),
+        ms(p99(&raw))
+    );
+    let mut requests = Vec::new();
+    for waiters in [10, 100, 1000] {
+        let (times, each) = hand_overs(cluster, waiters, 100.min(waiters)).await;
+        // The raw transaction again, right beside: the machine's mood changes.
+        let raw = median(&raw_transaction(cluster).await);
+        let ratio = median(&times).as_secs_f64() / raw.as_secs_f64();
+        println!(
+            "hand-over, {waiters:>4} waiting     median {}  p99 {}  = {ratio:.1} raw transactions ({}; aim: under 3)  {each:.1} requests ({}; aim: at most 6)",
+            ms(median(&times)),
+            ms(p99(&times)),
+            verdict(ratio < 3.0),
+            verdict(each <= 6.0)
+        );
+        requests.push(each);
+    }
+    println!();
+    agent(cluster).await;
+}
+
+fn verdict(met: bool) -> &'static str {
+    if met { "ok" } else { "MISSED" }
+}
+
+fn ms(time: Duration) -> String {
+    format!("{:6.2} ms", time.as_secs_f64() * 1000.0)
+}
+
+fn sorted(times: &[Duration]) -> Vec<Duration> {
+    let mut times = times.to_vec();
+    times.sort();
+    times
+}
+
+fn median(times: &[Duration]) -> Duration {
+    sorted(times)[times.len() / 2]
+}
+
+fn p99(times: &[Duration]) -> Duration {
+    sorted(times)[(times.len() * 99 / 100).min(times.len() - 1)]
+}
+
+/// A compare-and-swap of a document as long as the semaphore's, one after the other.
+async fn raw_transaction(cluster: &Cluster) -> Vec<Duration> {
+    let mut client: Client = cluster.client_of(0).await;
+    let put = client
+        .put("raw", "x".repeat(64), None)
+        .await
+        .expect("a put");
+    let mut revision = put.header().expect("a header").revision();
+    let mut times = Vec::new();
+    for _ in 0..300 {
+        let txn = Txn::new()
+            .when(vec![Compare::mod_revision(
+                "raw",
+                CompareOp::Equal,
+                revision,
+            )])
+            .and_then(vec![TxnOp::put("raw", "x".repeat(64), None)]);
+        let began = Instant::now();
+        let done = client.txn(txn).await.expect("a transaction");
+        times.push(began.elapsed());
+        assert!(done.succeeded());
+        revision = done.header().expect("a header").revision();
+    }
+    times
+}
+
+fn semaphore(cluster: &Cluster, prefix: &str) -> Semaphore {
+    let options = Options {
+        endpoints: vec![cluster.endpoint(0)],
+        timeout: Duration::from_secs(60),
+        ..Options::default()
+    };
+    let back_off = BackOff {
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(1),
+    };
+    Semaphore::new(options, Keys::new(prefix, Group::default()), back_off)
+}
+
+fn claim(id: &str) -> Claim {
+    let version = |v: &str| Image {
+        image: None,
+        version: Some(v.into()),
+    };
+    Claim {
+        holder: Holder {
+            id: id.into(),
+            hostname: id.into(),
+            nonce: new_nonce().expect("randomness"),
+            boot_id: "boot".into(),
+            since: None,
+            from: version("1"),
+            to: version("2"),
+            phase: Phase::Draining,
+            deadline: Some(1800),
+            reason: None,
+            agent: "bench".into(),
+            unknown: serde_json::Map::new(),
+        },
+        // Renewals are no part of a hand-over.
+        ticket_lease: 6000,
+        member: false,
+        node: None,
+    }
+}
+
+/// So many wait; this many times the holder gives back and the next takes. The time of each, and the requests per
+/// hand-over by etcd's own count.
+async fn hand_overs(
+    cluster: &'static Cluster,
+    waiters: usize,
+    rounds: usize,
+) -> (Vec<Duration>, f64) {
+    let prefix = format!("bench-{waiters}");
+    let first = claim("first");
+    let releaser = semaphore(cluster, &prefix);
+    releaser.acquire(&first, |_| {}).await;
+    let settled = Rc::new(Cell::new(0));
+    let (taken, mut takes) = mpsc::unbounded_channel();
+    let gates: Rc<RefCell<Vec<tokio::task::JoinHandle<()>>>> = Rc::default();
+    for i in 0..waiters {
+        let claim = claim(&format!("n{i:04}"));
+        let (semaphore, settled, taken) =
+            (semaphore(cluster, &prefix), settled.clone(), taken.clone());
+        let said = Cell::new(false);
+        let task = tokio::task::spawn_local(async move {
+            let note = |_: &str| {
+                if !said.replace(true) {
+                    settled.set(settled.get() + 1);
+                }
+            };
+            semaphore.acquire(&claim, note).await;
+            let _ = taken.send((Instant::now(), claim));
+        });
+        gates.borrow_mut().push(task);
+        // Joining all at once would measure the crowd, not the hand-over.
+        while i + 1 - settled.get() > 20 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+    while settled.get() < waiters {
+        sleep(Duration::from_millis(1)).await;
+    }
+    sleep(Duration::from_millis(500)).await;
+    let before = cluster.requests().await;
+    let mut holder = first;
+    let mut times = Vec::new();
+    for _ in 0..rounds {
+        let began = Instant::now();
+        releaser
+            .release(&holder.holder.id, &holder.holder.nonce, None, None)
+            .await
+            .expect("a release");
+        let (at, next) = takes.recv().await.expect("the next one takes");
+        times.push(at.duration_since(began));
+        holder = next;
+        // The one behind looks, and watches; then it is quiet again.
+        sleep(Duration::from_millis(20)).await;
+    }
+    let spent = cluster.requests().await.since(&before);
+    for task in gates.borrow().iter() {
+        task.abort();
+    }
+    #[allow(clippy::cast_precision_loss, reason = "small counts")]
+    let each = spent.total() as f64 / rounds as f64;
+    (times, each)
+}
+
+/// What an agent costs that has nothing to do.
+async fn agent(cluster: &Cluster) {
+    let bin = PathBuf::from(env!("CARGO_BIN_EXE_pointsman"));
+    let size = fs::metadata(&bin).map_or(0, |m| m.len());
+    let endpoints = cluster.endpoints().join(",");
+    let args = ["--endpoint", &endpoints, "--key-prefix", "bench-agent"];
+    let mut starts = Vec::new();
+    let node = Node::new("bench").await;
+    for round in 0..20 {
+        let began = Instant::now();
+        node.start(&bin, &args, &[]).await;
+        node.wait_ready().await;
+        starts.push(began.elapsed());
+        node.wait_status(|status| status == "idle").await;
+        if round < 19 {
+            node.stop().await;
+        }
+    }
+    // Its own state has been said; from here on nothing is.
+    sleep(Duration::from_secs(2)).await;
+    let before = cluster.requests().await;
+    sleep(Duration::from_secs(20)).await;
+    let idle = cluster.requests().await.since(&before).total();
+    let pid = node.child().pid();
+    let (rss, pss) = (
+        memory(pid, "status", "VmRSS:"),
+        memory(pid, "smaps_rollup", "Pss:"),
+    );
+    let mib = |kib: u64| format!("{:.1} MiB", kib as f64 / 1024.0);
+    println!(
+        "idle agent, etcd requests in 20 s:  {idle}  ({}; aim: 0)",
+        verdict(idle == 0)
+    );
+    println!(
+        "idle agent, resident memory:        {}, proportional share {}  ({}; aim: under 12 MiB)",
+        mib(rss),
+        mib(pss),
+        verdict(rss < 12 * 1024)
+    );
+    println!(
+        "start to READY:                     median {}  ({}; aim: under 50 ms)",
+        ms(median(&starts)),
+        verdict(median(&starts) < Duration::from_millis(50))
+    );
+    println!(
+        "release binary:                     {}  ({}; aim: under 8 MiB)",
+        mib(size / 1024),
+        verdict(size < 8 * 1024 * 1024)
+    );
+    node.stop().await;
+}
+
+fn memory(pid: u32, file: &str, field: &str) -> u64 {
+    let text =
+        fs::read_to_string(Path::new("/proc").join(pid.to_string()).join(file)).unwrap_or_default();
+    text.lines()
+        .find_map(|line| {
+            line.strip_prefix(field)?
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()
+        })
+        .unwrap_or(0)
+}
