@@ -8,7 +8,7 @@ use pointsman_testbed::{
 };
 
 use crate::{
-    agents::{Site, drained, draining, entry, slow_drain, undrained},
+    agents::{Site, drained, draining, entry, hook, slow_drain, undrained},
     support::eventually,
 };
 
@@ -170,6 +170,45 @@ changes! { while_queued:
 }
 
 #[tokio::test]
+async fn a_reboot_taken_back_during_the_drain_undoes_it() {
+    let site = Site::new("cancelled");
+    let node = site.node("node-1", &[]).await;
+    slow_drain(&node);
+    let asked = site
+        .command(&node, &["reboot", "--reason", "a new disk"])
+        .await;
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+    draining(&node).await;
+    let holder = site.phase(&node, Phase::Draining).await;
+    assert_eq!(holder.reason.as_deref(), Some("a new disk"));
+    assert_eq!(holder.to, holder.from, "it stays in its image");
+    let cancelled = site.command(&node, &["cancel"]).await;
+    assert_eq!(cancelled.code, Some(0), "{cancelled:?}");
+    node.wait_status(|status| status == "idle").await;
+    site.free().await;
+    assert_eq!(undrained(&node), ["stepping-back"]);
+    // The drain has nobody to go on for.
+    drained(&node);
+    node.stop().await;
+    assert!(node.logind().asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_drain_that_fails_is_undone_and_tried_again_later() {
+    let site = Site::new("drain-fails");
+    let node = site.node("node-1", &[("POINTSMAN_RETRY_MAX", "2s")]).await;
+    hook(&node, "pre-reboot.d/10-drain", "echo no room; exit 1");
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| status.starts_with("waiting") && status.contains("no room"))
+        .await;
+    assert!(site.read().await.holders.is_empty());
+    assert_eq!(undrained(&node), ["stepping-back"]);
+    assert!(node.logind().asked().is_empty());
+    hook(&node, "pre-reboot.d/10-drain", "exit 0");
+    node.logind().rebooted().await;
+}
+
+#[tokio::test]
 async fn an_update_engine_that_restarts_in_the_line_does_not_lose_the_update() {
     let site = Site::new("engine");
     site.lock().await;
@@ -198,14 +237,12 @@ async fn forged_signals_move_nothing_and_are_logged() {
         forge_to(node.bus(), "org.pointsman.Agent1", &lie).await,
     ];
     for liar in liars {
-        let says = "sent a signal StatusUpdate that only com.coreos.update1 may send";
-        let named = |log: &String| log.lines().any(|l| l.contains(&liar) && l.contains(says));
-        eventually(
-            "a warning that names the forger",
-            async || node.log(),
-            named,
-        )
-        .await;
+        let warns = |line: &str| {
+            line.contains(&format!("{liar} "))
+                && line.contains("sent a signal StatusUpdate that only com.coreos.update1")
+        };
+        let log = async || node.log();
+        eventually(&liar, log, |log| log.lines().any(warns)).await;
     }
     // What comes after is heard, so what came before has been.
     node.logind().inhibit("backup", "copies", "block").await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pointsman::semaphore::records::Phase;
 use pointsman_testbed::{
-    fakes::OnReboot,
+    fakes::{Job, OnReboot, Systemd},
     node::{Death, Node},
     process::Signal,
 };
@@ -78,6 +78,33 @@ async fn a_shutdown_that_hangs_keeps_the_semaphore() {
     site.free().await;
     node.wait_status(|status| status.starts_with("waiting"))
         .await;
+    assert_eq!(undrained(&node), ["stepping-back"]);
+    assert_eq!(node.logind().asked().len(), 1);
+}
+
+#[tokio::test]
+async fn a_shutdown_that_only_systemd_knows_of_keeps_the_semaphore() {
+    let site = Site::new("job");
+    let env = [
+        ("POINTSMAN_RETRY_MAX", "1h"),
+        ("POINTSMAN_SHUTDOWN_TIMEOUT", "1s"),
+    ];
+    let node = machine("node-1").await;
+    let systemd = Systemd::start(node.bus()).await;
+    site.start(&node, &env).await;
+    node.logind().on_reboot(OnReboot::Nothing);
+    node.update_engine().ready("2").await;
+    node.logind().wait_asked(1).await;
+    // Within the first time-out.
+    systemd.set_jobs([Job::reboot()]);
+    let looks = node.logind().calls("ListSessions");
+    node.logind()
+        .wait_for_calls("ListSessions", looks + 3)
+        .await;
+    site.phase(&node, Phase::Rebooting).await;
+    assert!(undrained(&node).is_empty());
+    systemd.set_jobs([]);
+    site.free().await;
     assert_eq!(undrained(&node), ["stepping-back"]);
     assert_eq!(node.logind().asked().len(), 1);
 }
