@@ -205,7 +205,13 @@ async fn hand_overs(
 
 /// What an agent costs that has nothing to do.
 async fn agent(cluster: &Cluster) {
-    let bin = PathBuf::from(env!("CARGO_BIN_EXE_pointsman"));
+    // Not the one built along with the bench, which is linked otherwise.
+    let bin = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/release/pointsman");
+    assert!(
+        bin.exists(),
+        "{} is not built; `make bench` builds it",
+        bin.display()
+    );
     let size = fs::metadata(&bin).map_or(0, |m| m.len());
     let endpoints = cluster.endpoints().join(",");
     let args = ["--endpoint", &endpoints, "--key-prefix", "bench-agent"];

@@ -7,6 +7,7 @@ mod agent_refusals;
 mod agent_trouble;
 mod agents;
 mod contention;
+mod kills;
 mod logind;
 mod semaphore;
 mod support;

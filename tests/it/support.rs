@@ -95,3 +95,38 @@ pub(crate) async fn eventually<T: std::fmt::Debug>(
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
+
+/// What happens at random is drawn from this: seeded, and the same on every machine.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        // Knuth's MMIX constants; the high bits are the good ones.
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// The most holders the document has ever named, by its own history, which every change of it is in.
+pub(crate) async fn most_holders(cluster: &Cluster, semaphore: &Semaphore) -> usize {
+    let mut client = cluster.client().await;
+    let key = semaphore.keys().semaphore();
+    let kv = client.get(key.clone(), None).await.unwrap().kvs()[0].clone();
+    let options = etcd_client::WatchOptions::new().with_start_revision(kv.create_revision());
+    let mut watch = client.watch(key, Some(options)).await.unwrap();
+    let mut most = 0;
+    loop {
+        let message = watch.message().await.unwrap().expect("the watch goes on");
+        for event in message.events() {
+            let stored = event.kv().unwrap();
+            let document = pointsman::semaphore::document::Document::parse(stored.value()).unwrap();
+            most = most.max(document.holders.len());
+            if stored.mod_revision() == kv.mod_revision() {
+                return most;
+            }
+        }
+    }
+}
