@@ -44,6 +44,8 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
         );
         return Ok(());
     }
+    // What the agent says first may be from before it was asked.
+    let mut noted = false;
     let mut said = String::new();
     while let Some(now) = changes.next().await {
         let line = format!(
@@ -52,7 +54,8 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
             if now.reason.is_empty() { "" } else { ": " },
             now.reason
         );
-        if now.request.is_empty() && now.state == "idle" {
+        noted |= !now.request.is_empty();
+        if noted && now.request.is_empty() {
             return Err(Failure::new(Exit::Refused, "the reboot was taken back"));
         }
         if line != said {

@@ -6,7 +6,7 @@ use super::{Context, Failure};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How many nodes of the group may be out at a time; 0 stops the group.
-    #[arg(value_name = "N")]
+    #[arg(value_name = "N", allow_negative_numbers = true)]
     max: u32,
     /// Where the semaphore's document is missing or damaged: write it anew from the holders' own entries.
     #[arg(long)]

@@ -6,6 +6,7 @@ mod agent_people;
 mod agent_refusals;
 mod agent_trouble;
 mod agents;
+mod commands;
 mod contention;
 mod kills;
 mod logind;
