@@ -35,4 +35,4 @@ test: setup lint doc
 
 bench: setup
 	$(CARGO) build --release --bin pointsman
-	$(CARGO) bench --quiet --bench handover
+	$(CARGO) bench --quiet --profile measure --bench handover

@@ -160,10 +160,11 @@ async fn hand_overs(
         let (semaphore, settled, taken) =
             (semaphore(cluster, &prefix), settled.clone(), taken.clone());
         let said = Cell::new(false);
+        let joined = settled.clone();
         let task = tokio::task::spawn_local(async move {
             let note = |_: &str| {
                 if !said.replace(true) {
-                    settled.set(settled.get() + 1);
+                    joined.set(joined.get() + 1);
                 }
             };
             semaphore.acquire(&claim, note).await;
