@@ -3,5 +3,6 @@
 mod agent;
 mod agents;
 mod contention;
+mod etcd_trouble;
 mod semaphore;
 mod support;
