@@ -3,8 +3,9 @@
 
 mod endpoints;
 mod members;
+mod secured;
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{cell::RefCell, path::Path, rc::Rc, time::Duration};
 
 use pointsman::semaphore::etcd::{Claim, Semaphore};
 use pointsman_testbed::{
@@ -132,8 +133,13 @@ async fn holders(semaphore: &Semaphore) -> Vec<String> {
 /// Runs `pointsman ARGS` with requests of at most a second, on a machine without any configuration.
 async fn pointsman(endpoints: &[String], prefix: &str, args: &[&str]) -> Output {
     let root = tempfile::tempdir().unwrap();
+    pointsman_at(root.path(), endpoints, prefix, args).await
+}
+
+/// The same on a machine with these files.
+async fn pointsman_at(root: &Path, endpoints: &[String], prefix: &str, args: &[&str]) -> Output {
     let endpoints = endpoints.join(",");
-    let root = root.path().to_str().unwrap();
+    let root = root.to_str().unwrap();
     let common = [
         "--root",
         root,
