@@ -1,6 +1,8 @@
 //! etcd in trouble: away, hung, without a quorum, taken back to a backup, behind locks, or not etcd at all.
 //! What a waiting node does then, and what a person is told.
 
+mod backup;
+mod documents;
 mod endpoints;
 mod members;
 mod secured;
