@@ -9,7 +9,7 @@ mod secured;
 
 use std::{cell::RefCell, path::Path, rc::Rc, time::Duration};
 
-use pointsman::semaphore::etcd::{Claim, Semaphore};
+use pointsman::semaphore::etcd::{Claim, Options, Semaphore};
 use pointsman_testbed::{
     etcd::{Cluster, Version},
     process::{Output, run},
@@ -18,7 +18,7 @@ use tokio::{task::JoinHandle, time::timeout};
 
 use crate::{
     agents::bin,
-    support::{claim, eventually, semaphore},
+    support::{claim, eventually, options, with},
 };
 
 /// The most anything here may take: it ends long before, or never.
@@ -71,7 +71,11 @@ struct Waiter {
 
 impl Waiter {
     fn start(endpoints: Vec<String>, prefix: &str, id: &str) -> Self {
-        let (semaphore, claim) = (semaphore(endpoints, prefix), claim(id));
+        Self::start_with(options(endpoints), prefix, id)
+    }
+
+    fn start_with(options: Options, prefix: &str, id: &str) -> Self {
+        let (semaphore, claim) = (with(options, prefix), claim(id));
         let notes = Rc::new(RefCell::new(Vec::new()));
         let (c, n) = (claim.clone(), notes.clone());
         let task = tokio::task::spawn_local(async move {
@@ -83,6 +87,10 @@ impl Waiter {
 
     fn said(&self) -> usize {
         self.notes.borrow().len()
+    }
+
+    fn heard(&self, words: &str) -> bool {
+        self.notes.borrow().iter().any(|note| note.contains(words))
     }
 
     /// Waits until it has said this, after the first so many things that it said.
