@@ -30,17 +30,13 @@ impl From<etcd_client::Error> for Failure {
             _ if said.contains("auth store is old") || said.contains("too many requests") => {
                 Self::Endpoint(said.to_owned())
             }
-            Code::ResourceExhausted if said.contains("space exceeded") => Self::Final(format!(
-                "{said}; it takes no writes until its history is compacted and defragmented and the alarm \
-                 disarmed: etcdctl compact, etcdctl defrag, etcdctl alarm disarm"
-            )),
             // Bad user or password, a missing permission, a lease or revision that is gone.
             Code::InvalidArgument
             | Code::PermissionDenied
             | Code::FailedPrecondition
             | Code::NotFound
             | Code::OutOfRange
-            | Code::ResourceExhausted => Self::Final(said.to_owned()),
+            | Code::ResourceExhausted => Self::Final(with_cure(said)),
             Code::Unimplemented => Self::Endpoint(NOT_ETCD.to_owned()),
             Code::Unavailable if said.contains(NO_LEADER) => Self::Endpoint(
                 "the member has no leader (the cluster has no quorum, or it is cut off)".into(),
@@ -51,6 +47,28 @@ impl From<etcd_client::Error> for Failure {
             },
         }
     }
+}
+
+/// etcd's refusal, and what mends it where that is known.
+fn with_cure(said: &str) -> String {
+    let cures = [
+        (
+            "database space exceeded",
+            "it takes no writes until its history is compacted and defragmented and the alarm disarmed: \
+             etcdctl compact, etcdctl defrag, etcdctl alarm disarm",
+        ),
+        (
+            "permission denied",
+            "the user needs a role that may read and write every key under the key prefix: \
+             etcdctl role grant-permission --prefix=true ROLE readwrite PREFIX",
+        ),
+        (
+            "user name is empty",
+            "it asks for a user and a password: --etcd-username, --etcd-password-file",
+        ),
+    ];
+    let cure = cures.iter().find(|(sign, _)| said.contains(sign));
+    cure.map_or_else(|| said.to_owned(), |(_, cure)| format!("{said}; {cure}"))
 }
 
 /// What is said of a server that is there but does not speak etcd's v3 protocol.
