@@ -1,10 +1,10 @@
 //! Members away, hung, or without a leader.
 
-use pointsman::semaphore::etcd::Owner;
+use pointsman::semaphore::etcd::{Committed, Owner};
 use pointsman_testbed::etcd::{Version, unique_prefix};
 
 use super::{Waiter, acquire, give_back, holders, local, on_both, one, pointsman, three};
-use crate::support::{claim, on, semaphore};
+use crate::support::{claim, on, options, semaphore, with};
 
 on_both!(
     while_etcd_is_down_who_waits_waits_and_who_holds_holds,
@@ -154,6 +154,8 @@ async fn without_a_quorum_nobody_takes_and_afterwards_exactly_one_does(version: 
             assert_eq!(done.code, Some(4), "{args:?}: {done:?}");
             assert!(done.stderr.contains(&minority[0]), "{done:?}");
         }
+        let cut_off = with(options(minority), &prefix);
+        assert!(cut_off.commit(&out).await.unwrap_err().is_unreachable());
         assert!(first.waits() && second.waits());
         cluster.cont_member(others[0]);
         cluster.spawn_member(others[1]);
@@ -162,6 +164,7 @@ async fn without_a_quorum_nobody_takes_and_afterwards_exactly_one_does(version: 
         }
         // No request made without a quorum came through late.
         assert_eq!(holders(&s).await, ["out"]);
+        assert_eq!(s.commit(&out).await.unwrap(), Committed::Yes);
         give_back(&s, &out).await;
         first.takes().await;
         assert!(second.waits());

@@ -140,10 +140,7 @@ async fn a_password_opens_the_door_and_a_wrong_one_is_named(version: Version) {
     let done = lock(&cluster, wrong.path(), &USER).await;
     denied(&done, "authentication failed");
     assert!(!done.stderr.contains("guess"), "{done:?}");
-    denied(
-        &lock(&cluster, right.path(), &[]).await,
-        "user name is empty",
-    );
+    denied(&lock(&cluster, right.path(), &[]).await, "--etcd-username");
 
     let mut root = cluster.client().await;
     root.role_add("reader").await.unwrap();
@@ -159,7 +156,7 @@ async fn a_password_opens_the_door_and_a_wrong_one_is_named(version: Version) {
     ];
     denied(
         &lock(&cluster, right.path(), &ann).await,
-        "permission denied",
+        "permission denied; the user needs a role",
     );
     let prefix = unique_prefix("secured");
     let args = [&["status"][..], &ann].concat();
