@@ -102,7 +102,7 @@ impl Connection {
         };
         // A connection made earlier may have died unnoticed: its endpoint is worth a second, fresh try.
         let turns = endpoints + usize::from(connected);
-        let mut reasons = Vec::new();
+        let mut reasons: Vec<(String, String)> = Vec::new();
         for turn in 0..turns {
             let index = (first + turn) % endpoints;
             let left = deadline.saturating_duration_since(Instant::now());
@@ -123,6 +123,8 @@ impl Connection {
             let reason = in_words(endpoint, &reason);
             tracing::debug!(endpoint, doing, "{reason}");
             self.forget(index);
+            // Of two tries at the same endpoint the fresh one tells.
+            reasons.retain(|(tried, _)| tried != endpoint);
             reasons.push((endpoint.clone(), reason));
         }
         Err(Error::Unreachable { doing, reasons })
