@@ -47,12 +47,10 @@ async fn while_etcd_is_down_who_waits_waits_and_who_holds_holds(version: Version
                 );
             }
         }
-        assert!(
-            s.owner("out", &out.holder.nonce)
-                .await
-                .unwrap_err()
-                .is_unreachable()
-        );
+        let error = s.owner("out", &out.holder.nonce).await.unwrap_err();
+        assert!(error.is_unreachable());
+        let text = error.to_string();
+        assert_eq!(text.matches(&endpoints[0]).count(), 1, "{text}");
         let before = waiter.said();
         cluster.restart_member(0).await;
         waiter.says(before, "held by out").await;
