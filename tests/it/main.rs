@@ -8,6 +8,7 @@ mod agent_trouble;
 mod agents;
 mod commands;
 mod contention;
+mod etcd_trouble;
 mod footprint;
 mod kills;
 mod logind;

@@ -22,11 +22,20 @@ pub(crate) const BACK_OFF: BackOff = BackOff {
 
 /// The default group's semaphore under `prefix`.
 pub(crate) fn semaphore(endpoints: Vec<String>, prefix: &str) -> Semaphore {
-    let options = Options {
+    with(options(endpoints), prefix)
+}
+
+/// Plain endpoints, without a user.
+pub(crate) fn options(endpoints: Vec<String>) -> Options {
+    Options {
         endpoints,
         timeout: TIMEOUT,
         ..Options::default()
-    };
+    }
+}
+
+/// The default group's semaphore under `prefix`, reached so.
+pub(crate) fn with(options: Options, prefix: &str) -> Semaphore {
     Semaphore::new(options, Keys::new(prefix, Group::default()), BACK_OFF)
 }
 

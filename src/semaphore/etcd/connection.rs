@@ -1,19 +1,18 @@
 //! The way to etcd: endpoints tried in turn, every request within its deadline.
 
 use std::{
-    error::Error as StdError,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use etcd_client::{Channel, Client, ConnectOptions, ResponseHeader, Txn, TxnResponse};
 use tokio::time::{Instant, timeout_at};
-use tonic::{
-    Code,
-    transport::{Certificate, ClientTlsConfig, Endpoint, Identity},
-};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
-use super::Error;
+use super::{
+    Error,
+    reason::{Failure, explain, in_words},
+};
 
 /// How to reach etcd.
 #[derive(Clone, Default)]
@@ -36,9 +35,6 @@ pub struct Tls {
     /// The client's certificate and its key.
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
 }
-
-/// etcd's name for "the watch or the member has lost its leader".
-const NO_LEADER: &str = "no leader";
 
 /// A connection to one of the endpoints, made when first needed and moved to the next one when it fails.
 pub struct Connection {
@@ -106,7 +102,7 @@ impl Connection {
         };
         // A connection made earlier may have died unnoticed: its endpoint is worth a second, fresh try.
         let turns = endpoints + usize::from(connected);
-        let mut reasons = Vec::new();
+        let mut reasons: Vec<(String, String)> = Vec::new();
         for turn in 0..turns {
             let index = (first + turn) % endpoints;
             let left = deadline.saturating_duration_since(Instant::now());
@@ -123,9 +119,13 @@ impl Connection {
                 Ok(Err(Failure::Endpoint(reason))) => reason,
                 Err(_) => format!("no reply within {} ms", share.as_millis()),
             };
-            tracing::debug!(endpoint = self.options.endpoints[index], doing, "{reason}");
+            let endpoint = &self.options.endpoints[index];
+            let reason = in_words(endpoint, &reason);
+            tracing::debug!(endpoint, doing, "{reason}");
             self.forget(index);
-            reasons.push((self.options.endpoints[index].clone(), reason));
+            // Of two tries at the same endpoint the fresh one tells.
+            reasons.retain(|(tried, _)| tried != endpoint);
+            reasons.push((endpoint.clone(), reason));
         }
         Err(Error::Unreachable { doing, reasons })
     }
@@ -213,69 +213,6 @@ impl Connection {
             endpoint = endpoint.tls_config(tls).map_err(reason)?;
         }
         Ok(endpoint)
-    }
-}
-
-/// What a failed attempt means for the request.
-enum Failure {
-    /// Another endpoint may serve it.
-    Endpoint(String),
-    /// No endpoint will.
-    Final(String),
-}
-
-impl From<etcd_client::Error> for Failure {
-    fn from(error: etcd_client::Error) -> Self {
-        let etcd_client::Error::GRpcStatus(status) = &error else {
-            return Self::Endpoint(explain(&error));
-        };
-        let said = status.message();
-        match status.code() {
-            // Bad user or password, a missing permission, a full store, a lease or revision that is gone.
-            Code::InvalidArgument
-            | Code::PermissionDenied
-            | Code::FailedPrecondition
-            | Code::NotFound
-            | Code::OutOfRange
-            | Code::ResourceExhausted => Self::Final(said.to_owned()),
-            Code::Unimplemented => Self::Endpoint(NOT_ETCD.to_owned()),
-            Code::Unavailable if said.contains(NO_LEADER) => Self::Endpoint(
-                "the member has no leader (the cluster has no quorum, or it is cut off)".into(),
-            ),
-            _ => Self::Endpoint(explain(&error)),
-        }
-    }
-}
-
-/// What is said of a server that is there but does not speak etcd's v3 protocol.
-const NOT_ETCD: &str = "it answers, but not as etcd does with its v3 API (gRPC); \
-     etcd 3.4 or newer is needed at this address";
-
-/// An error with the causes behind it, since tonic's own words are only "transport error".
-fn explain(error: &(dyn StdError + 'static)) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let text = error.to_string();
-        if !texts.last().is_some_and(|last| last.contains(&text)) {
-            texts.push(text);
-        }
-        next = error.source();
-    }
-    let text = texts.join(": ");
-    let answers_otherwise = [
-        "http2 error",
-        "frame with invalid size",
-        "PROTOCOL_ERROR",
-        "invalid HTTP",
-    ]
-    .iter()
-    .any(|sign| text.contains(sign))
-        && !text.contains("connection reset");
-    if answers_otherwise {
-        format!("{NOT_ETCD} [{text}]")
-    } else {
-        text
     }
 }
 

@@ -10,6 +10,7 @@ mod connection;
 mod error;
 mod hold;
 mod read;
+mod reason;
 mod watch;
 
 use std::time::Duration;

@@ -303,6 +303,9 @@ impl Cluster {
         if let Some(entries) = self.options.snapshot_count {
             spec = spec.arg(format!("--snapshot-count={entries}"));
         }
+        if let Some(bytes) = self.options.quota {
+            spec = spec.arg(format!("--quota-backend-bytes={bytes}"));
+        }
         let old = std::mem::replace(
             &mut *member.process(),
             Process {

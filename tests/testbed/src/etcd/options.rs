@@ -66,6 +66,7 @@ pub struct Builder {
     pub(super) password: Option<String>,
     pub(super) fast_elections: bool,
     pub(super) snapshot_count: Option<u64>,
+    pub(super) quota: Option<u64>,
 }
 
 impl Builder {
@@ -78,6 +79,7 @@ impl Builder {
             password: None,
             fast_elections: false,
             snapshot_count: None,
+            quota: None,
         }
     }
 
@@ -114,6 +116,13 @@ impl Builder {
     #[must_use]
     pub fn snapshot_count(mut self, entries: u64) -> Self {
         self.snapshot_count = Some(entries);
+        self
+    }
+
+    /// `--quota-backend-bytes`: beyond this size the store takes no more writes.
+    #[must_use]
+    pub fn quota(mut self, bytes: u64) -> Self {
+        self.quota = Some(bytes);
         self
     }
 

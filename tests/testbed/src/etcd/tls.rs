@@ -18,17 +18,37 @@ pub struct Certificates {
     pub client_key: PathBuf,
     pub(super) server_cert: PathBuf,
     pub(super) server_key: PathBuf,
+    expired_cert: PathBuf,
+    stranger_cert: PathBuf,
 }
 
 impl Certificates {
-    /// Makes them and writes them to `dir`.
-    pub(super) fn write(dir: &Path) -> Self {
+    /// From the next connection on, the members show a certificate that ran out long ago: etcd reads the file anew for
+    /// each.
+    pub fn let_expire(&self) {
+        self.serve(&self.expired_cert);
+    }
+
+    /// From the next connection on, the members show a certificate for `elsewhere.example` only.
+    pub fn rename(&self) {
+        self.serve(&self.stranger_cert);
+    }
+
+    fn serve(&self, cert: &Path) {
+        std::fs::copy(cert, &self.server_cert)
+            .unwrap_or_else(|e| panic!("cannot copy {}: {e}", cert.display()));
+    }
+
+    /// Makes them, with a CA of their own, and writes them to `dir`.
+    pub fn write(dir: &Path) -> Self {
         let files = Self {
             ca: dir.join("ca.pem"),
             client_cert: dir.join("client.pem"),
             client_key: dir.join("client-key.pem"),
             server_cert: dir.join("server.pem"),
             server_key: dir.join("server-key.pem"),
+            expired_cert: dir.join("expired.pem"),
+            stranger_cert: dir.join("stranger.pem"),
         };
         let result = files.try_write();
         result.unwrap_or_else(|e| panic!("cannot make certificates in {}: {e}", dir.display()));
@@ -72,6 +92,18 @@ impl Certificates {
             let pair = KeyPair::generate()?;
             std::fs::write(cert, leaf.signed_by(&pair, &issuer)?.pem())?;
             std::fs::write(key, pair.serialize_pem())?;
+            if cert == &self.server_cert {
+                let mut stranger = params(name, &["elsewhere.example"])?;
+                stranger
+                    .extended_key_usages
+                    .clone_from(&leaf.extended_key_usages);
+                std::fs::write(
+                    &self.stranger_cert,
+                    stranger.signed_by(&pair, &issuer)?.pem(),
+                )?;
+                leaf.not_after = rcgen::date_time_ymd(2020, 1, 1);
+                std::fs::write(&self.expired_cert, leaf.signed_by(&pair, &issuer)?.pem())?;
+            }
         }
         Ok(())
     }

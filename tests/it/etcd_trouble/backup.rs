@@ -1,0 +1,205 @@
+//! A store whose history is gone or went back.
+
+use std::{path::Path, time::Duration};
+
+use pointsman::semaphore::{
+    etcd::{Committed, Locked, Owner, Unlocked},
+    records::Phase,
+};
+use pointsman_testbed::{
+    etcd::{Cluster, Version, unique_prefix},
+    process::{Spec, run},
+    proxy::{Mode, Proxy},
+};
+
+use super::{Waiter, acquire, give_back, holders, local, on_both, one, pointsman};
+use crate::{
+    agents::bin,
+    support::{claim, eventually, holder, node, on},
+};
+
+on_both!(
+    compaction_takes_nobodys_turn,
+    a_restored_backup_takes_nobodys_turn,
+    a_take_that_the_backup_forgot_is_not_committed,
+    a_holder_that_the_backup_brought_back_blocks_until_it_is_unlocked,
+    who_waits_says_that_the_store_is_another_one_or_went_back,
+);
+
+async fn compaction_takes_nobodys_turn(version: Version) {
+    local!({
+        let cluster = one(version).await;
+        let prefix = unique_prefix("compact");
+        let s = on(&cluster, &prefix);
+        let out = claim("out");
+        acquire(&s, &out).await;
+        let proxy = Proxy::start(cluster.address(0)).await;
+        let mut first = Waiter::start(vec![proxy.url()], &prefix, "a");
+        first.says(0, "held by out").await;
+        let mut second = Waiter::start(cluster.endpoints(), &prefix, "b");
+        second.says(0, "behind host-a").await;
+        // What the first one sees comes late: when it watches on from there, that is compacted already.
+        for max in [0, 1] {
+            proxy.set(Mode::Delay(Duration::from_millis(300))).await;
+            s.set_max(max, false).await.unwrap();
+            s.publish(&node("other")).await.unwrap();
+            s.publish(&node("other")).await.unwrap();
+            cluster.compact().await;
+            let words = if max == 0 { "max is 0" } else { "held by out" };
+            first.says(first.said(), words).await;
+            proxy.set(Mode::Pass).await;
+        }
+        s.publish(&node("other")).await.unwrap();
+        cluster.compact().await;
+        give_back(&s, &out).await;
+        first.takes().await;
+        cluster.compact().await;
+        give_back(&s, &first.claim).await;
+        second.takes().await;
+    });
+}
+
+async fn a_restored_backup_takes_nobodys_turn(version: Version) {
+    local!({
+        let cluster = one(version).await;
+        let prefix = unique_prefix("restored");
+        let s = on(&cluster, &prefix);
+        s.set_max(1, false).await.unwrap();
+        let backup = cluster.dir().join("backup");
+        cluster.snapshot(&backup).await;
+        let out = claim("out");
+        acquire(&s, &out).await;
+        let mut waiter = Waiter::start(cluster.endpoints(), &prefix, "n");
+        waiter.says(0, "held by out").await;
+        for _ in 0..10 {
+            s.publish(&node("other")).await.unwrap();
+        }
+        // Neither holder nor ticket is in it.
+        cluster.restore(&backup).await;
+        waiter.takes().await;
+        assert_eq!(holders(&s).await, ["n"]);
+        assert_eq!(s.commit(&waiter.claim).await.unwrap(), Committed::Yes);
+    });
+}
+
+async fn a_take_that_the_backup_forgot_is_not_committed(version: Version) {
+    local!({
+        let cluster = one(version).await;
+        let prefix = unique_prefix("forgotten");
+        let s = on(&cluster, &prefix);
+        s.set_max(1, false).await.unwrap();
+        let backup = cluster.dir().join("backup");
+        cluster.snapshot(&backup).await;
+        let out = claim("out");
+        acquire(&s, &out).await;
+        cluster.restore(&backup).await;
+        assert!(matches!(s.commit(&out).await.unwrap(), Committed::No(_)));
+        assert_eq!(
+            s.owner("out", &out.holder.nonce).await.unwrap(),
+            Owner::Nobody
+        );
+        // Somebody else may have it now, and keeps it.
+        let other = claim("other");
+        acquire(&s, &other).await;
+        assert!(matches!(s.commit(&out).await.unwrap(), Committed::No(_)));
+        give_back(&s, &out).await;
+        assert_eq!(holders(&s).await, ["other"]);
+        assert_eq!(s.commit(&other).await.unwrap(), Committed::Yes);
+    });
+}
+
+async fn a_holder_that_the_backup_brought_back_blocks_until_it_is_unlocked(version: Version) {
+    local!({
+        let cluster = one(version).await;
+        let prefix = unique_prefix("resurrected");
+        let s = on(&cluster, &prefix);
+        s.set_max(1, false).await.unwrap();
+        let before = claim("n");
+        acquire(&s, &before).await;
+        let backup = cluster.dir().join("backup");
+        cluster.snapshot(&backup).await;
+        give_back(&s, &before).await;
+        cluster.restore(&backup).await;
+        // The node's next claim has another nonce.
+        let mut own = Waiter::start(cluster.endpoints(), &prefix, "n");
+        own.says(0, "held under this node's id, but not by this node")
+            .await;
+        own.says(0, "pointsman unlock n").await;
+        assert!(matches!(
+            s.lock(&holder("x", Phase::Manual)).await.unwrap(),
+            Locked::Full(_)
+        ));
+        let done = pointsman(&cluster.endpoints(), &prefix, &["status"]).await;
+        assert!(done.stdout.contains("host-n"), "{done:?}");
+        assert!(own.waits());
+        let done = pointsman(&cluster.endpoints(), &prefix, &["unlock", "n"]).await;
+        assert_eq!(done.code, Some(0), "{done:?}");
+        own.takes().await;
+        assert!(matches!(
+            s.unlock("n", false).await.unwrap(),
+            Unlocked::Unlocked(Some(entry)) if entry.nonce == own.claim.holder.nonce
+        ));
+    });
+}
+
+async fn copy(from: &Path, to: &Path) {
+    let args = [Path::new("-a"), from, to];
+    let done = run("cp", args, &[], super::PATIENCE).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+}
+
+/// Puts the only member's data back to what was copied: the same cluster, with an older revision.
+async fn put_back(cluster: &Cluster, backup: &Path) {
+    cluster.kill_member(0).await;
+    let data = cluster.dir().join("m0");
+    std::fs::remove_dir_all(&data).unwrap();
+    copy(backup, &data).await;
+    cluster.restart_member(0).await;
+}
+
+async fn who_waits_says_that_the_store_is_another_one_or_went_back(version: Version) {
+    for words in ["etcd is another cluster", "etcd went back from revision"] {
+        let cluster = one(version).await;
+        let prefix = unique_prefix("told");
+        let s = on(&cluster, &prefix);
+        s.lock(&holder("out", Phase::Manual)).await.unwrap();
+        let (snapshot, copied) = (cluster.dir().join("backup"), cluster.dir().join("copy"));
+        cluster.snapshot(&snapshot).await;
+        cluster.kill_member(0).await;
+        copy(&cluster.dir().join("m0"), &copied).await;
+        cluster.restart_member(0).await;
+
+        let root = tempfile::tempdir().unwrap();
+        let waiting = Spec::new(bin(), root.path().join("stdout"))
+            .stderr(root.path().join("stderr"))
+            .arg("--root")
+            .arg(root.path())
+            .args(["--endpoint", &cluster.endpoint(0), "--key-prefix", &prefix])
+            .args(["lock", "n", "--wait", "1h"])
+            .env("POINTSMAN_RETRY_MIN", "20ms")
+            .env("POINTSMAN_RETRY_MAX", "300ms")
+            .spawn();
+        let in_line = async || s.read().await.is_ok_and(|group| group.queue.len() == 1);
+        eventually("its ticket", in_line, |there| *there).await;
+        for _ in 0..10 {
+            s.publish(&node("other")).await.unwrap();
+        }
+        if words.contains("another") {
+            cluster.restore(&snapshot).await;
+        } else {
+            put_back(&cluster, &copied).await;
+        }
+        let said = async || std::fs::read_to_string(root.path().join("stderr")).unwrap();
+        eventually(words, said, |said| said.contains(words)).await;
+        eventually("its new ticket", in_line, |there| *there).await;
+        s.unlock("out", false).await.unwrap();
+        assert!(
+            waiting
+                .wait_timeout(super::PATIENCE)
+                .await
+                .unwrap()
+                .success()
+        );
+        assert_eq!(holders(&s).await, ["n"]);
+    }
+}

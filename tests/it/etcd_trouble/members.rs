@@ -1,0 +1,171 @@
+//! Members away, hung, or without a leader.
+
+use pointsman::semaphore::etcd::{Committed, Owner};
+use pointsman_testbed::etcd::{Version, unique_prefix};
+
+use super::{Waiter, acquire, give_back, holders, local, on_both, one, pointsman, three};
+use crate::support::{claim, on, options, semaphore, with};
+
+on_both!(
+    while_etcd_is_down_who_waits_waits_and_who_holds_holds,
+    a_hung_member_holds_up_nobody,
+    a_lost_leader_loses_no_turn,
+    without_a_quorum_nobody_takes_and_afterwards_exactly_one_does,
+);
+
+/// Every command that asks etcd.
+const COMMANDS: [&[&str]; 6] = [
+    &["status"],
+    &["lock", "x"],
+    &["unlock", "x"],
+    &["set-max", "2"],
+    &["pause", "--reason", "tea"],
+    &["resume"],
+];
+
+async fn while_etcd_is_down_who_waits_waits_and_who_holds_holds(version: Version) {
+    local!({
+        let cluster = one(version).await;
+        let prefix = unique_prefix("down");
+        let s = on(&cluster, &prefix);
+        let out = claim("out");
+        acquire(&s, &out).await;
+        let mut waiter = Waiter::start(cluster.endpoints(), &prefix, "n");
+        waiter.says(0, "held by out").await;
+        let before = waiter.said();
+        cluster.kill_member(0).await;
+        waiter.says(before, &cluster.endpoint(0)).await;
+        let endpoints = [cluster.endpoint(0), "http://127.0.0.1:1".to_owned()];
+        for args in COMMANDS {
+            let done = pointsman(&endpoints, &prefix, args).await;
+            assert_eq!(done.code, Some(4), "{args:?}: {done:?}");
+            for endpoint in &endpoints {
+                let reason = done.stderr.lines().find(|line| line.contains(endpoint));
+                assert!(
+                    reason.is_some_and(|line| line.contains("Connection refused")),
+                    "{args:?}: {done:?}"
+                );
+            }
+        }
+        let error = s.owner("out", &out.holder.nonce).await.unwrap_err();
+        assert!(error.is_unreachable());
+        let text = error.to_string();
+        assert_eq!(text.matches(&endpoints[0]).count(), 1, "{text}");
+        let before = waiter.said();
+        cluster.restart_member(0).await;
+        waiter.says(before, "held by out").await;
+        assert_eq!(
+            s.owner("out", &out.holder.nonce).await.unwrap(),
+            Owner::Claim
+        );
+        assert!(waiter.waits());
+        give_back(&s, &out).await;
+        waiter.takes().await;
+        assert_eq!(holders(&s).await, ["n"]);
+    });
+}
+
+async fn a_hung_member_holds_up_nobody(version: Version) {
+    local!({
+        let cluster = three(version).await;
+        let prefix = unique_prefix("hung");
+        let leader = cluster.leader().await;
+        let hung = (leader + 1) % 3;
+        // The member that will hang is everybody's first choice, and the one in use.
+        let mut endpoints = cluster.endpoints();
+        endpoints.rotate_left(hung);
+        let s = semaphore(endpoints.clone(), &prefix);
+        let out = claim("out");
+        acquire(&s, &out).await;
+        let mut first = Waiter::start(endpoints.clone(), &prefix, "a");
+        first.says(0, "held by out").await;
+        let mut second = Waiter::start(endpoints.clone(), &prefix, "b");
+        second.says(0, "behind host-a").await;
+        cluster.stop_member(hung);
+        for args in [&["lock", "x"][..], &["set-max", "1"], &["status"]] {
+            let done = pointsman(&endpoints, &prefix, args).await;
+            assert!(matches!(done.code, Some(0 | 3)), "{args:?}: {done:?}");
+        }
+        give_back(&s, &out).await;
+        first.takes().await;
+        give_back(&s, &first.claim).await;
+        second.takes().await;
+        assert_eq!(holders(&s).await, ["b"]);
+        cluster.cont_member(hung);
+    });
+}
+
+async fn a_lost_leader_loses_no_turn(version: Version) {
+    local!({
+        let cluster = three(version).await;
+        let prefix = unique_prefix("leader");
+        let leader = cluster.leader().await;
+        let mut endpoints = cluster.endpoints();
+        endpoints.rotate_left(leader);
+        let s = semaphore(endpoints.clone(), &prefix);
+        let out = claim("out");
+        acquire(&s, &out).await;
+        let mut line = Vec::new();
+        for id in ["a", "b", "c"] {
+            let waiter = Waiter::start(endpoints.clone(), &prefix, id);
+            let words = if id == "a" { "held by out" } else { "behind" };
+            waiter.says(0, words).await;
+            line.push(waiter);
+        }
+        cluster.kill_member(leader).await;
+        // While there is no leader, perhaps; then it is asked again, as the agent does.
+        let mut holder = out;
+        for mut waiter in line {
+            while s
+                .release(&holder.holder.id, &holder.holder.nonce, None, None)
+                .await
+                .is_err()
+            {}
+            waiter.takes().await;
+            assert_eq!(holders(&s).await, [waiter.claim.holder.id.as_str()]);
+            holder = waiter.claim.clone();
+        }
+        cluster.restart_member(leader).await;
+    });
+}
+
+async fn without_a_quorum_nobody_takes_and_afterwards_exactly_one_does(version: Version) {
+    local!({
+        let cluster = three(version).await;
+        let prefix = unique_prefix("quorum");
+        let s = on(&cluster, &prefix);
+        let out = claim("out");
+        acquire(&s, &out).await;
+        // The one that will be left alone, by itself: nothing but the lost leader can tell the waiter.
+        let alone = cluster.leader().await;
+        let others = [(alone + 1) % 3, (alone + 2) % 3];
+        let minority = vec![cluster.endpoint(alone)];
+        let mut first = Waiter::start(minority.clone(), &prefix, "a");
+        first.says(0, "held by out").await;
+        let second = Waiter::start(cluster.endpoints(), &prefix, "b");
+        second.says(0, "behind host-a").await;
+        cluster.stop_member(others[0]);
+        cluster.kill_member(others[1]).await;
+        first.says(0, "no leader").await;
+        for args in [&["lock", "x"][..], &["unlock", "out"]] {
+            let done = pointsman(&minority, &prefix, args).await;
+            assert_eq!(done.code, Some(4), "{args:?}: {done:?}");
+            assert!(done.stderr.contains(&minority[0]), "{done:?}");
+        }
+        let cut_off = with(options(minority), &prefix);
+        assert!(cut_off.commit(&out).await.unwrap_err().is_unreachable());
+        assert!(first.waits() && second.waits());
+        cluster.cont_member(others[0]);
+        cluster.spawn_member(others[1]);
+        for i in 0..3 {
+            cluster.wait_member(i).await;
+        }
+        // No request made without a quorum came through late.
+        assert_eq!(holders(&s).await, ["out"]);
+        assert_eq!(s.commit(&out).await.unwrap(), Committed::Yes);
+        give_back(&s, &out).await;
+        first.takes().await;
+        assert!(second.waits());
+        assert_eq!(holders(&s).await, ["a"]);
+    });
+}
