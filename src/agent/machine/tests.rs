@@ -12,6 +12,7 @@ use proptest::{
 use super::*;
 use crate::{
     agent::gate::{Logins, Update},
+    config::Strategy,
     node::Group,
     window::Window,
 };

@@ -1,0 +1,156 @@
+//! Is a reboot wanted, and may the node go for it?
+
+use std::time::Duration;
+
+use super::{Effect, Machine, Op, State};
+use crate::{
+    agent::{
+        gate::{Gate, Intent, Now, gate, gate_with_people, intent},
+        journal::{ClaimKey, Entry, Stage},
+    },
+    config::Strategy,
+};
+
+impl Machine {
+    /// Is a reboot wanted, and may the node go for it?
+    pub(super) fn consider(&mut self, now: &Now) -> Vec<Effect> {
+        let Some(facts) = &self.facts else {
+            return Vec::new();
+        };
+        let journal = match &self.journal {
+            Ok(journal) => journal,
+            Err(why) => {
+                self.state = State::Waiting {
+                    why: why.clone(),
+                    until: None,
+                };
+                return Vec::new();
+            }
+        };
+        // What a run before this one left in the line.
+        let ticket = journal.entry.clone();
+        let grace_over = self.grace.is_some_and(|end| now.monotonic >= end);
+        let intent = self.intent();
+        let hold_off = self
+            .hold_off
+            .clone()
+            .filter(|(until, _)| now.monotonic < *until);
+        let wait = |why: String, until: Option<Duration>| State::Waiting { why, until };
+        let gate = gate_with_people(&self.rules, facts, intent, grace_over, now);
+        let mut effects = Vec::new();
+        let next = match gate {
+            Gate::Nothing => {
+                self.grace = None;
+                State::Idle
+            }
+            Gate::Blocked { why, until } => {
+                self.grace = None;
+                wait(why, until)
+            }
+            _ if journal.is_newer() => wait(
+                format!(
+                    "the journal is of a newer pointsman (version {}): this one begins no reboot",
+                    journal.version
+                ),
+                None,
+            ),
+            _ if hold_off.is_some() => {
+                let (until, why) = hold_off.unwrap_or_default();
+                wait(why, Some(until))
+            }
+            Gate::People(people) => {
+                let end = *self.grace.get_or_insert_with(|| {
+                    effects.push(Effect::Announce(self.rules.login_grace));
+                    now.monotonic + self.rules.login_grace
+                });
+                let names: Vec<String> = people
+                    .iter()
+                    .map(|(who, tty)| format!("{who} ({tty})"))
+                    .collect();
+                wait(
+                    format!(
+                        "{} logged in: waiting until they had time to finish",
+                        names.join(", ")
+                    ),
+                    Some(end),
+                )
+            }
+            Gate::Go { intent, until } => return self.go(intent, until, ticket, now),
+        };
+        if ticket.is_some() {
+            return self.leave();
+        }
+        self.state = next;
+        effects
+    }
+
+    fn go(
+        &mut self,
+        intent: Intent,
+        until: Option<Duration>,
+        ticket: Option<Entry>,
+        now: &Now,
+    ) -> Vec<Effect> {
+        let same = |entry: &Entry| {
+            entry.intent.to == intent.to
+                && entry
+                    .claim
+                    .as_ref()
+                    .is_some_and(|claim| claim.keys == self.identity.keys)
+        };
+        if let Some(entry) = ticket {
+            return if same(&entry) {
+                self.run(State::Queued { until }, Op::Acquire(entry))
+            } else {
+                self.leave()
+            };
+        }
+        let mut entry = Entry {
+            stage: Stage::Queued,
+            boot_id: self.identity.boot_id.clone(),
+            claim: None,
+            intent,
+            from: self.identity.runs.clone(),
+        };
+        if self.rules.strategy == Strategy::EtcdLock {
+            entry.claim = Some(ClaimKey {
+                nonce: now.nonce(),
+                id: self.identity.id.clone(),
+                keys: self.identity.keys.clone(),
+            });
+            self.set_entry(Some(entry.clone()));
+            self.journalled(State::Queued { until }, Op::Acquire(entry))
+        } else {
+            self.set_entry(Some(entry));
+            self.look(State::Taken)
+        }
+    }
+
+    pub(super) fn intent(&self) -> Option<Intent> {
+        intent(self.facts.as_ref()?, self.request(), &self.identity.runs)
+    }
+
+    pub(super) fn gate(&self, now: &Now) -> Gate {
+        let Some(facts) = &self.facts else {
+            return Gate::Nothing;
+        };
+        match (gate(&self.rules, facts, self.intent(), now), self.entry()) {
+            (Gate::Go { intent, .. }, Some(entry)) if intent.to != entry.intent.to => {
+                Gate::Blocked {
+                    why: format!("{} is staged now, not {}", intent.to, entry.intent.to),
+                    until: None,
+                }
+            }
+            (gate, _) => gate,
+        }
+    }
+
+    pub(super) fn going_down(&self) -> Option<bool> {
+        let logins = self.facts.as_ref()?.logind.as_ref().ok()?;
+        Some(logins.going_down)
+    }
+
+    pub(super) fn hold_off(&mut self, now: &Now, why: &str) {
+        self.hold_off = Some((now.monotonic + self.rules.retry, why.to_owned()));
+    }
+}

@@ -1,0 +1,102 @@
+//! What people and the system ask of the machine from outside: a reboot, its end, a journal that fails.
+
+use super::{Effect, Machine, Op, State};
+use crate::{
+    agent::{
+        gate::{Now, Request},
+        journal::Asked,
+    },
+    config::Strategy,
+};
+
+impl Machine {
+    pub(super) fn asked(&mut self, request: Request) -> Vec<Effect> {
+        let journal = match &mut self.journal {
+            Err(why) => return vec![Effect::Answer(Err(why.clone()))],
+            Ok(_) if self.rules.strategy == Strategy::Off => {
+                let why = "the strategy is `off`: this node does not reboot by itself".to_owned();
+                return vec![Effect::Answer(Err(why))];
+            }
+            Ok(journal) => journal,
+        };
+        let asked = Asked {
+            request,
+            boot_id: self.identity.boot_id.clone(),
+        };
+        self.request_before = Some(journal.request.replace(asked));
+        let journal = Effect::Journal(journal.clone());
+        // A person who asks again wants it tried again.
+        self.hold_off = None;
+        vec![journal, Effect::Answer(Ok(())), Effect::Again]
+    }
+
+    pub(super) fn cancelled(&mut self) -> Vec<Effect> {
+        let Ok(journal) = &mut self.journal else {
+            return vec![Effect::Answer(Ok(()))];
+        };
+        let Some(asked) = journal.request.take() else {
+            return vec![Effect::Answer(Err("no reboot was asked for".into()))];
+        };
+        self.request_before = Some(Some(asked));
+        vec![
+            Effect::Journal(journal.clone()),
+            Effect::Answer(Ok(())),
+            Effect::Again,
+        ]
+    }
+
+    pub(super) fn stop(&mut self) -> Vec<Effect> {
+        self.stopping = true;
+        match &self.state {
+            State::Queued { .. } => self.leave(),
+            State::Draining { .. } | State::Taken | State::Drained
+                if self.going_down() != Some(true) =>
+            {
+                self.step_back("the agent was stopped")
+            }
+            // Under way already, and soon done; the driver sets the time limit.
+            State::Leaving | State::SteppingBack { .. } => Vec::new(),
+            State::Releasing { .. } => Vec::new(),
+            // From the commit on nothing is given back: the journal has what the next start needs.
+            _ => {
+                self.state = State::Stopped;
+                vec![Effect::Exit]
+            }
+        }
+    }
+
+    pub(super) fn journal_failed(&mut self, why: String, now: &Now) -> Vec<Effect> {
+        if let Some(before) = self.request_before.take() {
+            // What the person asked for is refused, and nothing else has changed.
+            if let Ok(journal) = &mut self.journal {
+                journal.request = before;
+            }
+            return Vec::new();
+        }
+        self.hold_off(now, &why);
+        match &self.state {
+            // The step before whose journal failed was not taken: nothing was begun that is not journalled.
+            State::Queued { .. } | State::Idle | State::Waiting { .. } | State::Starting => {
+                self.set_entry(None);
+                self.state = State::Waiting {
+                    why,
+                    until: self.hold_off.as_ref().map(|(until, _)| *until),
+                };
+                Vec::new()
+            }
+            State::Draining { .. } | State::Committing => {
+                // Journalled as an earlier stage: a crash now is mended by the same release.
+                let entry = self.entry().cloned();
+                entry.map_or_else(Vec::new, |entry| {
+                    self.run(State::SteppingBack { why }, Op::Undo(entry))
+                })
+            }
+            // Giving back needs no journal to be right: repeated after a crash, it is harmless.
+            State::Releasing { .. } => {
+                let entry = self.entry().cloned();
+                entry.map_or_else(Vec::new, |entry| vec![Effect::Run(Op::Release(entry))])
+            }
+            _ => Vec::new(),
+        }
+    }
+}

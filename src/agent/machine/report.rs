@@ -1,0 +1,60 @@
+//! How things stand, for people and for the driver.
+
+use std::time::Duration;
+
+use super::{Machine, State};
+use crate::agent::journal::Stage;
+
+impl Machine {
+    /// The state as one word, and what the agent waits for as a sentence (empty where it waits for nothing).
+    #[must_use]
+    pub fn report(&self) -> (&'static str, String) {
+        let note = |otherwise: &str| {
+            if self.note.is_empty() {
+                otherwise.to_owned()
+            } else {
+                self.note.clone()
+            }
+        };
+        match &self.state {
+            State::Starting => ("starting", "waiting for update_engine and logind".into()),
+            State::Idle => ("idle", String::new()),
+            State::Waiting { why, .. } => ("waiting", why.clone()),
+            State::Queued { .. } => ("queued", note("joining the line for the semaphore")),
+            State::Leaving => ("leaving", note("leaving the line for the semaphore")),
+            State::Taken | State::Draining { .. } | State::Drained => {
+                ("draining", note("running the drain hooks"))
+            }
+            State::Committing | State::Committed => {
+                ("committing", note("a last look before the reboot"))
+            }
+            State::Rebooting { .. } => ("rebooting", "waiting for the system to go down".into()),
+            State::Doubting { why } => ("rebooting", why.clone()),
+            State::GoingDown => ("rebooting", "the system is going down".into()),
+            State::SteppingBack { why } => ("stepping-back", why.clone()),
+            State::Proving => ("proving", note("checking the new boot")),
+            State::Releasing { why } => ("releasing", note(why)),
+            State::Stopped => ("stopped", String::new()),
+        }
+    }
+
+    /// Whether this node holds the semaphore, as far as it knows.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.entry().is_some_and(|entry| {
+            entry.claim.is_some() && (entry.stage != Stage::Queued || self.state == State::Taken)
+        })
+    }
+
+    /// When [`Event::Tick`] is due, on the monotonic clock.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Duration> {
+        match &self.state {
+            State::Waiting { until, .. }
+            | State::Queued { until, .. }
+            | State::Draining { until } => *until,
+            State::Rebooting { until } => Some(*until),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The steps the machine is made of: into a state, with its operation, after its journal.
+
+use super::{Effect, Machine, Op, State};
+use crate::agent::journal::{Entry, Journal, Stage};
+
+impl Machine {
+    pub(super) fn set_entry(&mut self, entry: Option<Entry>) {
+        if let Ok(journal) = &mut self.journal {
+            journal.entry = entry;
+        }
+    }
+
+    /// The entry, moved to `stage`.
+    pub(super) fn at_stage(&mut self, stage: Stage) -> Entry {
+        let entry = match &mut self.journal {
+            Ok(Journal {
+                entry: Some(entry), ..
+            }) => entry,
+            _ => unreachable!("stages follow one another only with an entry"),
+        };
+        entry.stage = stage;
+        entry.clone()
+    }
+
+    pub(super) fn run(&mut self, state: State, op: Op) -> Vec<Effect> {
+        self.state = state;
+        self.note.clear();
+        vec![Effect::Run(op)]
+    }
+
+    pub(super) fn journalled(&mut self, state: State, op: Op) -> Vec<Effect> {
+        let journal = Effect::Journal(self.journal.clone().unwrap_or_default());
+        let mut effects = vec![journal];
+        effects.extend(self.run(state, op));
+        effects
+    }
+
+    pub(super) fn look(&mut self, state: State) -> Vec<Effect> {
+        self.run(state, Op::Look)
+    }
+
+    pub(super) fn leave(&mut self) -> Vec<Effect> {
+        match self.entry().cloned() {
+            Some(entry) => self.run(State::Leaving, Op::Leave(entry)),
+            None => Vec::new(),
+        }
+    }
+
+    /// No reboot follows: undo the drain where it has begun, then give back.
+    pub(super) fn step_back(&mut self, why: &str) -> Vec<Effect> {
+        match self.entry().cloned() {
+            Some(entry) if entry.stage == Stage::Queued => {
+                self.state = State::SteppingBack {
+                    why: why.to_owned(),
+                };
+                self.release()
+            }
+            Some(entry) => self.run(
+                State::SteppingBack {
+                    why: why.to_owned(),
+                },
+                Op::Undo(entry),
+            ),
+            None => Vec::new(),
+        }
+    }
+
+    pub(super) fn prove(&mut self) -> Vec<Effect> {
+        match self.entry().cloned() {
+            Some(entry) => self.run(State::Proving, Op::Prove(entry)),
+            None => Vec::new(),
+        }
+    }
+
+    pub(super) fn release(&mut self) -> Vec<Effect> {
+        let why = match &self.state {
+            State::SteppingBack { why } => why.clone(),
+            _ => "the node is back".into(),
+        };
+        let entry = self.at_stage(Stage::Releasing);
+        self.journalled(State::Releasing { why }, Op::Release(entry))
+    }
+
+    /// Nothing is held or waited for any more.
+    pub(super) fn clear(&mut self) -> Vec<Effect> {
+        self.set_entry(None);
+        self.state = State::Idle;
+        let journal = Effect::Journal(self.journal.clone().unwrap_or_default());
+        if self.stopping {
+            self.state = State::Stopped;
+            vec![journal, Effect::Exit]
+        } else {
+            vec![journal, Effect::Again]
+        }
+    }
+}
