@@ -1,8 +1,8 @@
 //! Watches what the node's reboots depend on, outside the agent.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::sleep};
 
 use super::{
     gate::{Facts, Update},
@@ -14,6 +14,9 @@ use crate::{
     sentinel::{Sentinel, SentinelError},
     update_engine::{self, Change, UpdateEngine},
 };
+
+/// How long until logind is asked again after it did not answer.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Brings the facts at once, and again whenever they change. The channel ends when the bus is lost.
 pub(super) fn watch(world: Rc<World>) -> mpsc::Receiver<Facts> {
@@ -33,22 +36,31 @@ async fn run(world: &World, tell: &mpsc::Sender<Facts>) -> Result<(), WatchError
     let Some(mut update) = source.next().await else {
         return Ok(());
     };
+    let mut logind = world.logins().await;
+    let mut told = None;
     loop {
         let facts = Facts {
             update: update.clone(),
-            logind: world.logins().await,
+            logind: logind.clone(),
         };
-        if tell.send(facts).await.is_err() {
-            return Ok(());
+        // update_engine says something with every per cent it has downloaded.
+        if told.as_ref() != Some(&facts) {
+            told = Some(facts.clone());
+            if tell.send(facts).await.is_err() {
+                return Ok(());
+            }
         }
         tokio::select! {
             next = source.next() => match next {
                 Some(next) => update = next,
                 None => return Ok(()),
             },
-            wake = wakes.next() => if wake.is_none() {
-                return Ok(());
+            wake = wakes.next() => match wake {
+                Some(()) => logind = world.logins().await,
+                None => return Ok(()),
             },
+            // A failed look is no answer, and nothing may wake for the next one.
+            () = sleep(AGAIN), if logind.is_err() => logind = world.logins().await,
         }
     }
 }

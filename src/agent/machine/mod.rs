@@ -199,10 +199,11 @@ impl Machine {
         let going_down = self.going_down();
         match self.state.clone() {
             State::Taken | State::Drained | State::Committed if going_down == Some(true) => {
-                self.state = State::GoingDown;
-                Vec::new()
+                self.go_down()
             }
-            State::Taken if self.stopping => self.step_back("the agent was stopped"),
+            State::Taken | State::Committed if self.stopping => {
+                self.step_back("the agent was stopped")
+            }
             State::Taken => match self.gate(now) {
                 Gate::Go { until, .. } => {
                     let entry = self.at_stage(Stage::Draining);

@@ -49,15 +49,17 @@ impl Machine {
         self.stopping = true;
         match &self.state {
             State::Queued { .. } => self.leave(),
-            State::Draining { .. } | State::Taken | State::Drained
+            State::Taken | State::Draining { .. } | State::Drained | State::Committed
                 if self.going_down() != Some(true) =>
             {
                 self.step_back("the agent was stopped")
             }
             // Under way already, and soon done; the driver sets the time limit.
-            State::Leaving | State::SteppingBack { .. } => Vec::new(),
-            State::Releasing { .. } => Vec::new(),
-            // From the commit on nothing is given back: the journal has what the next start needs.
+            State::Leaving
+            | State::Committing
+            | State::SteppingBack { .. }
+            | State::Releasing { .. } => Vec::new(),
+            // From the reboot call on nothing is given back: the journal has what the next start needs.
             _ => {
                 self.state = State::Stopped;
                 vec![Effect::Exit]

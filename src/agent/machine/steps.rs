@@ -46,6 +46,16 @@ impl Machine {
         }
     }
 
+    /// The system goes down by another's will: the next boot gives back.
+    pub(super) fn go_down(&mut self) -> Vec<Effect> {
+        if self.stopping {
+            self.state = State::Stopped;
+            return vec![Effect::Exit];
+        }
+        self.state = State::GoingDown;
+        Vec::new()
+    }
+
     /// No reboot follows: undo the drain where it has begun, then give back.
     pub(super) fn step_back(&mut self, why: &str) -> Vec<Effect> {
         match self.entry().cloned() {
