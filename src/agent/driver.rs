@@ -2,7 +2,6 @@
 
 use std::{future::Future, pin::Pin, rc::Rc, time::Duration};
 
-use backon::BackoffBuilder;
 use jiff::Timestamp;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -301,13 +300,7 @@ impl Driver {
             return;
         }
         let record = self.world.record(state, reason);
-        let timings = &self.world.config.timings;
-        let mut waits = backon::ExponentialBuilder::default()
-            .with_min_delay(timings.retry_min)
-            .with_max_delay(timings.retry_max)
-            .with_jitter()
-            .without_max_times()
-            .build();
+        let mut waits = World::back_off(&self.world.config).waits();
         self.publishing = Some(Box::pin(async move {
             while let Err(error) = semaphore.publish(&record).await {
                 tracing::debug!("{error}");

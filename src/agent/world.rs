@@ -2,7 +2,6 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use backon::BackoffBuilder;
 use jiff::Timestamp;
 use tokio::{sync::mpsc, time::sleep};
 
@@ -258,12 +257,7 @@ impl World {
     /// Asks until there is an answer.
     async fn until_known<T>(&self, ask: impl AsyncFn() -> Result<T, etcd::Error>) -> T {
         let Config { timings, .. } = &self.config;
-        let mut waits = backon::ExponentialBuilder::default()
-            .with_min_delay(timings.retry_min)
-            .with_max_delay(timings.retry_max)
-            .with_jitter()
-            .without_max_times()
-            .build();
+        let mut waits = World::back_off(&self.config).waits();
         loop {
             match ask().await {
                 Ok(answer) => return answer,

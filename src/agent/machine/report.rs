@@ -46,7 +46,7 @@ impl Machine {
         })
     }
 
-    /// When [`Event::Tick`] is due, on the monotonic clock.
+    /// When [`super::Event::Tick`] is due, on the monotonic clock.
     #[must_use]
     pub fn wake_at(&self) -> Option<Duration> {
         match &self.state {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use backon::BackoffBuilder;
 use etcd_client::{
     Client, Compare, CompareOp, GetOptions, GetResponse, PutOptions, SortOrder, SortTarget, Txn,
     TxnOp, TxnOpResponse, TxnResponse,
@@ -27,17 +26,13 @@ impl Semaphore {
     /// Dropping the future leaves things as they are at that instant, perhaps taken with the reply under
     /// way: call [`Semaphore::leave`] then, which finds out.
     pub async fn acquire(&self, claim: &Claim, note: impl Fn(&str)) {
-        let policy = backon::ExponentialBuilder::default()
-            .with_min_delay(self.back_off.min)
-            // Often enough that a short absence of etcd does not cost the ticket its lease.
-            .with_max_delay(
-                self.back_off
-                    .max
-                    .min(Duration::from_secs(claim.ticket_lease) / 4),
-            )
-            .with_jitter()
-            .without_max_times();
-        let mut waits = policy.build();
+        // Often enough that a short absence of etcd does not cost the ticket its lease.
+        let often = Duration::from_secs(claim.ticket_lease) / 4;
+        let policy = super::BackOff {
+            max: self.back_off.max.min(often),
+            ..self.back_off
+        };
+        let mut waits = policy.waits();
         let mut run = Run {
             semaphore: self,
             claim,
@@ -47,7 +42,7 @@ impl Semaphore {
         };
         while let Err(error) = run.acquire(&note).await {
             if std::mem::take(&mut run.answered) {
-                waits = policy.build();
+                waits = policy.waits();
             }
             tracing::warn!("{error}");
             note(&error.to_string());

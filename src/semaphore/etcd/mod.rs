@@ -15,6 +15,7 @@ mod watch;
 
 use std::time::Duration;
 
+use backon::BackoffBuilder as _;
 use jiff::Timestamp;
 
 pub use by_hand::{Locked, SetMax, Unlocked};
@@ -42,6 +43,20 @@ pub struct BackOff {
     pub min: Duration,
     /// The longest wait.
     pub max: Duration,
+}
+
+impl BackOff {
+    /// The waits, one after the other, without end; each drawn a little at random, so that nodes that failed
+    /// together do not all come back together.
+    #[must_use]
+    pub fn waits(self) -> backon::ExponentialBackoff {
+        backon::ExponentialBuilder::default()
+            .with_min_delay(self.min)
+            .with_max_delay(self.max)
+            .with_jitter()
+            .without_max_times()
+            .build()
+    }
 }
 
 /// One taking of the semaphore by one node, from the ticket to the release. What is needed to find it again
