@@ -495,6 +495,32 @@ async fn overdue_is_said_by_the_lease() {
 }
 
 #[tokio::test]
+async fn a_deadline_whose_lease_was_granted_while_waiting_has_its_whole_time() {
+    local!({
+        let cluster = shared_cluster();
+        let prefix = unique_prefix("spare");
+        let s = on(cluster, &prefix);
+        let first = claim("first");
+        acquire(&s, &first).await;
+        let (task, _) = wait_in_line(cluster, &prefix, "next").await;
+        s.release("first", &first.holder.nonce, None, None)
+            .await
+            .unwrap();
+        timeout(Duration::from_secs(20), task)
+            .await
+            .unwrap()
+            .unwrap();
+        let mut client = cluster.client().await;
+        let key = format!("{prefix}/deadlines/next");
+        let lease = client.get(key, None).await.unwrap().kvs()[0].lease();
+        let left = client.lease_time_to_live(lease, None).await.unwrap();
+        // The deadline, 600 s, and the ticket's lease, 10 s: granted before the release, and spare.
+        assert_eq!(left.granted_ttl(), 610);
+        assert!(left.ttl() >= 599, "{} s left", left.ttl());
+    });
+}
+
+#[tokio::test]
 async fn documents_of_the_wild_are_handled_and_broken_ones_named() {
     let cluster = shared_cluster();
     for text in [

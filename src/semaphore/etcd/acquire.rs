@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use etcd_client::{
-    Client, Compare, CompareOp, GetOptions, GetResponse, PutOptions, SortOrder, SortTarget, Txn,
-    TxnOp, TxnOpResponse, TxnResponse,
+    Compare, CompareOp, GetOptions, GetResponse, PutOptions, SortOrder, SortTarget, Txn, TxnOp,
+    TxnOpResponse, TxnResponse,
 };
 use jiff::Timestamp;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::{
-    Claim, Error, RACES, Semaphore, absent, json, put_state, read, stand_back, unchanged,
+    Claim, Error, RACES, Semaphore, absent, json,
+    lease::{self, SpareLease, TicketLease},
+    put_state, read, stand_back, unchanged,
     watch::Change,
 };
 use crate::semaphore::{
@@ -37,6 +39,7 @@ impl Semaphore {
             semaphore: self,
             claim,
             lease: None,
+            spare: None,
             place: None,
             answered: false,
         };
@@ -56,18 +59,12 @@ struct Run<'a> {
     semaphore: &'a Semaphore,
     claim: &'a Claim,
     lease: Option<TicketLease>,
+    /// The deadline's lease, granted while first in the line, so that a hand-over does not wait for it.
+    spare: Option<SpareLease>,
     /// The create revision of the ticket, as last seen.
     place: Option<i64>,
     /// Whether etcd has answered since this was last looked at.
     answered: bool,
-}
-
-/// The lease under a ticket. It is not revoked when the ticket is gone: it ends by itself, without a request.
-struct TicketLease {
-    id: i64,
-    renew: Instant,
-    /// A third of its length, so that two renewals may fail.
-    every: Duration,
 }
 
 impl Run<'_> {
@@ -119,6 +116,9 @@ impl Run<'_> {
             };
             races = 0;
             note(&step.to_string());
+            if matches!(step, Step::WaitFull { .. }) && self.spare.is_none() {
+                self.spare = SpareLease::grant(self.semaphore, self.claim).await?;
+            }
             view = self.wait(view, &step, &key).await?;
         }
     }
@@ -127,7 +127,7 @@ impl Run<'_> {
     async fn wait(&mut self, mut view: View, step: &Step, key: &str) -> Result<View, Error> {
         let change = tokio::select! {
             change = self.semaphore.changed(key, view.revision) => change?,
-            lost = keep_alive(self.semaphore, self.lease.as_mut()) => {
+            lost = lease::keep_alive(self.semaphore, self.lease.as_mut(), &mut self.spare) => {
                 lost?;
                 self.lease = None;
                 Change::Lost("the ticket expired".into())
@@ -261,12 +261,7 @@ impl Run<'_> {
             TxnOpResponse::Get(get) => get.kvs().first().map(|kv| kv.create_revision()),
             _ => None,
         });
-        let every = Duration::from_secs(seconds) / 3;
-        self.lease = Some(TicketLease {
-            id: lease,
-            renew: Instant::now() + every,
-            every,
-        });
+        self.lease = Some(TicketLease::new(lease, seconds));
         Ok(())
     }
 
@@ -303,10 +298,14 @@ impl Run<'_> {
             absent(keys.pause()),
         ];
         compares.extend(self.claim.quarantine_keys(keys).into_iter().map(absent));
-        let mut puts = self
-            .semaphore
-            .holder_puts("taking the semaphore", holder, document)
-            .await?;
+        const DOING: &str = "taking the semaphore";
+        // Used once only: where it is gone after all, or the race is lost, the next take asks for a new one.
+        let fresh = |spare: &SpareLease| spare.is_fresh(Instant::now(), connection.timeout());
+        let lease = match self.spare.take().filter(fresh) {
+            Some(spare) => Some(spare.id),
+            None => self.semaphore.deadline_lease(DOING, holder).await?,
+        };
+        let mut puts = self.semaphore.holder_puts(holder, document, lease);
         puts.push(TxnOp::delete(keys.ticket(&holder.id), None));
         puts.extend(put_state(keys, self.claim.node.as_ref(), "draining"));
         if self.claim.member {
@@ -317,7 +316,7 @@ impl Run<'_> {
             .when(compares)
             .and_then(puts)
             .or_else(self.view_ops());
-        let response = connection.txn("taking the semaphore", txn).await?;
+        let response = connection.txn(DOING, txn).await?;
         if response.succeeded() {
             return Ok(None);
         }
@@ -326,31 +325,5 @@ impl Run<'_> {
             return Ok(Some(view));
         }
         self.view().await.map(Some)
-    }
-}
-
-/// Renews the lease, for as long as it can be: returns when it is gone. Waits for ever where there is none.
-async fn keep_alive(semaphore: &Semaphore, lease: Option<&mut TicketLease>) -> Result<(), Error> {
-    let Some(lease) = lease else {
-        return std::future::pending().await;
-    };
-    loop {
-        sleep_until(lease.renew).await;
-        let id = lease.id;
-        let alive = semaphore
-            .connection
-            .call(
-                "keeping the ticket",
-                async |mut client: Client| match client.lease_keep_alive(id).await {
-                    Ok(_) => Ok(true),
-                    Err(etcd_client::Error::LeaseKeepAliveError(_)) => Ok(false),
-                    Err(error) => Err(error),
-                },
-            )
-            .await?;
-        if !alive {
-            return Ok(());
-        }
-        lease.renew = Instant::now() + lease.every;
     }
 }

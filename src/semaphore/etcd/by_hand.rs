@@ -82,7 +82,8 @@ impl Semaphore {
                 absent(keys.pause_all()),
                 absent(keys.pause()),
             ];
-            let puts = self.holder_puts(DOING, holder, &next).await?;
+            let lease = self.deadline_lease(DOING, holder).await?;
+            let puts = self.holder_puts(holder, &next, lease);
             let txn = Txn::new().when(compares).and_then(puts);
             if self.connection.txn(DOING, txn).await?.succeeded() {
                 return Ok(Locked::Taken);

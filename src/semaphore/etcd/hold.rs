@@ -1,8 +1,6 @@
 //! While a node holds the semaphore: committing to the reboot, giving back, finding out after a crash.
 
-use etcd_client::{
-    Client, Compare, CompareOp, GetOptions, KeyValue, LeaseGrantResponse, PutOptions, Txn, TxnOp,
-};
+use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp};
 
 use super::{
     Claim, Error, RACES, Semaphore, absent, json, put_quarantine, put_state, read, stand_back,
@@ -73,16 +71,6 @@ impl Held {
 }
 
 impl Semaphore {
-    pub(super) async fn grant(&self, doing: &'static str, seconds: u64) -> Result<i64, Error> {
-        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-        self.connection
-            .call(doing, async |mut client: Client| {
-                client.lease_grant(seconds, None).await
-            })
-            .await
-            .map(|granted: LeaseGrantResponse| granted.id())
-    }
-
     /// Writes the first document, unless there is one.
     ///
     /// # Errors
@@ -140,20 +128,19 @@ impl Semaphore {
         })
     }
 
-    /// The puts that make `holder` one: the document, its entry, its deadline.
-    pub(super) async fn holder_puts(
+    /// The puts that make `holder` one: the document, its entry, its deadline on this lease.
+    pub(super) fn holder_puts(
         &self,
-        doing: &'static str,
         holder: &Holder,
         document: &Document,
-    ) -> Result<Vec<TxnOp>, Error> {
+        lease: Option<i64>,
+    ) -> Vec<TxnOp> {
         let keys = &self.keys;
         let mut puts = vec![
             TxnOp::put(keys.semaphore(), document.to_json(), None),
             TxnOp::put(keys.holder(&holder.id), json(holder), None),
         ];
-        if let Some(seconds) = holder.deadline {
-            let lease = self.grant(doing, seconds).await?;
+        if let (Some(seconds), Some(lease)) = (holder.deadline, lease) {
             let options = PutOptions::new().with_lease(lease);
             puts.push(TxnOp::put(
                 keys.deadline(&holder.id),
@@ -161,7 +148,7 @@ impl Semaphore {
                 Some(options),
             ));
         }
-        Ok(puts)
+        puts
     }
 
     /// Gives up waiting: deletes the ticket, in one step with finding out whether the semaphore has been

@@ -9,6 +9,7 @@ mod by_hand;
 mod connection;
 mod error;
 mod hold;
+mod lease;
 mod read;
 mod reason;
 mod watch;
