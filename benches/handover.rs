@@ -20,6 +20,9 @@ use pointsman::{
 use pointsman_testbed::{etcd::Cluster, node::Node};
 use tokio::{sync::mpsc, task::LocalSet, time::sleep};
 
+/// Between one hand-over and the next.
+const REST: Duration = Duration::from_millis(20);
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     LocalSet::new().run_until(run()).await;
@@ -34,6 +37,7 @@ async fn run() {
         ms(median(&raw)),
         ms(p99(&raw))
     );
+    parts(cluster).await;
     let mut requests = Vec::new();
     for waiters in [10, 100, 1000] {
         let (times, each) = hand_overs(cluster, waiters, 100.min(waiters)).await;
@@ -99,6 +103,40 @@ async fn raw_transaction(cluster: &Cluster) -> Vec<Duration> {
         revision = done.header().expect("a header").revision();
     }
     times
+}
+
+/// What a hand-over is made of, each after a rest as long as a hand-over has before it: etcd and the processor answer
+/// later out of the quiet than in the raw transactions' quick succession.
+async fn parts(cluster: &Cluster) {
+    let mut client: Client = cluster.client_of(0).await;
+    let mut watcher: Client = cluster.client_of(0).await;
+    let mut watch = watcher.watch("part", None).await.expect("a watch");
+    let (mut writes, mut reads, mut events) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..100 {
+        sleep(REST).await;
+        let began = Instant::now();
+        let txn = Txn::new().and_then(vec![TxnOp::put("part", "x".repeat(64), None)]);
+        client.txn(txn).await.expect("a transaction");
+        writes.push(began.elapsed());
+        while watch
+            .message()
+            .await
+            .expect("a watch")
+            .is_none_or(|m| m.events().is_empty())
+        {}
+        events.push(began.elapsed());
+        sleep(REST).await;
+        let began = Instant::now();
+        let txn = Txn::new().and_then(vec![TxnOp::get("part", None)]);
+        client.txn(txn).await.expect("a transaction");
+        reads.push(began.elapsed());
+    }
+    println!(
+        "after a rest: a transaction {}, a read {}, a watch's event {} (medians)",
+        ms(median(&writes)),
+        ms(median(&reads)),
+        ms(median(&events))
+    );
 }
 
 fn semaphore(cluster: &Cluster, prefix: &str) -> Semaphore {
@@ -193,7 +231,7 @@ async fn hand_overs(
         times.push(at.duration_since(began));
         holder = next;
         // The one behind looks, and watches; then it is quiet again.
-        sleep(Duration::from_millis(20)).await;
+        sleep(REST).await;
     }
     let spent = cluster.requests().await.since(&before);
     for task in gates.borrow().iter() {
