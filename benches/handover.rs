@@ -222,6 +222,8 @@ async fn hand_overs(
     let mut holder = first;
     let mut times = Vec::new();
     for _ in 0..rounds {
+        // As an agent does while its node is proving.
+        releaser.expect_release(&holder.holder.id).await;
         let began = Instant::now();
         releaser
             .release(&holder.holder.id, &holder.holder.nonce, None, None)

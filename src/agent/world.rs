@@ -89,7 +89,13 @@ impl World {
             }
             // Without slots there is nothing to prove: the boot that runs is the boot that was meant.
             Op::Prove(entry) => {
-                self.undrain(&entry, "proving").await;
+                let expect = async {
+                    if let Some(key) = &entry.claim {
+                        let semaphore = self.semaphore(&key.keys);
+                        semaphore.expect_release(&key.id).await;
+                    }
+                };
+                tokio::join!(expect, self.undrain(&entry, "proving"));
                 Event::Proven
             }
             Op::Commit(entry) => self.commit(&entry).await,

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use pointsman::semaphore::etcd::{Claim, Semaphore};
+use pointsman::semaphore::etcd::{Claim, Released, Semaphore};
 use pointsman_testbed::etcd::{Cluster, shared_cluster, unique_prefix};
 use tokio::{task::LocalSet, time::timeout};
 
@@ -179,4 +179,35 @@ async fn a_hand_over_costs_the_same_behind_ten_and_behind_five_hundred() {
             assert!(ten <= 6, "{ten} requests");
         })
         .await;
+}
+
+/// How many requests a release costs, when what it will find was looked at before, and then perhaps changed.
+async fn expected_release(cluster: &Cluster, changed: bool) -> u64 {
+    let prefix = unique_prefix("expected");
+    let (ours, other) = (claim("a"), claim("b"));
+    let semaphore = on(cluster, &prefix);
+    semaphore.set_max(2, false).await.unwrap();
+    semaphore.acquire(&ours, |_| {}).await;
+    semaphore.expect_release("a").await;
+    if changed {
+        semaphore.acquire(&other, |_| {}).await;
+    }
+    let before = cluster.requests().await;
+    let released = semaphore
+        .release("a", &ours.holder.nonce, None, ours.node.as_ref())
+        .await
+        .unwrap();
+    let spent = cluster.requests().await.since(&before).total();
+    assert_eq!(released, Released::Released);
+    let holders = semaphore.read().await.unwrap().holders;
+    let left: Vec<&str> = holders.iter().map(|h| h.id.as_str()).collect();
+    assert_eq!(left, if changed { vec!["b"] } else { vec![] });
+    spent
+}
+
+#[tokio::test]
+async fn a_release_that_was_expected_is_one_request_and_never_more_than_two() {
+    let cluster = Cluster::start(1).await;
+    assert_eq!(expected_release(&cluster, false).await, 1);
+    assert_eq!(expected_release(&cluster, true).await, 2);
 }

@@ -1,6 +1,6 @@
 //! While a node holds the semaphore: committing to the reboot, giving back, finding out after a crash.
 
-use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp};
+use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnResponse};
 
 use super::{
     Claim, Error, RACES, Semaphore, absent, json, put_quarantine, put_state, read, stand_back,
@@ -50,12 +50,28 @@ pub enum Released {
 }
 
 /// What is in etcd about one holder, at one revision.
+#[derive(Clone)]
 pub(super) struct Held {
     pub(super) document: Option<(Result<Document, DocumentError>, i64)>,
     pub(super) entry: Option<(Holder, i64)>,
     pub(super) member_out: Option<KeyValue>,
     /// The answers to the further keys asked for.
     pub(super) more: Vec<Option<KeyValue>>,
+}
+
+impl From<&TxnResponse> for Held {
+    fn from(response: &TxnResponse) -> Self {
+        let mut answers = read::answers(response)
+            .into_iter()
+            .map(|mut kvs| (!kvs.is_empty()).then(|| kvs.remove(0)));
+        let mut next = || answers.next().flatten();
+        Self {
+            document: next().map(|kv| (Document::parse(kv.value()), kv.mod_revision())),
+            entry: next().map(|kv| read::holder(&kv)),
+            member_out: next(),
+            more: answers.collect(),
+        }
+    }
 }
 
 impl Held {
@@ -111,21 +127,25 @@ impl Semaphore {
         id: &str,
         more: Vec<String>,
     ) -> Result<Held, Error> {
+        let txn = Txn::new().and_then(self.held_ops(id, more));
+        let response = self.connection.txn(doing, txn).await?;
+        Ok(Held::from(&response))
+    }
+
+    /// What is read of a holder, in the order [`Held`] is made from.
+    fn held_ops(&self, id: &str, more: Vec<String>) -> Vec<TxnOp> {
         let keys = &self.keys;
         let mut asked = vec![keys.semaphore(), keys.holder(id), keys.member_out()];
         asked.extend(more);
-        let ops: Vec<TxnOp> = asked.into_iter().map(|key| TxnOp::get(key, None)).collect();
-        let response = self.connection.txn(doing, Txn::new().and_then(ops)).await?;
-        let mut answers = read::answers(&response)
-            .into_iter()
-            .map(|mut kvs| (!kvs.is_empty()).then(|| kvs.remove(0)));
-        let mut next = || answers.next().flatten();
-        Ok(Held {
-            document: next().map(|kv| (Document::parse(kv.value()), kv.mod_revision())),
-            entry: next().map(|kv| read::holder(&kv)),
-            member_out: next(),
-            more: answers.collect(),
-        })
+        asked.into_iter().map(|key| TxnOp::get(key, None)).collect()
+    }
+
+    /// Looks at what a release of this id will change, so that the release itself need not: made while the node
+    /// is still proving, it takes a turn to etcd out of the hand-over. What has changed by then is read again.
+    pub async fn expect_release(&self, id: &str) {
+        let held = self.held("asking who holds", id, Vec::new()).await;
+        // Without it the release asks first, and says what is wrong.
+        *self.expected.borrow_mut() = held.ok().map(|held| (id.to_owned(), held));
     }
 
     /// The puts that make `holder` one: the document, its entry, its deadline on this lease.
@@ -287,8 +307,12 @@ impl Semaphore {
     ) -> Result<Released, Error> {
         const DOING: &str = "giving the semaphore back";
         let keys = &self.keys;
+        let expected = self.expected.take().filter(|(whose, _)| whose == id);
+        let mut held = match expected {
+            Some((_, held)) if held.by(nonce).is_some() => held,
+            _ => self.held(DOING, id, Vec::new()).await?,
+        };
         for tries in 0..RACES {
-            let held = self.held(DOING, id, Vec::new()).await?;
             let mut compares = Vec::new();
             let mut then = Vec::new();
             let ours = held.by(nonce);
@@ -309,11 +333,19 @@ impl Semaphore {
             if then.is_empty() {
                 return Ok(released);
             }
-            let txn = Txn::new().when(compares).and_then(then);
-            if self.connection.txn(DOING, txn).await?.succeeded() {
+            let txn = Txn::new()
+                .when(compares)
+                .and_then(then)
+                .or_else(self.held_ops(id, Vec::new()));
+            let response = self.connection.txn(DOING, txn).await?;
+            if response.succeeded() {
                 return Ok(released);
             }
-            stand_back(tries).await;
+            // What is expected may be long past: only a race lost in earnest is worth a pause.
+            if tries > 0 {
+                stand_back(tries).await;
+            }
+            held = Held::from(&response);
         }
         Err(Error::Contended {
             doing: DOING,

@@ -14,7 +14,7 @@ mod read;
 mod reason;
 mod watch;
 
-use std::time::Duration;
+use std::{cell::RefCell, time::Duration};
 
 use backon::BackoffBuilder as _;
 use jiff::Timestamp;
@@ -35,6 +35,8 @@ pub struct Semaphore {
     connection: Connection,
     keys: Keys,
     back_off: BackOff,
+    /// Whose release is near, and what it will find.
+    expected: RefCell<Option<(String, hold::Held)>>,
 }
 
 /// How long to wait between tries while etcd cannot be reached; doubling from `min` to `max`.
@@ -113,6 +115,7 @@ impl Semaphore {
             connection: Connection::new(options),
             keys,
             back_off,
+            expected: RefCell::new(None),
         }
     }
 

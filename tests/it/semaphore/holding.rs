@@ -1,0 +1,222 @@
+//! From the take to the release.
+
+use super::*;
+
+#[tokio::test]
+async fn a_claim_goes_from_ticket_to_release() {
+    let cluster = shared_cluster();
+    let prefix = unique_prefix("whole");
+    let s = on(cluster, &prefix);
+    let c = claim("a");
+    acquire(&s, &c).await;
+    assert_eq!(
+        get(cluster, &format!("{prefix}/semaphore")).await.unwrap(),
+        r#"{"semaphore":0,"max":1,"holders":["a"]}"#
+    );
+    let group = s.read().await.unwrap();
+    assert!(group.queue.is_empty() && !group.holders[0].overdue && group.holders[0].listed);
+    assert_eq!(
+        group.holders[0].entry.as_ref().unwrap().phase,
+        Phase::Draining
+    );
+    assert_eq!(group.nodes[0].state, "draining");
+    assert_eq!(s.owner("a", &c.holder.nonce).await.unwrap(), Owner::Claim);
+    assert_eq!(s.commit(&c).await.unwrap(), Committed::Yes);
+    assert_eq!(
+        s.commit(&c).await.unwrap(),
+        Committed::Yes,
+        "a commit may be repeated"
+    );
+    assert_eq!(
+        s.read().await.unwrap().holders[0]
+            .entry
+            .as_ref()
+            .unwrap()
+            .phase,
+        Phase::Rebooting
+    );
+    let owed: Quarantine = serde_json::from_str(r#"{"version":"2","reason":"bad"}"#).unwrap();
+    let release = async || {
+        s.release("a", &c.holder.nonce, Some(&owed), c.node.as_ref())
+            .await
+            .unwrap()
+    };
+    assert_eq!(release().await, Released::Released);
+    assert_eq!(
+        release().await,
+        Released::NotHeld,
+        "a release may be repeated"
+    );
+    let group = s.read().await.unwrap();
+    assert!(group.holders.is_empty() && group.quarantine[0].reason == "bad");
+    assert_eq!(
+        get(cluster, &format!("{prefix}/semaphore")).await.unwrap(),
+        r#"{"semaphore":1,"max":1,"holders":[]}"#
+    );
+    assert_eq!(get(cluster, &format!("{prefix}/deadlines/a")).await, None);
+}
+
+#[tokio::test]
+async fn a_commit_sees_what_changed_since_the_take() {
+    let cluster = shared_cluster();
+    for (name, says) in [
+        ("unlocked", "taken from this node"),
+        ("relocked", "taken from this node"),
+        ("unlisted", "does not name this node"),
+        ("deleted", "gone or unreadable"),
+        ("paused", "paused by ann@desk: maintenance"),
+        ("paused-all", "paused by ann@desk: maintenance"),
+        ("quarantined", "quarantined: no good"),
+    ] {
+        let prefix = unique_prefix(name);
+        let s = on(cluster, &prefix);
+        let c = claim("n");
+        acquire(&s, &c).await;
+        match name {
+            "unlocked" => drop(s.unlock("n", false).await.unwrap()),
+            "relocked" => {
+                s.unlock("n", false).await.unwrap();
+                assert_eq!(
+                    s.lock(&holder("n", Phase::Manual)).await.unwrap(),
+                    Locked::Taken
+                );
+            }
+            "unlisted" => put(cluster, &s.keys().semaphore(), &Document::new(1).to_json()).await,
+            "deleted" => drop(
+                cluster
+                    .client()
+                    .await
+                    .delete(s.keys().semaphore(), None)
+                    .await
+                    .unwrap(),
+            ),
+            "paused" => s.pause(false, &pause(), None).await.unwrap(),
+            "paused-all" => s.pause(true, &pause(), None).await.unwrap(),
+            _ => {
+                put(
+                    cluster,
+                    &s.keys().quarantine_version("2"),
+                    r#"{"version":"2","reason":"no good"}"#,
+                )
+                .await
+            }
+        }
+        match s.commit(&c).await.unwrap() {
+            Committed::No(why) => assert!(why.contains(says), "{name}: {why}"),
+            Committed::Yes => panic!("{name}: committed"),
+        }
+        // Stepping back gives back only what is this claim's.
+        let released = s.release("n", &c.holder.nonce, None, None).await.unwrap();
+        let taken_away = name.ends_with("locked");
+        assert_eq!(released == Released::NotHeld, taken_away, "{name}");
+        assert_eq!(holders(&s).await.is_empty(), name != "relocked", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn two_machines_with_one_id_do_not_go_together() {
+    local!({
+        let cluster = shared_cluster();
+        let prefix = unique_prefix("twins");
+        let s = on(cluster, &prefix);
+        s.set_max(5, false).await.unwrap();
+        let one = claim("twin");
+        acquire(&s, &one).await;
+        let two = claim("twin");
+        let notes = Rc::new(RefCell::new(String::new()));
+        let (s2, two2, n) = (on(cluster, &prefix), two.clone(), notes.clone());
+        let task = tokio::task::spawn_local(async move {
+            s2.acquire(&two2, |note| note.clone_into(&mut n.borrow_mut()))
+                .await;
+        });
+        eventually(
+            "why",
+            async || notes.borrow().clone(),
+            |n| n.contains("unlock twin"),
+        )
+        .await;
+        assert_eq!(
+            s.release("twin", &two.holder.nonce, None, None)
+                .await
+                .unwrap(),
+            Released::NotHeld
+        );
+        assert_eq!(
+            s.owner("twin", &one.holder.nonce).await.unwrap(),
+            Owner::Claim
+        );
+        s.release("twin", &one.holder.nonce, None, None)
+            .await
+            .unwrap();
+        timeout(Duration::from_secs(20), task)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            s.owner("twin", &two.holder.nonce).await.unwrap(),
+            Owner::Claim
+        );
+    });
+}
+
+#[tokio::test]
+async fn overdue_is_said_by_the_lease() {
+    let cluster = shared_cluster();
+    let prefix = unique_prefix("overdue");
+    let s = on(cluster, &prefix);
+    let mut c = claim("late");
+    c.holder.deadline = Some(1);
+    acquire(&s, &c).await;
+    let overdue = async || s.read().await.unwrap().holders[0].overdue;
+    eventually("overdue", overdue, |o| *o).await;
+    assert_eq!(holders(&s).await, ["late"], "time alone lets nobody in");
+}
+
+#[tokio::test]
+async fn a_reply_lost_after_a_take_is_taken_once_and_known() {
+    let cluster = shared_cluster();
+    let proxy = Proxy::start(cluster.address(0)).await;
+    for bytes in [0, 200, 700] {
+        let prefix = unique_prefix("lost");
+        let s = semaphore(vec![proxy.url()], &prefix);
+        let direct = on(cluster, &prefix);
+        direct.set_max(3, false).await.unwrap();
+        s.read().await.unwrap();
+        proxy.lose_next_reply(bytes);
+        let c = claim("n");
+        acquire(&s, &c).await;
+        let group = direct.read().await.unwrap();
+        assert_eq!(group.holders.len(), 1);
+        assert_eq!(
+            group.holders[0].entry.as_ref().unwrap().nonce,
+            c.holder.nonce
+        );
+        assert_eq!(
+            direct
+                .read()
+                .await
+                .unwrap()
+                .document
+                .unwrap()
+                .unwrap()
+                .holders,
+            ["n"]
+        );
+        proxy.lose_next_reply(bytes);
+        assert_eq!(s.commit(&c).await.unwrap(), Committed::Yes);
+        proxy.lose_next_reply(bytes);
+        s.release("n", &c.holder.nonce, None, None).await.unwrap();
+        assert!(holders(&direct).await.is_empty());
+        proxy.lose_next_reply(bytes);
+        assert_eq!(
+            s.lock(&holder("m", Phase::Manual)).await.unwrap(),
+            Locked::Taken
+        );
+        proxy.lose_next_reply(bytes);
+        assert!(matches!(
+            s.unlock("m", false).await.unwrap(),
+            Unlocked::Unlocked(_) | Unlocked::NotHeld
+        ));
+        assert!(holders(&direct).await.is_empty());
+    }
+}
