@@ -18,7 +18,9 @@ fn main() -> ExitCode {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("pointsman: the system refuses what every program needs: {error}");
+            cli::output::note(format!(
+                "pointsman: the system refuses what every program needs: {error}"
+            ));
             return ExitCode::FAILURE;
         }
     };
@@ -26,7 +28,7 @@ fn main() -> ExitCode {
     match local.block_on(&runtime, cli::run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("pointsman: {}", failure.message);
+            cli::output::note(format!("pointsman: {}", failure.message));
             ExitCode::from(failure.exit as u8)
         }
     }

@@ -120,6 +120,8 @@ impl Driver {
     ) -> std::io::Result<Ending> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        // Only now: whoever is told that the agent is ready may end it, and must find it listening.
+        notify::ready();
         let watchdog = notify::watchdog_period();
         let mut next_watchdog = Instant::now();
         let effects = self.machine.start();

@@ -18,7 +18,6 @@ use crate::{
     coordinator::{Coordinator, CoordinatorError},
     node::{self, NodeError, Root},
     semaphore::{etcd::Semaphore, keys::Keys, records::Image},
-    telemetry::notify,
     update_engine,
 };
 use bus::{AgentBus, AgentBusError};
@@ -96,7 +95,6 @@ pub async fn run(config: Config, mode: Mode) -> Result<(), AgentError> {
         config,
     });
     let facts = facts::watch(world.clone());
-    notify::ready();
     let driver = Driver::new(world, mode);
     match driver.run(bus, coordinator, facts, noted, asked).await? {
         Ending::Stopped | Ending::Done => Ok(()),

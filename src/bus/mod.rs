@@ -123,6 +123,14 @@ pub async fn call_with_timeout<T>(
     }
 }
 
+/// What the bus itself is asked, or told, which has errors of its own: 10 s, then it counts as gone.
+pub(crate) async fn in_time<T>(asked: impl Future<Output = zbus::Result<T>>) -> zbus::Result<T> {
+    let late = || std::io::Error::new(std::io::ErrorKind::TimedOut, "the bus does not answer");
+    timeout(CALL_LIMIT, asked)
+        .await
+        .unwrap_or_else(|_| Err(late().into()))
+}
+
 /// Calls a method of the service `name` (a well-known or a unique name) and reads its answer.
 ///
 /// # Errors
@@ -215,5 +223,8 @@ mod tests {
             .await
             .unwrap_err();
         assert_eq!(error.to_string(), "Z of x.y was not answered within 10 s");
+        let error = in_time(std::future::pending::<zbus::Result<()>>()).await;
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("the bus does not answer"), "{text}");
     }
 }

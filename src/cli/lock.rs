@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Context, Exit, Failure, pause::person};
+use super::{Context, Exit, Failure, output, pause::person};
 use crate::{
     agent::world::AGENT,
     duration, node,
@@ -65,7 +65,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
                 || "another tool took it".into(),
                 |entry| format!("phase {}", entry.phase),
             );
-            println!("{id} held the semaphore already ({who}).");
+            output::say(format!("{id} held the semaphore already ({who})."))?;
             return Ok(());
         }
         Locked::Full(_) | Locked::Paused(..) if args.wait.is_some() => {
@@ -94,7 +94,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             ));
         }
     }
-    println!("{id} holds the semaphore until: pointsman unlock {id}");
+    output::say(format!(
+        "{id} holds the semaphore until: pointsman unlock {id}"
+    ))?;
     Ok(())
 }
 
@@ -126,7 +128,7 @@ async fn wait(
         node: None,
     };
     let acquired = tokio::select! {
-        () = semaphore.acquire(&claim, |note| eprintln!("{note}")) => true,
+        () = semaphore.acquire(&claim, |note| output::note(note)) => true,
         () = tokio::time::sleep(length) => false,
         _ = tokio::signal::ctrl_c() => false,
     };

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod common;
 mod exit;
 pub mod lock;
+pub mod output;
 pub mod pause;
 pub mod reboot;
 pub mod set_max;

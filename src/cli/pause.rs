@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Context, Exit, Failure};
+use super::{Context, Exit, Failure, output};
 use crate::{duration, node, semaphore::records::Pause};
 
 /// The arguments of `pause`.
@@ -14,11 +14,20 @@ pub struct PauseArgs {
     #[arg(long)]
     all: bool,
     /// Why; shown wherever a node waits for it.
-    #[arg(long)]
+    #[arg(long, value_parser = sentence)]
     reason: String,
     /// For how long, such as 2h; until `resume` when left out.
     #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
     length: Option<Duration>,
+}
+
+/// A reason: people act on it, so it says something.
+pub(super) fn sentence(text: &str) -> Result<String, &'static str> {
+    if text.trim().is_empty() {
+        Err("expected a reason, in words")
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 /// The arguments of `resume`.
@@ -80,10 +89,10 @@ pub async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
         .map_or("until `pointsman resume`".into(), |length| {
             format!("for {}", duration::print(length))
         });
-    println!(
+    output::say(format!(
         "{} is paused {length}. A node that has committed to its reboot still goes.",
         which(context, args.all)
-    );
+    ))?;
     Ok(())
 }
 
@@ -94,8 +103,11 @@ pub async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
 pub async fn resume(context: &Context, args: &ResumeArgs) -> Result<(), Failure> {
     let which = which(context, args.all);
     match context.semaphore()?.resume(args.all).await? {
-        Some(pause) => println!("{which} is not paused any more (it was: {}).", pause.reason),
-        None => println!("{which} was not paused."),
+        Some(pause) => output::say(format!(
+            "{which} is not paused any more (it was: {}).",
+            pause.reason
+        ))?,
+        None => output::say(format!("{which} was not paused."))?,
     }
     Ok(())
 }

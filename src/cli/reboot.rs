@@ -1,6 +1,6 @@
 //! `pointsman reboot` and `pointsman cancel`.
 
-use super::{Context, Exit, Failure};
+use super::{Context, Exit, Failure, output};
 use crate::agent::{
     self,
     bus::{AgentClient, ClientError},
@@ -11,7 +11,7 @@ use crate::agent::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Why; shown to people logged in and by `status`.
-    #[arg(long, default_value = "asked for by hand")]
+    #[arg(long, default_value = "asked for by hand", value_parser = super::pause::sentence)]
     reason: String,
     /// Stay until the node goes down, saying what it waits for.
     #[arg(long)]
@@ -29,8 +29,8 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
             if !nix::unistd::geteuid().is_root() {
                 return Err(Failure::new(Exit::Failed, "only root may reboot this node"));
             }
-            eprintln!(
-                "No agent runs on this node; its work is done here. Ctrl-C takes the request back."
+            output::note(
+                "No agent runs on this node; its work is done here. Ctrl-C takes the request back.",
             );
             agent::run(context.config, Mode::Once(args.reason)).await?;
             return Ok(());
@@ -39,9 +39,9 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
     };
     client.request_reboot(&args.reason).await?;
     if !args.wait {
-        println!(
-            "Asked for. To see what it waits for: pointsman status; to take it back: pointsman cancel"
-        );
+        output::say(
+            "Asked for. To see what it waits for: pointsman status; to take it back: pointsman cancel",
+        )?;
         return Ok(());
     }
     // What the agent says first may be from before it was asked.
@@ -59,7 +59,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
             return Err(Failure::new(Exit::Refused, "the reboot was taken back"));
         }
         if line != said {
-            println!("{line}");
+            output::say(&line)?;
             said = line;
         }
     }
@@ -73,8 +73,8 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
 pub async fn cancel(context: &Context) -> Result<(), Failure> {
     let client = AgentClient::connect(&context.config.root).await?;
     match client.cancel().await {
-        Ok(()) => println!("Taken back."),
-        Err(ClientError::Refused(why)) => println!("Nothing to take back: {why}."),
+        Ok(()) => output::say("Taken back.")?,
+        Err(ClientError::Refused(why)) => output::say(format!("Nothing to take back: {why}."))?,
         Err(error) => return Err(error.into()),
     }
     Ok(())

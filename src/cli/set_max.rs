@@ -1,6 +1,6 @@
 //! `pointsman set-max`.
 
-use super::{Context, Failure};
+use super::{Context, Failure, output};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -20,14 +20,16 @@ pub struct Args {
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let set = context.semaphore()?.set_max(args.max, args.rebuild).await?;
     if let Some(old) = set.old {
-        println!("Old-Max: {old}");
+        output::say(format!("Old-Max: {old}"))?;
     }
-    println!("Max: {}", set.document.max);
+    output::say(format!("Max: {}", set.document.max))?;
     let (holders, max) = (set.document.holders.len(), args.max);
     if max == 0 {
-        println!("The group is stopped: no node takes the semaphore until max is raised.");
+        output::say("The group is stopped: no node takes the semaphore until max is raised.")?;
     } else if holders > max as usize {
-        println!("{holders} nodes hold it now; none is let in until fewer than {max} do.");
+        output::say(format!(
+            "{holders} nodes hold it now; none is let in until fewer than {max} do."
+        ))?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use comfy_table::{Table, presets};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use super::{Context, Exit, Failure};
+use super::{Context, Exit, Failure, output};
 use crate::{
     agent::bus::{AgentClient, ClientError, Published},
     node,
@@ -227,14 +227,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     };
     status.node = node;
     if args.json {
-        let text =
-            serde_json::to_string_pretty(&status).expect("strings and numbers always serialize");
-        println!("{text}");
+        output::json(&status)?;
     } else {
-        print!(
-            "{}",
-            render(&status, &Timestamp::now(), &TimeZone::system())
-        );
+        let zone = node::time_zone(&context.config.root);
+        output::print(&render(&status, &Timestamp::now(), &zone))?;
     }
     if let Some(failure) = failure {
         return Err(failure);
@@ -262,7 +258,7 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
         if group.group.is_empty() {
             out += "Group: (default)\n";
         } else {
-            out += &format!("Group: {}\n", group.group);
+            out += &format!("Group: {}\n", output::in_line(&group.group));
         }
         match (group.available, group.max) {
             (Some(available), Some(max)) => out += &format!("Available: {available}\nMax: {max}\n"),
@@ -280,7 +276,7 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
                 } else {
                     holder.phase.clone()
                 };
-                table.add_row(vec![
+                table.add_row(cells(vec![
                     holder.id.clone(),
                     holder.hostname.clone().unwrap_or_else(|| "-".into()),
                     phase,
@@ -291,14 +287,14 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
                         holder.to.to_string()
                     },
                     holder.reason.clone().unwrap_or_else(|| "-".into()),
-                ]);
+                ]));
             }
             out += &format!("\n{}\n", trimmed(&table));
         }
         if !group.queue.is_empty() {
             let mut table = table(&["QUEUE", "NODE", "HOST", "SINCE", "TO"]);
             for (place, ticket) in group.queue.iter().enumerate() {
-                table.add_row(vec![
+                table.add_row(cells(vec![
                     (place + 1).to_string(),
                     ticket.id.clone(),
                     ticket.hostname.clone(),
@@ -308,7 +304,7 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
                     } else {
                         ticket.to.to_string()
                     },
-                ]);
+                ]));
             }
             out += &format!("\n{}\n", trimmed(&table));
         }
@@ -317,12 +313,12 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
     if !status.quarantine.is_empty() {
         let mut table = table(&["QUARANTINED", "FOUND BY", "SINCE", "WHY"]);
         for bad in &status.quarantine {
-            table.add_row(vec![
+            table.add_row(cells(vec![
                 bad.what.to_string(),
                 bad.hostname.clone(),
                 when(bad.since),
                 bad.reason.clone(),
-            ]);
+            ]));
         }
         out += &format!("{}\n\n", trimmed(&table));
     }
@@ -338,7 +334,7 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
             );
             let mut line = |name: &str, text: &str| {
                 if !text.is_empty() {
-                    out += &format!("  {name}: {text}\n");
+                    out += &format!("  {name}: {}\n", output::in_line(text));
                 }
             };
             line("waits for", &node.reason);
@@ -357,10 +353,15 @@ fn said(pause: &Pause, when: &impl Fn(Option<Timestamp>) -> String) -> String {
         .map_or(String::new(), |until| format!(", until {until:.0}"));
     format!(
         "by {} since {}{until}: {}",
-        pause.by,
+        output::in_line(&pause.by),
         when(pause.since),
-        pause.reason
+        output::in_line(&pause.reason)
     )
+}
+
+/// Cells of one line each.
+fn cells(texts: Vec<String>) -> Vec<String> {
+    texts.iter().map(|text| output::in_line(text)).collect()
 }
 
 fn table(header: &[&str]) -> Table {

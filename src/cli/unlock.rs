@@ -1,6 +1,6 @@
 //! `pointsman unlock`.
 
-use super::{Context, Exit, Failure};
+use super::{Context, Exit, Failure, output};
 use crate::semaphore::etcd::Unlocked;
 
 /// The arguments.
@@ -20,8 +20,10 @@ pub struct Args {
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let id = context.id(args.id.as_deref())?;
     match context.semaphore()?.unlock(&id, args.force).await? {
-        Unlocked::Unlocked(_) => println!("{id} does not hold the semaphore any more."),
-        Unlocked::NotHeld => println!("{id} did not hold the semaphore."),
+        Unlocked::Unlocked(_) => {
+            output::say(format!("{id} does not hold the semaphore any more."))?
+        }
+        Unlocked::NotHeld => output::say(format!("{id} did not hold the semaphore."))?,
         Unlocked::InUse(holder) => {
             return Err(Failure::new(
                 Exit::Refused,

@@ -148,15 +148,14 @@ impl AgentBus {
             .await
             .map_err(AgentBusError::Bus)?;
         // Not to be replaced, and not to wait in a line: two agents on a node would take turns unseen.
-        conn.request_name_with_flags(NAME, RequestNameFlags::DO_NOT_QUEUE)
-            .await
-            .map_err(|error| match error {
-                zbus::Error::NameTaken => AgentBusError::Taken,
-                zbus::Error::FDO(error) if error.name() == ACCESS_DENIED => {
-                    AgentBusError::Forbidden(error.description().unwrap_or_default().to_owned())
-                }
-                error => AgentBusError::Bus(error),
-            })?;
+        let name = conn.request_name_with_flags(NAME, RequestNameFlags::DO_NOT_QUEUE);
+        bus::in_time(name).await.map_err(|error| match error {
+            zbus::Error::NameTaken => AgentBusError::Taken,
+            zbus::Error::FDO(error) if error.name() == ACCESS_DENIED => {
+                AgentBusError::Forbidden(error.description().unwrap_or_default().to_owned())
+            }
+            error => AgentBusError::Bus(error),
+        })?;
         let emitter = SignalEmitter::new(conn, PATH)
             .map_err(AgentBusError::Bus)?
             .into_owned();
@@ -176,7 +175,7 @@ impl AgentBus {
             .expect("the constant is an interface's name");
         let told =
             fdo::Properties::properties_changed(&self.emitter, interface, changed, [][..].into());
-        if let Err(error) = told.await {
+        if let Err(error) = bus::in_time(told).await {
             tracing::warn!("the bus cannot be told what the agent does: {error}");
         }
     }

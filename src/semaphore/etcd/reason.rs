@@ -113,7 +113,7 @@ pub(super) fn in_words(url: &str, reason: &str) -> String {
         "it does not speak TLS (is it http:// rather than https://?)"
     } else if tls && (closed || any(&["fatal alert"])) {
         "it closed the connection; perhaps it asks for a client certificate of an authority it trusts \
-         (--etcd-certfile, --etcd-keyfile)"
+         (--etcd-certfile, --etcd-keyfile), or does not speak TLS (is it http:// rather than https://?)"
     } else if closed {
         "it closed the connection; if it speaks TLS, its address begins with https://"
     } else if any(&[

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-use etcd_client::Permission;
+use etcd_client::{AlarmAction, AlarmType, Permission};
 use pointsman::semaphore::etcd::{Options, Owner};
 use pointsman_testbed::{
     etcd::{Certificates, Cluster, Tls, Version, unique_prefix},
@@ -10,7 +10,7 @@ use pointsman_testbed::{
 };
 
 use super::{Waiter, acquire, give_back, local, on_both, pointsman_at};
-use crate::support::{claim, options, with};
+use crate::support::{claim, eventually, options, with};
 
 on_both!(
     certificates_open_the_door_and_wrong_ones_are_named,
@@ -222,6 +222,17 @@ async fn a_full_store_is_named_with_its_cure(version: Version) {
         }
         assert!(i < 100, "the quota is not kept");
     }
+    // The refused write is told before the member has raised its alarm.
+    eventually(
+        "the alarm",
+        async || {
+            let (get, none) = (AlarmAction::Get, AlarmType::None);
+            let alarms = cluster.client().await.alarm(get, none, None).await;
+            alarms.unwrap().alarms().len()
+        },
+        |raised| *raised > 0,
+    )
+    .await;
     let root = tempfile::tempdir().unwrap();
     let done = lock(&cluster, root.path(), &[]).await;
     denied(&done, "database space exceeded");

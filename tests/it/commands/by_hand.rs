@@ -1,0 +1,207 @@
+//! The semaphore by hand.
+
+use super::*;
+
+#[tokio::test]
+async fn lock_and_unlock_say_what_they_did_and_exit_so() {
+    let op = Operator::new("lock");
+    op.says(&["status"], 0, "Not used yet").await;
+    op.says(&["unlock", "a"], 0, "a did not hold the semaphore")
+        .await;
+    op.says(
+        &["lock", "a", "--reason", "new disk"],
+        0,
+        "a holds the semaphore",
+    )
+    .await;
+    op.says(
+        &["lock", "a"],
+        0,
+        "a held the semaphore already (phase manual)",
+    )
+    .await;
+    op.says(&["lock", "b"], 3, "held by a").await;
+    // Without an id it is this machine.
+    op.says(
+        &["lock"],
+        3,
+        "0123456789abcdef0123456789abcdef is not locked",
+    )
+    .await;
+    op.says(&["status"], 0, "new disk").await;
+    op.says(&["unlock", "a"], 0, "does not hold the semaphore any more")
+        .await;
+    op.says(&["pause", "--reason", "launch day"], 0, "paused until")
+        .await;
+    op.says(&["lock", "a"], 3, "launch day").await;
+    op.says(&["status"], 0, "PAUSED by root@desk").await;
+    op.says(&["resume", "--all"], 0, "was not paused").await;
+    op.says(&["resume"], 0, "not paused any more (it was: launch day)")
+        .await;
+    op.says(
+        &["pause", "--all", "--for", "2h", "--reason", "x"],
+        0,
+        "The whole cluster is paused for 2h",
+    )
+    .await;
+    op.says(&["status"], 0, "THE WHOLE CLUSTER IS PAUSED").await;
+    op.says(&["resume", "--all"], 0, "any more").await;
+    // A node that is away is not unlocked by accident.
+    let c = claim("away");
+    let semaphore = on(shared_cluster(), &op.prefix);
+    semaphore.acquire(&c, |_| {}).await;
+    semaphore.commit(&c).await.unwrap();
+    op.says(&["unlock", "away"], 3, "pointsman unlock --force away")
+        .await;
+    op.says(&["unlock", "--force", "away"], 0, "any more").await;
+}
+
+#[tokio::test]
+async fn max_is_set_and_shown() {
+    let op = Operator::new("max");
+    op.says(&["set-max", "4"], 0, "Max: 4").await;
+    op.says(&["lock", "a"], 0, "").await;
+    op.says(
+        &["set-max", "0"],
+        0,
+        "Old-Max: 4\nMax: 0\nThe group is stopped",
+    )
+    .await;
+    op.says(&["status"], 0, "Available: -1\nMax: 0").await;
+    op.says(&["lock", "b"], 3, "the group is stopped").await;
+    op.says(&["set-max", "4294967295"], 0, "Max: 4294967295")
+        .await;
+}
+
+#[tokio::test]
+async fn what_is_no_command_line_is_refused_with_its_name() {
+    let op = Operator::new("usage");
+    for (args, says) in [
+        (&["set-max", "abc"][..], "abc"),
+        (&["set-max", "-1"], "-1"),
+        (&["set-max", "4294967296"], "4294967296"),
+        (&["set-max"], "<N>"),
+        (&["lock", ""], "the node id \"\" is empty"),
+        (&["lock", "a/b"], "a/b"),
+        (&["unlock", "a b"], "a b"),
+        (&["status", "--group", "a\nb"], "control characters"),
+        (&["pause"], "--reason"),
+        (&["pause", "--reason", "x", "--for", "soon"], "soon"),
+        (&["pause", "--reason", "x", "--for", "10ms"], "at least 1s"),
+        (&["lock", "a", "--wait", "-5s"], "-5"),
+        (&["status", "--timeout", "never"], "never"),
+        (&["explode"], "explode"),
+        (&["status", "--endpoint", "ftp://h"], "ftp://h"),
+        (&[], "Usage"),
+    ] {
+        op.says(args, 2, says).await;
+    }
+    let none = Operator::new("no-id");
+    std::fs::remove_file(none.root.path().join("etc/machine-id")).unwrap();
+    none.says(
+        &["lock"],
+        2,
+        &none
+            .root
+            .path()
+            .join("etc/machine-id")
+            .display()
+            .to_string(),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn lock_waits_its_turn_or_leaves_the_line() {
+    let op = Operator::new("wait");
+    let semaphore = on(shared_cluster(), &op.prefix);
+    let line = async || semaphore.read().await.unwrap().queue.len();
+    op.says(&["lock", "a"], 0, "").await;
+    op.says(
+        &["lock", "b", "--wait", "300ms"],
+        3,
+        "did not come within 300ms",
+    )
+    .await;
+    assert_eq!(line().await, 0, "no ticket is left");
+    let dir = scratch::dir("wait");
+    for (signal, code) in [(Some(Signal::SIGINT), 3), (None, 0)] {
+        let waiting = Spec::new(bin(), dir.path().join("log"))
+            .args(op.args(&["lock", "b", "--wait", "1m"]))
+            .spawn();
+        eventually("its ticket", line, |n| *n == 1).await;
+        op.says(
+            &["lock", "b", "--wait", "1s"],
+            3,
+            "waits in the queue already",
+        )
+        .await;
+        match signal {
+            Some(signal) => waiting.signal(signal),
+            None => drop(op.says(&["unlock", "a"], 0, "").await),
+        }
+        assert_eq!(
+            waiting.wait_timeout(PATIENCE).await.unwrap().code(),
+            Some(code),
+            "{}",
+            waiting.log()
+        );
+        eventually("the line is empty", line, |n| *n == 0).await;
+    }
+    op.says(&["lock", "b"], 0, "held the semaphore already")
+        .await;
+}
+
+#[tokio::test]
+async fn eight_at_once_with_eight_free_all_succeed() {
+    let op = Operator::new("eight");
+    op.says(&["set-max", "8"], 0, "").await;
+    let ids: Vec<String> = (0..8).map(|i| format!("n{i}")).collect();
+    let locks = ids.iter().map(|id| {
+        let op = &op;
+        async move { op.says(&["lock", id], 0, "holds the semaphore").await }
+    });
+    futures_util::future::join_all(locks).await;
+    op.says(&["status"], 0, "Available: 0\nMax: 8").await;
+}
+
+#[tokio::test]
+async fn a_node_on_its_way_is_unlocked_by_force_only() {
+    let op = Operator::new("force");
+    let semaphore = on(shared_cluster(), &op.prefix);
+    for phase in [Phase::Rebooting, Phase::Proving] {
+        let on_its_way = claim("node");
+        semaphore.acquire(&on_its_way, |_| {}).await;
+        let entry = holder("node", phase.clone());
+        let key = semaphore.keys().holder("node");
+        let text = serde_json::to_string(&entry).unwrap();
+        let mut client = shared_cluster().client().await;
+        client.put(key, text, None).await.unwrap();
+        op.says(&["unlock", "node"], 3, "pointsman unlock --force node")
+            .await;
+        op.says(&["status"], 0, "Available: 0").await;
+        op.says(&["unlock", "node", "--force"], 0, "does not hold")
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_lock_that_waits_waits_for_a_pause_to_end() {
+    let op = Operator::new("paused-lock");
+    let semaphore = on(shared_cluster(), &op.prefix);
+    op.says(&["set-max", "1"], 0, "").await;
+    op.says(&["pause", "--reason", "fair"], 0, "").await;
+    op.says(&["lock", "a"], 3, "the group is paused by").await;
+    let dir = scratch::dir("paused-lock");
+    let waiting = Spec::new(bin(), dir.path().join("log"))
+        .args(op.args(&["lock", "a", "--wait", "1m"]))
+        .spawn();
+    let says = async || waiting.log();
+    eventually("why it waits", says, |log| log.contains("paused by")).await;
+    assert!(semaphore.read().await.unwrap().holders.is_empty());
+    op.says(&["resume"], 0, "not paused any more (it was: fair)")
+        .await;
+    let ended = waiting.wait_timeout(PATIENCE).await.unwrap();
+    assert_eq!(ended.code(), Some(0), "{}", waiting.log());
+    op.says(&["status"], 0, "Available: 0").await;
+}

@@ -1,0 +1,82 @@
+//! The commands, as processes of their own.
+
+mod by_hand;
+mod documents;
+mod output;
+mod reboot;
+mod status;
+
+use pointsman::semaphore::records::{Pause, Phase};
+use pointsman_testbed::{
+    etcd::{shared_cluster, unique_prefix},
+    fakes::PATIENCE,
+    process::{Output, Signal, Spec, run},
+    scratch,
+};
+use serde_json::Value;
+
+use crate::{
+    agents::{Site, bin, machine},
+    support::{claim, eventually, holder, on},
+};
+
+/// An operator at a machine without an agent and without a bus.
+struct Operator {
+    prefix: String,
+    root: tempfile::TempDir,
+}
+
+impl Operator {
+    fn new(name: &str) -> Self {
+        let root = scratch::dir("operator");
+        std::fs::create_dir_all(root.path().join("etc")).unwrap();
+        std::fs::write(
+            root.path().join("etc/machine-id"),
+            "0123456789abcdef0123456789abcdef\n",
+        )
+        .unwrap();
+        std::fs::write(root.path().join("etc/hostname"), "desk\n").unwrap();
+        Self {
+            prefix: unique_prefix(name),
+            root,
+        }
+    }
+
+    fn args<'a>(&'a self, args: &[&'a str]) -> Vec<String> {
+        let root = self.root.path().display().to_string();
+        let endpoints = shared_cluster().endpoints().join(",");
+        let common = [
+            "--root",
+            &root,
+            "--endpoint",
+            &endpoints,
+            "--key-prefix",
+            &self.prefix,
+        ];
+        args.iter()
+            .copied()
+            .chain(common)
+            .map(str::to_owned)
+            .collect()
+    }
+
+    async fn run(&self, args: &[&str]) -> Output {
+        run(bin(), self.args(args), &[], PATIENCE).await
+    }
+
+    /// Runs a command that must end with this code and say this (on the one stream or the other).
+    async fn says(&self, args: &[&str], code: i32, says: &str) -> Output {
+        let output = self.run(args).await;
+        assert_eq!(output.code, Some(code), "{args:?}: {output:?}");
+        let text = format!("{}{}", output.stdout, output.stderr);
+        assert!(text.contains(says), "{args:?} should say {says:?}: {text}");
+        output
+    }
+
+    async fn json(&self, args: &[&str]) -> Value {
+        let output = self
+            .says(&[&["status", "--json"], args].concat(), 0, "")
+            .await;
+        serde_json::from_str(&output.stdout).unwrap()
+    }
+}

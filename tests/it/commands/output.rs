@@ -1,0 +1,98 @@
+//! What becomes of what a command prints, and of bad words on its line.
+
+use super::*;
+
+/// How `pointsman status` ends when a shell sends its output here.
+async fn status_into(op: &Operator, redirection: &str) -> Output {
+    let words: Vec<String> = op.args(&["status"]);
+    let script = format!(
+        "set -o pipefail; '{}' '{}' {redirection}",
+        bin().display(),
+        words.join("' '")
+    );
+    run("bash", ["-c", &script], &[], PATIENCE).await
+}
+
+#[tokio::test]
+async fn a_reader_that_has_left_is_no_failure_and_a_full_disk_is_one() {
+    let op = Operator::new("pipes");
+    op.says(&["lock", "a"], 0, "").await;
+    // `sleep` never reads: the pipe has no reader by the time `true` has ended.
+    let left = status_into(&op, "> >(true)").await;
+    assert_eq!((left.code, left.stderr.as_str()), (Some(0), ""));
+    let full = status_into(&op, ">/dev/full").await;
+    assert_eq!(full.code, Some(1), "{full:?}");
+    assert!(
+        full.stderr
+            .contains("standard output cannot be written: No space left"),
+        "{full:?}"
+    );
+    assert_eq!(status_into(&op, ">/dev/full 2>&1").await.code, Some(1));
+    assert_eq!(status_into(&op, ">&- 2>&-").await.code, Some(0));
+}
+
+#[tokio::test]
+async fn what_others_wrote_does_not_act_on_the_terminal() {
+    let op = Operator::new("escape");
+    let nasty = "\u{1b}]0;owned\u{7}\u{1b}[2J\r\u{202e}x\ny";
+    op.says(&["lock", "a", "--reason", nasty], 0, "").await;
+    op.says(&["pause", "--reason", nasty], 0, "").await;
+    let shown = [
+        op.says(&["status"], 0, "\\u{1b}]0;owned").await,
+        op.says(&["lock", "b"], 3, "\\u{1b}]0;owned").await,
+        op.says(&["resume"], 0, "\\u{1b}]0;owned").await,
+    ];
+    for output in shown {
+        let text = format!("{}{}", output.stdout, output.stderr);
+        let acts = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!text.contains(acts), "{text:?}");
+    }
+    let status = op.json(&[]).await;
+    assert_eq!(status["groups"][0]["holders"][0]["reason"], nasty);
+}
+
+#[tokio::test]
+async fn a_reason_says_something() {
+    let op = Operator::new("reasons");
+    for words in [
+        ["pause", "--reason", ""],
+        ["pause", "--reason", " \t"],
+        ["reboot", "--reason", ""],
+    ] {
+        op.says(&words, 2, "expected a reason, in words").await;
+    }
+    assert!(op.json(&[]).await["groups"][0]["pause"].is_null());
+}
+
+#[tokio::test]
+async fn the_environment_says_what_the_flags_may_say() {
+    let op = Operator::new("environment");
+    let endpoints = shared_cluster().endpoints().join(",");
+    let root = op.root.path().display().to_string();
+    let env = [
+        ("POINTSMAN_ENDPOINT", endpoints.as_str()),
+        ("POINTSMAN_KEY_PREFIX", &op.prefix),
+        ("POINTSMAN_ROOT", &root),
+        ("POINTSMAN_GROUP", "blue"),
+    ];
+    let done = run(bin(), ["lock"], &env, PATIENCE).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    // This machine's own id, under the root, and the group's own semaphore.
+    assert!(
+        done.stdout.starts_with("0123456789abcdef0123456789abcdef "),
+        "{done:?}"
+    );
+    let there = op.json(&["--group", "blue"]).await;
+    assert_eq!(there["groups"][0]["available"], 0);
+    assert!(op.json(&[]).await["groups"][0]["max"].is_null());
+    // A flag is stronger; what is wrong is named by its variable.
+    let done = run(bin(), ["unlock", "--group", "red"], &env, PATIENCE).await;
+    assert!(done.stdout.contains("did not hold"), "{done:?}");
+    let bad = [&env[..], &[("POINTSMAN_TIMEOUT", "soon")]].concat();
+    let done = run(bin(), ["unlock"], &bad, PATIENCE).await;
+    assert_eq!(done.code, Some(2), "{done:?}");
+    assert!(
+        done.stderr.contains("POINTSMAN_TIMEOUT: found \"soon\""),
+        "{done:?}"
+    );
+}

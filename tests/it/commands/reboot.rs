@@ -1,0 +1,120 @@
+//! `reboot` and `cancel`.
+
+use super::*;
+
+#[tokio::test]
+async fn a_reboot_is_asked_for_followed_and_taken_back() {
+    let site = Site::new("asked");
+    let node = site.node("node-1", &[]).await;
+    let nothing = site.command(&node, &["cancel"]).await;
+    assert_eq!(
+        (
+            nothing.code,
+            nothing.stdout.contains("Nothing to take back")
+        ),
+        (Some(0), true),
+        "{nothing:?}"
+    );
+    site.lock().await;
+    let asked = site
+        .command(&node, &["reboot", "--reason", "new disk"])
+        .await;
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+    let status = site.command(&node, &["status"]).await.stdout;
+    assert!(status.contains("asked for: new disk"), "{status}");
+    site.until("its ticket", |group| group.queue.len() == 1)
+        .await;
+    let back = site.command(&node, &["cancel"]).await;
+    assert_eq!(back.stdout, "Taken back.\n", "{back:?}");
+    site.until("no ticket", |group| group.queue.is_empty())
+        .await;
+    assert!(node.logind().asked().is_empty());
+    // And one that is followed to its end.
+    site.unlock("operator").await;
+    node.auto_reboot(pointsman_testbed::node::AutoReboot::default());
+    let followed = site
+        .command(&node, &["reboot", "--wait", "--reason", "again"])
+        .await;
+    assert_eq!(followed.code, Some(0), "{followed:?}");
+    assert!(followed.stdout.contains("rebooting"), "{}", followed.stdout);
+    node.logind().wait_reboots(1).await;
+    node.wait_status(|status| status == "idle").await;
+    site.free().await;
+}
+
+#[tokio::test]
+async fn without_an_agent_the_reboot_is_done_in_the_foreground() {
+    let site = Site::new("foreground");
+    let node = machine("node-1").await;
+    let endpoints = shared_cluster().endpoints().join(",");
+    // Ctrl-C takes the request back, and leaves nothing.
+    site.lock().await;
+    let root = node.root().display().to_string();
+    let address = node.bus().address();
+    let log = node.path("foreground.log");
+    let args = [
+        "reboot",
+        "--root",
+        &root,
+        "--endpoint",
+        &endpoints,
+        "--key-prefix",
+        &site.prefix,
+    ];
+    let once = || {
+        Spec::new(bin(), &log)
+            .args(args)
+            .env("DBUS_SYSTEM_BUS_ADDRESS", &address)
+            .spawn()
+    };
+    let process = once();
+    site.until("its ticket", |group| group.queue.len() == 1)
+        .await;
+    process.signal(Signal::SIGINT);
+    process.wait_timeout(PATIENCE).await.unwrap();
+    site.until("no ticket", |group| group.queue.is_empty())
+        .await;
+    let journal = std::fs::read_to_string(node.path("var/lib/pointsman/journal.json")).unwrap();
+    assert!(!journal.contains("request"), "{journal}");
+    // And with a turn of its own it reboots, holding.
+    site.unlock("operator").await;
+    let process = once();
+    node.logind().rebooted().await;
+    site.phase(&node, Phase::Rebooting).await;
+    process.signal(Signal::SIGTERM);
+    process.wait_timeout(PATIENCE).await.unwrap();
+    // The next boot's agent gives back.
+    node.come_up().await;
+    site.start(&node, &[]).await;
+    site.free().await;
+    // Nobody else may.
+    let mut nobody = vec![
+        "--reuid=65534".to_owned(),
+        "--clear-groups".to_owned(),
+        bin().display().to_string(),
+    ];
+    nobody.extend(args.map(str::to_owned));
+    node.stop().await;
+    let env = [("DBUS_SYSTEM_BUS_ADDRESS", address.as_str())];
+    let refused = run("setpriv", &nobody, &env, PATIENCE).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+}
+
+#[tokio::test]
+async fn where_nobody_is_asked_the_foreground_needs_no_etcd() {
+    let node = machine("node-1").await;
+    node.write("etc/pointsman/config.yaml", "strategy: reboot\n");
+    let root = node.root().display().to_string();
+    let log = node.path("foreground.log");
+    let process = Spec::new(bin(), &log)
+        .args(["reboot", "--reason", "new disk", "--root", &root])
+        .args(["--endpoint", "http://127.0.0.1:1"])
+        .env("DBUS_SYSTEM_BUS_ADDRESS", node.bus().address())
+        .spawn();
+    node.logind().rebooted().await;
+    assert!(process.is_running(), "it stays until the machine goes down");
+    process.signal(Signal::SIGTERM);
+    process.wait_timeout(PATIENCE).await.unwrap();
+    let said = process.log();
+    assert!(!said.contains("etcd"), "{said}");
+}

@@ -1,0 +1,157 @@
+//! What `status` shows.
+
+use super::*;
+
+fn keys(value: &Value) -> Vec<&str> {
+    value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
+}
+
+#[tokio::test]
+async fn the_json_has_the_shape_that_is_documented() {
+    let op = Operator::new("json");
+    let semaphore = on(shared_cluster(), &op.prefix);
+    op.says(&["set-max", "2"], 0, "").await;
+    let mut late = claim("late");
+    late.holder.deadline = Some(1);
+    semaphore.acquire(&late, |_| {}).await;
+    // Taken by another tool: only the document knows.
+    let mut client = shared_cluster().client().await;
+    let text = r#"{"semaphore":0,"max":2,"holders":["foreign","late"]}"#;
+    client
+        .put(semaphore.keys().semaphore(), text, None)
+        .await
+        .unwrap();
+    let left = serde_json::to_string(&holder("left", Phase::Draining)).unwrap();
+    client
+        .put(semaphore.keys().holder("left"), left, None)
+        .await
+        .unwrap();
+    client
+        .put(
+            semaphore.keys().quarantine_version("2"),
+            r#"{"version":"2","reason":"no"}"#,
+            None,
+        )
+        .await
+        .unwrap();
+    let pause: Pause = serde_json::from_str(r#"{"by":"ann","reason":"tea"}"#).unwrap();
+    semaphore.pause(false, &pause, None).await.unwrap();
+    for id in ["first", "second"] {
+        let ticket = format!(r#"{{"id":"{id}","hostname":"h"}}"#);
+        client
+            .put(semaphore.keys().ticket(id), ticket, None)
+            .await
+            .unwrap();
+    }
+    let overdue = async || op.json(&[]).await["groups"][0]["holders"][1]["overdue"].clone();
+    eventually("overdue", overdue, |o| *o == Value::Bool(true)).await;
+
+    let status = op.json(&[]).await;
+    assert_eq!(keys(&status), ["groups", "node", "pause_all", "quarantine"]);
+    let group = &status["groups"][0];
+    assert_eq!(
+        keys(group),
+        [
+            "available",
+            "group",
+            "holders",
+            "max",
+            "nodes",
+            "pause",
+            "queue"
+        ]
+    );
+    assert_eq!(
+        (group["max"].as_u64(), group["available"].as_i64()),
+        (Some(2), Some(0))
+    );
+    let phases: Vec<_> = group["holders"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|h| (h["id"].as_str().unwrap(), h["phase"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        phases,
+        [
+            ("foreign", "foreign"),
+            ("late", "draining"),
+            ("left", "leftover")
+        ]
+    );
+    assert_eq!(
+        keys(&group["holders"][1]),
+        [
+            "from", "hostname", "id", "overdue", "phase", "reason", "since", "to"
+        ]
+    );
+    assert_eq!(group["queue"][0]["id"], "first");
+    assert_eq!(group["queue"][1]["id"], "second");
+    assert_eq!(group["pause"]["reason"], "tea");
+    assert_eq!(group["nodes"][0]["state"], "draining");
+    assert_eq!(status["quarantine"][0]["reason"], "no");
+    assert_eq!(status["node"], Value::Null);
+    let table = op.says(&["status"], 0, "draining OVERDUE").await.stdout;
+    assert!(
+        table.find("first") < table.find("second")
+            && table.contains("leftover")
+            && table.contains("QUARANTINED"),
+        "{table}"
+    );
+
+    // Other groups are there when asked for.
+    op.says(&["set-max", "1", "--group", "prod/db"], 0, "")
+        .await;
+    let all = op.json(&["--all-groups"]).await;
+    let names: Vec<_> = all["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|g| g["group"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["", "prod/db"]);
+}
+
+#[tokio::test]
+async fn status_with_an_agent_shows_this_node_also_when_etcd_is_away() {
+    let site = Site::new("status-agent");
+    site.lock().await;
+    let node = site.node("node-1", &[]).await;
+    node.update_engine().ready("2").await;
+    site.until("its ticket", |group| group.queue.len() == 1)
+        .await;
+    node.wait_status(|status| status.contains("first in the queue"))
+        .await;
+    let output = site.command(&node, &["status"]).await;
+    for says in [
+        "is queued since",
+        "waits for: first in the queue",
+        "update: staged",
+        "to: 2",
+        node.machine_id(),
+    ] {
+        assert!(output.stdout.contains(says), "{says}: {}", output.stdout);
+    }
+    let args = ["status", "--json", "--endpoint", "http://127.0.0.1:1"];
+    let output = node.run(bin(), &args).await;
+    assert_eq!(output.code, Some(4), "{output:?}");
+    let status: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(status["node"]["state"], "queued");
+    assert_eq!(
+        keys(&status["node"]),
+        [
+            "holding", "id", "reason", "request", "since", "state", "strategy", "to", "update"
+        ]
+    );
+    assert!(
+        status["etcd_error"]
+            .as_str()
+            .unwrap()
+            .contains("127.0.0.1:1")
+    );
+}
