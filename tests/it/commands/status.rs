@@ -53,6 +53,12 @@ async fn the_json_has_the_shape_that_is_documented() {
 
     let status = op.json(&[]).await;
     assert_eq!(keys(&status), ["groups", "node", "pause_all", "quarantine"]);
+    let documented = documents::documented_status();
+    let undocumented: Vec<String> = documents::paths(&status)
+        .difference(&documented)
+        .cloned()
+        .collect();
+    assert!(undocumented.is_empty(), "{undocumented:?}");
     let group = &status["groups"][0];
     assert_eq!(
         keys(group),
