@@ -116,6 +116,19 @@ impl Coordinator {
         Ok(coordinator)
     }
 
+    /// Says that the coordinator goes by another strategy.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set_strategy(&mut self, strategy: &str) -> Result<(), CoordinatorError> {
+        if self.strategy == strategy {
+            return Ok(());
+        }
+        strategy.clone_into(&mut self.strategy);
+        let state = self.state.take().unwrap_or(State::Starting);
+        self.set_state(state)
+    }
+
     /// Says what the coordinator is doing.
     ///
     /// # Errors

@@ -4,20 +4,21 @@ use std::{future::Future, pin::Pin, rc::Rc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::Signal,
     sync::{mpsc, oneshot},
     time::{Instant, sleep, sleep_until},
 };
 
 use super::{
     bus::{AgentBus, Call, Published},
-    gate::{Facts, Now, Request, Rules, Update},
+    facts::Watching,
+    gate::{Now, Request, Rules, Update},
     journal::Journal,
     machine::{Effect, Event, Identity, Machine, State},
     world::World,
 };
 use crate::{
-    config::Strategy,
+    config::{Config, ConfigError, Strategy},
     coordinator::{self, Coordinator},
     duration, node,
     telemetry::notify,
@@ -34,7 +35,26 @@ pub enum Ending {
     Refused(String),
     /// The system bus went away; a new start finds everything in the journal.
     BusLost,
+    /// The configuration has changed; a new driver goes on with this one.
+    Reconfigured(Box<Config>),
 }
+
+/// What outlives a driver when the configuration changes.
+pub struct Outside {
+    /// The agent's place on the bus; none in the foreground.
+    pub bus: Option<AgentBus>,
+    /// Being the node's coordinator.
+    pub coordinator: Coordinator,
+    /// What people ask over the bus.
+    pub calls: mpsc::Receiver<Call>,
+    /// SIGTERM, SIGINT.
+    pub ends: [Signal; 2],
+    /// SIGHUP, where it means to read the configuration again.
+    pub reload: Option<(Signal, Reload)>,
+}
+
+/// Reads the configuration anew.
+pub type Reload = Box<dyn Fn() -> Result<Config, ConfigError>>;
 
 /// How the driver runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +82,10 @@ pub struct Driver {
     since: Timestamp,
     ending: Option<Ending>,
     stop_by: Option<Instant>,
+    /// A changed configuration, until the machine is where it may be exchanged.
+    changed: Option<Box<Config>>,
+    /// Why the configuration on disk is not the one in force.
+    config_error: String,
 }
 
 impl Driver {
@@ -100,28 +124,20 @@ impl Driver {
             since: Timestamp::now(),
             ending: None,
             stop_by: None,
+            changed: None,
+            config_error: String::new(),
         }
     }
 
     /// Runs until it is told to end.
     ///
-    /// `facts` brings what changes outside, and ends when the bus is lost; `notes` what the operations wait
-    /// for; `calls` what people ask over the bus.
-    ///
-    /// # Errors
-    /// When the signals cannot be listened to.
-    pub async fn run(
+    /// `facts` brings what changes outside; `notes` what the operations wait for.
+    pub(super) async fn run(
         mut self,
-        bus: Option<AgentBus>,
-        mut coordinator: Coordinator,
-        mut facts: mpsc::Receiver<Facts>,
+        outside: &mut Outside,
+        mut facts: Watching,
         mut notes: mpsc::UnboundedReceiver<String>,
-        mut calls: mpsc::Receiver<Call>,
-    ) -> std::io::Result<Ending> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        // Only now: whoever is told that the agent is ready may end it, and must find it listening.
-        notify::ready();
+    ) -> Ending {
         let watchdog = notify::watchdog_period();
         let mut next_watchdog = Instant::now();
         let effects = self.machine.start();
@@ -133,26 +149,30 @@ impl Driver {
             let (answer, answered) = oneshot::channel();
             self.ask(Event::Asked(request), answer);
             if let Ok(Err(why)) = answered.await {
-                return Ok(Ending::Refused(why));
+                return Ending::Refused(why);
             }
         }
         loop {
-            self.say(bus.as_ref(), &mut coordinator).await;
+            self.say(outside).await;
             if let Some(ending) = self.ending.take() {
-                return Ok(ending);
+                return ending;
+            }
+            if let Some(config) = self.changed.take_if(|_| self.machine.may_be_exchanged()) {
+                return Ending::Reconfigured(config);
             }
             let wake = self.machine.wake_at().map(|at| self.started + at);
+            let [terminate, interrupt] = &mut outside.ends;
             tokio::select! {
                 event = maybe(self.op.as_mut()) => {
                     self.op = None;
                     self.step(event);
                 }
-                received = facts.recv() => match received {
+                received = facts.next() => match received {
                     Some(facts) => self.step(Event::Facts(facts)),
-                    None => return Ok(Ending::BusLost),
+                    None => return Ending::BusLost,
                 },
                 Some(note) = notes.recv() => self.step(Event::Note(note)),
-                Some(call) = calls.recv() => match call {
+                Some(call) = outside.calls.recv() => match call {
                     Call::RequestReboot { reason, reply } => self.ask(Event::Asked(Request { reason }), reply),
                     Call::Cancel { reply } => self.ask(Event::Cancelled, reply),
                 },
@@ -166,9 +186,35 @@ impl Driver {
                 () = maybe(self.publishing.as_mut()) => self.publishing = None,
                 _ = terminate.recv() => self.stop(),
                 _ = interrupt.recv() => self.stop(),
+                () = told(outside.reload.as_mut()) => self.reload(outside),
                 () = until(self.stop_by) => self.ending = Some(Ending::Stopped),
             }
         }
+    }
+
+    /// Reads the configuration again. One with a fault leaves the old one in force.
+    fn reload(&mut self, outside: &Outside) {
+        let Some((_, read)) = &outside.reload else {
+            return;
+        };
+        self.config_error = match read() {
+            Ok(config) => {
+                // Certificates and the password are renewed in their files, under the same names.
+                let etcd = config.etcd_options().ok();
+                if config == self.world.config && etcd.as_ref() == Some(&self.world.etcd) {
+                    tracing::info!("the configuration was read again, and has not changed");
+                    self.changed = None;
+                } else {
+                    tracing::info!("the configuration has changed");
+                    self.changed = Some(Box::new(config));
+                }
+                String::new()
+            }
+            Err(error) => {
+                tracing::error!("the configuration stays as it was: {error}");
+                error.to_string()
+            }
+        };
     }
 
     fn stop(&mut self) {
@@ -252,7 +298,7 @@ impl Driver {
     }
 
     /// Says how things stand, where that has changed: log, systemd, bus, coordinator file, etcd.
-    async fn say(&mut self, bus: Option<&AgentBus>, coordinator: &mut Coordinator) {
+    async fn say(&mut self, outside: &mut Outside) {
         let (state, reason) = self.machine.report();
         let before = std::mem::replace(&mut self.said, (state, reason.clone()));
         if before != self.said {
@@ -265,12 +311,12 @@ impl Driver {
                 "{state}{}{reason}",
                 if reason.is_empty() { "" } else { ": " }
             ));
-            if let Err(error) = coordinator.set_state(self.coordinator_state()) {
+            if let Err(error) = outside.coordinator.set_state(self.coordinator_state()) {
                 tracing::warn!("{error}");
             }
             self.publish_in_etcd(before.0, state, &reason);
         }
-        if let Some(bus) = bus {
+        if let Some(bus) = &outside.bus {
             bus.publish(&self.published(state, reason)).await;
         }
         let quiet = matches!(self.machine.state(), State::Idle | State::Waiting { .. });
@@ -327,6 +373,7 @@ impl Driver {
                 .map(|r| r.reason.clone())
                 .unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            config_error: self.config_error.clone(),
             update: match facts.map(|f| &f.update) {
                 None => String::new(),
                 Some(Update::Unknown(why) | Update::None(why)) => why.clone(),
@@ -352,6 +399,14 @@ impl Driver {
             }
             _ => coordinator::State::RebootPlanned,
         }
+    }
+}
+
+/// The signal that may not be there.
+async fn told(reload: Option<&mut (Signal, Reload)>) {
+    match reload {
+        Some((signal, _)) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
 
 use super::{
     gate::{Facts, Update},
@@ -18,15 +18,34 @@ use crate::{
 /// How long until logind is asked again after it did not answer.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// Brings the facts at once, and again whenever they change. The channel ends when the bus is lost.
-pub(super) fn watch(world: Rc<World>) -> mpsc::Receiver<Facts> {
+/// Watches, as long as it lives.
+pub(super) struct Watching {
+    facts: mpsc::Receiver<Facts>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Watching {
+    /// The facts at once, and again whenever they change; none when the bus is lost.
+    pub(super) async fn next(&mut self) -> Option<Facts> {
+        self.facts.recv().await
+    }
+}
+
+/// Begins to watch.
+pub(super) fn watch(world: Rc<World>) -> Watching {
     let (tell, facts) = mpsc::channel(1);
-    tokio::task::spawn_local(async move {
+    let task = tokio::task::spawn_local(async move {
         if let Err(error) = run(&world, &tell).await {
             tracing::error!("{error}");
         }
     });
-    facts
+    Watching { facts, task }
 }
 
 async fn run(world: &World, tell: &mpsc::Sender<Facts>) -> Result<(), WatchError> {

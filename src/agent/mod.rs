@@ -10,18 +10,22 @@ pub mod world;
 
 use std::rc::Rc;
 
-use tokio::sync::mpsc;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
 
 use crate::{
     bus::BusError,
-    config::{Config, ConfigError, Strategy},
+    config::{Config, ConfigError, OfAgent, Strategy},
     coordinator::{Coordinator, CoordinatorError},
     node::{self, NodeError, Root},
     semaphore::{etcd::Semaphore, keys::Keys, records::Image},
+    telemetry::notify,
     update_engine,
 };
 use bus::{AgentBus, AgentBusError};
-use driver::{Driver, Ending, Mode};
+use driver::{Driver, Ending, Mode, Outside, Reload};
 use world::{Updates, World};
 
 /// Why the agent did not start, or ended by itself.
@@ -53,11 +57,12 @@ pub enum AgentError {
     System(#[from] std::io::Error),
 }
 
-/// Runs the agent: as the node's service until it is told to end, or for one reboot.
+/// Runs the agent: as the node's service until it is told to end, or for one reboot. `reload` reads the
+/// configuration anew, for SIGHUP; without it that signal ends the program.
 ///
 /// # Errors
 /// When it cannot start, or the system bus goes away.
-pub async fn run(config: Config, mode: Mode) -> Result<(), AgentError> {
+pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Result<(), AgentError> {
     let root = config.root.clone();
     let coordinator = Coordinator::take(&root, &config.strategy.to_string())?;
     let connection = crate::bus::connect(&root).await?;
@@ -66,12 +71,53 @@ pub async fn run(config: Config, mode: Mode) -> Result<(), AgentError> {
         Mode::Service => Some(AgentBus::start(&connection, calls.clone()).await?),
         Mode::Once(_) => None,
     };
-    let (notes, noted) = mpsc::unbounded_channel();
     let updates = if update_engine::installed(&connection, &root).await {
         Updates::Engine
     } else {
         Updates::Sentinel(root.path(&config.sentinel))
     };
+    let mut outside = Outside {
+        bus,
+        coordinator,
+        calls: asked,
+        ends: [
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        ],
+        reload: reload
+            .map(|reload| Ok::<_, std::io::Error>((signal(SignalKind::hangup())?, reload)))
+            .transpose()?,
+    };
+    loop {
+        let _word = match mode {
+            Mode::Service => Some(OfAgent::leave(&config)?),
+            Mode::Once(_) => None,
+        };
+        outside
+            .coordinator
+            .set_strategy(&config.strategy.to_string())?;
+        let (notes, noted) = mpsc::unbounded_channel();
+        let world = Rc::new(world(config, &connection, &updates, notes)?);
+        let facts = facts::watch(world.clone());
+        // The signals are listened to: whoever is told that the agent is ready may send one.
+        notify::ready();
+        let driver = Driver::new(world, mode.clone());
+        match driver.run(&mut outside, facts, noted).await {
+            Ending::Stopped | Ending::Done => return Ok(()),
+            Ending::Refused(why) => return Err(AgentError::Refused(why)),
+            Ending::BusLost => return Err(AgentError::BusLost),
+            Ending::Reconfigured(changed) => config = *changed,
+        }
+    }
+}
+
+fn world(
+    config: Config,
+    connection: &zbus::Connection,
+    updates: &Updates,
+    notes: mpsc::UnboundedSender<String>,
+) -> Result<World, AgentError> {
+    let root = &config.root;
     let etcd = config.etcd_options()?;
     let keys = Keys::new(&config.prefix, config.group.clone());
     let semaphore = (config.strategy == Strategy::EtcdLock).then(|| {
@@ -81,26 +127,19 @@ pub async fn run(config: Config, mode: Mode) -> Result<(), AgentError> {
             World::back_off(&config),
         ))
     });
-    let world = Rc::new(World {
-        id: node::machine_id(&root)?,
-        hostname: node::hostname(&root),
-        boot_id: node::boot_id(&root)?,
-        runs: running_image(&root),
-        bus: connection,
-        updates,
+    Ok(World {
+        id: node::machine_id(root)?,
+        hostname: node::hostname(root),
+        boot_id: node::boot_id(root)?,
+        runs: running_image(root),
+        bus: connection.clone(),
+        updates: updates.clone(),
         semaphore,
         keys,
         etcd,
         notes,
         config,
-    });
-    let facts = facts::watch(world.clone());
-    let driver = Driver::new(world, mode);
-    match driver.run(bus, coordinator, facts, noted, asked).await? {
-        Ending::Stopped | Ending::Done => Ok(()),
-        Ending::Refused(why) => Err(AgentError::Refused(why)),
-        Ending::BusLost => Err(AgentError::BusLost),
-    }
+    })
 }
 
 /// What runs, by the version in os-release(5); update_engine names versions as its `VERSION` does.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::{
-    config::{Config, ConfigError, Origin, Partial},
+    config::{ConfigError, Environment, Origin, Partial, Sources},
     node::Root,
 };
 
@@ -68,17 +68,19 @@ impl CommonArgs {
         self.root.clone().map_or_else(Root::default, Root::new)
     }
 
-    /// The configuration these flags, the environment and the file amount to.
+    /// What these flags, the environment and the files of the machine say; for the agent itself, or for a command.
     ///
     /// # Errors
-    /// When anything in them is wrong.
-    pub fn load(&self) -> Result<Config, ConfigError> {
-        Config::load(
-            &self.root(),
-            self.config.as_deref(),
-            self.flags()?,
-            &|name| std::env::var_os(name),
-        )
+    /// When a flag is wrong.
+    pub fn sources(&self, agent: bool) -> Result<Sources, ConfigError> {
+        Ok(Sources {
+            root: self.root(),
+            file: self.config.clone(),
+            flags: self.flags()?,
+            environment: Environment::of_process(),
+            defaults: Partial::default(),
+            as_the_agent: !agent,
+        })
     }
 
     /// The layer of the flags.
@@ -116,7 +118,7 @@ mod tests {
     use clap::{CommandFactory as _, Parser};
 
     use super::*;
-    use crate::config::SETTINGS;
+    use crate::config::{Config, Password, SETTINGS};
 
     #[derive(Parser)]
     struct Cli {
@@ -150,7 +152,10 @@ mod tests {
         assert_eq!(config.etcd.timeout.as_secs(), 7);
         assert_eq!(config.etcd.cafile, Some("/ca".into()));
         assert_eq!(config.etcd.identity, Some(("/c".into(), "/k".into())));
-        assert_eq!(config.etcd.user, Some(("u".into(), "/p".into())));
+        assert_eq!(
+            config.etcd.user,
+            Some(("u".into(), Password::File("/p".into())))
+        );
         let given = layer("x status --endpoint a:1 --endpoint b:2").unwrap();
         let config = Config::resolve(&Root::default(), given).unwrap();
         assert_eq!(config.etcd.endpoints, ["http://a:1", "http://b:2"]);

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod common;
+pub mod config;
 mod exit;
 pub mod lock;
 pub mod output;
@@ -9,6 +10,7 @@ pub mod pause;
 pub mod reboot;
 pub mod set_max;
 pub mod status;
+mod table;
 pub mod unlock;
 
 use clap::{Parser, Subcommand};
@@ -18,7 +20,7 @@ pub use exit::{Exit, Failure};
 use crate::{
     agent::world::World,
     cli::common::CommonArgs,
-    config::Config,
+    config::{Config, Sources},
     node,
     semaphore::{etcd::Semaphore, keys::Keys},
 };
@@ -48,6 +50,8 @@ pub enum Command {
     Agent,
     /// Show who holds the semaphore, who waits, and how this node stands.
     Status(status::Args),
+    /// Show the configuration in force, and where each value comes from.
+    Config(config::Args),
     /// Take the semaphore for a node by hand; only `unlock` gives it back.
     Lock(lock::Args),
     /// Give the semaphore back for a node.
@@ -68,6 +72,8 @@ pub enum Command {
 pub struct Context {
     /// The configuration.
     pub config: Config,
+    /// Where it came from, to be read again.
+    pub sources: Sources,
 }
 
 impl Context {
@@ -109,12 +115,15 @@ impl Context {
 /// # Errors
 /// With the exit code and the text for standard error.
 pub async fn run(cli: Cli) -> Result<(), Failure> {
+    let sources = cli.common.sources(matches!(cli.command, Command::Agent))?;
     let context = Context {
-        config: cli.common.load()?,
+        config: sources.load()?,
+        sources,
     };
     match cli.command {
         Command::Agent => agent::run(context).await,
         Command::Status(args) => status::run(&context, &args).await,
+        Command::Config(args) => config::run(&context, &args),
         Command::Lock(args) => lock::run(&context, &args).await,
         Command::Unlock(args) => unlock::run(&context, &args).await,
         Command::SetMax(args) => set_max::run(&context, &args).await,

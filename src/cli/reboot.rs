@@ -32,7 +32,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
             output::note(
                 "No agent runs on this node; its work is done here. Ctrl-C takes the request back.",
             );
-            agent::run(context.config, Mode::Once(args.reason)).await?;
+            agent::run(context.config, Mode::Once(args.reason), None).await?;
             return Ok(());
         }
         changes => changes?,

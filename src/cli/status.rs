@@ -1,10 +1,12 @@
 //! `pointsman status`.
 
-use comfy_table::{Table, presets};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use super::{Context, Exit, Failure, output};
+use super::{
+    Context, Exit, Failure, output,
+    table::{cells, table, trimmed},
+};
 use crate::{
     agent::bus::{AgentClient, ClientError, Published},
     node,
@@ -106,6 +108,8 @@ pub struct NodeStatus {
     pub update: String,
     /// What it would reboot into; empty where no reboot is under way.
     pub to: String,
+    /// Why the configuration on disk is not the one in force; empty where it is.
+    pub config_error: String,
 }
 
 impl From<Published> for NodeStatus {
@@ -120,6 +124,7 @@ impl From<Published> for NodeStatus {
             request: said.request,
             update: said.update,
             to: said.to,
+            config_error: said.config_error,
         }
     }
 }
@@ -342,6 +347,7 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
             line("update", &node.update);
             line("to", &node.to);
             line("strategy", &node.strategy);
+            line("configuration", &node.config_error);
         }
     }
     out
@@ -357,28 +363,6 @@ fn said(pause: &Pause, when: &impl Fn(Option<Timestamp>) -> String) -> String {
         when(pause.since),
         output::in_line(&pause.reason)
     )
-}
-
-/// Cells of one line each.
-fn cells(texts: Vec<String>) -> Vec<String> {
-    texts.iter().map(|text| output::in_line(text)).collect()
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table
-}
-
-fn trimmed(table: &Table) -> String {
-    table
-        .lines()
-        .map(|line| line.trim_end().to_owned())
-        .collect::<Vec<_>>()
-        .join("\n")
 }
 
 /// A time as people read it: how long ago, and when, in local time. Another node's clock may be off.

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Config, ConfigError, file::content};
+use super::{Config, ConfigError, Password, file::content};
 use crate::semaphore::etcd::{Options, Tls};
 
 /// The most a file of certificates may hold; the largest bundle of public authorities has a quarter of it.
@@ -35,7 +35,10 @@ impl Config {
             None => None,
         };
         let user = match &etcd.user {
-            Some((name, path)) => Some((name.clone(), password(&self.root.path(path))?)),
+            Some((name, Password::File(path))) => {
+                Some((name.clone(), password(&self.root.path(path))?))
+            }
+            Some((name, Password::Text(password))) => Some((name.clone(), password.clone())),
             None => None,
         };
         Ok(Options {

@@ -14,7 +14,7 @@ pub enum Origin {
     /// This flag.
     Flag(&'static str),
     /// This variable of the environment.
-    Environment(&'static str),
+    Environment(String),
     /// A place in a file.
     File {
         /// The file.
@@ -31,7 +31,8 @@ pub enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Flag(name) | Self::Environment(name) => f.write_str(name),
+            Self::Flag(name) => f.write_str(name),
+            Self::Environment(name) => f.write_str(name),
             Self::File { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
             Self::Default => f.write_str("default"),
         }
@@ -77,6 +78,14 @@ pub enum ConfigError {
         /// The key, with its section.
         key: String,
         /// The keys there are.
+        expected: String,
+    },
+    /// A variable of the environment nobody knows.
+    #[error("{origin}: unknown variable, expected one of {expected}")]
+    UnknownVariable {
+        /// The variable.
+        origin: Origin,
+        /// The variables there are.
         expected: String,
     },
     /// A section or the whole file has the wrong shape.

@@ -19,8 +19,15 @@ const LARGEST: u64 = 1 << 20;
 
 /// The layer of a file; none where there is no such file.
 pub(super) fn read(path: &Path) -> Result<Option<Partial>, ConfigError> {
+    content_if_any(path)?
+        .map(|bytes| parse(path, bytes))
+        .transpose()
+}
+
+/// What a file holds; none where there is no such file.
+pub(super) fn content_if_any(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
     match content(path, LARGEST) {
-        Ok(bytes) => parse(path, bytes).map(Some),
+        Ok(bytes) => Ok(Some(bytes)),
         Err(ConfigError::Read { error, .. })
             // A link to nothing is a mistake, not an absence.
             if error.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err() =>

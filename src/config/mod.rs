@@ -1,28 +1,33 @@
-//! What the operator set: flags > environment > `etc/pointsman/config.yaml` > defaults.
+//! What the operator set: flags > environment > configuration files > locksmith's environment > update.conf >
+//! defaults.
 //!
-//! Every source of settings is a layer, a [`Partial`]; layers are laid over each other setting by setting and
-//! then [resolved](Config::resolve). Each value remembers where it was given.
+//! Every source of settings is a layer, a [`Partial`]; [`Sources`] lays them over each other setting by setting,
+//! and [`Config::resolve`] makes the whole of them. Each value remembers where it was given.
 
 mod credentials;
 mod endpoint;
+mod environment;
 mod error;
 mod file;
+mod of_agent;
 mod settings;
+mod sources;
+mod update_conf;
 mod yaml;
 
-use std::{ffi::OsString, fmt, path::Path, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
+pub use environment::Environment;
 pub use error::{At, ConfigError, Origin};
+pub use of_agent::OfAgent;
 pub use settings::{Given, Partial, SETTINGS, Setting};
+pub use sources::Sources;
 
 use crate::{
     duration,
     node::{Group, Root},
     window::Window,
 };
-
-/// The configuration file, under the root.
-pub const FILE: &str = "etc/pointsman/config.yaml";
 
 /// What the agent asks before it reboots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +77,7 @@ impl FromStr for Strategy {
 }
 
 /// Everything the operator can set, complete and checked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The machine it is for: the files named here lie under it.
     pub root: Root,
@@ -92,10 +97,12 @@ pub struct Config {
     pub hold_points: bool,
     /// The file by which other programs ask for a reboot, such as Debian's `/run/reboot-required`.
     pub sentinel: PathBuf,
+    /// What it was made from: every setting, and where its value was given.
+    pub given: Partial,
 }
 
 /// How to reach etcd. Files are only named here; [`Config::etcd_options`] reads them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Etcd {
     /// URLs, in the order in which they are tried; at least one.
     pub endpoints: Vec<String>,
@@ -103,10 +110,28 @@ pub struct Etcd {
     pub cafile: Option<PathBuf>,
     /// The client's certificate and its key.
     pub identity: Option<(PathBuf, PathBuf)>,
-    /// User, and the file that holds the password.
-    pub user: Option<(String, PathBuf)>,
+    /// User and password.
+    pub user: Option<(String, Password)>,
     /// The most a request may take.
     pub timeout: Duration,
+}
+
+/// Where etcd's password is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Password {
+    /// In this file.
+    File(PathBuf),
+    /// Here, as locksmith took it.
+    Text(String),
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Text(_) => f.write_str("Text(hidden)"),
+        }
+    }
 }
 
 /// How long things may take.
@@ -131,35 +156,12 @@ pub struct Timings {
 }
 
 impl Config {
-    /// Reads every layer and lays them over each other: these flags, the environment as `variable` looks it
-    /// up, and the file: `file`, which must exist and does not lie under the root, else [`FILE`] where there
-    /// is one.
-    ///
-    /// # Errors
-    /// The first thing that is wrong in any layer, also where a higher one has another value.
-    pub fn load(
-        root: &Root,
-        file: Option<&Path>,
-        flags: Partial,
-        variable: &dyn Fn(&str) -> Option<OsString>,
-    ) -> Result<Self, ConfigError> {
-        let environment = Partial::from_environment(variable)?;
-        let file = match file {
-            Some(path) => file::read(path)?.ok_or_else(|| ConfigError::Read {
-                path: path.to_owned(),
-                error: std::io::ErrorKind::NotFound.into(),
-            })?,
-            None => file::read(&root.path(FILE))?.unwrap_or_default(),
-        };
-        Self::resolve(root, flags.over(environment).over(file))
-    }
-
     /// Fills in the defaults and checks what takes more than one setting to see.
     ///
     /// # Errors
     /// Where settings do not go together.
     pub fn resolve(root: &Root, given: Partial) -> Result<Self, ConfigError> {
-        let seconds = Duration::from_secs;
+        let given = given.over(Partial::defaults());
         let window = both(
             &given,
             given.window_start.clone(),
@@ -181,79 +183,86 @@ impl Config {
         let user = both(
             &given,
             given.username.clone(),
-            given.password_file.clone(),
+            given.password.clone(),
             ["etcd.username", "etcd.password-file"],
         )?;
         let tls = given.cafile.is_some() || identity.is_some();
-        let endpoints = match &given.endpoints {
-            Some(given) => given.value.iter().map(|one| one.url(tls)).collect(),
-            None => ["http://127.0.0.1:2379", "http://127.0.0.1:4001"]
-                .map(str::to_owned)
-                .to_vec(),
+        let timings = Timings {
+            reboot_deadline: value(&given.reboot_deadline),
+            hook_timeout: value(&given.hook_timeout),
+            proving: value(&given.proving),
+            login_grace: value(&given.login_grace),
+            ticket_lease: value(&given.ticket_lease),
+            shutdown_timeout: value(&given.shutdown_timeout),
+            retry_min: value(&given.retry_min),
+            retry_max: value(&given.retry_max),
         };
-        let retry_min = value(given.retry_min.clone(), seconds(1));
-        let retry_max = value(given.retry_max.clone(), seconds(60));
-        if retry_min > retry_max {
-            let (mine, other, found, than) = match given.retry_min {
-                Some(_) => (
-                    "timings.retry-min",
-                    "timings.retry-max",
-                    retry_min,
-                    "at most",
-                ),
-                None => (
-                    "timings.retry-max",
-                    "timings.retry-min",
-                    retry_max,
-                    "at least",
-                ),
-            };
-            let limit = if found == retry_min {
-                retry_max
-            } else {
-                retry_min
-            };
-            return Err(ConfigError::Value {
-                at: at(&given, mine),
-                found: duration::print(found),
-                expected: format!(
-                    "{than} {other}, which is {} ({})",
-                    duration::print(limit),
-                    given.origin(other)
-                ),
-            });
-        }
+        retries(&given, &timings)?;
         Ok(Self {
             root: root.clone(),
-            strategy: value(given.strategy, Strategy::EtcdLock),
-            group: value(given.group, Group::default()),
-            prefix: value(given.prefix, "coreos.com/updateengine/rebootlock".into()),
+            strategy: value(&given.strategy),
+            group: value(&given.group),
+            prefix: value(&given.prefix),
             etcd: Etcd {
-                endpoints,
-                cafile: given.cafile.map(|given| given.value),
+                endpoints: value(&given.endpoints)
+                    .iter()
+                    .map(|one| one.url(tls))
+                    .collect(),
+                cafile: given.cafile.clone().map(|given| given.value),
                 identity,
                 user,
-                timeout: value(given.timeout, seconds(5)),
+                timeout: value(&given.timeout),
             },
             window: window.transpose()?,
-            timings: Timings {
-                reboot_deadline: value(given.reboot_deadline, seconds(30 * 60)),
-                hook_timeout: value(given.hook_timeout, seconds(5 * 60)),
-                proving: value(given.proving, seconds(10 * 60)),
-                login_grace: value(given.login_grace, seconds(5 * 60)),
-                ticket_lease: value(given.ticket_lease, seconds(60)),
-                shutdown_timeout: value(given.shutdown_timeout, seconds(5 * 60)),
-                retry_min,
-                retry_max,
-            },
-            hold_points: value(given.hold_points, true),
-            sentinel: value(given.sentinel, "/run/reboot-required".into()),
+            timings,
+            hold_points: value(&given.hold_points),
+            sentinel: value(&given.sentinel),
+            given,
         })
     }
 }
 
-fn value<T>(given: Option<Given<T>>, default: T) -> T {
-    given.map_or(default, |given| given.value)
+/// The value of a setting that has a default.
+fn value<T: Clone>(given: &Option<Given<T>>) -> T {
+    let given = given.as_ref().expect("the lowest layer gives a value");
+    given.value.clone()
+}
+
+/// The waits between tries grow.
+fn retries(given: &Partial, timings: &Timings) -> Result<(), ConfigError> {
+    let Timings {
+        retry_min,
+        retry_max,
+        ..
+    } = timings;
+    if retry_min <= retry_max {
+        return Ok(());
+    }
+    let (mine, other, found, limit, than) = match given.origin("timings.retry-min") {
+        Origin::Default => (
+            "timings.retry-max",
+            "timings.retry-min",
+            retry_max,
+            retry_min,
+            "at least",
+        ),
+        _ => (
+            "timings.retry-min",
+            "timings.retry-max",
+            retry_min,
+            retry_max,
+            "at most",
+        ),
+    };
+    Err(ConfigError::Value {
+        at: at(given, mine),
+        found: duration::print(*found),
+        expected: format!(
+            "{than} {other}, which is {} ({})",
+            duration::print(*limit),
+            given.origin(other)
+        ),
+    })
 }
 
 fn at(given: &Partial, key: &'static str) -> At {

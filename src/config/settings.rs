@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    Strategy,
+    Password, Strategy,
     endpoint::{self, Endpoint},
     error::{At, Bad, ConfigError, Origin},
 };
@@ -14,6 +14,8 @@ use crate::{duration, node::Group};
 pub struct Given<T> {
     /// The value.
     pub value: T,
+    /// The value as it was written, or `(hidden)`.
+    pub text: String,
     /// Where.
     pub origin: Origin,
 }
@@ -25,15 +27,18 @@ pub struct Setting {
     pub key: &'static str,
     /// Its variable in the environment, where it has one.
     pub variable: Option<&'static str>,
+    /// Its value where nobody gives one, as it would be written; none where it then is not set at all.
+    pub default: Option<&'static str>,
 }
 
 macro_rules! settings {
-    ($($field:ident: $type:ty, $key:literal, $variable:expr, $parse:expr;)*) => {
+    ($($field:ident: $type:ty, $key:literal, $variable:expr, $parse:expr, $default:expr;)*) => {
         /// All settings there are.
-        pub const SETTINGS: &[Setting] = &[$(Setting { key: $key, variable: $variable }),*];
+        pub const SETTINGS: &[Setting] =
+            &[$(Setting { key: $key, variable: $variable, default: $default }),*];
 
         /// One layer of configuration, or several already laid over each other: what is given, and where.
-        #[derive(Debug, Clone, Default)]
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
         pub struct Partial {
             $(pub(super) $field: Option<Given<$type>>,)*
         }
@@ -52,7 +57,10 @@ macro_rules! settings {
             pub fn set(&mut self, key: &str, text: &str, origin: Origin) -> Result<(), ConfigError> {
                 match key {
                     $($key => match $parse(text) {
-                        Ok(value) => self.$field = Some(Given { value, origin }),
+                        Ok(value) => {
+                            let text = text.to_owned();
+                            self.$field = Some(Given { value, text, origin });
+                        }
                         Err(bad) => return Err(Bad::from(bad).at(At { origin, key: $key }, text)),
                     },)*
                     _ => return Err(ConfigError::Unknown {
@@ -64,81 +72,96 @@ macro_rules! settings {
                 Ok(())
             }
 
-            /// Where a setting got its value; [`Origin::Default`] where nobody gave one.
+            /// The value of a setting as it was written, and where; none where nobody gave one.
             #[must_use]
-            pub fn origin(&self, key: &str) -> Origin {
-                let given = match key {
-                    $($key => self.$field.as_ref().map(|given| given.origin.clone()),)*
+            pub fn given(&self, key: &str) -> Option<(&str, &Origin)> {
+                match key {
+                    $($key => self.$field.as_ref().map(|given| (given.text.as_str(), &given.origin)),)*
                     _ => None,
-                };
-                given.unwrap_or(Origin::Default)
+                }
             }
         }
     };
 }
 
+/// At least this long, in milliseconds.
+const fn least(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
 settings! {
-    strategy: Strategy, "strategy", Some("POINTSMAN_STRATEGY"), strategy;
-    group: Group, "group", Some("POINTSMAN_GROUP"), group;
-    prefix: String, "key-prefix", Some("POINTSMAN_KEY_PREFIX"), prefix;
-    hold_points: bool, "hold-points", None, boolean;
-    sentinel: PathBuf, "sentinel", None, path;
-    endpoints: Vec<Endpoint>, "etcd.endpoints", Some("POINTSMAN_ENDPOINT"), endpoint::list;
-    cafile: PathBuf, "etcd.cafile", Some("POINTSMAN_ETCD_CAFILE"), path;
-    certfile: PathBuf, "etcd.certfile", Some("POINTSMAN_ETCD_CERTFILE"), path;
-    keyfile: PathBuf, "etcd.keyfile", Some("POINTSMAN_ETCD_KEYFILE"), path;
-    username: String, "etcd.username", Some("POINTSMAN_ETCD_USERNAME"), username;
-    password_file: PathBuf, "etcd.password-file", Some("POINTSMAN_ETCD_PASSWORD_FILE"), path;
-    timeout: Duration, "etcd.timeout", Some("POINTSMAN_TIMEOUT"), at_least(Duration::from_millis(10));
-    window_start: String, "window.start", Some("POINTSMAN_WINDOW_START"), text;
-    window_length: Duration, "window.length", Some("POINTSMAN_WINDOW_LENGTH"), at_least(Duration::ZERO);
+    strategy: Strategy, "strategy", Some("POINTSMAN_STRATEGY"), strategy, Some("etcd-lock");
+    group: Group, "group", Some("POINTSMAN_GROUP"), group, Some("");
+    prefix: String, "key-prefix", Some("POINTSMAN_KEY_PREFIX"), prefix,
+        Some("coreos.com/updateengine/rebootlock");
+    hold_points: bool, "hold-points", None, boolean, Some("true");
+    sentinel: PathBuf, "sentinel", None, path, Some("/run/reboot-required");
+    endpoints: Vec<Endpoint>, "etcd.endpoints", Some("POINTSMAN_ENDPOINT"), endpoint::list,
+        Some("http://127.0.0.1:2379,http://127.0.0.1:4001");
+    cafile: PathBuf, "etcd.cafile", Some("POINTSMAN_ETCD_CAFILE"), path, None;
+    certfile: PathBuf, "etcd.certfile", Some("POINTSMAN_ETCD_CERTFILE"), path, None;
+    keyfile: PathBuf, "etcd.keyfile", Some("POINTSMAN_ETCD_KEYFILE"), path, None;
+    username: String, "etcd.username", Some("POINTSMAN_ETCD_USERNAME"), username, None;
+    password: Password, "etcd.password-file", Some("POINTSMAN_ETCD_PASSWORD_FILE"), password_file, None;
+    timeout: Duration, "etcd.timeout", Some("POINTSMAN_TIMEOUT"), at_least(least(10)), Some("5s");
+    window_start: String, "window.start", Some("POINTSMAN_WINDOW_START"), text, None;
+    window_length: Duration, "window.length", Some("POINTSMAN_WINDOW_LENGTH"), at_least(least(0)), None;
     reboot_deadline: Duration, "timings.reboot-deadline", Some("POINTSMAN_REBOOT_DEADLINE"),
-        at_least(Duration::from_secs(2));
-    hook_timeout: Duration, "timings.hook-timeout", Some("POINTSMAN_HOOK_TIMEOUT"),
-        at_least(Duration::from_millis(10));
-    proving: Duration, "timings.proving", None, at_least(Duration::ZERO);
-    login_grace: Duration, "timings.login-grace", Some("POINTSMAN_LOGIN_GRACE"), at_least(Duration::ZERO);
-    ticket_lease: Duration, "timings.ticket-lease", Some("POINTSMAN_TICKET_LEASE"),
-        at_least(Duration::from_secs(2));
+        at_least(least(2000)), Some("30m");
+    hook_timeout: Duration, "timings.hook-timeout", Some("POINTSMAN_HOOK_TIMEOUT"), at_least(least(10)),
+        Some("5m");
+    proving: Duration, "timings.proving", None, at_least(least(0)), Some("10m");
+    login_grace: Duration, "timings.login-grace", Some("POINTSMAN_LOGIN_GRACE"), at_least(least(0)),
+        Some("5m");
+    ticket_lease: Duration, "timings.ticket-lease", Some("POINTSMAN_TICKET_LEASE"), at_least(least(2000)),
+        Some("60s");
     shutdown_timeout: Duration, "timings.shutdown-timeout", Some("POINTSMAN_SHUTDOWN_TIMEOUT"),
-        at_least(Duration::from_millis(10));
-    retry_min: Duration, "timings.retry-min", Some("POINTSMAN_RETRY_MIN"),
-        at_least(Duration::from_millis(10));
-    retry_max: Duration, "timings.retry-max", Some("POINTSMAN_RETRY_MAX"),
-        at_least(Duration::from_millis(10));
+        at_least(least(10)), Some("5m");
+    retry_min: Duration, "timings.retry-min", Some("POINTSMAN_RETRY_MIN"), at_least(least(10)), Some("1s");
+    retry_max: Duration, "timings.retry-max", Some("POINTSMAN_RETRY_MAX"), at_least(least(10)), Some("60s");
 }
 
 impl Partial {
-    /// The layer of the environment: `POINTSMAN_…`, where `variable` looks one up.
-    ///
-    /// # Errors
-    /// When a variable holds what its setting does not take.
-    pub fn from_environment(
-        variable: &dyn Fn(&str) -> Option<std::ffi::OsString>,
-    ) -> Result<Self, ConfigError> {
+    /// The lowest layer: what holds where nobody says anything.
+    #[must_use]
+    pub fn defaults() -> Self {
         let mut layer = Self::default();
-        for Setting {
-            key,
-            variable: name,
-        } in SETTINGS
-        {
-            let Some(name) = name else { continue };
-            let Some(found) = variable(name) else {
-                continue;
-            };
-            let origin = Origin::Environment(name);
-            match found.to_str() {
-                Some(text) => layer.set(key, text, origin)?,
-                None => {
-                    return Err(ConfigError::Value {
-                        at: At { origin, key },
-                        found: "bytes that are not UTF-8".into(),
-                        expected: "text".into(),
-                    });
-                }
+        for setting in SETTINGS {
+            if let Some(text) = setting.default {
+                layer
+                    .set(setting.key, text, Origin::Default)
+                    .expect("the table's defaults are what the table takes");
             }
         }
-        Ok(layer)
+        layer
+    }
+
+    /// Where a setting got its value; [`Origin::Default`] where nobody gave one.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> Origin {
+        self.given(key)
+            .map_or(Origin::Default, |(_, origin)| origin.clone())
+    }
+
+    /// Gives the password itself, where it is not in a file of its own.
+    ///
+    /// # Errors
+    /// When it is empty or has several lines; the error does not show it.
+    pub fn set_password(&mut self, text: &str, origin: Origin) -> Result<(), ConfigError> {
+        if text.is_empty() || text.contains('\n') {
+            let key = "etcd.password-file";
+            return Err(ConfigError::Value {
+                at: At { origin, key },
+                found: "nothing, or several lines".into(),
+                expected: "a password on one line".into(),
+            });
+        }
+        self.password = Some(Given {
+            value: Password::Text(text.to_owned()),
+            text: "(hidden)".into(),
+            origin,
+        });
+        Ok(())
     }
 }
 
@@ -153,6 +176,10 @@ pub(super) fn allowed(section: &str) -> String {
         }
     }
     names.join(", ")
+}
+
+fn password_file(text: &str) -> Result<Password, &'static str> {
+    path(text).map(Password::File)
 }
 
 fn text(text: &str) -> Result<String, &'static str> {

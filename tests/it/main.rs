@@ -4,6 +4,7 @@ mod agent;
 mod agent_changes;
 mod agent_people;
 mod agent_refusals;
+mod agent_reload;
 mod agent_trouble;
 mod agents;
 mod commands;

@@ -101,6 +101,8 @@ published! {
     version: String = "Version",
     /// `Update`: what update_engine does.
     update: String = "Update",
+    /// `ConfigError`: why the configuration on disk is not the one in force, or empty.
+    config_error: String = "ConfigError",
     /// `To`: what the node would reboot into, or empty.
     to: String = "To",
 }
@@ -325,6 +327,12 @@ impl Agent {
     #[zbus(property)]
     fn update(&self) -> String {
         self.values.borrow().update.clone()
+    }
+
+    /// Why the configuration on disk is not the one in force, or empty.
+    #[zbus(property)]
+    fn config_error(&self) -> String {
+        self.values.borrow().config_error.clone()
     }
 
     /// What the node would reboot into, or empty.

@@ -90,6 +90,17 @@ impl Machine {
         Some(&self.journal.as_ref().ok()?.request.as_ref()?.request)
     }
 
+    /// Whether another machine, started from the same journal, would go on as this one would: nothing is held or
+    /// on its way to be held or given back.
+    #[must_use]
+    pub fn may_be_exchanged(&self) -> bool {
+        !self.stopping
+            && matches!(
+                self.state,
+                State::Starting | State::Idle | State::Waiting { .. } | State::Queued { .. }
+            )
+    }
+
     /// What is known from outside.
     #[must_use]
     pub fn facts(&self) -> Option<&Facts> {

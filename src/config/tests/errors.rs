@@ -1,6 +1,6 @@
 //! Tables: what every error says.
 
-use std::{fs, os::unix::ffi::OsStringExt as _};
+use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt as _};
 
 use super::*;
 
@@ -193,8 +193,9 @@ fn errors_elsewhere_name_flag_or_variable() {
         let error = load(file, flags, variables).unwrap_err().to_string();
         assert!(error.contains(message), "{error}\n{message}");
     }
-    let binary = |_: &str| Some(OsString::from_vec(vec![0xff]));
-    let error = Partial::from_environment(&binary).unwrap_err().to_string();
+    let binary = [("POINTSMAN_STRATEGY".into(), OsString::from_vec(vec![0xff]))];
+    let binary = Environment::from_iter(binary);
+    let error = binary.own().unwrap_err().to_string();
     assert_eq!(
         error,
         "POINTSMAN_STRATEGY: found bytes that are not UTF-8, expected text"
@@ -246,7 +247,11 @@ fn a_file_that_is_none_is_an_error() {
 fn another_file_by_flag_must_exist() {
     let (dir, root) = root(Some(b"group: usual"));
     let other = dir.path().join("other.yaml");
-    let load = || Config::load(&root, Some(&other), Partial::default(), &|_| None);
+    let sources = Sources {
+        file: Some(other.clone()),
+        ..sources(&root, Partial::default(), &[])
+    };
+    let load = || sources.load();
     let error = load().unwrap_err().to_string();
     assert!(
         error.contains("other.yaml: ") && error.contains("not found"),

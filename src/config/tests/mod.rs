@@ -1,10 +1,14 @@
 //! Tables: what is taken from where, and which layer wins.
 
 mod errors;
+mod layers;
 
-use std::fs;
+use std::{fs, path::Path};
 
 use super::*;
+
+/// The configuration file, under the root.
+pub(super) const FILE: &str = "etc/pointsman/config.yaml";
 
 /// A root, with this configuration file where there is one.
 pub(super) fn root(file: Option<&[u8]>) -> (tempfile::TempDir, Root) {
@@ -28,11 +32,22 @@ pub(super) fn load_at(
     for (key, text) in flags {
         layer.set(key, text, Origin::Flag("--flag"))?;
     }
-    let variable = |name: &str| {
-        let found = environment.iter().find(|(known, _)| *known == name);
-        found.map(|(_, text)| OsString::from(text))
-    };
-    Config::load(root, None, layer, &variable)
+    sources(root, layer, environment).load()
+}
+
+/// The sources on this root, as a command has them.
+pub(super) fn sources(root: &Root, flags: Partial, environment: Pairs<'_>) -> Sources {
+    let environment = environment
+        .iter()
+        .map(|(name, text)| (name.into(), text.into()));
+    Sources {
+        root: root.clone(),
+        file: None,
+        flags,
+        environment: environment.collect(),
+        defaults: Partial::default(),
+        as_the_agent: true,
+    }
 }
 
 fn load(file: &str, flags: Pairs<'_>, environment: Pairs<'_>) -> Result<Config, ConfigError> {
@@ -105,7 +120,7 @@ fn every_key_of_the_file_is_taken() {
     assert_eq!(etcd.endpoints, ["https://a:1", "https://b:2379"]);
     assert_eq!(etcd.cafile, Some("/ca".into()));
     assert_eq!(etcd.identity, Some(("/cert".into(), "/key".into())));
-    assert_eq!(etcd.user, Some(("u".into(), "/p".into())));
+    assert_eq!(etcd.user, Some(("u".into(), Password::File("/p".into()))));
     assert_eq!(etcd.timeout, Duration::from_secs(1));
     let ms = Duration::from_millis;
     assert_eq!(

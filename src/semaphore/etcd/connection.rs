@@ -15,7 +15,7 @@ use super::{
 };
 
 /// How to reach etcd.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// URLs, `http://host:port` or `https://host:port`, in the order in which they are tried.
     pub endpoints: Vec<String>,
@@ -28,7 +28,7 @@ pub struct Options {
 }
 
 /// Certificates, each in PEM.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Tls {
     /// The authorities trusted to sign etcd's certificate; without them, the system's.
     pub authorities: Option<Vec<u8>>,

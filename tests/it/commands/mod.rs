@@ -1,6 +1,7 @@
 //! The commands, as processes of their own.
 
 mod by_hand;
+mod config;
 mod documents;
 mod output;
 mod reboot;

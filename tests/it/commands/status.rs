@@ -151,7 +151,16 @@ async fn status_with_an_agent_shows_this_node_also_when_etcd_is_away() {
     assert_eq!(
         keys(&status["node"]),
         [
-            "holding", "id", "reason", "request", "since", "state", "strategy", "to", "update"
+            "config_error",
+            "holding",
+            "id",
+            "reason",
+            "request",
+            "since",
+            "state",
+            "strategy",
+            "to",
+            "update"
         ]
     );
     assert!(

@@ -1,0 +1,62 @@
+//! `pointsman config`.
+
+use serde::Serialize;
+
+use super::{
+    Context, Failure, output,
+    table::{cells, table, trimmed},
+};
+use crate::config::{Origin, SETTINGS};
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print JSON; its shape is in docs/commands.md and stays.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One setting, as it is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InForce {
+    /// Its key.
+    pub key: &'static str,
+    /// Its value as it was written; null where it is not set. A password is never shown.
+    pub value: Option<String>,
+    /// Where the value comes from: a flag, a variable, `FILE:LINE:COLUMN`, or `default`.
+    pub from: String,
+}
+
+/// Shows it.
+///
+/// # Errors
+/// When it cannot be printed; a configuration with a fault has ended the program before.
+pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let given = &context.config.given;
+    let all: Vec<InForce> = SETTINGS
+        .iter()
+        .map(|setting| {
+            let found = given.given(setting.key);
+            InForce {
+                key: setting.key,
+                value: found.map(|(text, _)| text.to_owned()),
+                from: found
+                    .map_or(Origin::Default, |(_, origin)| origin.clone())
+                    .to_string(),
+            }
+        })
+        .collect();
+    if args.json {
+        return output::json(&all);
+    }
+    let mut shown = table(&["SETTING", "VALUE", "FROM"]);
+    for setting in all {
+        let value = match setting.value.as_deref() {
+            None => "-",
+            Some("") => "\"\"",
+            Some(text) => text,
+        };
+        shown.add_row(cells(vec![setting.key.into(), value.into(), setting.from]));
+    }
+    output::say(trimmed(&shown))
+}

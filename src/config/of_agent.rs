@@ -1,0 +1,88 @@
+//! What the running agent was told by flags and environment, kept for the commands: `status` on a node means that
+//! node's group and endpoints, also where they stand in the agent's unit only.
+
+use std::{fs, io, path::PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::{
+    Config, Password,
+    error::{ConfigError, Origin},
+    file,
+    settings::{Partial, SETTINGS},
+};
+use crate::node::{Root, write_atomic};
+
+/// The layer, in the format of the configuration file.
+const FILE: &str = "run/pointsman/agent.yaml";
+/// The password it names, where that was given as text.
+const PASSWORD: &str = "run/pointsman/agent-password";
+
+/// The layer the agent left; none where no agent runs.
+pub(super) fn read(root: &Root) -> Result<Partial, ConfigError> {
+    Ok(file::read(&root.path(FILE))?.unwrap_or_default())
+}
+
+/// The agent's word, as long as this lives.
+#[derive(Debug)]
+pub struct OfAgent {
+    files: [PathBuf; 2],
+}
+
+impl OfAgent {
+    /// Writes what this configuration has from flags and environment.
+    ///
+    /// # Errors
+    /// When the files cannot be written.
+    pub fn leave(config: &Config) -> io::Result<Self> {
+        let root = &config.root;
+        let [file, password] = [root.path(FILE), root.path(PASSWORD)];
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let this = Self {
+            files: [file, password],
+        };
+        let [file, password] = &this.files;
+        // JSON is YAML, and needs no quoting of our own.
+        let mut top = Map::new();
+        for setting in SETTINGS {
+            let Some((given, origin)) = config.given.given(setting.key) else {
+                continue;
+            };
+            if !matches!(origin, Origin::Flag(_) | Origin::Environment(_)) {
+                continue;
+            }
+            let mut given = given.to_owned();
+            if setting.key == "etcd.password-file"
+                && let Some((_, Password::Text(secret))) = &config.etcd.user
+            {
+                write_atomic(password, secret.as_bytes(), 0o600)?;
+                given = format!("/{PASSWORD}");
+            }
+            match setting.key.split_once('.') {
+                Some((section, key)) => {
+                    let section = top
+                        .entry(section)
+                        .or_insert_with(|| Value::Object(Map::new()));
+                    section[key] = given.into();
+                }
+                None => {
+                    top.insert(setting.key.to_owned(), given.into());
+                }
+            }
+        }
+        let text = serde_json::to_string_pretty(&top).map_err(io::Error::other)?;
+        write_atomic(file, text.as_bytes(), 0o644)?;
+        Ok(this)
+    }
+}
+
+impl Drop for OfAgent {
+    fn drop(&mut self) {
+        for file in &self.files {
+            // Gone already, or kept for the next agent to replace: nothing depends on it.
+            let _ = fs::remove_file(file);
+        }
+    }
+}

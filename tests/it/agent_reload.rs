@@ -1,0 +1,134 @@
+//! SIGHUP: the configuration is read again, and only a good one comes into force.
+
+use pointsman::semaphore::records::Phase;
+use pointsman_testbed::{node::Node, process::Signal};
+
+use crate::{
+    agents::{Site, coordinator, drained, draining, slow_drain},
+    support::eventually,
+};
+
+const FILE: &str = "etc/pointsman/config.yaml";
+
+/// A property of the agent: with a fault in the configuration the commands refuse as well.
+async fn property(node: &Node, name: &str) -> String {
+    let bus = node.bus().connection().await;
+    let agent = "org.pointsman.Agent1";
+    let path = "/org/pointsman/Agent1";
+    pointsman::bus::call::<_, zbus::OwnedVariant>(
+        &bus,
+        agent,
+        path,
+        "org.freedesktop.DBus.Properties",
+        "Get",
+        &(agent, name),
+    )
+    .await
+    .unwrap()
+    .try_into()
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_good_change_comes_into_force_and_a_bad_one_is_said() {
+    let site = Site::new("reload");
+    let node = site.node("node-1", &[]).await;
+    let of = async |name: &str| property(&node, name).await;
+    node.write(FILE, "strategy: off\n");
+    node.child().signal(Signal::SIGHUP);
+    eventually("off", async || of("Strategy").await, |s| s == "off").await;
+    coordinator(&node, "disabled").await;
+    let asked = site.command(&node, &["reboot"]).await;
+    assert_eq!(asked.code, Some(3), "{asked:?}");
+    // What is wrong is named, and changes nothing.
+    node.write(FILE, "strategy: of\n");
+    node.child().signal(Signal::SIGHUP);
+    let error = eventually(
+        "the error",
+        async || of("ConfigError").await,
+        |error| !error.is_empty(),
+    )
+    .await;
+    assert!(
+        error.contains("config.yaml:1:11: strategy: found \"of\""),
+        "{error}"
+    );
+    assert_eq!(of("Strategy").await, "off");
+    assert!(node.log().contains("the configuration stays as it was"));
+    // Nor does a certificate that is not there.
+    node.write(FILE, "strategy: off\netcd: {cafile: /none.pem}\n");
+    node.child().signal(Signal::SIGHUP);
+    let error = async || of("ConfigError").await;
+    eventually("the file", error, |e| e.contains("none.pem")).await;
+    // Mended, it comes into force, without a start.
+    let pid = node.child().pid();
+    node.write(FILE, "strategy: etcd-lock\n");
+    node.child().signal(Signal::SIGHUP);
+    eventually(
+        "etcd-lock",
+        async || of("Strategy").await,
+        |s| s == "etcd-lock",
+    )
+    .await;
+    assert_eq!(of("ConfigError").await, "");
+    assert_eq!(node.child().pid(), pid);
+    node.update_engine().ready("2").await;
+    node.logind().rebooted().await;
+    site.phase(&node, Phase::Rebooting).await;
+}
+
+#[tokio::test]
+async fn a_change_keeps_the_place_in_the_line_unless_it_is_another_line() {
+    let site = Site::new("reload-queue");
+    let node = site.node("node-1", &[]).await;
+    site.lock().await;
+    node.update_engine().ready("2").await;
+    let ticket = async || {
+        let key = site.semaphore.keys().ticket(node.machine_id());
+        let mut client = pointsman_testbed::etcd::shared_cluster().client().await;
+        let found = client.get(key, None).await.unwrap();
+        found
+            .kvs()
+            .first()
+            .map(etcd_client::KeyValue::create_revision)
+    };
+    let place = eventually("a ticket", ticket, Option::is_some).await;
+    node.write(FILE, "timings: {login-grace: 1s}\n");
+    node.child().signal(Signal::SIGHUP);
+    let said = async || node.log();
+    eventually("read", said, |log| {
+        log.contains("the configuration has changed")
+    })
+    .await;
+    node.wait_status(|status| status.starts_with("queued: first in the queue"))
+        .await;
+    assert_eq!(ticket().await, place);
+    node.write(FILE, "strategy: off\n");
+    node.child().signal(Signal::SIGHUP);
+    eventually("no ticket", ticket, Option::is_none).await;
+    node.wait_status(|status| status.contains("off")).await;
+    assert!(node.logind().asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_change_waits_for_the_end_of_what_is_under_way() {
+    let site = Site::new("reload-drain");
+    let node = site.node("node-1", &[]).await;
+    slow_drain(&node);
+    node.update_engine().ready("2").await;
+    draining(&node).await;
+    node.write(FILE, "strategy: off\n");
+    node.child().signal(Signal::SIGHUP);
+    let said = async || node.log();
+    eventually("read", said, |log| {
+        log.contains("the configuration has changed")
+    })
+    .await;
+    // It still holds, by the rules it began with.
+    site.phase(&node, Phase::Draining).await;
+    assert_eq!(property(&node, "Strategy").await, "etcd-lock");
+    site.unlock(node.machine_id()).await;
+    drained(&node);
+    node.wait_status(|status| status.contains("off")).await;
+    assert!(node.logind().asked().is_empty());
+}

@@ -1,0 +1,83 @@
+//! `pointsman config`, and that commands mean what the agent means.
+
+use super::*;
+use pointsman::config::SETTINGS;
+
+#[tokio::test]
+async fn every_setting_is_shown_with_where_it_comes_from() {
+    let op = Operator::new("config");
+    let file = op.root.path().join("etc/pointsman/config.d/10-site.yaml");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, "etcd:\n  username: u\nwindow:\n  start: Thu 04:00\n").unwrap();
+    let env = [
+        ("LOCKSMITHD_ETCD_PASSWORD", "s3cret"),
+        ("REBOOT_WINDOW_LENGTH", "2h"),
+    ];
+    let shown = run(bin(), op.args(&["config", "--json"]), &env, PATIENCE).await;
+    assert_eq!(shown.code, Some(0), "{shown:?}");
+    assert!(!shown.stdout.contains("s3cret"), "{shown:?}");
+    let all: Value = serde_json::from_str(&shown.stdout).unwrap();
+    let all = all.as_array().unwrap();
+    assert_eq!(all.len(), SETTINGS.len());
+    let of = |key: &str| {
+        let setting = all.iter().find(|s| s["key"] == key).unwrap();
+        (
+            setting["value"].clone(),
+            setting["from"].as_str().unwrap().to_owned(),
+        )
+    };
+    let there = |line, column| format!("{}:{line}:{column}", file.display());
+    assert_eq!(of("window.start"), ("Thu 04:00".into(), there(4, 10)));
+    assert_eq!(
+        of("window.length"),
+        ("2h".into(), "REBOOT_WINDOW_LENGTH".into())
+    );
+    assert_eq!(of("etcd.username"), ("u".into(), there(2, 13)));
+    assert_eq!(
+        of("etcd.password-file"),
+        ("(hidden)".into(), "LOCKSMITHD_ETCD_PASSWORD".into())
+    );
+    assert_eq!(of("etcd.timeout"), ("5s".into(), "default".into()));
+    assert_eq!(of("etcd.cafile"), (Value::Null, "default".into()));
+    assert_eq!(
+        of("key-prefix"),
+        (op.prefix.as_str().into(), "--key-prefix".into())
+    );
+    let table = run(bin(), op.args(&["config"]), &env, PATIENCE)
+        .await
+        .stdout;
+    for line in ["window.length", "etcd.password-file"] {
+        assert!(table.contains(line), "{table}");
+    }
+    std::fs::write(&file, "windw: 1\n").unwrap();
+    op.says(&["config"], 2, "10-site.yaml:1:1: unknown key \"windw\"")
+        .await;
+}
+
+#[tokio::test]
+async fn a_command_means_the_group_and_the_etcd_of_the_agent() {
+    let site = Site::new("as-the-agent");
+    let node = machine("node-1").await;
+    // Nothing in files: all of it stands in the unit, some of it as locksmith's.
+    site.start(&node, &[("LOCKSMITHD_GROUP", "blue")]).await;
+    let status = node.run(bin(), &["status", "--json"]).await;
+    assert_eq!(status.code, Some(0), "{status:?}");
+    let shown: Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!(shown["groups"][0]["group"], "blue");
+    let locked = node.run(bin(), &["lock", "x"]).await;
+    assert_eq!(locked.code, Some(0), "{locked:?}");
+    let blue = pointsman::semaphore::etcd::Semaphore::new(
+        crate::support::options(shared_cluster().endpoints()),
+        pointsman::semaphore::keys::Keys::new(
+            &site.prefix,
+            pointsman::node::Group::new("blue").unwrap(),
+        ),
+        crate::support::BACK_OFF,
+    );
+    assert_eq!(blue.read().await.unwrap().holders[0].id, "x");
+    let config = node.run(bin(), &["config"]).await.stdout;
+    assert!(config.contains("run/pointsman/agent.yaml:"), "{config}");
+    // Its word ends with it.
+    node.stop().await;
+    assert!(!node.path("run/pointsman/agent.yaml").exists());
+}
