@@ -1,35 +1,58 @@
-//! The program: arguments, logs, dispatch.
+//! The program: arguments, logs, dispatch, also by the name it was called.
 
-use std::process::ExitCode;
+use std::{future::Future, process::ExitCode};
 
 use clap::Parser as _;
-use pointsman::{cli, telemetry};
+use pointsman::{
+    cli::{self, locksmith},
+    telemetry,
+};
 
 fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    let program = args.next().unwrap_or_default();
+    if let Some(face) = locksmith::Face::called(&program.to_string_lossy()) {
+        return match face.read(locksmith::words(args)) {
+            Ok(call) => {
+                telemetry::init(match (call.debug(), call.is_daemon()) {
+                    (true, _) => "debug",
+                    (false, true) => "info",
+                    (false, false) => "warn",
+                });
+                to_its_end(async { ExitCode::from(call.run().await) })
+            }
+            Err(code) => ExitCode::from(code),
+        };
+    }
     let cli = cli::Cli::parse();
     telemetry::init(if matches!(cli.command, cli::Command::Agent) {
         "info"
     } else {
         "warn"
     });
+    to_its_end(async {
+        match cli::run(cli).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                cli::output::note(format!("pointsman: {}", failure.message));
+                ExitCode::from(failure.exit as u8)
+            }
+        }
+    })
+}
+
+/// Runs what the program is to do, on one thread.
+fn to_its_end(doing: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
+    match runtime {
+        Ok(runtime) => tokio::task::LocalSet::new().block_on(&runtime, doing),
         Err(error) => {
             cli::output::note(format!(
                 "pointsman: the system refuses what every program needs: {error}"
             ));
-            return ExitCode::FAILURE;
-        }
-    };
-    let local = tokio::task::LocalSet::new();
-    match local.block_on(&runtime, cli::run(cli)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            cli::output::note(format!("pointsman: {}", failure.message));
-            ExitCode::from(failure.exit as u8)
+            ExitCode::FAILURE
         }
     }
 }

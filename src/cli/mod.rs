@@ -5,6 +5,7 @@ pub mod common;
 pub mod config;
 mod exit;
 pub mod lock;
+pub mod locksmith;
 pub mod output;
 pub mod pause;
 pub mod reboot;

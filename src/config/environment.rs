@@ -157,8 +157,8 @@ impl Environment {
         Ok(layer)
     }
 
-    /// The layer of locksmith's daemon: `LOCKSMITHD_*` and `REBOOT_*`; of two names for one setting the one without
-    /// the prefix.
+    /// The layer of locksmith's daemon: `LOCKSMITHD_*` and `REBOOT_*`; of two names for one setting the one with the
+    /// prefix.
     ///
     /// # Errors
     /// When a variable holds what its setting does not take, or the daemon has none of that name.
@@ -183,7 +183,7 @@ impl Environment {
             }
         }
         let [bare, prefixed] = layers;
-        Ok(bare.over(prefixed))
+        Ok(prefixed.over(bare))
     }
 }
 

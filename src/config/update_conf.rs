@@ -75,7 +75,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Partial, ConfigError> {
         };
         set_locksmiths(layer, name, key, unquoted(value), origin())?;
     }
-    Ok(bare.over(prefixed))
+    Ok(prefixed.over(bare))
 }
 
 fn unquoted(text: &str) -> &str {

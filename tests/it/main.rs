@@ -12,6 +12,7 @@ mod contention;
 mod etcd_trouble;
 mod footprint;
 mod kills;
+mod locksmith;
 mod logind;
 mod semaphore;
 mod support;

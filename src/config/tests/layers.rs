@@ -222,8 +222,8 @@ fn the_daemons_variables_are_taken() {
         (config.group.as_str(), config.strategy),
         ("g", Strategy::Off)
     );
-    // Of the two names the one without the prefix.
-    assert_eq!(config.given.given("window.start").unwrap().0, "Thu 04:00");
+    // Of the two names the one with the prefix, as locksmith does.
+    assert_eq!(config.given.given("window.start").unwrap().0, "01:00");
     assert!(!format!("{config:?}").contains("s3cret"));
     assert_eq!(
         config.given.given("etcd.password-file").unwrap().0,
@@ -276,7 +276,7 @@ fn update_conf_is_read_as_systemd_reads_it() {
         (config.strategy, config.group.as_str()),
         (Strategy::Off, "db")
     );
-    assert_eq!(config.given.given("window.length").unwrap().0, "1h");
+    assert_eq!(config.given.given("window.length").unwrap().0, "5h");
     assert!(config.window.is_some() && config.etcd.cafile.is_none());
     for (text, message) in [
         (

@@ -303,6 +303,9 @@ impl Cluster {
         if let Some(entries) = self.options.snapshot_count {
             spec = spec.arg(format!("--snapshot-count={entries}"));
         }
+        if self.options.v2 {
+            spec = spec.arg("--enable-v2=true");
+        }
         if let Some(bytes) = self.options.quota {
             spec = spec.arg(format!("--quota-backend-bytes={bytes}"));
         }

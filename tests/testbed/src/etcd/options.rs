@@ -67,6 +67,7 @@ pub struct Builder {
     pub(super) fast_elections: bool,
     pub(super) snapshot_count: Option<u64>,
     pub(super) quota: Option<u64>,
+    pub(super) v2: bool,
 }
 
 impl Builder {
@@ -80,6 +81,7 @@ impl Builder {
             fast_elections: false,
             snapshot_count: None,
             quota: None,
+            v2: false,
         }
     }
 
@@ -123,6 +125,13 @@ impl Builder {
     #[must_use]
     pub fn quota(mut self, bytes: u64) -> Self {
         self.quota = Some(bytes);
+        self
+    }
+
+    /// `--enable-v2`: serves the API that locksmith speaks as well.
+    #[must_use]
+    pub fn v2(mut self) -> Self {
+        self.v2 = true;
         self
     }
 

@@ -1,0 +1,235 @@
+//! Locksmith's names: called `locksmithctl` or `locksmithd`, the program takes that program's flags and environment,
+//! prints its outputs and exits with its codes (docs/locksmith.md). Measured on locksmith 0.6.2.
+
+mod commands;
+mod flags;
+
+use std::{
+    ffi::OsString,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::{Context, output};
+use crate::{
+    agent::{self, driver::Mode},
+    config::{ConfigError, Environment, Origin, Partial, Sources},
+    node::Root,
+};
+use flags::{Flags, NAMES, PASSWORD, Wrong};
+
+/// By which of locksmith's names the program was called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Face {
+    /// `locksmithctl`.
+    Commands,
+    /// `locksmithd`.
+    Daemon,
+}
+
+/// What a run was told, ready to be done.
+pub struct Call {
+    face: Face,
+    flags: Flags,
+}
+
+impl Face {
+    /// The face for the name in the first argument of the process; none for any other name.
+    #[must_use]
+    pub fn called(program: &str) -> Option<Self> {
+        match Path::new(program).file_name()?.to_str()? {
+            "locksmithctl" => Some(Self::Commands),
+            "locksmithd" => Some(Self::Daemon),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Commands => "locksmithctl",
+            Self::Daemon => "locksmithd",
+        }
+    }
+
+    fn variable_prefix(self) -> &'static str {
+        match self {
+            Self::Commands => "LOCKSMITHCTL_",
+            Self::Daemon => "LOCKSMITHD_",
+        }
+    }
+
+    /// Reads the words after the program's name. Where they are all there is to it, the exit code.
+    ///
+    /// # Errors
+    /// The exit code, with everything said.
+    pub fn read(self, args: Vec<String>) -> Result<Call, u8> {
+        let flags = match flags::parse(args) {
+            Ok(flags) => flags,
+            Err(Wrong::Help) => {
+                output::note(commands::flags_help(self.name()));
+                return Err(0);
+            }
+            Err(Wrong::Usage(why)) => {
+                output::note(format!("{why}\n{}", commands::flags_help(self.name())));
+                return Err(2);
+            }
+        };
+        if flags.version {
+            let version = env!("CARGO_PKG_VERSION");
+            return Err(said(output::say(format!(
+                "{} version {version}",
+                self.name()
+            ))));
+        }
+        if flags.values.iter().any(|(name, _)| *name == PASSWORD) {
+            return Err(self.again_without_the_password(flags));
+        }
+        Ok(Call { face: self, flags })
+    }
+
+    /// Starts the program anew with the password in its environment, which only this user and root can read: the
+    /// arguments of a process everybody can. Returns only where that fails.
+    fn again_without_the_password(self, flags: Flags) -> u8 {
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0(self.name());
+        for (name, value) in &flags.values {
+            if *name == PASSWORD {
+                let variable = format!("{}ETCD_PASSWORD", self.variable_prefix());
+                command.env(variable, value);
+            } else {
+                command.arg(format!("-{name}={value}"));
+            }
+        }
+        if flags.debug {
+            command.arg("-debug");
+        }
+        let error = command.arg("--").args(flags.words).exec();
+        output::note(format!(
+            "{}: cannot start itself anew: {error}",
+            self.name()
+        ));
+        1
+    }
+}
+
+/// The exit code of what only prints.
+fn said(printed: Result<(), super::Failure>) -> u8 {
+    match printed {
+        Ok(()) => 0,
+        Err(failure) => {
+            output::note(failure.message);
+            1
+        }
+    }
+}
+
+impl Call {
+    /// Whether it runs the agent.
+    #[must_use]
+    pub fn is_daemon(&self) -> bool {
+        self.face == Face::Daemon
+    }
+
+    /// Whether everything is to be logged.
+    #[must_use]
+    pub fn debug(&self) -> bool {
+        self.flags.debug
+    }
+
+    /// Does it; the exit code.
+    pub async fn run(self) -> u8 {
+        match self.face {
+            Face::Commands => commands::run(&self.flags).await,
+            Face::Daemon => daemon(&self.flags).await,
+        }
+    }
+}
+
+/// The sources of the configuration behind this face.
+fn sources(face: Face, flags: &Flags) -> Result<Sources, ConfigError> {
+    let environment = Environment::of_process();
+    let mut layer = Partial::default();
+    for (name, key) in NAMES {
+        let Some((_, text)) = flags.values.iter().find(|(given, _)| *given == name) else {
+            continue;
+        };
+        // As with locksmith an empty one is none.
+        if text.is_empty() && name != "group" {
+            continue;
+        }
+        // A person names a file from where they stand.
+        let path = name
+            .ends_with("file")
+            .then(|| std::path::absolute(text).ok());
+        let path = path
+            .flatten()
+            .and_then(|path| path.to_str().map(str::to_owned));
+        layer.set(
+            key,
+            path.as_deref().unwrap_or(text),
+            Origin::Flag(dashed(name)),
+        )?;
+    }
+    let mut defaults = Partial::default();
+    match face {
+        Face::Commands => layer = layer.over(environment.of_commands()?),
+        Face::Daemon => defaults.set("strategy", "reboot", Origin::Default)?,
+    }
+    let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    Ok(Sources {
+        root: path("POINTSMAN_ROOT").map_or_else(Root::default, Root::new),
+        file: path("POINTSMAN_CONFIG"),
+        flags: layer,
+        environment,
+        defaults,
+        as_the_agent: face == Face::Commands,
+    })
+}
+
+fn dashed(name: &'static str) -> &'static str {
+    match name {
+        "endpoint" => "-endpoint",
+        "etcd-cafile" => "-etcd-cafile",
+        "etcd-certfile" => "-etcd-certfile",
+        "etcd-keyfile" => "-etcd-keyfile",
+        "etcd-username" => "-etcd-username",
+        _ => "-group",
+    }
+}
+
+/// Runs the agent, as `pointsman agent` does, with locksmith's default strategy.
+async fn daemon(flags: &Flags) -> u8 {
+    let run = async {
+        let sources = sources(Face::Daemon, flags)?;
+        let config = sources.load()?;
+        super::agent::run(Context { config, sources }).await
+    };
+    match run.await {
+        Ok(()) => 0,
+        Err(failure) => {
+            output::note(format!("locksmithd: {}", failure.message));
+            failure.exit as u8
+        }
+    }
+}
+
+/// The words of a process; those that are no text are shown as they can be.
+#[must_use]
+pub fn words(args: impl IntoIterator<Item = OsString>) -> Vec<String> {
+    args.into_iter()
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Reboots through the agent, or as it would.
+async fn reboot(context: Context, reason: &str) -> Result<(), super::Failure> {
+    let client = agent::bus::AgentClient::connect(&context.config.root).await?;
+    match client.request_reboot(reason).await {
+        Err(agent::bus::ClientError::NotRunning) => {
+            let once = Mode::Once(reason.to_owned());
+            Ok(agent::run(context.config, once, None).await?)
+        }
+        asked => Ok(asked?),
+    }
+}

@@ -1,0 +1,186 @@
+//! What of locksmith's behaviour was a fault, and is not ours.
+
+use std::fs;
+
+use pointsman::{node::Group, semaphore::keys::Keys};
+use pointsman_testbed::etcd::{Cluster, Tls, shared_cluster, unique_prefix};
+
+use super::{Line, Old, check, line};
+
+const CASES: &[&[Line]] = &[
+    // A name that does not resolve, an address where nobody is, and then the good one.
+    &[
+        line(
+            "-endpoint http://nowhere.invalid:2379,http://127.0.0.1:1,ETCD -group GROUP lock a",
+            0,
+            "",
+            "",
+        ),
+        line(
+            "-endpoint http://nowhere.invalid:2379,ETCD -group GROUP status",
+            0,
+            "Available: 0\nMax: 1\n\nMACHINE ID\na\n",
+            "",
+        ),
+    ],
+    // Names and numbers that are none.
+    &[
+        line(
+            "-endpoint ETCD -group GROUP lock ''",
+            1,
+            "",
+            "Error locking: …",
+        ),
+        line(
+            "-endpoint ETCD -group GROUP unlock ''",
+            1,
+            "",
+            "Error unlocking: …",
+        ),
+        line(
+            "-endpoint ETCD -group GROUP lock a/b",
+            1,
+            "",
+            "Error locking: …",
+        ),
+        line(
+            "-endpoint ETCD -group GROUP set-max -- -1",
+            1,
+            "",
+            "Invalid maximum value: -1\n",
+        ),
+        line(
+            "-endpoint ETCD -group GROUP status",
+            0,
+            "Available: 1\nMax: 1\n",
+            "",
+        ),
+    ],
+    &[line(
+        "-endpoint ftp://h status",
+        1,
+        "",
+        "Error initializing etcd client: -endpoint: found \"ftp://h\", expected http(s)://…",
+    )],
+    &[line(
+        "-endpoint ETCD -etcd-cafile /nowhere.pem status",
+        1,
+        "",
+        "Error initializing etcd client: …",
+    )],
+];
+
+#[tokio::test]
+async fn every_case_of_ours_holds() {
+    let old = Old::ours("locksmithctl");
+    for lines in CASES {
+        check(shared_cluster(), &old, lines).await;
+    }
+}
+
+#[tokio::test]
+async fn eight_at_once_with_eight_free_all_succeed() {
+    let old = Old::ours("locksmithctl");
+    let (group, endpoint) = (unique_prefix("eight"), shared_cluster().endpoint(0));
+    let common = ["-endpoint", &endpoint, "-group", &group];
+    old.run(&[&common[..], &["set-max", "8"]].concat(), &[])
+        .await;
+    let ids: Vec<String> = (0..8).map(|i| format!("n{i}")).collect();
+    let locks = ids.iter().map(|id| {
+        let args = [&common[..], &["lock", id]].concat();
+        let old = &old;
+        async move { old.run(&args, &[]).await }
+    });
+    for done in futures_util::future::join_all(locks).await {
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
+    }
+}
+
+#[tokio::test]
+async fn documents_of_the_wild_are_read_and_broken_ones_named() {
+    let old = Old::ours("locksmithctl");
+    let (group, endpoint) = (unique_prefix("wild"), shared_cluster().endpoint(0));
+    let of_group = Group::new(&group).unwrap();
+    let key = Keys::new("coreos.com/updateengine/rebootlock", of_group).semaphore();
+    let mut client = shared_cluster().client().await;
+    let mut run = async |document: &str, args: &[&str]| {
+        client.put(key.clone(), document, None).await.unwrap();
+        let common = ["-endpoint", &endpoint, "-group", &group];
+        old.run(&[&common[..], args].concat(), &[]).await
+    };
+    let null = run(r#"{"semaphore":1,"max":1,"holders":null}"#, &["status"]).await;
+    assert_eq!(null.stdout, "Available: 1\nMax: 1\n");
+    let unsorted = r#"{"semaphore":0,"max":2,"holders":["b","a"]}"#;
+    let shown = run(unsorted, &["status"]).await.stdout;
+    assert_eq!(shown, "Available: 0\nMax: 2\n\nMACHINE ID\na\nb\n");
+    assert_eq!(run(unsorted, &["unlock", "a"]).await.code, Some(0));
+    for args in [&["status"][..], &["lock", "x"], &["set-max", "2"]] {
+        let broken = run("{", args).await;
+        assert_eq!(broken.code, Some(1), "{broken:?}");
+        assert!(
+            broken.stderr.starts_with("Error ") && broken.stderr.contains("rebuild"),
+            "{broken:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_ca_alone_is_enough_and_a_hung_etcd_is_given_up() {
+    let old = Old::ours("locksmithctl");
+    let cluster = Cluster::builder(1).tls(Tls::ServerOnly).start().await;
+    let authority = cluster.certificates().ca.display().to_string();
+    fs::copy(&authority, old.root().join("ca.pem")).unwrap();
+    // A path from the flag lies under the root of this machine, as all its files do.
+    let args = [
+        "-endpoint",
+        &cluster.endpoint(0),
+        "-etcd-cafile",
+        "/ca.pem",
+        "status",
+    ];
+    let done = old.run(&args, &[]).await;
+    assert_eq!(done.stdout, "Available: 1\nMax: 1\n", "{done:?}");
+    cluster.stop_member(0);
+    let done = old.run(&args, &[("POINTSMAN_TIMEOUT", "300ms")]).await;
+    cluster.cont_member(0);
+    assert_eq!(done.code, Some(1), "{done:?}");
+    assert!(
+        done.stderr.contains("no etcd endpoints available"),
+        "{done:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_password_on_the_line_does_not_stay_there() {
+    let old = Old::ours("locksmithctl");
+    let cluster = Cluster::builder(1).password("s3cret").start().await;
+    let endpoint = cluster.endpoint(0);
+    let args = ["-endpoint", &endpoint, "-etcd-username", "root"];
+    let right = [&args[..], &["-etcd-password", "s3cret", "status"]].concat();
+    assert_eq!(old.run(&right, &[]).await.stdout, "Available: 1\nMax: 1\n");
+    let env = [("LOCKSMITHCTL_ETCD_PASSWORD", "s3cret")];
+    let by_variable = [&args[..], &["status"]].concat();
+    assert_eq!(old.run(&by_variable, &env).await.code, Some(0));
+    let wrong = [&args[..], &["-etcd-password=guess", "status"]].concat();
+    let done = old.run(&wrong, &env).await;
+    assert_eq!(done.code, Some(1), "the flag is stronger: {done:?}");
+    assert!(!done.stderr.contains("guess"), "{done:?}");
+    // While it waits for a hung etcd, nobody sees it.
+    cluster.stop_member(0);
+    let dir = old.root().join("log");
+    let process = pointsman_testbed::process::Spec::new(&old.program, &dir)
+        .args(&right)
+        .env("POINTSMAN_ROOT", old.root())
+        .spawn();
+    let line = async || {
+        let line = fs::read(format!("/proc/{}/cmdline", process.pid())).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ")
+    };
+    let seen = crate::support::eventually("it started itself anew", line, |line| {
+        line.contains("-etcd-username=root") && line.contains(" status")
+    })
+    .await;
+    assert!(!seen.contains("s3cret"), "{seen}");
+    cluster.cont_member(0);
+    process.kill().await;
+}
