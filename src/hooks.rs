@@ -1,6 +1,8 @@
 //! Hooks: the operator's own programs, run at fixed moments of a reboot.
 //!
-//! They run here as plain children, each in a process group of its own.
+//! Where systemd runs the machine (sd_booted(3)) each is a transient unit, outside the agent's sandbox and limits: it
+//! is started by systemd-run(1), which passes its output and exit code on. Elsewhere they are plain children, each in a
+//! process group of its own.
 
 use std::{
     collections::BTreeMap,
@@ -44,6 +46,8 @@ pub struct HookError {
 pub struct Hooks {
     folders: [PathBuf; 2],
     limit: Duration,
+    /// Whether systemd starts them.
+    as_units: bool,
 }
 
 impl Hooks {
@@ -54,6 +58,7 @@ impl Hooks {
         Self {
             folders: [folder("usr/lib"), folder("etc")],
             limit,
+            as_units: root.is_host() && root.path("run/systemd/system").is_dir(),
         }
     }
 
@@ -122,21 +127,28 @@ impl Hooks {
             }
             Err(error) => return Err(fail(format!("cannot be read: {error}"))),
         }
-        let child = Command::new(&hook)
-            .envs(variables.iter().cloned())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(|error| fail(format!("cannot be started: {error}")))?;
-        let mut group = Group::of(child);
-        let (out, err) = (group.child.stdout.take(), group.child.stderr.take());
         let name = hook
             .file_name()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
+        let unit = self.as_units.then(|| unit_name(&name));
+        let child = match &unit {
+            Some(unit) => as_unit(&hook, unit, self.limit, variables),
+            None => {
+                let mut command = Command::new(&hook);
+                command.envs(variables.iter().cloned());
+                command
+            }
+        }
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .map_err(|error| fail(format!("cannot be started: {error}")))?;
+        let mut group = Group::of(child, unit);
+        let (out, err) = (group.child.stdout.take(), group.child.stderr.take());
         // A grandchild may hold the pipes for ever: the hook is done when it ends, and what it said until then counts.
         let mut last = Lines::default();
         let ended = timeout(self.limit, group.wait(&name, out, err, &mut last)).await;
@@ -157,6 +169,42 @@ impl Hooks {
             }
         }
     }
+}
+
+/// A unit's name for one run of the hook of this name.
+fn unit_name(hook: &str) -> String {
+    let plain: String = hook
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+        .take(64)
+        .collect();
+    let mut random = [0u8; 8];
+    // Without randomness a second run while the first one still ends is refused, and said.
+    let _ = getrandom::fill(&mut random);
+    format!(
+        "pointsman-hook-{plain}-{:016x}.service",
+        u64::from_le_bytes(random)
+    )
+}
+
+/// The hook as a transient unit that ends with systemd-run's own word on how. An agent that is gone is not waited for:
+/// systemd ends the hook a little after the agent would have.
+fn as_unit(hook: &Path, unit: &str, limit: Duration, variables: &[(String, String)]) -> Command {
+    let mut command = Command::new("systemd-run");
+    command
+        .args(["--quiet", "--collect", "--wait", "--pipe"])
+        .arg(format!("--unit={unit}"))
+        .arg(format!("--description=pointsman hook {}", hook.display()))
+        .arg(format!("--property=RuntimeMaxSec={}", limit.as_secs() + 60))
+        .arg(format!("--property=TimeoutStopSec={}", TERM.as_secs()))
+        .args(
+            variables
+                .iter()
+                .map(|(name, value)| format!("--setenv={name}={value}")),
+        )
+        .arg("--")
+        .arg(hook);
+    command
 }
 
 fn describe(status: ExitStatus) -> String {
@@ -197,15 +245,17 @@ impl Lines {
 struct Group {
     child: Child,
     id: Option<Pid>,
+    /// The unit it is, where it is one.
+    unit: Option<String>,
 }
 
 impl Group {
-    fn of(child: Child) -> Self {
+    fn of(child: Child, unit: Option<String>) -> Self {
         let id = child
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .map(Pid::from_raw);
-        Self { child, id }
+        Self { child, id, unit }
     }
 
     async fn wait(
@@ -228,11 +278,16 @@ impl Group {
         };
         // What it left running goes on; a service it started, for example.
         self.id = None;
+        self.unit = None;
         status
     }
 
     async fn end(&mut self) {
-        self.signal(Signal::SIGTERM);
+        match self.unit.take() {
+            // systemd-run ends when its unit has.
+            Some(unit) => drop(stop(&unit).status().await),
+            None => self.signal(Signal::SIGTERM),
+        }
         if timeout(TERM, self.child.wait()).await.is_err() {
             self.signal(Signal::SIGKILL);
             let _ = self.child.wait().await;
@@ -247,9 +302,24 @@ impl Group {
     }
 }
 
+/// Stops a unit, and all its processes with it.
+fn stop(unit: &str) -> Command {
+    let mut command = Command::new("systemctl");
+    command
+        .args(["stop", "--quiet", unit])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
 impl Drop for Group {
     fn drop(&mut self) {
         self.signal(Signal::SIGKILL);
+        if let Some(unit) = &self.unit {
+            // Not waited for; the runtime reaps it.
+            drop(stop(unit).arg("--no-block").spawn());
+        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! pointsman: decides when a node may reboot into its new image, and takes the group's semaphore first.
 //!
 //! - [`cli`]: one file a command
-//! - [`config`]: flags > environment > file > defaults
+//! - [`config`]: flags > environment > files > locksmith's environment > update.conf > defaults
 //! - [`agent`]: the node's agent: a pure machine of states, its journal, its driver, its interface on the bus
 //! - [`semaphore`]: who may be out of service; document and queue (pure), etcd
 //! - [`window`], [`duration`]: when, and how long (pure)
 //! - [`update_engine`], [`sentinel`], [`logind`], [`systemd`], [`bus`]: what the node's own services say
-//! - [`hooks`], [`broadcast`], [`coordinator`], [`telemetry`], [`node`]: the rest of the machine
+//! - [`http`], [`hooks`], [`broadcast`], [`coordinator`], [`telemetry`], [`node`]: the rest of the machine
 
 pub mod agent;
 pub mod broadcast;
@@ -16,6 +16,7 @@ pub mod config;
 pub mod coordinator;
 pub mod duration;
 pub mod hooks;
+pub mod http;
 pub mod logind;
 pub mod node;
 pub mod semaphore;

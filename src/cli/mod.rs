@@ -4,6 +4,7 @@ pub mod agent;
 pub mod common;
 pub mod config;
 mod exit;
+pub mod import_locksmith;
 pub mod lock;
 pub mod locksmith;
 pub mod output;
@@ -63,6 +64,8 @@ pub enum Command {
     Reboot(reboot::Args),
     /// Take back a reboot that was asked for on this node.
     Cancel,
+    /// Copy locksmith's locks out of etcd's v2 key space, once.
+    ImportLocksmith(import_locksmith::Args),
     /// Stop all reboots of the group, or of the whole cluster, until `resume`.
     Pause(pause::PauseArgs),
     /// End a pause.
@@ -130,6 +133,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::SetMax(args) => set_max::run(&context, &args).await,
         Command::Reboot(args) => reboot::run(context, args).await,
         Command::Cancel => reboot::cancel(&context).await,
+        Command::ImportLocksmith(args) => import_locksmith::run(&context, &args).await,
         Command::Pause(args) => pause::pause(&context, &args).await,
         Command::Resume(args) => pause::resume(&context, &args).await,
     }

@@ -8,3 +8,4 @@ pub mod etcd;
 pub mod keys;
 pub mod queue;
 pub mod records;
+pub mod v2;

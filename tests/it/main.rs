@@ -16,3 +16,4 @@ mod locksmith;
 mod logind;
 mod semaphore;
 mod support;
+mod units;

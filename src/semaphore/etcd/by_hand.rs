@@ -32,6 +32,15 @@ pub enum Unlocked {
     InUse(Holder),
 }
 
+/// How an import ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Imported {
+    /// The document and the entries stand now.
+    Copied,
+    /// There was a document or a holder already, and it is as it was.
+    InUse,
+}
+
 /// What `set_max` found and wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetMax {
@@ -192,6 +201,31 @@ impl Semaphore {
         Err(Error::Contended {
             doing: DOING,
             tries: RACES,
+        })
+    }
+
+    /// Writes the document and its holders' entries, where the group has never been used.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached (it may then have been written) or refuses.
+    pub async fn import(&self, document: &Document, entries: &[Holder]) -> Result<Imported, Error> {
+        let keys = &self.keys;
+        let unused = vec![
+            absent(keys.semaphore()),
+            absent(keys.holders()).with_prefix(),
+        ];
+        let mut puts = vec![TxnOp::put(keys.semaphore(), document.to_json(), None)];
+        puts.extend(
+            entries
+                .iter()
+                .map(|entry| TxnOp::put(keys.holder(&entry.id), json(entry), None)),
+        );
+        let txn = Txn::new().when(unused).and_then(puts);
+        let response = self.connection.txn("copying the semaphore", txn).await?;
+        Ok(if response.succeeded() {
+            Imported::Copied
+        } else {
+            Imported::InUse
         })
     }
 

@@ -19,7 +19,7 @@ use std::{cell::RefCell, time::Duration};
 use backon::BackoffBuilder as _;
 use jiff::Timestamp;
 
-pub use by_hand::{Locked, SetMax, Unlocked};
+pub use by_hand::{Imported, Locked, SetMax, Unlocked};
 pub use connection::{Connection, Options, Tls};
 pub use error::Error;
 pub use hold::{Committed, Left, Owner, Released};

@@ -7,6 +7,7 @@
 
 mod agent;
 mod cases;
+mod import;
 mod ours;
 
 use std::path::{Path, PathBuf};

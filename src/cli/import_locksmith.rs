@@ -1,0 +1,177 @@
+//! `pointsman import-locksmith`.
+
+use jiff::Timestamp;
+
+use super::{
+    Context, Exit, Failure, output,
+    table::{cells, table, trimmed},
+};
+use crate::{
+    agent::world::AGENT,
+    http::Http,
+    node::Group,
+    semaphore::{
+        document::Document,
+        etcd::Imported,
+        records::{Holder, Image, Phase, new_nonce},
+        v2,
+    },
+};
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The etcd whose v2 API has locksmith's locks, where it is not the configured one: http(s)://host:port.
+    #[arg(long, value_name = "URL")]
+    from: Option<String>,
+    /// Do it; without this it is only shown.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// The most the whole tree of locks may take: a thousand groups of a thousand holders.
+const MOST: usize = 64 << 20;
+
+/// Copies the locks that are not there yet, after showing all of them.
+///
+/// # Errors
+/// When either etcd cannot be read, or a group has another semaphore already.
+pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let locks = locksmiths(context, args.from.as_deref()).await?;
+    if locks.is_empty() {
+        return output::say("Locksmith has left no lock there: nothing to copy.");
+    }
+    let mut shown = table(&["GROUP", "MAX", "HOLDERS", "TO DO"]);
+    let (mut new, mut others) = (Vec::new(), Vec::new());
+    for (group, lock) in locks {
+        let there = context.semaphore_of(group.clone())?.read().await?.document;
+        let todo = match &there {
+            None => "copy".to_owned(),
+            Some(Ok(there)) if same(there, &lock) => "there already".to_owned(),
+            Some(Ok(there)) => {
+                others.push(name(&group));
+                format!("differs: max {}, held by {}", there.max, held_by(there))
+            }
+            Some(Err(error)) => {
+                others.push(name(&group));
+                format!("cannot be used: {error}")
+            }
+        };
+        shown.add_row(cells(vec![
+            name(&group),
+            lock.max.to_string(),
+            held_by(&lock),
+            todo,
+        ]));
+        if there.is_none() {
+            new.push((group, lock));
+        }
+    }
+    output::say(trimmed(&shown))?;
+    if !others.is_empty() {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "nothing is copied: the semaphore of {} is in use already and differs from locksmith's; \
+                 `pointsman set-max`, `lock` and `unlock` change it",
+                others.join(", ")
+            ),
+        ));
+    }
+    if new.is_empty() {
+        return Ok(());
+    }
+    if !args.yes {
+        return output::say("\nNothing was changed. To copy: pointsman import-locksmith --yes");
+    }
+    for (group, lock) in new {
+        let entries: Vec<Holder> = lock
+            .holders
+            .iter()
+            .map(|id| entry(id))
+            .collect::<Result<_, _>>()?;
+        let imported = context
+            .semaphore_of(group.clone())?
+            .import(&lock, &entries)
+            .await?;
+        match imported {
+            Imported::Copied => output::say(format!("Copied: {}", name(&group)))?,
+            Imported::InUse => {
+                return Err(Failure::new(
+                    Exit::Failed,
+                    format!(
+                        "{} came into use meanwhile, and is not copied",
+                        name(&group)
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The locks, from the first endpoint that has the v2 API.
+async fn locksmiths(
+    context: &Context,
+    from: Option<&str>,
+) -> Result<Vec<(Group, Document)>, Failure> {
+    let etcd = context.config.etcd_options()?;
+    let unreachable = |error: String| Failure::new(Exit::Unreachable, error);
+    let http = Http::new(etcd.tls.as_ref(), etcd.timeout, MOST)
+        .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+    let endpoints = match from {
+        Some(url) => vec![url.trim_end_matches('/').to_owned()],
+        None => etcd.endpoints.clone(),
+    };
+    let mut errors = Vec::new();
+    for endpoint in endpoints {
+        match v2::read(&http, &endpoint, etcd.user.as_ref()).await {
+            Ok(locks) => return Ok(locks),
+            // It is there and cannot be used: another member would say the same.
+            Err(error @ (v2::V2Error::Document { .. } | v2::V2Error::Group { .. })) => {
+                return Err(Failure::new(Exit::Failed, error.to_string()));
+            }
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+    Err(unreachable(format!(
+        "locksmith's locks cannot be read:\n  {}",
+        errors.join("\n  ")
+    )))
+}
+
+fn entry(id: &str) -> Result<Holder, Failure> {
+    Ok(Holder {
+        id: id.to_owned(),
+        hostname: String::new(),
+        nonce: new_nonce().map_err(|e| Failure::new(Exit::Failed, e.to_string()))?,
+        boot_id: String::new(),
+        since: Some(Timestamp::now()),
+        from: Image::default(),
+        to: Image::default(),
+        phase: Phase::Manual,
+        deadline: None,
+        reason: Some("held locksmith's lock when that was copied".into()),
+        agent: AGENT.into(),
+        unknown: serde_json::Map::new(),
+    })
+}
+
+fn same(a: &Document, b: &Document) -> bool {
+    (a.max, &a.holders) == (b.max, &b.holders)
+}
+
+fn name(group: &Group) -> String {
+    if group.is_default() {
+        "(default)".into()
+    } else {
+        group.as_str().to_owned()
+    }
+}
+
+fn held_by(lock: &Document) -> String {
+    match lock.holders.as_slice() {
+        [] => "nobody".into(),
+        holders => holders.join(", "),
+    }
+}

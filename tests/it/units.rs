@@ -1,0 +1,89 @@
+//! What lies in systemd/, by systemd's own judgement.
+
+use std::{fs, path::Path};
+
+use pointsman_testbed::{
+    fakes::PATIENCE,
+    process::{Output, run},
+    scratch,
+};
+
+use crate::agents::bin;
+
+fn of_repository(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("systemd")
+        .join(name)
+}
+
+/// `systemd-analyze ARGS UNIT`, with every unit of ours installed beside each other and the program where they say.
+async fn analyze(args: &[&str], unit: &str) -> Output {
+    let dir = scratch::dir("units");
+    for entry in fs::read_dir(of_repository("")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap();
+        if path.extension().is_some_and(|e| e == "service") {
+            let text = fs::read_to_string(&path).unwrap();
+            let text = text.replace("/usr/bin/pointsman", bin().to_str().unwrap());
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+    }
+    let unit = dir.path().join(unit).display().to_string();
+    run("systemd-analyze", [args, &[&unit]].concat(), &[], PATIENCE).await
+}
+
+#[tokio::test]
+async fn the_unit_is_good_and_its_sandbox_tight() {
+    // An unknown key is only said, and not an error.
+    let verified = analyze(&["verify", "--man=no"], "pointsman.service").await;
+    let said = (
+        verified.code,
+        verified.stdout.as_str(),
+        verified.stderr.as_str(),
+    );
+    assert_eq!(said, (Some(0), "", ""));
+    let args = ["security", "--offline=true", "--threshold=40", "--no-pager"];
+    let secure = analyze(&args, "pointsman.service").await;
+    assert_eq!(secure.code, Some(0), "{secure:?}");
+}
+
+#[tokio::test]
+async fn the_folder_of_the_coordinators_file_is_made_and_the_unit_enabled() {
+    let root = scratch::dir("tmpfiles");
+    let root_flag = format!("--root={}", root.path().display());
+    let tmpfiles = of_repository("pointsman.tmpfiles").display().to_string();
+    let copy = root.path().join("pointsman.conf");
+    fs::copy(tmpfiles, &copy).unwrap();
+    let copy = copy.display().to_string();
+    let made = run(
+        "systemd-tmpfiles",
+        ["--create", &root_flag, &copy],
+        &[],
+        PATIENCE,
+    )
+    .await;
+    assert_eq!(made.code, Some(0), "{made:?}");
+    assert!(root.path().join("run/update-engine").is_dir());
+
+    let units = root.path().join("usr/lib/systemd/system");
+    let presets = root.path().join("usr/lib/systemd/system-preset");
+    fs::create_dir_all(&units).unwrap();
+    fs::create_dir_all(&presets).unwrap();
+    fs::copy(
+        of_repository("pointsman.service"),
+        units.join("pointsman.service"),
+    )
+    .unwrap();
+    fs::copy(
+        of_repository("pointsman.preset"),
+        presets.join("50-pointsman.preset"),
+    )
+    .unwrap();
+    let args = [&root_flag, "preset", "pointsman.service"];
+    let preset = run("systemctl", args, &[], PATIENCE).await;
+    assert_eq!(preset.code, Some(0), "{preset:?}");
+    // Its old name means the same unit: drop-ins and restarts act on it.
+    let alias = root.path().join("etc/systemd/system/locksmithd.service");
+    let target = fs::read_link(alias).unwrap();
+    assert_eq!(target.file_name().unwrap(), "pointsman.service");
+}
