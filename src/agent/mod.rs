@@ -63,6 +63,15 @@ pub enum AgentError {
 /// # Errors
 /// When it cannot start, or the system bus goes away.
 pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Result<(), AgentError> {
+    // Before anything is done that would have to be undone.
+    let ends = [
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    ];
+    let reload = match reload {
+        Some(reload) => Some((signal(SignalKind::hangup())?, reload)),
+        None => None,
+    };
     let root = config.root.clone();
     let coordinator = Coordinator::take(&root, &config.strategy.to_string())?;
     let connection = crate::bus::connect(&root).await?;
@@ -80,13 +89,8 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
         bus,
         coordinator,
         calls: asked,
-        ends: [
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-        ],
-        reload: reload
-            .map(|reload| Ok::<_, std::io::Error>((signal(SignalKind::hangup())?, reload)))
-            .transpose()?,
+        ends,
+        reload,
     };
     loop {
         let _word = match mode {

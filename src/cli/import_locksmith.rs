@@ -1,21 +1,15 @@
 //! `pointsman import-locksmith`.
 
-use jiff::Timestamp;
-
 use super::{
-    Context, Exit, Failure, output,
+    Context, Exit, Failure,
+    lock::by_hand,
+    output,
     table::{cells, table, trimmed},
 };
 use crate::{
-    agent::world::AGENT,
     http::Http,
     node::Group,
-    semaphore::{
-        document::Document,
-        etcd::Imported,
-        records::{Holder, Image, Phase, new_nonce},
-        v2,
-    },
+    semaphore::{document::Document, etcd::Imported, records::Holder, v2},
 };
 
 /// The arguments.
@@ -28,6 +22,9 @@ pub struct Args {
     #[arg(long)]
     yes: bool,
 }
+
+/// The reason that stands at the holders copied.
+const WHY: &str = "held locksmith's lock when that was copied";
 
 /// The most the whole tree of locks may take: a thousand groups of a thousand holders.
 const MOST: usize = 64 << 20;
@@ -88,7 +85,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         let entries: Vec<Holder> = lock
             .holders
             .iter()
-            .map(|id| entry(id))
+            .map(|id| by_hand(context, id, WHY.to_owned()))
             .collect::<Result<_, _>>()?;
         let imported = context
             .semaphore_of(group.clone())?
@@ -138,23 +135,6 @@ async fn locksmiths(
         "locksmith's locks cannot be read:\n  {}",
         errors.join("\n  ")
     )))
-}
-
-fn entry(id: &str) -> Result<Holder, Failure> {
-    Ok(Holder {
-        id: id.to_owned(),
-        hostname: String::new(),
-        nonce: new_nonce().map_err(|e| Failure::new(Exit::Failed, e.to_string()))?,
-        boot_id: String::new(),
-        since: Some(Timestamp::now()),
-        from: Image::default(),
-        to: Image::default(),
-        phase: Phase::Manual,
-        deadline: None,
-        reason: Some("held locksmith's lock when that was copied".into()),
-        agent: AGENT.into(),
-        unknown: serde_json::Map::new(),
-    })
 }
 
 fn same(a: &Document, b: &Document) -> bool {

@@ -34,24 +34,9 @@ pub struct Args {
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let id = context.id(args.id.as_deref())?;
     let semaphore = context.semaphore()?;
-    let holder = Holder {
-        id: id.clone(),
-        hostname: node::hostname(&context.config.root),
-        nonce: new_nonce().map_err(|e| Failure::new(Exit::Failed, e.to_string()))?,
-        boot_id: node::boot_id(&context.config.root).unwrap_or_default(),
-        since: Some(Timestamp::now()),
-        from: Image::default(),
-        to: Image::default(),
-        phase: Phase::Manual,
-        deadline: None,
-        reason: Some(
-            args.reason
-                .clone()
-                .unwrap_or_else(|| format!("locked by {}", person(context))),
-        ),
-        agent: AGENT.into(),
-        unknown: serde_json::Map::new(),
-    };
+    let reason = args.reason.clone();
+    let reason = reason.unwrap_or_else(|| format!("locked by {}", person(context)));
+    let holder = by_hand(context, &id, reason)?;
     let refused = |why: String| {
         Err(Failure::new(
             Exit::Refused,
@@ -98,6 +83,33 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         "{id} holds the semaphore until: pointsman unlock {id}"
     ))?;
     Ok(())
+}
+
+/// The entry of a holder who takes by hand. Of another id than this node's, the host is not known here.
+///
+/// # Errors
+/// When the system gives no randomness.
+pub(super) fn by_hand(context: &Context, id: &str, reason: String) -> Result<Holder, Failure> {
+    let root = &context.config.root;
+    let here = node::machine_id(root).is_ok_and(|own| own == id);
+    Ok(Holder {
+        id: id.to_owned(),
+        hostname: if here {
+            node::hostname(root)
+        } else {
+            String::new()
+        },
+        nonce: new_nonce().map_err(|e| Failure::new(Exit::Failed, e.to_string()))?,
+        boot_id: String::new(),
+        since: Some(Timestamp::now()),
+        from: Image::default(),
+        to: Image::default(),
+        phase: Phase::Manual,
+        deadline: None,
+        reason: Some(reason),
+        agent: AGENT.into(),
+        unknown: serde_json::Map::new(),
+    })
 }
 
 async fn wait(

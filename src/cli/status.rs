@@ -257,7 +257,10 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
     let when = |since: Option<Timestamp>| since.map_or("-".into(), |since| ago(since, now, zone));
     let mut out = String::new();
     if let Some(pause) = &status.pause_all {
-        out += &format!("THE WHOLE CLUSTER IS PAUSED {}\n\n", said(pause, &when));
+        out += &format!(
+            "THE WHOLE CLUSTER IS PAUSED {}\n\n",
+            said(pause, &when, zone)
+        );
     }
     for group in &status.groups {
         if group.group.is_empty() {
@@ -271,7 +274,7 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
             _ => out += "Not used yet; the first to take it makes it, with max 1.\n",
         }
         if let Some(pause) = &group.pause {
-            out += &format!("PAUSED {}\n", said(pause, &when));
+            out += &format!("PAUSED {}\n", said(pause, &when, zone));
         }
         if !group.holders.is_empty() {
             let mut table = table(&["HOLDER", "HOST", "PHASE", "SINCE", "TO", "WHY"]);
@@ -353,10 +356,11 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
     out
 }
 
-fn said(pause: &Pause, when: &impl Fn(Option<Timestamp>) -> String) -> String {
-    let until = pause
-        .until
-        .map_or(String::new(), |until| format!(", until {until:.0}"));
+fn said(pause: &Pause, when: &impl Fn(Option<Timestamp>) -> String, zone: &TimeZone) -> String {
+    let until = pause.until.map_or(String::new(), |until| {
+        let until = until.to_zoned(zone.clone());
+        format!(", until {}", until.strftime("%Y-%m-%d %H:%M:%S"))
+    });
     format!(
         "by {} since {}{until}: {}",
         output::in_line(&pause.by),

@@ -1,20 +1,17 @@
 //! `locksmithctl`'s commands.
 
-use jiff::Timestamp;
-
 use super::{
     Face,
     flags::{self, Flags, Wrong},
     reboot, said, sources,
 };
 use crate::{
-    agent::{bus::AgentClient, world::AGENT},
-    cli::{Context, Failure, output},
+    agent::bus::AgentClient,
+    cli::{self, Context, Failure, output, pause},
     node,
     semaphore::{
         document::Document,
         etcd::{self, Locked, Semaphore, Unlocked},
-        records::{Holder, Image, Phase, new_nonce},
     },
 };
 
@@ -233,21 +230,8 @@ async fn lock(flags: &Flags, given: Option<&String>) -> Result<(), Fault> {
         before: BEFORE,
         reason,
     };
-    let root = &context.config.root;
-    let holder = Holder {
-        id,
-        hostname: node::hostname(root),
-        nonce: new_nonce().map_err(|error| failed(error.to_string()))?,
-        boot_id: node::boot_id(root).unwrap_or_default(),
-        since: Some(Timestamp::now()),
-        from: Image::default(),
-        to: Image::default(),
-        phase: Phase::Manual,
-        deadline: None,
-        reason: Some(format!("locked by {}", crate::cli::pause::person(&context))),
-        agent: AGENT.into(),
-        unknown: serde_json::Map::new(),
-    };
+    let reason = format!("locked by {}", pause::person(&context));
+    let holder = cli::lock::by_hand(&context, &id, reason).map_err(fault(BEFORE))?;
     let locked = semaphore.lock(&holder).await;
     match locked.map_err(refused(&context, BEFORE))? {
         Locked::Taken => Ok(()),

@@ -1,0 +1,52 @@
+//! What changes between the end of the drain and the reboot.
+
+use pointsman_testbed::etcd::shared_cluster;
+
+use crate::agents::{Site, bin, drained, draining, hook, slow_drain, undrained};
+
+/// A drain whose very last act is this command of an operator.
+async fn drain_ends_with(command: &str) -> (Site, pointsman_testbed::node::Node) {
+    let site = Site::new("last-moment");
+    let node = site.node("node-1", &[]).await;
+    let endpoints = shared_cluster().endpoints().join(",");
+    let command = format!(
+        "exec {} {command} --root {} --endpoint {endpoints} --key-prefix {}",
+        bin().display(),
+        node.root().display(),
+        site.prefix
+    );
+    hook(&node, "pre-reboot.d/99-operator", &command);
+    node.update_engine().ready("2").await;
+    (site, node)
+}
+
+#[tokio::test]
+async fn an_operator_who_acts_as_the_drain_ends_is_heard() {
+    for (command, says) in [
+        ("unlock", "taken from this node"),
+        ("pause --reason tea", "paused by"),
+        ("set-max 0", "max is 0"),
+    ] {
+        let (site, node) = drain_ends_with(command).await;
+        node.wait_status(|status| status.contains(says)).await;
+        site.until("nobody holds", |group| group.holders.is_empty())
+            .await;
+        assert_eq!(undrained(&node), ["stepping-back"], "{command}");
+        assert!(node.logind().asked().is_empty(), "{command}");
+    }
+}
+
+#[tokio::test]
+async fn a_logind_that_restarts_during_the_drain_stops_nothing_for_ever() {
+    let site = Site::new("logind-drain");
+    let node = site
+        .node("node-1", &[("POINTSMAN_RETRY_MAX", "100ms")])
+        .await;
+    slow_drain(&node);
+    node.update_engine().ready("2").await;
+    draining(&node).await;
+    node.logind().restart().await;
+    drained(&node);
+    node.logind().rebooted().await;
+    assert_eq!(site.read().await.holders.len(), 1);
+}
