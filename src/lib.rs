@@ -4,6 +4,7 @@
 //! - [`config`]: flags > environment > files > locksmith's environment > update.conf > defaults
 //! - [`agent`]: the node's agent: a pure machine of states, its journal, its driver, its interface on the bus
 //! - [`semaphore`]: who may be out of service; document and queue (pure), etcd
+//! - [`slots`]: the two system partitions, which one boots next, and changing that
 //! - [`window`], [`duration`]: when, and how long (pure)
 //! - [`update_engine`], [`sentinel`], [`logind`], [`systemd`], [`bus`]: what the node's own services say
 //! - [`http`], [`hooks`], [`broadcast`], [`coordinator`], [`telemetry`], [`node`]: the rest of the machine
@@ -21,6 +22,7 @@ pub mod logind;
 pub mod node;
 pub mod semaphore;
 pub mod sentinel;
+pub mod slots;
 pub mod systemd;
 pub mod telemetry;
 pub mod update_engine;

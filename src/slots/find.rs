@@ -1,0 +1,211 @@
+//! Which disk has the slots, and which slot runs: from what is mounted on /usr or /, through device mapper and
+//! partition to the disk.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::node::Root;
+
+/// A partition of a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The disk's device.
+    pub disk: PathBuf,
+    /// The partition's number.
+    pub partition: u32,
+}
+
+/// Why they were not found.
+#[derive(Debug, thiserror::Error)]
+#[error("the disk with the slots is not found: {why}; `--disk DEVICE` and `--booted SLOT` say it")]
+pub struct FindError {
+    why: String,
+}
+
+fn error(why: impl Into<String>) -> FindError {
+    FindError { why: why.into() }
+}
+
+/// Finds the partition that the system was booted from.
+///
+/// # Errors
+/// When what is mounted is no partition of one disk.
+pub fn find(root: &Root) -> Result<Found, FindError> {
+    let mounts = root.path("proc/self/mountinfo");
+    let text =
+        fs::read_to_string(&mounts).map_err(|e| error(format!("{}: {e}", mounts.display())))?;
+    let (place, mut device) = ["/usr", "/"]
+        .into_iter()
+        .find_map(|place| mounted(&text, place).map(|device| (place, device)))
+        .ok_or_else(|| error("nothing is mounted on /usr or /"))?;
+    // A few layers at most: verity over a partition, LUKS over LVM over it.
+    for _ in 0..16 {
+        let folder = root.path(format!("sys/dev/block/{device}"));
+        if device.starts_with("0:") || !folder.exists() {
+            return Err(error(format!(
+                "{place} is not on a block device (device {device})"
+            )));
+        }
+        let read = |path: &Path| fs::read_to_string(path).map(|text| text.trim().to_owned());
+        if let Ok(number) = read(&folder.join("partition")) {
+            // A partition's folder lies in its disk's.
+            let disk = fs::canonicalize(&folder)
+                .ok()
+                .and_then(|path| Some(path.parent()?.file_name()?.to_owned()))
+                .ok_or_else(|| error(format!("{} has no disk", folder.display())))?;
+            let partition = number
+                .parse()
+                .map_err(|_| error(format!("partition: found {number:?}, expected a number")))?;
+            // The kernel writes ! for / in names.
+            let name = disk.to_string_lossy().replace('!', "/");
+            let disk = root.path("dev").join(name);
+            return Ok(Found { disk, partition });
+        }
+        device = below(&folder)
+            .map_err(|e| error(format!("{}: {e}", folder.display())))?
+            .ok_or_else(|| error(format!("{place} is on a whole disk, or on several")))?;
+    }
+    Err(error(format!("{place} is on too many layers of devices")))
+}
+
+/// The device (`major:minor`) mounted there; of several mounts on one place the last one is seen.
+fn mounted(mounts: &str, place: &str) -> Option<String> {
+    // proc_pid_mountinfo(5): id, parent, major:minor, root, mount point, …
+    let mut found = None;
+    for line in mounts.lines() {
+        let fields: Vec<&str> = line.split(' ').take(5).collect();
+        if let [_, _, device, _, point] = fields[..]
+            && point == place
+        {
+            found = Some(device.to_owned());
+        }
+    }
+    found
+}
+
+/// The one device a mapped device lies on; none where it is no mapped device, or lies on several.
+fn below(folder: &Path) -> io::Result<Option<String>> {
+    let slaves = match fs::read_dir(folder.join("slaves")) {
+        Ok(slaves) => slaves,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut devices: Vec<String> = slaves
+        .flatten()
+        .filter_map(|slave| fs::read_to_string(slave.path().join("dev")).ok())
+        .map(|device| device.trim().to_owned())
+        .collect();
+    devices.dedup();
+    Ok(match devices.as_slice() {
+        [one] => Some(one.clone()),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A machine with /usr on verity over the fourth partition of its NVMe disk, and / in memory.
+    fn machine(mounts: &str) -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        let write = |path: &str, text: &str| {
+            let path = root.path(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("proc/self/mountinfo", mounts);
+        write("sys/devices/pci/nvme0n1/dev", "259:0\n");
+        write("sys/devices/pci/nvme0n1/nvme0n1p4/dev", "259:4\n");
+        write("sys/devices/pci/nvme0n1/nvme0n1p4/partition", "4\n");
+        write("sys/devices/pci/ida!c0d0/ida!c0d0p3/partition", "3\n");
+        for dm in ["dm-0", "dm-1"] {
+            fs::create_dir_all(root.path(format!("sys/devices/virtual/{dm}/slaves"))).unwrap();
+        }
+        let link = |from: &str, to: &str| {
+            let from = root.path(from);
+            fs::create_dir_all(from.parent().unwrap()).unwrap();
+            symlink(root.path(to), from).unwrap();
+        };
+        let disk = "sys/devices/pci/nvme0n1";
+        link("sys/dev/block/259:0", disk);
+        link("sys/dev/block/259:4", &format!("{disk}/nvme0n1p4"));
+        link("sys/dev/block/72:3", "sys/devices/pci/ida!c0d0/ida!c0d0p3");
+        for (dm, name) in [("254:0", "dm-0"), ("254:1", "dm-1")] {
+            link(
+                &format!("sys/dev/block/{dm}"),
+                &format!("sys/devices/virtual/{name}"),
+            );
+        }
+        link(
+            "sys/devices/virtual/dm-0/slaves/nvme0n1p4",
+            &format!("{disk}/nvme0n1p4"),
+        );
+        for slave in ["nvme0n1", "nvme0n1p4"] {
+            let to = if slave == "nvme0n1" {
+                disk.to_owned()
+            } else {
+                format!("{disk}/{slave}")
+            };
+            link(&format!("sys/devices/virtual/dm-1/slaves/{slave}"), &to);
+        }
+        (dir, root)
+    }
+
+    #[test]
+    fn the_disk_is_found_through_what_lies_on_it() {
+        for (mounts, disk, partition) in [
+            (
+                "1 0 0:2 / / rw - rootfs\n2 1 254:0 / /usr ro - ext4 /dev/mapper/usr",
+                "nvme0n1",
+                4,
+            ),
+            ("1 0 259:4 / / rw - ext4 x", "nvme0n1", 4),
+            ("1 0 72:3 / / rw - ext4 x", "ida/c0d0", 3),
+            // What is mounted over counts.
+            (
+                "1 0 72:3 / / rw - x x\n2 1 0:9 / /usr rw - x x\n3 1 259:4 / /usr rw - x x",
+                "nvme0n1",
+                4,
+            ),
+        ] {
+            let (_dir, root) = machine(mounts);
+            let disk = root.path("dev").join(disk);
+            assert_eq!(find(&root).unwrap(), Found { disk, partition }, "{mounts}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_partition_is_named() {
+        for (mounts, words) in [
+            ("", "nothing is mounted on /usr or /"),
+            (
+                "1 0 0:20 / / rw - overlay o",
+                "/ is not on a block device (device 0:20)",
+            ),
+            (
+                "1 0 8:77 / / rw - ext4 x",
+                "not on a block device (device 8:77)",
+            ),
+            (
+                "1 0 259:0 / / rw - ext4 x",
+                "on a whole disk, or on several",
+            ),
+            (
+                "1 0 254:1 / / rw - ext4 x",
+                "on a whole disk, or on several",
+            ),
+        ] {
+            let (_dir, root) = machine(mounts);
+            let error = find(&root).unwrap_err().to_string();
+            assert!(error.contains(words) && error.contains("--disk"), "{error}");
+        }
+        let error = find(&Root::new("/nowhere")).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/proc/self/mountinfo"), "{error}");
+    }
+}
