@@ -60,3 +60,20 @@ pub async fn shutdown_job(conn: &Connection) -> Result<Option<String>, BusError>
         Err(error) => Err(error),
     }
 }
+
+/// Has systemd `StartUnit`, `StopUnit` or `RestartUnit` a unit. It has begun when this returns, and not ended.
+///
+/// # Errors
+/// When systemd is not there, does not answer, or knows no such unit.
+pub async fn unit(conn: &Connection, method: &str, unit: &str) -> Result<(), BusError> {
+    let _job: OwnedObjectPath = bus::call(
+        conn,
+        NAME,
+        "/org/freedesktop/systemd1",
+        "org.freedesktop.systemd1.Manager",
+        method,
+        &(unit, "replace"),
+    )
+    .await?;
+    Ok(())
+}

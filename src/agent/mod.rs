@@ -21,6 +21,7 @@ use crate::{
     coordinator::{Coordinator, CoordinatorError},
     node::{self, NodeError, Root},
     semaphore::{etcd::Semaphore, keys::Keys, records::Image},
+    slots::version,
     telemetry::notify,
     update_engine,
 };
@@ -148,17 +149,8 @@ fn world(
 
 /// What runs, by the version in os-release(5); update_engine names versions as its `VERSION` does.
 fn running_image(root: &Root) -> Image {
-    let text = ["etc/os-release", "usr/lib/os-release"]
-        .iter()
-        .find_map(|file| std::fs::read_to_string(root.path(file)).ok())
-        .unwrap_or_default();
-    let field = |name: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
-            .map(|value| value.trim_matches(['"', '\'']).to_owned())
-    };
     Image {
         image: None,
-        version: field("VERSION_ID").or_else(|| field("VERSION")),
+        version: version::of_booted(root),
     }
 }

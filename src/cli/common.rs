@@ -48,6 +48,15 @@ pub struct CommonArgs {
     #[arg(long, global = true, value_name = "FILE")]
     pub etcd_password_file: Option<String>,
 
+    /// The disk with the slots, or an image of one; without it, the one this system was booted from [env: POINTSMAN_DISK]
+    #[arg(long, global = true, value_name = "DEVICE|IMAGE")]
+    pub disk: Option<String>,
+
+    /// The slot that runs, by letter, label or partition number; without it, found from what is mounted
+    /// [env: POINTSMAN_BOOTED]
+    #[arg(long, global = true, value_name = "SLOT")]
+    pub booted: Option<String>,
+
     /// The most a request to etcd may take, over all endpoints [env: POINTSMAN_TIMEOUT] [default: 5s]
     #[arg(long, global = true, value_name = "DURATION")]
     pub timeout: Option<String>,
@@ -101,10 +110,13 @@ impl CommonArgs {
                 &self.etcd_password_file,
             ),
             ("--timeout", "etcd.timeout", &self.timeout),
+            ("--disk", "slots.disk", &self.disk),
+            ("--booted", "slots.booted", &self.booted),
         ] {
             let Some(text) = text else { continue };
             // A person names a file from where they stand.
-            let file = flag.ends_with("file") && !text.is_empty() && self.root().is_host();
+            let file = flag.ends_with("file") || flag == "--disk";
+            let file = file && !text.is_empty() && self.root().is_host();
             let path = file.then(|| std::path::absolute(text).ok()).flatten();
             let path = path.as_deref().and_then(Path::to_str);
             layer.set(key, path.unwrap_or(text), Origin::Flag(flag))?;

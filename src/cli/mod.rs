@@ -10,10 +10,13 @@ pub mod locksmith;
 pub mod output;
 pub mod pause;
 pub mod reboot;
+pub mod rollback;
 pub mod set_max;
+pub mod slots;
 pub mod status;
 mod table;
 pub mod unlock;
+pub mod update;
 
 use clap::{Parser, Subcommand};
 
@@ -60,6 +63,12 @@ pub enum Command {
     Unlock(unlock::Args),
     /// Set how many nodes of the group may be out of service at a time.
     SetMax(set_max::Args),
+    /// Show both system partitions, and what a reboot would do.
+    Slots(slots::Args),
+    /// Make the other system partition boot next; again, to undo that.
+    Rollback(rollback::Args),
+    /// Show and steer update_engine.
+    Update(update::Args),
     /// Reboot this node: when the window, the people logged in and the semaphore allow it.
     Reboot(reboot::Args),
     /// Take back a reboot that was asked for on this node.
@@ -131,6 +140,9 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Lock(args) => lock::run(&context, &args).await,
         Command::Unlock(args) => unlock::run(&context, &args).await,
         Command::SetMax(args) => set_max::run(&context, &args).await,
+        Command::Slots(args) => slots::run(&context, &args).await,
+        Command::Rollback(args) => rollback::run(context, args).await,
+        Command::Update(args) => update::run(&context, &args).await,
         Command::Reboot(args) => reboot::run(context, args).await,
         Command::Cancel => reboot::cancel(&context).await,
         Command::ImportLocksmith(args) => import_locksmith::run(&context, &args).await,

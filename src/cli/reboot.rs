@@ -18,11 +18,35 @@ pub struct Args {
     wait: bool,
 }
 
+/// What is asked for.
+pub struct Asking {
+    reason: String,
+    wait: bool,
+}
+
+impl Asking {
+    /// A reboot for this reason, that is not followed.
+    #[must_use]
+    pub fn once(reason: String) -> Self {
+        let wait = false;
+        Self { reason, wait }
+    }
+}
+
+/// `pointsman reboot`.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
+    let Args { reason, wait } = args;
+    ask(context, Asking { reason, wait }).await
+}
+
 /// Asks the agent for a reboot; where none runs, does what it would do, here.
 ///
 /// # Errors
 /// When it is refused, or the bus or the agent cannot be reached.
-pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
+pub async fn ask(context: Context, args: Asking) -> Result<(), Failure> {
     let client = AgentClient::connect(&context.config.root).await?;
     let mut changes = match client.changes().await {
         Err(ClientError::NotRunning) => {

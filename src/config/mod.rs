@@ -26,6 +26,7 @@ pub use sources::Sources;
 use crate::{
     duration,
     node::{Group, Root},
+    slots::Place,
     window::Window,
 };
 
@@ -97,6 +98,8 @@ pub struct Config {
     pub hold_points: bool,
     /// The file by which other programs ask for a reboot, such as Debian's `/run/reboot-required`.
     pub sentinel: PathBuf,
+    /// Where the slots are, as far as it is said; the disk's path is complete.
+    pub slots: Place,
     /// What it was made from: every setting, and where its value was given.
     pub given: Partial,
 }
@@ -217,6 +220,10 @@ impl Config {
             timings,
             hold_points: value(&given.hold_points),
             sentinel: value(&given.sentinel),
+            slots: Place {
+                disk: given.disk.clone().map(|given| root.path(given.value)),
+                booted: given.booted.clone().map(|given| given.value),
+            },
             given,
         })
     }

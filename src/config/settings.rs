@@ -96,6 +96,8 @@ settings! {
         Some("coreos.com/updateengine/rebootlock");
     hold_points: bool, "hold-points", None, boolean, Some("true");
     sentinel: PathBuf, "sentinel", None, path, Some("/run/reboot-required");
+    disk: PathBuf, "slots.disk", Some("POINTSMAN_DISK"), path, None;
+    booted: String, "slots.booted", Some("POINTSMAN_BOOTED"), text, None;
     endpoints: Vec<Endpoint>, "etcd.endpoints", Some("POINTSMAN_ENDPOINT"), endpoint::list,
         Some("http://127.0.0.1:2379,http://127.0.0.1:4001");
     cafile: PathBuf, "etcd.cafile", Some("POINTSMAN_ETCD_CAFILE"), path, None;

@@ -10,6 +10,7 @@ pub mod storage;
 pub mod table;
 #[cfg(test)]
 mod tests;
+pub mod version;
 
 use std::{io, path::PathBuf};
 

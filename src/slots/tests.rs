@@ -255,7 +255,9 @@ fn a_change_touches_the_attributes_and_the_checksums_only() {
 }
 
 /// Damages to one copy: what, and how the primary one is then named.
-fn damages() -> Vec<(fn(&mut [u8], usize), Damage)> {
+type Injury = fn(&mut [u8], usize);
+
+fn damages() -> Vec<(Injury, Damage)> {
     let field = |field, found, expected: &str| Damage::Header {
         field,
         found,

@@ -1,5 +1,6 @@
 //! update_engine on the system bus: what it says, and how it is told to look for updates.
 
+pub mod conf;
 mod status;
 #[cfg(test)]
 mod tests;

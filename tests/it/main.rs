@@ -16,5 +16,6 @@ mod kills;
 mod locksmith;
 mod logind;
 mod semaphore;
+mod slots;
 mod support;
 mod units;

@@ -6,14 +6,18 @@ use serde_json::Value;
 
 /// The JSON of `status` as docs/commands.md shows it: the paths of its keys.
 pub(super) fn documented_status() -> BTreeSet<String> {
-    let page = include_str!("../../../docs/commands.md");
+    documented(include_str!("../../../docs/commands.md"))
+}
+
+/// The first JSON a page shows: the paths of its keys.
+pub(crate) fn documented(page: &str) -> BTreeSet<String> {
     let (_, block) = page.split_once("```json\n").unwrap();
     let (json, _) = block.split_once("```").unwrap();
     paths(&serde_json::from_str(json).unwrap())
 }
 
 /// The paths of all keys in a value, such as `groups.holders.id`.
-pub(super) fn paths(value: &Value) -> BTreeSet<String> {
+pub(crate) fn paths(value: &Value) -> BTreeSet<String> {
     fn walk(value: &Value, at: &str, found: &mut BTreeSet<String>) {
         match value {
             Value::Object(map) => {
@@ -39,21 +43,14 @@ fn the_documents_name_every_command_flag_and_setting() {
     let configuration = include_str!("../../../docs/configuration.md");
     for command in pointsman::cli::Cli::command().get_subcommands() {
         let name = command.get_name();
-        let mut rows = commands.lines().filter(|line| {
-            line.starts_with(&format!("| `{name} ")) || line.starts_with(&format!("| `{name}`"))
-        });
-        let row = rows.next().unwrap_or_else(|| panic!("no row of {name}"));
-        let (usage, _) = row[3..].split_once('`').unwrap();
-        let flags = command.get_arguments().filter(|a| !a.is_global_set());
-        let named: Vec<&str> = flags.filter_map(clap::Arg::get_long).collect();
-        for flag in &named {
-            assert!(usage.contains(&format!("--{flag}")), "--{flag} of {name}");
+        let below: Vec<_> = command.get_subcommands().collect();
+        // A command that only gathers others has no row of its own.
+        if below.is_empty() || !command.is_subcommand_required_set() {
+            check_row(commands, name, command);
         }
-        assert_eq!(
-            usage.matches("--").count(),
-            named.len(),
-            "{usage}: {named:?}"
-        );
+        for command in below {
+            check_row(commands, &format!("{name} {}", command.get_name()), command);
+        }
     }
     for setting in pointsman::config::SETTINGS {
         let key = setting.key.rsplit('.').next().unwrap();
@@ -78,4 +75,36 @@ fn the_documents_name_every_command_flag_and_setting() {
             "--{flag}"
         );
     }
+}
+
+/// The command's usage stands in a row (of one or several commands), with the very flags it has.
+fn check_row(page: &str, name: &str, command: &clap::Command) {
+    let usages = page
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .filter_map(|line| line.split('|').nth(1))
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let of_name = |usage: &&str| {
+        let rest = usage.strip_prefix(name);
+        rest.is_some_and(|rest| {
+            rest.is_empty() || rest.starts_with(" [") || rest.starts_with(" -") || {
+                let argument = rest.trim_start().chars().next();
+                rest.starts_with(' ') && argument.is_some_and(char::is_uppercase)
+            }
+        })
+    };
+    let usage = usages
+        .clone()
+        .find(of_name)
+        .unwrap_or_else(|| panic!("no row of {name}"));
+    let flags = command.get_arguments().filter(|a| !a.is_global_set());
+    let named: Vec<&str> = flags.filter_map(clap::Arg::get_long).collect();
+    for flag in &named {
+        assert!(usage.contains(&format!("--{flag}")), "--{flag} of {name}");
+    }
+    assert_eq!(
+        usage.matches("--").count(),
+        named.len(),
+        "{usage}: {named:?}"
+    );
 }

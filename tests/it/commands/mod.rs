@@ -7,6 +7,8 @@ mod output;
 mod reboot;
 mod status;
 
+pub(crate) use documents::{documented, paths};
+
 use pointsman::semaphore::records::{Pause, Phase};
 use pointsman_testbed::{
     etcd::{shared_cluster, unique_prefix},

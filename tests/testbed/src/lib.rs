@@ -4,6 +4,7 @@
 //! - [`bus`]: a private system bus (a real dbus-daemon)
 //! - [`fakes`]: update_engine, logind and systemd as the agent sees them on that bus
 //! - [`node`]: one agent under test: its root directory, bus, fakes, notify socket, and its "reboots"
+//! - [`disk`]: images of disks with two slots
 //! - [`proxy`]: a TCP proxy that refuses, swallows, delays, or loses a reply
 //! - [`process`]: children that die with the test process
 //! - [`scratch`]: directories that are removed even after a test process was killed
@@ -11,6 +12,7 @@
 //! What cannot be set up panics with a message that says what failed: a test has nothing better to do.
 
 pub mod bus;
+pub mod disk;
 pub mod etcd;
 pub mod fakes;
 pub mod node;

@@ -59,10 +59,36 @@ type Wire = (
     OwnedObjectPath,
 );
 
-struct Manager(Arc<Mutex<Vec<Job>>>);
+/// What was asked of it: the method and the unit.
+type Asked = Arc<Mutex<Vec<(String, String)>>>;
+
+struct Manager(Arc<Mutex<Vec<Job>>>, Asked);
+
+impl Manager {
+    fn asked(&self, method: &str, unit: &str) -> OwnedObjectPath {
+        let asked = (method.to_owned(), unit.to_owned());
+        self.1
+            .lock()
+            .expect("nothing panics while it is locked")
+            .push(asked);
+        OwnedObjectPath::try_from(format!("{PATH}/job/77")).expect("a path")
+    }
+}
 
 #[interface(name = "org.freedesktop.systemd1.Manager")]
 impl Manager {
+    fn start_unit(&self, name: &str, _mode: &str) -> OwnedObjectPath {
+        self.asked("StartUnit", name)
+    }
+
+    fn stop_unit(&self, name: &str, _mode: &str) -> OwnedObjectPath {
+        self.asked("StopUnit", name)
+    }
+
+    fn restart_unit(&self, name: &str, _mode: &str) -> OwnedObjectPath {
+        self.asked("RestartUnit", name)
+    }
+
     fn list_jobs(&self) -> Vec<Wire> {
         self.0
             .lock()
@@ -73,10 +99,11 @@ impl Manager {
     }
 }
 
-/// A fake systemd that answers `ListJobs` only.
+/// A fake systemd that answers `ListJobs`, and writes down which units it is to start, stop and restart.
 #[derive(Debug)]
 pub struct Systemd {
     jobs: Arc<Mutex<Vec<Job>>>,
+    asked: Asked,
     presence: Presence,
 }
 
@@ -84,14 +111,16 @@ impl Systemd {
     /// Comes up on the bus, with no job.
     pub async fn start(bus: &Bus) -> Self {
         let jobs = Arc::new(Mutex::new(Vec::new()));
+        let asked = Asked::default();
         let connection = zbus::connection::Builder::address(bus.address().as_str())
-            .serve_at(PATH, Manager(jobs.clone()))
+            .serve_at(PATH, Manager(jobs.clone(), asked.clone()))
             .name(NAME)
             .build()
             .await
             .unwrap_or_else(|e| panic!("the fake systemd cannot own {NAME}: {e}"));
         let systemd = Self {
             jobs,
+            asked,
             presence: Presence::default(),
         };
         systemd.presence.set(connection);
@@ -101,6 +130,14 @@ impl Systemd {
     /// What `ListJobs` answers from now on.
     pub fn set_jobs(&self, jobs: impl IntoIterator<Item = Job>) {
         *self.jobs.lock().expect("nothing panics while it is locked") = jobs.into_iter().collect();
+    }
+
+    /// Which units it was to start, stop and restart: methods and units, in order.
+    pub fn asked(&self) -> Vec<(String, String)> {
+        self.asked
+            .lock()
+            .expect("nothing panics while it is locked")
+            .clone()
     }
 
     /// Leaves the bus.

@@ -1,0 +1,284 @@
+//! `pointsman rollback`.
+
+use std::{fs, io, path::PathBuf, time::Duration};
+
+use super::{
+    Context, Exit, Failure, output,
+    reboot::{self, ask},
+    slots::{Dry, booted, make, open},
+};
+use crate::{
+    bus::{self, BusError},
+    duration,
+    node::{Root, write_atomic},
+    slots::{Slots, select},
+    systemd,
+    update_engine::{self, Operation, UpdateEngine, conf},
+};
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Reboot then, through window and queue like any reboot.
+    #[arg(long)]
+    reboot: bool,
+    /// Give a slot one try that is neither marked good nor has a try left.
+    #[arg(long)]
+    force: bool,
+    /// Keep it so: no updates (SERVER=disabled in update.conf), and update_engine stopped until the reboot.
+    #[arg(long, conflicts_with = "no_stay")]
+    stay: bool,
+    /// Undo --stay; nothing else.
+    #[arg(long, conflicts_with_all = ["reboot", "force"])]
+    no_stay: bool,
+    #[command(flatten)]
+    dry: Dry,
+}
+
+/// How long after its start update_engine may still mark the booted slot good and put it first: it does so after 45 s,
+/// and takes a moment.
+const SETGOODROOT: Duration = Duration::from_secs(50);
+
+const UNIT: &str = "update-engine.service";
+
+/// Makes the other slot the next to boot, or, where it is that already, the booted one again.
+///
+/// # Errors
+/// When it would not do what it says: the other slot cannot boot, or update_engine is about to change it back.
+pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
+    if args.no_stay {
+        return no_stay(&context, args.dry).await;
+    }
+    let engine = Engine::look(&context.config.root).await?;
+    engine.allows()?;
+    let mut slots = open(&context, args.dry.access())?;
+    let target = target(&slots)?;
+    let (name, from) = (slots.slots()[target].name(), booted(&slots)?);
+    if slots.content(target)?.is_none() {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("{name} holds no file system: there is nothing to go back to"),
+        ));
+    }
+    let bootable = slots.slots()[target].attributes.bootable();
+    if !bootable && !args.force {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "{name} is neither marked successful nor has a try left: the boot loader would skip it; --force gives it \
+                 one try"
+            ),
+        ));
+    }
+    let change = slots.change(|all| {
+        if !bootable {
+            all[target] = all[target].with_tries(1);
+        }
+        select::prioritize(all, target);
+    });
+    make(&mut slots, change, args.dry)?;
+    let dry = args.dry.dry_run;
+    if target != from && !slots.slots()[from].attributes.successful() {
+        output::note(format!(
+            "warning: {}, which runs, is not marked good yet: the boot loader will not come back to it by itself",
+            slots.slots()[from].name()
+        ));
+    }
+    drop(slots);
+    if !dry {
+        output::say(format!(
+            "A reboot now boots {name}; the same command again undoes this."
+        ))?;
+    }
+    if args.stay {
+        stay(&context, &engine, dry).await?;
+    } else if target != from && engine.is_there() {
+        output::say("update_engine will find the same update again: --stay keeps it from that.")?;
+    }
+    if args.reboot && !dry {
+        return ask(context, reboot::Asking::once(format!("rollback to {name}"))).await;
+    }
+    Ok(())
+}
+
+/// The slot that is to boot next: the one that is not.
+fn target(slots: &Slots) -> Result<usize, Failure> {
+    let booted = booted(slots)?;
+    let Some(other) = slots.other() else {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "found {} slots, expected two to go from one to the other; `pointsman slots prioritize SLOT` chooses",
+                slots.slots().len()
+            ),
+        ));
+    };
+    // Where the booted one cannot boot again, the other one is next without anybody's having chosen it.
+    let chosen = slots.next() == Some(other) && slots.slots()[booted].attributes.bootable();
+    Ok(if chosen { booted } else { other })
+}
+
+/// What update_engine is about, as far as it could undo a rollback.
+struct Engine {
+    /// None: it does not run.
+    running: Option<(Operation, Option<Duration>)>,
+    bus: Option<zbus::Connection>,
+}
+
+impl Engine {
+    async fn look(root: &Root) -> Result<Self, Failure> {
+        // Without a bus no update_engine runs: an image on a desk, a rescue system.
+        let Ok(bus) = bus::connect(root).await else {
+            let (running, bus) = (None, None);
+            return Ok(Self { running, bus });
+        };
+        let running = match UpdateEngine::new(&bus).get_status().await {
+            Ok(status) => Some((status.operation, age(&bus, root).await)),
+            Err(BusError::NoOwner { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let bus = Some(bus);
+        Ok(Self { running, bus })
+    }
+
+    fn is_there(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Whether what is changed now stays.
+    fn allows(&self) -> Result<(), Failure> {
+        let Some((operation, age)) = &self.running else {
+            return Ok(());
+        };
+        let why = match (operation, age) {
+            (Operation::Downloading | Operation::Verifying | Operation::Finalizing, _) => {
+                "update_engine is writing an update to the other slot, and will make it the next to boot; \
+                 `pointsman update status` shows how far it is"
+                    .to_owned()
+            }
+            (Operation::UpdatedNeedReboot, _) => {
+                "an update is staged: the other slot holds the new image, and not the one to go back to"
+                    .to_owned()
+            }
+            (_, Some(age)) if *age < SETGOODROOT => format!(
+                "update_engine started {} ago, and marks the booted slot good and puts it first 45s after its start, which \
+                 would undo this; try again in {}",
+                duration::print(Duration::from_secs(age.as_secs())),
+                duration::print(Duration::from_secs((SETGOODROOT - *age).as_secs() + 1))
+            ),
+            (_, None) => {
+                output::note(
+                    "warning: it is not known when update_engine started; 45s after its start it puts the booted slot first",
+                );
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        Err(Failure::new(
+            Exit::Refused,
+            format!("not rolled back: {why}"),
+        ))
+    }
+}
+
+/// How long update_engine's process has run, by proc_pid_stat(5).
+async fn age(bus: &zbus::Connection, root: &Root) -> Option<Duration> {
+    let name = "org.freedesktop.DBus";
+    let path = "/org/freedesktop/DBus";
+    let call = bus::call(
+        bus,
+        name,
+        path,
+        name,
+        "GetConnectionUnixProcessID",
+        &update_engine::NAME,
+    );
+    let pid: u32 = call.await.ok()?;
+    let stat = fs::read_to_string(root.path(format!("proc/{pid}/stat"))).ok()?;
+    // The name, in brackets, may have blanks; the start is the 22nd field, in hundredths of a second since boot.
+    let started: u64 = stat
+        .rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(19)?
+        .parse()
+        .ok()?;
+    let uptime = fs::read_to_string(root.path("proc/uptime")).ok()?;
+    let uptime: f64 = uptime.split_whitespace().next()?.parse().ok()?;
+    let started = Duration::from_millis(started.saturating_mul(10));
+    Some(
+        Duration::try_from_secs_f64(uptime)
+            .ok()?
+            .saturating_sub(started),
+    )
+}
+
+fn kept(root: &Root) -> PathBuf {
+    root.path("var/lib/pointsman/server-before-stay")
+}
+
+fn unwritable(path: &std::path::Path) -> impl Fn(io::Error) -> Failure {
+    move |error| Failure::new(Exit::Failed, format!("{}: {error}", path.display()))
+}
+
+/// No updates from now on, and no update_engine until the reboot.
+async fn stay(context: &Context, engine: &Engine, dry: bool) -> Result<(), Failure> {
+    let root = &context.config.root;
+    let path = conf::path(root);
+    let text = conf::read(&path).map_err(unwritable(&path))?;
+    let server = conf::get(&text, "SERVER");
+    if server == Some("disabled") {
+        output::say(format!("{}: SERVER=disabled already", path.display()))?;
+    } else {
+        output::say(format!(
+            "{}: SERVER={} → disabled",
+            path.display(),
+            server.unwrap_or("(none)")
+        ))?;
+        if !dry {
+            let kept = kept(root);
+            if let Some(folder) = kept.parent() {
+                fs::create_dir_all(folder).map_err(unwritable(&kept))?;
+            }
+            // First what --no-stay needs.
+            write_atomic(&kept, server.unwrap_or_default().as_bytes(), 0o644)
+                .map_err(unwritable(&kept))?;
+            conf::change(&path, &[("SERVER", Some("disabled"))]).map_err(unwritable(&path))?;
+        }
+    }
+    if engine.is_there() {
+        output::say(format!("{UNIT}: stopped until the reboot"))?;
+        if let (false, Some(bus)) = (dry, &engine.bus) {
+            systemd::unit(bus, "StopUnit", UNIT).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn no_stay(context: &Context, dry: Dry) -> Result<(), Failure> {
+    let root = &context.config.root;
+    let (path, kept) = (conf::path(root), kept(root));
+    let before = match fs::read_to_string(&kept) {
+        Ok(before) => before,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return output::say("Nothing to undo: `rollback --stay` was not used.");
+        }
+        Err(error) => return Err(unwritable(&kept)(error)),
+    };
+    let value = Some(before.as_str()).filter(|value| !value.is_empty());
+    output::say(format!(
+        "{}: SERVER=disabled → {}",
+        path.display(),
+        value.unwrap_or("(none)")
+    ))?;
+    output::say(format!("{UNIT}: started"))?;
+    if dry.dry_run {
+        return output::say("Nothing was changed: --dry-run.");
+    }
+    conf::change(&path, &[("SERVER", value)]).map_err(unwritable(&path))?;
+    fs::remove_file(&kept).map_err(unwritable(&kept))?;
+    match bus::connect(root).await {
+        Ok(bus) => Ok(systemd::unit(&bus, "StartUnit", UNIT).await?),
+        Err(error) => Err(error.into()),
+    }
+}

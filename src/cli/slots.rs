@@ -1,0 +1,379 @@
+//! `pointsman slots`.
+
+use serde::Serialize;
+
+use super::{
+    Context, Exit, Failure, output,
+    table::{cells, table, trimmed},
+};
+use crate::{
+    slots::{
+        Change, Slots, SlotsError, select,
+        storage::{Access, DiskError},
+        version,
+    },
+    update_engine::{Operation, UpdateEngine},
+};
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Args {
+    /// Print JSON; its shape is in docs/commands.md and stays.
+    #[arg(long)]
+    json: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Print the label of the slot the boot loader would take.
+    Next {
+        /// Take one of its tries as well, as the boot loader does: for what boots slots itself.
+        #[arg(long)]
+        boot: bool,
+    },
+    /// Mark a slot good, and make it the next to boot.
+    MarkGood {
+        /// Letter, label or partition number; the booted one when left out.
+        slot: Option<String>,
+        #[command(flatten)]
+        dry: Dry,
+    },
+    /// Put a slot before all others; tries and marks stay.
+    Prioritize {
+        /// Letter, label or partition number.
+        slot: String,
+        #[command(flatten)]
+        dry: Dry,
+    },
+    /// Say what is wrong with the partition table; exit 1 where something is.
+    Check,
+    /// Mend the partition table from its good copy.
+    Repair {
+        #[command(flatten)]
+        dry: Dry,
+    },
+}
+
+/// Whether only to show it.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Dry {
+    /// Show what would change, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+impl Dry {
+    /// What is to be done with the disk.
+    #[must_use]
+    pub fn access(self) -> Access {
+        if self.dry_run {
+            Access::Read
+        } else {
+            Access::Write
+        }
+    }
+}
+
+/// The slots of a node.
+#[derive(Debug, Clone, Serialize)]
+pub struct Shown {
+    /// The disk.
+    pub disk: String,
+    /// Whose slots they are: `flatcar`, `chromeos`, `bottlerocket`.
+    pub scheme: &'static str,
+    /// The slots, in the order of their partitions.
+    pub slots: Vec<ShownSlot>,
+    /// The label of the slot the boot loader would take; null where none can boot.
+    pub next: Option<String>,
+    /// What is wrong with the table.
+    pub findings: Vec<String>,
+    /// What a reboot would do, a sentence.
+    pub reboot: String,
+}
+
+/// One slot.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShownSlot {
+    /// Its letter, where its label ends in one.
+    pub slot: Option<char>,
+    /// Its label.
+    pub label: String,
+    /// The number of its partition.
+    pub partition: u32,
+    /// The version of what it holds, where that can be read.
+    pub version: Option<String>,
+    /// What tells its image from others.
+    pub image: String,
+    /// The file system it holds; null where it holds none.
+    pub content: Option<&'static str>,
+    /// The priority; 0 never boots.
+    pub priority: u8,
+    /// How often it may still be tried.
+    pub tries: u8,
+    /// Whether it is marked good.
+    pub successful: bool,
+    /// Whether it runs; null where that is not known.
+    pub booted: Option<bool>,
+    /// Whether it holds an update that waits for a reboot.
+    pub staged: bool,
+    /// Whether the boot loader would take it.
+    pub next: bool,
+}
+
+impl From<SlotsError> for Failure {
+    fn from(error: SlotsError) -> Self {
+        let exit = match &error {
+            SlotsError::Unknown { .. } | SlotsError::Ambiguous { .. } => Exit::Usage,
+            SlotsError::Disk(DiskError::Locked { .. }) => Exit::Refused,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+/// Opens the configured disk.
+///
+/// # Errors
+/// When there are no slots.
+pub fn open(context: &Context, access: Access) -> Result<Slots, Failure> {
+    let config = &context.config;
+    Ok(Slots::open(&config.root, &config.slots, access)?)
+}
+
+/// Shows a change, and makes it unless it is only to be shown.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn make(slots: &mut Slots, change: Change, dry: Dry) -> Result<(), Failure> {
+    if change.is_nothing() {
+        return output::say("Nothing to change.");
+    }
+    for line in &change.lines {
+        output::say(line)?;
+    }
+    if dry.dry_run {
+        return output::say("Nothing was changed: --dry-run.");
+    }
+    slots.apply(change)?;
+    Ok(())
+}
+
+/// Does it.
+///
+/// # Errors
+/// When there are no slots, or the disk refuses.
+pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    match &args.command {
+        None => show(context, args.json).await,
+        Some(Command::Next { boot }) => next(context, *boot),
+        Some(Command::MarkGood { slot, dry }) => {
+            let mut slots = open(context, dry.access())?;
+            let index = match slot {
+                Some(name) => slots.by_name(name)?,
+                None => booted(&slots)?,
+            };
+            let change = slots.change(|all| select::mark_good(all, index));
+            make(&mut slots, change, *dry)
+        }
+        Some(Command::Prioritize { slot, dry }) => {
+            let mut slots = open(context, dry.access())?;
+            let index = slots.by_name(slot)?;
+            let change = slots.change(|all| select::prioritize(all, index));
+            make(&mut slots, change, *dry)
+        }
+        Some(Command::Check) => check(context),
+        Some(Command::Repair { dry }) => {
+            let mut slots = open(context, dry.access())?;
+            let change = slots.repair();
+            make(&mut slots, change, *dry)
+        }
+    }
+}
+
+/// The booted slot.
+///
+/// # Errors
+/// When it is not known.
+pub fn booted(slots: &Slots) -> Result<usize, Failure> {
+    slots.booted().ok_or_else(|| {
+        Failure::new(
+            Exit::Usage,
+            format!(
+                "which slot of {} is booted is not known: --booted SLOT says it",
+                slots.disk().display()
+            ),
+        )
+    })
+}
+
+fn next(context: &Context, boot: bool) -> Result<(), Failure> {
+    let access = if boot { Access::Write } else { Access::Read };
+    let mut slots = open(context, access)?;
+    let Some(next) = slots.next() else {
+        return Err(Failure::new(Exit::Failed, nothing_boots(&slots)));
+    };
+    if boot {
+        let change = slots.change(|all| {
+            select::boot(all);
+        });
+        for line in change
+            .lines
+            .iter()
+            .filter(|line| line.starts_with("mended"))
+        {
+            output::note(line);
+        }
+        slots.apply(change)?;
+    }
+    output::say(slots.slots()[next].name())
+}
+
+fn nothing_boots(slots: &Slots) -> String {
+    let each: Vec<String> = slots
+        .slots()
+        .iter()
+        .map(|slot| format!("{}: {}", slot.name(), slot.attributes))
+        .collect();
+    format!(
+        "no slot can boot, expected one with a priority above 0 and a try left or marked successful: {}",
+        each.join("; ")
+    )
+}
+
+fn check(context: &Context) -> Result<(), Failure> {
+    let slots = open(context, Access::Read)?;
+    let mut wrong: Vec<String> = slots.findings().iter().map(ToString::to_string).collect();
+    if slots.next().is_none() {
+        wrong.push(nothing_boots(&slots));
+    }
+    if wrong.is_empty() {
+        return output::say(format!("{}: nothing is wrong", slots.disk().display()));
+    }
+    let mends = if slots.findings().is_empty() {
+        ""
+    } else {
+        "\nto mend it: pointsman slots repair"
+    };
+    Err(Failure::new(
+        Exit::Failed,
+        format!("{}: {}{mends}", slots.disk().display(), wrong.join("\n")),
+    ))
+}
+
+/// Whether update_engine has an update staged; false where it is not there to say so.
+async fn staged(context: &Context) -> bool {
+    let Ok(bus) = crate::bus::connect(&context.config.root).await else {
+        return false;
+    };
+    let status = UpdateEngine::new(&bus).get_status().await;
+    status.is_ok_and(|status| status.operation == Operation::UpdatedNeedReboot)
+}
+
+async fn show(context: &Context, json: bool) -> Result<(), Failure> {
+    let mut slots = open(context, Access::Read)?;
+    let staged = staged(context).await;
+    let (booted, other, next) = (slots.booted(), slots.other(), slots.next());
+    let mut shown = Shown {
+        disk: slots.disk().display().to_string(),
+        scheme: slots.scheme().name,
+        slots: Vec::new(),
+        next: next.map(|next| slots.slots()[next].name()),
+        findings: slots.findings().iter().map(ToString::to_string).collect(),
+        reboot: reboot(&slots),
+    };
+    for index in 0..slots.slots().len() {
+        let (image, content) = (slots.image(index)?, slots.content(index)?);
+        let slot = slots.slots()[index].clone();
+        let version = if booted == Some(index) {
+            version::of_booted(&context.config.root)
+        } else {
+            version::of_slot(slots.disk(), &slot, content).await
+        };
+        shown.slots.push(ShownSlot {
+            slot: slot.letter,
+            partition: slot.number,
+            version,
+            image,
+            content,
+            priority: slot.attributes.priority(),
+            tries: slot.attributes.tries(),
+            successful: slot.attributes.successful(),
+            booted: booted.map(|booted| booted == index),
+            staged: staged && other == Some(index),
+            next: next == Some(index),
+            label: slot.label,
+        });
+    }
+    if json {
+        return output::json(&shown);
+    }
+    let mut lines = table(&[
+        "SLOT",
+        "LABEL",
+        "PARTITION",
+        "VERSION",
+        "IMAGE",
+        "PRIORITY",
+        "TRIES",
+        "SUCCESSFUL",
+        "IS",
+    ]);
+    for slot in &shown.slots {
+        let is = [
+            (slot.booted == Some(true), "booted"),
+            (slot.staged, "staged"),
+            (slot.next, "next"),
+            (slot.content.is_none(), "empty"),
+        ];
+        let is: Vec<&str> = is
+            .iter()
+            .filter(|(is, _)| *is)
+            .map(|(_, word)| *word)
+            .collect();
+        lines.add_row(cells(vec![
+            slot.slot.map_or("-".into(), String::from),
+            slot.label.clone(),
+            slot.partition.to_string(),
+            slot.version.clone().unwrap_or_else(|| "-".into()),
+            slot.image.chars().take("sha256:".len() + 12).collect(),
+            slot.priority.to_string(),
+            slot.tries.to_string(),
+            if slot.successful { "yes" } else { "no" }.into(),
+            is.join(", "),
+        ]));
+    }
+    output::say(format!("{}\n\n{}", trimmed(&lines), shown.reboot))?;
+    for finding in &shown.findings {
+        output::say(format!("{finding}; to mend it: pointsman slots repair"))?;
+    }
+    Ok(())
+}
+
+/// What a reboot would do.
+fn reboot(slots: &Slots) -> String {
+    let Some(next) = slots.next() else {
+        return format!("A reboot now would fail: {}.", nothing_boots(slots));
+    };
+    let slot = &slots.slots()[next];
+    let name = slot.name();
+    let trial = if slot.attributes.successful() {
+        ""
+    } else {
+        ", on trial: unless it is marked good there, the boot after that goes elsewhere"
+    };
+    match slots.booted() {
+        Some(booted) if booted == next => format!("A reboot now boots {name} again{trial}."),
+        Some(booted) if !slots.slots()[booted].attributes.bootable() => format!(
+            "A reboot now goes back to {name}: {}, which runs, has used up its tries and is not marked good yet.",
+            slots.slots()[booted].name()
+        ),
+        Some(booted) => format!(
+            "A reboot now goes from {} to {name}{trial}.",
+            slots.slots()[booted].name()
+        ),
+        None => format!("A reboot now boots {name}{trial}."),
+    }
+}

@@ -1,0 +1,127 @@
+//! `update.conf`: the lines update_engine reads, changed one at a time with the rest kept.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::node::{Root, write_atomic};
+
+/// The value of a key, of several the last one, as update_engine takes it.
+#[must_use]
+pub fn get<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let value = |line: &'a str| line.trim().strip_prefix(key)?.strip_prefix('=');
+    text.lines().filter_map(value).next_back().map(str::trim)
+}
+
+/// The text with this key set, or taken out; the place of its first line and all other lines stay.
+#[must_use]
+pub fn set(text: &str, key: &str, value: Option<&str>) -> String {
+    let is_key = |line: &str| {
+        let rest = line.trim().strip_prefix(key);
+        rest.is_some_and(|rest| rest.starts_with('='))
+    };
+    let mut out = String::with_capacity(text.len() + 32);
+    let mut line_of_it = value.map(|value| format!("{key}={value}\n"));
+    for line in text.lines() {
+        if is_key(line) {
+            out.extend(line_of_it.take());
+        } else {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    out.extend(line_of_it);
+    out
+}
+
+/// The operator's file: the one there is, else the one of the kind of system this is.
+#[must_use]
+pub fn path(root: &Root) -> PathBuf {
+    let [flatcar, coreos] =
+        ["flatcar", "coreos"].map(|kind| root.path(format!("etc/{kind}/update.conf")));
+    let is_coreos =
+        || !root.path("usr/share/flatcar").exists() && root.path("usr/share/coreos").exists();
+    if flatcar.exists() || !(coreos.exists() || is_coreos()) {
+        flatcar
+    } else {
+        coreos
+    }
+}
+
+/// What the file says; nothing where there is none.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read(path: &Path) -> io::Result<String> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        read => read,
+    }
+}
+
+/// Sets keys in the file, which is made where there is none.
+///
+/// # Errors
+/// When it cannot be read or written; it is then as it was.
+pub fn change(path: &Path, changes: &[(&str, Option<&str>)]) -> io::Result<()> {
+    let mut text = read(path)?;
+    for (key, value) in changes {
+        text = set(&text, key, *value);
+    }
+    // A link, as to a shared file, stays one.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mode = path.metadata().map_or(0o644, |metadata| {
+        use std::os::unix::fs::PermissionsExt as _;
+        metadata.permissions().mode() & 0o7777
+    });
+    write_atomic(&path, text.as_bytes(), mode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_changes_and_the_rest_stays() {
+        let text = "# mine\nGROUP=beta\n\nSERVER=https://x\n GROUP=lts \nREBOOT_STRATEGY=off";
+        assert_eq!(get(text, "GROUP"), Some("lts"));
+        assert_eq!(get(text, "GROU"), None);
+        assert_eq!(
+            set(text, "GROUP", Some("stable")),
+            "# mine\nGROUP=stable\n\nSERVER=https://x\nREBOOT_STRATEGY=off\n"
+        );
+        assert_eq!(
+            set(text, "SERVER", None),
+            "# mine\nGROUP=beta\n\n GROUP=lts \nREBOOT_STRATEGY=off\n"
+        );
+        assert_eq!(set("", "A", Some("1")), "A=1\n");
+        assert_eq!(set("A=1", "B", None), "A=1\n");
+    }
+
+    #[test]
+    fn the_file_of_the_system_is_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        assert!(path(&root).ends_with("etc/flatcar/update.conf"));
+        fs::create_dir_all(root.path("usr/share/coreos")).unwrap();
+        let file = path(&root);
+        assert!(file.ends_with("etc/coreos/update.conf"));
+        change(&file, &[("GROUP", Some("beta"))]).unwrap();
+        change(
+            &file,
+            &[("SERVER", Some("disabled")), ("GROUP", Some("lts"))],
+        )
+        .unwrap();
+        assert_eq!(read(&file).unwrap(), "GROUP=lts\nSERVER=disabled\n");
+        fs::create_dir_all(root.path("etc/flatcar")).unwrap();
+        std::os::unix::fs::symlink(&file, root.path("etc/flatcar/update.conf")).unwrap();
+        let link = path(&root);
+        change(&link, &[("SERVER", None)]).unwrap();
+        assert_eq!(read(&file).unwrap(), "GROUP=lts\n");
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+    }
+}

@@ -1,0 +1,205 @@
+//! `pointsman rollback`.
+
+use std::fs;
+
+use pointsman_testbed::{
+    disk::{Bits, Slot},
+    fakes::{Status, Systemd},
+};
+
+use super::*;
+use crate::agents::{Site, machine};
+
+const GOOD: Bits = Bits {
+    priority: 1,
+    tries: 0,
+    successful: true,
+};
+
+/// A desk whose other slot holds a good image.
+fn with_two() -> Desk {
+    let desk = Desk::new();
+    desk.disk.write_image(Slot::B, "0");
+    desk.disk.set(Slot::B, GOOD);
+    desk.disk.set(
+        Slot::A,
+        Bits {
+            priority: 2,
+            ..GOOD
+        },
+    );
+    desk
+}
+
+#[tokio::test]
+async fn the_other_slot_boots_next_and_the_same_command_undoes_it() {
+    let desk = with_two();
+    desk.says(&["rollback"], 0, "A reboot now boots USR-B")
+        .await;
+    assert_eq!(desk.run(&["slots", "next"]).await.stdout, "USR-B\n");
+    desk.says(&["rollback"], 0, "A reboot now boots USR-A")
+        .await;
+    assert_eq!(desk.run(&["slots", "next"]).await.stdout, "USR-A\n");
+}
+
+#[tokio::test]
+async fn what_cannot_boot_is_not_gone_back_to() {
+    let desk = Desk::new();
+    desk.says(&["rollback"], 1, "USR-B holds no file system")
+        .await;
+    desk.says(&["rollback", "--force"], 1, "USR-B holds no file system")
+        .await;
+    desk.disk.write_image(Slot::B, "0");
+    desk.says(
+        &["rollback"],
+        1,
+        "neither marked successful nor has a try left",
+    )
+    .await;
+    assert_eq!(desk.disk.bits(Slot::B).priority, 0);
+    desk.says(&["rollback", "--force"], 0, "tries 1").await;
+    assert_eq!(desk.run(&["slots", "next"]).await.stdout, "USR-B\n");
+    // The one that runs is itself on trial: going back is final.
+    let desk = with_two();
+    desk.disk.set(
+        Slot::A,
+        Bits {
+            priority: 2,
+            tries: 0,
+            successful: false,
+        },
+    );
+    desk.says(
+        &["rollback"],
+        0,
+        "warning: USR-A, which runs, is not marked good yet",
+    )
+    .await;
+    let root = desk.dir.path().display().to_string();
+    let unknown = run(
+        bin(),
+        ["rollback", "--root", &root, "--disk", "/disk.img"],
+        &[],
+        PATIENCE,
+    )
+    .await;
+    assert_eq!(unknown.code, Some(2), "{unknown:?}");
+    assert!(unknown.stderr.contains("--booted SLOT"), "{unknown:?}");
+}
+
+/// A node with a bus, whose other slot is good, and whose update_engine has run for so many seconds.
+async fn node_with_two(
+    seconds: u64,
+) -> (
+    pointsman_testbed::node::Node,
+    pointsman_testbed::disk::DiskImage,
+) {
+    let node = machine("node-1").await;
+    let disk = pointsman_testbed::disk::DiskImage::new(&node.path("disk.img"), "1");
+    disk.write_image(Slot::B, "0");
+    disk.set(Slot::B, GOOD);
+    disk.set(
+        Slot::A,
+        Bits {
+            priority: 2,
+            ..GOOD
+        },
+    );
+    // The fake runs in this process.
+    let fields = vec!["0"; 18].join(" ");
+    let pid = std::process::id();
+    node.write(
+        &format!("proc/{pid}/stat"),
+        &format!("{pid} (a b) S {fields} 100000 0 0"),
+    );
+    node.write("proc/uptime", &format!("{}.50 0.0\n", 1000 + seconds));
+    (node, disk)
+}
+
+const PLACE: [&str; 4] = ["--disk", "/disk.img", "--booted", "A"];
+
+#[tokio::test]
+async fn update_engine_must_not_be_about_to_undo_it() {
+    let (node, disk) = node_with_two(100).await;
+    let rollback = async || node.run(bin(), &[&["rollback"], &PLACE[..]].concat()).await;
+    for (operation, words) in [
+        ("DOWNLOADING", "update_engine is writing an update"),
+        ("VERIFYING", "update_engine is writing an update"),
+        ("FINALIZING", "update_engine is writing an update"),
+        ("UPDATED_NEED_REBOOT", "an update is staged"),
+    ] {
+        node.update_engine()
+            .set(Status::new(&format!("UPDATE_STATUS_{operation}"), "2"))
+            .await;
+        let done = rollback().await;
+        assert_eq!(done.code, Some(3), "{done:?}");
+        assert!(done.stderr.contains(words), "{done:?}");
+        assert_eq!(disk.bits(Slot::B).priority, 1);
+    }
+    node.update_engine().set(Status::idle()).await;
+    let done = rollback().await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(
+        done.stdout.contains("--stay keeps it from that"),
+        "{done:?}"
+    );
+    // Within its first 45 seconds it puts the booted slot first.
+    let (node, disk) = node_with_two(20).await;
+    let done = node.run(bin(), &[&["rollback"], &PLACE[..]].concat()).await;
+    assert_eq!(done.code, Some(3), "{done:?}");
+    assert!(
+        done.stderr.contains("started 20s ago") && done.stderr.contains("try again in 30s"),
+        "{done:?}"
+    );
+    assert_eq!(disk.bits(Slot::B).priority, 1);
+}
+
+#[tokio::test]
+async fn staying_stops_updates_until_it_is_undone() {
+    let (node, _disk) = node_with_two(100).await;
+    let systemd = Systemd::start(node.bus()).await;
+    let conf = "etc/flatcar/update.conf";
+    node.write(conf, "GROUP=beta\nSERVER=https://updates.example\n");
+    let run = async |args: &[&str]| {
+        let done = node.run(bin(), &[args, &PLACE].concat()).await;
+        assert_eq!(done.code, Some(0), "{done:?}");
+        done.stdout
+    };
+    let dry = run(&["rollback", "--stay", "--dry-run"]).await;
+    assert!(
+        dry.contains("SERVER=https://updates.example → disabled"),
+        "{dry}"
+    );
+    let text = || fs::read_to_string(node.path(conf)).unwrap();
+    assert!(!text().contains("disabled") && systemd.asked().is_empty());
+    run(&["rollback", "--stay"]).await;
+    assert_eq!(text(), "GROUP=beta\nSERVER=disabled\n");
+    let unit = "update-engine.service".to_owned();
+    assert_eq!(systemd.asked(), [("StopUnit".to_owned(), unit.clone())]);
+    run(&["rollback", "--no-stay"]).await;
+    assert_eq!(text(), "GROUP=beta\nSERVER=https://updates.example\n");
+    assert_eq!(systemd.asked()[1], ("StartUnit".to_owned(), unit));
+    assert!(
+        run(&["rollback", "--no-stay"])
+            .await
+            .contains("Nothing to undo")
+    );
+}
+
+#[tokio::test]
+async fn a_reboot_into_the_other_slot_waits_for_its_turn() {
+    let site = Site::new("rollback");
+    let (node, disk) = node_with_two(100).await;
+    site.start(&node, &[]).await;
+    site.lock().await;
+    let done = site
+        .command(&node, &[&["rollback", "--reboot"], &PLACE[..]].concat())
+        .await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    site.until("its ticket", |group| group.queue.len() == 1)
+        .await;
+    assert!(node.logind().asked().is_empty());
+    site.unlock("operator").await;
+    node.logind().rebooted().await;
+    assert!(disk.bits(Slot::B).priority > disk.bits(Slot::A).priority);
+}

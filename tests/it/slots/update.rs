@@ -1,0 +1,104 @@
+//! `pointsman update`.
+
+use std::fs;
+
+use pointsman_testbed::fakes::{Status, Systemd};
+
+use super::*;
+use crate::agents::machine;
+
+#[tokio::test]
+async fn update_engine_is_shown_told_to_look_and_reset() {
+    let node = machine("node-1").await;
+    let run = async |args: &[&str], code| {
+        let done = node.run(bin(), args).await;
+        assert_eq!(done.code, Some(code), "{args:?}: {done:?}");
+        format!("{}{}", done.stdout, done.stderr)
+    };
+    // The command comes before the flag that names the machine.
+    let status = async || {
+        let root = node.root().display().to_string();
+        node.run_plain(bin(), &["update", "status", "--root", &root], &[])
+            .await
+    };
+    let shown = status().await.stdout;
+    let lines = "LAST_CHECKED_TIME=1700000000\nPROGRESS=0.000000\nCURRENT_OP=UPDATE_STATUS_IDLE\nNEW_VERSION=0.0.0\nNEW_SIZE=0\n";
+    assert_eq!(shown, lines);
+    let root = node.root().display().to_string();
+    let check = async || {
+        node.run_plain(bin(), &["update", "check", "--root", &root], &[])
+            .await
+    };
+    let (done, ()) = tokio::join!(check(), async {
+        node.update_engine()
+            .wait_for_calls("AttemptUpdate", 1)
+            .await;
+        let engine = node.update_engine();
+        engine
+            .set(Status::new("UPDATE_STATUS_CHECKING_FOR_UPDATE", "0.0.0"))
+            .await;
+        engine.wait_for_call("GetStatus").await;
+        engine
+            .set(Status {
+                progress: 0.5,
+                size: 200_000_000,
+                ..Status::new("UPDATE_STATUS_DOWNLOADING", "2")
+            })
+            .await;
+        engine.wait_for_call("GetStatus").await;
+        engine.ready("2").await;
+    });
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(
+        done.stdout
+            .ends_with("2 is staged and waits for a reboot.\n"),
+        "{done:?}"
+    );
+    let done = check().await;
+    assert!(done.stdout.contains("2 is staged already"), "{done:?}");
+    node.run_plain(bin(), &["update", "reset", "--root", &root], &[])
+        .await;
+    assert_eq!(node.update_engine().calls("ResetStatus"), 1);
+    let (done, ()) = tokio::join!(check(), async {
+        node.update_engine()
+            .wait_for_calls("AttemptUpdate", 2)
+            .await;
+        let mut idle = Status::idle();
+        idle.last_checked_time += 1;
+        node.update_engine().set(idle).await;
+    });
+    assert_eq!(done.stdout, "There is no update.\n", "{done:?}");
+    node.update_engine().stop().await;
+    assert_eq!(status().await.code, Some(4));
+    let _ = run;
+}
+
+#[tokio::test]
+async fn the_channel_is_shown_and_changed_with_the_rest_kept() {
+    let node = machine("node-1").await;
+    let systemd = Systemd::start(node.bus()).await;
+    let root = node.root().display().to_string();
+    let channel = async |name: &[&str]| {
+        let args = [&["update", "channel", "--root", &root], name].concat();
+        node.run_plain(bin(), &args, &[]).await
+    };
+    let none = channel(&[]).await;
+    assert_eq!(none.code, Some(1), "{none:?}");
+    node.write("usr/share/flatcar/update.conf", "SERVER=x\nGROUP=stable\n");
+    assert_eq!(channel(&[]).await.stdout, "stable\n");
+    let conf = "etc/flatcar/update.conf";
+    node.write(conf, "# ours\nREBOOT_STRATEGY=off\n");
+    let done = channel(&["lts-2024"]).await;
+    assert!(done.stdout.contains("GROUP=stable → lts-2024"), "{done:?}");
+    let text = fs::read_to_string(node.path(conf)).unwrap();
+    assert_eq!(text, "# ours\nREBOOT_STRATEGY=off\nGROUP=lts-2024\n");
+    assert_eq!(
+        systemd.asked(),
+        [("RestartUnit".to_owned(), "update-engine.service".to_owned())]
+    );
+    assert_eq!(channel(&[]).await.stdout, "lts-2024\n");
+    for bad in ["", "a b", "a\nSERVER=evil", "../x"] {
+        assert_eq!(channel(&[bad]).await.code, Some(2), "{bad:?}");
+    }
+    assert_eq!(fs::read_to_string(node.path(conf)).unwrap(), text);
+}
