@@ -14,8 +14,8 @@ use super::{
     facts::Watching,
     gate::{Now, Request, Rules, Update},
     journal::Journal,
-    machine::{Effect, Event, Identity, Machine, State},
-    world::World,
+    machine::{Effect, Event, Identity, Machine, Op, State},
+    world::{Updates, World},
 };
 use crate::{
     config::{Config, ConfigError, Strategy},
@@ -86,6 +86,8 @@ pub struct Driver {
     changed: Option<Box<Config>>,
     /// Why the configuration on disk is not the one in force.
     config_error: String,
+    /// Whether the points are to be looked at, as soon as the machine is where they may be held.
+    points_due: bool,
 }
 
 impl Driver {
@@ -126,6 +128,7 @@ impl Driver {
             stop_by: None,
             changed: None,
             config_error: String::new(),
+            points_due: false,
         }
     }
 
@@ -250,9 +253,28 @@ impl Driver {
 
     fn step(&mut self, event: Event) {
         tracing::debug!(state = ?self.machine.state(), ?event, "event");
+        self.points_due |= matches!(event, Event::Facts(_) | Event::Looked(_));
         let now = self.now();
         let effects = self.machine.step(event, &now);
         self.perform(effects);
+        self.points();
+    }
+
+    /// Holds the points, or lets go of them, once for what became known.
+    fn points(&mut self) {
+        let staged = match self.machine.facts().map(|facts| &facts.update) {
+            Some(Update::Staged(_)) => true,
+            Some(Update::None(_)) => false,
+            Some(Update::Unknown(_)) | None => return,
+        };
+        // A file that asks for a reboot says nothing of slots.
+        let by_engine = self.world.updates == Updates::Engine;
+        if self.points_due && by_engine && self.machine.may_hold_points() {
+            self.points_due = false;
+            if let Err(why) = self.world.points.settle(staged) {
+                tracing::error!("which slot boots next is as it was: {why}");
+            }
+        }
     }
 
     fn ask(&mut self, event: Event, asker: oneshot::Sender<Result<(), String>>) {
@@ -280,6 +302,8 @@ impl Driver {
                 }
                 Effect::Run(op) => {
                     tracing::debug!(?op, "operation");
+                    // It throws them; should no reboot follow, they are held again.
+                    self.points_due |= matches!(op, Op::Reboot(_));
                     self.op = Some(Box::pin(self.world.clone().run(op)));
                 }
                 Effect::Announce(grace) => {

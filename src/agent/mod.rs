@@ -6,6 +6,7 @@ mod facts;
 pub mod gate;
 pub mod journal;
 pub mod machine;
+pub mod points;
 pub mod world;
 
 use std::rc::Rc;
@@ -27,6 +28,7 @@ use crate::{
 };
 use bus::{AgentBus, AgentBusError};
 use driver::{Driver, Ending, Mode, Outside, Reload};
+use points::Points;
 use world::{Updates, World};
 
 /// Why the agent did not start, or ended by itself.
@@ -139,6 +141,11 @@ fn world(
         runs: running_image(root),
         bus: connection.clone(),
         updates: updates.clone(),
+        points: Points::new(
+            root.clone(),
+            config.slots.clone(),
+            config.strategy == Strategy::EtcdLock && config.hold_points,
+        ),
         semaphore,
         keys,
         etcd,

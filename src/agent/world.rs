@@ -9,6 +9,7 @@ use super::{
     gate::{Facts, Logins, Update},
     journal::{ClaimKey, Entry},
     machine::{Event, Op},
+    points::Points,
 };
 use crate::{
     broadcast,
@@ -43,6 +44,8 @@ pub struct World {
     pub bus: zbus::Connection,
     /// Where updates come from.
     pub updates: Updates,
+    /// Which slot boots next.
+    pub points: Points,
     /// Where the semaphore of the configured group is.
     pub keys: Keys,
     /// That semaphore; none where the strategy asks nobody.
@@ -280,6 +283,9 @@ impl World {
         self.tell(&format!("The system reboots now: {}.", entry.intent.reason))
             .await;
         tracing::info!("rebooting: {}", entry.intent.reason);
+        if let Err(why) = self.points.throw() {
+            return Event::RebootCalled(Err(why));
+        }
         let called = Logind::new(&self.bus).reboot().await;
         Event::RebootCalled(called.map_err(|e| e.to_string()))
     }

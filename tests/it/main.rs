@@ -4,6 +4,7 @@ mod agent;
 mod agent_changes;
 mod agent_last_moment;
 mod agent_people;
+mod agent_points;
 mod agent_refusals;
 mod agent_reload;
 mod agent_trouble;

@@ -101,6 +101,21 @@ impl Machine {
             )
     }
 
+    /// Whether no reboot of this machine's own is on its way: from the commit on the points belong to that.
+    #[must_use]
+    pub fn may_hold_points(&self) -> bool {
+        !matches!(
+            self.state,
+            State::Starting
+                | State::Committing
+                | State::Committed
+                | State::Rebooting { .. }
+                | State::Doubting { .. }
+                | State::GoingDown
+                | State::Stopped
+        )
+    }
+
     /// What is known from outside.
     #[must_use]
     pub fn facts(&self) -> Option<&Facts> {

@@ -4,6 +4,7 @@
 mod history;
 mod notify;
 mod reboot;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use notify::Notify;
 pub use reboot::{AutoReboot, Death};
 
 use crate::bus::Bus;
+use crate::disk::DiskImage;
 use crate::fakes::{Logind, PATIENCE, UpdateEngine};
 use crate::process::{Child, Output, Signal, Spec, run};
 use crate::scratch::{random_hex, random_uuid};
@@ -43,6 +45,7 @@ struct Inner {
     runs: AtomicUsize,
     reboots: AtomicUsize,
     auto_reboot: Mutex<Option<JoinHandle<()>>>,
+    disk: Mutex<Option<DiskImage>>,
     has_update_engine: bool,
     update_engine: UpdateEngine,
     logind: Logind,
@@ -95,6 +98,7 @@ impl Node {
             runs: AtomicUsize::new(0),
             reboots: AtomicUsize::new(0),
             auto_reboot: Mutex::default(),
+            disk: Mutex::default(),
             has_update_engine,
             update_engine,
             logind: Logind::start(&bus).await,

@@ -53,10 +53,13 @@ impl Node {
     }
 
     /// The machine comes up: a new boot id, an empty /run, nobody logged in, update_engine idle. A staged update with a
-    /// known version is what runs now (`VERSION_ID` in etc/os-release). The agent is not started.
+    /// known version is what runs now (`VERSION_ID` in etc/os-release); on a machine with a disk, the image in the slot that
+    /// its boot loader takes. The agent is not started.
     pub async fn come_up(&self) {
         let staged = self.update_engine().status();
-        if staged.needs_reboot() && staged.version != "0.0.0" {
+        if self.disk().is_some() {
+            self.load().await;
+        } else if staged.needs_reboot() && staged.version != "0.0.0" {
             self.set_version(&staged.version);
         }
         self.update_engine().set_silently(Status::idle());

@@ -1,0 +1,147 @@
+//! The points are thrown last: which slot boots next while an update waits, and when it goes.
+
+use pointsman_testbed::{
+    disk::{DiskImage, Slot},
+    fakes::{OnReboot, Status},
+    node::{AutoReboot, Death, Node},
+    process::Signal,
+};
+
+use crate::{
+    agents::{Site, drained, draining, machine, slow_drain},
+    support::eventually,
+};
+
+/// A node with two slots that runs version 1 from A.
+async fn node(site: &Site, env: &[(&str, &str)]) -> (Node, DiskImage) {
+    let node = machine("node-1").await;
+    let disk = node.add_disk("1");
+    site.start(&node, env).await;
+    node.wait_status(|status| status == "idle").await;
+    (node, disk)
+}
+
+fn next(disk: &DiskImage) -> Slot {
+    let (a, b) = (disk.bits(Slot::A), disk.bits(Slot::B));
+    if a.priority >= b.priority {
+        Slot::A
+    } else {
+        Slot::B
+    }
+}
+
+async fn until_next(disk: &DiskImage, slot: Slot) {
+    eventually(
+        "which slot is next",
+        async || next(disk),
+        |next| *next == slot,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn while_an_update_waits_the_booted_slot_stays_next_and_then_the_staged_one_boots() {
+    let site = Site::new("points");
+    let (node, disk) = node(&site, &[]).await;
+    site.lock().await;
+    node.stage("2").await;
+    site.until("its ticket", |group| group.queue.len() == 1)
+        .await;
+    until_next(&disk, Slot::A).await;
+    assert_eq!(disk.bits(Slot::B).tries, 1, "the update keeps its try");
+    // The power fails: the machine comes back on what it ran, and waits for update_engine to stage it anew.
+    node.reboot(Death::Kill).await;
+    node.wait_status(|status| status == "idle").await;
+    assert_eq!(node.booted(), Slot::A);
+    node.stage("2").await;
+    until_next(&disk, Slot::A).await;
+    node.auto_reboot(AutoReboot::default());
+    site.unlock("operator").await;
+    eventually("on B", async || node.booted(), |slot| *slot == Slot::B).await;
+    site.free().await;
+    let shown = site.command(&node, &["slots"]).await;
+    assert!(shown.stdout.contains("booted"), "{shown:?}");
+}
+
+#[tokio::test]
+async fn where_no_reboot_follows_the_points_go_back() {
+    let site = Site::new("points-back");
+    let (node, disk) = node(&site, &[("POINTSMAN_RETRY_MAX", "1h")]).await;
+    node.logind().on_reboot(OnReboot::Fail("no".into()));
+    node.stage("2").await;
+    node.logind().wait_asked(1).await;
+    until_next(&disk, Slot::A).await;
+    site.free().await;
+    assert_eq!(next(&disk), Slot::A);
+}
+
+#[tokio::test]
+async fn a_crash_after_they_were_thrown_holds_them_again() {
+    let site = Site::new("points-crash");
+    let (node, disk) = node(&site, &[("POINTSMAN_RETRY_MAX", "1h")]).await;
+    node.logind().on_reboot(OnReboot::Nothing);
+    node.stage("2").await;
+    node.logind().wait_asked(1).await;
+    assert_eq!(next(&disk), Slot::B, "thrown before the call");
+    node.kill().await;
+    node.start_again();
+    until_next(&disk, Slot::A).await;
+    site.free().await;
+}
+
+#[tokio::test]
+async fn during_the_drain_they_are_still_held() {
+    let site = Site::new("points-drain");
+    let (node, disk) = node(&site, &[]).await;
+    slow_drain(&node);
+    node.stage("2").await;
+    draining(&node).await;
+    until_next(&disk, Slot::A).await;
+    drained(&node);
+    node.logind().rebooted().await;
+    assert_eq!(next(&disk), Slot::B);
+}
+
+#[tokio::test]
+async fn without_coordination_nothing_is_held_and_what_was_is_let_go() {
+    let site = Site::new("points-off");
+    let (node, disk) = node(&site, &[]).await;
+    site.lock().await;
+    node.stage("2").await;
+    until_next(&disk, Slot::A).await;
+    node.write("etc/pointsman/config.yaml", "strategy: off\n");
+    node.child().signal(Signal::SIGHUP);
+    until_next(&disk, Slot::B).await;
+    // Nobody holds them from now on, whatever becomes known.
+    let looked = node.update_engine().calls("GetStatus");
+    node.update_engine().ready("2").await;
+    node.update_engine()
+        .wait_for_calls("GetStatus", looked + 1)
+        .await;
+    assert_eq!(next(&disk), Slot::B);
+    // Nor where the operator does not want it.
+    let site = Site::new("points-unheld");
+    let node = machine("node-2").await;
+    let disk = node.add_disk("1");
+    node.write("etc/pointsman/config.yaml", "hold-points: false\n");
+    site.start(&node, &[]).await;
+    site.lock().await;
+    node.stage("2").await;
+    site.until("its ticket", |group| group.queue.len() == 1)
+        .await;
+    assert_eq!(next(&disk), Slot::B);
+}
+
+#[tokio::test]
+async fn a_reset_update_is_forgotten() {
+    let site = Site::new("points-reset");
+    let (node, disk) = node(&site, &[]).await;
+    site.lock().await;
+    node.stage("2").await;
+    until_next(&disk, Slot::A).await;
+    let held = node.path("var/lib/pointsman/points-held");
+    assert!(held.exists());
+    node.update_engine().set(Status::idle()).await;
+    eventually("forgotten", async || held.exists(), |held| !held).await;
+    assert_eq!(next(&disk), Slot::A);
+}
