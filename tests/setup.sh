@@ -19,6 +19,7 @@ lacks curl curl
 lacks sgdisk gdisk
 lacks cgpt cgpt
 lacks mke2fs e2fsprogs
+lacks losetup mount
 # protoc reads etcd's definitions with the well-known types beside it.
 [ -e /usr/include/google/protobuf/any.proto ] || need="$need libprotobuf-dev"
 python3 -m pip --version >/dev/null 2>&1 || need="$need python3-pip"

@@ -103,6 +103,8 @@ pub struct ShownSlot {
     pub label: String,
     /// The number of its partition.
     pub partition: u32,
+    /// The partition's device; null where the disk is an image.
+    pub device: Option<String>,
     /// The version of what it holds, where that can be read.
     pub version: Option<String>,
     /// What tells its image from others.
@@ -287,14 +289,18 @@ async fn show(context: &Context, json: bool) -> Result<(), Failure> {
     for index in 0..slots.slots().len() {
         let (image, content) = (slots.image(index)?, slots.content(index)?);
         let slot = slots.slots()[index].clone();
-        let version = if booted == Some(index) {
-            version::of_booted(&context.config.root)
-        } else {
-            version::of_slot(slots.disk(), &slot, content).await
-        };
+        let mut version = version::of_slot(slots.disk(), &slot, content).await;
+        // What runs here is known without it; an image on a desk does not run here, whichever slot is said to be booted.
+        let here = context.config.slots.disk.is_none() || !context.config.root.is_host();
+        if version.is_none() && booted == Some(index) && here {
+            version = version::of_booted(&context.config.root);
+        }
         shown.slots.push(ShownSlot {
             slot: slot.letter,
             partition: slot.number,
+            device: slots
+                .device(index)
+                .map(|device| device.display().to_string()),
             version,
             image,
             content,
@@ -313,7 +319,7 @@ async fn show(context: &Context, json: bool) -> Result<(), Failure> {
     let mut lines = table(&[
         "SLOT",
         "LABEL",
-        "PARTITION",
+        "DEVICE",
         "VERSION",
         "IMAGE",
         "PRIORITY",
@@ -336,7 +342,9 @@ async fn show(context: &Context, json: bool) -> Result<(), Failure> {
         lines.add_row(cells(vec![
             slot.slot.map_or("-".into(), String::from),
             slot.label.clone(),
-            slot.partition.to_string(),
+            slot.device
+                .clone()
+                .unwrap_or_else(|| format!("partition {}", slot.partition)),
             slot.version.clone().unwrap_or_else(|| "-".into()),
             slot.image.chars().take("sha256:".len() + 12).collect(),
             slot.priority.to_string(),

@@ -249,6 +249,23 @@ impl Slots {
         &self.path
     }
 
+    /// The device of a slot's partition, by the kernel's rule for names; none where the disk is an image.
+    #[must_use]
+    pub fn device(&self, index: usize) -> Option<PathBuf> {
+        use std::os::unix::fs::FileTypeExt as _;
+        let is_device = self
+            .path
+            .metadata()
+            .is_ok_and(|m| m.file_type().is_block_device());
+        let name = self.path.to_str().filter(|_| is_device)?;
+        let between = if name.ends_with(|c: char| c.is_ascii_digit()) {
+            "p"
+        } else {
+            ""
+        };
+        Some(format!("{name}{between}{}", self.slots[index].number).into())
+    }
+
     /// Whose slots they are.
     #[must_use]
     pub fn scheme(&self) -> &'static Scheme {

@@ -134,3 +134,56 @@ async fn slots_are_put_first_as_cgpt_does_it() {
         }
     }
 }
+
+/// A block device over an image, gone with the test.
+struct Loop(String);
+
+impl Loop {
+    async fn over(image: &str, sector: &str) -> Self {
+        let made = tool(
+            "losetup",
+            &["--find", "--show", "--sector-size", sector, image],
+        )
+        .await;
+        assert_eq!(made.code, Some(0), "loop devices are needed: {made:?}");
+        Self(made.stdout.trim().to_owned())
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("losetup")
+            .args(["--detach", &self.0])
+            .status();
+    }
+}
+
+#[tokio::test]
+async fn real_block_devices_of_both_sector_sizes_are_flipped() {
+    let kind = "5dfbf5f4-2848-4bac-aa5e-0d9a20b745a6";
+    for sector in ["512", "4096"] {
+        let dir = scratch::dir("loop");
+        let image = dir.path().join("disk.img");
+        fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
+        let device = Loop::over(&image.display().to_string(), sector).await;
+        let (a, b) = (format!("3:{kind}"), format!("4:{kind}"));
+        let args = [
+            "-o", "-n", "3:0:+2M", "-t", &a, "-c", "3:USR-A", "-n", "4:0:+2M", "-t", &b, "-c",
+            "4:USR-B", "-A", "3:set:48", "-A", "3:set:56", "-A", "4:set:49", "-A", "4:set:52",
+            &device.0,
+        ];
+        assert_eq!(tool("sgdisk", &args).await.code, Some(0));
+        let run = async |args: &[&str]| {
+            let place = ["--disk", &device.0, "--booted", "A"];
+            let done = tool(bin().to_str().unwrap(), &[args, &place].concat()).await;
+            assert_eq!(done.code, Some(0), "{args:?}: {done:?}");
+            done.stdout
+        };
+        assert_eq!(run(&["slots", "next", "--boot"]).await, "USR-B\n");
+        run(&["slots", "mark-good"]).await;
+        assert_eq!(run(&["slots", "next"]).await, "USR-A\n");
+        let shown = run(&["slots"]).await;
+        assert!(shown.contains(&format!("{}p3", device.0)), "{shown}");
+        verified(&device.0).await;
+    }
+}

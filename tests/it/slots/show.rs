@@ -22,7 +22,7 @@ async fn both_slots_are_shown_and_what_a_reboot_would_do() {
         .await
         .stdout;
     for words in [
-        "A     USR-A  3          4081.2.0  sha256:",
+        "A     USR-A  partition 3  4081.2.0  sha256:",
         "booted, next",
         "empty",
     ] {

@@ -1,7 +1,8 @@
 //! `make demo`: a real three-member etcd, five agents as processes of their own, an update for all of them.
 //!
-//! Each agent has a private system bus with a fake update_engine and a fake logind on it, and its own `--root`. A
-//! "reboot" is the death of the process and a start with a new boot id.
+//! Each agent has a private system bus with a fake update_engine and a fake logind on it, its own `--root`, and the image
+//! of a disk with two slots. A "reboot" is the death of the process and a start with a new boot id, from the slot that
+//! `pointsman slots next --boot` names.
 
 use std::{
     path::{Path, PathBuf},
@@ -38,7 +39,7 @@ async fn demo() -> ExitCode {
     let mut nodes = Vec::new();
     for i in 1..=NODES {
         let node = Node::new(&format!("node-{i}")).await;
-        node.set_version("4230.1.0");
+        node.add_disk("4230.1.0");
         node.auto_reboot(AutoReboot {
             delay: Duration::from_millis(1500),
             history: history.clone(),
@@ -57,7 +58,7 @@ async fn demo() -> ExitCode {
         .map(|node| tokio::task::spawn_local(tell(node.clone(), began)))
         .collect();
     for node in &nodes {
-        node.update_engine().ready(VERSION).await;
+        node.stage(VERSION).await;
     }
     // Half-way, what an operator sees on a node that still waits.
     history.wait_reboots(2, Duration::from_secs(60)).await;
@@ -77,6 +78,10 @@ async fn demo() -> ExitCode {
     }
     for watcher in watchers {
         watcher.abort();
+    }
+    if let Some(node) = nodes.first() {
+        let slots = node.run(&bin, &["slots"]).await;
+        println!("\n{}$ pointsman slots\n{}", node.name(), slots.stdout);
     }
     summary(&history, start)
 }
