@@ -2,7 +2,10 @@
 
 use pointsman_testbed::etcd::shared_cluster;
 
-use crate::agents::{Site, bin, drained, draining, hook, slow_drain, undrained};
+use crate::{
+    agents::{Site, bin, drained, draining, hook, slow_drain, undrained},
+    support::eventually,
+};
 
 /// A drain whose very last act is this command of an operator.
 async fn drain_ends_with(command: &str) -> (Site, pointsman_testbed::node::Node) {
@@ -31,7 +34,12 @@ async fn an_operator_who_acts_as_the_drain_ends_is_heard() {
         node.wait_status(|status| status.contains(says)).await;
         site.until("nobody holds", |group| group.holders.is_empty())
             .await;
-        assert_eq!(undrained(&node), ["stepping-back"], "{command}");
+        eventually(
+            "the undrain",
+            async || undrained(&node),
+            |phases| phases == &["stepping-back"],
+        )
+        .await;
         assert!(node.logind().asked().is_empty(), "{command}");
     }
 }

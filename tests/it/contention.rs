@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use pointsman::semaphore::etcd::{Claim, Released, Semaphore};
+use pointsman::semaphore::etcd::{Claim, Options, Released, Semaphore};
 use pointsman_testbed::etcd::{Cluster, shared_cluster, unique_prefix};
 use tokio::{task::LocalSet, time::timeout};
 
-use crate::support::{Random, claim, eventually, most_holders, on};
+use crate::support::{Random, claim, eventually, most_holders, on, options, with};
 
 /// Asks for the semaphore, now and then dying on the way and starting again with what its journal would have:
 /// the same nonce.
@@ -131,7 +131,13 @@ async fn hand_over(waiters: usize) -> u64 {
         let mut claim = claim(&format!("n{i:03}"));
         // Renewals are no part of a hand-over.
         claim.ticket_lease = 6000;
-        let (semaphore, settled, next) = (on(cluster, &prefix), settled.clone(), next.clone());
+        // On a busy machine a request may take long, and one made again would be counted twice.
+        let patient = Options {
+            timeout: Duration::from_secs(60),
+            ..options(cluster.endpoints())
+        };
+        let semaphore = with(patient, &prefix);
+        let (settled, next) = (settled.clone(), next.clone());
         tokio::task::spawn_local(async move {
             semaphore
                 .acquire(&claim, |_| settled.set(settled.get() + 1))
