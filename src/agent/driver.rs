@@ -78,6 +78,8 @@ pub struct Driver {
     /// Who waits for the machine's answer.
     asker: Option<oneshot::Sender<Result<(), String>>>,
     publishing: Option<Doing<()>>,
+    /// The cluster being told of a bad image.
+    reporting: Option<Doing<Event>>,
     said: (&'static str, String),
     since: Timestamp,
     ending: Option<Ending>,
@@ -112,6 +114,7 @@ impl Driver {
             boot_id: world.boot_id.clone(),
             keys: world.keys.clone(),
             runs: world.runs.clone(),
+            boot: world.boot.clone(),
         };
         Self {
             machine: Machine::new(rules, identity, loaded),
@@ -122,6 +125,7 @@ impl Driver {
             op: None,
             asker: None,
             publishing: None,
+            reporting: None,
             said: ("", String::new()),
             since: Timestamp::now(),
             ending: None,
@@ -187,6 +191,10 @@ impl Driver {
                     self.step(Event::Tick);
                 }
                 () = maybe(self.publishing.as_mut()) => self.publishing = None,
+                reported = maybe(self.reporting.as_mut()) => {
+                    self.reporting = None;
+                    self.step(reported);
+                }
                 _ = terminate.recv() => self.stop(),
                 _ = interrupt.recv() => self.stop(),
                 () = told(outside.reload.as_mut()) => self.reload(outside),
@@ -343,10 +351,12 @@ impl Driver {
         if let Some(bus) = &outside.bus {
             bus.publish(&self.published(state, reason)).await;
         }
+        self.report_condemned();
         let quiet = matches!(self.machine.state(), State::Idle | State::Waiting { .. });
         if quiet
             && self.op.is_none()
             && self.publishing.is_none()
+            && self.reporting.is_none()
             && let Some(semaphore) = &self.world.semaphore
         {
             semaphore.connection().close();
@@ -357,6 +367,26 @@ impl Driver {
         {
             self.ending.get_or_insert(Ending::Done);
         }
+    }
+
+    /// Tells the cluster of what this node found to be bad, as soon as etcd answers.
+    fn report_condemned(&mut self) {
+        let (Some(semaphore), Some(owed)) = (&self.world.semaphore, self.machine.owed()) else {
+            return;
+        };
+        if self.reporting.is_some() || self.ending.is_some() {
+            return;
+        }
+        let (semaphore, what) = (semaphore.clone(), owed.what.clone());
+        let quarantine = self.world.quarantine(owed);
+        let mut waits = World::back_off(&self.world.config).waits();
+        self.reporting = Some(Box::pin(async move {
+            while let Err(error) = semaphore.quarantine(&quarantine).await {
+                tracing::warn!("{error}");
+                sleep(waits.next().unwrap_or(Duration::from_secs(60))).await;
+            }
+            Event::Reported(what)
+        }));
     }
 
     /// The states a semaphore transaction ends in are written by that transaction; the others here.
@@ -418,9 +448,14 @@ impl Driver {
             State::Rebooting { .. } | State::Doubting { .. } | State::GoingDown => {
                 coordinator::State::Rebooting
             }
-            State::Idle | State::Proving | State::Releasing { .. } | State::Stopped => {
-                coordinator::State::Running
-            }
+            State::RollingBack { .. } => coordinator::State::Rebooting,
+            State::Idle
+            | State::Proving
+            | State::Unproven { .. }
+            | State::Marking
+            | State::Undraining
+            | State::Releasing { .. }
+            | State::Stopped => coordinator::State::Running,
             _ => coordinator::State::RebootPlanned,
         }
     }

@@ -6,7 +6,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
 
 use super::{
     gate::{Facts, Update},
-    world::{Updates, World, from_engine, from_sentinel},
+    world::{Updates, World, from_sentinel},
 };
 use crate::{
     bus::BusError,
@@ -52,7 +52,7 @@ async fn run(world: &World, tell: &mpsc::Sender<Facts>) -> Result<(), WatchError
     // Both listen before the first look: what changes meanwhile is looked at again.
     let mut wakes = logind::Watch::new(&world.bus).await?;
     let mut source = Source::new(world)?;
-    let Some(mut update) = source.next().await else {
+    let Some(mut update) = source.next(world).await else {
         return Ok(());
     };
     let mut logind = world.logins().await;
@@ -66,7 +66,7 @@ async fn run(world: &World, tell: &mpsc::Sender<Facts>) -> Result<(), WatchError
             return Ok(());
         }
         tokio::select! {
-            next = source.next() => match next {
+            next = source.next(world) => match next {
                 Some(next) => update = next,
                 None => return Ok(()),
             },
@@ -103,10 +103,10 @@ impl Source {
     }
 
     /// What there is, at once the first time and then when it changes; none when the bus is lost.
-    async fn next(&mut self) -> Option<Update> {
+    async fn next(&mut self, world: &World) -> Option<Update> {
         match self {
             Self::Engine(watch) => Some(match watch.next().await? {
-                Change::Status(status) => from_engine(&status),
+                Change::Status(status) => world.staged(&status),
                 Change::Gone => Update::Unknown("update_engine is not running".into()),
                 Change::Failed(why) => Update::Unknown(why),
             }),

@@ -53,8 +53,8 @@ pub enum Update {
     Unknown(String),
     /// None; the word for what update_engine does instead.
     None(String),
-    /// One is staged. Its version, where known.
-    Staged(Option<String>),
+    /// One is staged: this.
+    Staged(Image),
 }
 
 /// What logind says.
@@ -121,10 +121,7 @@ pub struct Request {
 #[must_use]
 pub fn intent(facts: &Facts, request: Option<&Request>, runs: &Image) -> Option<Intent> {
     let staged = match &facts.update {
-        Update::Staged(version) => Some(Image {
-            image: None,
-            version: version.clone(),
-        }),
+        Update::Staged(image) => Some(image.clone()),
         _ => None,
     };
     let reason = match (request, &staged) {

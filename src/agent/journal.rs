@@ -27,6 +27,32 @@ pub struct Journal {
     /// The reboot under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<Entry>,
+    /// The image that was proven last on this node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good: Option<Image>,
+    /// The image whose proving has begun and has no verdict yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Image>,
+    /// The image whose proving was cut off once already: the next time it counts as bad.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgiven: Option<Image>,
+    /// What this node found to be bad.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub condemned: Vec<Condemned>,
+}
+
+/// An image this node found to be bad.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condemned {
+    /// The image.
+    pub what: Image,
+    /// Why.
+    pub reason: String,
+    /// The boot in which it was found.
+    pub boot_id: String,
+    /// Whether etcd has it: from then on what is there counts, and a person may clear it.
+    #[serde(default)]
+    pub reported: bool,
 }
 
 /// A reboot a person asked for. The next boot has fulfilled it.
@@ -86,6 +112,10 @@ impl Default for Journal {
             version: VERSION,
             request: None,
             entry: None,
+            good: None,
+            trial: None,
+            forgiven: None,
+            condemned: Vec::new(),
         }
     }
 }

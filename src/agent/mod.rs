@@ -1,6 +1,7 @@
 //! The node's agent: a pure machine of states, and around it the driver that does what it says.
 
 pub mod bus;
+pub mod checks;
 pub mod driver;
 mod facts;
 pub mod gate;
@@ -20,7 +21,7 @@ use crate::{
     bus::BusError,
     config::{Config, ConfigError, OfAgent, Strategy},
     coordinator::{Coordinator, CoordinatorError},
-    node::{self, NodeError, Root},
+    node::{self, NodeError},
     semaphore::{etcd::Semaphore, keys::Keys, records::Image},
     slots::version,
     telemetry::notify,
@@ -28,7 +29,7 @@ use crate::{
 };
 use bus::{AgentBus, AgentBusError};
 use driver::{Driver, Ending, Mode, Outside, Reload};
-use points::Points;
+use points::{Points, Survey};
 use world::{Updates, World};
 
 /// Why the agent did not start, or ended by itself.
@@ -134,30 +135,32 @@ fn world(
             World::back_off(&config),
         ))
     });
+    let points = Points::new(
+        root.clone(),
+        config.slots.clone(),
+        config.strategy == Strategy::EtcdLock && config.hold_points,
+    );
+    let survey = points.survey().unwrap_or_else(|why| {
+        // Unknown: it is taken for no trial, which could go back; everything else goes on.
+        tracing::error!("what the slots hold is not known: {why}");
+        Survey::default()
+    });
     Ok(World {
         id: node::machine_id(root)?,
         hostname: node::hostname(root),
         boot_id: node::boot_id(root)?,
-        runs: running_image(root),
+        runs: Image {
+            image: survey.runs,
+            version: version::of_booted(root),
+        },
+        boot: survey.boot,
         bus: connection.clone(),
         updates: updates.clone(),
-        points: Points::new(
-            root.clone(),
-            config.slots.clone(),
-            config.strategy == Strategy::EtcdLock && config.hold_points,
-        ),
+        points,
         semaphore,
         keys,
         etcd,
         notes,
         config,
     })
-}
-
-/// What runs, by the version in os-release(5); update_engine names versions as its `VERSION` does.
-fn running_image(root: &Root) -> Image {
-    Image {
-        image: None,
-        version: version::of_booted(root),
-    }
 }

@@ -4,8 +4,10 @@
 
 use std::{fs, io, path::PathBuf};
 
+use super::machine::{Boot, Other};
 use crate::{
     node::{Root, write_atomic},
+    semaphore::records::Image,
     slots::{Place, Slots, SlotsError, select, storage::Access},
 };
 
@@ -16,6 +18,15 @@ pub struct Points {
     place: Place,
     /// Whether they are to be held.
     hold: bool,
+}
+
+/// What the slots say of this boot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// The content of the booted slot; none where there are no slots.
+    pub runs: Option<String>,
+    /// What a boot is judged by.
+    pub boot: Boot,
 }
 
 impl Points {
@@ -64,21 +75,104 @@ impl Points {
     fn open(&self, access: Access) -> Result<Option<(Slots, usize, usize)>, String> {
         let slots = match Slots::open(&self.root, &self.place, access) {
             Ok(slots) => slots,
-            // No slots where nobody said there are: a machine without.
-            Err(
-                error @ (SlotsError::Find(_)
-                | SlotsError::None { .. }
-                | SlotsError::NotASlot { .. }),
-            ) if self.place == Place::default() => {
-                tracing::debug!("{error}");
-                return Ok(None);
-            }
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return self.none(error).map(|()| None),
         };
         Ok(slots
             .booted()
             .zip(slots.other())
             .map(|(booted, other)| (slots, booted, other)))
+    }
+
+    /// Looks at the slots as they are.
+    ///
+    /// # Errors
+    /// A sentence: the disk cannot be read.
+    pub fn survey(&self) -> Result<Survey, String> {
+        let mut slots = match Slots::open(&self.root, &self.place, Access::Read) {
+            Ok(slots) => slots,
+            Err(error) => return self.none(error).map(|()| Survey::default()),
+        };
+        let Some(booted) = slots.booted() else {
+            return Ok(Survey::default());
+        };
+        let mut image = |index| slots.image(index).map_err(|e| e.to_string());
+        let runs = Some(image(booted)?);
+        let other = match slots.other() {
+            Some(other) => {
+                let image = Some(slots.image(other).map_err(|e| e.to_string())?);
+                let attributes = slots.slots()[other].attributes;
+                Some(Other {
+                    image: Image {
+                        image,
+                        version: None,
+                    },
+                    successful: attributes.successful(),
+                    tries: attributes.tries() > 0,
+                })
+            }
+            None => None,
+        };
+        let trial = !slots.slots()[booted].attributes.successful();
+        Ok(Survey {
+            runs,
+            boot: Boot { trial, other },
+        })
+    }
+
+    /// The content of the slot that does not run, which holds a staged update; none where it is not known.
+    #[must_use]
+    pub fn staged(&self) -> Option<String> {
+        let (mut slots, _, other) = self.open(Access::Read).ok()??;
+        slots.image(other).ok()
+    }
+
+    /// Marks the booted slot good and puts it first.
+    ///
+    /// # Errors
+    /// A sentence: the disk cannot be read or written.
+    pub fn mark_good(&self) -> Result<(), String> {
+        let mut slots =
+            Slots::open(&self.root, &self.place, Access::Write).map_err(|e| e.to_string())?;
+        let booted = slots.booted().ok_or("which slot is booted is not known")?;
+        let change = slots.change(|all| select::mark_good(all, booted));
+        slots.apply(change).map_err(|e| e.to_string())?;
+        tracing::info!("{} is marked good", slots.slots()[booted].name());
+        Ok(())
+    }
+
+    /// Puts the other slot first: the node goes back to it.
+    ///
+    /// # Errors
+    /// A sentence: the disk cannot be read or written, or the other slot cannot boot.
+    pub fn go_back(&self) -> Result<(), String> {
+        let (mut slots, _, other) = self.open(Access::Write)?.ok_or("there are no two slots")?;
+        let slot = slots.slots()[other].clone();
+        if !slot.attributes.bootable() {
+            return Err(format!(
+                "{} could not boot: {}",
+                slot.name(),
+                slot.attributes
+            ));
+        }
+        let change = slots.change(|all| select::prioritize(all, other));
+        slots.apply(change).map_err(|e| e.to_string())
+    }
+
+    /// No slots where nobody said there are: a machine without. Anything else is an error.
+    fn none(&self, error: SlotsError) -> Result<(), String> {
+        let without = matches!(
+            error,
+            SlotsError::Find(_)
+                | SlotsError::None { .. }
+                | SlotsError::NotASlot { .. }
+                | SlotsError::Table { .. }
+        );
+        if without && self.place == Place::default() {
+            tracing::debug!("{error}");
+            Ok(())
+        } else {
+            Err(error.to_string())
+        }
     }
 
     /// Puts the booted slot first, where it is good and the other one would boot next.

@@ -1,14 +1,15 @@
 //! The operations the machine asks for, done on the real parts: etcd, logind, update_engine, hooks.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::{sync::mpsc, time::sleep};
 
 use super::{
+    checks::Checks,
     gate::{Facts, Logins, Update},
-    journal::{ClaimKey, Entry},
-    machine::{Event, Op},
+    journal::{ClaimKey, Condemned, Entry},
+    machine::{Boot, Event, Op},
     points::Points,
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
     semaphore::{
         etcd::{self, BackOff, Claim, Committed, Left, Semaphore},
         keys::Keys,
-        records::{Holder, Image, NodeRecord, Phase},
+        records::{Holder, Image, NodeRecord, Phase, Quarantine},
     },
     systemd,
     update_engine::{self, UpdateEngine},
@@ -40,6 +41,8 @@ pub struct World {
     pub boot_id: String,
     /// What runs.
     pub runs: Image,
+    /// What the slots said of it at the start.
+    pub boot: Boot,
     /// The system bus.
     pub bus: zbus::Connection,
     /// Where updates come from.
@@ -90,20 +93,16 @@ impl World {
                 self.undrain(&entry, "stepping-back").await;
                 Event::Undone
             }
-            // Without slots there is nothing to prove: the boot that runs is the boot that was meant.
-            Op::Prove(entry) => {
-                let expect = async {
-                    if let Some(key) = &entry.claim {
-                        let semaphore = self.semaphore(&key.keys);
-                        semaphore.expect_release(&key.id).await;
-                    }
-                };
-                tokio::join!(expect, self.undrain(&entry, "proving"));
-                Event::Proven
+            Op::Prove { entry } => self.prove(entry.as_ref()).await,
+            Op::Mark => Event::Marked(self.mark().await),
+            Op::Undrain(entry) => {
+                self.undrain(&entry, "proving").await;
+                Event::Undone
             }
+            Op::RollBack(why) => Event::RolledBack(self.roll_back(&why).await),
             Op::Commit(entry) => self.commit(&entry).await,
             Op::Reboot(entry) => self.reboot(&entry).await,
-            Op::Release(entry) => self.release(&entry).await,
+            Op::Release(entry, owed) => self.release(&entry, owed.as_ref()).await,
         }
     }
 
@@ -112,13 +111,25 @@ impl World {
         let update = match &self.updates {
             Updates::Sentinel(path) => from_sentinel(path.exists()),
             Updates::Engine => match UpdateEngine::new(&self.bus).get_status().await {
-                Ok(status) => from_engine(&status),
+                Ok(status) => self.staged(&status),
                 Err(error) => Update::Unknown(error.to_string()),
             },
         };
         Facts {
             update,
             logind: self.logins().await,
+        }
+    }
+
+    /// What update_engine's status means for this node: which image is staged is told by what is in the slot.
+    #[must_use]
+    pub fn staged(&self, status: &update_engine::Status) -> Update {
+        match from_engine(status) {
+            Update::Staged(image) => Update::Staged(Image {
+                image: self.points.staged(),
+                ..image
+            }),
+            other => other,
         }
     }
 
@@ -244,14 +255,15 @@ impl World {
         })
     }
 
-    async fn release(&self, entry: &Entry) -> Event {
+    async fn release(&self, entry: &Entry, owed: Option<&Condemned>) -> Event {
         if let Some(key) = &entry.claim {
             let semaphore = self.semaphore(&key.keys);
             let idle = self.record("", "");
+            let owed = owed.map(|owed| self.quarantine(owed));
             let released = self
                 .until_known(async || {
                     semaphore
-                        .release(&key.id, &key.nonce, None, Some(&idle))
+                        .release(&key.id, &key.nonce, owed.as_ref(), Some(&idle))
                         .await
                 })
                 .await;
@@ -279,6 +291,68 @@ impl World {
         }
     }
 
+    async fn prove(&self, entry: Option<&Entry>) -> Event {
+        let hooks = self.hooks();
+        let variables = match entry {
+            Some(entry) => self.environment(entry, "proving"),
+            None => self.variables("", "", "", "proving"),
+        };
+        let timings = &self.config.timings;
+        let checks = Checks {
+            root: &self.config.root,
+            hooks: &hooks,
+            variables: &variables,
+            limit: timings.proving,
+            waits: BackOff {
+                max: timings.retry_max.min(Duration::from_secs(30)),
+                ..World::back_off(&self.config)
+            },
+        };
+        let note = |why: &str| drop(self.notes.send(why.to_owned()));
+        let claim = entry.and_then(|entry| entry.claim.as_ref());
+        let expect = async {
+            if let Some(key) = claim {
+                self.semaphore(&key.keys).expect_release(&key.id).await;
+            }
+        };
+        let (verdict, ()) = tokio::join!(checks.run(claim.is_some(), note), expect);
+        Event::Checked(verdict)
+    }
+
+    /// Marks the slot good, and lets update_engine in, which was held back until then.
+    async fn mark(&self) -> Result<(), String> {
+        self.points.mark_good()?;
+        if self.updates == Updates::Engine {
+            let started = systemd::unit(&self.bus, "StartUnit", "update-engine.service").await;
+            // Where no systemd is on the bus nobody has held it back.
+            if let Err(error) = started {
+                tracing::debug!("update_engine is not started: {error}");
+            }
+        }
+        Ok(())
+    }
+
+    async fn roll_back(&self, why: &str) -> Result<(), String> {
+        self.points.go_back()?;
+        tracing::error!("going back to the other slot: {why}");
+        self.tell("The system goes back to its former image and reboots now.")
+            .await;
+        let called = Logind::new(&self.bus).reboot().await;
+        called.map_err(|e| e.to_string())
+    }
+
+    /// What the cluster is told of a bad image.
+    #[must_use]
+    pub fn quarantine(&self, condemned: &Condemned) -> Quarantine {
+        Quarantine {
+            what: condemned.what.clone(),
+            node: self.id.clone(),
+            hostname: self.hostname.clone(),
+            reason: condemned.reason.clone(),
+            since: Some(Timestamp::now()),
+        }
+    }
+
     async fn reboot(&self, entry: &Entry) -> Event {
         self.tell(&format!("The system reboots now: {}.", entry.intent.reason))
             .await;
@@ -302,17 +376,23 @@ impl World {
     }
 
     fn environment(&self, entry: &Entry, phase: &str) -> Vec<(String, String)> {
+        let version = |image: &Image| image.version.clone().unwrap_or_default();
+        let (from, to) = (version(&entry.from), version(&entry.intent.to));
+        self.variables(&from, &to, &entry.intent.reason, phase)
+    }
+
+    fn variables(&self, from: &str, to: &str, reason: &str, phase: &str) -> Vec<(String, String)> {
         [
-            ("NODE", self.id.clone()),
-            ("HOSTNAME", self.hostname.clone()),
-            ("GROUP", self.config.group.as_str().to_owned()),
-            ("FROM", entry.from.version.clone().unwrap_or_default()),
-            ("TO", entry.intent.to.version.clone().unwrap_or_default()),
-            ("PHASE", phase.to_owned()),
-            ("REASON", entry.intent.reason.clone()),
+            ("NODE", self.id.as_str()),
+            ("HOSTNAME", &self.hostname),
+            ("GROUP", self.config.group.as_str()),
+            ("FROM", from),
+            ("TO", to),
+            ("PHASE", phase),
+            ("REASON", reason),
         ]
         .into_iter()
-        .map(|(name, value)| (format!("POINTSMAN_{name}"), value))
+        .map(|(name, value)| (format!("POINTSMAN_{name}"), value.to_owned()))
         .collect()
     }
 }
@@ -321,7 +401,10 @@ impl World {
 #[must_use]
 pub fn from_engine(status: &update_engine::Status) -> Update {
     match &status.operation {
-        update_engine::Operation::UpdatedNeedReboot => Update::Staged(status.version.clone()),
+        update_engine::Operation::UpdatedNeedReboot => Update::Staged(Image {
+            image: None,
+            version: status.version.clone(),
+        }),
         other => Update::None(other.to_string()),
     }
 }
@@ -330,7 +413,7 @@ pub fn from_engine(status: &update_engine::Status) -> Update {
 #[must_use]
 pub fn from_sentinel(exists: bool) -> Update {
     if exists {
-        Update::Staged(None)
+        Update::Staged(Image::default())
     } else {
         Update::None("no reboot required".into())
     }

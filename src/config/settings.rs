@@ -112,7 +112,7 @@ settings! {
         at_least(least(2000)), Some("30m");
     hook_timeout: Duration, "timings.hook-timeout", Some("POINTSMAN_HOOK_TIMEOUT"), at_least(least(10)),
         Some("5m");
-    proving: Duration, "timings.proving", None, at_least(least(0)), Some("10m");
+    proving: Duration, "timings.proving", Some("POINTSMAN_PROVING"), at_least(least(0)), Some("10m");
     login_grace: Duration, "timings.login-grace", Some("POINTSMAN_LOGIN_GRACE"), at_least(least(0)),
         Some("5m");
     ticket_lease: Duration, "timings.ticket-lease", Some("POINTSMAN_TICKET_LEASE"), at_least(least(2000)),

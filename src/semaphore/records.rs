@@ -48,6 +48,24 @@ pub struct Image {
     pub version: Option<String>,
 }
 
+impl Image {
+    /// Whether both are the same image: by content where both are known by it, else by version.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        match (&self.image, &other.image) {
+            (Some(own), Some(other)) => own == other,
+            _ => self.version == other.version,
+        }
+    }
+
+    /// Whether a quarantine of `bad` means this image: by content or by version.
+    #[must_use]
+    pub fn is_meant_by(&self, bad: &Self) -> bool {
+        let same = |a: &Option<String>, b: &Option<String>| a.is_some() && a == b;
+        same(&self.image, &bad.image) || same(&self.version, &bad.version)
+    }
+}
+
 impl std::fmt::Display for Image {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (&self.version, &self.image) {

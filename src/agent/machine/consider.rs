@@ -14,6 +14,10 @@ use crate::{
 impl Machine {
     /// Is a reboot wanted, and may the node go for it?
     pub(super) fn consider(&mut self, now: &Now) -> Vec<Effect> {
+        // What was left in the line is left; now what runs is to be proven before it goes anywhere.
+        if self.identity.boot.trial && self.entry().is_none() {
+            return self.prove();
+        }
         let Some(facts) = &self.facts else {
             return Vec::new();
         };
@@ -75,7 +79,10 @@ impl Machine {
                     Some(end),
                 )
             }
-            Gate::Go { intent, until } => return self.go(intent, until, ticket, now),
+            Gate::Go { intent, until } => match self.condemned(&intent.to) {
+                Some(why) => wait(why, None),
+                None => return self.go(intent, until, ticket, now),
+            },
         };
         if ticket.is_some() {
             return self.leave();
@@ -92,7 +99,7 @@ impl Machine {
         now: &Now,
     ) -> Vec<Effect> {
         let same = |entry: &Entry| {
-            entry.intent.to == intent.to
+            entry.intent.to.is(&intent.to)
                 && entry
                     .claim
                     .as_ref()
@@ -135,7 +142,7 @@ impl Machine {
             return Gate::Nothing;
         };
         match (gate(&self.rules, facts, self.intent(), now), self.entry()) {
-            (Gate::Go { intent, .. }, Some(entry)) if intent.to != entry.intent.to => {
+            (Gate::Go { intent, .. }, Some(entry)) if !intent.to.is(&entry.intent.to) => {
                 Gate::Blocked {
                     why: format!("{} is staged now, not {}", intent.to, entry.intent.to),
                     until: None,

@@ -5,6 +5,7 @@
 
 mod consider;
 mod people;
+mod proving;
 mod report;
 mod steps;
 #[cfg(test)]
@@ -13,7 +14,7 @@ mod vocabulary;
 
 use std::time::Duration;
 
-pub use vocabulary::{Effect, Event, Op, State};
+pub use vocabulary::{Effect, Event, Op, State, Verdict};
 
 use super::{
     gate::{Facts, Gate, Now, Request, Rules},
@@ -32,6 +33,28 @@ pub struct Identity {
     pub keys: Keys,
     /// What runs.
     pub runs: Image,
+    /// What the slots say of this boot.
+    pub boot: Boot,
+}
+
+/// What the slots say of a boot; of a node without slots, nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Boot {
+    /// Whether the booted slot is not marked good.
+    pub trial: bool,
+    /// The other slot, where there is one.
+    pub other: Option<Other>,
+}
+
+/// The slot that does not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Other {
+    /// What it holds.
+    pub image: Image,
+    /// Whether it is marked good.
+    pub successful: bool,
+    /// Whether it has tries left.
+    pub tries: bool,
 }
 
 /// The machine.
@@ -112,6 +135,7 @@ impl Machine {
                 | State::Rebooting { .. }
                 | State::Doubting { .. }
                 | State::GoingDown
+                | State::RollingBack { .. }
                 | State::Stopped
         )
     }
@@ -124,23 +148,29 @@ impl Machine {
 
     /// Begins: what a former run of the agent left is taken up.
     pub fn start(&mut self) -> Vec<Effect> {
+        let this_boot = self.identity.boot_id.clone();
         let Ok(journal) = &mut self.journal else {
             return Vec::new();
         };
-        let this_boot = &self.identity.boot_id;
         // A new boot fulfils what was asked for in an earlier one.
         let fulfilled = journal
             .request
-            .take_if(|asked| asked.boot_id != *this_boot)
+            .take_if(|asked| asked.boot_id != this_boot)
             .is_some();
         let Some(entry) = journal.entry.clone() else {
-            return if fulfilled {
+            // Nobody's reboot, or a person's: a slot that is not marked good is to be proven all the same.
+            return if self.identity.boot.trial {
+                self.prove()
+            } else if fulfilled {
                 vec![Effect::Journal(journal.clone())]
             } else {
                 Vec::new()
             };
         };
-        let new_boot = entry.boot_id != *this_boot;
+        if entry.boot_id != this_boot {
+            self.fell_back(&entry);
+        }
+        let new_boot = entry.boot_id != this_boot;
         match (entry.stage, new_boot) {
             // Whether it holds is asked in the same step that gives up the ticket. On the same boot the line is
             // taken up again as soon as the facts are known; the place in it is kept until then.
@@ -171,6 +201,7 @@ impl Machine {
             Event::Asked(request) => self.asked(request),
             Event::Cancelled => self.cancelled(),
             Event::Stop => self.stop(),
+            Event::Reported(what) => self.reported(&what),
             Event::JournalFailed(why) => self.journal_failed(why, now),
             Event::Note(note) => {
                 self.note = note;
@@ -212,10 +243,21 @@ impl Machine {
                 let why = format!("the reboot call failed: {why}");
                 self.look(State::Doubting { why })
             }
-            (State::SteppingBack { .. }, Event::Undone) | (State::Proving, Event::Proven) => {
-                self.release()
+            (State::SteppingBack { .. } | State::Undraining, Event::Undone) => self.release(),
+            (State::Proving, Event::Checked(verdict)) => self.checked(verdict, now),
+            (State::Marking, Event::Marked(done)) => self.marked(done, now),
+            (State::RollingBack { .. }, Event::RolledBack(Err(why))) => {
+                self.unproven(format!("it must go back, and cannot: {why}"), now)
             }
-            (State::Releasing { .. }, Event::Released) => self.clear(),
+            (State::Releasing { .. }, Event::Released) => {
+                // In one step with the release, where there was something to release.
+                if self.entry().is_some_and(|entry| entry.claim.is_some())
+                    && let Some(what) = self.owed().map(|owed| owed.what.clone())
+                {
+                    self.reported(&what);
+                }
+                self.clear()
+            }
             _ => Vec::new(),
         }
     }
@@ -280,7 +322,7 @@ impl Machine {
                         until: closes,
                     },
                     Some(entry),
-                ) if intent.to == entry.intent.to => {
+                ) if intent.to.is(&entry.intent.to) => {
                     self.state = State::Queued { until: closes };
                     Vec::new()
                 }
@@ -315,6 +357,11 @@ impl Machine {
             State::Rebooting { until } if now.monotonic >= *until => self.look(State::Doubting {
                 why: "the reboot was called, and no shutdown followed".into(),
             }),
+            State::Unproven { until, .. } if now.monotonic >= *until => self.prove(),
+            State::RollingBack { why, until } if now.monotonic >= *until => {
+                let why = why.clone();
+                self.call_back(why, now)
+            }
             _ => self.reconsider(now),
         }
     }

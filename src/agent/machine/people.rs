@@ -93,10 +93,24 @@ impl Machine {
                     self.run(State::SteppingBack { why }, Op::Undo(entry))
                 })
             }
+            // What is in the journal of these only tells a later boot more: they go on without.
+            State::Proving => {
+                let entry = self.brought();
+                vec![Effect::Run(Op::Prove { entry })]
+            }
+            State::Undraining => {
+                let entry = self.brought();
+                entry.map_or_else(Vec::new, |entry| vec![Effect::Run(Op::Undrain(entry))])
+            }
+            // The other slot, once it has booted, finds by the tries that this one failed.
+            State::RollingBack { why, .. } => vec![Effect::Run(Op::RollBack(why.clone()))],
             // Giving back needs no journal to be right: repeated after a crash, it is harmless.
             State::Releasing { .. } => {
                 let entry = self.entry().cloned();
-                entry.map_or_else(Vec::new, |entry| vec![Effect::Run(Op::Release(entry))])
+                let owed = self.owed().cloned();
+                entry.map_or_else(Vec::new, |entry| {
+                    vec![Effect::Run(Op::Release(entry, owed))]
+                })
             }
             _ => Vec::new(),
         }

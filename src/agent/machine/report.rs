@@ -33,6 +33,10 @@ impl Machine {
             State::GoingDown => ("rebooting", "the system is going down".into()),
             State::SteppingBack { why } => ("stepping-back", why.clone()),
             State::Proving => ("proving", note("checking the new boot")),
+            State::Unproven { why, .. } => ("unproven", why.clone()),
+            State::Marking => ("proving", note("marking the slot good")),
+            State::Undraining => ("proving", note("running the undrain hooks")),
+            State::RollingBack { why, .. } => ("rolling-back", why.clone()),
             State::Releasing { why } => ("releasing", note(why)),
             State::Stopped => ("stopped", String::new()),
         }
@@ -53,7 +57,9 @@ impl Machine {
             State::Waiting { until, .. }
             | State::Queued { until, .. }
             | State::Draining { until } => *until,
-            State::Rebooting { until } => Some(*until),
+            State::Rebooting { until }
+            | State::Unproven { until, .. }
+            | State::RollingBack { until, .. } => Some(*until),
             _ => None,
         }
     }

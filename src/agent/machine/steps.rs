@@ -75,20 +75,14 @@ impl Machine {
         }
     }
 
-    pub(super) fn prove(&mut self) -> Vec<Effect> {
-        match self.entry().cloned() {
-            Some(entry) => self.run(State::Proving, Op::Prove(entry)),
-            None => Vec::new(),
-        }
-    }
-
     pub(super) fn release(&mut self) -> Vec<Effect> {
         let why = match &self.state {
             State::SteppingBack { why } => why.clone(),
             _ => "the node is back".into(),
         };
         let entry = self.at_stage(Stage::Releasing);
-        self.journalled(State::Releasing { why }, Op::Release(entry))
+        let owed = self.owed().cloned();
+        self.journalled(State::Releasing { why }, Op::Release(entry, owed))
     }
 
     /// Nothing is held or waited for any more.

@@ -29,15 +29,72 @@ fn rules(strategy: Strategy) -> Rules {
     }
 }
 
-fn identity(boot: u32) -> Identity {
+/// An image, by content; odd ones are bad.
+fn image(number: u8) -> Image {
+    Image {
+        image: Some(format!("sha256:{number}")),
+        version: None,
+    }
+}
+
+/// The node's disk: what each slot holds, and what the boot loader sees.
+#[derive(Debug, Clone)]
+struct Slots {
+    images: [u8; 2],
+    good: [bool; 2],
+    tries: [bool; 2],
+    first: usize,
+    booted: usize,
+}
+
+impl Slots {
+    fn new() -> Self {
+        Self {
+            images: [0, 0],
+            good: [true, false],
+            tries: [false, false],
+            first: 0,
+            booted: 0,
+        }
+    }
+
+    /// What the boot loader does.
+    fn boot(&mut self) {
+        let can = |slots: &Self, i: usize| slots.good[i] || slots.tries[i];
+        let next = if can(self, self.first) {
+            self.first
+        } else {
+            1 - self.first
+        };
+        assert!(can(self, next), "no slot boots: {self:?}");
+        self.tries[next] = false;
+        self.booted = next;
+    }
+
+    fn runs(&self) -> u8 {
+        self.images[self.booted]
+    }
+
+    fn boot_of(&self) -> Boot {
+        let other = 1 - self.booted;
+        Boot {
+            trial: !self.good[self.booted],
+            other: Some(Other {
+                image: image(self.images[other]),
+                successful: self.good[other],
+                tries: self.tries[other],
+            }),
+        }
+    }
+}
+
+fn identity(boot: u32, slots: &Slots) -> Identity {
     Identity {
         id: ID.into(),
         boot_id: format!("boot-{boot}"),
         keys: Keys::new("p", Group::default()),
-        runs: Image {
-            image: None,
-            version: Some("1".into()),
-        },
+        runs: image(slots.runs()),
+        boot: slots.boot_of(),
     }
 }
 
@@ -68,6 +125,8 @@ enum Happening {
     Reboots,
     /// The journal cannot be written from now on, or can again.
     Disk(bool),
+    /// etcd is told of what was found to be bad.
+    Report,
 }
 
 fn happening() -> impl Generator<Value = Happening> {
@@ -75,7 +134,7 @@ fn happening() -> impl Generator<Value = Happening> {
     prop_oneof![
         12 => any::<bool>().prop_map(Ends),
         6 => Just(Ends(true)),
-        4 => prop::option::weighted(0.8, 2u8..4).prop_map(Staged),
+        4 => prop::option::weighted(0.8, 1u8..6).prop_map(Staged),
         1 => Just(EngineGone),
         1 => any::<bool>().prop_map(Person),
         1 => any::<bool>().prop_map(Inhibited),
@@ -86,6 +145,7 @@ fn happening() -> impl Generator<Value = Happening> {
         1 => Just(Stops),
         1 => Just(Reboots),
         1 => prop::bool::weighted(0.7).prop_map(Disk),
+        1 => Just(Report),
     ]
 }
 
@@ -108,12 +168,23 @@ struct World {
     /// Whether logind was asked to reboot in this boot, or a former run of the agent may have.
     asked_logind: bool,
     reboots: usize,
+    slots: Slots,
+    /// Whether the agent went back on this boot.
+    went_back: bool,
+    /// Whether this boot has passed its checks, while this run of the agent saw it.
+    passed: bool,
+    /// What the cluster knows to be bad.
+    known_bad: Vec<Image>,
 }
 
 impl World {
     fn new(strategy: Strategy) -> Self {
         let mut world = Self {
-            machine: Machine::new(rules(strategy), identity(0), Ok(Journal::default())),
+            machine: Machine::new(
+                rules(strategy),
+                identity(0, &Slots::new()),
+                Ok(Journal::default()),
+            ),
             strategy,
             boot: 0,
             minutes: 0,
@@ -130,6 +201,10 @@ impl World {
             called: false,
             asked_logind: false,
             reboots: 0,
+            slots: Slots::new(),
+            went_back: false,
+            passed: false,
+            known_bad: Vec::new(),
         };
         world.start();
         world
@@ -154,11 +229,12 @@ impl World {
     fn start(&mut self) {
         self.machine = Machine::new(
             rules(self.strategy),
-            identity(self.boot),
+            identity(self.boot, &self.slots),
             Ok(self.disk.clone()),
         );
         self.op = None;
         self.exited = false;
+        self.passed = false;
         let effects = self.machine.start();
         self.perform(effects);
         self.step(Event::Facts(self.facts.clone()));
@@ -215,8 +291,32 @@ impl World {
                 assert!(self.wanted(), "a reboot nobody wants");
                 assert!(!self.called, "a second call");
                 self.asked_logind = true;
+                if let Update::Staged(staged) = &self.facts.update {
+                    assert!(!self.known_bad.contains(staged), "into a quarantined image");
+                    let own = self.disk.condemned.iter().find(|c| c.what.is(staged));
+                    assert_eq!(own, None, "into an image this node went back from");
+                }
             }
-            Op::Release(entry) => {
+            Op::RollBack(_) => {
+                assert!(
+                    !self.slots.good[self.slots.booted],
+                    "back from what is no trial"
+                );
+                let other = 1 - self.slots.booted;
+                assert!(
+                    self.slots.good[other] || self.slots.tries[other],
+                    "back to what cannot boot"
+                );
+            }
+            Op::Mark => assert!(self.passed, "marked good without proof"),
+            Op::Release(entry, owed) => {
+                let of_this_boot = entry.boot_id == format!("boot-{}", self.boot);
+                let proven = self.slots.good[self.slots.booted];
+                assert!(
+                    of_this_boot || entry.stage != Stage::Releasing || proven,
+                    "given back before proof"
+                );
+                assert_eq!(owed.as_ref(), self.machine.owed());
                 // The last word of this agent on this boot may have been a reboot that is under way.
                 assert!(!self.going_down() || entry.boot_id != format!("boot-{}", self.boot));
             }
@@ -287,13 +387,47 @@ impl World {
             }
             Op::Reboot(_) => {
                 self.called = well;
+                if well && matches!(self.facts.update, Update::Staged(_)) {
+                    // The points are thrown.
+                    self.slots.first = 1 - self.slots.booted;
+                }
                 if well && let Ok(logins) = &mut self.facts.logind {
                     logins.going_down = true;
                 }
                 Event::RebootCalled(if well { Ok(()) } else { no("no") })
             }
-            Op::Prove(_) => Event::Proven,
-            Op::Release(entry) => {
+            Op::Prove { entry } => {
+                let bad = self.slots.runs() % 2 == 1;
+                let verdict = match (bad, well, entry) {
+                    (true, true, _) | (true, false, Some(_)) => Verdict::Failed("bad".into()),
+                    (true, false, None) => Verdict::Unknown("alone".into()),
+                    (false, true, _) => Verdict::Passed,
+                    (false, false, _) => Verdict::Unknown("not yet".into()),
+                };
+                self.passed |= verdict == Verdict::Passed;
+                Event::Checked(verdict)
+            }
+            Op::Mark if well => {
+                let booted = self.slots.booted;
+                self.slots.good[booted] = true;
+                self.slots.first = booted;
+                Event::Marked(Ok(()))
+            }
+            Op::Mark => Event::Marked(no("medium error")),
+            Op::Undrain(_) => Event::Undone,
+            Op::RollBack(_) if well => {
+                self.slots.first = 1 - self.slots.booted;
+                self.went_back = true;
+                if let Ok(logins) = &mut self.facts.logind {
+                    logins.going_down = true;
+                }
+                Event::RolledBack(Ok(()))
+            }
+            Op::RollBack(_) => Event::RolledBack(no("no")),
+            Op::Release(entry, owed) => {
+                if let (true, Some(owed)) = (self.held_by(entry), owed) {
+                    self.known_bad.push(owed.what.clone());
+                }
                 if self.held_by(entry) {
                     self.holder = None;
                 }
@@ -306,15 +440,21 @@ impl World {
         }
     }
 
+    /// The cluster is told what this node owes it.
+    fn report(&mut self) {
+        if let Some(owed) = self.machine.owed().cloned()
+            && self.strategy == Strategy::EtcdLock
+            && self.disk_works
+        {
+            self.known_bad.push(owed.what.clone());
+            self.step(Event::Reported(owed.what));
+        }
+    }
+
     fn happen(&mut self, happening: &Happening) {
         match happening {
             Happening::Ends(well) => self.end(*well),
-            Happening::Staged(version) => self.change(|facts| {
-                facts.update = match version {
-                    Some(version) => Update::Staged(Some(version.to_string())),
-                    None => Update::None("UPDATE_STATUS_IDLE".into()),
-                }
-            }),
+            Happening::Staged(version) => self.stage(*version),
             Happening::EngineGone => {
                 self.change(|facts| facts.update = Update::Unknown("gone".into()))
             }
@@ -376,8 +516,28 @@ impl World {
             }
             Happening::Reboots => self.reboot(),
             Happening::Disk(works) => self.disk_works = *works,
+            Happening::Report => self.report(),
         }
         self.check();
+    }
+
+    /// update_engine writes an image to the other slot (or forgets it). It is let in only where the booted one is good.
+    fn stage(&mut self, version: Option<u8>) {
+        if let Some(version) = version {
+            if !self.slots.good[self.slots.booted] || self.going_down() {
+                return;
+            }
+            let other = 1 - self.slots.booted;
+            self.slots.images[other] = version;
+            self.slots.good[other] = false;
+            self.slots.tries[other] = true;
+        }
+        self.change(|facts| {
+            facts.update = match version {
+                Some(version) => Update::Staged(image(version)),
+                None => Update::None("UPDATE_STATUS_IDLE".into()),
+            }
+        });
     }
 
     fn tick(&mut self) {
@@ -390,6 +550,8 @@ impl World {
     fn reboot(&mut self) {
         self.boot += 1;
         self.reboots += 1;
+        self.slots.boot();
+        self.went_back = false;
         self.called = false;
         self.asked_logind = false;
         self.facts = Facts {
@@ -447,17 +609,20 @@ proptest! {
         }
         world.step(Event::Cancelled);
         world.change(|facts| facts.update = Update::None("UPDATE_STATUS_IDLE".into()));
-        for _ in 0..20 {
+        for _ in 0..30 {
             world.minutes += 10;
             world.tick();
             world.end(true);
+            if world.went_back {
+                world.reboot();
+            }
         }
         prop_assert_eq!(&world.holder, &None, "in {:?}", world.machine.state());
         prop_assert_eq!(world.machine.state(), &State::Idle);
         // And it can still do its work.
         world.minutes += 1440 - world.minutes % 1440 + 125;
         let before = world.reboots;
-        world.change(|facts| facts.update = Update::Staged(Some("9".into())));
+        world.stage(Some(8));
         world.change(|facts| facts.logind = Ok(Logins::default()));
         for _ in 0..20 {
             world.tick();
@@ -466,6 +631,7 @@ proptest! {
                 world.reboot();
             }
         }
+        prop_assert_eq!(world.slots.runs(), 8);
         prop_assert_eq!(world.reboots, before + 1, "in {:?}", world.machine.state());
         prop_assert_eq!(&world.holder, &None);
     }

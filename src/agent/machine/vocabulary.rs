@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use crate::agent::{
-    gate::{Facts, Request},
-    journal::{Entry, Journal},
+use crate::{
+    agent::{
+        gate::{Facts, Request},
+        journal::{Condemned, Entry, Journal},
+    },
+    semaphore::records::Image,
 };
 
 /// Where the agent stands.
@@ -59,8 +62,26 @@ pub enum State {
         /// Why.
         why: String,
     },
-    /// A new boot made while holding: it must pass its checks.
+    /// A boot that must pass its checks: one made while holding, or one from a slot that is not marked good.
     Proving,
+    /// It has not passed them, and stays up: it is checked again.
+    Unproven {
+        /// Why, and why it does not go back.
+        why: String,
+        /// When to check again, on the monotonic clock.
+        until: Duration,
+    },
+    /// It has passed them: its slot is being marked good.
+    Marking,
+    /// It has passed them: the undrain hooks run.
+    Undraining,
+    /// A trial that failed: the other slot is made next, and the node reboots into it.
+    RollingBack {
+        /// Why.
+        why: String,
+        /// When to try again, should the node still be up.
+        until: Duration,
+    },
     /// Giving the semaphore back.
     Releasing {
         /// Why it still is.
@@ -97,14 +118,31 @@ pub enum Event {
     CommitEnded(Result<(), String>),
     /// [`Op::Reboot`] ended: the call was accepted, or failed.
     RebootCalled(Result<(), String>),
-    /// [`Op::Prove`] ended well.
-    Proven,
+    /// [`Op::Prove`] ended.
+    Checked(Verdict),
+    /// [`Op::Mark`] ended.
+    Marked(Result<(), String>),
+    /// [`Op::RollBack`] ended: the reboot call was accepted, or why not.
+    RolledBack(Result<(), String>),
     /// [`Op::Release`] ended: it is given back.
     Released,
+    /// The cluster knows that this image is bad.
+    Reported(Image),
     /// The journal could not be written; the effects after it were not done.
     JournalFailed(String),
     /// The agent is told to end.
     Stop,
+}
+
+/// What the checks of a boot say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// All that are required passed.
+    Passed,
+    /// One of this node's own failed, or one that needs other nodes although these were there: why.
+    Failed(String),
+    /// It cannot be known yet: why.
+    Unknown(String),
 }
 
 /// An operation that takes time. One runs at a time; a new one ends the one before it.
@@ -124,10 +162,19 @@ pub enum Op {
     Commit(Entry),
     /// Tell the people logged in, and ask logind to reboot.
     Reboot(Entry),
-    /// Check the new boot.
-    Prove(Entry),
-    /// Give the semaphore back.
-    Release(Entry),
+    /// Run the checks of this boot; whether it was made while holding, so that the rest of the cluster was there.
+    Prove {
+        /// The claim it was made with, to look at meanwhile what a release will find.
+        entry: Option<Entry>,
+    },
+    /// Mark the booted slot good, and let update_engine in.
+    Mark,
+    /// Run the undrain hooks of a boot that is proven.
+    Undrain(Entry),
+    /// Make the other slot next and reboot.
+    RollBack(String),
+    /// Give the semaphore back, with what this node owes the others.
+    Release(Entry, Option<Condemned>),
 }
 
 /// What the driver is to do, in order.

@@ -88,7 +88,7 @@ impl Claim {
 
     /// Whether the node goes to another image than it runs: only then does a quarantine concern it.
     fn leaves_its_image(&self) -> bool {
-        self.holder.to != self.holder.from
+        !self.holder.to.is(&self.holder.from)
     }
 
     fn quarantine_keys(&self, keys: &Keys) -> Vec<String> {

@@ -1,0 +1,210 @@
+//! A boot and its proof: checked, marked good, or gone back from.
+
+use std::time::Duration;
+
+use super::{Effect, Machine, Op, State, Verdict};
+use crate::{
+    agent::{
+        gate::Now,
+        journal::{Condemned, Entry, Stage},
+    },
+    config::Strategy,
+    semaphore::records::Image,
+};
+
+impl Machine {
+    /// The entry of a boot made while holding, which its release waits for.
+    pub(super) fn brought(&self) -> Option<Entry> {
+        let entry = self.entry()?;
+        // Of one that was queued it has been asked whether it was won after all.
+        let held = entry.stage != Stage::Releasing;
+        (held && entry.boot_id != self.identity.boot_id).then(|| entry.clone())
+    }
+
+    /// Begins the checks; first of all journals that a trial has begun.
+    pub(super) fn prove(&mut self) -> Vec<Effect> {
+        let entry = self.brought();
+        // One that cannot be read is not written over.
+        if self.journal.is_err() {
+            return self.run(State::Proving, Op::Prove { entry });
+        }
+        let trial = self.identity.boot.trial.then(|| self.identity.runs.clone());
+        if let Ok(journal) = &mut self.journal {
+            journal.trial = trial;
+        }
+        self.journalled(State::Proving, Op::Prove { entry })
+    }
+
+    pub(super) fn checked(&mut self, verdict: Verdict, now: &Now) -> Vec<Effect> {
+        match verdict {
+            Verdict::Passed if self.identity.boot.trial => self.run(State::Marking, Op::Mark),
+            Verdict::Passed => self.proven(),
+            Verdict::Unknown(why) => self.unproven(why, now),
+            Verdict::Failed(why) => match self.way_back() {
+                Ok(()) => self.roll_back(why, now),
+                Err(stays) => self.unproven(format!("{why}; {stays}"), now),
+            },
+        }
+    }
+
+    /// Whether a failed boot may go back by itself, or why not.
+    fn way_back(&self) -> Result<(), String> {
+        if !self.identity.boot.trial {
+            return Err("its slot was marked good before: it stays up".into());
+        }
+        let Some(other) = &self.identity.boot.other else {
+            return Err("there is no other slot to go back to: it stays up".into());
+        };
+        if !other.successful && !other.tries {
+            return Err("the other slot cannot boot: it stays up".into());
+        }
+        let journal = self.journal.as_ref().map_err(Clone::clone)?;
+        let earlier =
+            |c: &&Condemned| c.what.is(&self.identity.runs) && c.boot_id != self.identity.boot_id;
+        if journal.condemned.iter().any(|c| earlier(&c)) {
+            return Err("it went back from this image before: it stays up".into());
+        }
+        // What is there must be what ran well, and not something written over it since.
+        let before = self.entry().map(|entry| &entry.from);
+        let known = [before, journal.good.as_ref()];
+        if known
+            .into_iter()
+            .flatten()
+            .any(|image| image.is(&other.image))
+        {
+            Ok(())
+        } else {
+            Err(format!(
+                "the other slot holds {}, which is not what ran here before: it stays up",
+                other.image
+            ))
+        }
+    }
+
+    /// Condemns what runs, and goes back.
+    fn roll_back(&mut self, why: String, now: &Now) -> Vec<Effect> {
+        let runs = self.identity.runs.clone();
+        self.condemn(runs, why.clone());
+        if let Ok(journal) = &mut self.journal {
+            journal.trial = None;
+        }
+        let mut effects = vec![Effect::Journal(self.journal.clone().unwrap_or_default())];
+        effects.extend(self.call_back(why, now));
+        effects
+    }
+
+    pub(super) fn call_back(&mut self, why: String, now: &Now) -> Vec<Effect> {
+        let until = now.monotonic + self.rules.shutdown_timeout;
+        let op = Op::RollBack(why.clone());
+        self.run(State::RollingBack { why, until }, op)
+    }
+
+    fn condemn(&mut self, what: Image, reason: String) {
+        let boot_id = self.identity.boot_id.clone();
+        if let Ok(journal) = &mut self.journal
+            && !journal.condemned.iter().any(|c| c.what.is(&what))
+        {
+            journal.condemned.push(Condemned {
+                what,
+                reason,
+                boot_id,
+                reported: false,
+            });
+        }
+    }
+
+    pub(super) fn unproven(&mut self, why: String, now: &Now) -> Vec<Effect> {
+        let until = now.monotonic + self.rules.retry.max(Duration::from_millis(10));
+        self.state = State::Unproven { why, until };
+        Vec::new()
+    }
+
+    pub(super) fn marked(&mut self, done: Result<(), String>, now: &Now) -> Vec<Effect> {
+        if let Err(why) = done {
+            return self.unproven(format!("the slot cannot be marked good: {why}"), now);
+        }
+        self.identity.boot.trial = false;
+        self.proven()
+    }
+
+    /// It is good: the undrain, where there was a drain, and then the release.
+    fn proven(&mut self) -> Vec<Effect> {
+        let runs = self.identity.runs.clone();
+        if let Ok(journal) = &mut self.journal {
+            journal.trial = None;
+            journal.good = Some(runs);
+        }
+        match self.brought() {
+            Some(entry) => self.journalled(State::Undraining, Op::Undrain(entry)),
+            None => {
+                self.state = State::Idle;
+                let journal = self.journal.clone().ok().map(Effect::Journal);
+                journal.into_iter().chain([Effect::Again]).collect()
+            }
+        }
+    }
+
+    /// Another slot booted than was meant: was the meant one tried, and is it to blame?
+    pub(super) fn fell_back(&mut self, entry: &Entry) {
+        let to = entry.intent.to.clone();
+        let meant = entry.stage == Stage::Committing && !to.is(&entry.from);
+        let Some(other) = self.identity.boot.other.clone() else {
+            return;
+        };
+        // By content only: versions may be unknown, or the same.
+        let known = to.image.is_some() && self.identity.runs.image.is_some();
+        if !meant || !known || !self.identity.runs.is(&entry.from) || !other.image.is(&to) {
+            return;
+        }
+        // With a try left, or marked good, it was never tried: a kexec, or a cut before the points were thrown.
+        if other.successful || other.tries {
+            return;
+        }
+        let Ok(journal) = &mut self.journal else {
+            return;
+        };
+        let cut_off = journal.trial.take().is_some_and(|trial| trial.is(&to));
+        let forgiven = journal.forgiven.as_ref().is_some_and(|image| image.is(&to));
+        if cut_off && !forgiven {
+            journal.forgiven = Some(to);
+        } else {
+            self.condemn(to, "the node fell back from it: it did not come up".into());
+        }
+    }
+
+    /// The first that the cluster does not know of yet.
+    #[must_use]
+    pub fn owed(&self) -> Option<&Condemned> {
+        let journal = self.journal.as_ref().ok()?;
+        journal.condemned.iter().find(|c| !c.reported)
+    }
+
+    /// The cluster knows of it now; what is there counts from now on.
+    pub(super) fn reported(&mut self, what: &Image) -> Vec<Effect> {
+        let Ok(journal) = &mut self.journal else {
+            return Vec::new();
+        };
+        for condemned in journal.condemned.iter_mut().filter(|c| c.what.is(what)) {
+            condemned.reported = true;
+        }
+        vec![Effect::Journal(journal.clone())]
+    }
+
+    /// Why this image must not be booted, by this node's own finding: until the cluster knows of it, or, where nobody
+    /// is asked, until it is cleared.
+    pub(super) fn condemned(&self, image: &Image) -> Option<String> {
+        if image.is(&self.identity.runs) {
+            return None;
+        }
+        let journal = self.journal.as_ref().ok()?;
+        let asks = self.rules.strategy == Strategy::EtcdLock;
+        let bad = journal
+            .condemned
+            .iter()
+            .find(|c| image.is_meant_by(&c.what) && !(c.reported && asks))?;
+        Some(format!(
+            "{} is quarantined: {} (found here)",
+            bad.what, bad.reason
+        ))
+    }
+}
