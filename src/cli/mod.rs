@@ -9,6 +9,7 @@ pub mod lock;
 pub mod locksmith;
 pub mod output;
 pub mod pause;
+pub mod quarantine;
 pub mod reboot;
 pub mod rollback;
 pub mod set_max;
@@ -73,6 +74,8 @@ pub enum Command {
     Reboot(reboot::Args),
     /// Take back a reboot that was asked for on this node.
     Cancel,
+    /// Show, add and clear the images and versions no node may reboot into.
+    Quarantine(quarantine::Args),
     /// Copy locksmith's locks out of etcd's v2 key space, once.
     ImportLocksmith(import_locksmith::Args),
     /// Stop all reboots of the group, or of the whole cluster, until `resume`.
@@ -145,6 +148,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Update(args) => update::run(&context, &args).await,
         Command::Reboot(args) => reboot::run(context, args).await,
         Command::Cancel => reboot::cancel(&context).await,
+        Command::Quarantine(args) => quarantine::run(&context, &args).await,
         Command::ImportLocksmith(args) => import_locksmith::run(&context, &args).await,
         Command::Pause(args) => pause::pause(&context, &args).await,
         Command::Resume(args) => pause::resume(&context, &args).await,

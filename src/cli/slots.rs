@@ -48,6 +48,9 @@ enum Command {
         #[command(flatten)]
         dry: Dry,
     },
+    /// Succeed unless the booted slot is on trial: what must wait for its proof asks this. Where there are no slots it
+    /// succeeds as well.
+    Proven,
     /// Say what is wrong with the partition table; exit 1 where something is.
     Check,
     /// Mend the partition table from its good copy.
@@ -186,6 +189,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             let change = slots.change(|all| select::prioritize(all, index));
             make(&mut slots, change, *dry)
         }
+        Some(Command::Proven) => proven(context),
         Some(Command::Check) => check(context),
         Some(Command::Repair { dry }) => {
             let mut slots = open(context, dry.access())?;
@@ -243,6 +247,24 @@ fn nothing_boots(slots: &Slots) -> String {
         "no slot can boot, expected one with a priority above 0 and a try left or marked successful: {}",
         each.join("; ")
     )
+}
+
+fn proven(context: &Context) -> Result<(), Failure> {
+    let slots = match Slots::open(&context.config.root, &context.config.slots, Access::Read) {
+        Ok(slots) => slots,
+        // Nothing on trial that anybody knows of: what waits must not wait for ever.
+        Err(error) => {
+            output::note(error);
+            return Ok(());
+        }
+    };
+    match slots.booted().map(|booted| &slots.slots()[booted]) {
+        Some(slot) if !slot.attributes.successful() => Err(Failure::new(
+            Exit::Failed,
+            format!("{} is on trial: {}", slot.name(), slot.attributes),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn check(context: &Context) -> Result<(), Failure> {

@@ -19,4 +19,5 @@ mod logind;
 mod semaphore;
 mod slots;
 mod support;
+mod trials;
 mod units;

@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use pointsman_testbed::{
+    disk::{Bits, DiskImage, Slot},
     fakes::PATIENCE,
     process::{Output, run},
     scratch,
@@ -86,4 +87,44 @@ async fn the_folder_of_the_coordinators_file_is_made_and_the_unit_enabled() {
     let alias = root.path().join("etc/systemd/system/locksmithd.service");
     let target = fs::read_link(alias).unwrap();
     assert_eq!(target.file_name().unwrap(), "pointsman.service");
+}
+
+#[tokio::test]
+async fn update_engine_is_held_back_on_trial_only() {
+    let text =
+        fs::read_to_string(of_repository("update-engine.service.d/10-pointsman.conf")).unwrap();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecCondition=/bin/sh -c '"))
+        .unwrap();
+    let condition = line.strip_suffix('\'').unwrap();
+    let dir = scratch::dir("condition");
+    let disk = DiskImage::new(&dir.path().join("disk.img"), "1");
+    let root = dir.path().display().to_string();
+    let env = [
+        ("POINTSMAN_ROOT", root.as_str()),
+        ("POINTSMAN_DISK", "/disk.img"),
+        ("POINTSMAN_BOOTED", "A"),
+    ];
+    let holds = async |program: &str, enabled: &str| {
+        let script = condition
+            .replace("/usr/bin/pointsman", program)
+            .replace("systemctl --quiet is-enabled pointsman.service", enabled);
+        run("sh", ["-c", &script], &env, PATIENCE).await.code != Some(0)
+    };
+    let program = bin().to_str().unwrap();
+    assert!(!holds(program, "true").await, "a good slot");
+    disk.set(
+        Slot::A,
+        Bits {
+            priority: 1,
+            tries: 0,
+            successful: false,
+        },
+    );
+    assert!(holds(program, "true").await, "on trial");
+    assert!(!holds(program, "false").await, "masked, or not enabled");
+    assert!(!holds("/nowhere/pointsman", "true").await, "not installed");
+    fs::remove_file(disk.path()).unwrap();
+    assert!(!holds(program, "true").await, "no slots");
 }

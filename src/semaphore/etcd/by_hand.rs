@@ -5,7 +5,7 @@ use etcd_client::{DeleteOptions, GetOptions, PutOptions, Txn, TxnOp, TxnOpRespon
 use super::{Error, RACES, Semaphore, absent, hold::Held, json, read, stand_back, unchanged};
 use crate::semaphore::{
     document::{Document, Refusal},
-    records::{Holder, Pause, Phase},
+    records::{Holder, Image, Pause, Phase, Quarantine},
 };
 
 /// How a `lock` by hand ended.
@@ -260,6 +260,37 @@ impl Semaphore {
             TxnOpResponse::Delete(deleted) => deleted.prev_kvs().first().map(read::pause),
             _ => None,
         }))
+    }
+
+    /// Clears the quarantines of this image or version, under all their keys; those there were.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn clear_quarantine(&self, what: &Image) -> Result<Vec<Quarantine>, Error> {
+        const DOING: &str = "clearing a quarantine";
+        let all = GetOptions::new().with_prefix();
+        let get = TxnOp::get(self.keys.quarantines(), Some(all));
+        let response = self
+            .connection
+            .txn(DOING, Txn::new().and_then(vec![get]))
+            .await?;
+        let mut cleared = Vec::new();
+        let mut deletes = Vec::new();
+        for kv in read::answers(&response).into_iter().flatten() {
+            let found = read::quarantine(&kv);
+            if what.is_meant_by(&found.what) {
+                deletes.push(TxnOp::delete(kv.key(), None));
+                if !cleared.contains(&found) {
+                    cleared.push(found);
+                }
+            }
+        }
+        if !deletes.is_empty() {
+            self.connection
+                .txn(DOING, Txn::new().and_then(deletes))
+                .await?;
+        }
+        Ok(cleared)
     }
 
     fn pause_key(&self, all: bool) -> String {

@@ -113,6 +113,17 @@ pub(super) fn quarantine(kv: &KeyValue) -> Quarantine {
     })
 }
 
+/// The quarantines, each once: one that stands under both an image and a version is one.
+fn quarantines(kvs: &[KeyValue]) -> Vec<Quarantine> {
+    let mut all: Vec<Quarantine> = Vec::new();
+    for one in kvs.iter().map(quarantine) {
+        if !all.contains(&one) {
+            all.push(one);
+        }
+    }
+    all
+}
+
 fn last_part(key: &[u8]) -> String {
     let key = text(key);
     key.rsplit('/').next().unwrap_or(&key).to_owned()
@@ -170,7 +181,7 @@ impl Semaphore {
             queue: readable(&tickets),
             pause: pauses[0].first().map(pause),
             pause_all: pauses[1].first().map(pause),
-            quarantine: next().iter().map(quarantine).collect(),
+            quarantine: quarantines(&next()),
             member_out: next().first().map(|kv| text(kv.value())),
             nodes: readable::<NodeRecord>(&next())
                 .into_iter()

@@ -205,3 +205,55 @@ async fn a_lock_that_waits_waits_for_a_pause_to_end() {
     assert_eq!(ended.code(), Some(0), "{}", waiting.log());
     op.says(&["status"], 0, "Available: 0").await;
 }
+
+#[tokio::test]
+async fn images_and_versions_are_quarantined_and_cleared() {
+    let op = Operator::new("quarantine");
+    let semaphore = on(shared_cluster(), &op.prefix);
+    op.says(&["quarantine"], 0, "Nothing is quarantined.").await;
+    // What a node found, by content and version.
+    let digest = format!("sha256:{}", "0a".repeat(32));
+    let found =
+        format!(r#"{{"image":"{digest}","version":"2","hostname":"n1","reason":"no network"}}"#);
+    semaphore
+        .quarantine(&serde_json::from_str(&found).unwrap())
+        .await
+        .unwrap();
+    op.says(
+        &["quarantine", "add", "3.1", "--reason", "not yet"],
+        0,
+        "3.1 is quarantined",
+    )
+    .await;
+    let listed = op
+        .says(&["quarantine", "list"], 0, "no network")
+        .await
+        .stdout;
+    assert_eq!(listed.lines().count(), 3, "one line for each: {listed}");
+    let json = op
+        .says(&["quarantine", "list", "--json"], 0, "")
+        .await
+        .stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(op.json(&[]).await["quarantine"], json);
+    // By either name the whole of it is cleared.
+    op.says(
+        &["quarantine", "clear", &digest],
+        0,
+        "2 is not quarantined any more (it was: no network)",
+    )
+    .await;
+    op.says(&["quarantine", "clear", "2"], 0, "2 was not quarantined")
+        .await;
+    op.says(
+        &["quarantine", "clear", "3.1"],
+        0,
+        "3.1 is not quarantined any more",
+    )
+    .await;
+    op.says(&["quarantine"], 0, "Nothing is quarantined.").await;
+    for bad in ["", "sha256:12", "a/b", "a b"] {
+        op.says(&["quarantine", "add", bad, "--reason", "x"], 2, "expected")
+            .await;
+    }
+}

@@ -1,0 +1,295 @@
+//! A new image is proven, or gone back from: on real disk images, with the boot loader's own rule.
+
+use std::time::Duration;
+
+use pointsman_testbed::{
+    disk::{Bits, DiskImage, Slot},
+    etcd::shared_cluster,
+    fakes::Systemd,
+    node::{AutoReboot, Death, Node},
+    proxy::{Mode, Proxy},
+};
+
+use crate::{
+    agents::{Site, agent, hook, machine, undrained},
+    support::eventually,
+};
+
+const QUICK: [(&str, &str); 2] = [
+    ("POINTSMAN_PROVING", "300ms"),
+    ("POINTSMAN_RETRY_MAX", "100ms"),
+];
+
+/// A node that runs version 1 from A, reboots when it is asked to, and finds these versions bad.
+async fn node(site: &Site, name: &str, bad: &[&str]) -> (Node, DiskImage) {
+    let node = machine(name).await;
+    let disk = node.add_disk("1");
+    judge(&node, "health.d", bad);
+    node.auto_reboot(AutoReboot::default());
+    site.start(&node, &QUICK).await;
+    node.wait_status(|status| status == "idle").await;
+    (node, disk)
+}
+
+/// A check that fails on these versions.
+fn judge(node: &Node, folder: &str, bad: &[&str]) {
+    let release = node.path("etc/os-release");
+    let tests: Vec<String> = bad
+        .iter()
+        .map(|version| {
+            format!("if grep -qx VERSION_ID={version} {}; then echo version {version} is bad; exit 1; fi", release.display())
+        })
+        .collect();
+    hook(
+        node,
+        &format!("{folder}/10-judge"),
+        &format!("{}\nexit 0", tests.join("\n")),
+    );
+}
+
+async fn runs_from(node: &Node, slot: Slot, reboots: usize) {
+    eventually(
+        "the slot it runs from",
+        async || (node.booted(), node.reboots()),
+        |found| *found == (slot, reboots),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_good_image_is_marked_good_and_only_then_the_semaphore_given_back() {
+    let site = Site::new("trial-good");
+    let (node, disk) = node(&site, "node-1", &[]).await;
+    let systemd = Systemd::start(node.bus()).await;
+    node.stage("2").await;
+    runs_from(&node, Slot::B, 1).await;
+    site.free().await;
+    let good = Bits {
+        priority: 2,
+        tries: 0,
+        successful: true,
+    };
+    assert_eq!(disk.bits(Slot::B), good);
+    assert_eq!(undrained(&node), ["proving"]);
+    // update_engine, which was held back, is let in.
+    let started = ("StartUnit".to_owned(), "update-engine.service".to_owned());
+    assert_eq!(systemd.asked(), [started]);
+    assert!(site.read().await.quarantine.is_empty());
+}
+
+#[tokio::test]
+async fn a_bad_image_is_gone_back_from_and_no_other_node_follows() {
+    let site = Site::new("trial-bad");
+    let (first, disk) = node(&site, "node-1", &["2"]).await;
+    let (second, _) = node(&site, "node-2", &["2"]).await;
+    first.stage("2").await;
+    runs_from(&first, Slot::A, 2).await;
+    site.free().await;
+    assert!(disk.bits(Slot::A).successful && !disk.bits(Slot::B).successful);
+    let bad = site.read().await.quarantine;
+    assert!(
+        bad[0]
+            .reason
+            .contains("10-judge failed with exit code 1; it said last: version 2 is bad"),
+        "{bad:?}"
+    );
+    assert_eq!(bad[0].hostname, "node-1");
+    // The same image on the other node: known by its content, it stays where it is and says why.
+    second.stage("2").await;
+    second
+        .wait_status(|status| {
+            status.contains("is quarantined") && status.contains("version 2 is bad")
+        })
+        .await;
+    // Staged on the first one again, as update_engine will: neither.
+    first.stage("2").await;
+    first
+        .wait_status(|status| status.contains("is quarantined"))
+        .await;
+    assert_eq!((first.reboots(), second.reboots()), (2, 0));
+    // A better one is taken.
+    for (node, reboots) in [(&first, 3), (&second, 1)] {
+        node.stage("3").await;
+        runs_from(node, Slot::B, reboots).await;
+    }
+    site.free().await;
+}
+
+#[tokio::test]
+async fn a_check_may_pass_at_its_third_try() {
+    let site = Site::new("trial-third");
+    let node = machine("node-1").await;
+    let disk = node.add_disk("1");
+    let count = node.path("tries");
+    hook(
+        &node,
+        "health.d/10-third",
+        &format!("echo x >>{0}; [ $(wc -l <{0}) -ge 3 ]", count.display()),
+    );
+    node.auto_reboot(AutoReboot::default());
+    site.start(&node, &[("POINTSMAN_PROVING", "1m")]).await;
+    node.wait_status(|status| status == "idle").await;
+    assert!(
+        !count.exists(),
+        "a boot that is no trial and holds nothing is not checked"
+    );
+    node.stage("2").await;
+    runs_from(&node, Slot::B, 1).await;
+    site.free().await;
+    assert!(disk.bits(Slot::B).successful);
+    assert_eq!(std::fs::read_to_string(count).unwrap().lines().count(), 3);
+}
+
+#[tokio::test]
+async fn what_is_no_trial_stays_up_holds_and_says_why() {
+    let site = Site::new("trial-none");
+    let (node, disk) = node(&site, "node-1", &[]).await;
+    let broken = node.path("broken");
+    hook(
+        &node,
+        "health.d/20-disk",
+        &format!(
+            "[ ! -e {} ] || {{ echo no disk; exit 1; }}",
+            broken.display()
+        ),
+    );
+    node.write("broken", "");
+    let asked = site.command(&node, &["reboot"]).await;
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+    node.wait_status(|status| {
+        status.starts_with("unproven: ")
+            && status.contains("no disk")
+            && status.contains("it stays up")
+    })
+    .await;
+    assert_eq!((node.reboots(), node.booted()), (1, Slot::A));
+    assert_eq!(site.read().await.holders.len(), 1);
+    assert!(site.read().await.quarantine.is_empty() && disk.bits(Slot::A).successful);
+    std::fs::remove_file(broken).unwrap();
+    site.free().await;
+    assert_eq!(node.reboots(), 1);
+}
+
+#[tokio::test]
+async fn a_check_that_needs_others_tells_nothing_of_a_boot_made_alone() {
+    let site = Site::new("trial-cluster");
+    let (node, disk) = node(&site, "node-1", &[]).await;
+    judge(&node, "health-cluster.d", &["2"]);
+    // Somebody reboots by hand into an image nobody cleared: the others may be starting, too.
+    disk.post_install(Slot::B, "2");
+    node.reboot(Death::Term).await;
+    node.wait_status(|status| {
+        status.starts_with("unproven: ") && status.contains("needs other nodes")
+    })
+    .await;
+    assert_eq!((node.reboots(), node.booted()), (1, Slot::B));
+    assert!(!disk.bits(Slot::B).successful);
+    // Once it passes, the image is kept.
+    judge(&node, "health-cluster.d", &[]);
+    node.wait_status(|status| status == "idle").await;
+    assert!(disk.bits(Slot::B).successful);
+    // Of a boot made while holding the same failure counts.
+    judge(&node, "health-cluster.d", &["3"]);
+    node.stage("3").await;
+    runs_from(&node, Slot::B, 3).await;
+    site.free().await;
+    assert_eq!(site.read().await.quarantine.len(), 1);
+}
+
+#[tokio::test]
+async fn without_etcd_it_goes_back_all_the_same_and_tells_later() {
+    let site = Site::new("trial-alone");
+    let proxy = Proxy::start(shared_cluster().address(0)).await;
+    let node = machine("node-1").await;
+    let disk = node.add_disk("1");
+    judge(&node, "health.d", &["2"]);
+    agent(&node, &[proxy.url()], &site.prefix, &QUICK).await;
+    node.wait_status(|status| status == "idle").await;
+    node.stage("2").await;
+    node.logind().rebooted().await;
+    proxy.set(Mode::Refuse).await;
+    node.auto_reboot(AutoReboot::default());
+    node.reboot(Death::Term).await;
+    runs_from(&node, Slot::A, 2).await;
+    node.wait_status(|status| status.starts_with("releasing: "))
+        .await;
+    assert_eq!(
+        site.read().await.holders.len(),
+        1,
+        "kept until etcd answers"
+    );
+    proxy.set(Mode::Pass).await;
+    site.free().await;
+    let bad = site.read().await.quarantine;
+    assert!(bad[0].reason.contains("version 2 is bad"), "{bad:?}");
+    assert!(!disk.bits(Slot::B).successful);
+}
+
+#[tokio::test]
+async fn a_proof_that_is_cut_off_is_forgiven_once() {
+    let site = Site::new("trial-cut");
+    let node = machine("node-1").await;
+    let disk = node.add_disk("1");
+    let proving = node.path("is-proving");
+    hook(
+        &node,
+        "health.d/10-hang",
+        &format!(
+            "grep -qx VERSION_ID=2 {} || exit 0; touch {}; sleep 60",
+            node.path("etc/os-release").display(),
+            proving.display()
+        ),
+    );
+    site.start(&node, &QUICK).await;
+    node.wait_status(|status| status == "idle").await;
+    for known in [0, 1] {
+        let _ = std::fs::remove_file(&proving);
+        node.stage("2").await;
+        node.logind().wait_reboots(known + 1).await;
+        node.reboot(Death::Term).await;
+        eventually("it is proving", async || proving.exists(), |is| *is).await;
+        assert_eq!(node.booted(), Slot::B);
+        // The power fails: its one try is used up.
+        node.reboot(Death::Kill).await;
+        assert_eq!(node.booted(), Slot::A);
+        site.free().await;
+        assert_eq!(site.read().await.quarantine.len(), known, "{known}");
+    }
+    assert!(disk.bits(Slot::A).successful);
+    tokio::time::timeout(Duration::from_secs(20), async {
+        node.stage("2").await;
+        node.wait_status(|status| status.contains("is quarantined"))
+            .await;
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn the_other_slot_must_hold_what_ran_before() {
+    let site = Site::new("trial-other");
+    let (node, disk) = node(&site, "node-1", &["2"]).await;
+    node.stage("2").await;
+    runs_from(&node, Slot::A, 2).await;
+    site.free().await;
+    // This time what it would go back to has been overwritten meanwhile.
+    let wrecked = node.path("wrecked");
+    hook(
+        &node,
+        "health.d/05-wreck",
+        &format!("[ -e {} ] && exit 1 || exit 0", wrecked.display()),
+    );
+    node.stage("3").await;
+    node.write("wrecked", "");
+    node.logind().wait_reboots(3).await;
+    eventually("on B", async || node.booted(), |slot| *slot == Slot::B).await;
+    disk.write_image(Slot::A, "0");
+    node.kill().await;
+    node.start_again();
+    node.wait_status(|status| {
+        status.starts_with("unproven: ") && status.contains("not what ran here before")
+    })
+    .await;
+    assert_eq!((node.booted(), node.reboots()), (Slot::B, 3));
+    assert_eq!(site.read().await.holders.len(), 1);
+}
