@@ -33,12 +33,21 @@ const OUTPUT: usize = 64 * 1024;
 
 /// Why a hook did not do what it is for.
 #[derive(Debug, thiserror::Error)]
-#[error("the hook {} {what}", hook.display())]
+#[error("the hook {} {what}", short(hook))]
 pub struct HookError {
     /// The file.
     pub hook: PathBuf,
     /// What it did instead, and its last line of output.
     pub what: String,
+}
+
+/// A hook by its folder and name, as its operator knows it.
+fn short(hook: &Path) -> String {
+    let name = hook.file_name().unwrap_or_default().to_string_lossy();
+    match hook.parent().and_then(Path::file_name) {
+        Some(folder) => format!("{}/{name}", folder.to_string_lossy()),
+        None => name.into_owned(),
+    }
 }
 
 /// The hooks of a machine.
@@ -111,7 +120,7 @@ impl Hooks {
         hook: PathBuf,
         variables: &[(String, String)],
     ) -> Result<(), HookError> {
-        tracing::info!("running the hook {}", hook.display());
+        tracing::info!("running the hook {}", short(&hook));
         let fail = |what: String| HookError {
             hook: hook.clone(),
             what,

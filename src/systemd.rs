@@ -21,6 +21,14 @@ const DOWN: [&str; 6] = [
 /// # Errors
 /// When systemd is there and does not answer.
 pub async fn shutdown_job(conn: &Connection) -> Result<Option<String>, BusError> {
+    let Some(jobs) = jobs(conn).await? else {
+        return Ok(None);
+    };
+    Ok(jobs.into_iter().find(|unit| DOWN.contains(&unit.as_str())))
+}
+
+/// The units that are to start, or have begun to; none where no systemd is on the bus.
+async fn jobs(conn: &Connection) -> Result<Option<Vec<String>>, BusError> {
     type Jobs = Vec<(
         u32,
         String,
@@ -52,13 +60,51 @@ pub async fn shutdown_job(conn: &Connection) -> Result<Option<String>, BusError>
     )
     .await;
     match jobs {
-        Ok(jobs) => Ok(jobs
-            .into_iter()
-            .find(|(_, unit, kind, ..)| kind == "start" && DOWN.contains(&unit.as_str()))
-            .map(|(_, unit, ..)| unit)),
+        Ok(jobs) => Ok(Some(
+            jobs.into_iter()
+                .filter(|(_, _, kind, ..)| kind == "start")
+                .map(|(_, unit, ..)| unit)
+                .collect(),
+        )),
         Err(BusError::NoOwner { .. }) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The units that have failed, and those that are still to start; none where no systemd is on the bus.
+///
+/// # Errors
+/// When systemd is there and does not answer.
+pub async fn unsettled(conn: &Connection) -> Result<Vec<(String, &'static str)>, BusError> {
+    type Units = Vec<(
+        String,
+        String,
+        String,
+        String,
+        String,
+        String,
+        OwnedObjectPath,
+        u32,
+        String,
+        OwnedObjectPath,
+    )>;
+    let Some(starting) = jobs(conn).await? else {
+        return Ok(Vec::new());
+    };
+    let failed: Units = bus::call(
+        conn,
+        NAME,
+        "/org/freedesktop/systemd1",
+        "org.freedesktop.systemd1.Manager",
+        "ListUnitsFiltered",
+        &(vec!["failed"],),
+    )
+    .await?;
+    let failed = failed.into_iter().map(|unit| (unit.0, "has failed"));
+    let starting = starting
+        .into_iter()
+        .map(|unit| (unit, "has not started yet"));
+    Ok(failed.chain(starting).collect())
 }
 
 /// Has systemd `StartUnit`, `StopUnit` or `RestartUnit` a unit. It has begun when this returns, and not ended.

@@ -9,12 +9,22 @@ use crate::{
     hooks::{HookError, Hooks},
     node::{Root, write_atomic},
     semaphore::etcd::BackOff,
+    systemd,
 };
+
+/// What waits for the proof itself.
+const BEHIND_THE_GATE: [&str; 1] = ["update-engine.service"];
 
 /// What the checks are made with.
 pub struct Checks<'a> {
     /// The machine.
     pub root: &'a Root,
+    /// Its system bus.
+    pub bus: &'a zbus::Connection,
+    /// The units whose state says nothing.
+    pub ignore_units: &'a [String],
+    /// The units that need other nodes.
+    pub cluster_units: &'a [String],
     /// Its hooks: `health.d`, `health-cluster.d`, `health-wanted.d`.
     pub hooks: &'a Hooks,
     /// Their variables.
@@ -67,7 +77,21 @@ impl Checks<'_> {
             |errors: Vec<HookError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
         let mut own = texts(self.hooks.run_all("health.d", self.variables).await);
         own.extend(self.state_is_writable().err());
-        let others = texts(self.hooks.run_all("health-cluster.d", self.variables).await);
+        let mut others = texts(self.hooks.run_all("health-cluster.d", self.variables).await);
+        match systemd::unsettled(self.bus).await {
+            Ok(units) => {
+                for (unit, what) in units {
+                    if BEHIND_THE_GATE.contains(&unit.as_str()) || self.ignore_units.contains(&unit)
+                    {
+                        continue;
+                    }
+                    let of_cluster = self.cluster_units.contains(&unit);
+                    let list = if of_cluster { &mut others } else { &mut own };
+                    list.push(format!("{unit} {what}"));
+                }
+            }
+            Err(error) => own.push(format!("systemd does not say what it has started: {error}")),
+        }
         (own, others)
     }
 

@@ -300,6 +300,9 @@ impl World {
         let timings = &self.config.timings;
         let checks = Checks {
             root: &self.config.root,
+            bus: &self.bus,
+            ignore_units: &self.config.ignore_units,
+            cluster_units: &self.config.cluster_units,
             hooks: &hooks,
             variables: &variables,
             limit: timings.proving,

@@ -98,6 +98,10 @@ pub struct Config {
     pub hold_points: bool,
     /// The file by which other programs ask for a reboot, such as Debian's `/run/reboot-required`.
     pub sentinel: PathBuf,
+    /// The units whose state says nothing of a boot.
+    pub ignore_units: Vec<String>,
+    /// The units that need other nodes.
+    pub cluster_units: Vec<String>,
     /// Where the slots are, as far as it is said; the disk's path is complete.
     pub slots: Place,
     /// What it was made from: every setting, and where its value was given.
@@ -220,6 +224,8 @@ impl Config {
             timings,
             hold_points: value(&given.hold_points),
             sentinel: value(&given.sentinel),
+            ignore_units: value(&given.ignore_units),
+            cluster_units: value(&given.cluster_units),
             slots: Place {
                 disk: given.disk.clone().map(|given| root.path(given.value)),
                 booted: given.booted.clone().map(|given| given.value),

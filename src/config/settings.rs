@@ -96,6 +96,9 @@ settings! {
         Some("coreos.com/updateengine/rebootlock");
     hold_points: bool, "hold-points", None, boolean, Some("true");
     sentinel: PathBuf, "sentinel", None, path, Some("/run/reboot-required");
+    ignore_units: Vec<String>, "checks.ignore-units", Some("POINTSMAN_IGNORE_UNITS"), units, Some("");
+    cluster_units: Vec<String>, "checks.cluster-units", Some("POINTSMAN_CLUSTER_UNITS"), units,
+        Some("etcd.service,etcd2.service,etcd-member.service,flanneld.service,kubelet.service");
     disk: PathBuf, "slots.disk", Some("POINTSMAN_DISK"), path, None;
     booted: String, "slots.booted", Some("POINTSMAN_BOOTED"), text, None;
     endpoints: Vec<Endpoint>, "etcd.endpoints", Some("POINTSMAN_ENDPOINT"), endpoint::list,
@@ -182,6 +185,21 @@ pub(super) fn allowed(section: &str) -> String {
 
 fn password_file(text: &str) -> Result<Password, &'static str> {
     path(text).map(Password::File)
+}
+
+/// Names of units, with commas between them.
+fn units(text: &str) -> Result<Vec<String>, &'static str> {
+    let names = text
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty());
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    let good = |name: &String| name.contains('.') && !name.contains(['/', ' ']);
+    if names.iter().all(good) {
+        Ok(names)
+    } else {
+        Err("names of units such as foo.service, with commas between them")
+    }
 }
 
 fn text(text: &str) -> Result<String, &'static str> {

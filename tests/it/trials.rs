@@ -293,3 +293,39 @@ async fn the_other_slot_must_hold_what_ran_before() {
     assert_eq!((node.booted(), node.reboots()), (Slot::B, 3));
     assert_eq!(site.read().await.holders.len(), 1);
 }
+
+#[tokio::test]
+async fn systemd_must_have_started_what_it_was_told_to() {
+    let site = Site::new("trial-units");
+    let (node, disk) = node(&site, "node-1", &[]).await;
+    let systemd = Systemd::start(node.bus()).await;
+    node.write(
+        "etc/pointsman/config.yaml",
+        "checks: {ignore-units: 'motd.service, x.mount'}\n",
+    );
+    // What may have failed, what waits for the proof itself, and what needs others in a boot made alone.
+    systemd.set_failed(["motd.service", "etcd-member.service"]);
+    let job = |unit: &str| pointsman_testbed::fakes::Job {
+        unit: unit.into(),
+        ..pointsman_testbed::fakes::Job::reboot()
+    };
+    systemd.set_jobs([job("update-engine.service")]);
+    disk.post_install(Slot::B, "2");
+    node.reboot(Death::Term).await;
+    node.wait_status(|status| {
+        status.contains("etcd-member.service has failed (this needs other nodes")
+    })
+    .await;
+    assert_eq!((node.booted(), node.reboots()), (Slot::B, 1));
+    systemd.set_failed(["motd.service"]);
+    node.wait_status(|status| status == "idle").await;
+    assert!(disk.bits(Slot::B).successful);
+    // One of its own: the next image is gone back from.
+    systemd.set_failed(["sshd.service"]);
+    node.stage("3").await;
+    runs_from(&node, Slot::B, 3).await;
+    systemd.set_failed([]);
+    site.free().await;
+    let bad = site.read().await.quarantine;
+    assert!(bad[0].reason.contains("sshd.service has failed"), "{bad:?}");
+}

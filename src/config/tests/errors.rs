@@ -15,7 +15,7 @@ fn errors_in_the_file_name_place_and_expectation() {
         (
             "grop: a\n",
             ":1:1: unknown key \"grop\", expected one of strategy, group, key-prefix, hold-points, \
-             sentinel, slots, etcd, window, timings",
+             sentinel, checks, slots, etcd, window, timings",
         ),
         (
             "window:\n  begin: 1\n",

@@ -62,7 +62,21 @@ type Wire = (
 /// What was asked of it: the method and the unit.
 type Asked = Arc<Mutex<Vec<(String, String)>>>;
 
-struct Manager(Arc<Mutex<Vec<Job>>>, Asked);
+/// One unit as `ListUnitsFiltered` tells of it.
+type Unit = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    String,
+    OwnedObjectPath,
+    u32,
+    String,
+    OwnedObjectPath,
+);
+
+struct Manager(Arc<Mutex<Vec<Job>>>, Asked, Arc<Mutex<Vec<String>>>);
 
 impl Manager {
     fn asked(&self, method: &str, unit: &str) -> OwnedObjectPath {
@@ -89,6 +103,30 @@ impl Manager {
         self.asked("RestartUnit", name)
     }
 
+    /// Of the states it may be asked for there is only one here.
+    fn list_units_filtered(&self, states: Vec<String>) -> Vec<Unit> {
+        let failed = self.2.lock().expect("nothing panics while it is locked");
+        let path = || OwnedObjectPath::try_from(PATH).expect("a path");
+        let unit = |name: &String| {
+            let [load, active, sub] = ["loaded", "failed", "failed"].map(str::to_owned);
+            let no = String::new;
+            (
+                name.clone(),
+                no(),
+                load,
+                active,
+                sub,
+                no(),
+                path(),
+                0,
+                no(),
+                path(),
+            )
+        };
+        let asked = states.iter().any(|state| state == "failed");
+        failed.iter().filter(|_| asked).map(unit).collect()
+    }
+
     fn list_jobs(&self) -> Vec<Wire> {
         self.0
             .lock()
@@ -104,6 +142,7 @@ impl Manager {
 pub struct Systemd {
     jobs: Arc<Mutex<Vec<Job>>>,
     asked: Asked,
+    failed: Arc<Mutex<Vec<String>>>,
     presence: Presence,
 }
 
@@ -112,8 +151,9 @@ impl Systemd {
     pub async fn start(bus: &Bus) -> Self {
         let jobs = Arc::new(Mutex::new(Vec::new()));
         let asked = Asked::default();
+        let failed = Arc::new(Mutex::new(Vec::new()));
         let connection = zbus::connection::Builder::address(bus.address().as_str())
-            .serve_at(PATH, Manager(jobs.clone(), asked.clone()))
+            .serve_at(PATH, Manager(jobs.clone(), asked.clone(), failed.clone()))
             .name(NAME)
             .build()
             .await
@@ -121,6 +161,7 @@ impl Systemd {
         let systemd = Self {
             jobs,
             asked,
+            failed,
             presence: Presence::default(),
         };
         systemd.presence.set(connection);
@@ -130,6 +171,15 @@ impl Systemd {
     /// What `ListJobs` answers from now on.
     pub fn set_jobs(&self, jobs: impl IntoIterator<Item = Job>) {
         *self.jobs.lock().expect("nothing panics while it is locked") = jobs.into_iter().collect();
+    }
+
+    /// Which units have failed, from now on.
+    pub fn set_failed(&self, units: impl IntoIterator<Item = &'static str>) {
+        let mut failed = self
+            .failed
+            .lock()
+            .expect("nothing panics while it is locked");
+        *failed = units.into_iter().map(str::to_owned).collect();
     }
 
     /// Which units it was to start, stop and restart: methods and units, in order.
