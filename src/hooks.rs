@@ -39,6 +39,8 @@ pub struct HookError {
     pub hook: PathBuf,
     /// What it did instead, and its last line of output.
     pub what: String,
+    /// Its exit code, where it ended with one.
+    pub code: Option<i32>,
 }
 
 /// A hook by its folder and name, as its operator knows it.
@@ -124,6 +126,7 @@ impl Hooks {
         let fail = |what: String| HookError {
             hook: hook.clone(),
             what,
+            code: None,
         };
         let executable =
             fs::metadata(&hook).map(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
@@ -167,7 +170,10 @@ impl Hooks {
         };
         match ended {
             Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(fail(said(describe(status)))),
+            Ok(Ok(status)) => Err(HookError {
+                code: status.code(),
+                ..fail(said(describe(status)))
+            }),
             Ok(Err(error)) => Err(fail(format!("cannot be waited for: {error}"))),
             Err(_) => {
                 group.end().await;

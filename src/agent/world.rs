@@ -7,7 +7,7 @@ use tokio::{sync::mpsc, time::sleep};
 
 use super::{
     checks::Checks,
-    gate::{Facts, Logins, Update},
+    gate::{Facts, Intent, Logins, Update},
     journal::{ClaimKey, Condemned, Entry},
     machine::{Boot, Event, Op},
     points::Points,
@@ -81,13 +81,22 @@ impl World {
     /// Does an operation; the event that it ends with.
     pub async fn run(self: Rc<Self>, op: Op) -> Event {
         match op {
+            Op::May(intent) => Event::Allowed(self.may(&intent).await),
             Op::Acquire(entry) => self.acquire(&entry).await,
             Op::Leave(entry) => self.leave(&entry).await,
             Op::Look => Event::Looked(self.look().await),
             Op::Drain(entry) => {
                 let env = self.environment(&entry, "draining");
-                let done = self.hooks().run("pre-reboot.d", &env).await;
-                Event::Drained(done.map_err(|e| e.to_string()))
+                // The wait in the line may have been long: whoever may say no is asked once more.
+                let done = match self.may(&entry.intent).await {
+                    Ok(()) => self
+                        .hooks()
+                        .run("pre-reboot.d", &env)
+                        .await
+                        .map_err(|e| e.to_string()),
+                    no => no,
+                };
+                Event::Drained(done)
             }
             Op::Undo(entry) => {
                 self.undrain(&entry, "stepping-back").await;
@@ -289,6 +298,20 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Whether the hooks let the node go; exit code 75 (EX_TEMPFAIL, sysexits.h) says no without being a fault.
+    async fn may(&self, intent: &Intent) -> Result<(), String> {
+        let version = |image: &Image| image.version.clone().unwrap_or_default();
+        let (from, to) = (version(&self.runs), version(&intent.to));
+        let variables = self.variables(&from, &to, &intent.reason, "asking");
+        let asked = self.hooks().run("may-reboot.d", &variables).await;
+        asked.map_err(|error| {
+            if error.code != Some(75) {
+                tracing::error!("{error}");
+            }
+            error.to_string()
+        })
     }
 
     async fn prove(&self, entry: Option<&Entry>) -> Event {

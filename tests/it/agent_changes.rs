@@ -8,7 +8,7 @@ use pointsman_testbed::{
 };
 
 use crate::{
-    agents::{Site, drained, draining, entry, hook, slow_drain, undrained},
+    agents::{Site, drained, draining, entry, hook, machine, slow_drain, undrained},
     support::eventually,
 };
 
@@ -254,4 +254,34 @@ async fn forged_signals_move_nothing_and_are_logged() {
     assert!(group.queue.is_empty() && group.holders.is_empty());
     assert!(!node.log().contains("6.6.6"), "{}", node.log());
     assert!(node.logind().asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_hook_may_say_not_now() {
+    let site = Site::new("may-reboot");
+    let node = machine("node-1").await;
+    let busy = node.path("busy");
+    hook(
+        &node,
+        "may-reboot.d/10-backup",
+        &format!(
+            "[ ! -e {} ] || {{ echo \"backup to $POINTSMAN_TO\"; exit 75; }}",
+            busy.display()
+        ),
+    );
+    node.write("busy", "");
+    site.start(&node, &[("POINTSMAN_RETRY_MAX", "50ms")]).await;
+    node.wait_status(|status| status == "idle").await;
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| {
+        status.starts_with("waiting: ") && status.contains("it said last: backup to 2")
+    })
+    .await;
+    assert!(
+        site.read().await.queue.is_empty(),
+        "no place in the line is taken"
+    );
+    assert!(!node.log().contains("ERROR"), "75 is no fault");
+    std::fs::remove_file(&busy).unwrap();
+    node.logind().rebooted().await;
 }

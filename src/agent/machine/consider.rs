@@ -112,6 +112,10 @@ impl Machine {
                 self.leave()
             };
         }
+        if self.allowed.take().is_none_or(|to| !to.is(&intent.to)) {
+            self.allowed = Some(intent.to.clone());
+            return self.run(State::Asking, Op::May(intent));
+        }
         let mut entry = Entry {
             stage: Stage::Queued,
             boot_id: self.identity.boot_id.clone(),

@@ -72,6 +72,8 @@ pub struct Machine {
     hold_off: Option<(Duration, String)>,
     /// While a changed request is being written: what it was before.
     request_before: Option<Option<Asked>>,
+    /// Where the hooks have just allowed to go.
+    allowed: Option<Image>,
     /// What the operation under way last said it waits for.
     note: String,
     stopping: bool,
@@ -90,6 +92,7 @@ impl Machine {
             grace: None,
             hold_off: None,
             request_before: None,
+            allowed: None,
             note: String::new(),
             stopping: false,
         }
@@ -226,6 +229,19 @@ impl Machine {
                     return self.prove();
                 }
                 self.look(State::Taken)
+            }
+            (State::Asking, Event::Allowed(Ok(()))) => {
+                // What has become known meanwhile counts as well.
+                self.state = State::Idle;
+                let effects = self.consider(now);
+                self.allowed = None;
+                effects
+            }
+            (State::Asking, Event::Allowed(Err(why))) => {
+                self.allowed = None;
+                self.hold_off(now, &why);
+                self.state = State::Idle;
+                self.consider(now)
             }
             (State::Leaving, Event::Left(false)) => self.clear(),
             (State::Draining { .. }, Event::Drained(Ok(()))) => self.look(State::Drained),

@@ -20,6 +20,7 @@ impl Machine {
             State::Starting => ("starting", "waiting for update_engine and logind".into()),
             State::Idle => ("idle", String::new()),
             State::Waiting { why, .. } => ("waiting", why.clone()),
+            State::Asking => ("waiting", note("asking the may-reboot.d hooks")),
             State::Queued { .. } => ("queued", note("joining the line for the semaphore")),
             State::Leaving => ("leaving", note("leaving the line for the semaphore")),
             State::Taken | State::Draining { .. } | State::Drained => {

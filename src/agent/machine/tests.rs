@@ -354,6 +354,7 @@ impl World {
         let Some(op) = self.op.take() else { return };
         let no = |why: &str| Err(why.to_owned());
         let event = match &op {
+            Op::May(_) => Event::Allowed(if well { Ok(()) } else { no("not now") }),
             Op::Acquire(entry) => {
                 let Some(claim) = &entry.claim else { return };
                 if self.holder.is_some() && !self.held_by(entry) || !well {

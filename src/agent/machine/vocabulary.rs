@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     agent::{
-        gate::{Facts, Request},
+        gate::{Facts, Intent, Request},
         journal::{Condemned, Entry, Journal},
     },
     semaphore::records::Image,
@@ -24,6 +24,8 @@ pub enum State {
         /// When to ask again, on the monotonic clock.
         until: Option<Duration>,
     },
+    /// The hooks that may say "not now" are asked.
+    Asking,
     /// In the line for the semaphore.
     Queued {
         /// When the window closes.
@@ -104,6 +106,8 @@ pub enum Event {
     Cancelled,
     /// The operation says what it waits for.
     Note(String),
+    /// [`Op::May`] ended: nothing is against it, or what is.
+    Allowed(Result<(), String>),
     /// [`Op::Acquire`] ended: the semaphore is held.
     Acquired,
     /// [`Op::Leave`] ended: held after all (true), or gone from the line.
@@ -148,6 +152,8 @@ pub enum Verdict {
 /// An operation that takes time. One runs at a time; a new one ends the one before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
+    /// Ask the `may-reboot.d` hooks whether the node may go there.
+    May(Intent),
     /// Wait in the line until the claim holds the semaphore.
     Acquire(Entry),
     /// Leave the line, and find out whether it was won meanwhile.
