@@ -27,3 +27,4 @@ pub mod systemd;
 pub mod telemetry;
 pub mod update_engine;
 pub mod window;
+mod yaml;

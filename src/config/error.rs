@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::window::WindowError;
+pub(super) use crate::yaml::quoted;
 
 /// Where a value was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,13 +168,5 @@ impl<T: Into<String>> From<T> for Bad {
             found: None,
             expected: expected.into(),
         }
-    }
-}
-
-/// A text in quotes, short enough for a line of a log.
-pub(super) fn quoted(text: &str) -> String {
-    match text.char_indices().nth(80) {
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-        None => format!("{text:?}"),
     }
 }

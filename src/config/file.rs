@@ -11,11 +11,19 @@ use std::{
 use super::{
     error::{ConfigError, Origin},
     settings::{Partial, SETTINGS, allowed},
-    yaml::{self, Node, Place, Value},
 };
+use crate::yaml::{self, Limits, Node, Place, Value};
 
 /// The most a configuration may hold: far more than all settings with a page of comment each.
 const LARGEST: u64 = 1 << 20;
+
+/// Limits that no honest configuration meets.
+const LIMITS: Limits = Limits {
+    depth: 16,
+    nodes: 20_000,
+    copies: 20_000,
+    duplicates: false,
+};
 
 /// The layer of a file; none where there is no such file.
 pub(super) fn read(path: &Path) -> Result<Option<Partial>, ConfigError> {
@@ -91,7 +99,7 @@ fn parse(path: &Path, bytes: Vec<u8>) -> Result<Partial, ConfigError> {
             expected: "text in UTF-8".into(),
         }
     })?;
-    let tree = yaml::parse(&source).map_err(|(place, message)| ConfigError::Syntax {
+    let tree = yaml::parse(&source, LIMITS).map_err(|(place, message)| ConfigError::Syntax {
         origin: at(place),
         message: format!("not valid YAML: {message}"),
     })?;
@@ -116,13 +124,19 @@ fn section(
                 format!("under {name}: the keys")
             };
             return Err(ConfigError::Shape {
-                origin: at(node.place),
+                origin: at(node.span.place),
                 found: other.describe(),
                 expected: format!("{of} {}", allowed(name)),
             });
         }
     };
-    for (key, place, value) in entries {
+    for yaml::Entry {
+        key,
+        at: key_at,
+        value,
+        ..
+    } in entries
+    {
         let full = match name {
             "" => key.clone(),
             _ => format!("{name}.{key}"),
@@ -135,7 +149,7 @@ fn section(
             section(layer, &key, value, at)?;
         } else {
             return Err(ConfigError::Unknown {
-                origin: at(place),
+                origin: at(key_at.place),
                 key: full,
                 expected: allowed(name),
             });
@@ -154,19 +168,19 @@ fn set(
     node: Node,
     at: &dyn Fn(Place) -> Origin,
 ) -> Result<(), ConfigError> {
-    let origin = at(node.place);
+    let origin = at(node.span.place);
     let wrong = |found: String| ConfigError::Shape {
         origin: origin.clone(),
         found: format!("{found} for {key}"),
         expected: "one value".into(),
     };
     match node.value {
-        Value::Scalar(text) => layer.set(key, &text, origin),
+        Value::Scalar(scalar) => layer.set(key, &scalar.text, origin),
         Value::List(items) if key == "etcd.endpoints" => {
             let texts = items.into_iter().map(|item| match item.value {
-                Value::Scalar(text) => Ok(text),
+                Value::Scalar(scalar) => Ok(scalar.text),
                 other => Err(ConfigError::Shape {
-                    origin: at(item.place),
+                    origin: at(item.span.place),
                     found: format!("{} in {key}", other.describe()),
                     expected: "an endpoint".into(),
                 }),

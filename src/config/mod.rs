@@ -13,7 +13,6 @@ mod of_agent;
 mod settings;
 mod sources;
 mod update_conf;
-mod yaml;
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 

@@ -1,0 +1,351 @@
+//! From the parser's events to the tree, without recursion and within limits.
+
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+};
+
+use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError};
+
+use super::{Entry, Node, Place, Scalar, Span, Style, Value};
+
+/// What a document may amount to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Lists and mappings within one another, aliases followed.
+    pub(crate) depth: usize,
+    /// Nodes as written.
+    pub(crate) nodes: usize,
+    /// Nodes and bytes of text that anchors and aliases may add to what is written.
+    pub(crate) copies: usize,
+    /// Whether a key may stand twice in a mapping: then both are in the tree.
+    pub(crate) duplicates: bool,
+}
+
+/// The place and what is wrong there.
+pub(crate) type SyntaxError = (Place, String);
+
+/// Parses one document.
+///
+/// # Errors
+/// The place and what is wrong there. The parser stops at the first fault of syntax.
+pub(crate) fn parse(source: &str, limits: Limits) -> Result<Node, SyntaxError> {
+    let options = granit_parser::options! {
+        flow_nesting_limit: limits.depth,
+        block_nesting_limit: limits.depth,
+    };
+    let mut builder = Builder {
+        limits,
+        nodes: 0,
+        copies: 0,
+        open: Vec::new(),
+        anchors: HashMap::new(),
+        document: None,
+    };
+    for event in Parser::new_from_str_with_options(source, options) {
+        let (event, span) = event.map_err(|error| refused(&error, source))?;
+        let at = Span {
+            place: place(span.start),
+            start: span.start.byte_offset().unwrap_or_default(),
+            end: span.end.byte_offset().unwrap_or_default(),
+        };
+        builder.event(event, at, source)?;
+    }
+    // An empty stream has no document.
+    Ok(builder.document.unwrap_or(Node {
+        span: Span {
+            place: Place { line: 1, column: 1 },
+            ..Span::default()
+        },
+        value: Value::Null,
+        tag: None,
+    }))
+}
+
+fn place(marker: Marker) -> Place {
+    Place {
+        line: marker.line() as u64,
+        column: marker.col() as u64 + 1,
+    }
+}
+
+fn refused(error: &ScanError, source: &str) -> SyntaxError {
+    let place = place(*error.marker());
+    let line = source
+        .lines()
+        .nth(usize::try_from(place.line).unwrap_or(1).saturating_sub(1))
+        .unwrap_or_default();
+    let indent = &line[..line.len() - line.trim_start().len()];
+    let hint = if indent.contains('\t') {
+        "; YAML takes no tab as indentation, use spaces"
+    } else {
+        ""
+    };
+    let text = error.info();
+    (place, format!("{}{hint}", text.escape_debug()))
+}
+
+/// A list or mapping whose end has not come yet.
+struct Open {
+    node: Node,
+    anchor: usize,
+    /// The key whose value comes next.
+    key: Option<(String, Span)>,
+}
+
+/// A finished node that aliases may ask for.
+struct Anchored {
+    node: Node,
+    weight: usize,
+    depth: usize,
+}
+
+struct Builder {
+    limits: Limits,
+    nodes: usize,
+    copies: usize,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Anchored>,
+    document: Option<Node>,
+}
+
+impl Builder {
+    fn event(&mut self, event: Event<'_>, span: Span, source: &str) -> Result<(), SyntaxError> {
+        if event.is_node() {
+            self.nodes += 1;
+            if self.nodes > self.limits.nodes {
+                return Err((
+                    span.place,
+                    format!("more than {} values", self.limits.nodes),
+                ));
+            }
+        }
+        let tag = event.tag().and_then(|tag| match tag.core_suffix() {
+            Some(_) => None,
+            None if tag.handle() == "tag:yaml.org,2002:" => Some(tag.suffix().into()),
+            None => Some(tag.original().into()),
+        });
+        let collection = |value| Node {
+            span,
+            value,
+            tag: tag.clone(),
+        };
+        match event {
+            Event::DocumentStart(..) if self.document.is_some() => {
+                let found = "a second document begins, expected one only";
+                return Err((span.place, found.into()));
+            }
+            Event::Scalar(text, style, anchor, written) => {
+                let node = scalar(text.into_owned(), style, written.is_some(), span, source);
+                self.finish(Node { tag, ..node }, anchor)?;
+            }
+            Event::SequenceStart(_, anchor, _) => {
+                self.start(collection(Value::List(Vec::new())), anchor)?;
+            }
+            Event::MappingStart(_, anchor, _) => {
+                self.start(collection(Value::Map(Vec::new())), anchor)?;
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                if let Some(Open {
+                    mut node, anchor, ..
+                }) = self.open.pop()
+                {
+                    if let Value::Map(entries) = &mut node.value {
+                        merge(entries);
+                        if !self.limits.duplicates {
+                            unique(entries)?;
+                        }
+                    }
+                    self.finish(node, anchor)?;
+                }
+            }
+            Event::Alias(id) => {
+                let Some(anchored) = self.anchors.get(&id) else {
+                    return Err((span.place, "an alias within what it stands for".into()));
+                };
+                if self.open.len() + anchored.depth > self.limits.depth {
+                    return Err((span.place, self.deep()));
+                }
+                spend(&mut self.copies, &self.limits, anchored.weight, span)?;
+                let node = Node {
+                    span,
+                    ..anchored.node.clone()
+                };
+                self.finish(node, 0)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn deep(&self) -> String {
+        format!("more than {} levels within one another", self.limits.depth)
+    }
+
+    fn start(&mut self, node: Node, anchor: usize) -> Result<(), SyntaxError> {
+        if self.open.len() >= self.limits.depth {
+            return Err((node.span.place, self.deep()));
+        }
+        if matches!(self.open.last(), Some(open) if is_map(open) && open.key.is_none()) {
+            return Err((node.span.place, key_expected(&node.value)));
+        }
+        self.open.push(Open {
+            node,
+            anchor,
+            key: None,
+        });
+        Ok(())
+    }
+
+    /// Puts a finished node where it belongs.
+    fn finish(&mut self, node: Node, anchor: usize) -> Result<(), SyntaxError> {
+        if anchor != 0 {
+            let (weight, depth) = measure(&node);
+            spend(&mut self.copies, &self.limits, weight, node.span)?;
+            let node = node.clone();
+            self.anchors.insert(
+                anchor,
+                Anchored {
+                    node,
+                    weight,
+                    depth,
+                },
+            );
+        }
+        let Some(open) = self.open.last_mut() else {
+            self.document = Some(node);
+            return Ok(());
+        };
+        match &mut open.node.value {
+            Value::List(items) => items.push(node),
+            Value::Map(entries) => match open.key.take() {
+                Some((key, at)) => entries.push(Entry {
+                    key,
+                    at,
+                    value: node,
+                    merged: false,
+                }),
+                None => {
+                    let text = match node.value {
+                        Value::Scalar(scalar) => scalar.text,
+                        Value::Null => String::new(),
+                        other => return Err((node.span.place, key_expected(&other))),
+                    };
+                    open.key = Some((text, node.span));
+                }
+            },
+            Value::Null | Value::Scalar(_) => {}
+        }
+        Ok(())
+    }
+}
+
+fn is_map(open: &Open) -> bool {
+    matches!(open.node.value, Value::Map(_))
+}
+
+fn key_expected(found: &Value) -> String {
+    format!("found {} as a key, expected a word", found.describe())
+}
+
+/// Counts what is about to be copied.
+fn spend(
+    copies: &mut usize,
+    limits: &Limits,
+    weight: usize,
+    span: Span,
+) -> Result<(), SyntaxError> {
+    *copies = copies.saturating_add(weight);
+    if *copies > limits.copies {
+        let text = "the aliases up to here make the document too large, expected few copies";
+        return Err((span.place, text.into()));
+    }
+    Ok(())
+}
+
+fn scalar(text: String, style: ScalarStyle, tagged: bool, mut span: Span, source: &str) -> Node {
+    let style = match style {
+        ScalarStyle::Plain => Style::Plain,
+        ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => Style::Quoted,
+        ScalarStyle::Literal => Style::Literal,
+        ScalarStyle::Folded => Style::Folded,
+    };
+    let null = matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL");
+    let value = if style == Style::Plain && !tagged && null {
+        Value::Null
+    } else {
+        Value::Scalar(Scalar { text, style })
+    };
+    // The parser lets a block reach to the next token; what is shown ends with the content.
+    let written = source.get(span.start..span.end).unwrap_or_default();
+    span.end = span.start + written.trim_end().len();
+    Node {
+        span,
+        value,
+        tag: None,
+    }
+}
+
+/// Nodes and bytes of text, and the levels.
+fn measure(node: &Node) -> (usize, usize) {
+    match &node.value {
+        Value::Null => (1, 0),
+        Value::Scalar(scalar) => (1 + scalar.text.len(), 0),
+        Value::List(items) => items.iter().map(measure).fold((1, 1), join),
+        Value::Map(entries) => entries
+            .iter()
+            .map(|entry| {
+                let (weight, depth) = measure(&entry.value);
+                (weight + entry.key.len(), depth)
+            })
+            .fold((1, 1), join),
+    }
+}
+
+fn join(whole: (usize, usize), part: (usize, usize)) -> (usize, usize) {
+    (whole.0 + part.0, whole.1.max(part.1 + 1))
+}
+
+/// Replaces `<<` keys by what they stand for. Own keys go before merged ones, earlier merges before later ones.
+fn merge(entries: &mut Vec<Entry>) {
+    let mappings = |value: &Value| match value {
+        Value::Map(_) => true,
+        Value::List(items) => items.iter().all(|item| matches!(item.value, Value::Map(_))),
+        _ => false,
+    };
+    let is_merge = |entry: &Entry| entry.key == "<<" && mappings(&entry.value.value);
+    if !entries.iter().any(is_merge) {
+        return;
+    }
+    let (merges, own): (Vec<_>, Vec<_>) = mem::take(entries).into_iter().partition(is_merge);
+    let mut seen: HashSet<String> = own.iter().map(|entry| entry.key.clone()).collect();
+    *entries = own;
+    for entry in merges {
+        let maps = match entry.value.value {
+            Value::List(items) => items.into_iter().map(|item| item.value).collect(),
+            value => vec![value],
+        };
+        for map in maps {
+            let Value::Map(given) = map else { continue };
+            for one in given {
+                if seen.insert(one.key.clone()) {
+                    entries.push(Entry {
+                        merged: true,
+                        ..one
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn unique(entries: &[Entry]) -> Result<(), SyntaxError> {
+    let mut seen = HashSet::with_capacity(entries.len());
+    match entries.iter().find(|entry| !seen.insert(&entry.key)) {
+        Some(entry) => Err((
+            entry.at.place,
+            format!("duplicate mapping key `{}`", entry.key.escape_debug()),
+        )),
+        None => Ok(()),
+    }
+}

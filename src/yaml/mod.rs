@@ -1,0 +1,96 @@
+//! YAML as a tree whose every node knows its line and column, and whose scalars keep the text as written.
+//!
+//! The text is kept because what a scalar means depends on who asks: `0644` is the number 644 to YAML 1.2, a
+//! file mode to a person, and a group may be called `on`.
+
+mod build;
+
+pub(crate) use build::{Limits, parse};
+
+/// A place in a text, both counted from 1, columns in characters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) line: u64,
+    pub(crate) column: u64,
+}
+
+/// Where in the source something stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// Where it begins.
+    pub(crate) place: Place,
+    /// Its first byte.
+    pub(crate) start: usize,
+    /// The byte after its last.
+    pub(crate) end: usize,
+}
+
+/// A node of the tree.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Node {
+    /// Of an alias, where it is used; of a block scalar, its first line.
+    pub(crate) span: Span,
+    pub(crate) value: Value,
+    /// An explicit tag other than those of plain YAML: `binary` for `!!binary`, `!name` for a private one.
+    pub(crate) tag: Option<Box<str>>,
+}
+
+/// What a node holds.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value {
+    Null,
+    /// Text, without quotes; of a number or boolean the text as written.
+    Scalar(Scalar),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// A text and how it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Scalar {
+    pub(crate) text: String,
+    pub(crate) style: Style,
+}
+
+/// How a scalar was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    Plain,
+    Quoted,
+    /// A block that keeps its lines (`|`): line n of the text is line n of the block in the source.
+    Literal,
+    Folded,
+}
+
+/// A key and its value.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) at: Span,
+    pub(crate) value: Node,
+    /// It came by a merge key (`<<`): a key of the mapping itself goes before it.
+    pub(crate) merged: bool,
+}
+
+impl Value {
+    /// What it is, for error texts.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Null => "nothing".into(),
+            Self::Scalar(scalar) => quoted(&scalar.text),
+            Self::List(_) => "a list".into(),
+            Self::Map(_) => "a mapping".into(),
+        }
+    }
+}
+
+/// A text in quotes, short enough for a line of a log.
+pub(crate) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
