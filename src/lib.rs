@@ -13,6 +13,7 @@ pub mod agent;
 pub mod broadcast;
 pub mod bus;
 pub mod cli;
+pub mod cloud_config;
 pub mod config;
 pub mod coordinator;
 pub mod duration;

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 pub mod agent;
+pub mod cloud_config;
 pub mod common;
 pub mod config;
 mod exit;
@@ -82,6 +83,8 @@ pub enum Command {
     Pause(pause::PauseArgs),
     /// End a pause.
     Resume(pause::ResumeArgs),
+    /// Look at a cloud-config: what is wrong with it.
+    CloudConfig(cloud_config::Args),
 }
 
 /// What a command works with.
@@ -131,6 +134,10 @@ impl Context {
 /// # Errors
 /// With the exit code and the text for standard error.
 pub async fn run(cli: Cli) -> Result<(), Failure> {
+    // Documents are looked at wherever people write them: no node's configuration is needed.
+    if let Command::CloudConfig(args) = &cli.command {
+        return cloud_config::run(args);
+    }
     let sources = cli.common.sources(matches!(cli.command, Command::Agent))?;
     let context = Context {
         config: sources.load()?,
@@ -152,5 +159,6 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::ImportLocksmith(args) => import_locksmith::run(&context, &args).await,
         Command::Pause(args) => pause::pause(&context, &args).await,
         Command::Resume(args) => pause::resume(&context, &args).await,
+        Command::CloudConfig(args) => cloud_config::run(&args),
     }
 }

@@ -1,0 +1,134 @@
+//! cloud-config, the document that configures a node when it boots: what is in it, what is wrong with it.
+//!
+//! Pure: from text and addresses to a [`Document`] and [`Finding`]s.
+//!
+//! - `schema`: the keys there are, as data
+//! - `substitute`: `$private_ipv4` and its kin
+//! - `userdata`: what a node is given, taken apart into documents and scripts
+//! - `check`: the document walked by the tables; `document`: what is left, typed
+
+mod check;
+mod content;
+mod document;
+mod finding;
+mod report;
+mod schema;
+mod substitute;
+mod userdata;
+
+pub use content::{DecodeError, LARGEST};
+pub use document::Document;
+pub use finding::{Finding, Level, print};
+pub use schema::json_schema;
+pub use substitute::{Addresses, VARIABLES};
+pub use userdata::{Part, PartContent, UserDataError, parts};
+
+use check::{Content, Path};
+use report::Report;
+use schema::{Kind, ROOT};
+
+use crate::yaml::{self, Limits, Span, Value};
+
+/// Limits that no honest document meets.
+const LIMITS: Limits = Limits {
+    depth: 24,
+    nodes: 1_000_000,
+    copies: 1 << 20,
+    duplicates: true,
+};
+
+/// A document as far as it could be understood, and all there is to say about it.
+#[derive(Debug)]
+pub struct Reading {
+    /// What the document says. With an error among the findings, only a part of it.
+    pub document: Document,
+    /// In the order of the document.
+    pub findings: Vec<Finding>,
+}
+
+impl Reading {
+    /// Whether the document may be applied.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.findings
+            .iter()
+            .all(|finding| finding.level != Level::Error)
+    }
+}
+
+/// What an address that is not known amounts to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// The document cannot be applied here.
+    Error,
+    /// It may be known elsewhere: the text is looked at as it is.
+    Info,
+}
+
+/// Reads a document and looks for everything that is wrong with it.
+#[must_use]
+pub fn read(source: &str, addresses: &Addresses, unknown: Unknown) -> Reading {
+    let text = substitute::substitute(source, addresses);
+    let mut report = Report::default();
+    for (name, span) in &text.unknown {
+        let (level, hint) = match unknown {
+            Unknown::Error => (Level::Error, "give it"),
+            Unknown::Info => (Level::Info, "where the document is applied, give it"),
+        };
+        let flag = name.replace('_', "-");
+        let variable = name.to_ascii_uppercase();
+        let message = format!(
+            "the address ${name} is not known; {hint} with --{flag} or in COREOS_{variable}"
+        );
+        report.add(level, *span, "", message);
+    }
+    let document = match yaml::parse(&text.text, LIMITS) {
+        Ok(root) => root_fields(root, &mut report),
+        Err((place, message)) => {
+            let start = offset(&text.text, place);
+            let span = Span {
+                place,
+                start,
+                end: start,
+            };
+            report.add(Level::Error, span, "", format!("not valid YAML: {message}"));
+            Vec::new()
+        }
+    };
+    let document = Document::new(document);
+    let findings = report.finish(&text);
+    Reading { document, findings }
+}
+
+fn root_fields(root: yaml::Node, report: &mut Report) -> Vec<check::Field> {
+    if root.value == Value::Null {
+        report.add(
+            Level::Info,
+            root.span,
+            "",
+            "the document is empty: it changes nothing",
+        );
+    }
+    match check::read(root, Kind::Section(&ROOT), Path::Root, report) {
+        Some(check::Item {
+            content: Content::Map(fields),
+            ..
+        }) => fields,
+        _ => Vec::new(),
+    }
+}
+
+/// The byte at which a place begins.
+fn offset(text: &str, place: yaml::Place) -> usize {
+    let line: usize = text
+        .split_inclusive('\n')
+        .take(usize::try_from(place.line).unwrap_or(1).saturating_sub(1))
+        .map(str::len)
+        .sum();
+    let column = usize::try_from(place.column).unwrap_or(1).saturating_sub(1);
+    let rest = &text[line..];
+    line + rest
+        .char_indices()
+        .nth(column)
+        .map_or(rest.len(), |(at, _)| at)
+}

@@ -1,0 +1,297 @@
+//! User data in all its kinds, taken apart into documents and scripts.
+
+use mail_parser::{Encoding, Message, MessageParser, MimeHeaders as _, PartType};
+
+use super::{
+    content::{self, DecodeError, LARGEST},
+    finding::{Finding, Level},
+};
+
+/// Layers of gzip and MIME within one another: more than anybody packs.
+const DEEPEST: usize = 4;
+
+/// The most parts that user data may have.
+const MOST_PARTS: usize = 1000;
+
+/// A part of user data; often the only one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Its file name, in MIME.
+    pub name: Option<String>,
+    /// Lines of the whole text before it, where the part stands in it as it is.
+    pub lines_before: u64,
+    /// What it is.
+    pub content: PartContent,
+}
+
+/// What a part is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PartContent {
+    /// A document.
+    CloudConfig(String),
+    /// A script, beginning with `#!`.
+    Script(Vec<u8>),
+}
+
+/// Why user data cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum UserDataError {
+    /// It is too large.
+    #[error("user data of more than {LARGEST} bytes, expected at most that")]
+    TooLarge,
+    /// It does not unpack.
+    #[error("user data that does not unpack: {0}")]
+    Packed(DecodeError),
+    /// Layers in layers.
+    #[error("packed more than {DEEPEST} times, expected gzip or MIME once")]
+    Deep,
+    /// Too many parts.
+    #[error("more than {MOST_PARTS} parts, expected at most that")]
+    Parts,
+    /// It is for Ignition, which runs before this program.
+    #[error(
+        "this is a configuration for Ignition, expected a cloud-config: give it to Ignition, \
+         as the node's ignition.config.url or its platform's user data, before the first boot"
+    )]
+    Ignition,
+    /// Multipart, but not well-formed.
+    #[error("MIME that cannot be taken apart: {0}")]
+    Mime(&'static str),
+    /// A document that is no text.
+    #[error("bytes that are not UTF-8, expected text in UTF-8")]
+    NotText {
+        /// The line of the first bad byte.
+        line: u64,
+        /// The column of the first bad byte.
+        column: u64,
+    },
+    /// Nothing of ours.
+    #[error(
+        "user data of unknown kind: it begins with {found}, expected #cloud-config or #! as its first line{hint}"
+    )]
+    Unknown {
+        /// The beginning.
+        found: String,
+        /// What may have been meant.
+        hint: &'static str,
+    },
+    /// A part of a multipart text is wrong.
+    #[error("part {number}{}: {error}", name.as_ref().map_or(String::new(), |name| format!(" ({name})")))]
+    Part {
+        /// Which one, from 1.
+        number: usize,
+        /// Its file name.
+        name: Option<String>,
+        /// What is wrong.
+        error: Box<Self>,
+    },
+}
+
+impl UserDataError {
+    /// The same as a finding.
+    #[must_use]
+    pub fn finding(&self) -> Finding {
+        let (line, column) = match self {
+            Self::NotText { line, column } => (*line, *column),
+            _ => (1, 1),
+        };
+        Finding {
+            level: Level::Error,
+            line,
+            column,
+            path: String::new(),
+            message: self.to_string(),
+            length: 1,
+        }
+    }
+}
+
+/// Takes user data apart. Of empty user data there are no parts.
+///
+/// # Errors
+/// When it is of no kind that is applied here, or larger than [`LARGEST`] once unpacked.
+pub fn parts(bytes: &[u8]) -> Result<Vec<Part>, UserDataError> {
+    if bytes.len() as u64 > LARGEST {
+        return Err(UserDataError::TooLarge);
+    }
+    let mut reader = Reader {
+        parts: Vec::new(),
+        unpacked: 0,
+    };
+    reader.read(bytes, None, None, 0, DEEPEST)?;
+    Ok(reader.parts)
+}
+
+struct Reader {
+    parts: Vec<Part>,
+    unpacked: u64,
+}
+
+impl Reader {
+    /// Reads bytes of which a MIME type is said, or nothing.
+    fn read(
+        &mut self,
+        bytes: &[u8],
+        kind: Option<&str>,
+        name: Option<String>,
+        lines_before: u64,
+        layers: usize,
+    ) -> Result<(), UserDataError> {
+        if self.parts.len() >= MOST_PARTS {
+            return Err(UserDataError::Parts);
+        }
+        let deeper = || layers.checked_sub(1).ok_or(UserDataError::Deep);
+        if bytes.starts_with(&[0x1f, 0x8b]) {
+            let layers = deeper()?;
+            let inner = content::gunzip(bytes).map_err(UserDataError::Packed)?;
+            self.unpacked += inner.len() as u64;
+            if self.unpacked > LARGEST {
+                return Err(UserDataError::TooLarge);
+            }
+            let kind = kind.filter(|kind| !kind.contains("gzip"));
+            return self.read(&inner, kind, name, 0, layers);
+        }
+        let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+        let first = text
+            .split(|b| *b == b'\n')
+            .next()
+            .unwrap_or_default()
+            .trim_ascii_end();
+        let content = if text.trim_ascii().is_empty() {
+            return Ok(());
+        } else if text.starts_with(b"#!") || kind == Some("text/x-shellscript") {
+            // Said to be a script: the system finds its interpreter, or says that it cannot.
+            PartContent::Script(text.to_vec())
+        } else if first == b"#cloud-config" || kind == Some("text/cloud-config") {
+            PartContent::CloudConfig(utf8(bytes, lines_before)?)
+        } else if is_ignition(text) {
+            return Err(UserDataError::Ignition);
+        } else if let Some(message) = multipart(text) {
+            return self.multipart(&message, text, lines_before, deeper()?);
+        } else {
+            return Err(unknown(text));
+        };
+        self.parts.push(Part {
+            name,
+            lines_before,
+            content,
+        });
+        Ok(())
+    }
+
+    fn multipart(
+        &mut self,
+        message: &Message<'_>,
+        raw: &[u8],
+        lines_before: u64,
+        layers: usize,
+    ) -> Result<(), UserDataError> {
+        let mut number = 0;
+        for part in &message.parts {
+            if matches!(part.body, PartType::Multipart(_)) {
+                continue;
+            }
+            number += 1;
+            let name = part.attachment_name().map(str::to_owned);
+            let kind = part.content_type().and_then(|kind| {
+                let subtype = kind.subtype()?;
+                Some(format!("{}/{subtype}", kind.ctype()).to_ascii_lowercase())
+            });
+            // As it stands where it stands: then its lines are the text's, and no charset was applied.
+            let range = part.offset_body as usize..part.offset_end as usize;
+            let (bytes, before) = match raw.get(range.clone()) {
+                Some(verbatim) if part.encoding == Encoding::None => {
+                    let lines = raw[..range.start].iter().filter(|b| **b == b'\n').count();
+                    (verbatim, lines_before + lines as u64)
+                }
+                _ => (part.contents(), 0),
+            };
+            self.unpacked += bytes.len() as u64;
+            if self.unpacked > LARGEST {
+                return Err(UserDataError::TooLarge);
+            }
+            self.read(bytes, kind.as_deref(), name.clone(), before, layers)
+                .map_err(|error| UserDataError::Part {
+                    number,
+                    name,
+                    error: Box::new(error),
+                })?;
+        }
+        if number == 0 {
+            return Err(UserDataError::Mime("found no part, expected at least one"));
+        }
+        Ok(())
+    }
+}
+
+/// The text of a document.
+fn utf8(bytes: &[u8], lines_before: u64) -> Result<String, UserDataError> {
+    String::from_utf8(bytes.to_vec()).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let lines = good.split(|b| *b == b'\n').count() as u64;
+        let last = good.rsplit(|b| *b == b'\n').next().unwrap_or_default();
+        UserDataError::NotText {
+            line: lines_before + lines,
+            column: String::from_utf8_lossy(last).chars().count() as u64 + 1,
+        }
+    })
+}
+
+fn is_ignition(text: &[u8]) -> bool {
+    if !text.trim_ascii_start().starts_with(b"{") {
+        return false;
+    }
+    let Ok(json) = serde_json::from_slice::<serde_json::Value>(text) else {
+        return false;
+    };
+    json.get("ignitionVersion").is_some() || json.pointer("/ignition/version").is_some()
+}
+
+/// The message, if it is a multipart one.
+fn multipart(text: &[u8]) -> Option<Message<'_>> {
+    // Only what begins as headers do is worth a parser's time.
+    let head = &text[..text.len().min(16 << 10)];
+    let first = head.split(|b| *b == b'\n').next().unwrap_or_default();
+    let name = first.split(|b| *b == b':').next().unwrap_or_default();
+    let is_header = name.len() < first.len()
+        && !name.is_empty()
+        && name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
+    if !is_header {
+        return None;
+    }
+    let message = MessageParser::new().parse(text)?;
+    let root = message.parts.first()?.content_type()?;
+    root.ctype()
+        .eq_ignore_ascii_case("multipart")
+        .then_some(message)
+}
+
+fn unknown(text: &[u8]) -> UserDataError {
+    let line = text.split(|b| *b == b'\n').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(&line[..line.len().min(60)]).into_owned();
+    let lower = line.to_ascii_lowercase();
+    let squeezed: String = lower.chars().filter(|c| c.is_alphanumeric()).collect();
+    let hint = if squeezed == "cloudconfig" {
+        ": exactly so, without spaces"
+    } else if lower.starts_with("#cloud-config") {
+        ": nothing may follow on that line"
+    } else if lower.starts_with("#include")
+        || lower.starts_with("#cloud-boothook")
+        || lower.starts_with("## template")
+    {
+        ": this kind is cloud-init's and not applied here"
+    } else if lower.starts_with("variant:")
+        || lower.starts_with("systemd:")
+        || lower.starts_with("storage:")
+    {
+        ": a Butane configuration is made into one for Ignition by butane"
+    } else if lower.contains(':') || lower.starts_with("---") {
+        ": put it before this line"
+    } else {
+        ""
+    };
+    UserDataError::Unknown {
+        found: format!("{line:?}"),
+        hint,
+    }
+}
