@@ -31,6 +31,8 @@ pub(super) enum Content {
     Number(String),
     List(Vec<Item>),
     Map(Vec<Field>),
+    /// Something else than the key takes; there is a finding that says so.
+    Wrong,
 }
 
 /// A key and what it holds.
@@ -105,7 +107,7 @@ pub(super) fn read(node: Node, kind: Kind, path: Path<'_>, report: &mut Report) 
                 advice(kind, &found)
             );
             report.add(Level::Error, span, path, message);
-            return None;
+            Content::Wrong
         }
     };
     Some(Item { span, content })

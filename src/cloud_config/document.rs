@@ -55,6 +55,8 @@ pub(crate) struct File {
     pub(crate) span: Span,
     pub(crate) path: Option<Text>,
     pub(crate) content: Option<Text>,
+    /// Neither content nor source is given, not even a wrong one.
+    pub(crate) bare: bool,
     /// The content is base64 by its tag, before any encoding.
     pub(crate) binary: bool,
     pub(crate) owner: Option<Text>,
@@ -279,7 +281,11 @@ fn user(item: Item) -> User {
 
 fn file(item: Item) -> File {
     let span = item.span;
-    let mut take = Take(fields(item));
+    let given = fields(item);
+    let bare = !given
+        .iter()
+        .any(|field| matches!(field.name.as_ref(), "content" | "source"));
+    let mut take = Take(given);
     let content = take.item("content");
     let binary = matches!(
         &content,
@@ -290,6 +296,7 @@ fn file(item: Item) -> File {
     );
     File {
         span,
+        bare,
         path: take.text("path"),
         content: content.and_then(text),
         binary,

@@ -6,11 +6,14 @@
 //! - `substitute`: `$private_ipv4` and its kin
 //! - `userdata`: what a node is given, taken apart into documents and scripts
 //! - `check`: the document walked by the tables; `document`: what is left, typed
+//! - `lint`: what is wrong between its parts
 
 mod check;
 mod content;
 mod document;
+mod environment;
 mod finding;
+mod lint;
 mod report;
 mod schema;
 mod substitute;
@@ -96,6 +99,7 @@ pub fn read(source: &str, addresses: &Addresses, unknown: Unknown) -> Reading {
         }
     };
     let document = Document::new(document);
+    lint::document(&document, &text.text, &mut report);
     let findings = report.finish(&text);
     Reading { document, findings }
 }
@@ -132,3 +136,6 @@ fn offset(text: &str, place: yaml::Place) -> usize {
         .nth(column)
         .map_or(rest.len(), |(at, _)| at)
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,7 +80,13 @@ pub(super) fn substitute<'a>(written: &'a str, addresses: &Addresses) -> Substit
             Some(address) => (at, address),
             None => {
                 if !unknown.iter().any(|(known, _)| *known == name) {
-                    unknown.push((name, (at, end)));
+                    let start = text.len() + at - done;
+                    let span = Span {
+                        place: place(written, at),
+                        start,
+                        end: start + end - at,
+                    };
+                    unknown.push((name, span));
                 }
                 continue;
             }
@@ -100,15 +106,6 @@ pub(super) fn substitute<'a>(written: &'a str, addresses: &Addresses) -> Substit
         text.push_str(&written[done..]);
         Cow::Owned(text)
     };
-    let span = |(start, end)| Span {
-        place: place(written, start),
-        start,
-        end,
-    };
-    let unknown = unknown
-        .into_iter()
-        .map(|(name, range)| (name, span(range)))
-        .collect();
     Substituted {
         text,
         unknown,

@@ -1,0 +1,150 @@
+//! User data of every kind.
+
+use std::io::Write as _;
+
+use flate2::{Compression, write::GzEncoder};
+
+use super::super::{Part, PartContent, UserDataError, parts};
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// The parts as `kind name lines-before first-line`.
+fn shown(bytes: &[u8]) -> Vec<String> {
+    let line = |part: Part| {
+        let (kind, text) = match part.content {
+            PartContent::CloudConfig(text) => ("config", text),
+            PartContent::Script(bytes) => ("script", String::from_utf8_lossy(&bytes).into_owned()),
+        };
+        let name = part.name.unwrap_or_default();
+        format!(
+            "{kind} {name} {} {}",
+            part.lines_before,
+            text.lines().next().unwrap_or_default()
+        )
+    };
+    parts(bytes).unwrap().into_iter().map(line).collect()
+}
+
+#[test]
+fn kinds_are_told_by_their_beginning() {
+    for (bytes, expected) in [
+        (
+            &b"#cloud-config\nhostname: a\n"[..],
+            "config  0 #cloud-config",
+        ),
+        (
+            b"#cloud-config \t\r\nhostname: a\n",
+            "config  0 #cloud-config \t",
+        ),
+        (b"#cloud-config", "config  0 #cloud-config"),
+        (
+            b"\xef\xbb\xbf#cloud-config\n",
+            "config  0 \u{feff}#cloud-config",
+        ),
+        (b"#!/bin/bash\ntrue\n", "script  0 #!/bin/bash"),
+        (b"#!/bin/sh\n\xff", "script  0 #!/bin/sh"),
+        (&gzip(b"#cloud-config\n"), "config  0 #cloud-config"),
+        (&gzip(&gzip(b"#!/bin/sh\n")), "script  0 #!/bin/sh"),
+    ] {
+        assert_eq!(shown(bytes), [expected]);
+    }
+    for bytes in [&b""[..], b"\n \n"] {
+        assert_eq!(parts(bytes).unwrap(), []);
+    }
+}
+
+const MIME: &str = "Content-Type: multipart/mixed; boundary=\"==B==\"\r\nMIME-Version: 1.0\r\n\r\nignored\r\n--==B==\r\n\
+Content-Type: text/cloud-config; charset=\"us-ascii\"\r\nContent-Disposition: attachment; filename=\"a.yaml\"\r\n\r\n\
+#cloud-config\r\nhostname: a\r\n\r\n--==B==\r\nContent-Type: text/cloud-config\r\n\r\nusers:\r\n--==B==\r\n\
+Content-Type: text/x-shellscript; name=run.sh\r\nContent-Transfer-Encoding: base64\r\n\r\nIyEvYmluL3NoCnRydWUK\r\n--==B==\r\n\
+Content-Type: text/plain\r\n\r\n#!/bin/sh\r\n--==B==\r\n\
+Content-Type: text/cloud-config\r\n\r\na: 1\r\n--==B==--\r\n";
+
+#[test]
+fn mime_is_taken_apart() {
+    let expected = [
+        "config a.yaml 8 #cloud-config",
+        "config  14 users:",
+        "script run.sh 0 #!/bin/sh",
+        "script  23 #!/bin/sh",
+        "config  27 a: 1",
+    ];
+    assert_eq!(shown(MIME.as_bytes()), expected);
+    assert_eq!(shown(MIME.replace("\r\n", "\n").as_bytes()), expected);
+    // Packed as a whole, lines are those of the text within.
+    assert_eq!(shown(&gzip(MIME.as_bytes())), expected);
+}
+
+#[test]
+fn a_packed_part_is_unpacked() {
+    use base64::Engine as _;
+    let packed =
+        base64::engine::general_purpose::STANDARD.encode(gzip(b"#cloud-config\nhostname: a\n"));
+    for kind in [
+        "application/gzip",
+        "application/x-gzip",
+        "application/octet-stream",
+    ] {
+        let text = format!(
+            "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: {kind}\nContent-Transfer-Encoding: base64\n\n{packed}\n--b--\n"
+        );
+        assert_eq!(shown(text.as_bytes()), ["config  0 #cloud-config"]);
+    }
+}
+
+#[test]
+fn what_is_not_ours_is_named() {
+    for (bytes, expected) in [
+        (&br#"{"ignition":{"version":"3.3.0"}}"#[..], "Ignition"),
+        (br#" {"ignitionVersion":1}"#, "Ignition"),
+        (b"{\"a\": 1}", "unknown kind"),
+        (b"#cloud config\n", "exactly so"),
+        (b"# cloud-config\n", "exactly so"),
+        (b"#Cloud-Config\n", "exactly so"),
+        (b"#cloud-config: x\n", "nothing may follow"),
+        (b"hostname: a\n", "put it before this line"),
+        (b"variant: flatcar\n", "Butane"),
+        (b"#include\nhttp://x\n", "cloud-init's"),
+        (b"\x00\x01\x02", "unknown kind"),
+        (b"\x1f\x8b\x00garbage", "does not unpack"),
+        (&gzip(b"#cloud-config\n")[..15], "does not unpack"),
+        (b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\n\nhello\n--b--\n", "part 1: user data of unknown kind"),
+    ] {
+        let error = parts(bytes).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let error = parts(b"#cloud-config\nhostname: \xc3\xa9\xff\n").unwrap_err();
+    assert_eq!((error.finding().line, error.finding().column), (2, 12));
+    assert!(matches!(error, UserDataError::NotText { .. }));
+}
+
+#[test]
+fn bombs_are_refused() {
+    // 100 MB of nothing in 100 kB, and the same in layers.
+    let bomb = gzip(&vec![b'a'; 100 << 20]);
+    assert!(
+        parts(&bomb)
+            .unwrap_err()
+            .to_string()
+            .contains("more than 67108864 bytes")
+    );
+    assert!(parts(&gzip(&bomb)).is_err());
+    let layers = (0..6).fold(b"#cloud-config\n".to_vec(), |inner, _| gzip(&inner));
+    assert!(matches!(parts(&layers), Err(UserDataError::Deep)));
+    let many = "--b\nContent-Type: text/cloud-config\n\na: 1\n".repeat(2000);
+    let many = format!("Content-Type: multipart/mixed; boundary=b\n\n{many}--b--\n");
+    assert!(
+        parts(many.as_bytes())
+            .unwrap_err()
+            .to_string()
+            .contains("more than 1000 parts")
+    );
+    assert!(matches!(
+        parts(&vec![b'\n'; (64 << 20) + 1]),
+        Err(UserDataError::TooLarge)
+    ));
+}
