@@ -93,7 +93,6 @@ impl File {
 /// A unit and what is to be done with it.
 #[derive(Debug)]
 pub(crate) struct Unit {
-    pub(crate) span: Span,
     pub(crate) name: Option<Text>,
     pub(crate) mask: bool,
     pub(crate) enable: bool,
@@ -310,10 +309,8 @@ fn file(item: Item) -> File {
 }
 
 fn unit(item: Item) -> Unit {
-    let span = item.span;
     let mut take = Take(fields(item));
     Unit {
-        span,
         name: take.text("name"),
         mask: take.flag("mask"),
         enable: take.flag("enable"),

@@ -7,6 +7,7 @@
 //! - `userdata`: what a node is given, taken apart into documents and scripts
 //! - `check`: the document walked by the tables; `document`: what is left, typed
 //! - `lint`: what is wrong between its parts
+//! - [`plan`]: what it does to a machine
 
 mod check;
 mod content;
@@ -14,6 +15,7 @@ mod document;
 mod environment;
 mod finding;
 mod lint;
+pub mod plan;
 mod report;
 mod schema;
 mod substitute;

@@ -38,7 +38,7 @@ impl Addresses {
         }
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         match name {
             "public_ipv4" => self.public_ipv4.as_deref(),
             "private_ipv4" => self.private_ipv4.as_deref(),

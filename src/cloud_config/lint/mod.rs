@@ -5,6 +5,8 @@ mod unit_text;
 mod unit_verify;
 mod units;
 
+pub(super) use files::normal;
+
 use std::collections::{HashMap, HashSet};
 
 use super::{

@@ -1,0 +1,403 @@
+//! What a document does to a machine, step by step, before anything is done.
+//!
+//! Pure: from documents and what the machine holds to steps. Looking at what each step changes, and doing it, is
+//! for others.
+
+mod texts;
+mod units;
+
+use std::collections::HashMap;
+
+use super::{
+    content::DecodeError,
+    document::{Document, File, Oem, Text, User},
+    environment,
+    lint::normal,
+    substitute::{Addresses, VARIABLES},
+};
+
+/// One step. Steps are done in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Name the node.
+    Hostname(String),
+    /// Let these keys log in as this user; those of an earlier apply go.
+    Keys {
+        /// The user.
+        user: String,
+        /// The public keys, a line each.
+        keys: Vec<String>,
+    },
+    /// Create a user, or of one that exists set password and keys.
+    User(NewUser),
+    /// Write a file.
+    File(NewFile),
+    /// Put a link, in place of a file if need be.
+    Link {
+        /// Where.
+        path: String,
+        /// To what.
+        target: &'static str,
+    },
+    /// Remove what masks a unit: an empty file or a link to /dev/null. Anything else stays.
+    Unmask {
+        /// Where it would be.
+        path: String,
+    },
+    /// Enable a unit.
+    Enable {
+        /// The unit.
+        unit: String,
+        /// Until the next boot only.
+        runtime: bool,
+    },
+    /// Run a script, once for each content.
+    Script(Vec<u8>),
+    /// Let systemd read its units again, if a step before this one changed any.
+    Reload,
+    /// Restart systemd-networkd, if a step before this one changed a file of its.
+    RestartNetworkd,
+    /// Tell systemd to do something with a unit, job mode `replace`.
+    Command {
+        /// The unit.
+        unit: String,
+        /// `start`, `stop` and so on.
+        command: String,
+    },
+}
+
+/// A file to write. Its parents are made as needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewFile {
+    /// Where: absolute, without doubled slashes and dots.
+    pub path: String,
+    /// Permissions, setuid, setgid and sticky bit included.
+    pub mode: u32,
+    /// User and group by name or number; root's where not given.
+    pub owner: Option<(String, Option<String>)>,
+    /// What.
+    pub content: NewContent,
+}
+
+/// Where a file's bytes come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewContent {
+    /// They are here.
+    Bytes(Vec<u8>),
+    /// They come after what the file holds, unless it ends with them.
+    Append(Vec<u8>),
+    /// They are fetched.
+    Fetch {
+        /// From here.
+        url: String,
+        /// And have this SHA-256, in hexadecimal.
+        sha256: Option<String>,
+        /// They are added to what the file holds.
+        append: bool,
+        /// They are packed so.
+        encoding: Option<String>,
+    },
+}
+
+/// A user to create.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewUser {
+    /// The login name.
+    pub name: String,
+    /// The password's hash: `*`, no password, where none is given.
+    pub passwd: Option<String>,
+    /// Public keys.
+    pub keys: Vec<String>,
+    /// Arguments of `useradd` but for the name.
+    pub arguments: Vec<String>,
+}
+
+/// What a plan needs to know of the machine.
+pub struct Machine<'a> {
+    /// The addresses that are known.
+    pub addresses: &'a Addresses,
+    /// The node's name, where the documents give none.
+    pub hostname: &'a str,
+    /// The text of a file by its absolute path, where it is there.
+    pub text: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// A part of user data.
+#[derive(Debug)]
+pub enum Planned {
+    /// A document, sound.
+    Document(Box<Document>),
+    /// A script.
+    Script(Vec<u8>),
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {error}")]
+pub struct PlanError {
+    /// The file.
+    pub path: String,
+    /// Why its content cannot be unpacked.
+    pub error: DecodeError,
+}
+
+/// The steps that documents and scripts amount to, in their order.
+///
+/// # Errors
+/// When a content does not unpack, which the findings of its document have said.
+pub fn plan(parts: Vec<Planned>, machine: &Machine<'_>) -> Result<Vec<Step>, PlanError> {
+    let mut steps = Steps::default();
+    let documents = || {
+        parts.iter().filter_map(|part| match part {
+            Planned::Document(document) => Some(document),
+            Planned::Script(_) => None,
+        })
+    };
+    let hostname = documents().filter_map(|d| d.hostname.as_ref()).next_back();
+    let hostname = hostname.map(|text| short(&text.text).to_owned());
+    steps
+        .all
+        .extend(hostname.clone().map(|name| Some(Step::Hostname(name))));
+    let keys: Vec<String> = documents().flat_map(|d| &d.keys).map(line).collect();
+    if !keys.is_empty() {
+        let user = "core".to_owned();
+        steps.push(Step::Keys { user, keys });
+    }
+    let hostname = hostname.as_deref().unwrap_or(machine.hostname);
+    for part in parts {
+        match part {
+            Planned::Document(document) => steps.document(*document, hostname, machine)?,
+            Planned::Script(bytes) => steps.push(Step::Script(bytes)),
+        }
+    }
+    Ok(steps.finish())
+}
+
+/// A host's name up to the first dot, at most 63 bytes.
+fn short(name: &str) -> &str {
+    let name = name.split('.').next().unwrap_or_default();
+    &name[..name.len().min(63)]
+}
+
+fn line(text: &Text) -> String {
+    text.text.trim().to_owned()
+}
+
+#[derive(Default)]
+struct Steps {
+    /// With gaps where a later step took the place of an earlier one.
+    all: Vec<Option<Step>>,
+    /// Which step writes a file.
+    files: HashMap<String, usize>,
+    commands: Vec<Step>,
+    /// A unit's file may change.
+    units: bool,
+    /// A file of networkd may.
+    network: bool,
+}
+
+impl Steps {
+    fn document(
+        &mut self,
+        document: Document,
+        hostname: &str,
+        machine: &Machine<'_>,
+    ) -> Result<(), PlanError> {
+        let Document {
+            users,
+            files,
+            hosts,
+            units,
+            services,
+            update,
+            oem,
+            ..
+        } = document;
+        for user in users.into_iter().filter_map(new_user) {
+            self.push(Step::User(user));
+        }
+        for file in files {
+            if let Some(file) = new_file(file)? {
+                self.write(file);
+            }
+        }
+        if let Some(text) = oem_release(&oem) {
+            self.write(NewFile::plain("/etc/oem-release", text));
+        }
+        if let Some((path, text)) = texts::update_conf(&update, machine.text) {
+            self.write(NewFile::plain(path, text));
+        }
+        if hosts.is_some() {
+            self.write(NewFile::plain(
+                "/etc/hosts",
+                format!("127.0.0.1 {hostname}\n"),
+            ));
+        }
+        let flannel = services.iter().find(|service| service.key == "flannel");
+        if let Some(service) = flannel.filter(|service| !service.variables.is_empty()) {
+            let text = environment::file(&service.variables);
+            self.write(NewFile::plain("/run/flannel/options.env", text));
+        }
+        let known = known(machine.addresses);
+        if !known.is_empty() && !self.writes(texts::ENVIRONMENT) {
+            let before = (machine.text)(texts::ENVIRONMENT).unwrap_or_default();
+            let text = texts::merge(&before, &known);
+            self.write(NewFile::plain(texts::ENVIRONMENT, text));
+        }
+        self.units(units, &services, &update);
+        Ok(())
+    }
+
+    fn push(&mut self, step: Step) {
+        self.all.push(Some(step));
+    }
+
+    fn writes(&self, path: &str) -> bool {
+        self.files.contains_key(path)
+    }
+
+    /// Adds a file. What an earlier step writes at the same place is folded into it, so that doing all steps once
+    /// more changes nothing.
+    fn write(&mut self, mut file: NewFile) {
+        let earlier = self
+            .files
+            .get(&file.path)
+            .and_then(|at| self.all.get_mut(*at));
+        match (&mut file.content, earlier) {
+            (NewContent::Append(more), Some(Some(Step::File(earlier)))) => {
+                if let NewContent::Bytes(bytes) | NewContent::Append(bytes) = &mut earlier.content {
+                    bytes.append(more);
+                    return;
+                }
+            }
+            (NewContent::Bytes(_) | NewContent::Fetch { append: false, .. }, Some(earlier)) => {
+                *earlier = None;
+            }
+            _ => {}
+        }
+        self.files.insert(file.path.clone(), self.all.len());
+        self.push(Step::File(file));
+    }
+
+    fn finish(mut self) -> Vec<Step> {
+        if self.units {
+            self.push(Step::Reload);
+        }
+        if self.network {
+            self.push(Step::RestartNetworkd);
+        }
+        self.all
+            .into_iter()
+            .flatten()
+            .chain(self.commands)
+            .collect()
+    }
+}
+
+impl NewFile {
+    /// A file that all may read, root's.
+    fn plain(path: impl Into<String>, text: impl Into<Vec<u8>>) -> Self {
+        Self {
+            path: path.into(),
+            mode: 0o644,
+            owner: None,
+            content: NewContent::Bytes(text.into()),
+        }
+    }
+}
+
+/// The addresses that are known, as lines of /etc/environment name them.
+fn known(addresses: &Addresses) -> Vec<(String, String)> {
+    let variable = |name: &str| {
+        let address = addresses.get(name)?.to_owned();
+        Some((format!("COREOS_{}", name.to_ascii_uppercase()), address))
+    };
+    VARIABLES.into_iter().filter_map(variable).collect()
+}
+
+fn new_file(file: File) -> Result<Option<NewFile>, PlanError> {
+    let Some(path) = &file.path else {
+        return Ok(None);
+    };
+    let path = normal(&path.text);
+    let mode = file.mode();
+    let content = match &file.source {
+        Some(source) => NewContent::Fetch {
+            url: source.text.clone(),
+            sha256: file
+                .sha256
+                .as_ref()
+                .map(|hash| hash.text.to_ascii_lowercase()),
+            append: file.append,
+            encoding: file.encoding.as_ref().map(|encoding| encoding.text.clone()),
+        },
+        None => match (file.bytes(), file.append) {
+            (Ok(bytes), false) => NewContent::Bytes(bytes),
+            (Ok(bytes), true) => NewContent::Append(bytes),
+            (Err(error), _) => return Err(PlanError { path, error }),
+        },
+    };
+    let owner = file.owner.map(|owner| match owner.text.split_once(':') {
+        Some((user, group)) => (user.to_owned(), Some(group.to_owned())),
+        None => (owner.text, None),
+    });
+    Ok(Some(NewFile {
+        path,
+        mode,
+        owner,
+        content,
+    }))
+}
+
+fn new_user(user: User) -> Option<NewUser> {
+    let mut arguments = Vec::new();
+    let mut flag = |given: bool, name: &str| arguments.extend(given.then(|| name.to_owned()));
+    flag(!user.no_create_home && !user.system, "--create-home");
+    flag(user.no_create_home, "--no-create-home");
+    flag(user.no_user_group, "--no-user-group");
+    flag(user.system, "--system");
+    flag(user.no_log_init, "--no-log-init");
+    let groups: Vec<&str> = user
+        .groups
+        .iter()
+        .map(|group| group.text.as_str())
+        .collect();
+    let groups = (!groups.is_empty()).then(|| groups.join(","));
+    let text = |text: Option<Text>| text.map(|text| text.text).filter(|text| !text.is_empty());
+    for (name, value) in [
+        ("--comment", text(user.gecos)),
+        ("--home-dir", text(user.homedir)),
+        ("--gid", text(user.primary_group)),
+        ("--groups", groups),
+        ("--shell", text(user.shell)),
+    ] {
+        if let Some(value) = value {
+            arguments.extend([name.to_owned(), value]);
+        }
+    }
+    Some(NewUser {
+        name: user.name?.text,
+        passwd: text(user.passwd),
+        keys: user.keys.iter().map(line).collect(),
+        arguments,
+    })
+}
+
+/// The text of /etc/oem-release, as os-release(5) is written; none without an id.
+fn oem_release(oem: &Oem) -> Option<String> {
+    let text = |text: &Option<Text>| text.as_ref().map_or("", |text| &text.text).to_owned();
+    let id = text(&oem.id);
+    (!id.is_empty()).then(|| {
+        let quoted = |given| environment::shell_escape(&text(given));
+        format!(
+            "ID={id}\nVERSION_ID={}\nNAME=\"{}\"\nHOME_URL=\"{}\"\nBUG_REPORT_URL=\"{}\"\n",
+            text(&oem.version_id),
+            quoted(&oem.name),
+            quoted(&oem.home_url),
+            quoted(&oem.bug_report_url),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;

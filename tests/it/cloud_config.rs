@@ -1,0 +1,223 @@
+//! `pointsman cloud-config` as people call it.
+
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+
+/// What a call gave.
+struct Called {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// Calls it with this text on standard input, and no address known.
+fn call(arguments: &[&str], input: &[u8]) -> Called {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        .arg("cloud-config")
+        .args(arguments)
+        .env_clear()
+        // Documents are looked at without this node's configuration, however wrong it is.
+        .env("POINTSMAN_TIMEOUT", "never")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A program that does not read is not our failure.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    let output = child.wait_with_output().unwrap();
+    Called {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+const WARNED: &str = "#cloud-config\nhostnam: a\n";
+const WRONG: &str =
+    "#cloud-config\nhostnam: a\ncoreos:\n  units:\n    - name: a.service\n      command: strat\n";
+
+#[test]
+fn the_exit_code_says_whether_there_are_errors() {
+    for (arguments, input, code) in [
+        (&["validate", "-"][..], "#cloud-config\nhostname: a\n", 0),
+        (&["validate", "-"], "", 0),
+        (&["validate", "-"], "#!/bin/sh\n", 0),
+        (&["validate", "-"], WARNED, 0),
+        (&["validate", "--strict", "-"], WARNED, 1),
+        (&["validate", "-"], WRONG, 1),
+        (&["validate", "-"], "hostname: a\n", 1),
+        (&["validate", "/no/such/file"], "", 2),
+        (&["validate"], "", 2),
+    ] {
+        let called = call(arguments, input.as_bytes());
+        assert_eq!(
+            called.code,
+            Some(code),
+            "{arguments:?} {input:?} {}",
+            called.stderr
+        );
+        assert_eq!(called.stderr.is_empty(), code == 0, "{}", called.stderr);
+    }
+}
+
+#[test]
+fn people_see_the_line_and_programs_its_number() {
+    let called = call(&["validate", "-"], WRONG.as_bytes());
+    let lines: Vec<&str> = called.stdout.lines().collect();
+    assert_eq!(
+        lines[..3],
+        [
+            "standard input:2:1: warning: hostnam: unknown key \"hostnam\", it is not read; did you mean hostname?",
+            "2 | hostnam: a",
+            "  | ^^^^^^^",
+        ]
+    );
+    assert!(lines[3].starts_with(
+        "standard input:6:16: error: coreos.units[0].command: found \"strat\", expected start, "
+    ));
+    assert_eq!(
+        lines[4..],
+        ["6 |       command: strat", "  |                ^^^^^"]
+    );
+    assert_eq!(
+        called.stderr,
+        "pointsman: standard input: 1 error, 1 warning\n"
+    );
+
+    let called = call(&["validate", "--json", "-"], WRONG.as_bytes());
+    let shown: Value = serde_json::from_str(&called.stdout).unwrap();
+    let findings = shown["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), 2);
+    assert_eq!(
+        findings[0],
+        serde_json::json!({
+            "level": "warning", "line": 2, "column": 1, "path": "hostnam",
+            "message": "unknown key \"hostnam\", it is not read; did you mean hostname?",
+        })
+    );
+    assert_eq!(findings[1]["path"], "coreos.units[0].command");
+    let called = call(&["validate", "--json", "-"], b"#cloud-config\n\xff");
+    let shown: Value = serde_json::from_str(&called.stdout).unwrap();
+    assert_eq!(
+        (shown["findings"][0]["line"].as_u64(), called.code),
+        (Some(2), Some(1))
+    );
+    assert_eq!(
+        call(&["validate", "--json", "-"], b"").stdout,
+        "{\"findings\":[]}\n"
+    );
+}
+
+#[test]
+fn a_part_of_mime_has_the_lines_of_the_whole() {
+    let mime = format!(
+        "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/cloud-config; name=one\n\n{WARNED}--b\n\n{WRONG}--b--\n"
+    );
+    let called = call(&["validate", "-"], mime.as_bytes());
+    let heads: Vec<&str> = called
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("standard"))
+        .collect();
+    assert!(
+        heads[0].starts_with("standard input (one):7:1: warning: hostnam"),
+        "{heads:?}"
+    );
+    assert!(
+        heads[1].starts_with("standard input:11:1: warning: hostnam"),
+        "{heads:?}"
+    );
+    assert!(
+        heads[2].starts_with("standard input:15:16: error:"),
+        "{heads:?}"
+    );
+    assert!(
+        called.stdout.contains("15 |       command: strat"),
+        "{}",
+        called.stdout
+    );
+    let called = call(&["validate", "--json", "-"], mime.as_bytes());
+    let shown: Value = serde_json::from_str(&called.stdout).unwrap();
+    assert_eq!(
+        (
+            shown["findings"][0]["part"].as_str(),
+            shown["findings"][0]["line"].as_u64()
+        ),
+        (Some("one"), Some(7))
+    );
+}
+
+#[test]
+fn addresses_come_from_flags() {
+    let source = b"#cloud-config\ncoreos: {flannel: {public_ip: $private_ipv4}}\n";
+    assert!(
+        call(&["validate", "-"], source)
+            .stdout
+            .contains("the address $private_ipv4 is not known")
+    );
+    let called = call(&["validate", "--private-ipv4", "10.0.0.1", "-"], source);
+    assert_eq!((called.stdout.as_str(), called.code), ("", Some(0)));
+}
+
+#[test]
+fn bombs_are_refused_with_a_place() {
+    let bomb = (1..30).fold("#cloud-config\na0: &a0 lol\n".to_owned(), |text, i| {
+        let ten = vec![format!("*a{}", i - 1); 10].join(", ");
+        format!("{text}a{i}: &a{i} [{ten}]\n")
+    });
+    let megabyte = format!("{bomb}{}", "x: *a29\n".repeat(130_000));
+    for input in [megabyte, format!("#cloud-config\n{}", "[".repeat(10_000))] {
+        let called = call(&["validate", "-"], input.as_bytes());
+        assert_eq!(called.code, Some(1));
+        assert_eq!(
+            called
+                .stdout
+                .lines()
+                .filter(|line| line.contains(": error: "))
+                .count(),
+            1
+        );
+        assert!(called.stdout.len() < 1000, "{}", called.stdout);
+    }
+}
+
+#[test]
+fn the_schema_points_only_at_what_it_holds() {
+    let called = call(&["schema"], b"");
+    let schema: Value = serde_json::from_str(&called.stdout).unwrap();
+    let mut open = vec![&schema];
+    let mut pointers = 0;
+    while let Some(value) = open.pop() {
+        if let Some(target) = value.get("$ref").and_then(Value::as_str) {
+            let target = schema.pointer(target.strip_prefix('#').unwrap());
+            assert!(
+                target.is_some_and(|t| t.get("description").is_some()),
+                "{value}"
+            );
+            pointers += 1;
+        }
+        match value {
+            Value::Object(map) => open.extend(map.values()),
+            Value::Array(items) => open.extend(items),
+            _ => {}
+        }
+    }
+    assert!(pointers > 100, "{pointers}");
+    let strategy =
+        schema.pointer("/properties/coreos/properties/update/properties/reboot_strategy/enum");
+    assert_eq!(
+        strategy,
+        Some(&serde_json::json!([
+            "etcd-lock",
+            "reboot",
+            "off",
+            null,
+            false
+        ]))
+    );
+}
