@@ -116,12 +116,12 @@ fn validate(args: &ValidateArgs) -> Result<(), Failure> {
     let bytes = content(&args.source)
         .map_err(|error| Failure::new(Exit::Usage, format!("{name}: {error}")))?;
     let addresses = args.addresses.addresses();
-    let checked = match cloud_config::parts(&bytes) {
+    let checked = match cloud_config::parts(bytes) {
         Ok(parts) => parts
             .into_iter()
             .map(|part| check(part, &addresses))
             .collect(),
-        Err(error) => vec![refused(&error, &bytes)],
+        Err(error) => vec![refused(&error)],
     };
     let shown = || {
         checked
@@ -191,11 +191,11 @@ fn check(part: Part, addresses: &Addresses) -> Checked {
 }
 
 /// User data that could not be taken apart.
-fn refused(error: &UserDataError, bytes: &[u8]) -> Checked {
+fn refused(error: &UserDataError) -> Checked {
     Checked {
         part: None,
         lines_before: 0,
-        text: String::from_utf8_lossy(bytes).into_owned(),
+        text: String::new(),
         findings: vec![error.finding()],
     }
 }
@@ -206,11 +206,16 @@ fn counted(number: usize, what: &str) -> String {
 
 /// What a file or standard input holds, one byte more than the most at most.
 fn content(source: &PathBuf) -> io::Result<Vec<u8>> {
-    let input: Box<dyn Read> = match source.to_str() {
-        Some("-") => Box::new(io::stdin()),
-        _ => Box::new(File::open(source)?),
+    let (input, size): (Box<dyn Read>, u64) = match source.to_str() {
+        Some("-") => (Box::new(io::stdin()), 0),
+        _ => {
+            let file = File::open(source)?;
+            let size = file.metadata()?.len();
+            (Box::new(file), size)
+        }
     };
-    let mut bytes = Vec::new();
+    let size = usize::try_from(size.min(LARGEST)).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(size + 1);
     input.take(LARGEST + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -47,7 +47,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn print_line(&self, name: &str, line: &str) -> String {
+    fn print_line(&self, name: &str, line: Line<'_>) -> String {
         let Self {
             line: number,
             column,
@@ -79,19 +79,47 @@ impl Finding {
 /// further down than the place its findings are counted from.
 #[must_use]
 pub fn print(findings: &[Finding], name: &str, source: &str, lines_before: u64) -> String {
-    let lines: Vec<&str> = source.lines().collect();
+    let lines = source.lines().map(|text| (text.is_ascii(), text));
+    let lines: Vec<(bool, &str)> = lines.collect();
     findings
         .iter()
         .map(|finding| {
             let index = finding.line.saturating_sub(lines_before + 1);
             let index = usize::try_from(index).unwrap_or(usize::MAX);
-            finding.print_line(name, lines.get(index).copied().unwrap_or_default())
+            let (ascii, text) = lines.get(index).copied().unwrap_or_default();
+            finding.print_line(name, Line { text, ascii })
         })
         .collect()
 }
 
+/// A line of the source.
+#[derive(Clone, Copy)]
+struct Line<'a> {
+    text: &'a str,
+    /// Its characters are its bytes: no need to count them.
+    ascii: bool,
+}
+
+impl Line<'_> {
+    /// So many characters from a column on, counted from 0.
+    fn part(self, from: usize, width: usize) -> String {
+        let shown = |c: char| if c.is_control() { ' ' } else { c };
+        if self.ascii {
+            let end = self.text.len().min(from + width);
+            let part = self.text.get(from..end).unwrap_or_default();
+            return part.chars().map(shown).collect();
+        }
+        self.text
+            .chars()
+            .skip(from)
+            .take(width)
+            .map(shown)
+            .collect()
+    }
+}
+
 /// The part of a line around a column that fits a terminal: the text, the characters before, and their number.
-fn excerpt(line: &str, column: u64, length: u64) -> (String, usize, usize) {
+fn excerpt(line: Line<'_>, column: u64, length: u64) -> (String, usize, usize) {
     const WIDEST: usize = 100;
     let column = usize::try_from(column).unwrap_or(1).saturating_sub(1);
     let from = if column > WIDEST / 2 {
@@ -99,12 +127,7 @@ fn excerpt(line: &str, column: u64, length: u64) -> (String, usize, usize) {
     } else {
         0
     };
-    let visible: String = line
-        .chars()
-        .skip(from)
-        .take(WIDEST)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let visible = line.part(from, WIDEST);
     let count = visible.chars().count();
     let before = (column - from).min(count);
     let length = usize::try_from(length).unwrap_or(1).min(count - before);

@@ -1,5 +1,7 @@
 //! User data in all its kinds, taken apart into documents and scripts.
 
+use std::borrow::Cow;
+
 use mail_parser::{Encoding, Message, MessageParser, MimeHeaders as _, PartType};
 
 use super::{
@@ -110,7 +112,7 @@ impl UserDataError {
 ///
 /// # Errors
 /// When it is of no kind that is applied here, or larger than [`LARGEST`] once unpacked.
-pub fn parts(bytes: &[u8]) -> Result<Vec<Part>, UserDataError> {
+pub fn parts(bytes: Vec<u8>) -> Result<Vec<Part>, UserDataError> {
     if bytes.len() as u64 > LARGEST {
         return Err(UserDataError::TooLarge);
     }
@@ -118,7 +120,7 @@ pub fn parts(bytes: &[u8]) -> Result<Vec<Part>, UserDataError> {
         parts: Vec::new(),
         unpacked: 0,
     };
-    reader.read(bytes, None, None, 0, DEEPEST)?;
+    reader.read(bytes.into(), None, None, 0, DEEPEST)?;
     Ok(reader.parts)
 }
 
@@ -131,7 +133,7 @@ impl Reader {
     /// Reads bytes of which a MIME type is said, or nothing.
     fn read(
         &mut self,
-        bytes: &[u8],
+        bytes: Cow<'_, [u8]>,
         kind: Option<&str>,
         name: Option<String>,
         lines_before: u64,
@@ -143,15 +145,15 @@ impl Reader {
         let deeper = || layers.checked_sub(1).ok_or(UserDataError::Deep);
         if bytes.starts_with(&[0x1f, 0x8b]) {
             let layers = deeper()?;
-            let inner = content::gunzip(bytes).map_err(UserDataError::Packed)?;
+            let inner = content::gunzip(&bytes).map_err(UserDataError::Packed)?;
             self.unpacked += inner.len() as u64;
             if self.unpacked > LARGEST {
                 return Err(UserDataError::TooLarge);
             }
             let kind = kind.filter(|kind| !kind.contains("gzip"));
-            return self.read(&inner, kind, name, 0, layers);
+            return self.read(inner.into(), kind, name, 0, layers);
         }
-        let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+        let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
         let first = text
             .split(|b| *b == b'\n')
             .next()
@@ -202,9 +204,9 @@ impl Reader {
             let (bytes, before) = match raw.get(range.clone()) {
                 Some(verbatim) if part.encoding == Encoding::None => {
                     let lines = raw[..range.start].iter().filter(|b| **b == b'\n').count();
-                    (verbatim, lines_before + lines as u64)
+                    (Cow::Borrowed(verbatim), lines_before + lines as u64)
                 }
-                _ => (part.contents(), 0),
+                _ => (Cow::Borrowed(part.contents()), 0),
             };
             self.unpacked += bytes.len() as u64;
             if self.unpacked > LARGEST {
@@ -225,8 +227,8 @@ impl Reader {
 }
 
 /// The text of a document.
-fn utf8(bytes: &[u8], lines_before: u64) -> Result<String, UserDataError> {
-    String::from_utf8(bytes.to_vec()).map_err(|error| {
+fn utf8(bytes: Cow<'_, [u8]>, lines_before: u64) -> Result<String, UserDataError> {
+    String::from_utf8(bytes.into_owned()).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let lines = good.split(|b| *b == b'\n').count() as u64;
         let last = good.rsplit(|b| *b == b'\n').next().unwrap_or_default();

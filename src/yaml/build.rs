@@ -263,13 +263,21 @@ fn spend(
     Ok(())
 }
 
-fn scalar(text: String, style: ScalarStyle, tagged: bool, mut span: Span, source: &str) -> Node {
+fn scalar(
+    mut text: String,
+    style: ScalarStyle,
+    tagged: bool,
+    mut span: Span,
+    source: &str,
+) -> Node {
     let style = match style {
         ScalarStyle::Plain => Style::Plain,
         ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => Style::Quoted,
         ScalarStyle::Literal => Style::Literal,
         ScalarStyle::Folded => Style::Folded,
     };
+    // The parser leaves room for more, and documents may hold many.
+    text.shrink_to_fit();
     let null = matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL");
     let value = if style == Style::Plain && !tagged && null {
         Value::Null

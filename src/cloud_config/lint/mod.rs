@@ -1,6 +1,7 @@
 //! What is wrong between the parts of a document, though each of them fits its key.
 
 mod files;
+mod unit_keys;
 mod unit_text;
 mod unit_verify;
 mod units;

@@ -3,6 +3,7 @@
 //! Pure: from documents and what the machine holds to steps. Looking at what each step changes, and doing it, is
 //! for others.
 
+mod from;
 mod texts;
 mod units;
 
@@ -10,11 +11,11 @@ use std::collections::HashMap;
 
 use super::{
     content::DecodeError,
-    document::{Document, File, Oem, Text, User},
+    document::{Document, Text},
     environment,
-    lint::normal,
     substitute::{Addresses, VARIABLES},
 };
+use from::{new_file, new_user, oem_release};
 
 /// One step. Steps are done in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -313,90 +314,6 @@ fn known(addresses: &Addresses) -> Vec<(String, String)> {
         Some((format!("COREOS_{}", name.to_ascii_uppercase()), address))
     };
     VARIABLES.into_iter().filter_map(variable).collect()
-}
-
-fn new_file(file: File) -> Result<Option<NewFile>, PlanError> {
-    let Some(path) = &file.path else {
-        return Ok(None);
-    };
-    let path = normal(&path.text);
-    let mode = file.mode();
-    let content = match &file.source {
-        Some(source) => NewContent::Fetch {
-            url: source.text.clone(),
-            sha256: file
-                .sha256
-                .as_ref()
-                .map(|hash| hash.text.to_ascii_lowercase()),
-            append: file.append,
-            encoding: file.encoding.as_ref().map(|encoding| encoding.text.clone()),
-        },
-        None => match (file.bytes(), file.append) {
-            (Ok(bytes), false) => NewContent::Bytes(bytes),
-            (Ok(bytes), true) => NewContent::Append(bytes),
-            (Err(error), _) => return Err(PlanError { path, error }),
-        },
-    };
-    let owner = file.owner.map(|owner| match owner.text.split_once(':') {
-        Some((user, group)) => (user.to_owned(), Some(group.to_owned())),
-        None => (owner.text, None),
-    });
-    Ok(Some(NewFile {
-        path,
-        mode,
-        owner,
-        content,
-    }))
-}
-
-fn new_user(user: User) -> Option<NewUser> {
-    let mut arguments = Vec::new();
-    let mut flag = |given: bool, name: &str| arguments.extend(given.then(|| name.to_owned()));
-    flag(!user.no_create_home && !user.system, "--create-home");
-    flag(user.no_create_home, "--no-create-home");
-    flag(user.no_user_group, "--no-user-group");
-    flag(user.system, "--system");
-    flag(user.no_log_init, "--no-log-init");
-    let groups: Vec<&str> = user
-        .groups
-        .iter()
-        .map(|group| group.text.as_str())
-        .collect();
-    let groups = (!groups.is_empty()).then(|| groups.join(","));
-    let text = |text: Option<Text>| text.map(|text| text.text).filter(|text| !text.is_empty());
-    for (name, value) in [
-        ("--comment", text(user.gecos)),
-        ("--home-dir", text(user.homedir)),
-        ("--gid", text(user.primary_group)),
-        ("--groups", groups),
-        ("--shell", text(user.shell)),
-    ] {
-        if let Some(value) = value {
-            arguments.extend([name.to_owned(), value]);
-        }
-    }
-    Some(NewUser {
-        name: user.name?.text,
-        passwd: text(user.passwd),
-        keys: user.keys.iter().map(line).collect(),
-        arguments,
-    })
-}
-
-/// The text of /etc/oem-release, as os-release(5) is written; none without an id.
-fn oem_release(oem: &Oem) -> Option<String> {
-    let text = |text: &Option<Text>| text.as_ref().map_or("", |text| &text.text).to_owned();
-    let id = text(&oem.id);
-    (!id.is_empty()).then(|| {
-        let quoted = |given| environment::shell_escape(&text(given));
-        format!(
-            "ID={id}\nVERSION_ID={}\nNAME=\"{}\"\nHOME_URL=\"{}\"\nBUG_REPORT_URL=\"{}\"\n",
-            text(&oem.version_id),
-            quoted(&oem.name),
-            quoted(&oem.home_url),
-            quoted(&oem.bug_report_url),
-        )
-    })
 }
 
 #[cfg(test)]

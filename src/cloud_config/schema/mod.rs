@@ -5,10 +5,12 @@ mod form;
 mod json;
 mod services;
 mod tables;
+mod texts;
 
-pub(crate) use form::{Form, boolean, mode};
+pub(crate) use form::Form;
 pub use json::json_schema;
 pub(crate) use tables::ROOT;
+pub(crate) use texts::{boolean, mode};
 
 /// What a key takes.
 #[derive(Debug, Clone, Copy)]

@@ -14,7 +14,7 @@ fn every_example_is_clean() {
         if path.extension().is_none_or(|extension| extension != "yaml") {
             continue;
         }
-        for part in parts(&fs::read(&path).unwrap()).unwrap() {
+        for part in parts(fs::read(&path).unwrap()).unwrap() {
             let PartContent::CloudConfig(text) = part.content else {
                 panic!("{path:?}")
             };

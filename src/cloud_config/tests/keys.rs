@@ -50,7 +50,10 @@ const SERVICES: [(&str, &str, &str); 5] = [
 ];
 
 /// Keys by place: what is written, and where a trace of it is in the document.
-const PLAIN: [(&str, &str, &[(&str, &str)]); 9] = [
+/// Keys and values.
+type Pairs = &'static [(&'static str, &'static str)];
+
+const PLAIN: [(&str, &str, Pairs); 9] = [
     (
         "",
         "",

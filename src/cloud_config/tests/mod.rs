@@ -2,6 +2,7 @@ mod bad;
 mod examples;
 mod findings;
 mod keys;
+mod relations;
 mod user_data;
 
 use super::{Addresses, Finding, Level, Reading, Unknown};

@@ -26,7 +26,11 @@ fn shown(bytes: &[u8]) -> Vec<String> {
             text.lines().next().unwrap_or_default()
         )
     };
-    parts(bytes).unwrap().into_iter().map(line).collect()
+    parts(bytes.to_vec())
+        .unwrap()
+        .into_iter()
+        .map(line)
+        .collect()
 }
 
 #[test]
@@ -53,7 +57,7 @@ fn kinds_are_told_by_their_beginning() {
         assert_eq!(shown(bytes), [expected]);
     }
     for bytes in [&b""[..], b"\n \n"] {
-        assert_eq!(parts(bytes).unwrap(), []);
+        assert_eq!(parts(bytes.to_vec()).unwrap(), []);
     }
 }
 
@@ -114,10 +118,10 @@ fn what_is_not_ours_is_named() {
         (&gzip(b"#cloud-config\n")[..15], "does not unpack"),
         (b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\n\nhello\n--b--\n", "part 1: user data of unknown kind"),
     ] {
-        let error = parts(bytes).unwrap_err().to_string();
+        let error = parts(bytes.to_vec()).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
-    let error = parts(b"#cloud-config\nhostname: \xc3\xa9\xff\n").unwrap_err();
+    let error = parts(b"#cloud-config\nhostname: \xc3\xa9\xff\n".to_vec()).unwrap_err();
     assert_eq!((error.finding().line, error.finding().column), (2, 12));
     assert!(matches!(error, UserDataError::NotText { .. }));
 }
@@ -127,24 +131,24 @@ fn bombs_are_refused() {
     // 100 MB of nothing in 100 kB, and the same in layers.
     let bomb = gzip(&vec![b'a'; 100 << 20]);
     assert!(
-        parts(&bomb)
+        parts(bomb.clone())
             .unwrap_err()
             .to_string()
             .contains("more than 67108864 bytes")
     );
-    assert!(parts(&gzip(&bomb)).is_err());
+    assert!(parts(gzip(&bomb)).is_err());
     let layers = (0..6).fold(b"#cloud-config\n".to_vec(), |inner, _| gzip(&inner));
-    assert!(matches!(parts(&layers), Err(UserDataError::Deep)));
+    assert!(matches!(parts(layers), Err(UserDataError::Deep)));
     let many = "--b\nContent-Type: text/cloud-config\n\na: 1\n".repeat(2000);
     let many = format!("Content-Type: multipart/mixed; boundary=b\n\n{many}--b--\n");
     assert!(
-        parts(many.as_bytes())
+        parts(many.into_bytes())
             .unwrap_err()
             .to_string()
             .contains("more than 1000 parts")
     );
     assert!(matches!(
-        parts(&vec![b'\n'; (64 << 20) + 1]),
+        parts(vec![b'\n'; (64 << 20) + 1]),
         Err(UserDataError::TooLarge)
     ));
 }
