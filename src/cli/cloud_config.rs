@@ -2,13 +2,13 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write as _},
+    io::{self, Read},
     path::PathBuf,
 };
 
 use serde::Serialize;
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, output};
 use crate::cloud_config::{
     self, Addresses, Finding, LARGEST, Level, Part, PartContent, Unknown, UserDataError,
 };
@@ -81,7 +81,7 @@ impl AddressArgs {
 pub fn run(args: &Args) -> Result<(), Failure> {
     match &args.command {
         Command::Validate(args) => validate(args),
-        Command::Schema => show(&format!("{:#}\n", cloud_config::json_schema())),
+        Command::Schema => output::json(&cloud_config::json_schema()),
     }
 }
 
@@ -136,16 +136,14 @@ fn validate(args: &ValidateArgs) -> Result<(), Failure> {
         let shape = Shape {
             findings: findings.collect(),
         };
-        let text = serde_json::to_string(&shape)
-            .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-        show(&(text + "\n"))?;
+        output::json(&shape)?;
     } else {
         for one in &checked {
             let name = match &one.part {
                 Some(part) => format!("{name} ({part})"),
                 None => name.clone(),
             };
-            show(&cloud_config::print(
+            output::print(&cloud_config::print(
                 &one.findings,
                 &name,
                 &one.text,
@@ -218,15 +216,4 @@ fn content(source: &PathBuf) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(size + 1);
     input.take(LARGEST + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// Prints; a reader that has seen enough is no error.
-fn show(text: &str) -> Result<(), Failure> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
-            Exit::Failed,
-            format!("standard output: {error}"),
-        )),
-        _ => Ok(()),
-    }
 }
