@@ -32,7 +32,7 @@ use check::{Content, Path};
 use report::Report;
 use schema::{Kind, ROOT};
 
-use crate::yaml::{self, Limits, Span, Value};
+use crate::yaml::{self, Limits, Value};
 
 /// Limits that no honest document meets.
 const LIMITS: Limits = Limits {
@@ -89,13 +89,7 @@ pub fn read(source: &str, addresses: &Addresses, unknown: Unknown) -> Reading {
     }
     let document = match yaml::parse(&text.text, LIMITS) {
         Ok(root) => root_fields(root, &mut report),
-        Err((place, message)) => {
-            let start = offset(&text.text, place);
-            let span = Span {
-                place,
-                start,
-                end: start,
-            };
+        Err((span, message)) => {
             report.add(Level::Error, span, "", format!("not valid YAML: {message}"));
             Vec::new()
         }
@@ -122,21 +116,6 @@ fn root_fields(root: yaml::Node, report: &mut Report) -> Vec<check::Field> {
         }) => fields,
         _ => Vec::new(),
     }
-}
-
-/// The byte at which a place begins.
-fn offset(text: &str, place: yaml::Place) -> usize {
-    let line: usize = text
-        .split_inclusive('\n')
-        .take(usize::try_from(place.line).unwrap_or(1).saturating_sub(1))
-        .map(str::len)
-        .sum();
-    let column = usize::try_from(place.column).unwrap_or(1).saturating_sub(1);
-    let rest = &text[line..];
-    line + rest
-        .char_indices()
-        .nth(column)
-        .map_or(rest.len(), |(at, _)| at)
 }
 
 #[cfg(test)]

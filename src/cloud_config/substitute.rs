@@ -3,7 +3,7 @@
 //! The text is substituted before it is parsed, as documents were written for. Places are reported in the text
 //! as its author sees it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use crate::yaml::{Place, Span};
 
@@ -55,7 +55,8 @@ pub(super) struct Substituted<'a> {
     pub(super) text: Cow<'a, str>,
     /// The variables whose address is not known: they stay as they are. Each once, where it is used first.
     pub(super) unknown: Vec<(&'static str, Span)>,
-    written: &'a str,
+    /// As it was written.
+    pub(super) written: &'a str,
     edits: Vec<Edit>,
 }
 
@@ -139,29 +140,10 @@ fn place(text: &str, offset: usize) -> Place {
 }
 
 impl Substituted<'_> {
-    /// The column at which something stood before, and how many characters of its line it took.
-    pub(super) fn original(&self, span: Span) -> (u64, u64) {
-        let (start, end) = (self.before(span.start, false), self.before(span.end, true));
-        let covered = self.written.get(start..end.max(start)).unwrap_or_default();
-        let length = covered
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .trim_end()
-            .chars()
-            .count() as u64;
-        let line = self.written.get(..start).unwrap_or_default();
-        let edited = self
-            .edits
-            .first()
-            .is_some_and(|edit| edit.new.0 <= span.start);
-        let column = if edited {
-            let line = &line[line.rfind('\n').map_or(0, |n| n + 1)..];
-            line.chars().count() as u64 + 1
-        } else {
-            span.place.column
-        };
-        (column, length.max(1))
+    /// The bytes that something took in the text as it was written.
+    pub(super) fn written_at(&self, span: Span) -> Range<usize> {
+        let start = self.before(span.start, false);
+        start..self.before(span.end, true).max(start)
     }
 
     /// An offset in the text before substitution.
@@ -247,17 +229,7 @@ mod tests {
                 start,
                 end,
             };
-            let (column, length) = done.original(span);
-            let line = written
-                .lines()
-                .nth(usize::try_from(span.place.line).unwrap() - 1)
-                .unwrap();
-            let underlined: String = line
-                .chars()
-                .skip(usize::try_from(column).unwrap() - 1)
-                .take(usize::try_from(length).unwrap())
-                .collect();
-            assert_eq!(underlined, shown);
+            assert_eq!(&written[done.written_at(span)], shown);
         }
     }
 }

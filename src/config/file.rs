@@ -99,8 +99,8 @@ fn parse(path: &Path, bytes: Vec<u8>) -> Result<Partial, ConfigError> {
             expected: "text in UTF-8".into(),
         }
     })?;
-    let tree = yaml::parse(&source, LIMITS).map_err(|(place, message)| ConfigError::Syntax {
-        origin: at(place),
+    let tree = yaml::parse(&source, LIMITS).map_err(|(span, message)| ConfigError::Syntax {
+        origin: at(span.place),
         message: format!("not valid YAML: {message}"),
     })?;
     let mut layer = Partial::default();

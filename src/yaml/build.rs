@@ -22,8 +22,8 @@ pub(crate) struct Limits {
     pub(crate) duplicates: bool,
 }
 
-/// The place and what is wrong there.
-pub(crate) type SyntaxError = (Place, String);
+/// Where, and what is wrong there.
+pub(crate) type SyntaxError = (Span, String);
 
 /// Parses one document.
 ///
@@ -70,19 +70,22 @@ fn place(marker: Marker) -> Place {
 }
 
 fn refused(error: &ScanError, source: &str) -> SyntaxError {
-    let place = place(*error.marker());
-    let line = source
-        .lines()
-        .nth(usize::try_from(place.line).unwrap_or(1).saturating_sub(1))
-        .unwrap_or_default();
-    let indent = &line[..line.len() - line.trim_start().len()];
+    let start = error.marker().byte_offset().unwrap_or_default();
+    let span = Span {
+        place: place(*error.marker()),
+        start,
+        end: start,
+    };
+    let before = source.get(..start).unwrap_or_default();
+    let line = &source[before.rfind('\n').map_or(0, |end| end + 1)..];
+    let indent = &line[..line.len() - line.trim_start_matches([' ', '\t']).len()];
     let hint = if indent.contains('\t') {
         "; YAML takes no tab as indentation, use spaces"
     } else {
         ""
     };
     let text = error.info();
-    (place, format!("{}{hint}", text.escape_debug()))
+    (span, format!("{}{hint}", text.escape_debug()))
 }
 
 /// A list or mapping whose end has not come yet.
@@ -114,10 +117,7 @@ impl Builder {
         if event.is_node() {
             self.nodes += 1;
             if self.nodes > self.limits.nodes {
-                return Err((
-                    span.place,
-                    format!("more than {} values", self.limits.nodes),
-                ));
+                return Err((span, format!("more than {} values", self.limits.nodes)));
             }
         }
         let tag = event.tag().and_then(|tag| match tag.core_suffix() {
@@ -133,7 +133,7 @@ impl Builder {
         match event {
             Event::DocumentStart(..) if self.document.is_some() => {
                 let found = "a second document begins, expected one only";
-                return Err((span.place, found.into()));
+                return Err((span, found.into()));
             }
             Event::Scalar(text, style, anchor, written) => {
                 let node = scalar(text.into_owned(), style, written.is_some(), span, source);
@@ -161,10 +161,10 @@ impl Builder {
             }
             Event::Alias(id) => {
                 let Some(anchored) = self.anchors.get(&id) else {
-                    return Err((span.place, "an alias within what it stands for".into()));
+                    return Err((span, "an alias within what it stands for".into()));
                 };
                 if self.open.len() + anchored.depth > self.limits.depth {
-                    return Err((span.place, self.deep()));
+                    return Err((span, self.deep()));
                 }
                 spend(&mut self.copies, &self.limits, anchored.weight, span)?;
                 let node = Node {
@@ -184,10 +184,10 @@ impl Builder {
 
     fn start(&mut self, node: Node, anchor: usize) -> Result<(), SyntaxError> {
         if self.open.len() >= self.limits.depth {
-            return Err((node.span.place, self.deep()));
+            return Err((node.span, self.deep()));
         }
         if matches!(self.open.last(), Some(open) if is_map(open) && open.key.is_none()) {
-            return Err((node.span.place, key_expected(&node.value)));
+            return Err((node.span, key_expected(&node.value)));
         }
         self.open.push(Open {
             node,
@@ -229,7 +229,7 @@ impl Builder {
                     let text = match node.value {
                         Value::Scalar(scalar) => scalar.text,
                         Value::Null => String::new(),
-                        other => return Err((node.span.place, key_expected(&other))),
+                        other => return Err((node.span, key_expected(&other))),
                     };
                     open.key = Some((text, node.span));
                 }
@@ -258,7 +258,7 @@ fn spend(
     *copies = copies.saturating_add(weight);
     if *copies > limits.copies {
         let text = "the aliases up to here make the document too large, expected few copies";
-        return Err((span.place, text.into()));
+        return Err((span, text.into()));
     }
     Ok(())
 }
@@ -351,7 +351,7 @@ fn unique(entries: &[Entry]) -> Result<(), SyntaxError> {
     let mut seen = HashSet::with_capacity(entries.len());
     match entries.iter().find(|entry| !seen.insert(&entry.key)) {
         Some(entry) => Err((
-            entry.at.place,
+            entry.at,
             format!("duplicate mapping key `{}`", entry.key.escape_debug()),
         )),
         None => Ok(()),

@@ -140,7 +140,8 @@ fn what_is_wrong_has_a_place() {
         (&deep, 1, 17, "recursion limit"),
         (&nested, 17, 0, "recursion limit"),
     ] {
-        let (place, text) = parse(source, LIMITS).unwrap_err();
+        let (span, text) = parse(source, LIMITS).unwrap_err();
+        let place = span.place;
         assert_eq!(
             (place.line, if column == 0 { 0 } else { place.column }),
             (line, column),

@@ -13,7 +13,7 @@ use super::{
     content::DecodeError,
     document::{Document, Text},
     environment,
-    substitute::{Addresses, VARIABLES},
+    substitute::{Addresses, VARIABLES, substitute},
 };
 use from::{new_file, new_user, oem_release};
 
@@ -128,7 +128,7 @@ pub struct Machine<'a> {
 pub enum Planned {
     /// A document, sound.
     Document(Box<Document>),
-    /// A script.
+    /// A script. Addresses that are known are filled in; others may be variables of its own.
     Script(Vec<u8>),
 }
 
@@ -168,10 +168,21 @@ pub fn plan(parts: Vec<Planned>, machine: &Machine<'_>) -> Result<Vec<Step>, Pla
     for part in parts {
         match part {
             Planned::Document(document) => steps.document(*document, hostname, machine)?,
-            Planned::Script(bytes) => steps.push(Step::Script(bytes)),
+            Planned::Script(bytes) => {
+                steps.push(Step::Script(fill_in(bytes, machine.addresses)));
+            }
         }
     }
     Ok(steps.finish())
+}
+
+/// A script with the addresses that are known.
+fn fill_in(script: Vec<u8>, addresses: &Addresses) -> Vec<u8> {
+    match std::str::from_utf8(&script) {
+        Ok(text) => substitute(text, addresses).text.into_owned().into_bytes(),
+        // No text: nothing of ours is in it.
+        Err(_) => script,
+    }
 }
 
 /// A host's name up to the first dot, at most 63 bytes.

@@ -158,7 +158,7 @@ fn update_conf_starts_from_what_is_there() {
 }
 
 #[test]
-fn known_addresses_go_to_the_environment_unless_the_document_writes_it() {
+fn known_addresses_go_to_scripts_and_to_the_environment_unless_the_document_writes_it() {
     let addresses = Addresses {
         public_ipv6: Some("2001:db8::1".into()),
         private_ipv4: Some("10.0.0.1".into()),
@@ -176,6 +176,24 @@ fn known_addresses_go_to_the_environment_unless_the_document_writes_it() {
         let steps = super::plan(vec![Planned::Document(Box::new(document))], &machine).unwrap();
         steps.iter().map(shown).collect::<Vec<_>>()
     };
+    let machine = Machine {
+        addresses: &addresses,
+        hostname: "was",
+        text: &|_| None,
+    };
+    let script = |text: &[u8]| {
+        let steps = super::plan(vec![Planned::Script(text.to_vec())], &machine).unwrap();
+        assert_eq!(steps.len(), 1);
+        shown(&steps[0])
+    };
+    assert_eq!(
+        script(b"#!/bin/sh\nx $private_ipv4 $public_ipv4"),
+        "script [#!/bin/sh\nx 10.0.0.1 $public_ipv4]"
+    );
+    assert_eq!(
+        script(b"#!/bin/sh\n\xff$private_ipv4"),
+        "script [#!/bin/sh\n\u{fffd}$private_ipv4]"
+    );
     assert_eq!(
         plan(""),
         [

@@ -1,0 +1,40 @@
+//! Whatever a node is given as user data: taking it apart, reading, printing and planning it do not panic, every finding
+//! has a place, and a sound document has a plan.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pointsman::cloud_config::{
+    self, Addresses, PartContent, Unknown,
+    plan::{self, Machine, Planned},
+};
+
+fuzz_target!(|bytes: &[u8]| {
+    let addresses = Addresses {
+        private_ipv4: Some("10.0.0.1".into()),
+        ..Addresses::default()
+    };
+    let Ok(parts) = cloud_config::parts(bytes.to_vec()) else { return };
+    let mut planned = Vec::new();
+    for part in parts {
+        let text = match part.content {
+            PartContent::Script(bytes) => {
+                planned.push(Planned::Script(bytes));
+                continue;
+            }
+            PartContent::CloudConfig(text) => text,
+        };
+        let reading = cloud_config::read(&text, &addresses, Unknown::Info);
+        let _ = cloud_config::print(&reading.findings, "x", &text, 0);
+        let lines = text.split('\n').count() as u64;
+        assert!(reading.findings.iter().all(|f| (1..=lines).contains(&f.line) && f.column >= 1));
+        if reading.is_sound() {
+            planned.push(Planned::Document(Box::new(reading.document)));
+        }
+    }
+    let machine = Machine {
+        addresses: &addresses,
+        hostname: "x",
+        text: &|_| Some("GROUP=a\n".into()),
+    };
+    assert!(plan::plan(planned, &machine).is_ok());
+});
