@@ -48,7 +48,7 @@ fn what_is_no_yaml_has_one_finding_with_its_place() {
         // To YAML a carriage return ends a line, to editors it does not.
         (
             "# a\rhostname: a: b",
-            "error 1:17 : not valid YAML: mapping values",
+            "error 1:16 : not valid YAML: mapping values",
         ),
         ("hostname: a\u{0}b", "error 1:12 : not valid YAML"),
         (
