@@ -428,6 +428,36 @@ fn a_disk_that_has_grown_gets_its_backup_at_its_end() {
 }
 
 #[test]
+fn a_header_that_leaves_the_backup_no_room_is_mended() {
+    let whole = disk(512, 400, &usual());
+    let mut bytes = whole.clone();
+    // The sector of the backup's own entries counts as usable.
+    bytes[512 + 48..512 + 56].copy_from_slice(&367u64.to_le_bytes());
+    bytes[512 + 16..512 + 20].fill(0);
+    let sum = crc32fast::hash(&bytes[512..512 + 92]);
+    bytes[512 + 16..512 + 20].copy_from_slice(&sum.to_le_bytes());
+    let slots = open(&bytes, 512).unwrap();
+    assert_eq!(slots.findings(), [Finding::Differ]);
+    assert_eq!(after(&bytes, 512, &slots.repair().steps), whole);
+}
+
+#[test]
+fn a_backup_whose_partitions_begin_where_the_primary_copy_lies_is_not_copied_over_them() {
+    let mut bytes = disk(512, 400, &usual());
+    bytes[512] = b'X';
+    let backup = 399 * 512;
+    bytes[backup + 40..backup + 48].copy_from_slice(&10u64.to_le_bytes());
+    bytes[backup + 16..backup + 20].fill(0);
+    let sum = crc32fast::hash(&bytes[backup..backup + 92]);
+    bytes[backup + 16..backup + 20].copy_from_slice(&sum.to_le_bytes());
+    let error = open(&bytes, 512).err().unwrap().to_string();
+    assert!(
+        error.contains("first sector for partitions: found 10, expected at least 34"),
+        "{error}"
+    );
+}
+
+#[test]
 fn the_protective_mbr_is_written_anew_with_the_boot_code_kept() {
     let mut bytes = disk(512, 400, &usual());
     bytes[..440].fill(0x90);

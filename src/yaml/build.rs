@@ -5,7 +5,7 @@ use std::{
     mem,
 };
 
-use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError};
+use serde_yaml::{Event, Marker, Parser, ScalarStyle, ScanError};
 
 use super::{Entry, Node, Place, Scalar, Span, Style, Value};
 
@@ -30,7 +30,7 @@ pub(crate) type SyntaxError = (Span, String);
 /// # Errors
 /// The place and what is wrong there. The parser stops at the first fault of syntax.
 pub(crate) fn parse(source: &str, limits: Limits) -> Result<Node, SyntaxError> {
-    let options = granit_parser::options! {
+    let options = serde_yaml::options! {
         flow_nesting_limit: limits.depth,
         block_nesting_limit: limits.depth,
     };

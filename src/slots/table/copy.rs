@@ -238,10 +238,12 @@ impl TableCopy {
             .collect()
     }
 
-    /// The last sector of the disk this table needs: its last partition's, and its backup's.
-    pub(super) fn needs(&self) -> u64 {
+    /// The last sector of the disk this table needs: for its backup's header, which comes after all partitions and the
+    /// backup's entries.
+    pub(super) fn needs(&self, sector: u64) -> u64 {
         let partitions = self.used().into_iter().map(|entry| entry.last).max();
-        partitions.unwrap_or(0).max(self.other()).max(self.own())
+        let backup = partitions.unwrap_or(0) + self.entries.len() as u64 / sector + 1;
+        backup.max(self.other()).max(self.own())
     }
 
     /// Whether it describes the same partitions on the same disk, and knows the other one's place.
@@ -326,6 +328,11 @@ fn check_header(header: &[u8], geometry: Geometry, at: u64) -> Result<(u64, u64)
     let first = u64_at(header, 72);
     let (first_usable, last_usable) = (u64_at(header, 40), u64_at(header, 48));
     let end = first.saturating_add(length);
+    // Written anew from this one, the primary copy's entries follow its header.
+    if first_usable < 2 + length {
+        let expected = format!("at least {}, after the primary copy's entries", 2 + length);
+        return Err(wrong("first sector for partitions", first_usable, expected));
+    }
     // Before the partitions and after the header, or after the partitions and before the header.
     let (room, expected) = if at == 1 {
         (

@@ -122,7 +122,7 @@ pub fn read(storage: &mut dyn Storage) -> Result<Table, TableError> {
     let mut findings = Vec::new();
     let backup = match &primary {
         Ok(primary) => {
-            let needs = primary.needs();
+            let needs = primary.needs(sector);
             if needs > last {
                 return Err(TableError::Truncated { last, needs });
             }

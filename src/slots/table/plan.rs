@@ -52,10 +52,11 @@ impl Table {
             .iter()
             .any(|f| matches!(f, Finding::Grown { .. }));
         let backup_entries = last - length;
+        // Partitions end before it, as was verified; a header that gives them more would leave the backup no room.
         let last_usable = if grown {
             backup_entries - 1
         } else {
-            good.last_usable()
+            good.last_usable().min(backup_entries - 1)
         };
         let primary_entries = match &self.primary {
             Ok(primary) => primary.entries_at(),
