@@ -50,8 +50,7 @@ const COMMANDS: [(&str, &str, &str); 7] = [
     ),
 ];
 
-const GLOBAL_FLAGS: &str = "\
-  -debug                 log everything, to standard error
+const GLOBAL_FLAGS: &str = "  -debug                 log everything, to standard error
   -endpoint URLS         where etcd listens; a comma between several
   -etcd-cafile FILE      authorities that sign etcd's certificate
   -etcd-certfile FILE    certificate to show to etcd
@@ -287,15 +286,11 @@ async fn set_max(flags: &Flags, words: &[String]) -> Result<(), Fault> {
         });
     };
     let context = context(flags)?;
-    // Go takes a sign; a negative one would let nobody in, and be shown as nonsense.
-    let max: u32 = word
-        .strip_prefix('+')
-        .unwrap_or(word)
-        .parse()
-        .map_err(|_| Fault {
-            before: "Invalid maximum value: ",
-            reason: word.clone(),
-        })?;
+    // A sign before the number is taken, as by Go; a negative one would let nobody in, and be shown as nonsense.
+    let max: u32 = word.parse().map_err(|_| Fault {
+        before: "Invalid maximum value: ",
+        reason: word.clone(),
+    })?;
     let set = semaphore(&context)?.set_max(max, false).await;
     let set = set.map_err(refused(&context, "Error setting value: "))?;
     let old = set.old.unwrap_or(1);

@@ -7,7 +7,8 @@
 pub(super) struct Flags {
     /// Names with values, in the order of [`NAMES`].
     pub(super) values: Vec<(&'static str, String)>,
-    pub(super) debug: bool,
+    /// None where it is not given, so that the environment may say it.
+    pub(super) debug: Option<bool>,
     pub(super) version: bool,
     /// The words after the flags.
     pub(super) words: Vec<String>,
@@ -59,12 +60,10 @@ pub(super) fn parse(args: impl IntoIterator<Item = String>) -> Result<Flags, Wro
             flags.values.push((name, value));
             continue;
         }
-        let set = match name {
-            "debug" => &mut flags.debug,
-            "version" => &mut flags.version,
-            _ => return Err(unknown(name)),
-        };
-        *set = match value.as_deref() {
+        if !["debug", "version"].contains(&name) {
+            return Err(unknown(name));
+        }
+        let set = match value.as_deref() {
             None => true,
             Some(text) => boolean(text).ok_or_else(|| {
                 Wrong::Usage(format!(
@@ -72,6 +71,10 @@ pub(super) fn parse(args: impl IntoIterator<Item = String>) -> Result<Flags, Wro
                 ))
             })?,
         };
+        match name {
+            "debug" => flags.debug = Some(set),
+            _ => flags.version = set,
+        }
     }
     flags.words.extend(args);
     Ok(flags)
@@ -110,7 +113,7 @@ fn unknown(name: &str) -> Wrong {
 }
 
 /// What Go's strconv.ParseBool takes.
-fn boolean(text: &str) -> Option<bool> {
+pub(super) fn boolean(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
@@ -148,7 +151,7 @@ mod tests {
         // A value may look like a flag.
         assert_eq!(values("-group -debug"), [("group", "-debug".to_owned())]);
         let flags = read("-debug --version=false -- -group lock").unwrap();
-        assert_eq!((flags.debug, flags.version), (true, false));
+        assert_eq!((flags.debug, flags.version), (Some(true), false));
         assert_eq!(flags.words, ["-group", "lock"]);
         // The first word that is no flag ends them; a dash alone is none.
         assert_eq!(

@@ -101,8 +101,8 @@ impl Face {
                 command.arg(format!("-{name}={value}"));
             }
         }
-        if flags.debug {
-            command.arg("-debug");
+        if let Some(debug) = flags.debug {
+            command.arg(format!("-debug={debug}"));
         }
         let error = command.arg("--").args(flags.words).exec();
         output::note(format!(
@@ -131,10 +131,13 @@ impl Call {
         self.face == Face::Daemon
     }
 
-    /// Whether everything is to be logged.
+    /// Whether everything is to be logged. A variable that says neither yes nor no is passed over, as by locksmith.
     #[must_use]
     pub fn debug(&self) -> bool {
-        self.flags.debug
+        self.flags.debug.unwrap_or_else(|| {
+            let variable = std::env::var(format!("{}DEBUG", self.face.variable_prefix()));
+            variable.is_ok_and(|text| flags::boolean(&text) == Some(true))
+        })
     }
 
     /// Does it; the exit code.

@@ -104,6 +104,23 @@ const CASES: &[&[Line]] = &[
             "",
         ),
     ],
+    // The default group, in the two ways to mean it; what follows an id is not looked at.
+    &[
+        line("-endpoint ETCD lock a b", 0, "", ""),
+        line(
+            "-endpoint ETCD -group '' status x",
+            0,
+            "Available: 0\nMax: 1\n\nMACHINE ID\na\n",
+            "",
+        ),
+        line(
+            "-endpoint ETCD -group GROUP status",
+            0,
+            "Available: 1\nMax: 1\n",
+            "",
+        ),
+        line("-endpoint ETCD --group= unlock a b", 0, "", ""),
+    ],
     // This machine.
     &[
         line(
@@ -152,6 +169,18 @@ const CASES: &[&[Line]] = &[
             1,
             "",
             "New maximum value must be set.\n",
+        ),
+        line(
+            "-endpoint ETCD -group GROUP set-max ++3",
+            1,
+            "",
+            "Invalid maximum value: ++3\n",
+        ),
+        line(
+            "-endpoint ETCD -group GROUP set-max ''",
+            1,
+            "",
+            "Invalid maximum value: \n",
         ),
         line(
             "-endpoint ETCD -group GROUP set-max +3",
@@ -235,6 +264,11 @@ const CASES: &[&[Line]] = &[
             "invalid boolean value \"maybe\" for -debug: parse error\n…",
         ),
         line("---group g status", 2, "", "bad flag syntax: ---group\n…"),
+        // Of two flags the wrong one counts, whatever the other asks for.
+        line("-version -x", 2, "", "flag provided but not defined: -x\n…"),
+        line("-h", 0, "", "Usage of locksmithctl:\n  -debug…"),
+        line("--help status", 0, "", "Usage of locksmithctl:\n  -debug…"),
+        line("lock -h", 2, "flag: help requested\n", "…"),
         line(
             "status -x",
             2,

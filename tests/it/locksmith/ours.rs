@@ -184,3 +184,21 @@ async fn a_password_on_the_line_does_not_stay_there() {
     cluster.cont_member(0);
     process.kill().await;
 }
+
+#[tokio::test]
+async fn the_log_is_asked_for_by_flag_or_variable() {
+    let old = Old::ours("locksmithctl");
+    let nobody = ["-endpoint", "http://127.0.0.1:1"];
+    for (variable, flag, logged) in [
+        ("", "-debug", true),
+        ("1", "-debug=false", false),
+        ("true", "-group=g", true),
+        ("0", "-group=g", false),
+        ("often", "-group=g", false),
+    ] {
+        let args = [&nobody[..], &[flag, "status"]].concat();
+        let done = old.run(&args, &[("LOCKSMITHCTL_DEBUG", variable)]).await;
+        let said = (done.code, done.stderr.contains("DEBUG"));
+        assert_eq!(said, (Some(1), logged), "{variable:?} {flag}: {done:?}");
+    }
+}
