@@ -162,7 +162,12 @@ impl From<HolderState> for HolderStatus {
 
 fn group_status(group: &node::Group, read: etcd::Group) -> GroupStatus {
     let (document, error) = match read.document {
-        None => (None, None),
+        None if read.holders.is_empty() => (None, None),
+        None => {
+            let ids: Vec<&str> = read.holders.iter().map(|held| held.id.as_str()).collect();
+            let error = format!("it is missing although it was taken by {}", ids.join(", "));
+            (None, Some(error))
+        }
         Some(Ok(document)) => (Some(document), None),
         Some(Err(error)) => (None, Some(error.to_string())),
     };

@@ -191,24 +191,21 @@ fn id(context: &Context, given: Option<&String>, before: &'static str) -> Result
     }
 }
 
-/// The document; one of a group that nobody has used yet is as the first to take it would make it.
-fn document(read: etcd::Group) -> Result<Document, Fault> {
-    read.document
-        .unwrap_or_else(|| Ok(Document::new(1)))
-        .map_err(|error| Fault {
-            before: "Error setting value: ",
-            reason: format!("{error}\nto repair it: pointsman set-max 1 --rebuild"),
-        })
+/// The document as it is now.
+async fn document(
+    context: &Context,
+    semaphore: &Semaphore,
+    before: &'static str,
+) -> Result<Document, Fault> {
+    let read = semaphore.read().await;
+    read.and_then(|read| semaphore.document(&read))
+        .map_err(refused(context, before))
 }
 
 async fn status(flags: &Flags) -> Result<(), Fault> {
-    const BEFORE: &str = "Error setting value: ";
     let context = context(flags)?;
-    let read = semaphore(&context)?
-        .read()
-        .await
-        .map_err(refused(&context, BEFORE))?;
-    let document = document(read)?;
+    // The words are locksmith's, though nothing is set here.
+    let document = document(&context, &semaphore(&context)?, "Error setting value: ").await?;
     let mut text = format!(
         "Available: {}\nMax: {}\n",
         document.available(),
@@ -248,8 +245,7 @@ async fn lock(flags: &Flags, given: Option<&String>) -> Result<(), Fault> {
         }
         // Locksmith looks at what is left before it looks at who holds.
         Locked::AlreadyHeld(_) => {
-            let read = semaphore.read().await;
-            let document = document(read.map_err(refused(&context, BEFORE))?)?;
+            let document = document(&context, &semaphore, BEFORE).await?;
             Err(failed(if document.available() > 0 {
                 "holder exists".into()
             } else {

@@ -190,6 +190,23 @@ impl Semaphore {
         })
     }
 
+    /// The document of what [`Self::read`] found. Where nobody has used the group, the one that the first to take the
+    /// semaphore makes.
+    ///
+    /// # Errors
+    /// [`Error::Document`] when it cannot be used, [`Error::Missing`] when it is gone although holders stand.
+    pub fn document(&self, read: &Group) -> Result<Document, Error> {
+        match &read.document {
+            Some(Ok(document)) => Ok(document.clone()),
+            Some(Err(error)) => Err(self.unusable(error.clone())),
+            None if read.holders.is_empty() => Ok(Document::new(1)),
+            None => Err(Error::Missing {
+                key: self.keys.semaphore(),
+                holders: read.holders.iter().map(|held| held.id.clone()).collect(),
+            }),
+        }
+    }
+
     /// The groups that have a semaphore under the same prefix, the default group first.
     ///
     /// # Errors

@@ -170,3 +170,18 @@ async fn status_with_an_agent_shows_this_node_also_when_etcd_is_away() {
             .contains("127.0.0.1:1")
     );
 }
+
+#[tokio::test]
+async fn a_document_that_was_deleted_under_its_holders_is_no_unused_group() {
+    let op = Operator::new("deleted");
+    op.says(&["lock", "a"], 0, "").await;
+    let key = on(shared_cluster(), &op.prefix).keys().semaphore();
+    let mut client = shared_cluster().client().await;
+    client.delete(key, None).await.unwrap();
+    let shown = op.says(&["status"], 1, "missing although it was taken by a");
+    let shown = shown.await;
+    assert!(!shown.stdout.contains("Not used yet"), "{shown:?}");
+    assert!(shown.stderr.contains("--rebuild"), "{shown:?}");
+    op.says(&["set-max", "1", "--rebuild"], 0, "").await;
+    op.says(&["status"], 0, "Available: 0\nMax: 1").await;
+}

@@ -122,6 +122,18 @@ async fn documents_of_the_wild_are_read_and_broken_ones_named() {
             "{broken:?}"
         );
     }
+    // Gone, although somebody holds: nothing is free.
+    run(r#"{"max":1}"#, &["lock", "b"]).await;
+    client.delete(key.clone(), None).await.unwrap();
+    for args in [&["status"][..], &["lock", "x"], &["set-max", "2"]] {
+        let common = ["-endpoint", &endpoint, "-group", &group];
+        let lost = old.run(&[&common[..], args].concat(), &[]).await;
+        assert_eq!((lost.code, lost.stdout.as_str()), (Some(1), ""), "{lost:?}");
+        assert!(
+            lost.stderr.starts_with("Error ") && lost.stderr.contains("b is a holder"),
+            "{lost:?}"
+        );
+    }
 }
 
 #[tokio::test]
