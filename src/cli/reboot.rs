@@ -49,16 +49,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
 pub async fn ask(context: Context, args: Asking) -> Result<(), Failure> {
     let client = AgentClient::connect(&context.config.root).await?;
     let mut changes = match client.changes().await {
-        Err(ClientError::NotRunning) => {
-            if !nix::unistd::geteuid().is_root() {
-                return Err(Failure::new(Exit::Failed, "only root may reboot this node"));
-            }
-            output::note(
-                "No agent runs on this node; its work is done here. Ctrl-C takes the request back.",
-            );
-            agent::run(context.config, Mode::Once(args.reason), None).await?;
-            return Ok(());
-        }
+        Err(ClientError::NotRunning) => return here(context, args.reason).await,
         changes => changes?,
     };
     client.request_reboot(&args.reason).await?;
@@ -88,6 +79,20 @@ pub async fn ask(context: Context, args: Asking) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Does what the agent would do, in this process, until the node goes down.
+///
+/// # Errors
+/// When the caller is not root, the reboot is refused, or the bus cannot be reached.
+pub(super) async fn here(context: Context, reason: String) -> Result<(), Failure> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Failure::new(Exit::Failed, "only root may reboot this node"));
+    }
+    output::note(
+        "No agent runs on this node; its work is done here. Ctrl-C takes the request back.",
+    );
+    Ok(agent::run(context.config, Mode::Once(reason), None).await?)
 }
 
 /// Takes a reboot that was asked for back.

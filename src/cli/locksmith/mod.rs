@@ -13,7 +13,7 @@ use std::{
 
 use super::{Context, output};
 use crate::{
-    agent::{self, driver::Mode},
+    agent::bus::{AgentClient, ClientError},
     config::{ConfigError, Environment, Origin, Partial, Sources},
     node::Root,
 };
@@ -33,6 +33,10 @@ pub struct Call {
     face: Face,
     flags: Flags,
 }
+
+/// The variable by which a password given as a flag comes to the program started anew. It counts as that flag, so it is
+/// none of the configuration's own.
+const PASSWORD_OF_FLAG: &str = "LOCKSMITH_PASSWORD_OF_FLAG";
 
 impl Face {
     /// The face for the name in the first argument of the process; none for any other name.
@@ -95,8 +99,7 @@ impl Face {
         command.arg0(self.name());
         for (name, value) in &flags.values {
             if *name == PASSWORD {
-                let variable = format!("{}ETCD_PASSWORD", self.variable_prefix());
-                command.env(variable, value);
+                command.env(PASSWORD_OF_FLAG, value);
             } else {
                 command.arg(format!("-{name}={value}"));
             }
@@ -157,7 +160,7 @@ fn sources(face: Face, flags: &Flags) -> Result<Sources, ConfigError> {
         let Some((_, text)) = flags.values.iter().find(|(given, _)| *given == name) else {
             continue;
         };
-        // As with locksmith an empty one is none.
+        // As with locksmith's flags an empty one is none.
         if text.is_empty() && name != "group" {
             continue;
         }
@@ -173,6 +176,10 @@ fn sources(face: Face, flags: &Flags) -> Result<Sources, ConfigError> {
             path.as_deref().unwrap_or(text),
             Origin::Flag(dashed(name)),
         )?;
+    }
+    let password = std::env::var(PASSWORD_OF_FLAG).unwrap_or_default();
+    if !password.is_empty() {
+        layer.set_password(&password, Origin::Flag("-etcd-password"))?;
     }
     let mut defaults = Partial::default();
     match face {
@@ -227,12 +234,9 @@ pub fn words(args: impl IntoIterator<Item = OsString>) -> Vec<String> {
 
 /// Reboots through the agent, or as it would.
 async fn reboot(context: Context, reason: &str) -> Result<(), super::Failure> {
-    let client = agent::bus::AgentClient::connect(&context.config.root).await?;
+    let client = AgentClient::connect(&context.config.root).await?;
     match client.request_reboot(reason).await {
-        Err(agent::bus::ClientError::NotRunning) => {
-            let once = Mode::Once(reason.to_owned());
-            Ok(agent::run(context.config, once, None).await?)
-        }
+        Err(ClientError::NotRunning) => super::reboot::here(context, reason.to_owned()).await,
         asked => Ok(asked?),
     }
 }

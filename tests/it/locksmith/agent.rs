@@ -125,3 +125,55 @@ async fn the_daemon_reboots_without_etcd_unless_it_is_told_otherwise() {
     node.logind().rebooted().await;
     process.kill().await;
 }
+
+#[tokio::test]
+async fn without_an_agent_a_reboot_is_done_here_and_needs_no_etcd_where_nobody_is_asked() {
+    let node = machine("node-1").await;
+    let conf = "REBOOT_STRATEGY=reboot\nLOCKSMITHD_ENDPOINT=http://127.0.0.1:1\n";
+    node.write("etc/flatcar/update.conf", conf);
+    let old = Old::ours("locksmithctl");
+    let process = Spec::new(&old.program, node.path("reboot.log"))
+        .arg("reboot")
+        .env("POINTSMAN_ROOT", node.root())
+        .env("DBUS_SYSTEM_BUS_ADDRESS", node.bus().address())
+        .spawn();
+    node.logind().rebooted().await;
+    process.signal(Signal::SIGTERM);
+    process.wait_timeout(PATIENCE).await.unwrap();
+    let said = process.log();
+    assert!(
+        said.contains("No agent runs") && !said.contains("etcd"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn the_daemons_password_flag_is_stronger_than_the_file_and_seen_by_nobody() {
+    let node = machine("node-1").await;
+    node.write(
+        "etc/pointsman/config.yaml",
+        "strategy: etcd-lock\netcd: {username: somebody, password-file: /nowhere}\n",
+    );
+    let old = Old::ours("locksmithd");
+    let endpoints = shared_cluster().endpoints().join(",");
+    let process = Spec::new(&old.program, node.path("locksmithd.log"))
+        .args(["-etcd-password", "s3cret", "-etcd-username=root"])
+        .args(["-endpoint", &endpoints])
+        .env("POINTSMAN_ROOT", node.root())
+        .env("DBUS_SYSTEM_BUS_ADDRESS", node.bus().address())
+        .spawn();
+    // The agent leaves for the commands what it was told.
+    let left = async || {
+        assert!(process.is_running(), "{}", process.log());
+        std::fs::read_to_string(node.path("run/pointsman/agent-password")).unwrap_or_default()
+    };
+    eventually("its password", left, |text| text == "s3cret").await;
+    let line = std::fs::read(format!("/proc/{}/cmdline", process.pid())).unwrap();
+    let line = String::from_utf8_lossy(&line).replace('\0', " ");
+    assert!(
+        line.contains("-etcd-username=root") && !line.contains("s3cret"),
+        "{line}"
+    );
+    process.kill().await;
+    assert!(!process.log().contains("s3cret"), "{}", process.log());
+}
