@@ -2,10 +2,17 @@
 
 use std::fs;
 
-use pointsman::{node::Group, semaphore::keys::Keys};
+use pointsman::{
+    node::Group,
+    semaphore::{
+        keys::Keys,
+        records::{Pause, Phase},
+    },
+};
 use pointsman_testbed::etcd::{Cluster, Tls, shared_cluster, unique_prefix};
 
 use super::{Line, Old, check, line};
+use crate::support::{holder, on};
 
 const CASES: &[&[Line]] = &[
     // A name that does not resolve, an address where nobody is, and then the good one.
@@ -213,4 +220,75 @@ async fn the_log_is_asked_for_by_flag_or_variable() {
         let said = (done.code, done.stderr.contains("DEBUG"));
         assert_eq!(said, (Some(1), logged), "{variable:?} {flag}: {done:?}");
     }
+}
+
+#[tokio::test]
+async fn without_flags_it_means_this_nodes_group_and_etcd() {
+    let old = Old::ours("locksmithctl");
+    let prefix = unique_prefix("own");
+    let endpoint = shared_cluster().endpoint(0);
+    let folder = old.root().join("etc/pointsman");
+    fs::create_dir_all(&folder).unwrap();
+    let config =
+        format!("{{group: mine, key-prefix: {prefix}, etcd: {{endpoints: '{endpoint}'}}}}");
+    fs::write(folder.join("config.yaml"), config).unwrap();
+    let conf = "GROUP=nobodys\nLOCKSMITHD_GROUP=older\nLOCKSMITHD_ENDPOINT=http://127.0.0.1:1\n";
+    fs::create_dir_all(old.root().join("etc/coreos")).unwrap();
+    fs::write(old.root().join("etc/coreos/update.conf"), conf).unwrap();
+    assert_eq!(old.run(&["lock", "a"], &[]).await.code, Some(0));
+    let held = "Available: 0\nMax: 1\n\nMACHINE ID\na\n";
+    for (args, env, shown) in [
+        (&["status"][..], &[][..], held),
+        (&["-group", "mine", "status"], &[], held),
+        (&["-group=other", "status"], &[], "Available: 1\nMax: 1\n"),
+        (&["-group=", "status"], &[], "Available: 1\nMax: 1\n"),
+        (
+            &["status"],
+            &[("LOCKSMITHCTL_GROUP", "other")],
+            "Available: 1\nMax: 1\n",
+        ),
+        // The daemon's variable is below the file.
+        (&["status"], &[("LOCKSMITHD_GROUP", "other")], held),
+    ] {
+        let done = old.run(args, env).await;
+        assert_eq!(
+            (done.code, done.stdout.as_str()),
+            (Some(0), shown),
+            "{args:?} {env:?}: {done:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_pause_is_said_and_unlock_asks_nobody() {
+    let old = Old::ours("locksmithctl");
+    let prefix = unique_prefix("forced");
+    let semaphore = on(shared_cluster(), &prefix);
+    let endpoint = shared_cluster().endpoint(0);
+    let env = [("POINTSMAN_KEY_PREFIX", prefix.as_str())];
+    let run = async |args: &[&str]| {
+        old.run(&[&["-endpoint", &endpoint], args].concat(), &env)
+            .await
+    };
+    let rebooting = holder("away", Phase::Rebooting);
+    semaphore.lock(&rebooting).await.unwrap();
+    assert!(
+        run(&["status"])
+            .await
+            .stdout
+            .ends_with("\n\nMACHINE ID\naway\n")
+    );
+    let done = run(&["unlock", "away"]).await;
+    let said = (done.code, done.stdout.as_str(), done.stderr.as_str());
+    assert_eq!(said, (Some(0), "", ""));
+    assert!(semaphore.read().await.unwrap().holders.is_empty());
+    for (all, words) in [(false, "the group"), (true, "the whole cluster")] {
+        let pause: Pause = serde_json::from_str(r#"{"by":"ann","reason":"tea"}"#).unwrap();
+        semaphore.pause(all, &pause, None).await.unwrap();
+        let done = run(&["lock", "a"]).await;
+        let expected = format!("Error locking: {words} is paused by ann: tea\n");
+        assert_eq!((done.code, done.stderr), (Some(1), expected));
+        semaphore.resume(all).await.unwrap();
+    }
+    assert_eq!(run(&["lock", "a"]).await.code, Some(0));
 }
