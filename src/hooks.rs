@@ -149,6 +149,10 @@ impl Hooks {
             Some(unit) => as_unit(&hook, unit, self.limit, variables),
             None => {
                 let mut command = Command::new(&hook);
+                // What only the agent is told stays with it; a unit starts without it.
+                for secret in ["LOCKSMITHD_ETCD_PASSWORD", "LOCKSMITH_PASSWORD_OF_FLAG"] {
+                    command.env_remove(secret);
+                }
                 command.envs(variables.iter().cloned());
                 command
             }
