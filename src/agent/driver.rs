@@ -233,9 +233,12 @@ impl Driver {
         // Two rounds to etcd fit, and the undo of a drain; what is not done by then, the journal has.
         let timings = &self.world.config.timings;
         let undo = match self.machine.state() {
-            State::Taken | State::Draining { .. } | State::Drained | State::SteppingBack { .. } => {
-                timings.hook_timeout
-            }
+            State::Taken
+            | State::Draining { .. }
+            | State::Drained
+            | State::Committing
+            | State::Committed
+            | State::SteppingBack { .. } => timings.hook_timeout,
             _ => Duration::ZERO,
         };
         let patience = self.world.config.etcd.timeout * 2 + undo;
@@ -445,7 +448,7 @@ impl Driver {
         match self.machine.state() {
             State::Starting => coordinator::State::Starting,
             _ if self.world.config.strategy == Strategy::Off => coordinator::State::Disabled,
-            State::Rebooting { .. } | State::Doubting { .. } | State::GoingDown => {
+            State::Rebooting { .. } | State::Doubting { .. } | State::GoingDown { .. } => {
                 coordinator::State::Rebooting
             }
             State::RollingBack { .. } => coordinator::State::Rebooting,

@@ -15,7 +15,7 @@ use crate::{
     update_engine::{self, Change, UpdateEngine},
 };
 
-/// How long until logind is asked again after it did not answer.
+/// How long until logind is asked again after it did not answer, or while a shutdown is under way.
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// Watches, as long as it lives.
@@ -74,8 +74,9 @@ async fn run(world: &World, tell: &mpsc::Sender<Facts>) -> Result<(), WatchError
                 Some(()) => logind = world.logins().await,
                 None => return Ok(()),
             },
-            // A failed look is no answer, and nothing may wake for the next one.
-            () = sleep(AGAIN), if logind.is_err() => logind = world.logins().await,
+            // Nothing may wake for the next one: a failed look is no answer, and nobody signals that a shutdown
+            // which only systemd knew of was called off.
+            () = sleep(AGAIN), if logind.as_ref().map_or(true, |now| now.going_down) => logind = world.logins().await,
         }
     }
 }

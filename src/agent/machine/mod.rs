@@ -137,7 +137,7 @@ impl Machine {
                 | State::Committed
                 | State::Rebooting { .. }
                 | State::Doubting { .. }
-                | State::GoingDown
+                | State::GoingDown { .. }
                 | State::RollingBack { .. }
                 | State::Stopped
         )
@@ -186,7 +186,10 @@ impl Machine {
                 why: "the agent was started anew after the commit".into(),
             }),
             (Stage::Draining | Stage::Committing, true) => self.prove(),
-            (Stage::Releasing, _) => self.release(),
+            (Stage::Releasing, false) => self.look(State::SteppingBack {
+                why: "the agent was started anew while giving back".into(),
+            }),
+            (Stage::Releasing, true) => self.release(),
         }
     }
 
@@ -259,7 +262,12 @@ impl Machine {
                 let why = format!("the reboot call failed: {why}");
                 self.look(State::Doubting { why })
             }
-            (State::SteppingBack { .. } | State::Undraining, Event::Undone) => self.release(),
+            // The undrain may have taken long: whether the system goes down by now is asked.
+            (state @ State::SteppingBack { .. }, Event::Undone) => self.look(state.clone()),
+            (State::Undraining, Event::Undone) if self.going_down() == Some(true) => {
+                self.go_down(now)
+            }
+            (State::Undraining, Event::Undone) => self.release(),
             (State::Proving, Event::Checked(verdict)) => self.checked(verdict, now),
             (State::Marking, Event::Marked(done)) => self.marked(done, now),
             (State::RollingBack { .. }, Event::RolledBack(Err(why))) => {
@@ -282,12 +290,15 @@ impl Machine {
     fn looked(&mut self, now: &Now) -> Vec<Effect> {
         let going_down = self.going_down();
         match self.state.clone() {
-            State::Taken | State::Drained | State::Committed if going_down == Some(true) => {
-                self.go_down()
+            State::Taken | State::Drained | State::Committed | State::SteppingBack { .. }
+                if going_down == Some(true) =>
+            {
+                self.go_down(now)
             }
-            State::Taken | State::Committed if self.stopping => {
+            State::Taken | State::Drained | State::Committed if self.stopping => {
                 self.step_back("the agent was stopped")
             }
+            State::SteppingBack { .. } => self.release(),
             State::Taken => match self.gate(now) {
                 Gate::Go { until, .. } => {
                     let entry = self.at_stage(Stage::Draining);
@@ -315,8 +326,9 @@ impl Machine {
                     self.hold_off(now, &why);
                     self.step_back(&why)
                 }
-                // Going down, or not known: the semaphore is kept.
-                _ => {
+                Some(true) => self.go_down(now),
+                // Not known: the semaphore is kept.
+                None => {
                     self.state = State::Rebooting {
                         until: now.monotonic + self.rules.shutdown_timeout,
                     };
@@ -344,10 +356,7 @@ impl Machine {
                 }
                 _ => self.leave(),
             },
-            State::Draining { .. } if self.going_down() == Some(true) => {
-                self.state = State::GoingDown;
-                Vec::new()
-            }
+            State::Draining { .. } if self.going_down() == Some(true) => self.go_down(now),
             State::Draining { .. } => match self.gate(now) {
                 Gate::Go { until: closes, .. } => {
                     self.state = State::Draining { until: closes };
@@ -355,15 +364,8 @@ impl Machine {
                 }
                 other => self.step_back(&reason(&other)),
             },
-            State::Rebooting { .. } | State::GoingDown if self.going_down() == Some(false) => {
-                // A shutdown that was under way has been called off, or none has begun yet: the time-out tells.
-                if self.state == State::GoingDown {
-                    return self.look(State::Doubting {
-                        why: "the shutdown was called off".into(),
-                    });
-                }
-                Vec::new()
-            }
+            // In `Rebooting` none may have begun yet: the time-out tells.
+            State::GoingDown { .. } if self.going_down() == Some(false) => self.called_off(),
             _ => Vec::new(),
         }
     }
@@ -373,6 +375,8 @@ impl Machine {
             State::Rebooting { until } if now.monotonic >= *until => self.look(State::Doubting {
                 why: "the reboot was called, and no shutdown followed".into(),
             }),
+            // Nobody signals the end of a shutdown that only systemd knew of.
+            State::GoingDown { until } if now.monotonic >= *until => self.called_off(),
             State::Unproven { until, .. } if now.monotonic >= *until => self.prove(),
             State::RollingBack { why, until } if now.monotonic >= *until => {
                 let why = why.clone();

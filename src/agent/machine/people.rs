@@ -49,11 +49,9 @@ impl Machine {
         self.stopping = true;
         match &self.state {
             State::Queued { .. } => self.leave(),
-            State::Taken | State::Draining { .. } | State::Drained | State::Committed
-                if self.going_down() != Some(true) =>
-            {
-                self.step_back("the agent was stopped")
-            }
+            // Asked anew: of a shutdown that systemd was told of directly nobody has heard.
+            held @ (State::Taken | State::Drained | State::Committed) => self.look(held.clone()),
+            State::Draining { .. } => self.look(State::Drained),
             // Under way already, and soon done; the driver sets the time limit.
             State::Leaving
             | State::Committing

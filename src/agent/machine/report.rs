@@ -31,7 +31,7 @@ impl Machine {
             }
             State::Rebooting { .. } => ("rebooting", "waiting for the system to go down".into()),
             State::Doubting { why } => ("rebooting", why.clone()),
-            State::GoingDown => ("rebooting", "the system is going down".into()),
+            State::GoingDown { .. } => ("rebooting", "the system is going down".into()),
             State::SteppingBack { why } => ("stepping-back", why.clone()),
             State::Proving => ("proving", note("checking the new boot")),
             State::Unproven { why, .. } => ("unproven", why.clone()),
@@ -59,6 +59,7 @@ impl Machine {
             | State::Queued { until, .. }
             | State::Draining { until } => *until,
             State::Rebooting { until }
+            | State::GoingDown { until }
             | State::Unproven { until, .. }
             | State::RollingBack { until, .. } => Some(*until),
             _ => None,

@@ -1,7 +1,10 @@
 //! The steps the machine is made of: into a state, with its operation, after its journal.
 
 use super::{Effect, Machine, Op, State};
-use crate::agent::journal::{Entry, Journal, Stage};
+use crate::agent::{
+    gate::Now,
+    journal::{Entry, Journal, Stage},
+};
 
 impl Machine {
     pub(super) fn set_entry(&mut self, entry: Option<Entry>) {
@@ -47,13 +50,22 @@ impl Machine {
     }
 
     /// The system goes down by another's will: the next boot gives back.
-    pub(super) fn go_down(&mut self) -> Vec<Effect> {
+    pub(super) fn go_down(&mut self, now: &Now) -> Vec<Effect> {
         if self.stopping {
             self.state = State::Stopped;
             return vec![Effect::Exit];
         }
-        self.state = State::GoingDown;
+        self.state = State::GoingDown {
+            until: now.monotonic + self.rules.shutdown_timeout,
+        };
         Vec::new()
+    }
+
+    /// Perhaps the shutdown was called off.
+    pub(super) fn called_off(&mut self) -> Vec<Effect> {
+        self.look(State::Doubting {
+            why: "the shutdown was called off".into(),
+        })
     }
 
     /// No reboot follows: undo the drain where it has begun, then give back.

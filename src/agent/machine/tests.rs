@@ -121,6 +121,8 @@ enum Happening {
     Dies,
     /// The agent is told to end, and is started again once it has.
     Stops,
+    /// systemd is told directly to shut down, or that it shall not after all; nobody signals either.
+    Shutdown(bool),
     /// The machine loses power, or is rebooted by somebody.
     Reboots,
     /// The journal cannot be written from now on, or can again.
@@ -143,6 +145,7 @@ fn happening() -> impl Generator<Value = Happening> {
         1 => Just(Unlocked),
         1 => Just(Dies),
         1 => Just(Stops),
+        1 => any::<bool>().prop_map(Shutdown),
         1 => Just(Reboots),
         1 => prop::bool::weighted(0.7).prop_map(Disk),
         1 => Just(Report),
@@ -445,7 +448,6 @@ impl World {
     fn report(&mut self) {
         if let Some(owed) = self.machine.owed().cloned()
             && self.strategy == Strategy::EtcdLock
-            && self.disk_works
         {
             self.known_bad.push(owed.what.clone());
             self.step(Event::Reported(owed.what));
@@ -491,7 +493,12 @@ impl World {
                 self.start();
             }
             Happening::Stops => {
-                let going = self.going_down();
+                // That somebody's shutdown was called off is seen at the next start.
+                let believed = matches!(
+                    self.machine.state(),
+                    State::GoingDown { .. } | State::Doubting { .. }
+                );
+                let going = self.going_down() || believed;
                 self.step(Event::Stop);
                 for _ in 0..10 {
                     self.end(true);
@@ -514,6 +521,13 @@ impl World {
                     );
                 }
                 self.start();
+            }
+            Happening::Shutdown(begins) => {
+                if let Ok(logins) = &mut self.facts.logind
+                    && !self.called
+                {
+                    logins.going_down = *begins;
+                }
             }
             Happening::Reboots => self.reboot(),
             Happening::Disk(works) => self.disk_works = *works,
@@ -576,7 +590,8 @@ impl World {
                 "held, and not in the journal"
             );
         }
-        if matches!(self.machine.state(), State::Queued { .. }) && !self.exited {
+        let queued = matches!(self.machine.state(), State::Queued { .. });
+        if queued && !self.exited && !self.going_down() {
             assert!(self.may_go(), "in the line for a reboot that may not be");
         }
         if self.called {

@@ -58,7 +58,10 @@ pub enum State {
     },
     /// The node is going down by somebody else's will while this agent holds the semaphore: the next boot
     /// gives it back.
-    GoingDown,
+    GoingDown {
+        /// When to see whether it still does.
+        until: Duration,
+    },
     /// The drain is being undone; no reboot follows.
     SteppingBack {
         /// Why.
