@@ -311,6 +311,11 @@ impl Driver {
                         return;
                     }
                 }
+                Effect::Remember(journal) => {
+                    if let Err(error) = journal.save(&self.journal) {
+                        tracing::error!("{error}");
+                    }
+                }
                 Effect::Run(op) => {
                     tracing::debug!(?op, "operation");
                     // It throws them; should no reboot follow, they are held again.

@@ -187,7 +187,8 @@ impl Machine {
         for condemned in journal.condemned.iter_mut().filter(|c| c.what.is(what)) {
             condemned.reported = true;
         }
-        vec![Effect::Journal(journal.clone())]
+        // Forgotten, it is only told once more. Whatever is under way goes on.
+        vec![Effect::Remember(journal.clone())]
     }
 
     /// Why this image must not be booted, by this node's own finding: until the cluster knows of it, or, where nobody

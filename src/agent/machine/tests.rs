@@ -259,6 +259,8 @@ impl World {
                     }
                     self.disk = journal;
                 }
+                Effect::Remember(journal) if self.disk_works => self.disk = journal,
+                Effect::Remember(_) => {}
                 Effect::Run(op) => self.begin(op),
                 Effect::Again => self.step(Event::Tick),
                 Effect::Exit => self.exited = true,
@@ -602,6 +604,33 @@ impl World {
             );
         }
     }
+}
+
+#[test]
+fn a_full_disk_while_etcd_is_told_of_a_bad_image_forgets_no_ticket() {
+    let mut world = World::new(Strategy::EtcdLock);
+    world.minutes = 125;
+    // It fell back from image 1, and etcd does not know yet.
+    if let Ok(journal) = &mut world.machine.journal {
+        journal.condemned.push(crate::agent::journal::Condemned {
+            what: image(1),
+            reason: "bad".into(),
+            boot_id: "boot-0".into(),
+            reported: false,
+        });
+    }
+    world.stage(Some(2));
+    world.end(true);
+    assert!(matches!(world.machine.state(), State::Queued { .. }));
+    world.disk_works = false;
+    world.report();
+    world.end(true);
+    world.disk_works = true;
+    world.check();
+    for _ in 0..10 {
+        world.end(true);
+    }
+    assert!(world.called, "in {:?}", world.machine.state());
 }
 
 proptest! {

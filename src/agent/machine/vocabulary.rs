@@ -191,6 +191,8 @@ pub enum Op {
 pub enum Effect {
     /// Write the journal. If it fails, the effects after it are dropped, and [`Event::JournalFailed`] comes.
     Journal(Journal),
+    /// Write the journal too, but nothing depends on it: a failure is only said.
+    Remember(Journal),
     /// Begin an operation.
     Run(Op),
     /// Tell the people logged in that a reboot waits for them.
