@@ -75,14 +75,25 @@ impl Hooks {
 
     /// The files of one moment, such as `pre-reboot.d`, in the order they run in: by name; of one name under both
     /// `/etc` and `/usr/lib` the one under `/etc`, which disables it when it is a link to `/dev/null`.
-    #[must_use]
-    pub fn list(&self, moment: &str) -> Vec<PathBuf> {
+    ///
+    /// # Errors
+    /// When a folder is there and cannot be read, or is a link to nothing: what would have run is not known.
+    pub fn list(&self, moment: &str) -> Result<Vec<PathBuf>, HookError> {
         let mut hooks: BTreeMap<OsString, PathBuf> = BTreeMap::new();
         for folder in &self.folders {
-            let Ok(entries) = fs::read_dir(folder.join(moment)) else {
-                continue;
+            let folder = folder.join(moment);
+            let unreadable = |error: io::Error| HookError {
+                what: format!("cannot be looked for: {}: {error}", folder.display()),
+                hook: folder.clone(),
+                code: None,
             };
-            for entry in entries.flatten() {
+            let entries = match fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) if is_absent(&folder, &error) => continue,
+                Err(error) => return Err(unreadable(error)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(unreadable)?;
                 let name = entry.file_name();
                 let text = name.to_string_lossy();
                 // What editors and package managers leave behind is no hook.
@@ -91,10 +102,10 @@ impl Hooks {
                 }
             }
         }
-        hooks
+        Ok(hooks
             .into_values()
             .filter(|path| fs::canonicalize(path).ok().as_deref() != Some(Path::new("/dev/null")))
-            .collect()
+            .collect())
     }
 
     /// Runs the hooks of one moment until one fails.
@@ -102,7 +113,7 @@ impl Hooks {
     /// # Errors
     /// The first that fails, with its reason.
     pub async fn run(&self, moment: &str, variables: &[(String, String)]) -> Result<(), HookError> {
-        for hook in self.list(moment) {
+        for hook in self.list(moment)? {
             self.run_one(hook, variables).await?;
         }
         Ok(())
@@ -110,8 +121,12 @@ impl Hooks {
 
     /// Runs all hooks of one moment, also after one that fails; those that did.
     pub async fn run_all(&self, moment: &str, variables: &[(String, String)]) -> Vec<HookError> {
+        let hooks = match self.list(moment) {
+            Ok(hooks) => hooks,
+            Err(error) => return vec![error],
+        };
         let mut failed = Vec::new();
-        for hook in self.list(moment) {
+        for hook in hooks {
             failed.extend(self.run_one(hook, variables).await.err());
         }
         failed
@@ -188,6 +203,12 @@ impl Hooks {
             }
         }
     }
+}
+
+/// Whether there is no such folder, and no link above it that leads to nothing.
+fn is_absent(folder: &Path, error: &io::Error) -> bool {
+    let dangles = |path: &Path| path.is_symlink() && !path.exists();
+    error.kind() == io::ErrorKind::NotFound && !folder.ancestors().take(3).any(dangles)
 }
 
 /// A unit's name for one run of the hook of this name.
