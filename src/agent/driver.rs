@@ -1,6 +1,12 @@
 //! Drives the machine: brings it events, does its effects, and says how things stand.
 
-use std::{future::Future, pin::Pin, rc::Rc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::{
@@ -47,8 +53,8 @@ pub struct Outside {
     pub coordinator: Coordinator,
     /// What people ask over the bus.
     pub calls: mpsc::Receiver<Call>,
-    /// SIGTERM, SIGINT.
-    pub ends: [Signal; 2],
+    /// What ends it: SIGTERM, SIGINT, on a terminal SIGHUP.
+    pub ends: Vec<Signal>,
     /// SIGHUP, where it means to read the configuration again.
     pub reload: Option<(Signal, Reload)>,
 }
@@ -168,7 +174,6 @@ impl Driver {
                 return Ending::Reconfigured(config);
             }
             let wake = self.machine.wake_at().map(|at| self.started + at);
-            let [terminate, interrupt] = &mut outside.ends;
             tokio::select! {
                 event = maybe(self.op.as_mut()) => {
                     self.op = None;
@@ -195,8 +200,7 @@ impl Driver {
                     self.reporting = None;
                     self.step(reported);
                 }
-                _ = terminate.recv() => self.stop(),
-                _ = interrupt.recv() => self.stop(),
+                () = any(&mut outside.ends) => self.stop(),
                 () = told(outside.reload.as_mut()) => self.reload(outside),
                 () = until(self.stop_by) => self.ending = Some(Ending::Stopped),
             }
@@ -467,6 +471,18 @@ impl Driver {
             _ => coordinator::State::RebootPlanned,
         }
     }
+}
+
+/// The first of these signals.
+async fn any(signals: &mut [Signal]) {
+    poll_fn(|context| {
+        let mut came = signals.iter_mut().map(|one| one.poll_recv(context));
+        match came.any(|one| one.is_ready()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
 }
 
 /// The signal that may not be there.

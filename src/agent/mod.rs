@@ -62,19 +62,24 @@ pub enum AgentError {
 }
 
 /// Runs the agent: as the node's service until it is told to end, or for one reboot. `reload` reads the
-/// configuration anew, for SIGHUP; without it that signal ends the program.
+/// configuration anew, for SIGHUP; without it that signal ends the agent as SIGTERM does.
 ///
 /// # Errors
 /// When it cannot start, or the system bus goes away.
 pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Result<(), AgentError> {
     // Before anything is done that would have to be undone.
-    let ends = [
+    let mut ends = vec![
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     ];
+    let hangup = signal(SignalKind::hangup())?;
     let reload = match reload {
-        Some(reload) => Some((signal(SignalKind::hangup())?, reload)),
-        None => None,
+        Some(reload) => Some((hangup, reload)),
+        // The terminal it runs on is closed.
+        None => {
+            ends.push(hangup);
+            None
+        }
     };
     let root = config.root.clone();
     let coordinator = Coordinator::take(&root, &config.strategy.to_string())?;
