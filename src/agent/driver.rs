@@ -280,7 +280,7 @@ impl Driver {
         let staged = match self.machine.facts().map(|facts| &facts.update) {
             Some(Update::Staged(_)) => true,
             Some(Update::None(_)) => false,
-            Some(Update::Unknown(_)) | None => return,
+            Some(Update::Unknown(_) | Update::Unreadable(_)) | None => return,
         };
         // A file that asks for a reboot says nothing of slots.
         let by_engine = self.world.updates == Updates::Engine;
@@ -442,7 +442,9 @@ impl Driver {
             config_error: self.config_error.clone(),
             update: match facts.map(|f| &f.update) {
                 None => String::new(),
-                Some(Update::Unknown(why) | Update::None(why)) => why.clone(),
+                Some(Update::Unknown(why) | Update::Unreadable(why) | Update::None(why)) => {
+                    why.clone()
+                }
                 Some(Update::Staged(_)) => "staged".into(),
             },
             to: self

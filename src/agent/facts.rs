@@ -15,7 +15,7 @@ use crate::{
     update_engine::{self, Change, UpdateEngine},
 };
 
-/// How long until logind is asked again after it did not answer, or while a shutdown is under way.
+/// How long until it is looked again, where nothing wakes for it.
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// Watches, as long as it lives.
@@ -65,6 +65,8 @@ async fn run(world: &World, tell: &mpsc::Sender<Facts>) -> Result<(), WatchError
         if tell.send(facts).await.is_err() {
             return Ok(());
         }
+        let unreadable = matches!(update, Update::Unreadable(_));
+        let again = unreadable || logind.as_ref().map_or(true, |now| now.going_down);
         tokio::select! {
             next = source.next(world) => match next {
                 Some(next) => update = next,
@@ -74,9 +76,14 @@ async fn run(world: &World, tell: &mpsc::Sender<Facts>) -> Result<(), WatchError
                 Some(()) => logind = world.logins().await,
                 None => return Ok(()),
             },
-            // Nothing may wake for the next one: a failed look is no answer, and nobody signals that a shutdown
-            // which only systemd knew of was called off.
-            () = sleep(AGAIN), if logind.as_ref().map_or(true, |now| now.going_down) => logind = world.logins().await,
+            // Nothing may wake for the next look: a failed one is no answer, and nobody signals that a shutdown which
+            // only systemd knew of was called off.
+            () = sleep(AGAIN), if again => {
+                logind = world.logins().await;
+                if unreadable {
+                    update = world.update().await;
+                }
+            }
         }
     }
 }

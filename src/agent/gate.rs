@@ -55,6 +55,8 @@ pub enum Update {
     None(String),
     /// One is staged: this.
     Staged(Image),
+    /// One is staged, and which cannot be told: why.
+    Unreadable(String),
 }
 
 /// What logind says.
@@ -138,10 +140,14 @@ pub fn intent(facts: &Facts, request: Option<&Request>, runs: &Image) -> Option<
 /// Decides, without regard to people logged in (they are asked before the queue, not after it).
 #[must_use]
 pub fn gate(rules: &Rules, facts: &Facts, intent: Option<Intent>, now: &Now) -> Gate {
+    let blocked = |why: String| Gate::Blocked { why, until: None };
+    // It may be quarantined, and whoever reboots boots it.
+    if let Update::Unreadable(why) = &facts.update {
+        return blocked(format!("which image is staged cannot be told: {why}"));
+    }
     let Some(intent) = intent else {
         return Gate::Nothing;
     };
-    let blocked = |why: String| Gate::Blocked { why, until: None };
     if rules.strategy == Strategy::Off {
         return blocked("the strategy is `off`: this node does not reboot by itself".into());
     }

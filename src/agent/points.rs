@@ -119,11 +119,15 @@ impl Points {
         })
     }
 
-    /// The content of the slot that does not run, which holds a staged update; none where it is not known.
-    #[must_use]
-    pub fn staged(&self) -> Option<String> {
-        let (mut slots, _, other) = self.open(Access::Read).ok()??;
-        slots.image(other).ok()
+    /// The content of the slot that does not run, which holds a staged update; none on a machine without slots.
+    ///
+    /// # Errors
+    /// A sentence: the disk cannot be read.
+    pub fn staged(&self) -> Result<Option<String>, String> {
+        match self.open(Access::Read)? {
+            Some((mut slots, _, other)) => slots.image(other).map(Some).map_err(|e| e.to_string()),
+            None => Ok(None),
+        }
     }
 
     /// Marks the booted slot good and puts it first.

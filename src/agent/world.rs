@@ -117,28 +117,35 @@ impl World {
 
     /// Asks update_engine and logind how things are.
     pub async fn look(&self) -> Facts {
-        let update = match &self.updates {
+        Facts {
+            update: self.update().await,
+            logind: self.logins().await,
+        }
+    }
+
+    /// Asks whether an update waits for a reboot.
+    pub async fn update(&self) -> Update {
+        match &self.updates {
             Updates::Sentinel(path) => from_sentinel(path.exists()),
             Updates::Engine => match UpdateEngine::new(&self.bus).get_status().await {
                 Ok(status) => self.staged(&status),
                 Err(error) => Update::Unknown(error.to_string()),
             },
-        };
-        Facts {
-            update,
-            logind: self.logins().await,
         }
     }
 
     /// What update_engine's status means for this node: which image is staged is told by what is in the slot.
     #[must_use]
     pub fn staged(&self, status: &update_engine::Status) -> Update {
-        match from_engine(status) {
-            Update::Staged(image) => Update::Staged(Image {
-                image: self.points.staged(),
-                ..image
-            }),
-            other => other,
+        let Update::Staged(update) = from_engine(status) else {
+            return from_engine(status);
+        };
+        match self.points.staged() {
+            Ok(None) if self.runs.image.is_some() => {
+                Update::Unreadable("the slots are not found any more".into())
+            }
+            Ok(image) => Update::Staged(Image { image, ..update }),
+            Err(why) => Update::Unreadable(why),
         }
     }
 

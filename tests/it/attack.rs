@@ -1,14 +1,18 @@
 //! Attacks on what the agent promises: that it reboots only when it may, and gives back only what it may.
 
+use std::{fs, os::unix::fs::symlink};
+
 use pointsman::semaphore::records::Phase;
 use pointsman_testbed::{
+    disk::Slot,
+    etcd::shared_cluster,
     fakes::{Job, Status, Systemd},
     node::{Death, Node},
-    process::Signal,
+    process::{Signal, Spec},
 };
 
 use crate::{
-    agents::{Site, drained, draining, entry, hook, machine, slow_drain, undrained},
+    agents::{Site, bin, drained, draining, entry, hook, machine, slow_drain, undrained},
     support::eventually,
 };
 
@@ -83,4 +87,72 @@ async fn a_called_off_shutdown_only_systemd_knew_of_is_noticed() {
     systemd.set_jobs([]);
     site.free().await;
     assert!(node.logind().asked().is_empty());
+}
+
+#[tokio::test]
+async fn hooks_that_cannot_be_looked_for_keep_the_node_up() {
+    for moment in ["may-reboot.d", "pre-reboot.d"] {
+        let site = Site::new("attack-hooks");
+        let node = site.node("node-1", &[]).await;
+        // Where the operator keeps them is not mounted.
+        let folder = node.path("etc/pointsman/hooks");
+        fs::create_dir_all(&folder).unwrap();
+        symlink("/nowhere/at/all", folder.join(moment)).unwrap();
+        node.update_engine().ready("2").await;
+        let status = node
+            .wait_status(|status| status.contains(moment) && status.starts_with("waiting"))
+            .await;
+        assert!(node.logind().asked().is_empty(), "{status}");
+        fs::remove_file(folder.join(moment)).unwrap();
+        node.logind().rebooted().await;
+    }
+}
+
+#[tokio::test]
+async fn a_terminal_that_is_closed_takes_the_foreground_reboot_back() {
+    let site = Site::new("attack-hup");
+    let node = machine("node-1").await;
+    slow_drain(&node);
+    let endpoints = shared_cluster().endpoints().join(",");
+    let root = node.root().display().to_string();
+    let child = Spec::new(bin(), node.path("foreground.log"))
+        .args([
+            "reboot",
+            "--root",
+            &root,
+            "--endpoint",
+            &endpoints,
+            "--key-prefix",
+            &site.prefix,
+        ])
+        .env("DBUS_SYSTEM_BUS_ADDRESS", node.bus().address())
+        .spawn();
+    draining(&node).await;
+    child.signal(Signal::SIGHUP);
+    child.wait().await;
+    site.free().await;
+    assert_eq!(undrained(&node), ["stepping-back"]);
+    assert!(node.logind().asked().is_empty());
+}
+
+#[tokio::test]
+async fn an_image_that_cannot_be_read_is_not_booted() {
+    let site = Site::new("attack-unread");
+    let node = machine("node-1").await;
+    let disk = node.add_disk("1");
+    site.start(&node, &[]).await;
+    node.wait_status(|status| status == "idle").await;
+    disk.post_install(Slot::B, "2");
+    let content = fs::read(disk.path()).unwrap();
+    fs::write(disk.path(), b"").unwrap();
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| status.contains("which image is staged cannot be told"))
+        .await;
+    let asked = site.command(&node, &["reboot"]).await;
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+    node.wait_status(|status| status.contains("which image is staged cannot be told"))
+        .await;
+    assert!(node.logind().asked().is_empty());
+    fs::write(disk.path(), content).unwrap();
+    node.logind().rebooted().await;
 }
