@@ -100,10 +100,12 @@ pub enum Stage {
     Queued,
     /// The semaphore is held, the drain hooks may have run.
     Draining,
-    /// The commit may have been made, the reboot may have been called.
-    Committing,
     /// The boot is proven, or the reboot was given up: only the release is left.
     Releasing,
+    /// The commit may have been made, the reboot may have been called. A newer program's step that this one does not
+    /// know is taken for it: nothing is given back before it is known that the system stays up, or is up again.
+    #[serde(other)]
+    Committing,
 }
 
 impl Default for Journal {
