@@ -14,6 +14,9 @@ use super::{
     reason::{Failure, explain, in_words},
 };
 
+/// The most an answer may hold, in bytes: what some 50,000 nodes say of themselves.
+const LARGEST: usize = 64 << 20;
+
 /// How to reach etcd.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Options {
@@ -133,8 +136,9 @@ impl Connection {
     /// One transaction, see [`Self::call`].
     pub(super) async fn txn(&self, doing: &'static str, txn: Txn) -> Result<TxnResponse, Error> {
         let response = self
-            .call(doing, async |mut client: Client| {
-                client.txn(txn.clone()).await
+            .call(doing, async |client: Client| {
+                let mut kv = client.kv_client().max_decoding_message_size(LARGEST);
+                kv.txn(txn.clone()).await
             })
             .await?;
         self.note_store(response.header());
