@@ -71,6 +71,9 @@ pub enum Mode {
     Once(String),
 }
 
+/// The most characters of what the agent says it waits for.
+const LONGEST: usize = 1000;
+
 type Doing<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// The driver.
@@ -344,6 +347,7 @@ impl Driver {
     /// Says how things stand, where that has changed: log, systemd, bus, coordinator file, etcd.
     async fn say(&mut self, outside: &mut Outside) {
         let (state, reason) = self.machine.report();
+        let reason = sentence(&reason);
         let before = std::mem::replace(&mut self.said, (state, reason.clone()));
         if before != self.said {
             self.since = Timestamp::now();
@@ -473,6 +477,19 @@ impl Driver {
             _ => coordinator::State::RebootPlanned,
         }
     }
+}
+
+/// One line of at most [`LONGEST`] characters: whoever may write to etcd or inhibit a shutdown has a word in it.
+fn sentence(text: &str) -> String {
+    let mut line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(LONGEST)
+        .collect();
+    if text.chars().nth(LONGEST).is_some() {
+        line.push('…');
+    }
+    line
 }
 
 /// The first of these signals.
