@@ -5,6 +5,7 @@ use crate::agent::{
     self,
     bus::{AgentClient, ClientError},
     driver::Mode,
+    machine::NOTHING_ASKED,
 };
 
 /// The arguments.
@@ -103,7 +104,9 @@ pub async fn cancel(context: &Context) -> Result<(), Failure> {
     let client = AgentClient::connect(&context.config.root).await?;
     match client.cancel().await {
         Ok(()) => output::say("Taken back.")?,
-        Err(ClientError::Refused(why)) => output::say(format!("Nothing to take back: {why}."))?,
+        Err(ClientError::Refused(why)) if why == NOTHING_ASKED => {
+            output::say(format!("Nothing to take back: {why}."))?
+        }
         Err(error) => return Err(error.into()),
     }
     Ok(())

@@ -6,7 +6,7 @@ use pointsman::semaphore::records::Phase;
 use pointsman_testbed::{
     disk::Slot,
     etcd::shared_cluster,
-    fakes::{Job, Status, Systemd},
+    fakes::{Job, OnReboot, Status, Systemd},
     node::{Death, Node},
     process::{Signal, Spec},
 };
@@ -155,4 +155,113 @@ async fn an_image_that_cannot_be_read_is_not_booted() {
     assert!(node.logind().asked().is_empty());
     fs::write(disk.path(), content).unwrap();
     node.logind().rebooted().await;
+}
+
+#[tokio::test]
+async fn a_log_that_takes_nothing_ends_nobody() {
+    let site = Site::new("attack-log");
+    let node = machine("node-1").await;
+    let endpoints = shared_cluster().endpoints().join(",");
+    let root = node.root().display().to_string();
+    let child = Spec::new(bin(), node.path("foreground.log"))
+        .args(["agent", "--root", &root])
+        .args(["--endpoint", &endpoints, "--key-prefix", &site.prefix])
+        .env("DBUS_SYSTEM_BUS_ADDRESS", node.bus().address())
+        .stderr("/dev/full")
+        .spawn();
+    node.update_engine().ready("2").await;
+    tokio::select! {
+        _ = node.logind().rebooted() => {}
+        status = child.wait() => panic!("it ended: {status}"),
+    }
+}
+
+#[tokio::test]
+async fn a_journal_of_a_newer_program_is_released_from_any_stage() {
+    let site = Site::new("attack-newer");
+    let node = site.node("node-1", &[]).await;
+    node.update_engine().ready("2").await;
+    node.logind().rebooted().await;
+    let nonce = site.phase(&node, Phase::Rebooting).await.nonce;
+    node.kill().await;
+    let path = "var/lib/pointsman/journal.json";
+    let journal = fs::read_to_string(node.path(path)).unwrap();
+    let newer = journal
+        .replace(
+            "\"version\": 1,",
+            "\"version\": 2, \"colour\": {\"of\": \"it\"},",
+        )
+        .replace("\"committing\"", "\"levitating\"");
+    assert!(newer.contains("levitating") && newer.contains("colour") && newer.contains(&nonce));
+    node.write(path, &newer);
+    node.reboot(Death::Kill).await;
+    site.free().await;
+    // And it begins nothing.
+    node.update_engine().ready("3").await;
+    node.wait_status(|status| status.contains("newer pointsman"))
+        .await;
+    assert!(site.read().await.queue.is_empty());
+}
+
+#[tokio::test]
+async fn words_without_end_from_etcd_are_cut() {
+    let site = Site::new("attack-long");
+    let node = site.node("node-1", &[]).await;
+    let pause = serde_json::json!({"by": "ann\u{1b}[2J\nFORGED", "reason": "x".repeat(1_000_000)});
+    let mut client = shared_cluster().client().await;
+    client
+        .put(site.semaphore.keys().pause(), pause.to_string(), None)
+        .await
+        .unwrap();
+    node.update_engine().ready("2").await;
+    let status = node
+        .wait_status(|status| status.contains("is paused"))
+        .await;
+    assert!(status.len() < 5000, "{}", status.len());
+    assert!(node.log().len() < 20_000, "{}", node.log().len());
+    assert!(!node.log().contains("\nFORGED") && !status.contains('\u{1b}'));
+    site.semaphore.resume(false).await.unwrap();
+    node.logind().rebooted().await;
+}
+
+#[tokio::test]
+async fn a_reboot_that_was_called_is_not_said_to_be_taken_back() {
+    let site = Site::new("attack-cancel");
+    let node = site.node("node-1", &[]).await;
+    node.logind().on_reboot(OnReboot::Hang);
+    let asked = site.command(&node, &["reboot"]).await;
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+    node.logind().wait_asked(1).await;
+    let taken = site.command(&node, &["cancel"]).await;
+    assert_eq!(taken.code, Some(3), "{taken:?}");
+    assert!(taken.stderr.contains("called already"), "{taken:?}");
+}
+
+#[tokio::test]
+async fn a_large_cluster_can_be_shown() {
+    let site = Site::new("attack-large");
+    let node = site.node("node-1", &[]).await;
+    let mut client = shared_cluster().client().await;
+    let reason = "x".repeat(600);
+    for chunk in 0..80 {
+        let puts: Vec<_> = (0..100)
+            .map(|i| {
+                let id = format!("{:032x}", chunk * 100 + i + 1);
+                let record = serde_json::json!({"id": id, "hostname": "h", "state": "waiting", "reason": reason});
+                etcd_client::TxnOp::put(site.semaphore.keys().node(&id), record.to_string(), None)
+            })
+            .collect();
+        client
+            .txn(etcd_client::Txn::new().and_then(puts))
+            .await
+            .unwrap();
+    }
+    let status = site.command(&node, &["status"]).await;
+    assert_eq!(
+        status.code,
+        Some(0),
+        "{} {}",
+        status.stdout.len(),
+        status.stderr
+    );
 }

@@ -14,6 +14,7 @@ mod vocabulary;
 
 use std::time::Duration;
 
+pub use people::NOTHING_ASKED;
 pub use vocabulary::{Effect, Event, Op, State, Verdict};
 
 use super::{

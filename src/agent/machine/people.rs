@@ -9,6 +9,9 @@ use crate::{
     config::Strategy,
 };
 
+/// The answer to who takes a reboot back that nobody asked for.
+pub const NOTHING_ASKED: &str = "no reboot was asked for";
+
 impl Machine {
     pub(super) fn asked(&mut self, request: Request) -> Vec<Effect> {
         let journal = match &mut self.journal {
@@ -35,12 +38,19 @@ impl Machine {
             return vec![Effect::Answer(Ok(()))];
         };
         let Some(asked) = journal.request.take() else {
-            return vec![Effect::Answer(Err("no reboot was asked for".into()))];
+            return vec![Effect::Answer(Err(NOTHING_ASKED.into()))];
         };
         self.request_before = Some(Some(asked));
+        let answer = match self.state {
+            State::Rebooting { .. } | State::Doubting { .. } | State::GoingDown { .. } => Err(
+                "the reboot has been called already; should the system stay up, it is not tried again"
+                    .into(),
+            ),
+            _ => Ok(()),
+        };
         vec![
             Effect::Journal(journal.clone()),
-            Effect::Answer(Ok(())),
+            Effect::Answer(answer),
             Effect::Again,
         ]
     }
