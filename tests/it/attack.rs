@@ -387,3 +387,52 @@ async fn of_an_agent_and_a_foreground_reboot_one_works() {
     assert_eq!(undrained(&node), ["stepping-back"]);
     assert_eq!(node.logind().asked().len(), 1);
 }
+
+#[tokio::test]
+async fn a_trial_whose_slots_cannot_be_read_is_not_taken_for_proven() {
+    let site = Site::new("attack-survey");
+    let node = machine("node-1").await;
+    let disk = node.add_disk("1");
+    site.start(&node, &[]).await;
+    node.wait_status(|status| status == "idle").await;
+    node.stage("2").await;
+    node.logind().rebooted().await;
+    node.go_down(Death::Kill).await;
+    node.come_up().await;
+    assert_eq!(node.booted(), Slot::B);
+    let content = fs::read(disk.path()).unwrap();
+    fs::write(disk.path(), b"").unwrap();
+    node.start_again();
+    node.wait_status(|status| status.starts_with("unproven: which slot runs is not known"))
+        .await;
+    site.phase(&node, Phase::Rebooting).await;
+    fs::write(disk.path(), content).unwrap();
+    node.kill().await;
+    node.start_again();
+    site.free().await;
+    assert!(disk.bits(Slot::B).successful);
+}
+
+#[tokio::test]
+async fn a_state_folder_that_cannot_be_written_keeps_the_node_up_and_is_named() {
+    let site = Site::new("attack-state");
+    let node = site.node("node-1", &[]).await;
+    slow_drain(&node);
+    node.update_engine().ready("2").await;
+    draining(&node).await;
+    // Where the commit should be journalled there is no folder any more.
+    let folder = node.path("var/lib/pointsman");
+    let aside = node.path("var/lib/aside");
+    fs::rename(&folder, &aside).unwrap();
+    symlink("pointsman", &folder).unwrap();
+    drained(&node);
+    node.wait_status(|status| status.starts_with("waiting") && status.contains("journal"))
+        .await;
+    site.free().await;
+    assert_eq!(undrained(&node), ["stepping-back"]);
+    assert!(node.logind().asked().is_empty());
+    fs::remove_file(&folder).unwrap();
+    fs::rename(&aside, &folder).unwrap();
+    node.logind().rebooted().await;
+    site.phase(&node, Phase::Rebooting).await;
+}

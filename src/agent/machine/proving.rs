@@ -37,6 +37,12 @@ impl Machine {
 
     pub(super) fn checked(&mut self, verdict: Verdict, now: &Now) -> Vec<Effect> {
         match verdict {
+            Verdict::Passed if self.has_lost_its_slots() => self.unproven(
+                "which slot runs is not known, and so not whether it is on trial; \
+                 to look again: systemctl restart pointsman"
+                    .into(),
+                now,
+            ),
             Verdict::Passed if self.identity.boot.trial => self.run(State::Marking, Op::Mark),
             Verdict::Passed => self.proven(),
             Verdict::Unknown(why) => self.unproven(why, now),
@@ -45,6 +51,12 @@ impl Machine {
                 Err(stays) => self.unproven(format!("{why}; {stays}"), now),
             },
         }
+    }
+
+    /// Whether the node had slots when this boot was begun, and they could not be read since.
+    fn has_lost_its_slots(&self) -> bool {
+        let had = self.brought().is_some_and(|e| e.from.image.is_some());
+        had && self.identity.runs.image.is_none()
     }
 
     /// Whether a failed boot may go back by itself, or why not.
