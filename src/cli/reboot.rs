@@ -7,6 +7,7 @@ use crate::agent::{
     driver::Mode,
     machine::NOTHING_ASKED,
 };
+use crate::config::Strategy;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -93,6 +94,11 @@ pub(super) async fn here(context: Context, reason: String) -> Result<(), Failure
     output::note(
         "No agent runs on this node; its work is done here. Ctrl-C takes the request back.",
     );
+    if context.config.strategy == Strategy::EtcdLock {
+        output::note(
+            "The semaphore is given back after the boot, by the agent: have it started (systemctl enable pointsman).",
+        );
+    }
     Ok(agent::run(context.config, Mode::Once(reason), None).await?)
 }
 

@@ -130,6 +130,8 @@ async fn a_terminal_that_is_closed_takes_the_foreground_reboot_back() {
     draining(&node).await;
     child.signal(Signal::SIGHUP);
     child.wait().await;
+    let said = fs::read_to_string(node.path("foreground.log")).unwrap();
+    assert!(said.contains("systemctl enable pointsman"), "{said}");
     site.free().await;
     assert_eq!(undrained(&node), ["stepping-back"]);
     assert!(node.logind().asked().is_empty());
