@@ -1,19 +1,21 @@
 //! Attacks on what the agent promises: that it reboots only when it may, and gives back only what it may.
 
-use std::{fs, os::unix::fs::symlink, time::Duration};
+mod random;
 
-use pointsman::{agent::bus::AgentClient, semaphore::records::Phase};
+use std::{fs, os::unix::fs::symlink};
+
+use pointsman::semaphore::records::Phase;
 use pointsman_testbed::{
     disk::Slot,
     etcd::shared_cluster,
-    fakes::{Job, OnReboot, PATIENCE, Status, Systemd},
-    node::{AutoReboot, Death, History, Node},
+    fakes::{Job, OnReboot, Status, Systemd},
+    node::{Death, Node},
     process::{Signal, Spec},
 };
 
 use crate::{
     agents::{Site, bin, drained, draining, entry, hook, machine, slow_drain, undrained},
-    support::{Random, eventually, most_holders},
+    support::eventually,
 };
 
 /// A node whose drain has begun and lasts, with a systemd on its bus.
@@ -297,65 +299,6 @@ async fn an_update_engine_that_makes_no_sense_reboots_nobody_and_is_named() {
 }
 
 #[tokio::test]
-async fn ended_at_random_under_restless_operators_nobody_goes_together_and_nothing_is_lost() {
-    let site = Site::new("attack-random");
-    let history = History::new();
-    let mut nodes = Vec::new();
-    for name in ["node-1", "node-2", "node-3", "node-4"] {
-        let node = site.node(name, &[("POINTSMAN_TICKET_LEASE", "2s")]).await;
-        hook(&node, "pre-reboot.d/10-takes-time", "sleep 0.03");
-        node.auto_reboot(AutoReboot {
-            delay: Duration::from_millis(30),
-            history: history.clone(),
-            ..AutoReboot::default()
-        });
-        nodes.push(node);
-    }
-    site.semaphore.set_max(2, false).await.unwrap();
-    let mut random = Random(7);
-    for round in 0..60 {
-        let node = &nodes[random.below(4) as usize];
-        node.update_engine().ready(&format!("{}", 2 + round)).await;
-        match random.below(6) {
-            0 => {
-                site.command(node, &["pause", "--reason", "tea"]).await;
-                site.command(node, &["resume"]).await;
-            }
-            1 => drop(site.command(node, &["unlock"]).await),
-            2 => {
-                // Not by the command: it would reboot a machine that is down already.
-                let client = AgentClient::new(node.bus().connection().await);
-                let _ = client.request_reboot("why not").await;
-            }
-            3 => drop(site.command(node, &["cancel"]).await),
-            4 => node.logind().restart().await,
-            _ => {}
-        }
-        tokio::time::sleep(Duration::from_millis(random.below(120))).await;
-        let asked = node.logind().asked().len();
-        if asked > node.reboots() {
-            eventually("it is up", async || node.reboots(), |n| *n == asked).await;
-            continue;
-        }
-        node.child().signal(Signal::SIGTERM);
-        node.child().wait().await;
-        if node.logind().asked().len() == asked {
-            node.start_again();
-        }
-    }
-    let want = history.reboots();
-    for node in &nodes {
-        let running = async || node.child().is_running();
-        eventually("its agent", running, |runs| *runs).await;
-        node.update_engine().ready("1000").await;
-    }
-    history.wait_reboots(want + 4, PATIENCE).await;
-    site.free().await;
-    assert!(history.max_out_at_once() <= 2);
-    assert!(most_holders(shared_cluster(), &site.semaphore).await <= 2);
-}
-
-#[tokio::test]
 async fn of_an_agent_and_a_foreground_reboot_one_works() {
     let site = Site::new("attack-two");
     let node = machine("node-1").await;
@@ -437,4 +380,15 @@ async fn a_state_folder_that_cannot_be_written_keeps_the_node_up_and_is_named() 
     fs::rename(&aside, &folder).unwrap();
     node.logind().rebooted().await;
     site.phase(&node, Phase::Rebooting).await;
+}
+
+#[tokio::test]
+async fn a_hook_is_done_when_it_ends_however_much_it_left_behind_says() {
+    let site = Site::new("attack-chatty");
+    let node = site
+        .node("node-1", &[("POINTSMAN_HOOK_TIMEOUT", "5s")])
+        .await;
+    hook(&node, "pre-reboot.d/10-chatty", "yes & exit 0");
+    node.update_engine().ready("2").await;
+    node.logind().rebooted().await;
 }
