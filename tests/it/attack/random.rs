@@ -109,7 +109,8 @@ async fn a_group_that_changes_at_random_leaves_nothing_behind_in_either() {
     })
     .await;
     node.wait_status(|status| status == "idle").await;
-    assert!(node.reboots() > 5, "{}", node.reboots());
+    // How many of the sixty came through is a matter of speed; the last one does.
+    assert!(node.reboots() >= 1);
     for group in ["a", "b"] {
         let keys = Keys::new(&site.prefix, Group::new(group).unwrap());
         let semaphore = Semaphore::new(options(shared_cluster().endpoints()), keys, BACK_OFF);
