@@ -36,6 +36,12 @@ pub struct Journal {
     /// The image whose proving was cut off once already: the next time it counts as bad.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forgiven: Option<Image>,
+    /// The boot for which it has been decided whether it fell back, and to blame whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged: Option<String>,
+    /// The boot that was proven last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven: Option<String>,
     /// What this node found to be bad.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub condemned: Vec<Condemned>,
@@ -117,6 +123,8 @@ impl Default for Journal {
             good: None,
             trial: None,
             forgiven: None,
+            judged: None,
+            proven: None,
             condemned: Vec::new(),
         }
     }

@@ -390,7 +390,10 @@ impl World {
         self.tell(&format!("The system reboots now: {}.", entry.intent.reason))
             .await;
         tracing::info!("rebooting: {}", entry.intent.reason);
-        if let Err(why) = self.points.throw() {
+        // Only where the staged image is what was cleared: a person's reboot of what runs stays on it.
+        if !entry.intent.to.is(&entry.from)
+            && let Err(why) = self.points.throw()
+        {
             return Event::RebootCalled(Err(why));
         }
         let called = Logind::new(&self.bus).reboot().await;

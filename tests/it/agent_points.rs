@@ -145,3 +145,21 @@ async fn a_reset_update_is_forgotten() {
     eventually("forgotten", async || held.exists(), |held| !held).await;
     assert_eq!(next(&disk), Slot::A);
 }
+
+#[tokio::test]
+async fn a_reboot_by_hand_while_update_engine_is_away_stays_on_what_runs() {
+    let site = Site::new("points-away");
+    let (node, disk) = node(&site, &[]).await;
+    site.lock().await;
+    node.stage("2").await;
+    until_next(&disk, Slot::A).await;
+    // Which image is staged cannot be asked any more; the points stay as they were held.
+    node.update_engine().stop().await;
+    let asked = site
+        .command(&node, &["reboot", "--reason", "new disk"])
+        .await;
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+    site.unlock("operator").await;
+    node.logind().rebooted().await;
+    assert_eq!(next(&disk), Slot::A);
+}

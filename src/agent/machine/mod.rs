@@ -190,7 +190,8 @@ impl Machine {
             (Stage::Releasing, false) => self.look(State::SteppingBack {
                 why: "the agent was started anew while giving back".into(),
             }),
-            (Stage::Releasing, true) => self.release(),
+            (Stage::Releasing, true) if self.was_proven() => self.release(),
+            (Stage::Releasing, true) => self.prove(),
         }
     }
 
@@ -292,7 +293,8 @@ impl Machine {
         let going_down = self.going_down();
         match self.state.clone() {
             State::Taken | State::Drained | State::Committed | State::SteppingBack { .. }
-                if going_down == Some(true) =>
+                // Not known is not no: what is held is kept until somebody says.
+                if going_down != Some(false) =>
             {
                 self.go_down(now)
             }
@@ -300,6 +302,9 @@ impl Machine {
                 self.step_back("the agent was stopped")
             }
             State::SteppingBack { .. } => self.release(),
+            State::Taken if self.journal.as_ref().is_ok_and(Journal::is_newer) => {
+                self.step_back("the journal is of a newer pointsman: this one begins no reboot")
+            }
             State::Taken => match self.gate(now) {
                 Gate::Go { until, .. } => {
                     let entry = self.at_stage(Stage::Draining);

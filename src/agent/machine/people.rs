@@ -107,7 +107,7 @@ impl Machine {
                 vec![Effect::Run(Op::Prove { entry })]
             }
             State::Undraining => {
-                let entry = self.brought();
+                let entry = self.entry().cloned();
                 entry.map_or_else(Vec::new, |entry| vec![Effect::Run(Op::Undrain(entry))])
             }
             // The other slot, once it has booted, finds by the tries that this one failed.

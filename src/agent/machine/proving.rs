@@ -16,9 +16,20 @@ impl Machine {
     /// The entry of a boot made while holding, which its release waits for.
     pub(super) fn brought(&self) -> Option<Entry> {
         let entry = self.entry()?;
-        // Of one that was queued it has been asked whether it was won after all.
-        let held = entry.stage != Stage::Releasing;
+        // Of one that was queued it has been asked whether it was won after all. Of one that was being given back in an
+        // earlier boot it is still held, and this boot is to be proven like any other.
+        let held = entry.stage != Stage::Releasing || !self.was_proven();
         (held && entry.boot_id != self.identity.boot_id).then(|| entry.clone())
+    }
+
+    /// Whether this boot has been proven, in this run of the agent or an earlier one.
+    pub(super) fn was_proven(&self) -> bool {
+        let proven = self
+            .journal
+            .as_ref()
+            .ok()
+            .and_then(|journal| journal.proven.as_ref());
+        proven == Some(&self.identity.boot_id)
     }
 
     /// Begins the checks; first of all journals that a trial has begun.
@@ -141,12 +152,14 @@ impl Machine {
 
     /// It is good: the undrain, where there was a drain, and then the release.
     fn proven(&mut self) -> Vec<Effect> {
+        let brought = self.brought();
         let runs = self.identity.runs.clone();
         if let Ok(journal) = &mut self.journal {
             journal.trial = None;
             journal.good = Some(runs);
+            journal.proven = Some(self.identity.boot_id.clone());
         }
-        match self.brought() {
+        match brought {
             Some(entry) => self.journalled(State::Undraining, Op::Undrain(entry)),
             None => {
                 self.state = State::Idle;
@@ -172,9 +185,14 @@ impl Machine {
         if other.successful || other.tries {
             return;
         }
+        let this_boot = self.identity.boot_id.clone();
         let Ok(journal) = &mut self.journal else {
             return;
         };
+        // Once a boot: what is decided here uses up what it is decided on.
+        if journal.judged.replace(this_boot.clone()) == Some(this_boot) {
+            return;
+        }
         let cut_off = journal.trial.take().is_some_and(|trial| trial.is(&to));
         let forgiven = journal.forgiven.as_ref().is_some_and(|image| image.is(&to));
         if cut_off && !forgiven {

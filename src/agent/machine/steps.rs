@@ -55,8 +55,13 @@ impl Machine {
             self.state = State::Stopped;
             return vec![Effect::Exit];
         }
+        // Where logind merely did not answer it is asked again soon.
+        let patience = match self.going_down() {
+            Some(true) => self.rules.shutdown_timeout,
+            _ => self.rules.retry.min(self.rules.shutdown_timeout),
+        };
         self.state = State::GoingDown {
-            until: now.monotonic + self.rules.shutdown_timeout,
+            until: now.monotonic + patience,
         };
         Vec::new()
     }
