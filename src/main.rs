@@ -34,7 +34,10 @@ fn main() -> ExitCode {
         match cli::run(cli).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
-                cli::output::note(format!("pointsman: {}", failure.message));
+                // A plan with changes has said what it has to say.
+                if failure.exit != cli::Exit::Changes {
+                    cli::output::note(format!("pointsman: {}", failure.message));
+                }
                 ExitCode::from(failure.exit as u8)
             }
         }

@@ -16,6 +16,8 @@ pub enum Exit {
     Refused = 3,
     /// etcd or the system bus cannot be reached.
     Unreachable = 4,
+    /// `cloud-config plan`: there is something to do.
+    Changes = 10,
 }
 
 /// Why a command did not do what it was told.

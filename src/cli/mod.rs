@@ -83,7 +83,7 @@ pub enum Command {
     Pause(pause::PauseArgs),
     /// End a pause.
     Resume(pause::ResumeArgs),
-    /// Look at a cloud-config: what is wrong with it.
+    /// Look at a cloud-config: what is wrong with it, what it would change; apply it, and take that back.
     CloudConfig(cloud_config::Args),
 }
 
@@ -136,7 +136,7 @@ impl Context {
 pub async fn run(cli: Cli) -> Result<(), Failure> {
     // Documents are looked at wherever people write them: no node's configuration is needed.
     if let Command::CloudConfig(args) = &cli.command {
-        return cloud_config::run(args);
+        return cloud_config::run(args, &cli.common).await;
     }
     let sources = cli.common.sources(matches!(cli.command, Command::Agent))?;
     let context = Context {
@@ -159,6 +159,6 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::ImportLocksmith(args) => import_locksmith::run(&context, &args).await,
         Command::Pause(args) => pause::pause(&context, &args).await,
         Command::Resume(args) => pause::resume(&context, &args).await,
-        Command::CloudConfig(args) => cloud_config::run(&args),
+        Command::CloudConfig(args) => cloud_config::run(&args, &cli.common).await,
     }
 }

@@ -54,8 +54,12 @@ pub fn json(value: &impl serde::Serialize) -> Result<(), Failure> {
 
 /// Prints a line to standard error, if that can be written at all.
 pub fn note(line: impl Display) {
-    let line = format!("{line}\n");
-    let _ = io::stderr().lock().write_all(plain(&line).as_bytes());
+    note_text(&format!("{line}\n"));
+}
+
+/// Prints a text of whole lines to standard error, if that can be written at all.
+pub fn note_text(text: &str) {
+    let _ = io::stderr().lock().write_all(plain(text).as_bytes());
 }
 
 /// The text with its control characters made visible, but for the ends of lines: what others wrote into etcd

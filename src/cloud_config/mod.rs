@@ -9,6 +9,7 @@
 //! - `lint`: what is wrong between its parts
 //! - [`plan`]: what it does to a machine
 
+pub mod apply;
 mod check;
 mod content;
 mod document;

@@ -9,6 +9,7 @@ mod agent_refusals;
 mod agent_reload;
 mod agent_trouble;
 mod agents;
+mod apply;
 mod attack;
 mod cloud_config;
 mod commands;

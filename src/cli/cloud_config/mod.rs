@@ -1,5 +1,7 @@
 //! `pointsman cloud-config`: documents that configure a node.
 
+mod apply;
+
 use std::{
     fs::File,
     io::{self, Read},
@@ -8,7 +10,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Exit, Failure, output};
+use super::{Exit, Failure, common::CommonArgs, output};
 use crate::cloud_config::{
     self, Addresses, Finding, LARGEST, Level, Part, PartContent, Unknown, UserDataError,
 };
@@ -27,6 +29,14 @@ enum Command {
     Validate(ValidateArgs),
     /// Print a JSON Schema of the document, for editors.
     Schema,
+    /// Show what a document would change on this machine. Exit 0 when there is nothing to do, 10 when there is.
+    Plan(PlanArgs),
+    /// Do what `plan` shows. If a step fails, what was done is undone.
+    Apply(ApplyArgs),
+    /// Take the last apply back.
+    Revert(RevertArgs),
+    /// List the applies there were, the last one first.
+    History(HistoryArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -42,6 +52,41 @@ struct ValidateArgs {
     json: bool,
     #[command(flatten)]
     addresses: AddressArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct PlanArgs {
+    /// The document, or user data that holds some: a file, or - for standard input.
+    #[arg(value_name = "SRC")]
+    source: PathBuf,
+    /// Print JSON; its shape is in docs/commands.md and stays.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    addresses: AddressArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct ApplyArgs {
+    /// The document, or user data that holds some: a file, or - for standard input.
+    #[arg(value_name = "SRC")]
+    source: PathBuf,
+    #[command(flatten)]
+    addresses: AddressArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct RevertArgs {
+    /// Take back also what somebody has changed since.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct HistoryArgs {
+    /// Print JSON; its shape is in docs/commands.md and stays.
+    #[arg(long)]
+    json: bool,
 }
 
 /// The addresses that a document may leave open.
@@ -77,11 +122,15 @@ impl AddressArgs {
 /// Runs one of the commands.
 ///
 /// # Errors
-/// When the document has errors or cannot be read.
-pub fn run(args: &Args) -> Result<(), Failure> {
+/// When the document has errors or cannot be read, or cannot be applied.
+pub async fn run(args: &Args, common: &CommonArgs) -> Result<(), Failure> {
     match &args.command {
         Command::Validate(args) => validate(args),
         Command::Schema => output::json(&cloud_config::json_schema()),
+        Command::Plan(args) => apply::plan(args, &common.root()).await,
+        Command::Apply(args) => apply::apply(args, &common.root()).await,
+        Command::Revert(args) => apply::revert(args, &common.root()).await,
+        Command::History(args) => apply::history(args, &common.root()),
     }
 }
 
@@ -108,13 +157,20 @@ struct Checked {
     findings: Vec<Finding>,
 }
 
-fn validate(args: &ValidateArgs) -> Result<(), Failure> {
-    let name = match args.source.to_str() {
+/// What is to be read: its name for people, and its bytes.
+fn take(source: &PathBuf) -> Result<(String, Vec<u8>), Failure> {
+    let name = match source.to_str() {
         Some("-") => "standard input".to_owned(),
-        _ => args.source.display().to_string(),
+        _ => source.display().to_string(),
     };
-    let bytes = content(&args.source)
-        .map_err(|error| Failure::new(Exit::Usage, format!("{name}: {error}")))?;
+    match content(source) {
+        Ok(bytes) => Ok((name, bytes)),
+        Err(error) => Err(Failure::new(Exit::Usage, format!("{name}: {error}"))),
+    }
+}
+
+fn validate(args: &ValidateArgs) -> Result<(), Failure> {
+    let (name, bytes) = take(&args.source)?;
     let addresses = args.addresses.addresses();
     let checked = match cloud_config::parts(bytes) {
         Ok(parts) => parts

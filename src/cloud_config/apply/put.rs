@@ -1,0 +1,137 @@
+//! What is to be at a place, compared with what is there. Pure but for the type of what is there.
+
+use std::borrow::Cow;
+
+use super::tree::{Entry, FileEntry, Place};
+
+/// Why something is put at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The document says so.
+    Document,
+    /// An earlier document said so and this one does not: what was there before comes back.
+    Gone,
+}
+
+/// What a place is to hold.
+#[derive(Debug)]
+pub(super) struct Put<'a> {
+    pub(super) place: Place,
+    pub(super) why: Why,
+    pub(super) before: Entry,
+    pub(super) after: Entry,
+    /// What a file holds.
+    pub(super) bytes: Cow<'a, [u8]>,
+    /// Owner, group and mode of a folder.
+    pub(super) folder: (u32, u32, u32),
+    /// Where what was there before the first apply is kept, if it comes back.
+    pub(super) kept: Option<(u64, u64)>,
+    /// The user or group that is to own it and does not exist yet.
+    pub(super) owner: Option<String>,
+}
+
+impl<'a> Put<'a> {
+    /// What the document says of a place that holds `before`.
+    pub(super) fn new(place: Place, before: Entry, after: Entry) -> Self {
+        Self {
+            place,
+            why: Why::Document,
+            before,
+            after,
+            bytes: Cow::Borrowed(&[]),
+            folder: (0, 0, 0o755),
+            kept: None,
+            owner: None,
+        }
+    }
+
+    /// The same, with the bytes of its file.
+    pub(super) fn with(mut self, bytes: Cow<'a, [u8]>) -> Self {
+        self.bytes = bytes;
+        self
+    }
+
+    /// Whether anything is to be done.
+    pub(super) fn is_due(&self) -> bool {
+        self.before != self.after || self.owner.is_some()
+    }
+
+    /// Whether what it holds may be shown: what not everybody can read is not for a screen either.
+    pub(super) fn is_open(&self) -> bool {
+        [&self.before, &self.after]
+            .into_iter()
+            .all(|entry| !matches!(entry, Entry::File(file) if file.mode & 0o004 == 0))
+    }
+
+    /// Why this cannot be done.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let found = match self.before {
+            Entry::Folder if self.after != Entry::Absent => "a folder",
+            Entry::Special => "a device, a socket or a pipe",
+            _ => return None,
+        };
+        let wanted = match self.after {
+            Entry::File(_) => "a file",
+            Entry::Link(_) => "a link",
+            _ => return None,
+        };
+        Some(format!(
+            "{}: found {found}, expected {wanted} or nothing; move it away",
+            self.place.path
+        ))
+    }
+
+    /// What changes besides the content, in words: `mode 0644, was 0600`.
+    pub(super) fn details(&self) -> Vec<String> {
+        let mut details = Vec::new();
+        match (&self.before, &self.after) {
+            (Entry::File(before), Entry::File(after)) => {
+                if before.mode != after.mode {
+                    details.push(format!("mode {:04o}, was {:04o}", after.mode, before.mode));
+                }
+                if let Some(owner) = &self.owner {
+                    details.push(format!("owner {owner}, who is made first"));
+                } else if owner(before) != owner(after) {
+                    details.push(format!("owner {}, was {}", owner(after), owner(before)));
+                }
+                if before.sha256 != after.sha256 {
+                    details.push("content".into());
+                }
+            }
+            (before, Entry::File(after)) => {
+                let mode = format!("mode {:04o}", after.mode);
+                details.push(mode);
+                if let Some(owner) = &self.owner {
+                    details.push(format!("owner {owner}, who is made first"));
+                } else if owner(after) != "0:0" {
+                    details.push(format!("owner {}", owner(after)));
+                }
+                if let Entry::Link(target) = before {
+                    details.push(format!("in place of a link to {target}"));
+                }
+            }
+            (before, Entry::Link(target)) => {
+                details.push(format!("link to {target}"));
+                match before {
+                    Entry::File(_) => details.push("in place of a file".into()),
+                    Entry::Link(was) if was != target => details.push(format!("was to {was}")),
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+        details
+    }
+}
+
+fn owner(file: &FileEntry) -> String {
+    format!("{}:{}", file.uid, file.gid)
+}
+
+/// What a file holds once this is appended; nothing changes where it ends with it already.
+pub(super) fn appended(mut before: Vec<u8>, more: &[u8]) -> Vec<u8> {
+    if !before.ends_with(more) {
+        before.extend_from_slice(more);
+    }
+    before
+}

@@ -1,0 +1,482 @@
+//! What every apply leaves behind so that it can be taken back, also after a crash in its midst.
+//!
+//! `var/lib/pointsman/cloud-config/` has a folder for each apply, numbered. Its `journal` has a line for each thing that
+//! is done, on the disk before it is done, and one line at the end; beside it lies what was replaced. The last line of
+//! an apply that came to its end says what it owns, so that there is no second file to go out of step.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read as _, Write as _},
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use jiff::Timestamp;
+use nix::{
+    errno::Errno,
+    fcntl::{self, Flock, FlockArg, OFlag},
+    sys::stat::{self, Mode},
+    unistd::{self, UnlinkatFlags},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    error::ApplyError,
+    tree::{Entry, Kept, Place, Tree},
+};
+
+/// Where the records of a machine are, under its root.
+pub const FOLDER: &str = "/var/lib/pointsman/cloud-config";
+
+/// The format that this program writes, and the newest that it reads.
+const VERSION: u32 = 1;
+
+/// How many applies can be taken back.
+const MOST: usize = 20;
+
+/// How an apply began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Begin {
+    /// The format of the record.
+    version: u32,
+    /// When.
+    pub at: Timestamp,
+    /// Which document it was.
+    pub source: String,
+    /// The boot that it was in.
+    #[serde(default)]
+    pub boot: String,
+}
+
+/// How an apply ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    /// All was done.
+    Applied,
+    /// A step failed, and what was done was undone.
+    Undone,
+    /// It was taken back later.
+    Reverted,
+}
+
+/// Something that is about to be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Will {
+    /// What is at a place changes.
+    Put {
+        /// Numbers what was kept, and the name under which the new thing is made.
+        n: u64,
+        place: Place,
+        before: Entry,
+        after: Entry,
+    },
+}
+
+/// What an earlier apply put somewhere, and what was there before the first one did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Owned {
+    pub(super) place: Place,
+    /// What it put there.
+    pub(super) put: Entry,
+    /// What was there.
+    pub(super) original: Entry,
+    /// Where that is kept: the record and the number in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) kept: Option<(u64, u64)>,
+}
+
+/// What all applies so far amount to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct State {
+    /// By path.
+    #[serde(default)]
+    pub(super) owned: BTreeMap<String, Owned>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Line {
+    Begin(Begin),
+    Will(Will),
+    End {
+        how: End,
+        at: Timestamp,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<State>,
+    },
+}
+
+/// One apply, as its record tells it.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) number: u64,
+    pub(super) begin: Begin,
+    pub(super) will: Vec<Will>,
+    /// None of one that never came to an end.
+    pub(super) end: Option<(End, Timestamp)>,
+    state: Option<State>,
+}
+
+/// All records of a machine. Nobody else writes any while this is there.
+#[derive(Debug)]
+pub(super) struct Store {
+    folder: OwnedFd,
+    /// Held for as long as this is.
+    _lock: Option<Flock<File>>,
+}
+
+impl Store {
+    /// The records, for reading; none where there are none yet.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(super) fn look(tree: &Tree) -> Result<Option<Self>, ApplyError> {
+        match tree.open_folder(FOLDER) {
+            Ok(folder) => Ok(Some(Self {
+                folder,
+                _lock: None,
+            })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(ApplyError::record(error)),
+        }
+    }
+
+    /// The records, for writing.
+    ///
+    /// # Errors
+    /// When they cannot be written, or somebody else does so.
+    pub(super) fn open(tree: &Tree) -> Result<Self, ApplyError> {
+        let make = || {
+            let own = (unistd::geteuid().as_raw(), unistd::getegid().as_raw());
+            let folder = Place::from(FOLDER);
+            for parent in tree.missing(&Place::from(format!("{FOLDER}/x").as_str()))? {
+                let mode = if parent == folder { 0o700 } else { 0o755 };
+                tree.make_folder(&parent, own, mode)?;
+            }
+            let folder = tree.open_folder(FOLDER)?;
+            let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+            let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+            let lock = File::from(fcntl::openat(&folder, "lock", flags, mode)?);
+            io::Result::Ok((folder, lock))
+        };
+        let (folder, lock) = make().map_err(ApplyError::record)?;
+        match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Self {
+                folder,
+                _lock: Some(lock),
+            }),
+            Err((_, Errno::EWOULDBLOCK)) => Err(ApplyError::Busy),
+            Err((_, error)) => Err(ApplyError::record(error.into())),
+        }
+    }
+
+    /// The numbers of the records, oldest first.
+    fn numbers(&self) -> io::Result<Vec<u64>> {
+        let open = fcntl::openat(
+            &self.folder,
+            ".",
+            OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )?;
+        let mut numbers = Vec::new();
+        for entry in nix::dir::Dir::from_fd(open)?.iter() {
+            let number = entry?
+                .file_name()
+                .to_str()
+                .ok()
+                .and_then(|name| name.parse().ok());
+            numbers.extend::<Option<u64>>(number);
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// All records, oldest first.
+    ///
+    /// # Errors
+    /// When one cannot be read or understood.
+    pub(super) fn records(&self) -> Result<Vec<Record>, ApplyError> {
+        let numbers = self.numbers().map_err(ApplyError::record)?;
+        let mut records = Vec::new();
+        for number in numbers {
+            records.extend(self.record(number)?);
+        }
+        Ok(records)
+    }
+
+    fn record(&self, number: u64) -> Result<Option<Record>, ApplyError> {
+        let mut text = Vec::new();
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let path = format!("{number:06}/journal");
+        match fcntl::openat(&self.folder, path.as_str(), flags, Mode::empty()) {
+            // Begun, and nothing was to be done yet.
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(error) => return Err(ApplyError::record(error.into())),
+            Ok(file) => {
+                File::from(file)
+                    .read_to_end(&mut text)
+                    .map_err(ApplyError::record)?;
+            }
+        }
+        // What has no end of line was cut off while it was written: before it was to be done.
+        let whole = text
+            .iter()
+            .rposition(|b| *b == b'\n')
+            .map_or(0, |end| end + 1);
+        let mut record: Option<Record> = None;
+        for line in text[..whole]
+            .split(|b| *b == b'\n')
+            .filter(|line| !line.is_empty())
+        {
+            let damaged = |why: String| ApplyError::Damaged { number, why };
+            let line: Line = serde_json::from_slice(line).map_err(|e| damaged(e.to_string()))?;
+            match (line, &mut record) {
+                (Line::Begin(begin), None) if begin.version > VERSION => {
+                    return Err(damaged(format!(
+                        "a newer program wrote it, in format {}",
+                        begin.version
+                    )));
+                }
+                (Line::Begin(begin), None) => {
+                    record = Some(Record {
+                        number,
+                        begin,
+                        will: Vec::new(),
+                        end: None,
+                        state: None,
+                    });
+                }
+                (Line::Will(will), Some(record)) => record.will.push(will),
+                (Line::End { how, at, state }, Some(record)) => {
+                    record.end = Some((how, at));
+                    record.state = state;
+                }
+                _ => return Err(damaged("its lines are out of order".into())),
+            }
+        }
+        Ok(record)
+    }
+
+    /// A folder for a new record.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub(super) fn begin(&self, source: &str, boot: &str) -> Result<Journal, ApplyError> {
+        let make = || {
+            let number = self.numbers()?.last().copied().unwrap_or_default() + 1;
+            let name = format!("{number:06}");
+            stat::mkdirat(&self.folder, name.as_str(), Mode::S_IRWXU)?;
+            let journal = Journal::open(&self.folder, number, OFlag::O_CREAT | OFlag::O_EXCL)?;
+            unistd::fsync(self.open_self()?)?;
+            io::Result::Ok(journal)
+        };
+        let mut journal = make().map_err(ApplyError::record)?;
+        journal.line(&Line::Begin(Begin {
+            version: VERSION,
+            at: Timestamp::now(),
+            source: source.to_owned(),
+            boot: boot.to_owned(),
+        }));
+        Ok(journal)
+    }
+
+    fn open_self(&self) -> io::Result<OwnedFd> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Ok(fcntl::openat(&self.folder, ".", flags, Mode::empty())?)
+    }
+
+    /// The journal of a record, to be gone on with.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn resume(&self, number: u64) -> Result<Journal, ApplyError> {
+        Journal::open(&self.folder, number, OFlag::empty()).map_err(ApplyError::record)
+    }
+
+    /// Takes the records away that nobody needs: the oldest, unless what they keep is still wanted.
+    pub(super) fn prune(&self, state: &State) {
+        let Ok(numbers) = self.numbers() else { return };
+        let old = numbers.len().saturating_sub(MOST);
+        let wanted = |number: u64| {
+            let mut owned = state.owned.values();
+            owned.any(|owned| owned.kept.is_some_and(|(record, _)| record == number))
+        };
+        for number in numbers
+            .into_iter()
+            .take(old)
+            .filter(|number| !wanted(*number))
+        {
+            // Room that is not given back is no reason to fail.
+            let _ = self.forget(number);
+        }
+    }
+
+    fn forget(&self, number: u64) -> io::Result<()> {
+        let name = format!("{number:06}");
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let folder = fcntl::openat(&self.folder, name.as_str(), flags, Mode::empty())?;
+        let open = fcntl::openat(&folder, ".", flags, Mode::empty())?;
+        // The journal first: without it there is no record.
+        let _ = unistd::unlinkat(&folder, "journal", UnlinkatFlags::NoRemoveDir);
+        for entry in nix::dir::Dir::from_fd(open)?.iter() {
+            let _ = unistd::unlinkat(&folder, entry?.file_name(), UnlinkatFlags::NoRemoveDir);
+        }
+        Ok(unistd::unlinkat(
+            &self.folder,
+            name.as_str(),
+            UnlinkatFlags::RemoveDir,
+        )?)
+    }
+}
+
+/// What the applies among these records amount to: what the last one that stands says.
+pub(super) fn state(records: &[Record]) -> State {
+    let standing = |record: &&Record| matches!(record.end, Some((End::Applied, _)));
+    let last = records.iter().rev().find(standing);
+    last.and_then(|record| record.state.clone())
+        .unwrap_or_default()
+}
+
+/// The record that is being written.
+#[derive(Debug)]
+pub(super) struct Journal {
+    pub(super) number: u64,
+    folder: OwnedFd,
+    file: File,
+    /// How much of the file is whole.
+    written: u64,
+    pending: Vec<u8>,
+    next: u64,
+    kept: bool,
+}
+
+impl Journal {
+    fn open(records: &OwnedFd, number: u64, flags: OFlag) -> io::Result<Self> {
+        let name = format!("{number:06}");
+        let open = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let folder = fcntl::openat(records, name.as_str(), open, Mode::empty())?;
+        let flags = flags | OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let mut file = File::from(fcntl::openat(
+            &folder,
+            "journal",
+            flags,
+            Mode::S_IRUSR | Mode::S_IWUSR,
+        )?);
+        // A line that was cut off is no line: it ends here, and the next one is whole.
+        let mut text = Vec::new();
+        file.read_to_end(&mut text)?;
+        let whole = text
+            .iter()
+            .rposition(|b| *b == b'\n')
+            .map_or(0, |end| end + 1);
+        file.set_len(whole as u64)?;
+        Ok(Self {
+            number,
+            folder,
+            file,
+            written: whole as u64,
+            pending: Vec::new(),
+            next: 0,
+            kept: false,
+        })
+    }
+
+    fn line(&mut self, line: &Line) {
+        serde_json::to_writer(&mut self.pending, line)
+            .expect("strings and numbers always serialize");
+        self.pending.push(b'\n');
+    }
+
+    /// The number of the next thing that is done.
+    pub(super) fn next(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Keeps what is at a place under a number.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub(super) fn keep(
+        &mut self,
+        tree: &Tree,
+        place: &Place,
+        entry: &Entry,
+        n: u64,
+    ) -> io::Result<()> {
+        self.kept = true;
+        tree.keep(
+            place,
+            entry,
+            &Kept {
+                folder: &self.folder,
+                name: &n.to_string(),
+            },
+        )
+    }
+
+    /// Puts what was kept under a number back.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(super) fn put_back(
+        &self,
+        tree: &Tree,
+        place: &Place,
+        entry: &Entry,
+        n: u64,
+    ) -> io::Result<()> {
+        let name = n.to_string();
+        let kept = Kept {
+            folder: &self.folder,
+            name: &name,
+        };
+        tree.put_kept(place, &beside(self.number, n), entry, &kept)
+    }
+
+    /// Notes what is about to be done; it may be done after [`Self::sync`].
+    pub(super) fn will(&mut self, will: Will) {
+        self.line(&Line::Will(will));
+    }
+
+    /// Waits until all that was noted and kept is on the disk.
+    ///
+    /// # Errors
+    /// When it is not: nothing of it may be done.
+    pub(super) fn sync(&mut self) -> Result<(), ApplyError> {
+        let write = |journal: &mut Self| {
+            let pending = std::mem::take(&mut journal.pending);
+            journal.file.write_all(&pending)?;
+            journal.written += pending.len() as u64;
+            if std::mem::take(&mut journal.kept) {
+                unistd::syncfs(journal.folder.as_fd())?;
+            } else {
+                journal.file.sync_data()?;
+                unistd::fsync(&journal.folder)?;
+            }
+            io::Result::Ok(())
+        };
+        write(self).map_err(|error| {
+            // Half a line would spoil the next one.
+            let _ = self.file.set_len(self.written);
+            ApplyError::record(error)
+        })
+    }
+
+    /// Ends the record.
+    ///
+    /// # Errors
+    /// When that cannot be written: then the apply counts as one that was cut off.
+    pub(super) fn end(&mut self, how: End, state: Option<State>) -> Result<(), ApplyError> {
+        let at = Timestamp::now();
+        self.line(&Line::End { how, at, state });
+        self.sync()
+    }
+}
+
+/// The name under which something is made, beside the place that it is for.
+pub(super) fn beside(record: u64, n: u64) -> String {
+    format!(".pointsman-{record}-{n}")
+}

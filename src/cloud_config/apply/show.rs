@@ -1,0 +1,176 @@
+//! What a person or a program sees of a plan, of an apply and of those that were.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use similar::TextDiff;
+
+use super::{
+    Machine,
+    act::Act,
+    error::ApplyError,
+    look::Look,
+    put::{Put, Why},
+    record::{End, Record},
+    tree::Entry,
+};
+
+/// The most of a file that is compared line by line, in bytes.
+const MOST: u64 = 256 << 10;
+
+/// One thing that changes, or is as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// What it is: `file`, `link`, `folder`.
+    pub kind: &'static str,
+    /// Its path or name.
+    pub name: String,
+    /// What becomes of it: `new`, `changed`, `same`, `removed`, `restored`.
+    pub change: &'static str,
+    /// In words, what changes.
+    pub details: Vec<String>,
+    /// Line by line; null where there is nothing to compare, or it is not for everybody's eyes.
+    pub diff: Option<String>,
+}
+
+/// What a document changes on a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Outline {
+    /// In the order in which it is done.
+    pub changes: Vec<Change>,
+    /// What else is worth knowing.
+    pub notes: Vec<String>,
+}
+
+impl Outline {
+    /// Whether there is anything to do.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        self.changes.iter().any(|change| change.change != "same")
+    }
+}
+
+/// An apply that was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Past {
+    /// Its number.
+    pub number: u64,
+    /// When it began.
+    pub at: Timestamp,
+    /// Which document it was.
+    pub source: String,
+    /// How it ended; null of one that was cut off.
+    pub end: Option<End>,
+    /// How many things it did.
+    pub steps: usize,
+}
+
+pub(super) fn past(record: &Record) -> Past {
+    Past {
+        number: record.number,
+        at: record.begin.at,
+        source: record.begin.source.clone(),
+        end: record.end.map(|(end, _)| end),
+        steps: record.will.len(),
+    }
+}
+
+/// What was found, unless something cannot be done.
+pub(super) fn outline(machine: &Machine, look: &Look<'_, '_>) -> Result<Outline, ApplyError> {
+    if !look.refused.is_empty() {
+        return Err(ApplyError::Refused(look.refused.clone()));
+    }
+    let changes = look.acts.iter().map(|act| match act {
+        Act::Put(put) => of_put(machine, put),
+    });
+    Ok(Outline {
+        changes: changes.collect(),
+        notes: look.notes.clone(),
+    })
+}
+
+fn of_put(machine: &Machine, put: &Put<'_>) -> Change {
+    let kind = |entry: &Entry| match entry {
+        Entry::Absent => None,
+        Entry::File(_) => Some("file"),
+        Entry::Link(_) => Some("link"),
+        Entry::Folder => Some("folder"),
+        Entry::Special => Some("special"),
+    };
+    let change = match (put.is_due(), put.why, &put.before, &put.after) {
+        (false, ..) => "same",
+        (_, _, _, Entry::Absent) => "removed",
+        (_, Why::Gone, ..) => "restored",
+        (_, _, Entry::Absent, _) => "new",
+        _ => "changed",
+    };
+    Change {
+        kind: kind(&put.after).or(kind(&put.before)).unwrap_or("file"),
+        name: put.place.path.clone(),
+        change,
+        details: if put.is_due() {
+            put.details()
+        } else {
+            Vec::new()
+        },
+        diff: (change == "changed").then(|| diff(machine, put)).flatten(),
+    }
+}
+
+fn diff(machine: &Machine, put: &Put<'_>) -> Option<String> {
+    let (Entry::File(before), Entry::File(after)) = (&put.before, &put.after) else {
+        return None;
+    };
+    if before.sha256 == after.sha256 || !put.is_open() || put.bytes.len() as u64 > MOST {
+        return None;
+    }
+    let before = machine.tree.read(&put.place.path, MOST + 1).ok()??;
+    if before.len() as u64 > MOST {
+        return None;
+    }
+    let (before, after) = (
+        std::str::from_utf8(&before).ok()?,
+        std::str::from_utf8(&put.bytes).ok()?,
+    );
+    let diff = TextDiff::from_lines(before, after);
+    Some(diff.unified_diff().context_radius(2).to_string())
+}
+
+/// The outline as lines, without what is as it should be; the diffs too, where they are wanted.
+#[must_use]
+pub fn print(outline: &Outline, diffs: bool) -> String {
+    let mut text = String::new();
+    for change in outline
+        .changes
+        .iter()
+        .filter(|change| change.change != "same")
+    {
+        let sign = match change.change {
+            "new" => '+',
+            "removed" => '-',
+            _ => '~',
+        };
+        let _ = write!(
+            text,
+            "{sign} {} {}: {}",
+            change.kind, change.name, change.change
+        );
+        if !change.details.is_empty() {
+            let _ = write!(text, " ({})", change.details.join(", "));
+        }
+        text.push('\n');
+        for line in change
+            .diff
+            .iter()
+            .filter(|_| diffs)
+            .flat_map(|diff| diff.lines())
+        {
+            let _ = writeln!(text, "    {line}");
+        }
+    }
+    for note in &outline.notes {
+        let _ = writeln!(text, "! {note}");
+    }
+    text
+}
