@@ -15,6 +15,7 @@ impl From<ApplyError> for Failure {
     fn from(error: ApplyError) -> Self {
         let exit = match error {
             ApplyError::Root { .. } => Exit::Usage,
+            ApplyError::Bus(_) => Exit::Unreachable,
             ApplyError::Busy | ApplyError::Changed(_) => Exit::Refused,
             _ => Exit::Failed,
         };
@@ -23,9 +24,9 @@ impl From<ApplyError> for Failure {
 }
 
 pub(super) async fn plan(args: &PlanArgs, root: &Root) -> Result<(), Failure> {
-    let machine = Machine::open(root)?;
+    let mut machine = Machine::open(root)?;
     let (_, steps) = steps(&args.source, &args.addresses, root, &machine)?;
-    let outline = machine.outline(&steps)?;
+    let outline = machine.outline(&steps).await?;
     if args.json {
         output::json(&outline)?;
     } else {
@@ -38,19 +39,23 @@ pub(super) async fn plan(args: &PlanArgs, root: &Root) -> Result<(), Failure> {
 }
 
 pub(super) async fn apply(args: &ApplyArgs, root: &Root) -> Result<(), Failure> {
-    let machine = Machine::open(root)?;
+    let mut machine = Machine::open(root)?;
     let (name, steps) = steps(&args.source, &args.addresses, root, &machine)?;
-    let outline = machine.apply(&steps, &name)?;
+    let outline = machine.apply(&steps, &name).await?;
     output::print(&apply::print(&outline, false))
 }
 
 pub(super) async fn revert(args: &RevertArgs, root: &Root) -> Result<(), Failure> {
-    let machine = Machine::open(root)?;
-    let past = machine.revert(args.force)?;
+    let past = Machine::open(root)?.revert(args.force).await?;
     output::say(format!(
         "taken back: the apply of {} ({})",
         past.at, past.source
-    ))
+    ))?;
+    if past.left.is_empty() {
+        return Ok(());
+    }
+    let text = format!("not taken back:\n{}", past.left.join("\n"));
+    Err(Failure::new(Exit::Failed, text))
 }
 
 pub(super) fn history(args: &HistoryArgs, root: &Root) -> Result<(), Failure> {
@@ -64,6 +69,7 @@ pub(super) fn history(args: &HistoryArgs, root: &Root) -> Result<(), Failure> {
         source,
         end,
         steps,
+        ..
     } in past.iter().rev()
     {
         let end = match end {

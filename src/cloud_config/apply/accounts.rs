@@ -98,4 +98,13 @@ impl Accounts<'_> {
         let fields = self.line("group", name)?;
         Ok(fields.and_then(|fields| fields.get(2)?.parse().ok()))
     }
+
+    /// The hash of a user's password.
+    ///
+    /// # Errors
+    /// As [`Self::user`].
+    pub(super) fn password(&self, name: &str) -> io::Result<Option<String>> {
+        let fields = self.line("shadow", name)?;
+        Ok(fields.and_then(|fields| fields.into_iter().nth(1)))
+    }
 }

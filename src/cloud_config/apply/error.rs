@@ -50,8 +50,23 @@ pub enum ApplyError {
         /// The system's reason.
         error: io::Error,
     },
+    /// A unit did not do what it was told.
+    #[error("{command} of {unit}: {result}{}", said(log))]
+    Unit {
+        /// The unit.
+        unit: String,
+        /// What it was told.
+        command: String,
+        /// What came of it.
+        result: String,
+        /// The last lines of its log.
+        log: String,
+    },
+    /// The bus, or systemd on it, does not answer.
+    #[error("{0}")]
+    Bus(#[from] crate::bus::BusError),
     /// A step failed, and what was done before it was undone, or not all of it.
-    #[error("{failure}; {}", undone(left))]
+    #[error("{}; {}", failure.to_string().trim_end(), undone(left))]
     Undone {
         /// What failed.
         failure: Box<ApplyError>,
@@ -61,9 +76,6 @@ pub enum ApplyError {
     /// There is nothing to take back.
     #[error("there is no apply to take back")]
     Nothing,
-    /// Not all could be taken back.
-    #[error("the rest is taken back, but not this:\n{}", .0.join("\n"))]
-    Left(Vec<String>),
     /// Somebody changed what would be taken back.
     #[error("{}; `--force` takes back all the same", .0.join("\n"))]
     Changed(Vec<String>),
@@ -90,6 +102,15 @@ fn undone(left: &[String]) -> String {
             "what was done before it is undone but for this:\n{}",
             left.join("\n")
         )
+    }
+}
+
+/// The last lines of a log, if there are any.
+fn said(log: &str) -> String {
+    if log.is_empty() {
+        String::new()
+    } else {
+        format!("; the last lines of its log:\n{log}\n")
     }
 }
 

@@ -1,21 +1,27 @@
 //! Steps carried out on a machine, and taken back.
 //!
-//! - `tree`: the files under a root, by paths that cannot leave it
-//! - `look`: what each step changes (nothing is done); `put`: what is to be at a place, compared with what is there
-//! - `record`: what every apply leaves behind; `undo`: taking back from it
+//! - `tree`: the files under a root, by paths that cannot leave it; `accounts`: its users
+//! - `look`: what each step changes (nothing is done); `act`, `put`, `install`: the things it finds
+//! - `run`: doing them, by `tools` and systemd (`manager`)
+//! - `record`, `state`: what every apply leaves behind; `undo`: taking back from it
 //! - `show`: what a person or a program sees of it
 
 mod accounts;
 mod act;
 mod error;
+mod install;
 mod look;
+mod manager;
 mod put;
 mod record;
+mod run;
 mod show;
+mod state;
+mod tools;
 mod tree;
 mod undo;
 
-use std::{collections::HashMap, io};
+use std::{collections::HashSet, io};
 
 pub use error::ApplyError;
 pub use record::{End, FOLDER};
@@ -23,10 +29,13 @@ pub use show::{Change, Outline, Past, print};
 
 use self::{
     accounts::Accounts,
-    act::Act,
-    look::Look,
-    record::{Journal, Record, Store, Will, beside},
-    tree::{Entry, Place, Tree},
+    act::{Task, tasks},
+    look::{Earlier, Look},
+    manager::Manager,
+    record::{Record, Store},
+    run::Run,
+    state::{State, Will},
+    tree::{Place, Tree},
 };
 use super::plan::Step;
 use crate::node::{self, Root};
@@ -36,6 +45,15 @@ use crate::node::{self, Root};
 pub struct Machine {
     root: Root,
     tree: Tree,
+    /// It runs this program.
+    live: bool,
+    /// It runs this program, and systemd runs it (sd_booted(3)).
+    systemd: bool,
+    boot: String,
+    /// The scripts that have run.
+    scripts: HashSet<String>,
+    /// Those of the units that are told something that run.
+    active: HashSet<String>,
 }
 
 impl Machine {
@@ -44,13 +62,21 @@ impl Machine {
     /// # Errors
     /// When there is no such folder.
     pub fn open(root: &Root) -> Result<Self, ApplyError> {
-        let tree = Tree::open(root).map_err(|error| ApplyError::Root {
+        let failed = |error| ApplyError::Root {
             root: root.folder().display().to_string(),
             error,
-        })?;
+        };
+        // `/mnt/..` is this machine as well.
+        let live = root.folder().canonicalize().map_err(failed)? == std::path::Path::new("/");
+        let root = if live { Root::default() } else { root.clone() };
         Ok(Self {
-            root: root.clone(),
-            tree,
+            tree: Tree::open(&root).map_err(failed)?,
+            live,
+            systemd: live && root.path("run/systemd/system").is_dir(),
+            boot: node::boot_id(&root).unwrap_or_default(),
+            scripts: HashSet::new(),
+            active: HashSet::new(),
+            root,
         })
     }
 
@@ -64,7 +90,7 @@ impl Machine {
     fn accounts(&self) -> Accounts<'_> {
         Accounts {
             tree: &self.tree,
-            live: self.root.is_host(),
+            live: self.live,
         }
     }
 
@@ -75,65 +101,105 @@ impl Machine {
         bytes.ok_or_else(|| io::Error::other(format!("{path}, which was kept, is gone")))
     }
 
+    /// The way to systemd, where it runs the machine, and what it says of the units that steps are about.
+    async fn survey(
+        &mut self,
+        steps: &[Step],
+        store: Option<&Store>,
+    ) -> Result<Option<Manager>, ApplyError> {
+        if let Some(store) = store {
+            self.scripts = store.scripts()?;
+        }
+        let units: HashSet<&str> = steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Command { unit, .. } => Some(unit.as_str()),
+                _ => None,
+            })
+            .collect();
+        if !self.systemd {
+            return Ok(None);
+        }
+        let systemd = Manager::connect(&self.root).await?;
+        self.active = systemd.active(&units).await?;
+        Ok(Some(systemd))
+    }
+
     /// What the steps would change.
     ///
     /// # Errors
     /// When the records cannot be read, or the steps cannot be done here.
-    pub fn outline(&self, steps: &[Step]) -> Result<Outline, ApplyError> {
-        let records = match Store::look(&self.tree)? {
-            Some(store) => store.records()?,
-            None => Vec::new(),
-        };
+    pub async fn outline(&mut self, steps: &[Step]) -> Result<Outline, ApplyError> {
+        let store = Store::look(&self.tree)?;
+        let records = store.as_ref().map_or(Ok(Vec::new()), Store::records)?;
+        self.survey(steps, store.as_ref()).await?;
         let state = record::state(&records);
-        let look = Look::new(self, &state, steps);
-        let mut outline = show::outline(self, &look)?;
+        let tasks = tasks(steps, state.keys.keys().map(String::as_str));
+        let mut outline = self.look(&state, &tasks)?;
         if let Some(cut) = records.last().filter(|record| record.end.is_none()) {
-            outline.notes.push(format!(
-                "the apply of {} was cut off; it is undone first",
-                cut.begin.at
-            ));
+            let at = cut.begin.at;
+            outline
+                .notes
+                .push(format!("the apply of {at} was cut off; it is undone first"));
+            outline.cut = true;
         }
         Ok(outline)
+    }
+
+    /// What tasks would change, all at once.
+    fn look(&self, state: &State, tasks: &[Task<'_>]) -> Result<Outline, ApplyError> {
+        let earlier = Earlier::default();
+        let look = Look::new(self, state, &earlier, tasks, true);
+        show::outline(self, look)
     }
 
     /// Carries the steps out. The text says which document it is.
     ///
     /// # Errors
     /// When a step fails: what was done before it is then undone.
-    pub fn apply(&self, steps: &[Step], source: &str) -> Result<Outline, ApplyError> {
+    pub async fn apply(&mut self, steps: &[Step], source: &str) -> Result<Outline, ApplyError> {
         let store = Store::open(&self.tree)?;
         let mut records = store.records()?;
+        let mut systemd = self.survey(steps, Some(&store)).await?;
         let mut notes = Vec::new();
         if let Some(cut) = records.pop_if(|record| record.end.is_none()) {
-            let at = cut.begin.at;
-            let left = self.mend(&store, &cut)?;
-            notes.push(format!("the apply of {at} was cut off and is undone"));
+            let left = self.mend(&store, systemd.as_ref(), &cut).await?;
+            notes.push(format!(
+                "the apply of {} was cut off and is undone",
+                cut.begin.at
+            ));
             notes.extend(left);
+            systemd = self.survey(steps, Some(&store)).await?;
         }
         let state = record::state(&records);
-        let look = Look::new(self, &state, steps);
-        let mut outline = show::outline(self, &look)?;
+        drop(records);
+        let known = state.clone();
+        let tasks = tasks(steps, known.keys.keys().map(String::as_str));
+        let mut outline = self.look(&state, &tasks)?;
         outline.notes.splice(0..0, notes);
         if !outline.is_due() {
             return Ok(outline);
         }
-        let mut journal = store.begin(source, &node::boot_id(&self.root).unwrap_or_default())?;
-        let mut done = Vec::new();
-        let state = self
-            .carry_out(&look, &mut journal, &mut done)
-            .and_then(|numbers| {
-                let state = look.state_after(&numbers, journal.number);
-                journal.end(End::Applied, Some(state.clone()))?;
-                Ok(state)
-            });
+        let mut run = Run {
+            journal: store.begin(source, &self.boot)?,
+            machine: self,
+            store: &store,
+            systemd: systemd.as_ref(),
+            done: Vec::new(),
+        };
+        let state = match run.all(state, &tasks).await {
+            Ok(state) => run.journal.end(End::Applied, Some(&state)).map(|()| state),
+            Err(failure) => Err(failure),
+        };
         match state {
             Ok(state) => {
                 store.prune(&state);
                 Ok(outline)
             }
             Err(failure) => {
-                let mut left = undo::undo(self, &journal, &done, false);
-                if let Err(error) = journal.end(End::Undone, None) {
+                let mut left =
+                    undo::undo(self, systemd.as_ref(), &run.journal, &run.done, false).await;
+                if let Err(error) = run.journal.end(End::Undone, None) {
                     left.push(error.to_string());
                 }
                 Err(ApplyError::Undone {
@@ -144,101 +210,24 @@ impl Machine {
         }
     }
 
-    /// Undoes an apply that never came to its end.
-    fn mend(&self, store: &Store, cut: &Record) -> Result<Vec<String>, ApplyError> {
+    /// Undoes an apply that never came to its end; what could not be undone.
+    async fn mend(
+        &self,
+        store: &Store,
+        systemd: Option<&Manager>,
+        cut: &Record,
+    ) -> Result<Vec<String>, ApplyError> {
         let mut journal = store.resume(cut.number)?;
-        let left = undo::undo(self, &journal, &cut.will, false);
+        let left = undo::undo(self, systemd, &journal, &cut.will, false).await;
         journal.end(End::Undone, None)?;
         Ok(left)
-    }
-
-    /// Does what is due; under which number each thing was noted.
-    fn carry_out(
-        &self,
-        look: &Look<'_, '_>,
-        journal: &mut Journal,
-        done: &mut Vec<Will>,
-    ) -> Result<HashMap<usize, u64>, ApplyError> {
-        let mut numbers = HashMap::new();
-        for (at, act) in look.acts.iter().enumerate().filter(|(_, act)| act.is_due()) {
-            let Act::Put(put) = act;
-            let n = journal.next();
-            numbers.insert(at, n);
-            if !matches!(put.before, Entry::Absent | Entry::Folder) {
-                journal
-                    .keep(&self.tree, &put.place, &put.before, n)
-                    .map_err(ApplyError::record)?;
-            }
-            let will = Will::Put {
-                n,
-                place: put.place.clone(),
-                before: put.before.clone(),
-                after: put.after.clone(),
-            };
-            journal.will(will.clone());
-            done.push(will);
-        }
-        journal.sync()?;
-        let mut touched: Vec<&Place> = Vec::new();
-        for (at, act) in look.acts.iter().enumerate() {
-            let (Act::Put(put), Some(n)) = (act, numbers.get(&at)) else {
-                continue;
-            };
-            self.put(put, &beside(journal.number, *n))
-                .map_err(|error| ApplyError::step(&put.place.path, error))?;
-            if put.after != Entry::Absent {
-                touched.push(&put.place);
-            }
-        }
-        self.sync(&touched)?;
-        Ok(numbers)
-    }
-
-    fn put(&self, put: &put::Put<'_>, beside: &str) -> io::Result<()> {
-        let tree = &self.tree;
-        match (&put.after, put.kept) {
-            (Entry::Absent, _) => tree.remove(&put.place),
-            (Entry::Folder, _) => {
-                let (uid, gid, mode) = put.folder;
-                tree.make_folder(&put.place, (uid, gid), mode)
-            }
-            (after, Some((record, n))) => {
-                let folder = tree.open_folder(&format!("{FOLDER}/{record:06}"))?;
-                let name = n.to_string();
-                let kept = tree::Kept {
-                    folder: &folder,
-                    name: &name,
-                };
-                tree.put_kept(&put.place, beside, after, &kept)
-            }
-            (Entry::File(file), None) => tree.put_file(&put.place, beside, file, &put.bytes),
-            (Entry::Link(target), None) => tree.put_link(&put.place, beside, target),
-            (Entry::Special, None) => Err(io::Error::other("a device cannot be made")),
-        }
-    }
-
-    /// Waits until all file systems that were written to are on the disk: each once.
-    fn sync(&self, touched: &[&Place]) -> Result<(), ApplyError> {
-        let mut synced = Vec::new();
-        for place in touched {
-            let Some((device, _)) = self.tree.identity(place) else {
-                continue;
-            };
-            if !synced.contains(&device) {
-                self.tree
-                    .sync(place)
-                    .map_err(|error| ApplyError::step(&place.path, error))?;
-                synced.push(device);
-            }
-        }
-        Ok(())
     }
 
     /// Takes the last apply back.
     ///
     /// # Errors
     /// When there is none, somebody has changed what it wrote (unless `force`), or a step fails.
-    pub fn revert(&self, force: bool) -> Result<Past, ApplyError> {
+    pub async fn revert(&mut self, force: bool) -> Result<Past, ApplyError> {
         let store = Store::open(&self.tree)?;
         let records = store.records()?;
         let standing = |record: &&Record| matches!(record.end, None | Some((End::Applied, _)));
@@ -247,7 +236,7 @@ impl Machine {
             .rev()
             .find(standing)
             .ok_or(ApplyError::Nothing)?;
-        // One that was cut off is not somebody's: it is undone as far as it can be.
+        // One that was cut off is undone as far as it can be.
         let whole = record.end.is_some();
         if whole && !force {
             let changed = undo::changed(self, record)?;
@@ -255,22 +244,20 @@ impl Machine {
                 return Err(ApplyError::Changed(changed));
             }
         }
+        let systemd = self.survey(&[], None).await?;
         let mut journal = store.resume(record.number)?;
-        let left = undo::undo(self, &journal, &record.will, force);
-        let places: Vec<&Place> = record
+        let left = undo::undo(self, systemd.as_ref(), &journal, &record.will, force).await;
+        let places: Vec<Place> = record
             .will
             .iter()
-            .map(|Will::Put { place, .. }| place)
+            .filter_map(Will::place)
+            .cloned()
             .collect();
-        self.sync(&places)?;
-        let how = if whole { End::Reverted } else { End::Undone };
-        if left.is_empty() || !whole {
-            journal.end(how, None)?;
-        }
-        if !left.is_empty() {
-            return Err(ApplyError::Left(left));
-        }
-        Ok(show::past(record))
+        run::sync(&self.tree, &places)?;
+        journal.end(if whole { End::Reverted } else { End::Undone }, None)?;
+        let mut past = show::past(record);
+        past.left = left;
+        Ok(past)
     }
 
     /// The applies so far, oldest first.
@@ -278,10 +265,8 @@ impl Machine {
     /// # Errors
     /// When the records cannot be read.
     pub fn history(&self) -> Result<Vec<Past>, ApplyError> {
-        let records = match Store::look(&self.tree)? {
-            Some(store) => store.records()?,
-            None => Vec::new(),
-        };
+        let store = Store::look(&self.tree)?;
+        let records = store.as_ref().map_or(Ok(Vec::new()), Store::records)?;
         Ok(records.iter().map(show::past).collect())
     }
 }

@@ -5,7 +5,7 @@
 //! an apply that came to its end says what it owns, so that there is no second file to go out of step.
 
 use std::{
-    collections::BTreeMap,
+    collections::HashSet,
     fs::File,
     io::{self, Read as _, Write as _},
     os::fd::{AsFd as _, OwnedFd},
@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::ApplyError,
+    state::{State, Will},
     tree::{Entry, Kept, Place, Tree},
 };
 
@@ -58,41 +59,6 @@ pub enum End {
     Undone,
     /// It was taken back later.
     Reverted,
-}
-
-/// Something that is about to be done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Will {
-    /// What is at a place changes.
-    Put {
-        /// Numbers what was kept, and the name under which the new thing is made.
-        n: u64,
-        place: Place,
-        before: Entry,
-        after: Entry,
-    },
-}
-
-/// What an earlier apply put somewhere, and what was there before the first one did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Owned {
-    pub(super) place: Place,
-    /// What it put there.
-    pub(super) put: Entry,
-    /// What was there.
-    pub(super) original: Entry,
-    /// Where that is kept: the record and the number in it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) kept: Option<(u64, u64)>,
-}
-
-/// What all applies so far amount to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct State {
-    /// By path.
-    #[serde(default)]
-    pub(super) owned: BTreeMap<String, Owned>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -295,6 +261,42 @@ impl Store {
         Journal::open(&self.folder, number, OFlag::empty()).map_err(ApplyError::record)
     }
 
+    /// The SHA-256 of each script that has run to its end. What has run stays so when an apply is taken back.
+    ///
+    /// # Errors
+    /// When the list cannot be read.
+    pub(super) fn scripts(&self) -> Result<HashSet<String>, ApplyError> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let mut text = String::new();
+        match fcntl::openat(&self.folder, "scripts", flags, Mode::empty()) {
+            Err(Errno::ENOENT) => return Ok(HashSet::new()),
+            Err(error) => return Err(ApplyError::record(error.into())),
+            Ok(file) => File::from(file)
+                .read_to_string(&mut text)
+                .map_err(ApplyError::record)?,
+        };
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Notes that a script has run to its end.
+    ///
+    /// # Errors
+    /// When that cannot be written: then it would run once more.
+    pub(super) fn ran(&self, sha256: &str) -> Result<(), ApplyError> {
+        let write = || {
+            let flags = OFlag::O_WRONLY
+                | OFlag::O_APPEND
+                | OFlag::O_CREAT
+                | OFlag::O_CLOEXEC
+                | OFlag::O_NOFOLLOW;
+            let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+            let mut file = File::from(fcntl::openat(&self.folder, "scripts", flags, mode)?);
+            file.write_all(format!("{sha256}\n").as_bytes())?;
+            file.sync_all()
+        };
+        write().map_err(ApplyError::record)
+    }
+
     /// Takes the records away that nobody needs: the oldest, unless what they keep is still wanted.
     pub(super) fn prune(&self, state: &State) {
         let Ok(numbers) = self.numbers() else { return };
@@ -436,9 +438,24 @@ impl Journal {
         tree.put_kept(place, &beside(self.number, n), entry, &kept)
     }
 
+    /// Writes a script beside the journal; its path under the root.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub(super) fn script(&self, bytes: &[u8]) -> io::Result<String> {
+        let flags = OFlag::O_WRONLY
+            | OFlag::O_CREAT
+            | OFlag::O_TRUNC
+            | OFlag::O_CLOEXEC
+            | OFlag::O_NOFOLLOW;
+        let mut file = File::from(fcntl::openat(&self.folder, "script", flags, Mode::S_IRWXU)?);
+        file.write_all(bytes)?;
+        Ok(format!("{FOLDER}/{:06}/script", self.number))
+    }
+
     /// Notes what is about to be done; it may be done after [`Self::sync`].
-    pub(super) fn will(&mut self, will: Will) {
-        self.line(&Line::Will(will));
+    pub(super) fn will(&mut self, will: &Will) {
+        self.line(&Line::Will(will.clone()));
     }
 
     /// Waits until all that was noted and kept is on the disk.
@@ -469,8 +486,9 @@ impl Journal {
     ///
     /// # Errors
     /// When that cannot be written: then the apply counts as one that was cut off.
-    pub(super) fn end(&mut self, how: End, state: Option<State>) -> Result<(), ApplyError> {
+    pub(super) fn end(&mut self, how: End, state: Option<&State>) -> Result<(), ApplyError> {
         let at = Timestamp::now();
+        let state = state.cloned();
         self.line(&Line::End { how, at, state });
         self.sync()
     }

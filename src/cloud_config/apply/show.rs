@@ -22,11 +22,12 @@ const MOST: u64 = 256 << 10;
 /// One thing that changes, or is as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// What it is: `file`, `link`, `folder`.
+    /// What it is: `file`, `link`, `folder`, `hostname`, `user`, `password`, `keys`, `unit`, `script`, `systemd`,
+    /// `command`.
     pub kind: &'static str,
     /// Its path or name.
     pub name: String,
-    /// What becomes of it: `new`, `changed`, `same`, `removed`, `restored`.
+    /// What becomes of it: `new`, `changed`, `same`, `removed`, `restored`; `enabled` of a unit, `run` of what runs.
     pub change: &'static str,
     /// In words, what changes.
     pub details: Vec<String>,
@@ -41,13 +42,16 @@ pub struct Outline {
     pub changes: Vec<Change>,
     /// What else is worth knowing.
     pub notes: Vec<String>,
+    /// An earlier apply was cut off, and is undone first.
+    #[serde(skip)]
+    pub cut: bool,
 }
 
 impl Outline {
     /// Whether there is anything to do.
     #[must_use]
     pub fn is_due(&self) -> bool {
-        self.changes.iter().any(|change| change.change != "same")
+        self.cut || self.changes.iter().any(|change| change.change != "same")
     }
 }
 
@@ -64,6 +68,9 @@ pub struct Past {
     pub end: Option<End>,
     /// How many things it did.
     pub steps: usize,
+    /// What could not be taken back just now.
+    #[serde(skip)]
+    pub left: Vec<String>,
 }
 
 pub(super) fn past(record: &Record) -> Past {
@@ -73,21 +80,61 @@ pub(super) fn past(record: &Record) -> Past {
         source: record.begin.source.clone(),
         end: record.end.map(|(end, _)| end),
         steps: record.will.len(),
+        left: Vec::new(),
     }
 }
 
 /// What was found, unless something cannot be done.
-pub(super) fn outline(machine: &Machine, look: &Look<'_, '_>) -> Result<Outline, ApplyError> {
+pub(super) fn outline(machine: &Machine, look: Look<'_, '_>) -> Result<Outline, ApplyError> {
     if !look.refused.is_empty() {
-        return Err(ApplyError::Refused(look.refused.clone()));
+        return Err(ApplyError::Refused(look.refused));
     }
-    let changes = look.acts.iter().map(|act| match act {
-        Act::Put(put) => of_put(machine, put),
-    });
     Ok(Outline {
-        changes: changes.collect(),
-        notes: look.notes.clone(),
+        changes: look.acts.iter().map(|act| of(machine, act)).collect(),
+        notes: look.notes,
+        cut: false,
     })
+}
+
+fn of(machine: &Machine, act: &Act<'_>) -> Change {
+    let (kind, name, change, details) = match act {
+        Act::Put(put) => return of_put(machine, put),
+        Act::Hostname { name, before } => (
+            "hostname",
+            (*name).to_owned(),
+            "changed",
+            vec![format!("was {before}")],
+        ),
+        Act::User(user) => ("user", user.name.clone(), "new", user.arguments.clone()),
+        Act::Password { user, .. } => ("password", (*user).to_owned(), "changed", Vec::new()),
+        Act::Keys { user, keys, .. } => {
+            let details = vec![format!("{} in all", keys.len())];
+            ("keys", (*user).to_owned(), "changed", details)
+        }
+        Act::Enable { unit, .. } => ("unit", (*unit).to_owned(), "enabled", Vec::new()),
+        Act::Script { bytes, sha256, .. } => {
+            let details = vec![format!("{} bytes, once for each content", bytes.len())];
+            ("script", sha256[..12].to_owned(), "run", details)
+        }
+        Act::Reload => ("systemd", "daemon-reload".to_owned(), "run", Vec::new()),
+        Act::RestartNetworkd => (
+            "command",
+            "restart systemd-networkd.service".to_owned(),
+            "run",
+            Vec::new(),
+        ),
+        Act::Command { unit, command, .. } => {
+            ("command", format!("{command} {unit}"), "run", Vec::new())
+        }
+    };
+    let due = act.is_due();
+    Change {
+        kind,
+        name,
+        change: if due { change } else { "same" },
+        details: if due { details } else { Vec::new() },
+        diff: None,
+    }
 }
 
 fn of_put(machine: &Machine, put: &Put<'_>) -> Change {
@@ -147,7 +194,8 @@ pub fn print(outline: &Outline, diffs: bool) -> String {
         .filter(|change| change.change != "same")
     {
         let sign = match change.change {
-            "new" => '+',
+            "new" | "enabled" => '+',
+            "run" => '>',
             "removed" => '-',
             _ => '~',
         };

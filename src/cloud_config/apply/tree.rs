@@ -12,6 +12,7 @@ use std::{
 };
 
 use nix::{
+    dir::Dir,
     errno::Errno,
     fcntl::{self, AtFlags, OFlag, OpenHow, ResolveFlag},
     sys::stat::{self, FileStat, Mode, SFlag},
@@ -232,6 +233,26 @@ impl Tree {
         Ok(Some(bytes))
     }
 
+    /// The bytes of the file at a place itself, this many at most; none where there is no file. No link is followed.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn read_at(&self, place: &Place, most: u64) -> io::Result<Option<Vec<u8>>> {
+        let file = match self
+            .parent(place)
+            .and_then(|(folder, name)| self.open_file(&folder, name))
+        {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        if !file.metadata()?.is_file() {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        file.take(most).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
     /// A folder, by its path.
     ///
     /// # Errors
@@ -247,18 +268,20 @@ impl Tree {
     /// When it cannot be read.
     pub(super) fn names(&self, path: &str) -> io::Result<Vec<String>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-        let folder = match self.resolve(&self.root, path, flags, ResolveFlag::RESOLVE_IN_ROOT) {
+        match self.resolve(&self.root, path, flags, ResolveFlag::RESOLVE_IN_ROOT) {
+            Err(error) if is_nothing(&error) => Ok(Vec::new()),
+            other => names(other?),
+        }
+    }
+
+    /// The names in the folder at a place; none where there is no folder.
+    fn names_at(&self, place: &Place) -> io::Result<Vec<String>> {
+        let folder = match self.folder(place) {
             Err(error) if is_nothing(&error) => return Ok(Vec::new()),
             other => other?,
         };
-        let mut names = Vec::new();
-        for entry in nix::dir::Dir::from_fd(folder)?.iter() {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            if name != "." && name != ".." {
-                names.push(name);
-            }
-        }
-        Ok(names)
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        names(self.resolve(&folder, ".", flags, ResolveFlag::RESOLVE_BENEATH)?)
     }
 
     /// The folders on the way to a place that are not there, the outermost first.
@@ -419,6 +442,45 @@ impl Tree {
         }
     }
 
+    /// Takes a home away if all that it holds is as in /etc/skel; whether it is gone.
+    ///
+    /// # Errors
+    /// When it cannot be looked at or taken away.
+    pub(super) fn remove_skeleton(&self, home: &str) -> io::Result<bool> {
+        let at = |path: String| Place {
+            path,
+            home: Some(home.to_owned()),
+        };
+        let mut found = vec![String::new()];
+        let mut next = 0;
+        // The folders come before what is in them.
+        while let Some(folder) = found.get(next).cloned() {
+            next += 1;
+            let inside = at(format!("{home}{folder}/x")).split().0;
+            if !folder.is_empty() && self.look(&at(format!("{home}{folder}")))? != Entry::Folder {
+                continue;
+            }
+            for name in self.names_at(&inside)? {
+                let below = format!("{folder}/{name}");
+                let here = self.look(&at(format!("{home}{below}")))?;
+                let skeleton = self.look(&Place::from(format!("/etc/skel{below}").as_str()))?;
+                let alike = match (&here, &skeleton) {
+                    (Entry::File(here), Entry::File(there)) => here.sha256 == there.sha256,
+                    (here, there) => here == there,
+                };
+                if !alike {
+                    return Ok(false);
+                }
+                found.push(below);
+            }
+        }
+        for below in found.into_iter().skip(1).rev() {
+            self.remove(&at(format!("{home}{below}")))?;
+        }
+        self.remove(&Place::from(home))?;
+        Ok(true)
+    }
+
     /// Takes away what was being written beside a place when it ended.
     pub(super) fn sweep(&self, place: &Place, beside: &str) {
         if let Ok((folder, _)) = self.parent(place) {
@@ -493,6 +555,17 @@ fn is_nothing(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     ) || error.raw_os_error() == Some(Errno::ELOOP as i32)
+}
+
+fn names(folder: OwnedFd) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in Dir::from_fd(folder)?.iter() {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name != "." && name != ".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 fn hash(mut file: File) -> io::Result<String> {

@@ -1,9 +1,15 @@
 //! Taking back what an apply has done, from its record.
 
+use std::{collections::HashMap, io};
+
 use super::{
     Machine,
     error::ApplyError,
-    record::{Journal, Record, Will, beside},
+    look::is_systemds,
+    manager::{self, Manager},
+    record::{Journal, Record, beside},
+    state::Will,
+    tools::Tools,
     tree::{Entry, Place},
 };
 
@@ -12,82 +18,228 @@ use super::{
 /// # Errors
 /// When a place cannot be looked at.
 pub(super) fn changed(machine: &Machine, record: &Record) -> Result<Vec<String>, ApplyError> {
-    let mut changed = Vec::new();
+    // One apply may put two things at one place, one after the other.
+    let mut places: HashMap<&Place, (&Entry, &Entry)> = HashMap::new();
     for will in &record.will {
-        let Will::Put {
+        if let Will::Put {
             place,
             before,
             after,
             ..
-        } = will;
-        let now = look(machine, place)?;
-        if now != *after && now != *before && *after != Entry::Folder {
+        } = will
+        {
+            places.entry(place).or_insert((before, after)).1 = after;
+        }
+    }
+    let mut changed = Vec::new();
+    for (place, (before, after)) in places {
+        let now = machine.tree.look(place);
+        let now = now.map_err(|error| ApplyError::step(&place.path, error))?;
+        if *after != Entry::Folder && now != *after && now != *before {
             changed.push(format!(
                 "{} has been changed since it was applied",
                 place.path
             ));
         }
     }
+    changed.sort_unstable();
     Ok(changed)
 }
 
-fn look(machine: &Machine, place: &Place) -> Result<Entry, ApplyError> {
-    machine
-        .tree
-        .look(place)
-        .map_err(|error| ApplyError::step(&place.path, error))
-}
-
 /// Takes back, the last thing first, as much as can be; what could not be. With `force` also what somebody has changed.
-pub(super) fn undo(
+pub(super) async fn undo(
     machine: &Machine,
+    systemd: Option<&Manager>,
     journal: &Journal,
     will: &[Will],
     force: bool,
 ) -> Vec<String> {
-    let mut left = Vec::new();
+    let mut undo = Undo {
+        machine,
+        systemd,
+        journal,
+        force,
+        left: Vec::new(),
+        units: false,
+        network: false,
+    };
+    // What did not run before stops while its files are still there; what ran comes back when its own are.
     for will in will.iter().rev() {
-        let Will::Put {
-            n,
-            place,
-            before,
-            after,
-        } = will;
-        let name = beside(journal.number, *n);
-        machine.tree.sweep(place, &name);
-        let now = match machine.tree.look(place) {
-            Ok(now) => now,
-            Err(error) => {
-                left.push(format!("{}: {error}", place.path));
-                continue;
-            }
-        };
-        if now == *before {
-            continue;
-        }
-        if now != *after && !force {
-            left.push(format!(
-                "{} has been changed meanwhile and stays",
-                place.path
-            ));
-            continue;
-        }
-        let undone = match (before, after) {
-            (Entry::Absent, Entry::Folder) => match machine.tree.remove(place) {
-                // Somebody uses it.
-                Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(()),
-                other => other,
-            },
-            (Entry::Absent, _) => machine.tree.remove(place),
-            (Entry::Folder, _) => {
-                let own = nix::unistd::geteuid().as_raw();
-                machine.tree.make_folder(place, (own, 0), 0o755)
-            }
-            (before, _) => journal.put_back(&machine.tree, place, before, *n),
-        };
-        if let Err(error) = undone {
-            left.push(format!("{}: {error}", place.path));
+        if let Will::Command {
+            unit,
+            command,
+            active: false,
+        } = will
+            && command != "stop"
+        {
+            undo.tell(unit, "stop").await;
         }
     }
-    left
+    for will in will.iter().rev() {
+        undo.one(will);
+    }
+    if let Some(systemd) = systemd {
+        if undo.units {
+            undo.said("the reload of systemd", systemd.reload().await);
+        }
+        if undo.network {
+            undo.tell("systemd-networkd.service", "try-restart").await;
+        }
+    }
+    for will in will {
+        if let Will::Command {
+            unit,
+            command,
+            active: true,
+        } = will
+        {
+            undo.tell(
+                unit,
+                if command == "stop" {
+                    "start"
+                } else {
+                    "restart"
+                },
+            )
+            .await;
+        }
+    }
+    undo.left
+}
+
+struct Undo<'a> {
+    machine: &'a Machine,
+    systemd: Option<&'a Manager>,
+    journal: &'a Journal,
+    force: bool,
+    /// What could not be undone.
+    left: Vec<String>,
+    units: bool,
+    network: bool,
+}
+
+impl Undo<'_> {
+    fn said<E: std::fmt::Display>(&mut self, what: &str, done: Result<(), E>) {
+        if let Err(error) = done {
+            self.left.push(format!("{what}: {error}"));
+        }
+    }
+
+    async fn tell(&mut self, unit: &str, command: &str) {
+        let done = match self.systemd {
+            Some(systemd) => systemd
+                .command(unit, command)
+                .await
+                .map_err(|error| error.to_string()),
+            None => Err("systemd cannot be reached".to_owned()),
+        };
+        self.said(&format!("{command} {unit}"), done);
+    }
+
+    fn one(&mut self, will: &Will) {
+        let machine = self.machine;
+        let tools = Tools(&machine.root);
+        match will {
+            Will::Put {
+                n,
+                place,
+                before,
+                after,
+            } => self.put(*n, place, before, after),
+            Will::Hostname { before, after } => {
+                let now = nix::unistd::gethostname();
+                if now.is_ok_and(|now| now.to_str() == Some(after)) {
+                    self.said(
+                        "the name of the running system",
+                        manager::set_hostname(before),
+                    );
+                }
+            }
+            Will::User { name, home } => match machine.accounts().user(name) {
+                Ok(None) => {}
+                Ok(Some(account)) => match tools.remove(name) {
+                    Ok(()) if *home => {}
+                    Ok(()) => self.home(&account.home),
+                    Err(error) => self.left.push(format!("the user {name}: {error}")),
+                },
+                Err(error) => self.left.push(format!("the user {name}: {error}")),
+            },
+            Will::Password { user, before } => {
+                if let Some(before) = before {
+                    self.said(
+                        &format!("the password of {user}"),
+                        tools.password(user, before),
+                    );
+                }
+            }
+            Will::Keys { user, before } => {
+                if matches!(machine.accounts().user(user), Ok(Some(_))) {
+                    self.said(
+                        &format!("the keys of {user}"),
+                        tools.keys(user, before.as_deref()),
+                    );
+                }
+            }
+            Will::Script { sha256 } => self.left.push(format!(
+                "the script {} has run, or begun to: what it did stays",
+                &sha256[..12]
+            )),
+            Will::Command { .. } => {}
+        }
+    }
+
+    /// Takes a home away that holds only what every new home does.
+    fn home(&mut self, home: &str) {
+        match self.machine.tree.remove_skeleton(home) {
+            Ok(true) => {}
+            Ok(false) => self
+                .left
+                .push(format!("{home} holds more than a new home does, and stays")),
+            Err(error) => self.left.push(format!("{home}: {error}")),
+        }
+    }
+
+    fn put(&mut self, n: u64, place: &Place, before: &Entry, after: &Entry) {
+        let tree = &self.machine.tree;
+        tree.sweep(place, &beside(self.journal.number, n));
+        let now = match tree.look(place) {
+            Ok(now) => now,
+            // What was on the way to it is gone, and so is it.
+            Err(error)
+                if *before == Entry::Absent && error.kind() == io::ErrorKind::NotADirectory =>
+            {
+                return;
+            }
+            Err(error) => return self.left.push(format!("{}: {error}", place.path)),
+        };
+        if now == *before {
+            return;
+        }
+        if now != *after && !self.force {
+            let text = format!("{} has been changed meanwhile and stays", place.path);
+            return self.left.push(text);
+        }
+        let undone = match before {
+            Entry::Absent => match tree.remove(place) {
+                // Somebody uses the folder.
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+                other => other,
+            },
+            Entry::Folder => tree.make_folder(place, (0, 0), 0o755),
+            before => self
+                .missing(place)
+                .and_then(|()| self.journal.put_back(tree, place, before, n)),
+        };
+        self.units |= is_systemds(&place.path, "system");
+        self.network |= is_systemds(&place.path, "network");
+        self.said(&place.path, undone);
+    }
+
+    /// Makes the folders that somebody took away meanwhile.
+    fn missing(&self, place: &Place) -> io::Result<()> {
+        for folder in self.machine.tree.missing(place)? {
+            self.machine.tree.make_folder(&folder, (0, 0), 0o755)?;
+        }
+        Ok(())
+    }
 }

@@ -1,6 +1,7 @@
 //! `pointsman cloud-config plan`, `apply`, `revert` and `history` on trees of files.
 
 mod files;
+mod system;
 
 use std::{
     collections::BTreeMap,

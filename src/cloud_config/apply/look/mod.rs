@@ -1,5 +1,9 @@
 //! From steps to what each of them changes: the machine is looked at, and nothing is done.
 
+mod gone;
+mod units;
+pub(super) mod users;
+
 use std::{
     borrow::Cow,
     collections::{BTreeSet, HashMap, HashSet},
@@ -8,61 +12,144 @@ use std::{
 
 use super::{
     Machine,
-    act::Act,
-    put::{Put, Why, appended},
-    record::State,
+    act::{Act, Task},
+    put::{Put, appended},
+    state::State,
     tree::{Entry, FileEntry, Place, sha256},
 };
 use crate::cloud_config::{
     LARGEST,
-    plan::{NewContent, NewFile, Step},
+    plan::{NewContent, NewFile, NewUser, Step},
 };
 
 /// A place, however it is spelled: the folder by device and number where it is there, and the name in it.
 type Key = (Option<(u64, u64)>, String);
 
+/// What the looks before this one in the same apply have done.
+#[derive(Debug, Default)]
+pub(super) struct Earlier {
+    /// The paths that were spoken of.
+    pub(super) wanted: BTreeSet<String>,
+    /// Which files and links were changed: any, those of units, those of networkd.
+    pub(super) files: bool,
+    pub(super) units: bool,
+    pub(super) network: bool,
+    /// A script has run.
+    pub(super) script: bool,
+}
+
+impl Earlier {
+    /// Takes in what was done.
+    pub(super) fn take(&mut self, acts: &[Act<'_>]) {
+        for act in acts.iter().filter(|act| act.is_due()) {
+            match act {
+                Act::Put(put) => {
+                    self.files |= put.place.home.is_none();
+                    self.units |= is_systemds(&put.place.path, "system");
+                    self.network |= is_systemds(&put.place.path, "network");
+                }
+                Act::Script { .. } => self.script = true,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Whether a path is one of systemd's, of this kind.
+pub(super) fn is_systemds(path: &str, kind: &str) -> bool {
+    let tops = ["/etc/systemd/", "/run/systemd/"];
+    let rest = tops.into_iter().find_map(|top| path.strip_prefix(top));
+    let rest = rest.and_then(|rest| rest.strip_prefix(kind));
+    rest.is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Where a new user's home will be.
+pub(super) fn home(user: &NewUser) -> String {
+    let mut arguments = user.arguments.iter();
+    let given = arguments.find(|argument| *argument == "--home-dir");
+    given
+        .and_then(|_| arguments.next().cloned())
+        .unwrap_or_else(|| format!("/home/{}", user.name))
+}
+
 /// What a document changes on a machine.
 pub(super) struct Look<'a, 'm> {
     machine: &'m Machine,
+    /// What the applies so far amount to, this one as far as it has come included.
     state: &'m State,
+    earlier: &'m Earlier,
     /// In the order in which they are done.
     pub(super) acts: Vec<Act<'a>>,
     /// Why they cannot be done.
     pub(super) refused: Vec<String>,
     /// What else is worth knowing.
     pub(super) notes: Vec<String>,
+    /// How many tasks were looked at: those after a disturbance are for another look, if that was asked for.
+    pub(super) tasks: usize,
     /// Which act is at a place.
     at: HashMap<Key, usize>,
     /// The paths that the document speaks of.
-    wanted: BTreeSet<String>,
+    pub(super) wanted: BTreeSet<String>,
     /// Folders that are there, or are made by an act.
     folders: HashSet<String>,
     ids: HashMap<(bool, String), Option<u32>>,
+    /// Users who are made by an act.
+    made: HashMap<&'a str, &'a NewUser>,
+    commands: Vec<(&'a str, &'a str)>,
+    /// A script runs before what is looked at: what is not there may be then.
+    after_script: bool,
 }
 
 impl<'a, 'm> Look<'a, 'm> {
-    /// Looks at a machine for these steps.
-    pub(super) fn new(machine: &'m Machine, state: &'m State, steps: &'a [Step]) -> Self {
+    /// Looks at a machine for these tasks: all, or those up to the first that may change what the next ones find.
+    pub(super) fn new(
+        machine: &'m Machine,
+        state: &'m State,
+        earlier: &'m Earlier,
+        tasks: &[Task<'a>],
+        all: bool,
+    ) -> Self {
         let mut look = Self {
             machine,
             state,
-            acts: Vec::with_capacity(steps.len()),
+            earlier,
+            acts: Vec::with_capacity(tasks.len()),
             refused: Vec::new(),
             notes: Vec::new(),
+            tasks: 0,
             at: HashMap::new(),
-            wanted: BTreeSet::new(),
+            wanted: earlier.wanted.clone(),
             folders: HashSet::new(),
             ids: HashMap::new(),
+            made: HashMap::new(),
+            commands: Vec::new(),
+            after_script: earlier.script,
         };
-        for step in steps {
-            look.step(step);
+        for task in tasks {
+            match task {
+                Task::Step(step) => look.step(step),
+                Task::Keys { user, keys } => {
+                    look.tried(user, |look| look.keys(user, keys.clone()));
+                }
+            }
+            look.tasks += 1;
+            if !all && look.acts.iter().rev().take(2).any(Act::disturbs) {
+                return look;
+            }
         }
         look.gone();
+        look.tell();
         look
+    }
+
+    /// What is to be done, and the paths that were spoken of.
+    pub(super) fn into_parts(self) -> (Vec<Act<'a>>, BTreeSet<String>) {
+        (self.acts, self.wanted)
     }
 
     fn step(&mut self, step: &'a Step) {
         match step {
+            Step::Hostname(name) => self.tried("hostname", |look| look.hostname(name)),
             Step::File(file) => self.tried(&file.path, |look| look.file(file)),
             Step::Link { path, target } => self.tried(path, |look| {
                 let (place, before) = look.before(path)?;
@@ -70,11 +157,46 @@ impl<'a, 'm> Look<'a, 'm> {
                 Ok(())
             }),
             Step::Unmask { path } => self.tried(path, |look| look.unmask(path)),
-            Step::Reload | Step::RestartNetworkd => {}
-            other => self
-                .refused
-                .push(format!("{other:?} cannot be applied yet")),
+            Step::User(user) => self.tried(&user.name, |look| look.user(user)),
+            Step::Enable { unit, runtime } => {
+                self.tried(unit, |look| look.enable(unit, *runtime));
+            }
+            Step::Script(bytes) => self.script(bytes),
+            Step::Command { unit, command } => self.commands.push((unit, command)),
+            // The keys of all steps come together; what systemd has to read again shows in what changes.
+            Step::Keys { .. } | Step::Reload | Step::RestartNetworkd => {}
         }
+    }
+
+    fn hostname(&mut self, name: &'a str) -> io::Result<()> {
+        let (place, before) = self.before("/etc/hostname")?;
+        let text = format!("{name}\n");
+        let after = Entry::File(FileEntry {
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            sha256: sha256(text.as_bytes()),
+        });
+        self.put(Put::new(place, before, after).with(text.into_bytes().into()));
+        if self.machine.live {
+            let before = nix::unistd::gethostname()?.to_string_lossy().into_owned();
+            self.acts.push(Act::Hostname { name, before });
+        }
+        Ok(())
+    }
+
+    fn script(&mut self, bytes: &'a [u8]) {
+        let sha256 = sha256(bytes);
+        if !self.machine.systemd {
+            self.notes.push(format!(
+                "the script {} is left: systemd does not run here",
+                &sha256[..12]
+            ));
+            return;
+        }
+        let due = !self.machine.scripts.contains(&sha256);
+        self.after_script |= due;
+        self.acts.push(Act::Script { bytes, sha256, due });
     }
 
     /// Does something that looks at a path; what cannot be looked at cannot be planned.
@@ -102,7 +224,7 @@ impl<'a, 'm> Look<'a, 'm> {
     fn planned(&self, place: &Place) -> Option<&Put<'a>> {
         match self.acts.get(*self.at.get(&self.key(place))?) {
             Some(Act::Put(put)) => Some(put),
-            None => None,
+            _ => None,
         }
     }
 
@@ -115,7 +237,9 @@ impl<'a, 'm> Look<'a, 'm> {
             self.acts[*at] = Act::Put(put);
             return;
         }
-        if put.is_due() && put.after != Entry::Absent {
+        // The home of a user who does not exist yet is made with them.
+        let home_to_come = put.place.home.is_some() && put.owner.is_some();
+        if put.is_due() && put.after != Entry::Absent && !home_to_come {
             self.parents(&put);
         }
         self.at.insert(key, self.acts.len());
@@ -158,13 +282,16 @@ impl<'a, 'm> Look<'a, 'm> {
                 let Some(name) = name else { continue };
                 match self.id(name, is_group)? {
                     Some(found) => *id = found,
-                    None => owner = Some(name.clone()),
+                    None => {
+                        if !self.made.contains_key(name.as_str()) {
+                            let what = if is_group { "group" } else { "user" };
+                            self.refused
+                                .push(format!("{}: its {what}, {name}, does not exist", file.path));
+                        }
+                        owner = Some(name.clone());
+                    }
                 }
             }
-        }
-        if let Some(name) = &owner {
-            self.refused
-                .push(format!("{}: its owner {name} does not exist", file.path));
         }
         let bytes = match &file.content {
             NewContent::Bytes(bytes) => Cow::Borrowed(bytes.as_slice()),
@@ -202,7 +329,7 @@ impl<'a, 'm> Look<'a, 'm> {
             .state
             .owned
             .get(&place.path)
-            .filter(|owned| owned.put == *before);
+            .filter(|owned| owned.put == *before && !self.earlier.wanted.contains(&place.path));
         let bytes = match owned {
             Some(owned) => match owned.kept {
                 Some(kept) => self.machine.kept(kept)?,
@@ -211,7 +338,7 @@ impl<'a, 'm> Look<'a, 'm> {
             None if matches!(before, Entry::File(_)) => self
                 .machine
                 .tree
-                .read(&place.path, LARGEST + 1)?
+                .read_at(place, LARGEST + 1)?
                 .unwrap_or_default(),
             None => Vec::new(),
         };
@@ -255,108 +382,5 @@ impl<'a, 'm> Look<'a, 'm> {
         }?;
         self.ids.insert((group, name.to_owned()), id);
         Ok(id)
-    }
-
-    /// What earlier documents put somewhere and this one does not: what was there before them comes back.
-    fn gone(&mut self) {
-        let mut removed = HashSet::new();
-        let mut folders = Vec::new();
-        for (path, owned) in &self.state.owned {
-            let mentioned =
-                self.wanted.contains(path) || self.at.contains_key(&self.key(&owned.place));
-            if mentioned {
-                continue;
-            }
-            if owned.put == Entry::Folder {
-                folders.push(owned);
-                continue;
-            }
-            match self.machine.tree.look(&owned.place) {
-                Err(error) => self.notes.push(format!("{path}: {error}; it stays")),
-                Ok(Entry::Absent) => {}
-                Ok(before) if before == owned.put => {
-                    if owned.original == Entry::Absent {
-                        removed.insert(path.as_str());
-                    }
-                    self.acts.push(Act::Put(Put {
-                        why: Why::Gone,
-                        kept: owned.kept,
-                        ..Put::new(owned.place.clone(), before, owned.original.clone())
-                    }));
-                }
-                Ok(_) => self.notes.push(format!(
-                    "{path} stays: the document does not write it any more, and somebody has changed it since"
-                )),
-            }
-        }
-        // The innermost first, so that those that hold only folders go as well.
-        for owned in folders.into_iter().rev() {
-            let path = &owned.place.path;
-            let inside = format!("{path}/");
-            let holds_wanted = |look: &Self| {
-                let next = look.wanted.range(inside.clone()..).next();
-                next.is_some_and(|path| path.starts_with(&inside))
-            };
-            let emptied = |look: &Self| {
-                let names = look.machine.tree.names(path).unwrap_or_default();
-                let mut names = names.into_iter();
-                look.machine
-                    .tree
-                    .look(&owned.place)
-                    .is_ok_and(|entry| entry == Entry::Folder)
-                    && names.all(|name| removed.contains(format!("{inside}{name}").as_str()))
-            };
-            if !holds_wanted(self) && emptied(self) {
-                removed.insert(path);
-                self.acts.push(Act::Put(Put {
-                    why: Why::Gone,
-                    ..Put::new(owned.place.clone(), Entry::Folder, Entry::Absent)
-                }));
-            }
-        }
-    }
-
-    /// What the machine's owner would find that the applies so far have put, once all this is done by this record.
-    pub(super) fn state_after(&self, numbers: &HashMap<usize, u64>, record: u64) -> State {
-        let mut state = State::default();
-        for (at, act) in self.acts.iter().enumerate() {
-            let Act::Put(put) = act;
-            if put.why == Why::Gone || put.after == Entry::Absent {
-                continue;
-            }
-            let earlier = self.state.owned.get(&put.place.path);
-            let owned = match (put.is_due(), earlier) {
-                (_, Some(earlier)) => super::record::Owned {
-                    put: put.after.clone(),
-                    ..earlier.clone()
-                },
-                (true, None) => super::record::Owned {
-                    place: put.place.clone(),
-                    put: put.after.clone(),
-                    original: put.before.clone(),
-                    kept: numbers
-                        .get(&at)
-                        .filter(|_| !matches!(put.before, Entry::Absent | Entry::Folder))
-                        .map(|n| (record, *n)),
-                },
-                // It was so already, by somebody else.
-                (false, None) => continue,
-            };
-            state.owned.insert(put.place.path.clone(), owned);
-        }
-        // Folders that still hold something.
-        let removed: HashSet<&str> = self
-            .acts
-            .iter()
-            .map(|act| match act {
-                Act::Put(put) => put.place.path.as_str(),
-            })
-            .collect();
-        for (path, owned) in &self.state.owned {
-            if owned.put == Entry::Folder && !removed.contains(path.as_str()) {
-                state.owned.insert(path.clone(), owned.clone());
-            }
-        }
-        state
     }
 }

@@ -1,0 +1,228 @@
+//! Units: what links enable them, and what systemd is told.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
+
+use super::{
+    super::{
+        act::Act,
+        install,
+        put::Put,
+        tree::{Entry, Place},
+    },
+    Earlier, Look,
+};
+
+/// Where units are, those that count first.
+const FOLDERS: [&str; 5] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+
+/// The most that a unit may hold, in bytes.
+const MOST: u64 = 1 << 20;
+
+/// Links that lead from one unit to the next, at most.
+const LINKS: usize = 8;
+
+impl<'a> Look<'a, '_> {
+    /// Enables a unit, and those that its `[Install]` section names with it.
+    pub(super) fn enable(&mut self, unit: &'a str, runtime: bool) -> io::Result<()> {
+        let top = if runtime { FOLDERS[1] } else { FOLDERS[0] };
+        let mut open = vec![unit.to_owned()];
+        let mut seen: Vec<String> = Vec::new();
+        let mut due = false;
+        while let Some(name) = open.pop() {
+            if seen.contains(&name) {
+                continue;
+            }
+            let Some((path, texts)) = self.unit(&name)? else {
+                if name == unit && !self.after_script {
+                    self.refused
+                        .push(format!("{unit} cannot be enabled: there is no such unit"));
+                } else {
+                    self.notes
+                        .push(format!("{name}, to be enabled with {unit}, is not there"));
+                }
+                seen.push(name);
+                continue;
+            };
+            if texts.is_empty() {
+                self.refused
+                    .push(format!("{unit} cannot be enabled: {path} masks it"));
+                return Ok(());
+            }
+            let install = install::read(&name, &texts);
+            if name == unit && install == install::Install::default() {
+                self.notes.push(format!(
+                    "{unit} has no [Install] section: there is nothing to enable"
+                ));
+            }
+            for unknown in &install.unknown {
+                self.notes.push(format!(
+                    "{name}: {unknown} is not for this program to expand; systemd does"
+                ));
+            }
+            for link in &install.links {
+                due |= self.link(&format!("{top}/{link}"), &path)?;
+            }
+            open.extend(install.also);
+            seen.push(name);
+        }
+        self.acts.push(Act::Enable { unit, runtime, due });
+        Ok(())
+    }
+
+    /// Puts a link to a unit, unless it leads there already, however that is spelled.
+    fn link(&mut self, link: &str, target: &str) -> io::Result<bool> {
+        let (place, before) = self.before(link)?;
+        let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        let after = match &before {
+            Entry::Link(there) if name(there) == name(target) => before.clone(),
+            _ => Entry::Link(target.to_owned()),
+        };
+        let due = before != after;
+        self.put(Put::new(place, before, after));
+        Ok(due)
+    }
+
+    /// Where a unit is, and the texts that make it: its own and those of its drop-ins; no text where it is masked.
+    fn unit(&self, name: &str) -> io::Result<Option<(String, Vec<String>)>> {
+        let template = install::template(name);
+        for name in [Some(name), template.as_deref()].into_iter().flatten() {
+            let mut name = name.to_owned();
+            // A unit that is a link to another one is that other one.
+            for _ in 0..LINKS {
+                match self.unit_file(&name)? {
+                    None => break,
+                    Some((path, Unit::Text(text))) => {
+                        let mut texts = vec![text];
+                        texts.extend(self.drop_ins(&name)?);
+                        return Ok(Some((path, texts)));
+                    }
+                    Some((path, Unit::Masked)) => return Ok(Some((path, Vec::new()))),
+                    Some((path, Unit::Elsewhere(target))) => {
+                        let next = target.rsplit('/').next().unwrap_or_default().to_owned();
+                        if next == name {
+                            let bytes = self.machine.tree.read(&path, MOST)?.unwrap_or_default();
+                            let text = String::from_utf8_lossy(&bytes).into_owned();
+                            return Ok(Some((path, vec![text])));
+                        }
+                        name = next;
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn unit_file(&self, name: &str) -> io::Result<Option<(String, Unit)>> {
+        for folder in FOLDERS {
+            let path = format!("{folder}/{name}");
+            let (entry, bytes) = self.at(&path)?;
+            let unit = match entry {
+                Entry::Link(target) if target == "/dev/null" => Unit::Masked,
+                Entry::Link(target) => Unit::Elsewhere(target),
+                Entry::File(_) if bytes.is_empty() => Unit::Masked,
+                Entry::File(_) => Unit::Text(String::from_utf8_lossy(&bytes).into_owned()),
+                _ => continue,
+            };
+            return Ok(Some((path, unit)));
+        }
+        Ok(None)
+    }
+
+    /// What is at a path once the acts so far are done.
+    fn at(&self, path: &str) -> io::Result<(Entry, Cow<'_, [u8]>)> {
+        let place = Place::from(path);
+        if let Some(put) = self.planned(&place) {
+            return Ok((put.after.clone(), Cow::Borrowed(&put.bytes)));
+        }
+        let entry = match self.machine.tree.look(&place) {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => Entry::Absent,
+            other => other?,
+        };
+        let bytes = match entry {
+            Entry::File(_) => self.machine.tree.read(path, MOST)?.unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        Ok((entry, Cow::Owned(bytes)))
+    }
+
+    fn drop_ins(&self, name: &str) -> io::Result<Vec<String>> {
+        let mut found: BTreeMap<String, String> = BTreeMap::new();
+        // Those that count last first: one of a name is taken in place of another.
+        for folder in FOLDERS.iter().rev() {
+            let folder = format!("{folder}/{name}.d");
+            let mut names = self.machine.tree.names(&folder)?;
+            let planned = self.wanted.range(format!("{folder}/")..);
+            names.extend(
+                planned
+                    .map_while(|path| path.strip_prefix(&format!("{folder}/")))
+                    .map(str::to_owned),
+            );
+            for name in names.into_iter().filter(|name| name.ends_with(".conf")) {
+                let (entry, bytes) = self.at(&format!("{folder}/{name}"))?;
+                if matches!(entry, Entry::File(_) | Entry::Link(_)) {
+                    found.insert(name, String::from_utf8_lossy(&bytes).into_owned());
+                }
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+
+    /// What systemd is told once all files are there.
+    pub(super) fn tell(&mut self) {
+        if !self.machine.systemd {
+            let left = self.commands.len();
+            if left > 0 {
+                self.notes.push(format!(
+                    "{left} commands to units are left: systemd does not run here"
+                ));
+            }
+            return;
+        }
+        let mut so_far = Earlier {
+            wanted: BTreeSet::new(),
+            ..*self.earlier
+        };
+        so_far.take(&self.acts);
+        if so_far.units {
+            self.acts.push(Act::Reload);
+        }
+        if so_far.network {
+            self.acts.push(Act::RestartNetworkd);
+        }
+        for (unit, command) in std::mem::take(&mut self.commands) {
+            let done = &self.state.commands;
+            let again = so_far.files
+                || done.boot != self.machine.boot
+                || !done.done.iter().any(|(u, c)| u == unit && c == command);
+            let active = self.machine.active.contains(unit);
+            let due = again
+                && match command {
+                    "start" => !active,
+                    "stop" | "try-restart" | "reload-or-try-restart" => active,
+                    _ => true,
+                };
+            self.acts.push(Act::Command {
+                unit,
+                command,
+                active,
+                due,
+            });
+        }
+    }
+}
+
+enum Unit {
+    Text(String),
+    Masked,
+    Elsewhere(String),
+}

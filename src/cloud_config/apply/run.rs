@@ -1,0 +1,259 @@
+//! Doing what was found to be due.
+
+use std::{collections::HashMap, io};
+
+use super::{
+    Machine,
+    act::{Act, Task},
+    error::ApplyError,
+    look::{Earlier, Look, home},
+    manager::{self, Manager},
+    put::Put,
+    record::{FOLDER, Journal, Store, beside},
+    state::{State, Will},
+    tools::Tools,
+    tree::{Entry, Kept, Place, Tree},
+};
+
+/// An apply under way.
+pub(super) struct Run<'m> {
+    pub(super) machine: &'m Machine,
+    pub(super) store: &'m Store,
+    pub(super) systemd: Option<&'m Manager>,
+    pub(super) journal: Journal,
+    /// What is done, or was about to be.
+    pub(super) done: Vec<Will>,
+}
+
+impl Run<'_> {
+    /// Does all tasks; what all applies then amount to.
+    ///
+    /// # Errors
+    /// When one fails.
+    pub(super) async fn all(
+        &mut self,
+        mut state: State,
+        tasks: &[Task<'_>],
+    ) -> Result<State, ApplyError> {
+        let mut earlier = Earlier::default();
+        let mut from = 0;
+        let mut touched = Vec::new();
+        let mut commands = Vec::new();
+        loop {
+            let look = Look::new(self.machine, &state, &earlier, &tasks[from..], false);
+            if !look.refused.is_empty() {
+                return Err(ApplyError::Refused(look.refused));
+            }
+            let numbers = self.note(&look)?;
+            for (at, act) in look.acts.iter().enumerate() {
+                if let Act::Command { unit, command, .. } = act {
+                    commands.push(((*unit).to_owned(), (*command).to_owned()));
+                }
+                if !act.is_due() {
+                    continue;
+                }
+                if let Act::Put(put) = act {
+                    self.put(put, numbers.get(&at).copied().unwrap_or_default())?;
+                    if put.after != Entry::Absent {
+                        touched.push(put.place.clone());
+                    }
+                } else {
+                    self.act(act).await?;
+                }
+            }
+            let last = from + look.tasks >= tasks.len();
+            from += look.tasks;
+            let (acts, wanted) = look.into_parts();
+            earlier.wanted = wanted;
+            earlier.take(&acts);
+            state.take(&acts, &numbers, self.journal.number);
+            if last {
+                break;
+            }
+        }
+        sync(&self.machine.tree, &touched)?;
+        if let Some(systemd) = self.systemd {
+            for will in &self.done {
+                if let Will::Command { unit, command, .. } = will {
+                    systemd.check(unit, command).await?;
+                }
+            }
+        }
+        state.finish(&earlier, tasks, &self.machine.boot, commands);
+        Ok(state)
+    }
+
+    /// Notes what this look has found to be due, and keeps what is replaced; under which number each thing is.
+    fn note(&mut self, look: &Look<'_, '_>) -> Result<HashMap<usize, u64>, ApplyError> {
+        let mut numbers = HashMap::new();
+        for (at, act) in look.acts.iter().enumerate().filter(|(_, act)| act.is_due()) {
+            let will = match act {
+                Act::Put(put) => {
+                    let n = self.journal.next();
+                    numbers.insert(at, n);
+                    if !matches!(put.before, Entry::Absent | Entry::Folder) {
+                        self.journal
+                            .keep(&self.machine.tree, &put.place, &put.before, n)
+                            .map_err(ApplyError::record)?;
+                    }
+                    Will::Put {
+                        n,
+                        place: put.place.clone(),
+                        before: put.before.clone(),
+                        after: put.after.clone(),
+                    }
+                }
+                Act::Hostname { name, before } => Will::Hostname {
+                    before: before.clone(),
+                    after: (*name).to_owned(),
+                },
+                Act::User(user) => Will::User {
+                    name: user.name.clone(),
+                    home: self.machine.tree.open_folder(&home(user)).is_ok(),
+                },
+                Act::Password { user, before, .. } => Will::Password {
+                    user: (*user).to_owned(),
+                    before: before.clone(),
+                },
+                Act::Keys { user, before, .. } => Will::Keys {
+                    user: (*user).to_owned(),
+                    before: before.clone(),
+                },
+                Act::Script { sha256, .. } => Will::Script {
+                    sha256: sha256.clone(),
+                },
+                // Noted right before it is carried out: units are looked at by what they do then.
+                Act::Command { .. } => continue,
+                Act::Enable { .. } | Act::Reload | Act::RestartNetworkd => continue,
+            };
+            self.journal.will(&will);
+            self.done.push(will);
+        }
+        self.journal.sync()?;
+        Ok(numbers)
+    }
+
+    fn put(&self, put: &Put<'_>, n: u64) -> Result<(), ApplyError> {
+        let tree = &self.machine.tree;
+        let beside = beside(self.journal.number, n);
+        let done = match (&put.after, put.kept) {
+            (Entry::Absent, _) => tree.remove(&put.place),
+            (Entry::Folder, _) => {
+                let (uid, gid, mode) = put.folder;
+                tree.make_folder(&put.place, (uid, gid), mode)
+            }
+            (after, Some((record, n))) => tree
+                .open_folder(&format!("{FOLDER}/{record:06}"))
+                .and_then(|folder| {
+                    let kept = Kept {
+                        folder: &folder,
+                        name: &n.to_string(),
+                    };
+                    tree.put_kept(&put.place, &beside, after, &kept)
+                }),
+            (Entry::File(file), None) => tree.put_file(&put.place, &beside, file, &put.bytes),
+            (Entry::Link(target), None) => tree.put_link(&put.place, &beside, target),
+            (Entry::Special, None) => Err(io::Error::other("a device cannot be made")),
+        };
+        done.map_err(|error| ApplyError::step(&put.place.path, error))
+    }
+
+    /// Anything but a file, a link or a folder.
+    async fn act(&mut self, act: &Act<'_>) -> Result<(), ApplyError> {
+        let tools = Tools(&self.machine.root);
+        let tried = |what: String, done: io::Result<()>| {
+            done.map_err(|error| ApplyError::step(what, error))
+        };
+        match act {
+            Act::Put(_) => Ok(()),
+            Act::Hostname { name, .. } => tried(
+                "the name of the running system".into(),
+                manager::set_hostname(name),
+            ),
+            Act::User(user) => tried(format!("the user {}", user.name), tools.make(user)),
+            Act::Password { user, hash, .. } => tried(
+                format!("the password of {user}"),
+                tools.password(user, hash),
+            ),
+            Act::Keys { user, keys, .. } => {
+                let text: String = keys.iter().map(|key| format!("{key}\n")).collect();
+                tried(format!("the keys of {user}"), tools.keys(user, Some(&text)))
+            }
+            Act::Enable { unit, runtime, .. } => self.enable(unit, *runtime).await,
+            Act::Script { bytes, sha256, .. } => {
+                let path = self.journal.script(bytes).map_err(ApplyError::record)?;
+                manager::script(&path, sha256).await?;
+                self.store.ran(sha256)
+            }
+            Act::Reload => match self.systemd {
+                Some(systemd) => systemd.reload().await,
+                None => Ok(()),
+            },
+            Act::RestartNetworkd => {
+                self.command("systemd-networkd.service", "restart", true)
+                    .await
+            }
+            Act::Command {
+                unit,
+                command,
+                active,
+                ..
+            } => self.command(unit, command, *active).await,
+        }
+    }
+
+    async fn command(&mut self, unit: &str, command: &str, active: bool) -> Result<(), ApplyError> {
+        let Some(systemd) = self.systemd else {
+            return Ok(());
+        };
+        let will = Will::Command {
+            unit: unit.to_owned(),
+            command: command.to_owned(),
+            active,
+        };
+        self.journal.will(&will);
+        self.done.push(will);
+        self.journal.sync()?;
+        systemd.command(unit, command).await
+    }
+
+    /// Asks systemd whether the links that were put are all it takes; what it adds is noted, to be taken back too.
+    async fn enable(&mut self, unit: &str, runtime: bool) -> Result<(), ApplyError> {
+        let Some(systemd) = self.systemd else {
+            return Ok(());
+        };
+        for (what, path, target) in systemd.enable(unit, runtime).await? {
+            if what != "symlink" {
+                continue;
+            }
+            let will = Will::Put {
+                n: self.journal.next(),
+                place: Place::from(path.as_str()),
+                before: Entry::Absent,
+                after: Entry::Link(target),
+            };
+            self.journal.will(&will);
+            self.done.push(will);
+        }
+        self.journal.sync()
+    }
+}
+
+/// Waits until all file systems that were written to are on the disk: each once.
+///
+/// # Errors
+/// When one is not.
+pub(super) fn sync(tree: &Tree, touched: &[Place]) -> Result<(), ApplyError> {
+    let mut synced = Vec::new();
+    for place in touched {
+        let Some((device, _)) = tree.identity(place) else {
+            continue;
+        };
+        if !synced.contains(&device) {
+            tree.sync(place)
+                .map_err(|error| ApplyError::step(&place.path, error))?;
+            synced.push(device);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! What a record tells: the things that are about to be done, and what all applies so far amount to.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    act::{Act, Task},
+    look::Earlier,
+    put::Why,
+    tree::{Entry, Place},
+};
+
+/// Something that is about to be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Will {
+    /// What is at a place changes.
+    Put {
+        /// Numbers what was kept, and the name under which the new thing is made.
+        n: u64,
+        place: Place,
+        before: Entry,
+        after: Entry,
+    },
+    /// The running kernel is told its name.
+    Hostname { before: String, after: String },
+    /// A user is made.
+    User {
+        name: String,
+        /// Whether there was a home for them already.
+        home: bool,
+    },
+    /// A user gets a password of another hash; `before` is none of one who was just made.
+    Password {
+        user: String,
+        before: Option<String>,
+    },
+    /// A user's keys change, by the system's own tool.
+    Keys {
+        user: String,
+        before: Option<String>,
+    },
+    /// A script runs.
+    Script { sha256: String },
+    /// systemd is told something about a unit, which ran or not.
+    Command {
+        unit: String,
+        command: String,
+        active: bool,
+    },
+}
+
+impl Will {
+    /// The place that changes, if it is one.
+    pub(super) fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Put { place, .. } => Some(place),
+            _ => None,
+        }
+    }
+}
+
+/// What an earlier apply put somewhere, and what was there before the first one did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Owned {
+    pub(super) place: Place,
+    /// What it put there.
+    pub(super) put: Entry,
+    /// What was there.
+    pub(super) original: Entry,
+    /// Where that is kept: the record and the number in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) kept: Option<(u64, u64)>,
+}
+
+/// What all applies so far amount to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct State {
+    /// By path.
+    #[serde(default)]
+    pub(super) owned: BTreeMap<String, Owned>,
+    /// The keys of each user that a document let in.
+    #[serde(default)]
+    pub(super) keys: BTreeMap<String, Vec<String>>,
+    /// What systemd was told.
+    #[serde(default)]
+    pub(super) commands: Commands,
+}
+
+/// What systemd was told in one boot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Commands {
+    /// The boot's id.
+    pub(super) boot: String,
+    /// Unit and command.
+    pub(super) done: Vec<(String, String)>,
+}
+
+impl State {
+    /// Takes in what one look has found and this record has done, each thing under its number.
+    pub(super) fn take(&mut self, acts: &[Act<'_>], numbers: &HashMap<usize, u64>, record: u64) {
+        for (at, act) in acts.iter().enumerate() {
+            let Act::Put(put) = act else { continue };
+            let path = &put.place.path;
+            if put.why == Why::Gone || put.after == Entry::Absent {
+                self.owned.remove(path);
+                continue;
+            }
+            match self.owned.get_mut(path) {
+                Some(earlier) => earlier.put = put.after.clone(),
+                // It was so already, by somebody else.
+                None if !put.is_due() => {}
+                None => {
+                    let kept = !matches!(put.before, Entry::Absent | Entry::Folder);
+                    let owned = Owned {
+                        place: put.place.clone(),
+                        put: put.after.clone(),
+                        original: put.before.clone(),
+                        kept: numbers.get(&at).filter(|_| kept).map(|n| (record, *n)),
+                    };
+                    self.owned.insert(path.clone(), owned);
+                }
+            }
+        }
+    }
+
+    /// What is left once all is done: what nobody speaks of any more and was not ours to take away is not ours any more.
+    pub(super) fn finish(
+        &mut self,
+        earlier: &Earlier,
+        tasks: &[Task<'_>],
+        boot: &str,
+        commands: Vec<(String, String)>,
+    ) {
+        self.owned
+            .retain(|path, owned| earlier.wanted.contains(path) || owned.put == Entry::Folder);
+        self.keys = tasks
+            .iter()
+            .filter_map(|task| match task {
+                Task::Keys { user, keys } if !keys.is_empty() => {
+                    let keys = keys.iter().map(|key| (*key).to_owned());
+                    Some(((*user).to_owned(), keys.collect()))
+                }
+                _ => None,
+            })
+            .collect();
+        if self.commands.boot != boot {
+            self.commands = Commands {
+                boot: boot.to_owned(),
+                done: Vec::new(),
+            };
+        }
+        self.commands.done = commands;
+    }
+}
