@@ -20,6 +20,10 @@ lacks sgdisk gdisk
 lacks cgpt cgpt
 lacks mke2fs e2fsprogs
 lacks losetup mount
+lacks systemd-nspawn systemd-container
+lacks mmdebstrap mmdebstrap
+lacks nsenter util-linux
+lacks useradd passwd
 # protoc reads etcd's definitions with the well-known types beside it.
 [ -e /usr/include/google/protobuf/any.proto ] || need="$need libprotobuf-dev"
 python3 -m pip --version >/dev/null 2>&1 || need="$need python3-pip"

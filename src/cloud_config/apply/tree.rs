@@ -468,6 +468,8 @@ impl Tree {
                     (Entry::File(here), Entry::File(there)) => here.sha256 == there.sha256,
                     (here, there) => here == there,
                 };
+                let alike =
+                    alike || self.holds_no_keys(&at(format!("{home}{below}")), &below, &here)?;
                 if !alike {
                     return Ok(false);
                 }
@@ -479,6 +481,19 @@ impl Tree {
         }
         self.remove(&Place::from(home))?;
         Ok(true)
+    }
+
+    /// Whether this, in a home, is what is left where keys were and are no more.
+    fn holds_no_keys(&self, place: &Place, below: &str, here: &Entry) -> io::Result<bool> {
+        Ok(match (below, here) {
+            ("/.ssh" | "/.ssh/authorized_keys.d", Entry::Folder) => true,
+            ("/.ssh/authorized_keys", Entry::File(_)) => {
+                let bytes = self.read_at(place, 1 << 16)?.unwrap_or_default();
+                let mut lines = bytes.split(|b| *b == b'\n').map(<[u8]>::trim_ascii);
+                lines.all(|line| line.is_empty() || line.starts_with(b"#"))
+            }
+            _ => false,
+        })
     }
 
     /// Takes away what was being written beside a place when it ended.

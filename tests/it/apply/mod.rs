@@ -1,7 +1,9 @@
 //! `pointsman cloud-config plan`, `apply`, `revert` and `history` on trees of files.
 
+mod container;
 mod files;
 mod system;
+mod systemd;
 
 use std::{
     collections::BTreeMap,
