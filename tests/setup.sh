@@ -24,6 +24,7 @@ lacks systemd-nspawn systemd-container
 lacks mmdebstrap mmdebstrap
 lacks nsenter util-linux
 lacks useradd passwd
+lacks strace strace
 # protoc reads etcd's definitions with the well-known types beside it.
 [ -e /usr/include/google/protobuf/any.proto ] || need="$need libprotobuf-dev"
 python3 -m pip --version >/dev/null 2>&1 || need="$need python3-pip"

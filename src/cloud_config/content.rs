@@ -48,6 +48,14 @@ pub(crate) fn decode(
     } else {
         text.as_bytes().to_vec()
     };
+    unpack(bytes, encoding)
+}
+
+/// Unpacks bytes as an encoding says: `gzip+base64` from the right.
+///
+/// # Errors
+/// As [`decode`].
+pub(crate) fn unpack(bytes: Vec<u8>, encoding: Option<&str>) -> Result<Vec<u8>, DecodeError> {
     match encoding {
         None | Some("") => Ok(bytes),
         Some("b64" | "base64") => base64(&bytes),

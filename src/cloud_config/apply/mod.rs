@@ -1,15 +1,18 @@
 //! Steps carried out on a machine, and taken back.
 //!
-//! - `tree`: the files under a root, by paths that cannot leave it; `accounts`: its users
-//! - `look`: what each step changes (nothing is done); `act`, `put`, `install`: the things it finds
+//! - `tree`: the files under a root, by paths that cannot leave it; `entry`: what is at one; `accounts`: its users
+//! - `fetch`: contents that are elsewhere; `look`: what each step changes (nothing is done); `act`, `put`, `install`: the things it finds
 //! - `run`: doing them, by `tools` and systemd (`manager`)
-//! - `record`, `state`: what every apply leaves behind; `undo`: taking back from it
+//! - `record`, `journal`, `state`: what every apply leaves behind; `undo`: taking back from it
 //! - `show`: what a person or a program sees of it
 
 mod accounts;
 mod act;
+mod entry;
 mod error;
+mod fetch;
 mod install;
+mod journal;
 mod look;
 mod manager;
 mod put;
@@ -30,12 +33,13 @@ pub use show::{Change, Outline, Past, print};
 use self::{
     accounts::Accounts,
     act::{Task, tasks},
+    entry::Place,
     look::{Earlier, Look},
     manager::Manager,
     record::{Record, Store},
     run::Run,
     state::{State, Will},
-    tree::{Place, Tree},
+    tree::Tree,
 };
 use super::plan::Step;
 use crate::node::{self, Root};
@@ -132,9 +136,10 @@ impl Machine {
     pub async fn outline(&mut self, steps: &[Step]) -> Result<Outline, ApplyError> {
         let store = Store::look(&self.tree)?;
         let records = store.as_ref().map_or(Ok(Vec::new()), Store::records)?;
-        self.survey(steps, store.as_ref()).await?;
+        let steps = fetch::all(&self.tree, steps).await?;
+        self.survey(&steps, store.as_ref()).await?;
         let state = record::state(&records);
-        let tasks = tasks(steps, state.keys.keys().map(String::as_str));
+        let tasks = tasks(&steps, state.keys.keys().map(String::as_str));
         let mut outline = self.look(&state, &tasks)?;
         if let Some(cut) = records.last().filter(|record| record.end.is_none()) {
             let at = cut.begin.at;
@@ -160,21 +165,23 @@ impl Machine {
     pub async fn apply(&mut self, steps: &[Step], source: &str) -> Result<Outline, ApplyError> {
         let store = Store::open(&self.tree)?;
         let mut records = store.records()?;
-        let mut systemd = self.survey(steps, Some(&store)).await?;
         let mut notes = Vec::new();
         if let Some(cut) = records.pop_if(|record| record.end.is_none()) {
+            let systemd = self.survey(&[], None).await?;
             let left = self.mend(&store, systemd.as_ref(), &cut).await?;
             notes.push(format!(
                 "the apply of {} was cut off and is undone",
                 cut.begin.at
             ));
             notes.extend(left);
-            systemd = self.survey(steps, Some(&store)).await?;
         }
+        // Before anything is done: it may fail.
+        let steps = fetch::all(&self.tree, steps).await?;
+        let systemd = self.survey(&steps, Some(&store)).await?;
         let state = record::state(&records);
         drop(records);
         let known = state.clone();
-        let tasks = tasks(steps, known.keys.keys().map(String::as_str));
+        let tasks = tasks(&steps, known.keys.keys().map(String::as_str));
         let mut outline = self.look(&state, &tasks)?;
         outline.notes.splice(0..0, notes);
         if !outline.is_due() {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::tree::{Entry, FileEntry, Place};
+use super::entry::{Entry, FileEntry, Place};
 
 /// Why something is put at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

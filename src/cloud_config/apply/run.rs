@@ -5,14 +5,16 @@ use std::{collections::HashMap, io};
 use super::{
     Machine,
     act::{Act, Task},
+    entry::{Entry, Place},
     error::ApplyError,
+    journal::{Journal, beside},
     look::{Earlier, Look, home},
     manager::{self, Manager},
     put::Put,
-    record::{FOLDER, Journal, Store, beside},
+    record::{FOLDER, Store},
     state::{State, Will},
     tools::Tools,
-    tree::{Entry, Kept, Place, Tree},
+    tree::{Kept, Tree},
 };
 
 /// An apply under way.

@@ -9,11 +9,11 @@ use similar::TextDiff;
 use super::{
     Machine,
     act::Act,
+    entry::Entry,
     error::ApplyError,
     look::Look,
     put::{Put, Why},
     record::{End, Record},
-    tree::Entry,
 };
 
 /// The most of a file that is compared line by line, in bytes.

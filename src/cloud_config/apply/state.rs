@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     act::{Act, Task},
+    entry::{Entry, Place},
     look::Earlier,
     put::Why,
-    tree::{Entry, Place},
 };
 
 /// Something that is about to be done.

@@ -4,13 +4,14 @@ use std::{collections::HashMap, io};
 
 use super::{
     Machine,
+    entry::{Entry, Place},
     error::ApplyError,
+    journal::{Journal, beside},
     look::is_systemds,
     manager::{self, Manager},
-    record::{Journal, Record, beside},
+    record::Record,
     state::Will,
     tools::Tools,
-    tree::{Entry, Place},
 };
 
 /// What somebody has changed since an apply put it there.

@@ -2,8 +2,10 @@
 
 mod container;
 mod files;
+mod sources;
 mod system;
 mod systemd;
+mod trouble;
 
 use std::{
     collections::BTreeMap,
@@ -128,13 +130,19 @@ impl Tree {
 
     /// Everything in the tree but for the records.
     pub(crate) fn seen(&self) -> Seen {
+        self.seen_without(&[])
+    }
+
+    /// The same without what cannot be read.
+    pub(crate) fn seen_without(&self, unread: &[&str]) -> Seen {
         let mut seen = Seen::new();
         let mut open = vec![self.root().to_owned()];
         while let Some(folder) = open.pop() {
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
                 let name = path.strip_prefix(self.root()).unwrap().to_owned();
-                if name.starts_with("var") {
+                if name.starts_with("var") || unread.iter().any(|unread| name == Path::new(unread))
+                {
                     continue;
                 }
                 let meta = fs::symlink_metadata(&path).unwrap();

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use super::{
     super::{
         act::Act,
+        entry::Entry,
         put::{Put, Why},
-        tree::Entry,
     },
     Look,
 };

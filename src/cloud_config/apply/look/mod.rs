@@ -13,9 +13,9 @@ use std::{
 use super::{
     Machine,
     act::{Act, Task},
+    entry::{Entry, FileEntry, Place, sha256},
     put::{Put, appended},
     state::State,
-    tree::{Entry, FileEntry, Place, sha256},
 };
 use crate::cloud_config::{
     LARGEST,

@@ -9,9 +9,9 @@ use std::{
 use super::{
     super::{
         act::Act,
+        entry::{Entry, Place},
         install,
         put::Put,
-        tree::{Entry, Place},
     },
     Earlier, Look,
 };

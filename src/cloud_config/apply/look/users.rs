@@ -6,8 +6,8 @@ use super::{
     super::{
         accounts::Account,
         act::Act,
+        entry::{Entry, FileEntry, Place, sha256},
         put::Put,
-        tree::{Entry, FileEntry, Place, sha256},
     },
     Look, home,
 };

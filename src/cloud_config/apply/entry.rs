@@ -1,0 +1,78 @@
+//! What is at a path.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// What is at a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Entry {
+    /// Nothing.
+    Absent,
+    /// A file.
+    File(FileEntry),
+    /// A symbolic link to this.
+    Link(String),
+    /// A folder.
+    Folder,
+    /// A device, a socket or a pipe.
+    Special,
+}
+
+/// A file, but for its content, which is known by its hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FileEntry {
+    /// Permissions, setuid, setgid and sticky bit included.
+    pub mode: u32,
+    /// The owner's number.
+    pub uid: u32,
+    /// The group's number.
+    pub gid: u32,
+    /// The content's SHA-256 in hexadecimal.
+    pub sha256: String,
+}
+
+/// The SHA-256 of bytes, in hexadecimal.
+#[must_use]
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Where something is, or is to be. Below somebody's home no link at all is followed: it is theirs to turn.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Place {
+    /// The absolute path.
+    pub path: String,
+    /// The home that it is in, where its owner may change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<String>,
+}
+
+impl From<&str> for Place {
+    fn from(path: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            home: None,
+        }
+    }
+}
+
+impl Place {
+    /// The folder that it is in, and its name there.
+    pub(super) fn split(&self) -> (Self, &str) {
+        let (folder, name) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
+        let folder = Self {
+            path: if folder.is_empty() { "/" } else { folder }.to_owned(),
+            home: self.home.clone(),
+        };
+        (folder, name)
+    }
+}

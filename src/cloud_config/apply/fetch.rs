@@ -1,0 +1,97 @@
+//! Files whose content is elsewhere.
+
+use std::{borrow::Cow, time::Duration};
+
+use super::{
+    entry::{Entry, Place, sha256},
+    error::ApplyError,
+    tree::Tree,
+};
+use crate::{
+    cloud_config::{
+        LARGEST, content,
+        plan::{NewContent, NewFile, Step},
+    },
+    http::Http,
+};
+
+/// The most that one file may take to come.
+const LIMIT: Duration = Duration::from_secs(300);
+
+fn client() -> Result<Http, String> {
+    let most = usize::try_from(LARGEST).unwrap_or(usize::MAX);
+    Http::new(None, LIMIT, most).map_err(|error| error.to_string())
+}
+
+/// The steps with all contents at hand.
+///
+/// # Errors
+/// Each source that cannot be had, or is not what it should be.
+pub(super) async fn all<'s>(tree: &Tree, steps: &'s [Step]) -> Result<Cow<'s, [Step]>, ApplyError> {
+    let elsewhere = |step: &Step| matches!(step, Step::File(file) if matches!(file.content, NewContent::Fetch { .. }));
+    if !steps.iter().any(elsewhere) {
+        return Ok(Cow::Borrowed(steps));
+    }
+    let http = client().map_err(|error| ApplyError::Refused(vec![error]))?;
+    let (mut steps, mut refused) = (steps.to_vec(), Vec::new());
+    for step in &mut steps {
+        if let Step::File(file) = step
+            && let Err(error) = one(&http, tree, file).await
+        {
+            refused.push(format!("{}: {error}", file.path));
+        }
+    }
+    if refused.is_empty() {
+        Ok(Cow::Owned(steps))
+    } else {
+        Err(ApplyError::Refused(refused))
+    }
+}
+
+async fn one(http: &Http, tree: &Tree, file: &mut NewFile) -> Result<(), String> {
+    let NewContent::Fetch {
+        url,
+        sha256: wanted,
+        append,
+        encoding,
+    } = &file.content
+    else {
+        return Ok(());
+    };
+    // What is there already and is as it should be need not be fetched: a node boots without that server.
+    let plain = !*append && encoding.as_deref().unwrap_or_default().is_empty();
+    if let (true, Some(wanted)) = (plain, wanted) {
+        let place = Place::from(file.path.as_str());
+        let there = tree.look(&place);
+        if matches!(there, Ok(Entry::File(there)) if there.sha256 == *wanted)
+            && let Ok(Some(bytes)) = tree.read_at(&place, LARGEST)
+        {
+            file.content = NewContent::Bytes(bytes);
+            return Ok(());
+        }
+    }
+    let answer = http
+        .get(url, None)
+        .await
+        .map_err(|error| error.to_string())?;
+    if answer.status != 200 {
+        return Err(format!(
+            "{url}: found status {}, expected 200",
+            answer.status
+        ));
+    }
+    let found = sha256(&answer.body);
+    if let Some(wanted) = wanted.as_ref().filter(|wanted| **wanted != found) {
+        return Err(format!(
+            "{url}: found content with the SHA-256 {found}, expected {wanted}"
+        ));
+    }
+    let bytes = content::unpack(answer.body, encoding.as_deref())
+        .map_err(|error| format!("{url}: {error}"))?;
+    file.content = if *append {
+        NewContent::Append(bytes)
+    } else {
+        NewContent::Bytes(bytes)
+    };
+    Ok(())
+}

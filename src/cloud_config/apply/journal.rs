@@ -1,0 +1,195 @@
+//! The journal of one apply, while it is written.
+
+use std::{
+    fs::File,
+    io::{self, Read as _, Write as _},
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use jiff::Timestamp;
+use nix::{
+    fcntl::{self, OFlag},
+    sys::stat::Mode,
+    unistd,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    entry::{Entry, Place},
+    error::ApplyError,
+    record::{Begin, End, FOLDER},
+    state::{State, Will},
+    tree::{Kept, Tree},
+};
+
+/// A line of a journal.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Line {
+    Begin(Begin),
+    Will(Will),
+    End {
+        how: End,
+        at: Timestamp,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<State>,
+    },
+}
+
+/// The record that is being written.
+#[derive(Debug)]
+pub(super) struct Journal {
+    pub(super) number: u64,
+    folder: OwnedFd,
+    file: File,
+    /// How much of the file is whole.
+    written: u64,
+    pending: Vec<u8>,
+    next: u64,
+    kept: bool,
+}
+
+impl Journal {
+    pub(super) fn open(records: &OwnedFd, number: u64, flags: OFlag) -> io::Result<Self> {
+        let name = format!("{number:06}");
+        let open = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let folder = fcntl::openat(records, name.as_str(), open, Mode::empty())?;
+        let flags = flags | OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let mut file = File::from(fcntl::openat(
+            &folder,
+            "journal",
+            flags,
+            Mode::S_IRUSR | Mode::S_IWUSR,
+        )?);
+        // A line that was cut off is no line: it ends here, and the next one is whole.
+        let mut text = Vec::new();
+        file.read_to_end(&mut text)?;
+        let whole = text
+            .iter()
+            .rposition(|b| *b == b'\n')
+            .map_or(0, |end| end + 1);
+        file.set_len(whole as u64)?;
+        Ok(Self {
+            number,
+            folder,
+            file,
+            written: whole as u64,
+            pending: Vec::new(),
+            next: 0,
+            kept: false,
+        })
+    }
+
+    pub(super) fn line(&mut self, line: &Line) {
+        serde_json::to_writer(&mut self.pending, line)
+            .expect("strings and numbers always serialize");
+        self.pending.push(b'\n');
+    }
+
+    /// The number of the next thing that is done.
+    pub(super) fn next(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Keeps what is at a place under a number.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub(super) fn keep(
+        &mut self,
+        tree: &Tree,
+        place: &Place,
+        entry: &Entry,
+        n: u64,
+    ) -> io::Result<()> {
+        self.kept = true;
+        tree.keep(
+            place,
+            entry,
+            &Kept {
+                folder: &self.folder,
+                name: &n.to_string(),
+            },
+        )
+    }
+
+    /// Puts what was kept under a number back.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(super) fn put_back(
+        &self,
+        tree: &Tree,
+        place: &Place,
+        entry: &Entry,
+        n: u64,
+    ) -> io::Result<()> {
+        let name = n.to_string();
+        let kept = Kept {
+            folder: &self.folder,
+            name: &name,
+        };
+        tree.put_kept(place, &beside(self.number, n), entry, &kept)
+    }
+
+    /// Writes a script beside the journal; its path under the root.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub(super) fn script(&self, bytes: &[u8]) -> io::Result<String> {
+        let flags = OFlag::O_WRONLY
+            | OFlag::O_CREAT
+            | OFlag::O_TRUNC
+            | OFlag::O_CLOEXEC
+            | OFlag::O_NOFOLLOW;
+        let mut file = File::from(fcntl::openat(&self.folder, "script", flags, Mode::S_IRWXU)?);
+        file.write_all(bytes)?;
+        Ok(format!("{FOLDER}/{:06}/script", self.number))
+    }
+
+    /// Notes what is about to be done; it may be done after [`Self::sync`].
+    pub(super) fn will(&mut self, will: &Will) {
+        self.line(&Line::Will(will.clone()));
+    }
+
+    /// Waits until all that was noted and kept is on the disk.
+    ///
+    /// # Errors
+    /// When it is not: nothing of it may be done.
+    pub(super) fn sync(&mut self) -> Result<(), ApplyError> {
+        let write = |journal: &mut Self| {
+            let pending = std::mem::take(&mut journal.pending);
+            journal.file.write_all(&pending)?;
+            journal.written += pending.len() as u64;
+            if std::mem::take(&mut journal.kept) {
+                unistd::syncfs(journal.folder.as_fd())?;
+            } else {
+                journal.file.sync_data()?;
+                unistd::fsync(&journal.folder)?;
+            }
+            io::Result::Ok(())
+        };
+        write(self).map_err(|error| {
+            // Half a line would spoil the next one.
+            let _ = self.file.set_len(self.written);
+            ApplyError::record(error)
+        })
+    }
+
+    /// Ends the record.
+    ///
+    /// # Errors
+    /// When that cannot be written: then the apply counts as one that was cut off.
+    pub(super) fn end(&mut self, how: End, state: Option<&State>) -> Result<(), ApplyError> {
+        let at = Timestamp::now();
+        let state = state.cloned();
+        self.line(&Line::End { how, at, state });
+        self.sync()
+    }
+}
+
+/// The name under which something is made, beside the place that it is for.
+pub(super) fn beside(record: u64, n: u64) -> String {
+    format!(".pointsman-{record}-{n}")
+}

@@ -1,0 +1,112 @@
+//! Files whose content is fetched.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use super::Tree;
+
+/// Answers every request with what its path names, and counts them; until the test ends.
+fn serve() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = asked.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = Vec::new();
+            let mut buffer = [0; 4096];
+            while !request.ends_with(b"\r\n\r\n") {
+                match stream.read(&mut buffer) {
+                    Ok(read) if read > 0 => request.extend_from_slice(&buffer[..read]),
+                    _ => break,
+                }
+            }
+            counter.fetch_add(1, Ordering::SeqCst);
+            let request = String::from_utf8_lossy(&request).into_owned();
+            let (status, body) = match request.split_whitespace().nth(1) {
+                Some("/plain") => ("200 OK", "fetched\n"),
+                Some("/base64") => ("200 OK", "cGFja2Vk"),
+                _ => ("404 Not Found", "no such thing"),
+            };
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+        }
+    });
+    (url, asked)
+}
+
+/// Of something else than is served.
+const WRONG: &str = "4e1bd2ef36f99de32b7eff1a7cd2a42ba9a1bf9de2e8ad2a4d2bbd29af6d16d0";
+
+#[test]
+fn a_source_is_fetched_checked_and_not_fetched_again() {
+    let (url, asked) = serve();
+    let tree = Tree::new();
+    let sha256 = super::call(
+        std::process::Command::new("sha256sum").arg("-"),
+        b"fetched\n",
+    )
+    .must(0);
+    let sha256 = sha256.split_whitespace().next().unwrap();
+    assert_ne!(sha256, WRONG);
+    let document = format!(
+        "#cloud-config\nwrite_files:\n- {{path: /a, source: '{url}/plain', sha256: {sha256}, permissions: '0755'}}\n- {{path: /etc/motd, content: x}}\n"
+    );
+    let plan = tree.plan(&document).must(10);
+    assert!(plan.contains("+ file /a: new (mode 0755)"), "{plan}");
+    tree.apply(&document).must(0);
+    assert_eq!(
+        (tree.text("a").as_str(), tree.mode("a")),
+        ("fetched\n", 0o755)
+    );
+    let before = asked.load(Ordering::SeqCst);
+    assert_eq!(tree.apply(&document).must(0), "");
+    assert_eq!(
+        asked.load(Ordering::SeqCst),
+        before,
+        "it is there, and the server may be away"
+    );
+
+    let document = format!(
+        "#cloud-config\nwrite_files: [{{path: /b, source: '{url}/base64', encoding: b64}}, {{path: /a, source: '{url}/plain', append: true}}]\n"
+    );
+    tree.apply(&document).must(0);
+    assert_eq!(
+        (tree.text("b").as_str(), tree.text("a").as_str()),
+        ("packed", "fetched\n")
+    );
+}
+
+#[test]
+fn what_is_not_what_it_should_be_stops_everything() {
+    let (url, _) = serve();
+    let tree = Tree::new();
+    let before = tree.seen();
+    let document = format!(
+        "#cloud-config\nwrite_files:\n- {{path: /etc/motd, content: x}}\n- {{path: /a, source: '{url}/plain', sha256: {WRONG}}}\n- {{path: /b, source: '{url}/none'}}\n- {{path: /c, source: 'http://127.0.0.1:1/x'}}\n- {{path: /d, source: '{url}/plain', encoding: b64}}\n"
+    );
+    for command in ["plan", "apply"] {
+        let called = tree.call(&[command, "-"], &document);
+        assert_eq!(called.code, Some(1));
+        for text in [
+            format!("/a: {url}/plain: found content with the SHA-256 "),
+            format!(", expected {WRONG}"),
+            format!("/b: {url}/none: found status 404, expected 200"),
+            "/c: http://127.0.0.1:1/x: ".to_owned(),
+            format!("/d: {url}/plain: the content is not base64"),
+        ] {
+            assert!(called.stderr.contains(&text), "{text}\n{}", called.stderr);
+        }
+        assert_eq!(tree.seen(), before);
+    }
+}
