@@ -1,6 +1,11 @@
 //! systemd, told what to do with units.
 
-use std::{collections::HashSet, io, num::NonZeroUsize, time::Duration};
+use std::{
+    collections::HashSet,
+    io,
+    num::NonZeroUsize,
+    time::{Duration, Instant},
+};
 
 use futures_util::StreamExt as _;
 use tokio::{process::Command, time::timeout};
@@ -16,8 +21,14 @@ const NAME: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 
+/// The unit that configures the network.
+pub(super) const NETWORKD: &str = "systemd-networkd.service";
+
 /// How long a unit may take to start or stop; systemd's own limits are mostly shorter.
 const LIMIT: Duration = Duration::from_secs(300);
+
+/// How long a job may wait for others before it is left to them.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long systemd may take to read all its units: generators run meanwhile.
 const RELOAD: Duration = Duration::from_secs(90);
@@ -32,6 +43,15 @@ const LINES: &str = "10";
 #[derive(Debug)]
 pub(super) struct Manager {
     conn: Connection,
+}
+
+/// What came of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It was carried out.
+    Done,
+    /// It waits for other jobs, and is carried out once those are.
+    Queued,
 }
 
 /// A link that systemd has put or taken away: `symlink` or `unlink`, where, and to what.
@@ -106,13 +126,24 @@ impl Manager {
     /// The state of a unit, such as `active`.
     async fn state(&self, unit: &str) -> Result<String, BusError> {
         let path: OwnedObjectPath = self.call("LoadUnit", &unit).await?;
+        self.property(&path, "org.freedesktop.systemd1.Unit", "ActiveState")
+            .await
+    }
+
+    /// A property that is a text.
+    async fn property(
+        &self,
+        path: &OwnedObjectPath,
+        interface: &str,
+        name: &str,
+    ) -> Result<String, BusError> {
         let value: zbus::OwnedVariant = bus::call(
             &self.conn,
             NAME,
             path.as_str(),
             "org.freedesktop.DBus.Properties",
             "Get",
-            &("org.freedesktop.systemd1.Unit", "ActiveState"),
+            &(interface, name),
         )
         .await?;
         Ok(String::try_from(value).unwrap_or_default())
@@ -122,7 +153,7 @@ impl Manager {
     ///
     /// # Errors
     /// When systemd refuses, or the unit fails: then with the last lines of its log.
-    pub(super) async fn command(&self, unit: &str, command: &str) -> Result<(), ApplyError> {
+    pub(super) async fn command(&self, unit: &str, command: &str) -> Result<Told, ApplyError> {
         let method = match command {
             "start" => "StartUnit",
             "stop" => "StopUnit",
@@ -146,7 +177,7 @@ impl Manager {
             .await
             .map_err(|error| ApplyError::step(unit, io::Error::other(error)))?;
         let job: OwnedObjectPath = self.call(method, &(unit, "replace")).await?;
-        let ended = async {
+        let mut ended = std::pin::pin!(async {
             while let Some(Ok(message)) = ends.next().await {
                 let ended = message
                     .body()
@@ -158,16 +189,35 @@ impl Manager {
                 }
             }
             "the bus is gone".to_owned()
-        };
-        let result = match timeout(LIMIT, ended).await {
-            Ok(result) => result,
-            Err(_) => format!("still under way after {} s", LIMIT.as_secs()),
+        });
+        let began = Instant::now();
+        let result = loop {
+            match timeout(PATIENCE, &mut ended).await {
+                Ok(result) => break result,
+                // It may wait for the very boot that this program is part of: then it comes after it.
+                Err(_) if self.is_queued(&job).await => return Ok(Told::Queued),
+                Err(_) if began.elapsed() < LIMIT => {}
+                Err(_) => break format!("still under way after {} s", LIMIT.as_secs()),
+            }
         };
         // `skipped`: there is nothing to reload or to restart.
         if !matches!(result.as_str(), "done" | "skipped") {
             return Err(failed(unit, command, &result).await);
         }
-        self.check(unit, command).await
+        self.check(unit, command).await?;
+        Ok(Told::Done)
+    }
+
+    /// Whether a job has not begun, since it waits for others.
+    async fn is_queued(&self, job: &OwnedObjectPath) -> bool {
+        let state = self.property(job, "org.freedesktop.systemd1.Job", "State");
+        state.await.is_ok_and(|state| state == "waiting")
+    }
+
+    /// Lets systemd forget that a unit has failed.
+    pub(super) async fn reset(&self, unit: &str) {
+        // Mostly it has not.
+        let _ = self.call::<_, ()>("ResetFailedUnit", &unit).await;
     }
 
     /// That a unit has not failed after all: one of a simple type is started before its program is.

@@ -35,8 +35,8 @@ use self::{
     act::{Task, tasks},
     entry::Place,
     look::{Earlier, Look},
-    manager::Manager,
-    record::{Record, Store},
+    manager::{Manager, NETWORKD},
+    record::{Old, Record, Store},
     run::Run,
     state::{State, Will},
     tree::Tree,
@@ -114,13 +114,11 @@ impl Machine {
         if let Some(store) = store {
             self.scripts = store.scripts()?;
         }
-        let units: HashSet<&str> = steps
-            .iter()
-            .filter_map(|step| match step {
-                Step::Command { unit, .. } => Some(unit.as_str()),
-                _ => None,
-            })
-            .collect();
+        let told = steps.iter().filter_map(|step| match step {
+            Step::Command { unit, .. } => Some(unit.as_str()),
+            _ => None,
+        });
+        let units: HashSet<&str> = told.chain([NETWORKD]).collect();
         if !self.systemd {
             return Ok(None);
         }
@@ -179,6 +177,7 @@ impl Machine {
         let steps = fetch::all(&self.tree, steps).await?;
         let systemd = self.survey(&steps, Some(&store)).await?;
         let state = record::state(&records);
+        let mut old: Vec<Old> = records.iter().map(Record::old).collect();
         drop(records);
         let known = state.clone();
         let tasks = tasks(&steps, known.keys.keys().map(String::as_str));
@@ -193,6 +192,7 @@ impl Machine {
             store: &store,
             systemd: systemd.as_ref(),
             done: Vec::new(),
+            notes: Vec::new(),
         };
         let state = match run.all(state, &tasks).await {
             Ok(state) => run.journal.end(End::Applied, Some(&state)).map(|()| state),
@@ -200,7 +200,9 @@ impl Machine {
         };
         match state {
             Ok(state) => {
-                store.prune(&state);
+                old.push(Old::new(run.journal.number, Some(&state)));
+                store.prune(&old);
+                outline.notes.append(&mut run.notes);
                 Ok(outline)
             }
             Err(failure) => {
@@ -209,6 +211,8 @@ impl Machine {
                 if let Err(error) = run.journal.end(End::Undone, None) {
                     left.push(error.to_string());
                 }
+                old.push(Old::new(run.journal.number, None));
+                store.prune(&old);
                 Err(ApplyError::Undone {
                     failure: Box::new(failure),
                     left,

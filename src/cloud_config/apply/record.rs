@@ -74,6 +74,36 @@ pub(super) struct Record {
     state: Option<State>,
 }
 
+/// A record, as far as it matters for how long it is kept.
+#[derive(Debug)]
+pub(super) struct Old {
+    number: u64,
+    /// It can be taken back.
+    standing: bool,
+    /// The records that keep what comes back when this one is the last that stands.
+    wants: HashSet<u64>,
+}
+
+impl Old {
+    /// The record of this number, and what it amounts to if it stands.
+    pub(super) fn new(number: u64, state: Option<&State>) -> Self {
+        let owned = state.into_iter().flat_map(|state| state.owned.values());
+        Self {
+            number,
+            standing: state.is_some(),
+            wants: owned.filter_map(|owned| Some(owned.kept?.0)).collect(),
+        }
+    }
+}
+
+impl Record {
+    /// The same, as far as it matters for how long it is kept.
+    pub(super) fn old(&self) -> Old {
+        let standing = matches!(self.end, Some((End::Applied, _)));
+        Old::new(self.number, self.state.as_ref().filter(|_| standing))
+    }
+}
+
 /// All records of a machine. Nobody else writes any while this is there.
 #[derive(Debug)]
 pub(super) struct Store {
@@ -286,21 +316,20 @@ impl Store {
         write().map_err(ApplyError::record)
     }
 
-    /// Takes the records away that nobody needs: the oldest, unless what they keep is still wanted.
-    pub(super) fn prune(&self, state: &State) {
-        let Ok(numbers) = self.numbers() else { return };
-        let old = numbers.len().saturating_sub(MOST);
-        let wanted = |number: u64| {
-            let mut owned = state.owned.values();
-            owned.any(|owned| owned.kept.is_some_and(|(record, _)| record == number))
+    /// Takes the records away that nobody needs: the oldest that can be taken back, and the oldest that are history,
+    /// unless what they keep is still wanted.
+    pub(super) fn prune(&self, old: &[Old]) {
+        let too_old = |standing: bool| {
+            let of_kind = old.iter().filter(move |old| old.standing == standing);
+            let few = of_kind.clone().count().saturating_sub(MOST);
+            of_kind.take(few).map(|old| old.number)
         };
-        for number in numbers
-            .into_iter()
-            .take(old)
-            .filter(|number| !wanted(*number))
-        {
+        let gone: HashSet<u64> = too_old(true).chain(too_old(false)).collect();
+        let stay = old.iter().filter(|old| !gone.contains(&old.number));
+        let wanted: HashSet<u64> = stay.flat_map(|old| &old.wants).copied().collect();
+        for number in gone.difference(&wanted) {
             // Room that is not given back is no reason to fail.
-            let _ = self.forget(number);
+            let _ = self.forget(*number);
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
     error::ApplyError,
     journal::{Journal, beside},
     look::{Earlier, Look, home},
-    manager::{self, Manager},
+    manager::{self, Manager, NETWORKD, Told},
     put::Put,
     record::{FOLDER, Store},
     state::{State, Will},
@@ -25,6 +25,8 @@ pub(super) struct Run<'m> {
     pub(super) journal: Journal,
     /// What is done, or was about to be.
     pub(super) done: Vec<Will>,
+    /// What is worth knowing of how it went.
+    pub(super) notes: Vec<String>,
 }
 
 impl Run<'_> {
@@ -192,8 +194,8 @@ impl Run<'_> {
                 None => Ok(()),
             },
             Act::RestartNetworkd => {
-                self.command("systemd-networkd.service", "restart", true)
-                    .await
+                let active = self.machine.active.contains(NETWORKD);
+                self.command(NETWORKD, "restart", active).await
             }
             Act::Command {
                 unit,
@@ -216,7 +218,12 @@ impl Run<'_> {
         self.journal.will(&will);
         self.done.push(will);
         self.journal.sync()?;
-        systemd.command(unit, command).await
+        if systemd.command(unit, command).await? == Told::Queued {
+            self.notes.push(format!(
+                "{command} of {unit} waits for other jobs; systemd carries it out once those are done"
+            ));
+        }
+        Ok(())
     }
 
     /// Asks systemd whether the links that were put are all it takes; what it adds is noted, to be taken back too.

@@ -1,6 +1,9 @@
 //! Taking back what an apply has done, from its record.
 
-use std::{collections::HashMap, io};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+};
 
 use super::{
     Machine,
@@ -62,7 +65,6 @@ pub(super) async fn undo(
         force,
         left: Vec::new(),
         units: false,
-        network: false,
     };
     // What did not run before stops while its files are still there; what ran comes back when its own are.
     for will in will.iter().rev() {
@@ -74,18 +76,18 @@ pub(super) async fn undo(
             && command != "stop"
         {
             undo.tell(unit, "stop").await;
+            if let Some(systemd) = systemd {
+                systemd.reset(unit).await;
+            }
         }
     }
     for will in will.iter().rev() {
         undo.one(will);
     }
-    if let Some(systemd) = systemd {
-        if undo.units {
-            undo.said("the reload of systemd", systemd.reload().await);
-        }
-        if undo.network {
-            undo.tell("systemd-networkd.service", "try-restart").await;
-        }
+    if let Some(systemd) = systemd
+        && undo.units
+    {
+        undo.said("the reload of systemd", systemd.reload().await);
     }
     for will in will {
         if let Will::Command {
@@ -99,7 +101,7 @@ pub(super) async fn undo(
                 if command == "stop" {
                     "start"
                 } else {
-                    "restart"
+                    "try-restart"
                 },
             )
             .await;
@@ -116,7 +118,6 @@ struct Undo<'a> {
     /// What could not be undone.
     left: Vec<String>,
     units: bool,
-    network: bool,
 }
 
 impl Undo<'_> {
@@ -128,10 +129,16 @@ impl Undo<'_> {
 
     async fn tell(&mut self, unit: &str, command: &str) {
         let done = match self.systemd {
-            Some(systemd) => systemd
-                .command(unit, command)
-                .await
-                .map_err(|error| error.to_string()),
+            Some(systemd) => {
+                // One that does not run, or is not there any more, need not stop.
+                let running = systemd.active(&HashSet::from([unit])).await;
+                let running = running.map(|running| !running.is_empty());
+                match (command, running) {
+                    ("stop", Ok(false)) => Ok(()),
+                    _ => systemd.command(unit, command).await.map(|_| ()),
+                }
+                .map_err(|error| error.to_string())
+            }
             None => Err("systemd cannot be reached".to_owned()),
         };
         self.said(&format!("{command} {unit}"), done);
@@ -232,7 +239,6 @@ impl Undo<'_> {
                 .and_then(|()| self.journal.put_back(tree, place, before, n)),
         };
         self.units |= is_systemds(&place.path, "system");
-        self.network |= is_systemds(&place.path, "network");
         self.said(&place.path, undone);
     }
 

@@ -14,12 +14,12 @@ use pointsman_testbed::process::{Child, Spec};
 use super::{Called, call};
 
 /// What the tree holds besides Debian's essentials. Another list is another tree.
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,passwd";
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,passwd,procps";
 
 /// The tree, made when it is wanted first and never changed.
 fn tree() -> PathBuf {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let tree = cache.join("booted-1");
+    let tree = cache.join("booted-2");
     // One makes it, the others wait.
     let lock = File::create(cache.join("booted.lock")).unwrap();
     let _lock = Flock::lock(lock, FlockArg::LockExclusive)

@@ -233,3 +233,39 @@ fn links_are_replaced_and_never_followed_out() {
     }
     assert_eq!(tree.seen(), before);
 }
+
+#[test]
+fn old_records_go_and_what_they_keep_stays_while_it_is_wanted() {
+    let tree = Tree::new();
+    tree.write("etc/motd", "old\n");
+    let before = tree.seen();
+    let document = |n: usize| {
+        format!(
+            "#cloud-config\nwrite_files: [{{path: /etc/motd, content: m}}, {{path: /etc/n, content: '{n}'}}]\n"
+        )
+    };
+    for n in 0..25 {
+        tree.apply(&document(n)).must(0);
+    }
+    let numbers = || {
+        let records = fs::read_dir(tree.path("var/lib/pointsman/cloud-config")).unwrap();
+        let folders = records.filter(|entry| entry.as_ref().unwrap().path().is_dir());
+        folders.count()
+    };
+    // The first one keeps what was there before any.
+    assert_eq!(numbers(), 21);
+    // Those that fail or are taken back push none of those that stand out.
+    for _ in 0..12 {
+        tree.apply(&document(99)).must(0);
+        tree.revert().must(0);
+        let called = tree.apply("#cloud-config\nwrite_files: [{path: /etc/a, content: x}, {path: /proc/none/x, content: x}, {path: /etc/hostname/x, content: x}]\n");
+        assert_eq!(called.code, Some(1));
+    }
+    assert!(numbers() <= 42, "{}", numbers());
+    for n in (20..24).rev() {
+        tree.revert().must(0);
+        assert_eq!(tree.text("etc/n"), n.to_string());
+    }
+    tree.apply("#cloud-config\n{}\n").must(0);
+    assert_eq!(tree.seen(), before);
+}

@@ -206,3 +206,114 @@ async fn a_unit_or_a_script_that_fails_is_named_and_all_is_undone() {
     }
     assert_eq!(node.text("/root/again"), "ran\nran\n");
 }
+
+#[tokio::test]
+async fn what_waits_for_the_boot_itself_is_left_to_it() {
+    let slow = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sleep infinity\nTimeoutStartSec=infinity\n";
+    let node = Container::boot(&[("etc/systemd/system/slow.service", slow, 0o644)]).await;
+    node.run(&["systemctl", "start", "--no-block", "slow.service"])
+        .must(0);
+    let document = "#cloud-config\ncoreos:\n  units:\n    - {name: later.service, command: start, content: \"[Unit]\\nAfter=slow.service\\n[Service]\\nExecStart=/bin/sleep infinity\\n\"}\n";
+    let applied = node.apply(document).must(0);
+    assert!(
+        applied.contains("! start of later.service waits for other jobs"),
+        "{applied}"
+    );
+    assert_eq!(node.show("later.service", "ActiveState"), "inactive");
+    assert_eq!(node.apply(document).must(0), "", "it is not told twice");
+    node.run(&["systemctl", "stop", "slow.service"]).must(0);
+    node.run(&["systemctl", "start", "later.service"]).must(0);
+    assert_eq!(node.show("later.service", "ActiveState"), "active");
+}
+
+/// Files, a user, a unit: what a death between two of them may leave.
+const KILLED: &str = "#cloud-config
+hostname: named
+users: [{name: ann, passwd: '$6$ann', ssh_authorized_keys: [ssh-rsa ANN]}]
+write_files: [{path: /etc/app.conf, content: one, owner: ann}]
+coreos:
+  units:
+    - {name: app.service, command: start, enable: true, content: \"[Service]\\nExecStart=/bin/sleep infinity\\n[Install]\\nWantedBy=multi-user.target\\n\"}
+";
+
+#[tokio::test]
+async fn killed_on_a_running_machine_it_ends_clean() {
+    let node = Container::boot(&[]).await;
+    let seen = || {
+        [
+            node.run(&[
+                "find",
+                "/etc",
+                "/home",
+                "/run/systemd/system",
+                "-newer",
+                "/etc/os-release",
+                "-not",
+                "-type",
+                "d",
+                "-not",
+                "-name",
+                "*-",
+            ])
+            .stdout,
+            node.run(&["hostname"]).stdout,
+            node.text("/etc/passwd"),
+            node.show("app.service", "ActiveState"),
+        ]
+    };
+    // The tools leave their locks and numbers behind.
+    node.apply("#cloud-config\nusers: [{name: bob}]\n").must(0);
+    node.cloud_config(&["revert"], "").must(0);
+    let before = seen();
+    let mut kills = 0;
+    for (call, step) in [
+        ("renameat", 1),
+        ("mkdirat", 2),
+        ("symlinkat", 1),
+        ("fdatasync", 1),
+        ("sethostname", 1),
+        ("clone3", 1),
+        ("sendmsg", 6),
+    ] {
+        for n in (1..).step_by(step) {
+            let inner = node.command(&["pointsman", "cloud-config", "apply", "-"]);
+            let mut strace = std::process::Command::new("strace");
+            strace
+                .args(["-qq", "-o", "/dev/null", &format!("--trace={call}")])
+                .arg(format!("--inject={call}:signal=KILL:when={n}"))
+                .arg(inner.get_program())
+                // One process from strace to the program: it is that one that dies.
+                .arg("--no-fork")
+                .args(inner.get_args())
+                .env_clear()
+                .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+            let called = super::call(&mut strace, KILLED.as_bytes());
+            if called.code.is_some() {
+                assert_eq!(called.code, Some(0), "{call} {n}: {}", called.stderr);
+                node.cloud_config(&["revert"], "").must(0);
+                break;
+            }
+            kills += 1;
+            // A tool that outlives the program is about to end.
+            while node.run(&["pgrep", "-x", "useradd|chpasswd|userdel"]).code == Some(0) {}
+            if kills % 2 == 0 {
+                node.apply(KILLED).must(0);
+                assert_eq!(
+                    node.show("app.service", "ActiveState"),
+                    "active",
+                    "{call} {n}"
+                );
+                assert_eq!(node.text("/etc/app.conf"), "one", "{call} {n}");
+            }
+            let called = node.cloud_config(&["revert"], "");
+            // Before anything was done there is nothing to take back.
+            assert!(
+                called.code == Some(0) || called.stderr.contains("there is no apply to take back"),
+                "{call} {n}: {}",
+                called.stderr
+            );
+            assert_eq!(seen(), before, "{call} {n}");
+        }
+    }
+    assert!(kills > 10, "{kills}");
+}
