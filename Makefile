@@ -8,7 +8,7 @@ export CARGO_TERM_COLOR ?= auto
 help:
 	@echo "make demo   five agents on this machine roll an update out, one at a time (under a minute)"
 	@echo "make test   everything that is checked: format, lints, docs, unit and integration tests"
-	@echo "make bench  what an etcd transaction, a hand-over, an idle agent and a flip cost"
+	@echo "make bench  what an etcd transaction, a hand-over, an idle agent, a flip and a cloud-config cost"
 	@echo "make build  the release binary, target/release/pointsman"
 
 setup:
@@ -35,4 +35,4 @@ test: setup lint doc
 
 bench: setup
 	$(CARGO) build --release --bin pointsman
-	$(CARGO) bench --quiet --profile measure --bench handover --bench flip
+	$(CARGO) bench --quiet --profile measure --bench handover --bench flip --bench cloud_config
