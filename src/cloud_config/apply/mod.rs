@@ -32,13 +32,13 @@ pub use show::{Change, Outline, Past, print};
 
 use self::{
     accounts::Accounts,
-    act::{Task, tasks},
+    act::{Act, tasks},
     entry::Place,
-    look::{Earlier, Look},
+    look::{Earlier, look},
     manager::{Manager, NETWORKD},
     record::{Old, Record, Store},
     run::Run,
-    state::{State, Will},
+    state::Will,
     tree::Tree,
 };
 use super::plan::Step;
@@ -138,7 +138,8 @@ impl Machine {
         self.survey(&steps, store.as_ref()).await?;
         let state = record::state(&records);
         let tasks = tasks(&steps, state.keys.keys().map(String::as_str));
-        let mut outline = self.look(&state, &tasks)?;
+        let found = look(self, &state, &Earlier::default(), &tasks, true);
+        let mut outline = show::outline(self, &found, true)?;
         if let Some(cut) = records.last().filter(|record| record.end.is_none()) {
             let at = cut.begin.at;
             outline
@@ -147,13 +148,6 @@ impl Machine {
             outline.cut = true;
         }
         Ok(outline)
-    }
-
-    /// What tasks would change, all at once.
-    fn look(&self, state: &State, tasks: &[Task<'_>]) -> Result<Outline, ApplyError> {
-        let earlier = Earlier::default();
-        let look = Look::new(self, state, &earlier, tasks, true);
-        show::outline(self, look)
     }
 
     /// Carries the steps out. The text says which document it is.
@@ -181,7 +175,8 @@ impl Machine {
         drop(records);
         let known = state.clone();
         let tasks = tasks(&steps, known.keys.keys().map(String::as_str));
-        let mut outline = self.look(&state, &tasks)?;
+        let found = look(self, &state, &Earlier::default(), &tasks, true);
+        let mut outline = show::outline(self, &found, false)?;
         outline.notes.splice(0..0, notes);
         if !outline.is_due() {
             return Ok(outline);
@@ -194,7 +189,9 @@ impl Machine {
             done: Vec::new(),
             notes: Vec::new(),
         };
-        let state = match run.all(state, &tasks).await {
+        // Looked at once, unless something that is done changes what the rest finds.
+        let first = (!found.acts.iter().any(Act::disturbs)).then_some(found);
+        let state = match run.all(state, &tasks, first).await {
             Ok(state) => run.journal.end(End::Applied, Some(&state)).map(|()| state),
             Err(failure) => Err(failure),
         };

@@ -8,7 +8,7 @@ use super::{
     entry::{Entry, Place},
     error::ApplyError,
     journal::{Journal, beside},
-    look::{Earlier, Look, home},
+    look::{Earlier, Found, home, look},
     manager::{self, Manager, NETWORKD, Told},
     put::Put,
     record::{FOLDER, Store},
@@ -30,7 +30,7 @@ pub(super) struct Run<'m> {
 }
 
 impl Run<'_> {
-    /// Does all tasks; what all applies then amount to.
+    /// Does all tasks, the first of them as they were found just now; what all applies then amount to.
     ///
     /// # Errors
     /// When one fails.
@@ -38,18 +38,22 @@ impl Run<'_> {
         &mut self,
         mut state: State,
         tasks: &[Task<'_>],
+        mut first: Option<Found<'_>>,
     ) -> Result<State, ApplyError> {
         let mut earlier = Earlier::default();
         let mut from = 0;
         let mut touched = Vec::new();
         let mut commands = Vec::new();
         loop {
-            let look = Look::new(self.machine, &state, &earlier, &tasks[from..], false);
-            if !look.refused.is_empty() {
-                return Err(ApplyError::Refused(look.refused));
+            let found = match first.take() {
+                Some(found) => found,
+                None => look(self.machine, &state, &earlier, &tasks[from..], false),
+            };
+            if !found.refused.is_empty() {
+                return Err(ApplyError::Refused(found.refused));
             }
-            let numbers = self.note(&look)?;
-            for (at, act) in look.acts.iter().enumerate() {
+            let numbers = self.note(&found.acts)?;
+            for (at, act) in found.acts.iter().enumerate() {
                 if let Act::Command { unit, command, .. } = act {
                     commands.push(((*unit).to_owned(), (*command).to_owned()));
                 }
@@ -65,13 +69,11 @@ impl Run<'_> {
                     self.act(act).await?;
                 }
             }
-            let last = from + look.tasks >= tasks.len();
-            from += look.tasks;
-            let (acts, wanted) = look.into_parts();
-            earlier.wanted = wanted;
-            earlier.take(&acts);
-            state.take(&acts, &numbers, self.journal.number);
-            if last {
+            from += found.tasks;
+            earlier.wanted = found.wanted;
+            earlier.take(&found.acts);
+            state.take(&found.acts, &numbers, self.journal.number);
+            if from >= tasks.len() {
                 break;
             }
         }
@@ -88,9 +90,9 @@ impl Run<'_> {
     }
 
     /// Notes what this look has found to be due, and keeps what is replaced; under which number each thing is.
-    fn note(&mut self, look: &Look<'_, '_>) -> Result<HashMap<usize, u64>, ApplyError> {
+    fn note(&mut self, acts: &[Act<'_>]) -> Result<HashMap<usize, u64>, ApplyError> {
         let mut numbers = HashMap::new();
-        for (at, act) in look.acts.iter().enumerate().filter(|(_, act)| act.is_due()) {
+        for (at, act) in acts.iter().enumerate().filter(|(_, act)| act.is_due()) {
             let will = match act {
                 Act::Put(put) => {
                     let n = self.journal.next();
@@ -105,6 +107,7 @@ impl Run<'_> {
                         place: put.place.clone(),
                         before: put.before.clone(),
                         after: put.after.clone(),
+                        folder: (put.before == Entry::Folder).then_some(put.folder),
                     }
                 }
                 Act::Hostname { name, before } => Will::Hostname {
@@ -240,6 +243,7 @@ impl Run<'_> {
                 place: Place::from(path.as_str()),
                 before: Entry::Absent,
                 after: Entry::Link(target),
+                folder: None,
             };
             self.journal.will(&will);
             self.done.push(will);

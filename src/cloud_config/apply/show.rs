@@ -11,7 +11,7 @@ use super::{
     act::Act,
     entry::Entry,
     error::ApplyError,
-    look::Look,
+    look::Found,
     put::{Put, Why},
     record::{End, Record},
 };
@@ -85,20 +85,32 @@ pub(super) fn past(record: &Record) -> Past {
 }
 
 /// What was found, unless something cannot be done.
-pub(super) fn outline(machine: &Machine, look: Look<'_, '_>) -> Result<Outline, ApplyError> {
-    if !look.refused.is_empty() {
-        return Err(ApplyError::Refused(look.refused));
+pub(super) fn outline(
+    machine: &Machine,
+    found: &Found<'_>,
+    diffs: bool,
+) -> Result<Outline, ApplyError> {
+    if !found.refused.is_empty() {
+        return Err(ApplyError::Refused(found.refused.clone()));
+    }
+    let mut changes: Vec<Change> = found.acts.iter().map(of).collect();
+    if diffs {
+        for (change, act) in changes.iter_mut().zip(&found.acts) {
+            if let (Act::Put(put), "changed") = (act, change.change) {
+                change.diff = diff(machine, put);
+            }
+        }
     }
     Ok(Outline {
-        changes: look.acts.iter().map(|act| of(machine, act)).collect(),
-        notes: look.notes,
+        changes,
+        notes: found.notes.clone(),
         cut: false,
     })
 }
 
-fn of(machine: &Machine, act: &Act<'_>) -> Change {
+fn of(act: &Act<'_>) -> Change {
     let (kind, name, change, details) = match act {
-        Act::Put(put) => return of_put(machine, put),
+        Act::Put(put) => return of_put(put),
         Act::Hostname { name, before } => (
             "hostname",
             (*name).to_owned(),
@@ -137,7 +149,7 @@ fn of(machine: &Machine, act: &Act<'_>) -> Change {
     }
 }
 
-fn of_put(machine: &Machine, put: &Put<'_>) -> Change {
+fn of_put(put: &Put<'_>) -> Change {
     let kind = |entry: &Entry| match entry {
         Entry::Absent => None,
         Entry::File(_) => Some("file"),
@@ -161,7 +173,7 @@ fn of_put(machine: &Machine, put: &Put<'_>) -> Change {
         } else {
             Vec::new()
         },
-        diff: (change == "changed").then(|| diff(machine, put)).flatten(),
+        diff: None,
     }
 }
 

@@ -22,6 +22,9 @@ pub(super) enum Will {
         place: Place,
         before: Entry,
         after: Entry,
+        /// Owner, group and mode of a folder that goes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        folder: Option<(u32, u32, u32)>,
     },
     /// The running kernel is told its name.
     Hostname { before: String, after: String },

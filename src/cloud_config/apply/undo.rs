@@ -58,6 +58,7 @@ pub(super) async fn undo(
     will: &[Will],
     force: bool,
 ) -> Vec<String> {
+    machine.tree.forget();
     let mut undo = Undo {
         machine,
         systemd,
@@ -153,7 +154,8 @@ impl Undo<'_> {
                 place,
                 before,
                 after,
-            } => self.put(*n, place, before, after),
+                folder,
+            } => self.put(*n, place, before, after, *folder),
             Will::Hostname { before, after } => {
                 let now = nix::unistd::gethostname();
                 if now.is_ok_and(|now| now.to_str() == Some(after)) {
@@ -207,7 +209,14 @@ impl Undo<'_> {
         }
     }
 
-    fn put(&mut self, n: u64, place: &Place, before: &Entry, after: &Entry) {
+    fn put(
+        &mut self,
+        n: u64,
+        place: &Place,
+        before: &Entry,
+        after: &Entry,
+        folder: Option<(u32, u32, u32)>,
+    ) {
         let tree = &self.machine.tree;
         tree.sweep(place, &beside(self.journal.number, n));
         let now = match tree.look(place) {
@@ -233,7 +242,10 @@ impl Undo<'_> {
                 Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
                 other => other,
             },
-            Entry::Folder => tree.make_folder(place, (0, 0), 0o755),
+            Entry::Folder => {
+                let (uid, gid, mode) = folder.unwrap_or((0, 0, 0o755));
+                tree.make_folder(place, (uid, gid), mode)
+            }
             before => self
                 .missing(place)
                 .and_then(|()| self.journal.put_back(tree, place, before, n)),

@@ -2,12 +2,13 @@
 
 use super::{NewContent, NewFile, NewUser, PlanError, line};
 use crate::cloud_config::{
+    DecodeError,
     document::{File, Oem, Text, User},
     environment,
     lint::normal,
 };
 
-pub(super) fn new_file(file: File) -> Result<Option<NewFile>, PlanError> {
+pub(super) fn new_file(mut file: File) -> Result<Option<NewFile>, PlanError> {
     let Some(path) = &file.path else {
         return Ok(None);
     };
@@ -23,7 +24,7 @@ pub(super) fn new_file(file: File) -> Result<Option<NewFile>, PlanError> {
             append: file.append,
             encoding: file.encoding.as_ref().map(|encoding| encoding.text.clone()),
         },
-        None => match (file.bytes(), file.append) {
+        None => match (bytes(&mut file), file.append) {
             (Ok(bytes), false) => NewContent::Bytes(bytes),
             (Ok(bytes), true) => NewContent::Append(bytes),
             (Err(error), _) => return Err(PlanError { path, error }),
@@ -39,6 +40,15 @@ pub(super) fn new_file(file: File) -> Result<Option<NewFile>, PlanError> {
         owner,
         content,
     }))
+}
+
+/// Its bytes; text that is its own bytes is not copied.
+fn bytes(file: &mut File) -> Result<Vec<u8>, DecodeError> {
+    let plain = !file.binary && file.encoding.is_none();
+    match file.content.take_if(|_| plain) {
+        Some(content) => Ok(content.text.into_bytes()),
+        None => file.bytes(),
+    }
 }
 
 pub(super) fn new_user(user: User) -> Option<NewUser> {

@@ -2,6 +2,7 @@
 
 mod container;
 mod files;
+mod relations;
 mod sources;
 mod system;
 mod systemd;

@@ -5,16 +5,20 @@ use std::collections::HashSet;
 use super::{
     super::{
         act::Act,
-        entry::Entry,
+        entry::{Entry, Place},
         put::{Put, Why},
     },
-    Look,
+    Key, Look,
 };
 
 impl Look<'_, '_> {
     /// What earlier documents put somewhere and this one does not: what was there before them comes back.
     pub(super) fn gone(&mut self) {
-        let mut removed = HashSet::new();
+        let absent = self.acts.iter().filter_map(|act| match act {
+            Act::Put(put) if put.after == Entry::Absent => Some(self.key(&put.place)),
+            _ => None,
+        });
+        let mut removed: HashSet<Key> = absent.collect();
         let mut folders = Vec::new();
         for (path, owned) in &self.state.owned {
             let mentioned =
@@ -31,7 +35,7 @@ impl Look<'_, '_> {
                 Ok(Entry::Absent) => {}
                 Ok(before) if before == owned.put => {
                     if owned.original == Entry::Absent {
-                        removed.insert(path.as_str());
+                        removed.insert(self.key(&owned.place));
                     }
                     self.acts.push(Act::Put(Put {
                         why: Why::Gone,
@@ -44,14 +48,26 @@ impl Look<'_, '_> {
                 )),
             }
         }
+        // Folders in which something is, or is to be.
+        let filled: HashSet<(u64, u64)> = self
+            .at
+            .iter()
+            .filter_map(|((folder, _), at)| match &self.acts[*at] {
+                Act::Put(put) if put.after != Entry::Absent => *folder,
+                _ => None,
+            })
+            .collect();
         // The innermost first, so that those that hold only folders go as well.
         for owned in folders.into_iter().rev() {
             let path = &owned.place.path;
             let inside = format!("{path}/");
-            let holds_wanted = |look: &Self| {
-                let next = look.wanted.range(inside.clone()..).next();
-                next.is_some_and(|path| path.starts_with(&inside))
+            let place = Place {
+                path: format!("{inside}x"),
+                ..owned.place.clone()
             };
+            // By any spelling.
+            let folder = self.key(&place).0;
+            let is_filled = folder.is_none_or(|folder| filled.contains(&folder));
             let emptied = |look: &Self| {
                 let names = look.machine.tree.names(path).unwrap_or_default();
                 let mut names = names.into_iter();
@@ -59,12 +75,17 @@ impl Look<'_, '_> {
                     .tree
                     .look(&owned.place)
                     .is_ok_and(|entry| entry == Entry::Folder)
-                    && names.all(|name| removed.contains(format!("{inside}{name}").as_str()))
+                    && names.all(|name| removed.contains(&(folder, name)))
             };
-            if !holds_wanted(self) && emptied(self) {
-                removed.insert(path);
+            if !is_filled && emptied(self) {
+                removed.insert(self.key(&owned.place));
                 self.acts.push(Act::Put(Put {
                     why: Why::Gone,
+                    folder: self
+                        .machine
+                        .tree
+                        .of_folder(&owned.place)
+                        .unwrap_or((0, 0, 0o755)),
                     ..Put::new(owned.place.clone(), Entry::Folder, Entry::Absent)
                 }));
             }

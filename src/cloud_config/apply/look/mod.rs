@@ -6,6 +6,7 @@ pub(super) mod users;
 
 use std::{
     borrow::Cow,
+    cell::RefCell,
     collections::{BTreeSet, HashMap, HashSet},
     io,
 };
@@ -15,7 +16,7 @@ use super::{
     act::{Act, Task},
     entry::{Entry, FileEntry, Place, sha256},
     put::{Put, appended},
-    state::State,
+    state::{Owned, State},
 };
 use crate::cloud_config::{
     LARGEST,
@@ -73,11 +74,8 @@ pub(super) fn home(user: &NewUser) -> String {
 }
 
 /// What a document changes on a machine.
-pub(super) struct Look<'a, 'm> {
-    machine: &'m Machine,
-    /// What the applies so far amount to, this one as far as it has come included.
-    state: &'m State,
-    earlier: &'m Earlier,
+#[derive(Debug)]
+pub(super) struct Found<'a> {
     /// In the order in which they are done.
     pub(super) acts: Vec<Act<'a>>,
     /// Why they cannot be done.
@@ -86,10 +84,27 @@ pub(super) struct Look<'a, 'm> {
     pub(super) notes: Vec<String>,
     /// How many tasks were looked at: those after a disturbance are for another look, if that was asked for.
     pub(super) tasks: usize,
-    /// Which act is at a place.
-    at: HashMap<Key, usize>,
     /// The paths that the document speaks of.
     pub(super) wanted: BTreeSet<String>,
+}
+
+/// A look at a machine.
+struct Look<'a, 'm> {
+    machine: &'m Machine,
+    /// What the applies so far amount to, this one as far as it has come included.
+    state: &'m State,
+    earlier: &'m Earlier,
+    acts: Vec<Act<'a>>,
+    refused: Vec<String>,
+    notes: Vec<String>,
+    tasks: usize,
+    /// Which act is at a place.
+    at: HashMap<Key, usize>,
+    /// What the keys of all places in a folder begin with.
+    keys: RefCell<HashMap<String, Key>>,
+    /// What earlier applies put where.
+    owned: HashMap<Key, &'m Owned>,
+    wanted: BTreeSet<String>,
     /// Folders that are there, or are made by an act.
     folders: HashSet<String>,
     ids: HashMap<(bool, String), Option<u32>>,
@@ -100,51 +115,66 @@ pub(super) struct Look<'a, 'm> {
     after_script: bool,
 }
 
+/// Looks at a machine for these tasks: all, or those up to the first that may change what the next ones find.
+pub(super) fn look<'a>(
+    machine: &Machine,
+    state: &State,
+    earlier: &Earlier,
+    tasks: &[Task<'a>],
+    all: bool,
+) -> Found<'a> {
+    machine.tree.forget();
+    let mut look = Look::new(machine, state, earlier, tasks.len());
+    let owned = state.owned.values();
+    look.owned = owned.map(|owned| (look.key(&owned.place), owned)).collect();
+    for task in tasks {
+        match task {
+            Task::Step(step) => look.step(step),
+            Task::Keys { user, keys } => {
+                look.tried(user, |look| look.keys(user, keys.clone()));
+            }
+        }
+        look.tasks += 1;
+        if !all && look.acts.iter().rev().take(2).any(Act::disturbs) {
+            return look.found();
+        }
+    }
+    look.gone();
+    look.tell();
+    look.found()
+}
+
 impl<'a, 'm> Look<'a, 'm> {
-    /// Looks at a machine for these tasks: all, or those up to the first that may change what the next ones find.
-    pub(super) fn new(
-        machine: &'m Machine,
-        state: &'m State,
-        earlier: &'m Earlier,
-        tasks: &[Task<'a>],
-        all: bool,
-    ) -> Self {
-        let mut look = Self {
+    fn new(machine: &'m Machine, state: &'m State, earlier: &'m Earlier, tasks: usize) -> Self {
+        Self {
             machine,
             state,
             earlier,
-            acts: Vec::with_capacity(tasks.len()),
+            acts: Vec::with_capacity(tasks),
             refused: Vec::new(),
             notes: Vec::new(),
             tasks: 0,
             at: HashMap::new(),
+            keys: RefCell::default(),
+            owned: HashMap::new(),
             wanted: earlier.wanted.clone(),
             folders: HashSet::new(),
             ids: HashMap::new(),
             made: HashMap::new(),
             commands: Vec::new(),
             after_script: earlier.script,
-        };
-        for task in tasks {
-            match task {
-                Task::Step(step) => look.step(step),
-                Task::Keys { user, keys } => {
-                    look.tried(user, |look| look.keys(user, keys.clone()));
-                }
-            }
-            look.tasks += 1;
-            if !all && look.acts.iter().rev().take(2).any(Act::disturbs) {
-                return look;
-            }
         }
-        look.gone();
-        look.tell();
-        look
     }
 
-    /// What is to be done, and the paths that were spoken of.
-    pub(super) fn into_parts(self) -> (Vec<Act<'a>>, BTreeSet<String>) {
-        (self.acts, self.wanted)
+    /// What was found.
+    fn found(self) -> Found<'a> {
+        Found {
+            acts: self.acts,
+            refused: self.refused,
+            notes: self.notes,
+            tasks: self.tasks,
+            wanted: self.wanted,
+        }
     }
 
     fn step(&mut self, step: &'a Step) {
@@ -207,10 +237,27 @@ impl<'a, 'm> Look<'a, 'm> {
     }
 
     fn key(&self, place: &Place) -> Key {
-        match self.machine.tree.identity(place) {
-            Some(folder) => (Some(folder), place.split().1.to_owned()),
-            None => (None, place.path.clone()),
+        let (folder, name) = place.split();
+        if let Some((there, below)) = self.keys.borrow().get(&folder.path) {
+            return (*there, format!("{below}{name}"));
         }
+        // Where the folder is not there yet, the innermost one that is tells two spellings apart.
+        let (mut there, mut below) = (place.clone(), String::new());
+        let found = loop {
+            if let Some(found) = self.machine.tree.identity(&there) {
+                break Some(found);
+            }
+            let (next, name) = there.split();
+            if next.path == "/" || name.is_empty() {
+                break None;
+            }
+            let outer = next.split().1.to_owned();
+            below = format!("{outer}/{below}");
+            there = next;
+        };
+        let key = (found, format!("{below}{name}"));
+        self.keys.borrow_mut().insert(folder.path, (found, below));
+        key
     }
 
     /// What is at a path before any act.
@@ -229,11 +276,27 @@ impl<'a, 'm> Look<'a, 'm> {
     }
 
     /// Adds what is to be at a place. A second word on one place takes the place of the first.
-    fn put(&mut self, put: Put<'a>) {
+    fn put(&mut self, mut put: Put<'a>) {
         self.refused.extend(put.refusal());
-        self.wanted.insert(put.place.path.clone());
         let key = self.key(&put.place);
+        // What is spelled otherwise than last time is still the same.
+        if let Some(owned) = self.owned.get(&key) {
+            put.place = owned.place.clone();
+        }
+        if put.after != Entry::Absent {
+            self.wanted.insert(put.place.path.clone());
+        }
         if let Some(at) = self.at.get(&key) {
+            if let Act::Put(earlier) = &self.acts[*at]
+                && earlier.after == Entry::Folder
+            {
+                let path = &put.place.path;
+                self.refused
+                    .push(format!("{path} would have to be a file and a folder"));
+            }
+            if let Act::Put(earlier) = &self.acts[*at] {
+                put.place = earlier.place.clone();
+            }
             self.acts[*at] = Act::Put(put);
             return;
         }
@@ -256,10 +319,12 @@ impl<'a, 'm> Look<'a, 'm> {
             Err(error) => self.refused.push(format!("{}: {error}", put.place.path)),
             Ok(missing) => {
                 for place in missing {
-                    // The last one is in the set as the folder of this file.
-                    let innermost = place == put.place.split().0;
-                    if self.folders.insert(place.path.clone()) || innermost {
-                        self.wanted.insert(place.path.clone());
+                    self.folders.insert(place.path.clone());
+                    self.wanted.insert(place.path.clone());
+                    let key = self.key(&place);
+                    // One that is made already goes by another spelling, too.
+                    if !self.at.contains_key(&key) {
+                        self.at.insert(key, self.acts.len());
                         self.acts.push(Act::Put(Put {
                             folder: put.folder,
                             ..Put::new(place, Entry::Absent, Entry::Folder)
@@ -325,11 +390,9 @@ impl<'a, 'm> Look<'a, 'm> {
         if let Some(put) = self.planned(place) {
             return Ok(put.bytes.to_vec());
         }
-        let owned = self
-            .state
-            .owned
-            .get(&place.path)
-            .filter(|owned| owned.put == *before && !self.earlier.wanted.contains(&place.path));
+        let owned = self.owned.get(&self.key(place)).filter(|owned| {
+            owned.put == *before && !self.earlier.wanted.contains(&owned.place.path)
+        });
         let bytes = match owned {
             Some(owned) => match owned.kept {
                 Some(kept) => self.machine.kept(kept)?,
@@ -360,9 +423,8 @@ impl<'a, 'm> Look<'a, 'm> {
         };
         // A mask of an earlier apply goes as all that a document does not say any more: what it hid comes back.
         let ours = self
-            .state
             .owned
-            .get(path)
+            .get(&self.key(&place))
             .is_some_and(|owned| owned.put == before);
         if masks && (!ours || self.planned(&place).is_some()) {
             self.put(Put::new(place, before, Entry::Absent));

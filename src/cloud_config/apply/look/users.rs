@@ -164,7 +164,10 @@ impl<'a> Look<'a, '_> {
         } else {
             self.machine.tree.look(&place)?
         };
-        let original = self.state.owned.get(path).map(|owned| &owned.original);
+        let original = self
+            .owned
+            .get(&self.key(&place))
+            .map(|owned| &owned.original);
         let after =
             if text.is_empty() && (before == Entry::Absent || original == Some(&Entry::Absent)) {
                 Entry::Absent

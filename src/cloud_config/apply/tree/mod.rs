@@ -30,8 +30,8 @@ use crate::node::Root;
 #[derive(Debug)]
 pub(in crate::cloud_config::apply) struct Tree {
     root: OwnedFd,
-    /// The folder that was looked up last: files come by folders.
-    last: RefCell<Option<(Place, Rc<OwnedFd>)>>,
+    /// The folder that was looked up last, if it is there: files come by folders.
+    last: RefCell<Option<(Place, Option<Rc<OwnedFd>>)>>,
 }
 
 const FOLDER: OFlag = OFlag::O_PATH
@@ -75,25 +75,38 @@ impl Tree {
         if let Some((known, fd)) = &*self.last.borrow()
             && known == place
         {
-            return Ok(Rc::clone(fd));
+            let absent = || io::Error::from(Errno::ENOENT);
+            return fd.as_ref().map(Rc::clone).ok_or_else(absent);
         }
-        let fd = match &place.home {
+        let fd = match self.folder_anew(place) {
+            Ok(fd) => Some(Rc::new(fd)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        *self.last.borrow_mut() = Some((place.clone(), fd.clone()));
+        fd.ok_or_else(|| Errno::ENOENT.into())
+    }
+
+    /// Somebody else may have changed folders meanwhile.
+    pub(in crate::cloud_config::apply) fn forget(&self) {
+        self.last.borrow_mut().take();
+    }
+
+    fn folder_anew(&self, place: &Place) -> io::Result<OwnedFd> {
+        match &place.home {
             None => self.resolve(
                 &self.root,
                 &place.path,
                 FOLDER,
                 ResolveFlag::RESOLVE_IN_ROOT,
-            )?,
+            ),
             Some(home) => {
                 let below = place.path.strip_prefix(home.as_str()).ok_or(Errno::EXDEV)?;
                 let home = self.resolve(&self.root, home, FOLDER, ResolveFlag::RESOLVE_IN_ROOT)?;
                 let how = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
-                self.resolve(&home, below.trim_start_matches('/'), FOLDER, how)?
+                self.resolve(&home, below.trim_start_matches('/'), FOLDER, how)
             }
-        };
-        let fd = Rc::new(fd);
-        *self.last.borrow_mut() = Some((place.clone(), Rc::clone(&fd)));
-        Ok(fd)
+        }
     }
 
     /// The folder that a place is in, and its name there.
@@ -107,6 +120,15 @@ impl Tree {
         let (folder, _) = self.parent(place).ok()?;
         let stat = stat::fstat(&*folder).ok()?;
         Some((stat.st_dev, stat.st_ino))
+    }
+
+    /// Owner, group and mode of a folder.
+    pub(in crate::cloud_config::apply) fn of_folder(
+        &self,
+        place: &Place,
+    ) -> io::Result<(u32, u32, u32)> {
+        let stat = stat::fstat(&*self.folder(place)?)?;
+        Ok((stat.st_uid, stat.st_gid, stat.st_mode & 0o7777))
     }
 
     /// What is at a place.

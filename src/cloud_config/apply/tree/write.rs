@@ -90,7 +90,12 @@ impl Tree {
                 Entry::Link(target) => Ok(unistd::symlinkat(target.as_str(), &*folder, beside)?),
                 _ => Err(Errno::EXDEV.into()),
             }
-        })
+        })?;
+        // Two names of one file are not renamed onto one another: the second one stays.
+        match unistd::unlinkat(&*folder, beside, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Makes something under another name and renames it.
@@ -102,14 +107,7 @@ impl Tree {
         make: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
         make()
-            .and_then(|()| {
-                fcntl::renameat(folder, beside, folder, name)?;
-                // Two names of one file are not renamed onto one another: the second one stays.
-                match unistd::unlinkat(folder, beside, UnlinkatFlags::NoRemoveDir) {
-                    Ok(()) | Err(Errno::ENOENT) => Ok(()),
-                    Err(error) => Err(error.into()),
-                }
-            })
+            .and_then(|()| Ok(fcntl::renameat(folder, beside, folder, name)?))
             .inspect_err(|_| {
                 let _ = unistd::unlinkat(folder, beside, UnlinkatFlags::NoRemoveDir);
             })
@@ -149,7 +147,7 @@ impl Tree {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other?,
         };
-        self.last.borrow_mut().take();
+        self.forget();
         match unistd::unlinkat(&*folder, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(Errno::EISDIR) => Ok(unistd::unlinkat(&*folder, name, UnlinkatFlags::RemoveDir)?),
@@ -175,6 +173,7 @@ impl Tree {
         mode: u32,
     ) -> io::Result<()> {
         let (folder, name) = self.parent(place)?;
+        self.forget();
         match stat::mkdirat(&*folder, name, Mode::S_IRWXU) {
             Err(Errno::EEXIST) => return Ok(()),
             other => other?,
