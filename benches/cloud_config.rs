@@ -86,7 +86,9 @@ fn measure(files: usize, rounds: usize) -> [Duration; 4] {
         let [parse, validate, planned, plain, plain_synced, apply, again] = &mut times;
         timed(parse, || {
             let events = serde_yaml::Parser::new_from_str(&text);
-            black_box(events.map(|event| event.expect("sound")).count());
+            for event in events {
+                black_box(event.expect("sound"));
+            }
         });
         timed(validate, || {
             black_box(cloud_config::read(

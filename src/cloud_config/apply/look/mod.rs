@@ -1,11 +1,11 @@
 //! From steps to what each of them changes: the machine is looked at, and nothing is done.
 
+mod files;
 mod gone;
 mod units;
 pub(super) mod users;
 
 use std::{
-    borrow::Cow,
     cell::RefCell,
     collections::{BTreeSet, HashMap, HashSet},
     io,
@@ -15,13 +15,10 @@ use super::{
     Machine,
     act::{Act, Task},
     entry::{Entry, FileEntry, Place, sha256},
-    put::{Put, appended},
+    put::Put,
     state::{Owned, State},
 };
-use crate::cloud_config::{
-    LARGEST,
-    plan::{NewContent, NewFile, NewUser, Step},
-};
+use crate::cloud_config::plan::{NewUser, Step};
 
 /// A place, however it is spelled: the folder by device and number where it is there, and the name in it.
 type Key = (Option<(u64, u64)>, String);
@@ -333,116 +330,5 @@ impl<'a, 'm> Look<'a, 'm> {
                 }
             }
         }
-    }
-
-    fn file(&mut self, file: &'a NewFile) -> io::Result<()> {
-        let (place, before) = self.before(&file.path)?;
-        let (mut mode, mut owner) = (file.mode, None);
-        let (mut uid, mut gid) = (0, 0);
-        if let Some((user, group)) = &file.owner {
-            for (name, is_group, id) in [
-                (Some(user), false, &mut uid),
-                (group.as_ref(), true, &mut gid),
-            ] {
-                let Some(name) = name else { continue };
-                match self.id(name, is_group)? {
-                    Some(found) => *id = found,
-                    None => {
-                        if !self.made.contains_key(name.as_str()) {
-                            let what = if is_group { "group" } else { "user" };
-                            self.refused
-                                .push(format!("{}: its {what}, {name}, does not exist", file.path));
-                        }
-                        owner = Some(name.clone());
-                    }
-                }
-            }
-        }
-        let bytes = match &file.content {
-            NewContent::Bytes(bytes) => Cow::Borrowed(bytes.as_slice()),
-            NewContent::Append(more) => {
-                // What is added to keeps its owner and mode.
-                if let Entry::File(was) = &before {
-                    (mode, uid, gid) = (was.mode, was.uid, was.gid);
-                }
-                Cow::Owned(appended(self.base(&place, &before)?, more))
-            }
-            NewContent::Fetch { url, .. } => {
-                return Err(io::Error::other(format!("{url} was not fetched")));
-            }
-        };
-        let sha256 = sha256(&bytes);
-        let after = Entry::File(FileEntry {
-            mode,
-            uid,
-            gid,
-            sha256,
-        });
-        self.put(Put {
-            owner,
-            ..Put::new(place, before, after).with(bytes)
-        });
-        Ok(())
-    }
-
-    /// What is appended to: what the file holds, without what an earlier apply put there.
-    fn base(&self, place: &Place, before: &Entry) -> io::Result<Vec<u8>> {
-        if let Some(put) = self.planned(place) {
-            return Ok(put.bytes.to_vec());
-        }
-        let owned = self.owned.get(&self.key(place)).filter(|owned| {
-            owned.put == *before && !self.earlier.wanted.contains(&owned.place.path)
-        });
-        let bytes = match owned {
-            Some(owned) => match owned.kept {
-                Some(kept) => self.machine.kept(kept)?,
-                None => Vec::new(),
-            },
-            None if matches!(before, Entry::File(_)) => self
-                .machine
-                .tree
-                .read_at(place, LARGEST + 1)?
-                .unwrap_or_default(),
-            None => Vec::new(),
-        };
-        if bytes.len() as u64 > LARGEST {
-            return Err(io::Error::other(format!(
-                "found more than {LARGEST} bytes to append to, expected at most that"
-            )));
-        }
-        Ok(bytes)
-    }
-
-    fn unmask(&mut self, path: &str) -> io::Result<()> {
-        let (place, before) = self.before(path)?;
-        let now = self.planned(&place).map_or(&before, |put| &put.after);
-        let masks = match now {
-            Entry::Link(target) => target == "/dev/null",
-            Entry::File(file) => file.sha256 == sha256(&[]),
-            _ => false,
-        };
-        // A mask of an earlier apply goes as all that a document does not say any more: what it hid comes back.
-        let ours = self
-            .owned
-            .get(&self.key(&place))
-            .is_some_and(|owned| owned.put == before);
-        if masks && (!ours || self.planned(&place).is_some()) {
-            self.put(Put::new(place, before, Entry::Absent));
-        }
-        Ok(())
-    }
-
-    fn id(&mut self, name: &str, group: bool) -> io::Result<Option<u32>> {
-        if let Some(known) = self.ids.get(&(group, name.to_owned())) {
-            return Ok(*known);
-        }
-        let accounts = self.machine.accounts();
-        let id = if group {
-            accounts.gid(name)
-        } else {
-            accounts.uid(name)
-        }?;
-        self.ids.insert((group, name.to_owned()), id);
-        Ok(id)
     }
 }
