@@ -73,7 +73,10 @@ impl File {
     /// # Errors
     /// When the content is not what its encoding says, or larger than a file may be.
     pub(crate) fn bytes(&self) -> Result<Vec<u8>, DecodeError> {
-        let text = self.content.as_ref().map_or("", |content| &content.text);
+        // Nothing is nothing, however it would have to be unpacked.
+        let Some(Text { text, .. }) = &self.content else {
+            return Ok(Vec::new());
+        };
         let encoding = self
             .encoding
             .as_ref()

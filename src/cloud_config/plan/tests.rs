@@ -229,6 +229,14 @@ fn the_same_place_is_written_once() {
 }
 
 #[test]
+fn a_file_without_content_is_empty_however_it_is_packed() {
+    assert_eq!(
+        steps(&["write_files: [{path: /a, encoding: gzip}]"], &[]),
+        ["file /a 0644 []"]
+    );
+}
+
+#[test]
 fn parts_follow_one_another_and_commands_come_last() {
     let first = "hostname: a\nssh_authorized_keys: [ssh-rsa AAAA1]\ncoreos: {units: [{name: a.service, command: start}]}";
     let second = "hostname: b\nssh_authorized_keys: [ssh-rsa AAAA2]\nmanage_etc_hosts: localhost\nwrite_files: [{path: /a, content: x}]";
