@@ -21,6 +21,7 @@ fn place() -> impl Strategy<Value = &'static str> {
         "/etc/new",
         "/data/a",
         "/link/a",
+        "/etc/link",
         "/data/sub/b",
         "/link/sub/b",
         "/x/y/z",
@@ -104,6 +105,7 @@ async fn there_and_back(documents: &[String]) {
     tree.write("etc/update.conf", "");
     fs::create_dir_all(tree.path("home/core")).unwrap();
     std::os::unix::fs::symlink("/data", tree.path("link")).unwrap();
+    std::os::unix::fs::symlink("/data/a", tree.path("etc/link")).unwrap();
     let root = Root::new(tree.root());
     let mut machine = Machine::open(&root).unwrap();
     let first = tree.seen();

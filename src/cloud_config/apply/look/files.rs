@@ -74,9 +74,10 @@ impl<'a> Look<'a, '_> {
             owned.put == *before && !self.earlier.wanted.contains(&owned.place.path)
         });
         let bytes = match owned {
-            Some(owned) => match owned.kept {
-                Some(kept) => self.machine.kept(kept)?,
-                None => Vec::new(),
+            // In place of a link, or of nothing, it began empty.
+            Some(owned) => match (owned.kept, &owned.original) {
+                (Some(kept), Entry::File(_)) => self.machine.kept(kept)?,
+                _ => Vec::new(),
             },
             None if matches!(before, Entry::File(_)) => self
                 .machine
