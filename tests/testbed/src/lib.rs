@@ -8,6 +8,7 @@
 //! - [`proxy`]: a TCP proxy that refuses, swallows, delays, or loses a reply
 //! - [`process`]: children that die with the test process
 //! - [`scratch`]: directories that are removed even after a test process was killed
+//! - [`web`]: an HTTP server that answers as it is told, and misbehaves
 //!
 //! What cannot be set up panics with a message that says what failed: a test has nothing better to do.
 
@@ -19,3 +20,4 @@ pub mod node;
 pub mod process;
 pub mod proxy;
 pub mod scratch;
+pub mod web;

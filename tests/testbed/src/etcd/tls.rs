@@ -16,8 +16,12 @@ pub struct Certificates {
     pub client_cert: PathBuf,
     /// The client's key.
     pub client_key: PathBuf,
-    pub(super) server_cert: PathBuf,
-    pub(super) server_key: PathBuf,
+    /// A server's on 127.0.0.1.
+    pub server_cert: PathBuf,
+    /// The key of all the servers' certificates.
+    pub server_key: PathBuf,
+    /// A server's on 127.0.0.1 that is good from the year 2090 on: what a certificate of today is to a clock at 1970.
+    pub early_cert: PathBuf,
     expired_cert: PathBuf,
     stranger_cert: PathBuf,
 }
@@ -47,6 +51,7 @@ impl Certificates {
             client_key: dir.join("client-key.pem"),
             server_cert: dir.join("server.pem"),
             server_key: dir.join("server-key.pem"),
+            early_cert: dir.join("early.pem"),
             expired_cert: dir.join("expired.pem"),
             stranger_cert: dir.join("stranger.pem"),
         };
@@ -101,6 +106,12 @@ impl Certificates {
                     &self.stranger_cert,
                     stranger.signed_by(&pair, &issuer)?.pem(),
                 )?;
+                let mut early = params(name, hosts)?;
+                early
+                    .extended_key_usages
+                    .clone_from(&leaf.extended_key_usages);
+                early.not_before = rcgen::date_time_ymd(2090, 1, 1);
+                std::fs::write(&self.early_cert, early.signed_by(&pair, &issuer)?.pem())?;
                 leaf.not_after = rcgen::date_time_ymd(2020, 1, 1);
                 std::fs::write(&self.expired_cert, leaf.signed_by(&pair, &issuer)?.pem())?;
             }
