@@ -1,8 +1,11 @@
-//! Fetching over HTTP, bounded in time and size.
+//! Fetching over HTTP, bounded in time, size and redirects.
 
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, Identity, redirect::Policy};
+use reqwest::{Certificate, Client, Identity, RequestBuilder, redirect};
+use rustls::CertificateError;
+
+pub use reqwest::{Method, Url};
 
 use crate::semaphore::etcd::Tls;
 
@@ -19,6 +22,8 @@ pub enum HttpError {
         url: String,
         /// Why, with all the causes.
         reason: String,
+        /// Of what kind that is.
+        cause: Cause,
     },
     /// The answer is larger than it may be.
     #[error("{url}: found more than {most} bytes, expected at most that")]
@@ -28,6 +33,55 @@ pub enum HttpError {
         /// The most, in bytes.
         most: usize,
     },
+}
+
+/// Why there was no answer, for who has to decide whether to ask again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Nothing could be asked: the name does not resolve, nobody listens.
+    Connect,
+    /// It took too long, or broke off.
+    Broken,
+    /// The server's certificate is not trusted.
+    Certificate,
+    /// The server's certificate is not valid at the time this machine's clock shows.
+    Clock,
+    /// It was redirected too often, or from https to http.
+    Redirects,
+    /// What was asked for cannot be.
+    Request,
+}
+
+/// What a fetch may cost.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The most until there is a connection.
+    pub connect: Duration,
+    /// The most between two pieces of the answer.
+    pub idle: Duration,
+    /// The most for all of it.
+    pub total: Duration,
+    /// The most bytes in the body.
+    pub most: usize,
+    /// How many redirects are followed; none of them from https to http.
+    pub redirects: usize,
+    /// Whether the proxies that the environment names are used.
+    pub proxies: bool,
+}
+
+impl Limits {
+    /// So much time for everything, bodies of so many bytes, no redirects and no proxies.
+    #[must_use]
+    pub const fn one(time: Duration, most: usize) -> Self {
+        Self {
+            connect: time,
+            idle: time,
+            total: time,
+            most,
+            redirects: 0,
+            proxies: false,
+        }
+    }
 }
 
 /// An answer.
@@ -47,19 +101,22 @@ pub struct Http {
 }
 
 impl Http {
-    /// One that trusts these certificates (none: the system's), gives each fetch so much time, and takes bodies of so
-    /// many bytes. It follows no redirects and no proxy of the environment.
+    /// One that trusts these certificates (none: the system's), and keeps to these limits.
     ///
     /// # Errors
     /// When the certificates cannot be used.
-    pub fn new(tls: Option<&Tls>, limit: Duration, most: usize) -> Result<Self, HttpError> {
+    pub fn new(tls: Option<&Tls>, limits: &Limits) -> Result<Self, HttpError> {
         // Both errors mean that there is one already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let bad = |error: reqwest::Error| HttpError::Tls(explain(&error));
         let mut builder = Client::builder()
-            .timeout(limit)
-            .redirect(Policy::none())
-            .no_proxy();
+            .connect_timeout(limits.connect)
+            .read_timeout(limits.idle)
+            .timeout(limits.total)
+            .redirect(redirects(limits.redirects));
+        if !limits.proxies {
+            builder = builder.no_proxy();
+        }
         if let Some(tls) = tls {
             if let Some(authorities) = &tls.authorities {
                 builder =
@@ -72,7 +129,7 @@ impl Http {
         }
         Ok(Self {
             client: builder.build().map_err(bad)?,
-            most,
+            most: limits.most,
         })
     }
 
@@ -85,21 +142,55 @@ impl Http {
         url: &str,
         user: Option<&(String, String)>,
     ) -> Result<Answer, HttpError> {
-        let lost = |error: reqwest::Error| HttpError::NoAnswer {
-            url: url.to_owned(),
-            reason: explain(&error.without_url()),
-        };
         let mut request = self.client.get(url);
         if let Some((name, password)) = user {
             request = request.basic_auth(name, Some(password));
         }
+        self.send(url, request).await
+    }
+
+    /// Asks for a URL with these headers.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn ask(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, HttpError> {
+        let request = self.client.request(method, url);
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
+        self.send(url, request).await
+    }
+
+    async fn send(&self, url: &str, request: RequestBuilder) -> Result<Answer, HttpError> {
+        let url = url
+            .parse()
+            .map_or_else(|_| url.to_owned(), |url| shown(&url));
+        let lost = |error: reqwest::Error| HttpError::NoAnswer {
+            url: url.clone(),
+            cause: cause(&error),
+            reason: explain(&error.without_url()),
+        };
+        let large = || HttpError::Large {
+            url: url.clone(),
+            most: self.most,
+        };
         let mut response = request.send().await.map_err(lost)?;
         let status = response.status().as_u16();
+        if response
+            .content_length()
+            .is_some_and(|length| length > self.most as u64)
+        {
+            return Err(large());
+        }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(lost)? {
             if body.len() + chunk.len() > self.most {
-                let (url, most) = (url.to_owned(), self.most);
-                return Err(HttpError::Large { url, most });
+                return Err(large());
             }
             body.extend_from_slice(&chunk);
         }
@@ -107,12 +198,88 @@ impl Http {
     }
 }
 
-/// An error with its causes.
+/// A URL as people may see it: without a password.
+#[must_use]
+pub fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    if url.password().is_some() {
+        // Fails only for URLs that have no host, which have no password either.
+        let _ = url.set_password(Some("***"));
+    }
+    url.to_string()
+}
+
+fn redirects(most: usize) -> redirect::Policy {
+    if most == 0 {
+        return redirect::Policy::none();
+    }
+    redirect::Policy::custom(move |attempt| {
+        let before = attempt.previous();
+        let bare = attempt.url().scheme() == "http"
+            && before.last().is_some_and(|url| url.scheme() == "https");
+        if before.len() > most {
+            attempt.error(format!("redirected more than {most} times"))
+        } else if bare {
+            let text = format!("redirected from https to {}, expected https", attempt.url());
+            attempt.error(text)
+        } else {
+            attempt.follow()
+        }
+    })
+}
+
+fn cause(error: &reqwest::Error) -> Cause {
+    if error.is_redirect() {
+        return Cause::Redirects;
+    }
+    if error.is_builder() {
+        return Cause::Request;
+    }
+    match certificate(error) {
+        Some(
+            CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. }
+            | CertificateError::Expired
+            | CertificateError::ExpiredContext { .. },
+        ) => Cause::Clock,
+        Some(_) => Cause::Certificate,
+        None if error.is_connect() => Cause::Connect,
+        None => Cause::Broken,
+    }
+}
+
+/// What rustls found wrong with the server's certificate.
+fn certificate(error: &reqwest::Error) -> Option<&CertificateError> {
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        // An io::Error that wraps another error has that one's source, not itself.
+        let inner = cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        let found = match inner {
+            Some(inner) => inner.downcast_ref::<rustls::Error>(),
+            None => cause.downcast_ref::<rustls::Error>(),
+        };
+        if let Some(rustls::Error::InvalidCertificate(why)) = found {
+            return Some(why);
+        }
+        next = match inner {
+            Some(inner) => Some(inner),
+            None => cause.source(),
+        };
+    }
+    None
+}
+
+/// An error with its causes, each once.
 fn explain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        text = format!("{text}: {cause}");
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
         next = cause.source();
     }
     text

@@ -5,7 +5,7 @@
 //! - [`agent`]: the node's agent: a pure machine of states, its journal, its driver, its interface on the bus
 //! - [`semaphore`]: who may be out of service; document and queue (pure), etcd
 //! - [`slots`]: the two system partitions, which one boots next, and changing that
-//! - [`cloud_config`]: the document that configures a node: what is in it, what is wrong with it, what it does (pure)
+//! - [`cloud_config`]: the document that configures a node: what is in it, where it comes from, what is wrong with it, what it does
 //! - [`window`], [`duration`]: when, and how long (pure)
 //! - [`update_engine`], [`sentinel`], [`logind`], [`systemd`], [`bus`]: what the node's own services say
 //! - [`http`], [`hooks`], [`broadcast`], [`coordinator`], [`telemetry`], [`node`]: the rest of the machine

@@ -7,7 +7,7 @@ use super::{
     table::{cells, table, trimmed},
 };
 use crate::{
-    http::Http,
+    http::{Http, Limits},
     node::Group,
     semaphore::{document::Document, etcd::Imported, records::Holder, v2},
 };
@@ -114,7 +114,7 @@ async fn locksmiths(
 ) -> Result<Vec<(Group, Document)>, Failure> {
     let etcd = context.config.etcd_options()?;
     let unreachable = |error: String| Failure::new(Exit::Unreachable, error);
-    let http = Http::new(etcd.tls.as_ref(), etcd.timeout, MOST)
+    let http = Http::new(etcd.tls.as_ref(), &Limits::one(etcd.timeout, MOST))
         .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     let endpoints = match from {
         Some(url) => vec![url.trim_end_matches('/').to_owned()],

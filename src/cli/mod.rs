@@ -15,6 +15,7 @@ pub mod reboot;
 pub mod rollback;
 pub mod set_max;
 pub mod slots;
+pub mod sources;
 pub mod status;
 mod table;
 pub mod unlock;

@@ -1,6 +1,6 @@
 //! cloud-config, the document that configures a node when it boots: what is in it, what is wrong with it.
 //!
-//! Pure: from text and addresses to a [`Document`] and [`Finding`]s.
+//! Pure, but for [`sources`]: from text and addresses to a [`Document`] and [`Finding`]s.
 //!
 //! - `schema`: the keys there are, as data
 //! - `substitute`: `$private_ipv4` and its kin
@@ -8,6 +8,7 @@
 //! - `check`: the document walked by the tables; `document`: what is left, typed
 //! - `lint`: what is wrong between its parts
 //! - [`plan`]: what it does to a machine
+//! - [`sources`]: where user data comes from
 
 pub mod apply;
 mod check;
@@ -19,6 +20,7 @@ mod lint;
 pub mod plan;
 mod report;
 mod schema;
+pub mod sources;
 mod substitute;
 mod userdata;
 

@@ -38,6 +38,17 @@ impl Addresses {
         }
     }
 
+    /// These, and where one is not known, the other's.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            public_ipv4: self.public_ipv4.or(other.public_ipv4),
+            private_ipv4: self.private_ipv4.or(other.private_ipv4),
+            public_ipv6: self.public_ipv6.or(other.public_ipv6),
+            private_ipv6: self.private_ipv6.or(other.private_ipv6),
+        }
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         match name {
             "public_ipv4" => self.public_ipv4.as_deref(),

@@ -1,12 +1,13 @@
 //! `plan`, `apply`, `revert` and `history` of `pointsman cloud-config`.
 
-use super::{AddressArgs, ApplyArgs, HistoryArgs, PlanArgs, RevertArgs, counted, take};
+use super::{AddressArgs, ApplyArgs, HistoryArgs, PlanArgs, RevertArgs, counted};
 use crate::{
-    cli::{Exit, Failure, output},
+    cli::{Exit, Failure, common::CommonArgs, output},
     cloud_config::{
         self, Level, PartContent, Unknown,
         apply::{self, ApplyError, End, Machine, Past},
         plan::{self, Planned, Step},
+        sources::Fetched,
     },
     node::{self, Root},
 };
@@ -23,9 +24,11 @@ impl From<ApplyError> for Failure {
     }
 }
 
-pub(super) async fn plan(args: &PlanArgs, root: &Root) -> Result<(), Failure> {
-    let mut machine = Machine::open(root)?;
-    let (_, steps) = steps(&args.source, &args.addresses, root, &machine)?;
+pub(super) async fn plan(args: &PlanArgs, common: &CommonArgs) -> Result<(), Failure> {
+    let root = common.root();
+    let mut machine = Machine::open(&root)?;
+    let fetched = args.sources.fetch(common).await?;
+    let steps = steps(fetched, &args.addresses, &root, &machine)?;
     let outline = machine.outline(&steps).await?;
     if args.json {
         output::json(&outline)?;
@@ -38,9 +41,12 @@ pub(super) async fn plan(args: &PlanArgs, root: &Root) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) async fn apply(args: &ApplyArgs, root: &Root) -> Result<(), Failure> {
-    let mut machine = Machine::open(root)?;
-    let (name, steps) = steps(&args.source, &args.addresses, root, &machine)?;
+pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), Failure> {
+    let root = common.root();
+    let mut machine = Machine::open(&root)?;
+    let fetched = args.sources.fetch(common).await?;
+    let name = fetched.origin.clone();
+    let steps = steps(fetched, &args.addresses, &root, &machine)?;
     let outline = machine.apply(&steps, &name).await?;
     output::print(&apply::print(&outline, false))
 }
@@ -84,17 +90,18 @@ pub(super) fn history(args: &HistoryArgs, root: &Root) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The document's name, and the steps that it amounts to on this machine.
+/// The steps that user data amounts to on this machine.
 fn steps(
-    source: &std::path::PathBuf,
+    fetched: Fetched,
     addresses: &AddressArgs,
     root: &Root,
     machine: &Machine,
-) -> Result<(String, Vec<Step>), Failure> {
-    let (name, bytes) = take(source)?;
+) -> Result<Vec<Step>, Failure> {
+    let name = fetched.origin;
     let failed = |text: String| Failure::new(Exit::Failed, text);
-    let addresses = addresses.addresses();
-    let parts = cloud_config::parts(bytes).map_err(|error| failed(format!("{name}: {error}")))?;
+    let addresses = addresses.addresses(fetched.metadata.addresses);
+    let parts = cloud_config::parts(fetched.user_data)
+        .map_err(|error| failed(format!("{name}: {error}")))?;
     let (mut planned, mut wrong) = (Vec::new(), 0);
     for part in parts {
         let text = match part.content {
@@ -137,6 +144,5 @@ fn steps(
         hostname: &hostname,
         text: &|path| machine.text(path),
     };
-    let steps = plan::plan(planned, &known).map_err(|error| failed(format!("{name}: {error}")))?;
-    Ok((name, steps))
+    plan::plan(planned, &known).map_err(|error| failed(format!("{name}: {error}")))
 }

@@ -2,17 +2,11 @@
 
 mod apply;
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::PathBuf,
-};
-
 use serde::Serialize;
 
-use super::{Exit, Failure, common::CommonArgs, output};
+use super::{Exit, Failure, common::CommonArgs, output, sources::SourceArgs};
 use crate::cloud_config::{
-    self, Addresses, Finding, LARGEST, Level, Part, PartContent, Unknown, UserDataError,
+    self, Addresses, Finding, Level, Part, PartContent, Unknown, UserDataError,
 };
 
 /// The arguments.
@@ -41,9 +35,8 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct ValidateArgs {
-    /// The document, or user data that holds some: a file, or - for standard input.
-    #[arg(value_name = "SRC")]
-    source: PathBuf,
+    #[command(flatten)]
+    sources: SourceArgs,
     /// Warnings are errors.
     #[arg(long)]
     strict: bool,
@@ -56,9 +49,8 @@ struct ValidateArgs {
 
 #[derive(Debug, clap::Args)]
 struct PlanArgs {
-    /// The document, or user data that holds some: a file, or - for standard input.
-    #[arg(value_name = "SRC")]
-    source: PathBuf,
+    #[command(flatten)]
+    sources: SourceArgs,
     /// Print JSON; its shape is in docs/commands.md and stays.
     #[arg(long)]
     json: bool,
@@ -68,9 +60,8 @@ struct PlanArgs {
 
 #[derive(Debug, clap::Args)]
 struct ApplyArgs {
-    /// The document, or user data that holds some: a file, or - for standard input.
-    #[arg(value_name = "SRC")]
-    source: PathBuf,
+    #[command(flatten)]
+    sources: SourceArgs,
     #[command(flatten)]
     addresses: AddressArgs,
 }
@@ -107,15 +98,16 @@ struct AddressArgs {
 }
 
 impl AddressArgs {
-    /// The addresses from flags, else from the environment.
-    fn addresses(&self) -> Addresses {
+    /// The addresses from flags, else from the platform, else from the environment.
+    fn addresses(&self, platform: Addresses) -> Addresses {
+        let given = Addresses {
+            public_ipv4: self.public_ipv4.clone(),
+            private_ipv4: self.private_ipv4.clone(),
+            public_ipv6: self.public_ipv6.clone(),
+            private_ipv6: self.private_ipv6.clone(),
+        };
         let environment = Addresses::from_environment(|name| std::env::var(name).ok());
-        Addresses {
-            public_ipv4: self.public_ipv4.clone().or(environment.public_ipv4),
-            private_ipv4: self.private_ipv4.clone().or(environment.private_ipv4),
-            public_ipv6: self.public_ipv6.clone().or(environment.public_ipv6),
-            private_ipv6: self.private_ipv6.clone().or(environment.private_ipv6),
-        }
+        given.or(platform).or(environment)
     }
 }
 
@@ -125,10 +117,10 @@ impl AddressArgs {
 /// When the document has errors or cannot be read, or cannot be applied.
 pub async fn run(args: &Args, common: &CommonArgs) -> Result<(), Failure> {
     match &args.command {
-        Command::Validate(args) => validate(args),
+        Command::Validate(args) => validate(args, common).await,
         Command::Schema => output::json(&cloud_config::json_schema()),
-        Command::Plan(args) => apply::plan(args, &common.root()).await,
-        Command::Apply(args) => apply::apply(args, &common.root()).await,
+        Command::Plan(args) => apply::plan(args, common).await,
+        Command::Apply(args) => apply::apply(args, common).await,
         Command::Revert(args) => apply::revert(args, &common.root()).await,
         Command::History(args) => apply::history(args, &common.root()),
     }
@@ -157,22 +149,11 @@ struct Checked {
     findings: Vec<Finding>,
 }
 
-/// What is to be read: its name for people, and its bytes.
-fn take(source: &PathBuf) -> Result<(String, Vec<u8>), Failure> {
-    let name = match source.to_str() {
-        Some("-") => "standard input".to_owned(),
-        _ => source.display().to_string(),
-    };
-    match content(source) {
-        Ok(bytes) => Ok((name, bytes)),
-        Err(error) => Err(Failure::new(Exit::Usage, format!("{name}: {error}"))),
-    }
-}
-
-fn validate(args: &ValidateArgs) -> Result<(), Failure> {
-    let (name, bytes) = take(&args.source)?;
-    let addresses = args.addresses.addresses();
-    let checked = match cloud_config::parts(bytes) {
+async fn validate(args: &ValidateArgs, common: &CommonArgs) -> Result<(), Failure> {
+    let fetched = args.sources.fetch(common).await?;
+    let name = fetched.origin;
+    let addresses = args.addresses.addresses(fetched.metadata.addresses);
+    let checked = match cloud_config::parts(fetched.user_data) {
         Ok(parts) => parts
             .into_iter()
             .map(|part| check(part, &addresses))
@@ -256,20 +237,4 @@ fn refused(error: &UserDataError) -> Checked {
 
 fn counted(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-/// What a file or standard input holds, one byte more than the most at most.
-fn content(source: &PathBuf) -> io::Result<Vec<u8>> {
-    let (input, size): (Box<dyn Read>, u64) = match source.to_str() {
-        Some("-") => (Box::new(io::stdin()), 0),
-        _ => {
-            let file = File::open(source)?;
-            let size = file.metadata()?.len();
-            (Box::new(file), size)
-        }
-    };
-    let size = usize::try_from(size.min(LARGEST)).unwrap_or_default();
-    let mut bytes = Vec::with_capacity(size + 1);
-    input.take(LARGEST + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

@@ -12,15 +12,21 @@ use crate::{
         LARGEST, content,
         plan::{NewContent, NewFile, Step},
     },
-    http::Http,
+    http::{Http, Limits},
 };
 
-/// The most that one file may take to come.
-const LIMIT: Duration = Duration::from_secs(300);
+/// What one file may cost to come; as a document, it may come through a proxy and be elsewhere by now.
+const LIMITS: Limits = Limits {
+    connect: Duration::from_secs(10),
+    idle: Duration::from_secs(30),
+    total: Duration::from_secs(300),
+    most: LARGEST as usize,
+    redirects: 5,
+    proxies: true,
+};
 
 fn client() -> Result<Http, String> {
-    let most = usize::try_from(LARGEST).unwrap_or(usize::MAX);
-    Http::new(None, LIMIT, most).map_err(|error| error.to_string())
+    Http::new(None, &LIMITS).map_err(|error| error.to_string())
 }
 
 /// The steps with all contents at hand.

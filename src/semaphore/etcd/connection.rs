@@ -133,6 +133,20 @@ impl Connection {
         Err(Error::Unreachable { doing, reasons })
     }
 
+    /// The value of a key; none where it does not stand.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] with every endpoint's reason; [`Error::Refused`] when etcd will not serve it.
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        let response = self
+            .call("reading a key", async |client: Client| {
+                let mut kv = client.kv_client().max_decoding_message_size(LARGEST);
+                kv.get(key, None).await
+            })
+            .await?;
+        Ok(response.kvs().first().map(|kv| kv.value().to_vec()))
+    }
+
     /// One transaction, see [`Self::call`].
     pub(super) async fn txn(&self, doing: &'static str, txn: Txn) -> Result<TxnResponse, Error> {
         let response = self

@@ -1,0 +1,101 @@
+//! Where a command's document comes from.
+
+use std::{rc::Rc, time::Duration};
+
+use clap::Args;
+
+use super::{Exit, Failure, common::CommonArgs, output};
+use crate::{
+    cloud_config::sources::{
+        Absent, FORMS, Fetched, Hope, Lookup, NoneThere, Options, Place, Source, resolve,
+    },
+    duration,
+    semaphore::etcd::Connection,
+};
+
+/// The sources of a command, and how long they are waited for.
+#[derive(Debug, Args)]
+pub struct SourceArgs {
+    #[arg(value_name = "SRC", required = true, help = help())]
+    sources: Vec<Source>,
+    /// How long a source may take to appear. Without it, one that is not there is given up at once, and a server with
+    /// the trouble of a moment after ten seconds
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    wait: Option<Duration>,
+}
+
+fn help() -> String {
+    format!(
+        "The document, or user data that holds some: {FORMS}. Of several, all asked at once, the first that is there"
+    )
+}
+
+impl SourceArgs {
+    /// These sources, waited for so long.
+    #[must_use]
+    pub fn new(sources: Vec<Source>, wait: Option<Duration>) -> Self {
+        Self { sources, wait }
+    }
+
+    /// Asks them all, and takes the first that is there.
+    ///
+    /// # Errors
+    /// When none is there: exit 2 for files that were named, 4 when etcd is away, else 1.
+    pub async fn fetch(&self, common: &CommonArgs) -> Result<Fetched, Failure> {
+        if self.sources.len() > 1 && self.sources.contains(&Source::Stdin) {
+            let text =
+                "- is standard input, which is read once: it cannot stand beside other sources";
+            return Err(Failure::new(Exit::Usage, text));
+        }
+        let keys = |source: &Source| matches!(source, Source::Etcd(_));
+        // No node's configuration is needed, but to find etcd.
+        let etcd = match self.sources.iter().any(keys) {
+            true => Some(lookup(common)?),
+            false => None,
+        };
+        let options = Options {
+            wait: self.wait,
+            etcd: etcd.as_deref(),
+            ..Options::new(common.root())
+        };
+        let fetched = resolve(&self.sources, &options).await?;
+        for (name, absent) in &fetched.passed {
+            output::note(format!("pointsman: {name} is passed over: {absent}"));
+        }
+        Ok(fetched)
+    }
+}
+
+/// The way to the values of etcd's keys.
+fn lookup(common: &CommonArgs) -> Result<Box<Lookup>, Failure> {
+    let options = common.sources(false)?.load()?.etcd_options()?;
+    let connection = Rc::new(Connection::new(options));
+    Ok(Box::new(move |key: String| {
+        let connection = Rc::clone(&connection);
+        Box::pin(async move {
+            connection.get(&key).await.map_err(|error| Absent {
+                hope: if error.is_unreachable() {
+                    Hope::Later
+                } else {
+                    Hope::Never
+                },
+                place: Place::Etcd,
+                reason: error.to_string(),
+            })
+        })
+    }))
+}
+
+impl From<NoneThere> for Failure {
+    fn from(none: NoneThere) -> Self {
+        let any = |place| none.reasons.iter().any(|(_, absent)| absent.place == place);
+        let exit = if any(Place::Etcd) {
+            Exit::Unreachable
+        } else if any(Place::Away) {
+            Exit::Failed
+        } else {
+            Exit::Usage
+        };
+        Self::new(exit, none.to_string())
+    }
+}

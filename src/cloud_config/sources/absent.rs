@@ -1,0 +1,117 @@
+//! Why a source gave nothing, and whether it is worth asking again.
+
+use std::{io, path::Path};
+
+use crate::http::{Cause, HttpError};
+
+/// Whether a source that gave nothing may give something when asked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hope {
+    /// Asking again does not help.
+    Never,
+    /// It may appear, for those who wait for it: a drive that is not attached yet, a network that is not up.
+    Later,
+    /// The trouble of a moment.
+    Soon,
+}
+
+/// Why a source gave nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Absent {
+    /// What was found and what was expected.
+    pub reason: String,
+    /// Whether to ask again.
+    pub hope: Hope,
+    /// Where the trouble is.
+    pub place: Place,
+}
+
+/// Where a source's trouble is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On this machine: a file, or what one holds.
+    Here,
+    /// Elsewhere.
+    Away,
+    /// In etcd.
+    Etcd,
+}
+
+impl Absent {
+    /// For a reason that asking again does not mend.
+    pub(super) fn never(reason: impl Into<String>) -> Self {
+        Self::new(Hope::Never, reason)
+    }
+
+    /// For a reason that time may mend.
+    pub(super) fn later(reason: impl Into<String>) -> Self {
+        Self::new(Hope::Later, reason)
+    }
+
+    pub(super) fn new(hope: Hope, reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            hope,
+            place: Place::Away,
+        }
+    }
+
+    /// A file that could not be read.
+    pub(super) fn file(path: &Path, error: &io::Error) -> Self {
+        let hope = match error.kind() {
+            io::ErrorKind::NotFound => Hope::Later,
+            _ => Hope::Never,
+        };
+        Self::new(hope, format!("{}: {error}", path.display())).here()
+    }
+
+    pub(super) fn here(self) -> Self {
+        Self {
+            place: Place::Here,
+            ..self
+        }
+    }
+
+    /// A status that is no document.
+    pub(super) fn status(url: &str, status: u16) -> Self {
+        let hope = match status {
+            404 | 410 => Hope::Later,
+            408 | 425 | 429 | 500.. => Hope::Soon,
+            _ => Hope::Never,
+        };
+        let cure = match status {
+            300..=399 => "; the server names another place, which is not followed",
+            401 | 403 => "; the server does not let this node read it",
+            404 | 410 => "; the server has nothing there",
+            _ => "",
+        };
+        Self::new(
+            hope,
+            format!("{url}: found status {status}, expected 200{cure}"),
+        )
+    }
+}
+
+impl From<HttpError> for Absent {
+    fn from(error: HttpError) -> Self {
+        let (hope, cure) = match &error {
+            HttpError::Tls(_) | HttpError::Large { .. } => (Hope::Never, ""),
+            HttpError::NoAnswer { cause, .. } => match cause {
+                Cause::Connect => (Hope::Later, ""),
+                Cause::Broken => (Hope::Soon, ""),
+                Cause::Certificate => (
+                    Hope::Never,
+                    "; put the authority that signed its certificate among the system's",
+                ),
+                // A machine without a battery starts in 1970 and learns the time from the network.
+                Cause::Clock => (
+                    Hope::Later,
+                    "; is this machine's clock right? `timedatectl` shows it",
+                ),
+                Cause::Redirects | Cause::Request => (Hope::Never, ""),
+            },
+        };
+        Self::new(hope, format!("{error}{cure}"))
+    }
+}

@@ -1,0 +1,60 @@
+//! The kernel's command line: `cloud-config-url=`.
+
+use std::fs;
+
+use super::{Absent, source::Document};
+use crate::node::Root;
+
+/// The document that the command line names.
+pub(super) fn read(root: &Root) -> Result<Document, Absent> {
+    let path = root.path("proc/cmdline");
+    let line = fs::read_to_string(&path).map_err(|error| {
+        // It does not come into being later.
+        let reason = format!("{}: {error}", path.display());
+        Absent::never(reason).here()
+    })?;
+    let Some(url) = url(&line) else {
+        let reason = format!(
+            "{}: found no cloud-config-url=, expected one",
+            path.display()
+        );
+        return Err(Absent::never(reason).here());
+    };
+    Document::parse(url).map_err(|why| {
+        Absent::never(format!("{}: cloud-config-url={url}: {why}", path.display())).here()
+    })
+}
+
+/// The last URL that a command line names; hyphens and underscores are the same, as in all of the kernel's parameters.
+fn url(line: &str) -> Option<&str> {
+    line.split_ascii_whitespace()
+        .filter_map(|word| word.trim_matches('"').split_once('='))
+        .filter(|(key, _)| key.replace('_', "-") == "cloud-config-url")
+        .map(|(_, value)| value.trim_matches('"'))
+        .rfind(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_url_counts_in_either_spelling() {
+        for (line, expected) in [
+            ("quiet cloud-config-url=http://h/x ro\n", Some("http://h/x")),
+            ("cloud_config_url=http://h/x", Some("http://h/x")),
+            ("cloud-config_url=a cloud-config-url=b", Some("b")),
+            ("cloud-config-url=a cloud-config-url=", Some("a")),
+            (
+                "cloud-config-url=\"http://h/x?a=b\"",
+                Some("http://h/x?a=b"),
+            ),
+            ("\"cloud-config-url=http://h/x\"", Some("http://h/x")),
+            ("cloud-config-url ro", None),
+            ("no-cloud-config-url=http://h/x", None),
+            ("", None),
+        ] {
+            assert_eq!(url(line), expected, "{line}");
+        }
+    }
+}

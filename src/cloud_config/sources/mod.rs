@@ -1,0 +1,172 @@
+//! Where user data comes from: one file a source.
+//!
+//! - `source`: how people name sources
+//! - [`resolve`]: all of them asked at once, the first that is there taken
+//! - `absent`: why a source gave nothing, and whether to ask again
+//! - `metadata`: what a platform says of the node beside
+//!
+//! The sources know neither the semaphore nor its etcd: who asks for a key of etcd hands the way to read it in.
+
+mod absent;
+mod cmdline;
+mod config_drive;
+mod digitalocean;
+mod ec2;
+mod file;
+mod gce;
+mod metadata;
+mod openstack;
+mod ovf_env;
+mod packet;
+mod resolve;
+mod service;
+mod source;
+mod url;
+mod waagent;
+
+use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
+
+pub use absent::{Absent, Hope, Place};
+pub use metadata::Metadata;
+pub use resolve::{NoneThere, resolve};
+pub use source::{Document, FORMS, Platform, Source, SourceError};
+
+use super::LARGEST;
+use crate::{
+    http::{Http, HttpError, Limits},
+    node::Root,
+};
+
+/// How long a source that has the trouble of a moment is asked again where nobody said how long to wait.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What one request may cost: a document of the largest size comes through a slow line, and a server that stalls or
+/// never ends is given up.
+const LIMITS: Limits = Limits {
+    connect: Duration::from_secs(5),
+    idle: Duration::from_secs(10),
+    total: Duration::from_secs(60),
+    most: LARGEST as usize,
+    redirects: 5,
+    proxies: true,
+};
+
+/// Reads a key of etcd: its value, none where it does not stand; or why it cannot be read.
+pub type Lookup = dyn Fn(String) -> LocalBoxFuture<'static, Result<Option<Vec<u8>>, Absent>>;
+
+/// How sources are asked.
+pub struct Options<'a> {
+    /// Where the machine's files lie. A file that a person names lies where they say.
+    pub root: Root,
+    /// How long a source may take to appear. Without it only the trouble of a moment is waited out.
+    pub wait: Option<Duration>,
+    /// What one request may cost.
+    pub limits: Limits,
+    /// The way to etcd, where one of the sources is there.
+    pub etcd: Option<&'a Lookup>,
+}
+
+impl Options<'_> {
+    /// The usual ones for this machine.
+    #[must_use]
+    pub fn new(root: Root) -> Self {
+        Self {
+            root,
+            wait: None,
+            limits: LIMITS,
+            etcd: None,
+        }
+    }
+}
+
+/// What a source gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// The user data; empty where the platform has only metadata.
+    pub user_data: Vec<u8>,
+    /// What the platform says of the node.
+    pub metadata: Metadata,
+    /// The source, as people name it.
+    pub origin: String,
+    /// The sources before it in order that gave nothing.
+    pub passed: Vec<(String, Absent)>,
+}
+
+/// What a source gives.
+#[derive(Debug, Default)]
+struct Found {
+    user_data: Vec<u8>,
+    metadata: Metadata,
+}
+
+impl From<Vec<u8>> for Found {
+    fn from(user_data: Vec<u8>) -> Self {
+        Self {
+            user_data,
+            metadata: Metadata::default(),
+        }
+    }
+}
+
+/// The ways in which sources are asked.
+struct Ways<'a> {
+    root: &'a Root,
+    /// For documents: with redirects, and through a proxy where the environment names one.
+    documents: Http,
+    /// For platforms' services, which are on the node's own network.
+    services: Http,
+    etcd: Option<&'a Lookup>,
+}
+
+impl<'a> Ways<'a> {
+    fn new(options: &'a Options<'a>) -> Result<Self, HttpError> {
+        let near = Limits {
+            redirects: 0,
+            proxies: false,
+            ..options.limits.clone()
+        };
+        Ok(Self {
+            root: &options.root,
+            documents: Http::new(None, &options.limits)?,
+            services: Http::new(None, &near)?,
+            etcd: options.etcd,
+        })
+    }
+
+    /// Asks a source once.
+    async fn ask(&self, source: &Source) -> Result<Found, Absent> {
+        Ok(match source {
+            Source::Stdin => file::stdin()?.into(),
+            Source::File(path) => file::read(path)?.into(),
+            Source::Vagrant => file::vagrant(self.root)?.into(),
+            Source::Install => file::install(self.root)?.into(),
+            Source::Url(document) => url::fetch(document, &self.documents).await?.into(),
+            Source::Cmdline => {
+                let document = cmdline::read(self.root)?;
+                url::fetch(&document, &self.documents).await?.into()
+            }
+            Source::ConfigDrive(folder) => config_drive::read(folder)?,
+            Source::Service(platform, base) => {
+                service::fetch(*platform, base, &self.services).await?
+            }
+            Source::Waagent(Some(folder)) => waagent::read(folder)?,
+            Source::Waagent(None) => waagent::read(&waagent::usual(self.root))?,
+            Source::OvfEnv(path) => ovf_env::read(path, &self.documents).await?,
+            Source::Etcd(key) => self.key(key).await?.into(),
+        })
+    }
+
+    /// The value of a key of etcd.
+    async fn key(&self, key: &str) -> Result<Vec<u8>, Absent> {
+        let Some(lookup) = self.etcd else {
+            return Err(Absent::never("no way to etcd is known here"));
+        };
+        lookup(key.to_owned()).await?.ok_or_else(|| {
+            let reason =
+                format!("found no such key, expected a document there: etcdctl put {key} <FILE");
+            Absent::later(reason)
+        })
+    }
+}

@@ -1,0 +1,128 @@
+//! All sources are asked at once, and the first in order that is there is taken.
+//!
+//! A source before it holds nothing up once it has said that it is not there: who names a drive and a service takes
+//! whichever the machine has. A source that may appear is asked again, less and less often, for as long as is waited.
+
+use std::{fmt, time::Duration};
+
+use backon::BackoffBuilder as _;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio::time::{Instant, sleep};
+
+use super::{Absent, Fetched, Found, Hope, Options, PATIENCE, Source, Ways};
+
+/// No source gave anything.
+#[derive(Debug, thiserror::Error)]
+pub struct NoneThere {
+    /// Each source in order, as people name it, and why.
+    pub reasons: Vec<(String, Absent)>,
+}
+
+impl fmt::Display for NoneThere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = |name: &str, absent: &Absent| {
+            // Most reasons name the file or URL already.
+            match absent.reason.starts_with(name) {
+                true => absent.reason.clone(),
+                false => format!("{name}: {}", absent.reason),
+            }
+        };
+        match self.reasons.as_slice() {
+            [(name, absent)] => f.write_str(&said(name, absent)),
+            reasons => {
+                f.write_str("none of the sources is there:")?;
+                reasons
+                    .iter()
+                    .try_for_each(|(name, absent)| write!(f, "\n  {}", said(name, absent)))
+            }
+        }
+    }
+}
+
+/// Asks all sources, and takes the first in order that is there.
+///
+/// A source is given up when it can never appear, and else when it has not within [`Options::wait`]: what was asked
+/// before then is waited for, as long as [`Options::limits`] let it take.
+///
+/// # Errors
+/// With every source's reason, when none is there.
+pub async fn resolve(sources: &[Source], options: &Options<'_>) -> Result<Fetched, NoneThere> {
+    let none = |reasons: Vec<Option<Absent>>| NoneThere {
+        reasons: reasons
+            .into_iter()
+            .zip(sources)
+            .map(|(absent, source)| {
+                let absent = absent.unwrap_or_else(|| Absent::never("not asked"));
+                (source.to_string(), absent)
+            })
+            .collect(),
+    };
+    let ways = match Ways::new(options) {
+        Ok(ways) => ways,
+        Err(error) => {
+            let absent = Absent::from(error);
+            return Err(none(vec![Some(absent); sources.len()]));
+        }
+    };
+    let started = Instant::now();
+    let asked = async |index: usize, pause: Duration, mut pauses: backon::ExponentialBackoff| {
+        sleep(pause).await;
+        let answer = ways.ask(&sources[index]).await;
+        let next = pauses.next();
+        (index, answer, next.map(|next| (next, pauses)))
+    };
+    let mut asking: FuturesUnordered<_> = (0..sources.len())
+        .map(|index| asked(index, Duration::ZERO, pauses()))
+        .collect();
+    let mut there: Vec<Option<Found>> = sources.iter().map(|_| None).collect();
+    let mut reasons: Vec<Option<Absent>> = vec![None; sources.len()];
+    while let Some((index, answer, next)) = asking.next().await {
+        match answer {
+            Ok(found) => there[index] = Some(found),
+            Err(absent) => {
+                let patience = match (absent.hope, options.wait) {
+                    (Hope::Never, _) | (Hope::Later, None) => Duration::ZERO,
+                    (Hope::Soon, None) => PATIENCE,
+                    (_, Some(wait)) => wait,
+                };
+                if let Some((pause, pauses)) = next
+                    && started.elapsed() + pause < patience
+                {
+                    tracing::debug!("{}: {absent}; asked again", sources[index]);
+                    asking.push(asked(index, pause, pauses));
+                }
+                reasons[index] = Some(absent);
+            }
+        }
+        let first = there.iter().position(Option::is_some);
+        let Some(first) = first.filter(|first| reasons[..*first].iter().all(Option::is_some))
+        else {
+            continue;
+        };
+        let Some(Found {
+            user_data,
+            metadata,
+        }) = there.swap_remove(first)
+        else {
+            continue;
+        };
+        reasons.truncate(first);
+        return Ok(Fetched {
+            user_data,
+            metadata,
+            origin: sources[first].to_string(),
+            passed: none(reasons).reasons,
+        });
+    }
+    Err(none(reasons))
+}
+
+/// The pauses between two requests to the same source.
+fn pauses() -> backon::ExponentialBackoff {
+    backon::ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(250))
+        .with_max_delay(Duration::from_secs(5))
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

@@ -1,0 +1,90 @@
+//! Asking a platform's service: a tree of small texts below a URL.
+
+use super::{Absent, Found, Platform, digitalocean, ec2, gce, openstack, packet};
+use crate::http::{Http, Method, Url, shown};
+
+/// A platform's service.
+pub(super) struct Service<'a> {
+    http: &'a Http,
+    /// Ends in a slash.
+    base: &'a Url,
+}
+
+/// Asks the service of this platform.
+pub(super) async fn fetch(platform: Platform, base: &Url, http: &Http) -> Result<Found, Absent> {
+    let service = Service { http, base };
+    match platform {
+        Platform::Ec2 => ec2::fetch(&service).await,
+        Platform::OpenStack => openstack::fetch(&service).await,
+        Platform::Gce => gce::fetch(&service).await,
+        Platform::DigitalOcean => digitalocean::fetch(&service).await,
+        Platform::Packet => packet::fetch(&service).await,
+    }
+}
+
+impl Service<'_> {
+    /// The URL of a path, as people may see it.
+    pub(super) fn name(&self, path: &str) -> String {
+        format!("{}{path}", shown(self.base))
+    }
+
+    /// Any answer: its status and body.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<(u16, Vec<u8>), Absent> {
+        let url = format!("{}{path}", self.base);
+        let answer = self.http.ask(method, &url, headers).await?;
+        Ok((answer.status, answer.body))
+    }
+
+    /// What must be there.
+    pub(super) async fn needed(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Vec<u8>, Absent> {
+        match self.ask(Method::GET, path, headers).await? {
+            (200, body) => Ok(body),
+            (status, _) => Err(Absent::status(&self.name(path), status)),
+        }
+    }
+
+    /// What need not be there.
+    pub(super) async fn optional(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Option<Vec<u8>>, Absent> {
+        match self.ask(Method::GET, path, headers).await? {
+            (200, body) => Ok(Some(body)),
+            (404 | 410, _) => Ok(None),
+            (status, _) => Err(Absent::status(&self.name(path), status)),
+        }
+    }
+
+    /// A text that need not be there.
+    pub(super) async fn text(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Option<String>, Absent> {
+        let body = self.optional(path, headers).await?;
+        Ok(body.map(|body| String::from_utf8_lossy(&body).into_owned()))
+    }
+
+    /// What must be there, as JSON.
+    pub(super) async fn json<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<T, Absent> {
+        let body = self.needed(path, headers).await?;
+        serde_json::from_slice(&body).map_err(|error| {
+            let name = self.name(path);
+            Absent::never(format!("{name}: found no JSON as expected there: {error}"))
+        })
+    }
+}

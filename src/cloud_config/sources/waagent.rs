@@ -1,0 +1,112 @@
+//! The folder of Azure's agent: `CustomData`, and the addresses in `SharedConfig.xml`.
+
+use std::path::{Path, PathBuf};
+
+use roxmltree::Document;
+
+use super::{Absent, Found, Metadata, file};
+use crate::{cloud_config::content, node::Root};
+
+/// Where the agent keeps its files.
+pub(super) fn usual(root: &Root) -> PathBuf {
+    root.path("var/lib/waagent")
+}
+
+/// Reads the folder. Either file may be missing, but not both: then the agent has not been there yet.
+pub(super) fn read(folder: &Path) -> Result<Found, Absent> {
+    let custom = file::read_if_there(&folder.join("CustomData"))?;
+    let path = folder.join("SharedConfig.xml");
+    let shared = file::read_if_there(&path)?;
+    if custom.is_none() && shared.is_none() {
+        let reason = format!(
+            "{}: found neither CustomData nor SharedConfig.xml, expected the folder of Azure's agent",
+            folder.display()
+        );
+        return Err(Absent::later(reason).here());
+    }
+    let metadata = match shared {
+        Some(bytes) if !bytes.trim_ascii().is_empty() => {
+            let named = |why: String| Absent::never(format!("{}: {why}", path.display())).here();
+            let text = str::from_utf8(&bytes).map_err(|error| named(error.to_string()))?;
+            addresses(text).map_err(|error| named(format!("found no XML: {error}")))?
+        }
+        _ => Metadata::default(),
+    };
+    Ok(Found {
+        user_data: plain(custom.unwrap_or_default()),
+        metadata,
+    })
+}
+
+/// The agent leaves the data packed as base64, unless told otherwise. No user data begins as base64 does.
+fn plain(bytes: Vec<u8>) -> Vec<u8> {
+    match content::base64(&bytes) {
+        Ok(unpacked) if !unpacked.is_empty() => unpacked,
+        _ => bytes,
+    }
+}
+
+/// The addresses of the instance that this node is.
+fn addresses(text: &str) -> Result<Metadata, roxmltree::Error> {
+    let document = Document::parse(text.trim_start_matches('\u{feff}'))?;
+    let all = || document.descendants();
+    let incarnation = all().find(|node| node.has_tag_name("Incarnation"));
+    let id = incarnation.and_then(|node| node.attribute("instance"));
+    let mut metadata = Metadata::default();
+    let instances = all().filter(|node| node.has_tag_name("Instance"));
+    let Some(instance) = instances
+        .into_iter()
+        .find(|node| id.is_none() || node.attribute("id") == id)
+    else {
+        return Ok(metadata);
+    };
+    metadata.address(false, instance.attribute("address").unwrap_or_default());
+    for endpoint in instance
+        .descendants()
+        .filter(|node| node.has_tag_name("Endpoint"))
+    {
+        let public = endpoint.attribute("loadBalancedPublicAddress");
+        // With the port.
+        let address = public.and_then(|text| text.rsplit_once(':'));
+        metadata.address(true, address.map_or("", |(address, _)| address));
+    }
+    Ok(metadata)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_addresses_are_those_of_this_instance() {
+        let text = r#"<?xml version="1.0" encoding="utf-8"?>
+            <SharedConfig version="1.0.0.0">
+              <Incarnation number="1" instance="n1"/>
+              <Instances>
+                <Instance id="n0" address="10.0.0.9"/>
+                <Instance id="n1" address="10.0.0.4"><InputEndpoints>
+                  <Endpoint name="a" address="10.0.0.4" isPublic="false"/>
+                  <Endpoint name="ssh" address="10.0.0.4:22" isPublic="true" loadBalancedPublicAddress="192.0.2.4:22"/>
+                </InputEndpoints></Instance>
+              </Instances>
+            </SharedConfig>"#;
+        let known = addresses(text).unwrap().addresses;
+        assert_eq!(known.private_ipv4.as_deref(), Some("10.0.0.4"));
+        assert_eq!(known.public_ipv4.as_deref(), Some("192.0.2.4"));
+        assert_eq!(addresses("<SharedConfig/>").unwrap(), Metadata::default());
+        assert!(addresses("<SharedConfig>").is_err());
+    }
+
+    #[test]
+    fn custom_data_is_unpacked_where_it_is_packed() {
+        for (kept, expected) in [
+            ("I2Nsb3VkLWNvbmZpZwo=", "#cloud-config\n"),
+            ("I2Nsb3Vk\nLWNvbmZpZwo=\n", "#cloud-config\n"),
+            ("#cloud-config\n", "#cloud-config\n"),
+            ("#!/bin/sh\n", "#!/bin/sh\n"),
+            ("", ""),
+        ] {
+            assert_eq!(plain(kept.into()), expected.as_bytes(), "{kept}");
+        }
+    }
+}

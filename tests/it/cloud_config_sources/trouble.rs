@@ -1,0 +1,101 @@
+//! Servers that misbehave, each named and given up in time.
+
+use std::time::{Duration, Instant};
+
+use pointsman::node::Root;
+use pointsman_testbed::web::{Reply, Web};
+
+use super::{GOOD, ask, one};
+
+/// Why a server that always does this gives nothing to who does not wait, how long that took, and how often it was
+/// asked.
+async fn always(reply: Reply) -> (String, Duration, usize) {
+    let web = Web::serve(move |_, _| reply.clone()).await;
+    let before = Instant::now();
+    let wait = Some(Duration::from_millis(700));
+    let why = ask(&[web.url()], Root::default(), wait)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(why.starts_with(web.url()), "{why}");
+    (why, before.elapsed(), web.seen().len())
+}
+
+#[tokio::test]
+async fn servers_that_stall_are_given_up() {
+    for reply in [Reply::Stall, Reply::Stop(GOOD.into())] {
+        let (why, took, asked) = always(reply).await;
+        assert!(why.contains("timed out"), "{why}");
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        assert!(asked > 1, "it was asked once more");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_redirects_for_ever_is_asked_six_times() {
+    let (why, _, asked) = always(Reply::Redirect("/".into())).await;
+    assert!(why.contains("redirected more than 5 times"), "{why}");
+    assert_eq!(asked, 6);
+}
+
+#[tokio::test]
+async fn a_body_shorter_than_it_was_said_to_be_is_no_document() {
+    let (why, ..) = always(Reply::Claim(1000, GOOD.into())).await;
+    assert!(
+        why.contains("end of file before message length reached"),
+        "{why}"
+    );
+}
+
+#[tokio::test]
+async fn too_much_is_refused_before_it_is_read_and_while_it_is() {
+    let (why, _, asked) = always(Reply::Claim(10 << 30, GOOD.into())).await;
+    assert!(why.contains("found more than 67108864 bytes"), "{why}");
+    assert_eq!(asked, 1);
+    let (why, _, asked) = always(Reply::Endless).await;
+    assert!(why.contains("found more than 67108864 bytes"), "{why}");
+    assert_eq!(asked, 1);
+}
+
+#[tokio::test]
+async fn the_trouble_of_a_moment_is_waited_out() {
+    let recovers = |_: &_, before: usize| match before {
+        0 => Reply::missing(),
+        1 => Reply::Body(500, Vec::new()),
+        2 => Reply::Claim(99, Vec::new()),
+        _ => Reply::ok(GOOD),
+    };
+    let web = Web::serve(recovers).await;
+    let wait = Some(Duration::from_secs(20));
+    let fetched = ask(&[web.url()], Root::default(), wait).await.unwrap();
+    assert_eq!(
+        (fetched.user_data.as_slice(), web.seen().len()),
+        (GOOD.as_bytes(), 4)
+    );
+    // Who does not wait is told at once that there is nothing, but not that a server is down for a moment.
+    let web = Web::serve(recovers).await;
+    let why = one(web.url()).await.unwrap_err().to_string();
+    assert!(
+        why.contains("found status 404, expected 200; the server has nothing there"),
+        "{why}"
+    );
+    assert_eq!(one(web.url()).await.unwrap().user_data, GOOD.as_bytes());
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_resolve_is_named() {
+    let before = Instant::now();
+    let why = one("http://no-such-host.invalid/x")
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        why.starts_with("http://no-such-host.invalid/x: ") && why.contains("lookup"),
+        "{why}"
+    );
+    assert!(
+        before.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        before.elapsed()
+    );
+}
