@@ -8,6 +8,7 @@
 //! - `check`: the document walked by the tables; `document`: what is left, typed
 //! - `lint`: what is wrong between its parts
 //! - [`plan`]: what it does to a machine
+//! - [`netconf`]: a platform's network, as units
 //! - [`sources`]: where user data comes from
 
 pub mod apply;
@@ -17,6 +18,7 @@ mod document;
 mod environment;
 mod finding;
 mod lint;
+pub mod netconf;
 pub mod plan;
 mod report;
 mod schema;

@@ -130,6 +130,19 @@ pub enum Planned {
     Document(Box<Document>),
     /// A script. Addresses that are known are filled in; others may be variables of its own.
     Script(Vec<u8>),
+    /// What the platform says of the node, wherever it stands among the parts.
+    Platform(Platform),
+}
+
+/// What a platform says of the node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Platform {
+    /// Its name, where no document gives one.
+    pub hostname: Option<String>,
+    /// Public keys that may log in as `core`, before those of the documents.
+    pub keys: Vec<String>,
+    /// Units of networkd that hold until the next boot: names and texts.
+    pub network: Vec<(String, String)>,
 }
 
 /// Why there is no plan.
@@ -151,15 +164,29 @@ pub fn plan(parts: Vec<Planned>, machine: &Machine<'_>) -> Result<Vec<Step>, Pla
     let documents = || {
         parts.iter().filter_map(|part| match part {
             Planned::Document(document) => Some(document),
-            Planned::Script(_) => None,
+            Planned::Script(_) | Planned::Platform(_) => None,
         })
     };
-    let hostname = documents().filter_map(|d| d.hostname.as_ref()).next_back();
-    let hostname = hostname.map(|text| short(&text.text).to_owned());
+    let platforms = || {
+        parts.iter().filter_map(|part| match part {
+            Planned::Platform(platform) => Some(platform),
+            Planned::Script(_) | Planned::Document(_) => None,
+        })
+    };
+    let given = documents().filter_map(|d| d.hostname.as_ref());
+    let given = given.map(|text| &text.text).next_back();
+    let given = given.or_else(|| platforms().find_map(|platform| platform.hostname.as_ref()));
+    let hostname = given.map(|name| short(name).to_owned());
     steps
         .all
         .extend(hostname.clone().map(|name| Some(Step::Hostname(name))));
-    let keys: Vec<String> = documents().flat_map(|d| &d.keys).map(line).collect();
+    let mut keys: Vec<String> = Vec::new();
+    let of_platforms = platforms().flat_map(|platform| platform.keys.iter().cloned());
+    for key in of_platforms.chain(documents().flat_map(|d| &d.keys).map(line)) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
     if !keys.is_empty() {
         let user = "core".to_owned();
         steps.push(Step::Keys { user, keys });
@@ -171,6 +198,7 @@ pub fn plan(parts: Vec<Planned>, machine: &Machine<'_>) -> Result<Vec<Step>, Pla
             Planned::Script(bytes) => {
                 steps.push(Step::Script(fill_in(bytes, machine.addresses)));
             }
+            Planned::Platform(platform) => steps.network_of(platform),
         }
     }
     Ok(steps.finish())
@@ -258,6 +286,14 @@ impl Steps {
         }
         self.units(units, &services, &update);
         Ok(())
+    }
+
+    fn network_of(&mut self, platform: Platform) {
+        self.network |= !platform.network.is_empty();
+        for (name, text) in platform.network {
+            let path = format!("/run/systemd/network/{name}");
+            self.write(NewFile::plain(path, text));
+        }
     }
 
     fn push(&mut self, step: Step) {

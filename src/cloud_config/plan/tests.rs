@@ -260,3 +260,45 @@ fn parts_follow_one_another_and_commands_come_last() {
         .collect::<Vec<_>>()
     );
 }
+
+#[test]
+fn the_platform_fills_what_documents_leave_open() {
+    let platform = || {
+        Planned::Platform(Platform {
+            hostname: Some("n1.example.net".into()),
+            keys: vec!["ssh-ed25519 A a".into(), "ssh-ed25519 B b".into()],
+            network: vec![("00-eth0.network".into(), "[Match]\n".into())],
+        })
+    };
+    let machine = Machine {
+        addresses: &Addresses::default(),
+        hostname: "was",
+        text: &|_| None,
+    };
+    let all = |source: &str| {
+        let document = read(source, &Addresses::default(), Unknown::Error).document;
+        let parts = vec![platform(), Planned::Document(Box::new(document))];
+        let steps = plan(parts, &machine).unwrap();
+        steps.iter().map(shown).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        all("#cloud-config\nmanage_etc_hosts: localhost\n"),
+        [
+            "hostname n1",
+            "keys core [\"ssh-ed25519 A a\", \"ssh-ed25519 B b\"]",
+            "file /run/systemd/network/00-eth0.network 0644 [[Match]\n]",
+            "file /etc/hosts 0644 [127.0.0.1 n1\n]",
+            "restart-networkd",
+        ]
+    );
+    let steps = all(
+        "#cloud-config\nhostname: mine\nssh_authorized_keys: [ssh-ed25519 B b, ssh-ed25519 C c]\n",
+    );
+    assert_eq!(
+        steps[..2],
+        [
+            "hostname mine",
+            "keys core [\"ssh-ed25519 A a\", \"ssh-ed25519 B b\", \"ssh-ed25519 C c\"]",
+        ]
+    );
+}

@@ -1,0 +1,409 @@
+//! Debian's /etc/network/interfaces, read.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::NetconfError;
+
+/// An interface, all its stanzas together.
+#[derive(Debug, Default)]
+pub(super) struct Interface {
+    pub(super) name: String,
+    pub(super) dhcp4: bool,
+    pub(super) dhcp6: bool,
+    /// Without any address, or as `auto` of inet6 says.
+    pub(super) router_advertisements: bool,
+    pub(super) addresses: Vec<(IpAddr, u8)>,
+    pub(super) gateways: Vec<IpAddr>,
+    pub(super) routes: Vec<((IpAddr, u8), IpAddr)>,
+    pub(super) nameservers: Vec<IpAddr>,
+    pub(super) domains: Vec<String>,
+    pub(super) mac: Option<String>,
+    pub(super) mtu: Option<u32>,
+    /// It carries a VLAN of this number, on this interface.
+    pub(super) vlan: Option<(u16, String)>,
+    /// It joins these interfaces.
+    pub(super) bond: Option<Bond>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Bond {
+    pub(super) slaves: Vec<String>,
+    /// Keys of networkd's section and their values.
+    pub(super) settings: Vec<(&'static str, String)>,
+}
+
+/// A stanza while it is read.
+struct Stanza {
+    line: usize,
+    /// Where its interface is among all.
+    at: usize,
+    method: String,
+    address: Option<(IpAddr, Option<u8>)>,
+    netmask: Option<u8>,
+    raw_device: Option<String>,
+}
+
+const MODES: [&str; 7] = [
+    "balance-rr",
+    "active-backup",
+    "balance-xor",
+    "broadcast",
+    "802.3ad",
+    "balance-tlb",
+    "balance-alb",
+];
+
+/// Reads it; also the options that were passed over.
+pub(super) fn parse(text: &str) -> Result<(Vec<Interface>, Vec<NetconfError>), NetconfError> {
+    let mut reader = Reader::default();
+    for (line, text) in lines(text) {
+        reader.line(line, &text)?;
+    }
+    reader.finish_stanza()?;
+    Ok((reader.interfaces, reader.passed_over))
+}
+
+/// Lines with their numbers, without comments, those that a backslash continues joined.
+fn lines(text: &str) -> Vec<(usize, String)> {
+    let mut all: Vec<(usize, String)> = Vec::new();
+    let mut open = false;
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if !open && (line.is_empty() || line.starts_with('#')) {
+            continue;
+        }
+        let (part, more) = match line.strip_suffix('\\') {
+            Some(part) => (part, true),
+            None => (line, false),
+        };
+        match all.last_mut().filter(|_| open) {
+            Some((_, text)) => *text = format!("{text} {part}"),
+            None => all.push((number + 1, part.to_owned())),
+        }
+        open = more;
+    }
+    all
+}
+
+#[derive(Default)]
+struct Reader {
+    interfaces: Vec<Interface>,
+    passed_over: Vec<NetconfError>,
+    stanza: Option<Stanza>,
+}
+
+fn wrong(line: usize, reason: impl Into<String>) -> NetconfError {
+    NetconfError {
+        line,
+        reason: reason.into(),
+    }
+}
+
+impl Reader {
+    fn line(&mut self, line: usize, text: &str) -> Result<(), NetconfError> {
+        let mut words = text.split_ascii_whitespace();
+        let first = words.next().unwrap_or_default();
+        let rest: Vec<&str> = words.collect();
+        match first {
+            "iface" => {
+                self.finish_stanza()?;
+                self.iface(line, &rest)
+            }
+            // Everything that is described is brought up.
+            "auto" => self.finish_stanza(),
+            _ if first.starts_with("allow-") => self.finish_stanza(),
+            "mapping" | "source" | "source-directory" | "rename" | "template" => Err(wrong(
+                line,
+                format!("found {first}, which is not read here; expected auto and iface"),
+            )),
+            _ => match self.stanza.take() {
+                Some(mut stanza) => {
+                    let read = self.option(&mut stanza, line, first, &rest);
+                    self.stanza = Some(stanza);
+                    read
+                }
+                None => Err(wrong(
+                    line,
+                    format!("found {first:?}, expected auto or iface before it"),
+                )),
+            },
+        }
+    }
+
+    fn iface(&mut self, line: usize, words: &[&str]) -> Result<(), NetconfError> {
+        let [name, family, method] = words else {
+            return Err(wrong(line, "expected iface NAME FAMILY METHOD"));
+        };
+        // An alias is one more address of the same interface.
+        let name = name.split(':').next().unwrap_or_default();
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        if name.is_empty() || name.len() > 15 || !name.bytes().all(plain) || name.starts_with('.') {
+            return Err(wrong(
+                line,
+                format!("found {name:?}, expected an interface's name"),
+            ));
+        }
+        let at = self.interface(name);
+        let one = &mut self.interfaces[at];
+        match (*family, *method) {
+            ("inet" | "inet6", "static" | "manual" | "loopback") => {}
+            ("inet", "dhcp") => one.dhcp4 = true,
+            ("inet6", "dhcp") => one.dhcp6 = true,
+            ("inet6", "auto") => one.router_advertisements = true,
+            _ => {
+                return Err(wrong(
+                    line,
+                    format!(
+                        "found {family} {method}, expected inet or inet6 and static, dhcp, manual or loopback"
+                    ),
+                ));
+            }
+        }
+        self.stanza = Some(Stanza {
+            line,
+            at,
+            method: (*method).to_owned(),
+            address: None,
+            netmask: None,
+            raw_device: None,
+        });
+        Ok(())
+    }
+
+    /// Where the interface of this name is; it is made as needed.
+    fn interface(&mut self, name: &str) -> usize {
+        let known = self.interfaces.iter().position(|one| one.name == name);
+        known.unwrap_or_else(|| {
+            self.interfaces.push(Interface {
+                name: name.to_owned(),
+                ..Interface::default()
+            });
+            self.interfaces.len() - 1
+        })
+    }
+
+    fn option(
+        &mut self,
+        stanza: &mut Stanza,
+        line: usize,
+        name: &str,
+        words: &[&str],
+    ) -> Result<(), NetconfError> {
+        let one = &mut self.interfaces[stanza.at];
+        let first = words.first().copied().unwrap_or_default();
+        let ip = |text: &str| {
+            text.parse::<IpAddr>()
+                .map_err(|_| wrong(line, format!("{name}: found {text:?}, expected an address")))
+        };
+        match name.replace('_', "-").as_str() {
+            "address" => {
+                let (address, length) = match first.split_once('/') {
+                    Some((address, length)) => (address, Some(length)),
+                    None => (first, None),
+                };
+                let address = ip(address)?;
+                let length = length.map(|text| prefix(text, address)).transpose();
+                let length = length.map_err(|reason| wrong(line, format!("address: {reason}")))?;
+                stanza.address = Some((address, length));
+            }
+            "netmask" => {
+                let any = IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED);
+                let length = prefix(first, any)
+                    .map_err(|reason| wrong(line, format!("netmask: {reason}")))?;
+                stanza.netmask = Some(length);
+            }
+            "gateway" => one.gateways.push(ip(first)?),
+            "dns-nameservers" | "dns-nameserver" => {
+                for word in words {
+                    one.nameservers.push(ip(word)?);
+                }
+            }
+            "dns-search" | "dns-domain" => {
+                one.domains
+                    .extend(words.iter().map(|word| (*word).to_owned()));
+            }
+            "hwaddress" => {
+                let mac = words.last().copied().unwrap_or_default();
+                let good = mac.split(':').count() == 6
+                    && mac
+                        .split(':')
+                        .all(|pair| pair.len() == 2 && u8::from_str_radix(pair, 16).is_ok());
+                if !good {
+                    return Err(wrong(
+                        line,
+                        format!("hwaddress: found {mac:?}, expected ether 00:11:22:33:44:55"),
+                    ));
+                }
+                one.mac = Some(mac.to_owned());
+            }
+            "mtu" => {
+                let mtu = first.parse().map_err(|_| {
+                    wrong(
+                        line,
+                        format!("mtu: found {first:?}, expected a number of bytes"),
+                    )
+                })?;
+                one.mtu = Some(mtu);
+            }
+            "vlan-raw-device" => stanza.raw_device = Some(first.to_owned()),
+            "bond-slaves" | "slaves" => {
+                let slaves = words.iter().filter(|word| **word != "none");
+                let bond = one.bond.get_or_insert_default();
+                bond.slaves.extend(slaves.map(|word| (*word).to_owned()));
+            }
+            "bond-master" => {
+                let (slave, at) = (one.name.clone(), self.interface(first));
+                let bond = self.interfaces[at].bond.get_or_insert_default();
+                bond.slaves.push(slave);
+            }
+            option if option.starts_with("bond-") => {
+                let Some(setting) = bond_setting(option, first) else {
+                    return self.pass_over(line, name);
+                };
+                let bond = one.bond.get_or_insert_default();
+                bond.settings.push(setting);
+            }
+            "up" | "post-up" => match route(words) {
+                Some(route) => one.routes.push(route),
+                None => return self.pass_over(line, name),
+            },
+            // networkd takes down what it put up.
+            "down" | "pre-down" | "post-down" if route(words).is_some() => {}
+            // Follow from address and length.
+            "network" | "broadcast" => {}
+            _ => return self.pass_over(line, name),
+        }
+        Ok(())
+    }
+
+    fn pass_over(&mut self, line: usize, name: &str) -> Result<(), NetconfError> {
+        let reason = format!("{name} is not turned into units");
+        self.passed_over.push(wrong(line, reason));
+        Ok(())
+    }
+
+    fn finish_stanza(&mut self) -> Result<(), NetconfError> {
+        let Some(stanza) = self.stanza.take() else {
+            return Ok(());
+        };
+        let Stanza { line, at, .. } = stanza;
+        if let Some((address, length)) = stanza.address {
+            let Some(length) = length.or(stanza.netmask) else {
+                return Err(wrong(
+                    line,
+                    "found an address without netmask, expected both",
+                ));
+            };
+            if length > 32 && address.is_ipv4() {
+                return Err(wrong(
+                    line,
+                    format!("netmask: found {length}, expected at most 32"),
+                ));
+            }
+            self.interfaces[at].addresses.push((address, length));
+        } else if stanza.method == "static" {
+            return Err(wrong(line, "found static without an address, expected one"));
+        }
+        let name = self.interfaces[at].name.clone();
+        let dotted = name.rsplit_once('.');
+        let number = match dotted {
+            Some((_, number)) => Some(number),
+            None => name
+                .strip_prefix("vlan")
+                .filter(|_| stanza.raw_device.is_some()),
+        };
+        let raw = stanza
+            .raw_device
+            .or_else(|| dotted.map(|(raw, _)| raw.to_owned()));
+        if let Some(raw) = raw {
+            let number = number.and_then(|text| text.parse().ok());
+            let Some(number) = number.filter(|number| (1..4095).contains(number)) else {
+                return Err(wrong(
+                    line,
+                    format!("found {name:?} on {raw}, expected a name such as vlan5 or {raw}.5"),
+                ));
+            };
+            // It is named on the interface that it lies on, which may not be described itself.
+            self.interface(&raw);
+            self.interfaces[at].vlan = Some((number, raw));
+        }
+        let slaves = self.interfaces[at].bond.as_ref();
+        let slaves = slaves.map(|bond| bond.slaves.clone()).unwrap_or_default();
+        for slave in slaves {
+            self.interface(&slave);
+        }
+        Ok(())
+    }
+}
+
+/// The length of a network's prefix: a number, or a mask of IPv4 with dots.
+fn prefix(text: &str, address: IpAddr) -> Result<u8, String> {
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    if let Ok(mask) = text.parse::<Ipv4Addr>() {
+        let bits = mask.to_bits();
+        if bits.leading_ones() + bits.trailing_zeros() == 32 || bits == 0 {
+            return u8::try_from(bits.leading_ones()).map_err(|error| error.to_string());
+        }
+    }
+    text.parse()
+        .ok()
+        .filter(|length| *length <= most)
+        .ok_or_else(|| format!("found {text:?}, expected a length of at most {most}, or a mask"))
+}
+
+/// A route, from `route add -net NET [netmask MASK] gw GATEWAY` or `ip route add NET via GATEWAY`.
+fn route(words: &[&str]) -> Option<((IpAddr, u8), IpAddr)> {
+    let after = |name: &str| {
+        let at = words.iter().position(|word| *word == name)?;
+        words.get(at + 1).copied()
+    };
+    let (net, gateway) = match words {
+        ["route", "add" | "del", ..] => (after("-net").or_else(|| after("-host"))?, after("gw")?),
+        ["ip", "route" | "r", "add" | "del" | "replace", net, ..] => (*net, after("via")?),
+        _ => return None,
+    };
+    let gateway: IpAddr = gateway.parse().ok()?;
+    if net == "default" {
+        let any = match gateway {
+            IpAddr::V4(_) => "0.0.0.0".parse(),
+            IpAddr::V6(_) => "::".parse(),
+        };
+        return Some(((any.ok()?, 0), gateway));
+    }
+    let (address, length) = match net.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (net, after("netmask")),
+    };
+    let address: IpAddr = address.parse().ok()?;
+    let whole = if address.is_ipv4() { 32 } else { 128 };
+    let length = match length {
+        Some(length) => prefix(length, address).ok()?,
+        None => whole,
+    };
+    Some(((address, length), gateway))
+}
+
+/// What networkd calls an option of a bond.
+fn bond_setting(option: &str, value: &str) -> Option<(&'static str, String)> {
+    let word = |known: &[&str]| {
+        let by_number = value
+            .parse::<usize>()
+            .ok()
+            .and_then(|at| known.get(at).copied());
+        let word = by_number.or_else(|| known.iter().copied().find(|known| *known == value));
+        word.map(str::to_owned)
+    };
+    let milliseconds = || value.parse::<u32>().ok().map(|ms| format!("{ms}ms"));
+    Some(match option {
+        "bond-mode" => ("Mode", word(&MODES)?),
+        "bond-miimon" => ("MIIMonitorSec", milliseconds()?),
+        "bond-updelay" => ("UpDelaySec", milliseconds()?),
+        "bond-downdelay" => ("DownDelaySec", milliseconds()?),
+        "bond-lacp-rate" => ("LACPTransmitRate", word(&["slow", "fast"])?),
+        "bond-xmit-hash-policy" => (
+            "TransmitHashPolicy",
+            word(&["layer2", "layer3+4", "layer2+3", "encap2+3", "encap3+4"])?,
+        ),
+        _ => return None,
+    })
+}
