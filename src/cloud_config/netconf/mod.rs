@@ -1,10 +1,11 @@
 //! A platform's description of the network, turned into units of systemd-networkd. Pure.
 //!
-//! - `interfaces`: Debian's /etc/network/interfaces (interfaces(5)), which OpenStack's drives hold
+//! - `interfaces`: Debian's /etc/network/interfaces (interfaces(5)), which OpenStack's drives hold; `values`: its options
 //! - `units`: what of it networkd is told (systemd.network(5), systemd.netdev(5))
 
 mod interfaces;
 mod units;
+mod values;
 
 /// Why a description cannot be turned into units.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
