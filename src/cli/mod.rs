@@ -5,6 +5,7 @@ pub mod cloud_config;
 pub mod common;
 pub mod config;
 mod exit;
+mod go_flags;
 pub mod import_locksmith;
 pub mod lock;
 pub mod locksmith;

@@ -1,13 +1,13 @@
 //! `locksmithctl`'s commands.
 
-use super::{
-    Face,
-    flags::{self, Flags, Wrong},
-    reboot, said, sources,
-};
+use super::{Face, flags::Flags, reboot, said, sources};
 use crate::{
     agent::bus::AgentClient,
-    cli::{self, Context, Failure, output, pause},
+    cli::{
+        self, Context, Failure,
+        go_flags::{self, Wrong},
+        output, pause,
+    },
     node,
     semaphore::{
         document::Document,
@@ -108,7 +108,7 @@ pub(super) async fn run(flags: &Flags) -> u8 {
             Ok(()) | Err(_) => 2,
         };
     }
-    let words = match flags::arguments(rest) {
+    let words = match go_flags::arguments(rest) {
         Ok(words) => words,
         Err(wrong) => {
             let why = match wrong {

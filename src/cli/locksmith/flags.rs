@@ -1,11 +1,11 @@
-//! Locksmith's flags, by the rules of Go's package `flag` (its documentation, "Command line flag syntax"): one dash
-//! or two, a value after `=` or as the next word, no value for booleans but after `=`, the end at the first word that
-//! is no flag or after `--`; of a repeated flag the last one counts.
+//! Locksmith's flags.
+
+use crate::cli::go_flags::{self, Takes, Wrong};
 
 /// What stands before the command.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Flags {
-    /// Names with values, in the order of [`NAMES`].
+    /// Names with values.
     pub(super) values: Vec<(&'static str, String)>,
     /// None where it is not given, so that the environment may say it.
     pub(super) debug: Option<bool>,
@@ -28,102 +28,27 @@ pub(super) const NAMES: [(&str, &str); 7] = [
 /// The flag whose value must not be seen.
 pub(super) const PASSWORD: &str = "etcd-password";
 
-/// Why the words before the command are no flags.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wrong {
-    /// Help was asked for.
-    Help,
-    /// Go's words for what is wrong.
-    Usage(String),
-}
-
 /// Reads the flags.
 pub(super) fn parse(args: impl IntoIterator<Item = String>) -> Result<Flags, Wrong> {
-    let mut flags = Flags::default();
-    let mut args = args.into_iter();
-    while let Some(arg) = args.next() {
-        let Some(rest) = flag(&arg)? else {
-            if arg != "--" {
-                flags.words.push(arg);
-            }
-            break;
-        };
-        let (name, value) = match rest.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (rest, None),
-        };
-        if let Some((name, _)) = NAMES.iter().find(|(known, _)| *known == name) {
-            let value = value
-                .or_else(|| args.next())
-                .ok_or_else(|| Wrong::Usage(format!("flag needs an argument: -{name}")))?;
-            flags.values.retain(|(known, _)| known != name);
-            flags.values.push((name, value));
-            continue;
-        }
-        if !["debug", "version"].contains(&name) {
-            return Err(unknown(name));
-        }
-        let set = match value.as_deref() {
-            None => true,
-            Some(text) => boolean(text).ok_or_else(|| {
-                Wrong::Usage(format!(
-                    "invalid boolean value {text:?} for -{name}: parse error"
-                ))
-            })?,
-        };
-        match name {
-            "debug" => flags.debug = Some(set),
-            _ => flags.version = set,
-        }
-    }
-    flags.words.extend(args);
-    Ok(flags)
-}
-
-/// Reads the words after a command, none of which has flags; what is left are its arguments.
-pub(super) fn arguments(args: &[String]) -> Result<&[String], Wrong> {
-    let Some(first) = args.first() else {
-        return Ok(args);
-    };
-    match flag(first)? {
-        Some(rest) => Err(unknown(rest.split('=').next().unwrap_or(rest))),
-        None if first == "--" => Ok(&args[1..]),
-        None => Ok(args),
-    }
-}
-
-/// The flag without its dashes; none where it is no flag.
-fn flag(arg: &str) -> Result<Option<&str>, Wrong> {
-    let rest = match arg.strip_prefix('-') {
-        None | Some("") => return Ok(None),
-        Some("-") => return Ok(None),
-        Some(rest) => rest.strip_prefix('-').unwrap_or(rest),
-    };
-    if rest.starts_with(['-', '=']) {
-        return Err(Wrong::Usage(format!("bad flag syntax: {arg}")));
-    }
-    Ok(Some(rest))
-}
-
-fn unknown(name: &str) -> Wrong {
-    match name {
-        "h" | "help" => Wrong::Help,
-        _ => Wrong::Usage(format!("flag provided but not defined: -{name}")),
-    }
-}
-
-/// What Go's strconv.ParseBool takes.
-pub(super) fn boolean(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
+    let texts = NAMES.map(|(name, _)| (name, Takes::Text));
+    let bools = [("debug", Takes::Bool), ("version", Takes::Bool)];
+    let mut given = go_flags::parse(args, &[&texts[..], &bools[..]].concat())?;
+    let (debug, version) = (given.bool("debug"), given.bool("version"));
+    given
+        .flags
+        .retain(|(name, _)| texts.iter().any(|(text, _)| text == name));
+    Ok(Flags {
+        values: given.flags,
+        debug,
+        version: version.unwrap_or_default(),
+        words: given.words,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::go_flags::arguments;
 
     fn read(line: &str) -> Result<Flags, Wrong> {
         parse(line.split(' ').filter(|w| !w.is_empty()).map(str::to_owned))

@@ -11,13 +11,17 @@ use std::{
     process::Command,
 };
 
-use super::{Context, output};
+use super::{
+    Context,
+    go_flags::{self, Wrong},
+    output,
+};
 use crate::{
     agent::bus::{AgentClient, ClientError},
     config::{ConfigError, Environment, Origin, Partial, Sources},
     node::Root,
 };
-use flags::{Flags, NAMES, PASSWORD, Wrong};
+use flags::{Flags, NAMES, PASSWORD};
 
 /// By which of locksmith's names the program was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +143,7 @@ impl Call {
     pub fn debug(&self) -> bool {
         self.flags.debug.unwrap_or_else(|| {
             let variable = std::env::var(format!("{}DEBUG", self.face.variable_prefix()));
-            variable.is_ok_and(|text| flags::boolean(&text) == Some(true))
+            variable.is_ok_and(|text| go_flags::boolean(&text) == Some(true))
         })
     }
 
