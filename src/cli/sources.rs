@@ -42,6 +42,14 @@ impl SourceArgs {
     /// # Errors
     /// When none is there: exit 2 for files that were named, 4 when etcd is away, else 1.
     pub async fn fetch(&self, common: &CommonArgs) -> Result<Fetched, Failure> {
+        Ok(self.ask(common).await??)
+    }
+
+    /// As [`Self::fetch`], but that no source is there is for the caller to judge.
+    ///
+    /// # Errors
+    /// When they cannot even be asked.
+    pub async fn ask(&self, common: &CommonArgs) -> Result<Result<Fetched, NoneThere>, Failure> {
         if self.sources.len() > 1 && self.sources.contains(&Source::Stdin) {
             let text =
                 "- is standard input, which is read once: it cannot stand beside other sources";
@@ -58,11 +66,13 @@ impl SourceArgs {
             etcd: etcd.as_deref(),
             ..Options::new(common.root())
         };
-        let fetched = resolve(&self.sources, &options).await?;
-        for (name, absent) in &fetched.passed {
-            output::note(format!("pointsman: {name} is passed over: {absent}"));
+        let answer = resolve(&self.sources, &options).await;
+        if let Ok(fetched) = &answer {
+            for (name, absent) in &fetched.passed {
+                output::note(format!("pointsman: {name} is passed over: {absent}"));
+            }
         }
-        Ok(fetched)
+        Ok(answer)
     }
 }
 
@@ -80,6 +90,7 @@ fn lookup(common: &CommonArgs) -> Result<Box<Lookup>, Failure> {
                     Hope::Never
                 },
                 place: Place::Etcd,
+                none_here: false,
                 reason: error.to_string(),
             })
         })

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     agent::bus::{AgentClient, ClientError, Published},
+    cloud_config::boot::Outcome,
     node,
     semaphore::{
         etcd::{self, HolderState},
@@ -38,6 +39,9 @@ pub struct Status {
     pub groups: Vec<GroupStatus>,
     /// This node, as its own agent says; null where none runs.
     pub node: Option<NodeStatus>,
+    /// How the last cloud-config at boot went, where there was one in this boot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cloud_config: Option<Outcome>,
     /// Why etcd's part is missing, where it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub etcd_error: Option<String>,
@@ -189,6 +193,7 @@ async fn ask_etcd(context: &Context, all_groups: bool) -> Result<Status, Failure
         quarantine: Vec::new(),
         groups: Vec::new(),
         node: None,
+        cloud_config: None,
         etcd_error: None,
     };
     let own = context.config.group.clone();
@@ -230,12 +235,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
                 quarantine: Vec::new(),
                 groups: Vec::new(),
                 node: None,
+                cloud_config: None,
                 etcd_error: Some(failure.message.clone()),
             };
             (status, Some(failure).filter(|_| !alone))
         }
     };
     status.node = node;
+    status.cloud_config = Outcome::load(&context.config.root);
     if args.json {
         output::json(&status)?;
     } else {
@@ -357,6 +364,9 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
             line("strategy", &node.strategy);
             line("configuration", &node.config_error);
         }
+    }
+    if let Some(outcome) = &status.cloud_config {
+        out += &format!("{outcome}\n");
     }
     out
 }

@@ -1,6 +1,6 @@
 //! cloud-config, the document that configures a node when it boots: what is in it, what is wrong with it.
 //!
-//! Pure, but for [`sources`]: from text and addresses to a [`Document`] and [`Finding`]s.
+//! Pure, but for [`sources`], [`apply`] and [`boot`]: from text and addresses to a [`Document`] and [`Finding`]s.
 //!
 //! - `schema`: the keys there are, as data
 //! - `substitute`: `$private_ipv4` and its kin
@@ -9,9 +9,11 @@
 //! - `lint`: what is wrong between its parts
 //! - [`plan`]: what it does to a machine
 //! - [`netconf`]: a platform's network, as units
+//! - [`boot`]: the last document that worked, and how it went
 //! - [`sources`]: where user data comes from
 
 pub mod apply;
+pub mod boot;
 mod check;
 mod content;
 mod document;

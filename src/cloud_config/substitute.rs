@@ -5,13 +5,16 @@
 
 use std::{borrow::Cow, ops::Range};
 
+use serde::{Deserialize, Serialize};
+
 use crate::yaml::{Place, Span};
 
 /// What stands for an address in a document.
 pub const VARIABLES: [&str; 4] = ["public_ipv4", "private_ipv4", "public_ipv6", "private_ipv6"];
 
 /// The addresses that are known, in the order of [`VARIABLES`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Addresses {
     /// For `$public_ipv4`.
     pub public_ipv4: Option<String>,

@@ -12,6 +12,7 @@ mod agents;
 mod apply;
 mod attack;
 mod cloud_config;
+mod cloud_config_boot;
 mod cloud_config_sources;
 mod commands;
 mod contention;

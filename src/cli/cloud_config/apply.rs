@@ -1,12 +1,13 @@
 //! `plan`, `apply`, `revert` and `history` of `pointsman cloud-config`.
 
-use super::{AddressArgs, ApplyArgs, HistoryArgs, PlanArgs, RevertArgs, counted};
+use super::{AddressArgs, ApplyArgs, HistoryArgs, PlanArgs, RevertArgs, boot, counted};
 use crate::{
     cli::{Exit, Failure, common::CommonArgs, output},
     cloud_config::{
-        self, Level, PartContent, Unknown,
-        apply::{self, ApplyError, End, Machine, Past},
-        plan::{self, Planned, Step},
+        self, Addresses, Level, PartContent, Unknown,
+        apply::{self, ApplyError, End, Machine, Outline, Past},
+        boot::Outcome,
+        plan::{self, Planned, Platform, Step},
         sources::Fetched,
     },
     node::{self, Root},
@@ -28,7 +29,7 @@ pub(super) async fn plan(args: &PlanArgs, common: &CommonArgs) -> Result<(), Fai
     let root = common.root();
     let mut machine = Machine::open(&root)?;
     let fetched = args.sources.fetch(common).await?;
-    let steps = steps(fetched, &args.addresses, &root, &machine)?;
+    let steps = Wanted::new(fetched, &args.addresses).steps(&root, &machine)?;
     let outline = machine.outline(&steps).await?;
     if args.json {
         output::json(&outline)?;
@@ -43,11 +44,16 @@ pub(super) async fn plan(args: &PlanArgs, common: &CommonArgs) -> Result<(), Fai
 
 pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), Failure> {
     let root = common.root();
-    let mut machine = Machine::open(&root)?;
+    if args.at_boot {
+        return boot::apply(&args.sources, &args.addresses, common).await;
+    }
     let fetched = args.sources.fetch(common).await?;
-    let name = fetched.origin.clone();
-    let steps = steps(fetched, &args.addresses, &root, &machine)?;
-    let outline = machine.apply(&steps, &name).await?;
+    let wanted = Wanted::new(fetched, &args.addresses);
+    let outline = wanted.clone().carry_out(&root).await?;
+    // By hand what went wrong at boot is put right.
+    if Outcome::load(&root).is_some_and(|outcome| !outcome.is_good()) {
+        boot::note_success(&wanted.fetched, &outline, &root);
+    }
     output::print(&apply::print(&outline, false))
 }
 
@@ -90,59 +96,94 @@ pub(super) fn history(args: &HistoryArgs, root: &Root) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The steps that user data amounts to on this machine.
-fn steps(
-    fetched: Fetched,
-    addresses: &AddressArgs,
-    root: &Root,
-    machine: &Machine,
-) -> Result<Vec<Step>, Failure> {
-    let name = fetched.origin;
-    let failed = |text: String| Failure::new(Exit::Failed, text);
-    let addresses = addresses.addresses(fetched.metadata.addresses);
-    let parts = cloud_config::parts(fetched.user_data)
-        .map_err(|error| failed(format!("{name}: {error}")))?;
-    let (mut planned, mut wrong) = (Vec::new(), 0);
-    for part in parts {
-        let text = match part.content {
-            PartContent::Script(script) => {
-                planned.push(Planned::Script(script));
-                continue;
-            }
-            PartContent::CloudConfig(text) => text,
-        };
-        let mut reading = cloud_config::read(&text, &addresses, Unknown::Error);
-        // What works, though perhaps not as meant, is for `validate` to say.
-        reading
-            .findings
-            .retain(|finding| finding.level == Level::Error);
-        for finding in &mut reading.findings {
-            finding.line += part.lines_before;
+/// What is to be applied, wherever it came from.
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct Wanted {
+    pub(in crate::cli) fetched: Fetched,
+    /// What `$private_ipv4` and its kin stand for.
+    pub(in crate::cli) addresses: Addresses,
+    /// Units of networkd that hold until the next boot: names and texts.
+    pub(in crate::cli) network: Vec<(String, String)>,
+}
+
+impl Wanted {
+    pub(super) fn new(fetched: Fetched, addresses: &AddressArgs) -> Self {
+        Self {
+            addresses: addresses.addresses(fetched.metadata.addresses.clone()),
+            network: Vec::new(),
+            fetched,
         }
-        wrong += reading.findings.len();
-        let shown = match &part.name {
-            Some(part) => format!("{name} ({part})"),
-            None => name.clone(),
+    }
+
+    /// Applies it.
+    ///
+    /// # Errors
+    /// When it has errors, which are printed, or a step fails: what was done is then undone.
+    pub(in crate::cli) async fn carry_out(self, root: &Root) -> Result<Outline, Failure> {
+        let mut machine = Machine::open(root)?;
+        let name = self.fetched.origin.clone();
+        let steps = self.steps(root, &machine)?;
+        Ok(machine.apply(&steps, &name).await?)
+    }
+
+    /// The steps that it amounts to on this machine.
+    fn steps(self, root: &Root, machine: &Machine) -> Result<Vec<Step>, Failure> {
+        let Self {
+            fetched,
+            addresses,
+            network,
+        } = self;
+        let name = fetched.origin;
+        let failed = |text: String| Failure::new(Exit::Failed, text);
+        let parts = cloud_config::parts(fetched.user_data)
+            .map_err(|error| failed(format!("{name}: {error}")))?;
+        let mut planned = vec![Planned::Platform(Platform {
+            hostname: fetched.metadata.hostname,
+            keys: fetched.metadata.ssh_keys,
+            network,
+        })];
+        let mut wrong = 0;
+        for part in parts {
+            let text = match part.content {
+                PartContent::Script(script) => {
+                    planned.push(Planned::Script(script));
+                    continue;
+                }
+                PartContent::CloudConfig(text) => text,
+            };
+            let mut reading = cloud_config::read(&text, &addresses, Unknown::Error);
+            // What works, though perhaps not as meant, is for `validate` to say.
+            reading
+                .findings
+                .retain(|finding| finding.level == Level::Error);
+            for finding in &mut reading.findings {
+                finding.line += part.lines_before;
+            }
+            wrong += reading.findings.len();
+            let shown = match &part.name {
+                Some(part) => format!("{name} ({part})"),
+                None => name.clone(),
+            };
+            output::note_text(&cloud_config::print(
+                &reading.findings,
+                &shown,
+                &text,
+                part.lines_before,
+            ));
+            planned.push(Planned::Document(Box::new(reading.document)));
+        }
+        if wrong > 0 {
+            return Err(failed(format!(
+                "{name}: {}; nothing is done",
+                counted(wrong, "error")
+            )));
+        }
+        let hostname = node::hostname(root);
+        let known = plan::Machine {
+            addresses: &addresses,
+            hostname: &hostname,
+            text: &|path| machine.text(path),
         };
-        output::note_text(&cloud_config::print(
-            &reading.findings,
-            &shown,
-            &text,
-            part.lines_before,
-        ));
-        planned.push(Planned::Document(Box::new(reading.document)));
+        plan::plan(planned, &known).map_err(|error| failed(format!("{name}: {error}")))
     }
-    if wrong > 0 {
-        return Err(failed(format!(
-            "{name}: {}; nothing is done",
-            counted(wrong, "error")
-        )));
-    }
-    let hostname = node::hostname(root);
-    let known = plan::Machine {
-        addresses: &addresses,
-        hostname: &hostname,
-        text: &|path| machine.text(path),
-    };
-    plan::plan(planned, &known).map_err(|error| failed(format!("{name}: {error}")))
 }

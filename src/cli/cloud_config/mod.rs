@@ -1,6 +1,7 @@
 //! `pointsman cloud-config`: documents that configure a node.
 
 mod apply;
+mod boot;
 
 use serde::Serialize;
 
@@ -62,6 +63,10 @@ struct PlanArgs {
 struct ApplyArgs {
     #[command(flatten)]
     sources: SourceArgs,
+    /// As at boot: where no source is there or its document cannot be applied, apply the last one that could be; tell
+    /// how it went in `status` and to who logs in. Exit 0 where no source is anything that this machine has
+    #[arg(long)]
+    at_boot: bool,
     #[command(flatten)]
     addresses: AddressArgs,
 }

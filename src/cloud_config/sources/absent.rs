@@ -25,6 +25,8 @@ pub struct Absent {
     pub hope: Hope,
     /// Where the trouble is.
     pub place: Place,
+    /// Nothing is wrong: this machine has no such thing, as most machines do.
+    pub none_here: bool,
 }
 
 /// Where a source's trouble is.
@@ -54,16 +56,25 @@ impl Absent {
             reason: reason.into(),
             hope,
             place: Place::Away,
+            none_here: false,
+        }
+    }
+
+    /// For a machine that has no such thing, and may get it.
+    pub(super) fn none_here(hope: Hope, reason: impl Into<String>) -> Self {
+        Self {
+            none_here: true,
+            ..Self::new(hope, reason).here()
         }
     }
 
     /// A file that could not be read.
     pub(super) fn file(path: &Path, error: &io::Error) -> Self {
-        let hope = match error.kind() {
-            io::ErrorKind::NotFound => Hope::Later,
-            _ => Hope::Never,
-        };
-        Self::new(hope, format!("{}: {error}", path.display())).here()
+        let reason = format!("{}: {error}", path.display());
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::none_here(Hope::Later, reason),
+            _ => Self::never(reason).here(),
+        }
     }
 
     pub(super) fn here(self) -> Self {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Absent, source::Document};
+use super::{Absent, Hope, source::Document};
 use crate::node::Root;
 
 /// The document that the command line names.
@@ -18,7 +18,7 @@ pub(super) fn read(root: &Root) -> Result<Document, Absent> {
             "{}: found no cloud-config-url=, expected one",
             path.display()
         );
-        return Err(Absent::never(reason).here());
+        return Err(Absent::none_here(Hope::Never, reason));
     };
     Document::parse(url).map_err(|why| {
         Absent::never(format!("{}: cloud-config-url={url}: {why}", path.display())).here()

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Absent, Found, Metadata, file, openstack};
+use super::{Absent, Found, Hope, Metadata, file, openstack};
 
 /// Reads the drive. Either file may be missing, but not both: then nothing is mounted there yet.
 pub(super) fn read(folder: &Path) -> Result<Found, Absent> {
@@ -16,7 +16,7 @@ pub(super) fn read(folder: &Path) -> Result<Found, Absent> {
             latest.display(),
             folder.display()
         );
-        return Err(Absent::later(reason).here());
+        return Err(Absent::none_here(Hope::Later, reason));
     }
     let mut metadata = Metadata::default();
     if let Some(said) = said {

@@ -18,6 +18,14 @@ pub struct NoneThere {
     pub reasons: Vec<(String, Absent)>,
 }
 
+impl NoneThere {
+    /// Whether nothing is wrong: the machine has none of the things that were named.
+    #[must_use]
+    pub fn none_here(&self) -> bool {
+        self.reasons.iter().all(|(_, absent)| absent.none_here)
+    }
+}
+
 impl fmt::Display for NoneThere {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let said = |name: &str, absent: &Absent| {

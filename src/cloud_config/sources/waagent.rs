@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use roxmltree::Document;
 
-use super::{Absent, Found, Metadata, file};
+use super::{Absent, Found, Hope, Metadata, file};
 use crate::{cloud_config::content, node::Root};
 
 /// Where the agent keeps its files.
@@ -22,7 +22,7 @@ pub(super) fn read(folder: &Path) -> Result<Found, Absent> {
             "{}: found neither CustomData nor SharedConfig.xml, expected the folder of Azure's agent",
             folder.display()
         );
-        return Err(Absent::later(reason).here());
+        return Err(Absent::none_here(Hope::Later, reason));
     }
     let metadata = match shared {
         Some(bytes) if !bytes.trim_ascii().is_empty() => {

@@ -1,0 +1,263 @@
+//! What a boot leaves for the next one, and for people: the last document that worked, and how the last apply went.
+
+use std::{fs, io, path::PathBuf};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::sources::{Fetched, Metadata};
+use crate::node::{Root, write_atomic};
+
+/// Where the last document that worked is kept, beside the records of all applies. It may hold secrets.
+const KEPT: &str = "var/lib/pointsman/cloud-config/last-good.json";
+
+/// How the last apply at boot went; gone with the boot.
+const OUTCOME: &str = "run/pointsman/cloud-config.json";
+
+/// What who logs in is told, where it did not go well (pam_motd(8)).
+const MESSAGE: &str = "run/motd.d/50-pointsman-cloud-config";
+
+/// The format of the document that is kept.
+const VERSION: u32 = 1;
+
+/// The last user data that was applied as a whole.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    version: u32,
+    at: Timestamp,
+    origin: String,
+    /// Base64.
+    user_data: String,
+    metadata: Metadata,
+}
+
+/// The last user data that was applied as a whole, and when that was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastGood {
+    /// What it was.
+    pub fetched: Fetched,
+    /// When it was fetched.
+    pub at: Timestamp,
+}
+
+/// How an apply at boot went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// When.
+    pub at: Timestamp,
+    /// Which document it was.
+    pub origin: String,
+    /// What became of it.
+    pub result: Ending,
+    /// Why it is not the one that was asked for; empty where it is.
+    pub reason: String,
+}
+
+/// What became of a document at boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// It was applied, and changed something.
+    Applied,
+    /// All was as it says.
+    Unchanged,
+    /// Another one was to be applied and could not: the node keeps the last that worked.
+    Kept,
+    /// None was applied.
+    Failed,
+}
+
+impl LastGood {
+    /// The one that is kept; none where there is none, or it cannot be used.
+    #[must_use]
+    pub fn load(root: &Root) -> Option<Self> {
+        let path = root.path(KEPT);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                tracing::warn!("{}: {error}", path.display());
+                return None;
+            }
+        };
+        let read = || {
+            let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+            if kept.version != VERSION {
+                return Err(format!("found format {}, expected {VERSION}", kept.version));
+            }
+            let user_data = STANDARD
+                .decode(&kept.user_data)
+                .map_err(|error| error.to_string())?;
+            Ok(Self {
+                at: kept.at,
+                fetched: Fetched {
+                    user_data,
+                    metadata: kept.metadata,
+                    origin: kept.origin,
+                    passed: Vec::new(),
+                },
+            })
+        };
+        read()
+            .inspect_err(|why| tracing::warn!("{}: {why}; it is not used", path.display()))
+            .ok()
+    }
+
+    /// Keeps what was applied, for its owner's eyes only.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(root: &Root, fetched: &Fetched) -> io::Result<()> {
+        if Self::load(root).is_some_and(|last| {
+            last.fetched.user_data == fetched.user_data && last.fetched.metadata == fetched.metadata
+        }) {
+            return Ok(());
+        }
+        let kept = Kept {
+            version: VERSION,
+            at: Timestamp::now(),
+            origin: fetched.origin.clone(),
+            user_data: STANDARD.encode(&fetched.user_data),
+            metadata: fetched.metadata.clone(),
+        };
+        let path = root.path(KEPT);
+        folder_of(&path)?;
+        write_atomic(&path, &json(&kept), 0o600)
+    }
+}
+
+impl Outcome {
+    /// One of now.
+    #[must_use]
+    pub fn now(origin: &str, result: Ending, reason: impl Into<String>) -> Self {
+        Self {
+            at: Timestamp::now(),
+            origin: origin.to_owned(),
+            result,
+            reason: reason.into(),
+        }
+    }
+
+    /// How the last apply at boot went; none where there was none in this boot.
+    #[must_use]
+    pub fn load(root: &Root) -> Option<Self> {
+        serde_json::from_slice(&fs::read(root.path(OUTCOME)).ok()?).ok()
+    }
+
+    /// Leaves it for `pointsman status` and, where it is not good, for who logs in.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&self, root: &Root) -> io::Result<()> {
+        let path = root.path(OUTCOME);
+        folder_of(&path)?;
+        write_atomic(&path, &json(self), 0o644)?;
+        let message = root.path(MESSAGE);
+        if self.is_good() {
+            return match fs::remove_file(&message) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            };
+        }
+        folder_of(&message)?;
+        write_atomic(&message, format!("{self}\n").as_bytes(), 0o644)
+    }
+
+    /// Whether the node has what it was to have.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        matches!(self.result, Ending::Applied | Ending::Unchanged)
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            at, origin, reason, ..
+        } = self;
+        // The whole of a reason may be long: the journal has it.
+        let reason = reason.lines().next().unwrap_or_default();
+        let reason = reason.replace(char::is_control, " ");
+        let more = "`journalctl -b -t pointsman` says more";
+        match self.result {
+            Ending::Applied => write!(f, "cloud-config: {origin} applied {at:.0}"),
+            Ending::Unchanged => write!(f, "cloud-config: all is as {origin} says, {at:.0}"),
+            Ending::Kept => write!(
+                f,
+                "cloud-config: NOT as it was to be: {reason}; the node keeps the last that worked, {origin}; {more}"
+            ),
+            Ending::Failed => write!(f, "cloud-config: NOT applied: {reason}; {more}"),
+        }
+    }
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("strings and numbers always serialize")
+}
+
+fn folder_of(path: &std::path::Path) -> io::Result<()> {
+    let folder: PathBuf = path.parent().map(Into::into).unwrap_or_default();
+    fs::create_dir_all(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn fetched(text: &str) -> Fetched {
+        let mut metadata = Metadata::default();
+        metadata.addresses.private_ipv4 = Some("10.0.0.4".into());
+        Fetched {
+            user_data: text.into(),
+            metadata,
+            origin: "ec2:http://x/".into(),
+            passed: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_last_good_document_is_kept_for_its_owner_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        assert_eq!(LastGood::load(&root), None);
+        LastGood::save(&root, &fetched("one\u{0}")).unwrap();
+        let first = LastGood::load(&root).unwrap();
+        assert_eq!(first.fetched, fetched("one\u{0}"));
+        let mode = fs::metadata(root.path(KEPT)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        // The same one is not written again.
+        LastGood::save(&root, &fetched("one\u{0}")).unwrap();
+        assert_eq!(LastGood::load(&root).unwrap().at, first.at);
+        LastGood::save(&root, &fetched("two")).unwrap();
+        assert_eq!(LastGood::load(&root).unwrap().fetched, fetched("two"));
+        for text in ["", "{}", "{\"version\":2}"] {
+            fs::write(root.path(KEPT), text).unwrap();
+            assert_eq!(LastGood::load(&root), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn who_logs_in_is_told_only_what_is_not_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        let message = root.path(MESSAGE);
+        let good = Outcome::now("a", Ending::Applied, "");
+        good.save(&root).unwrap();
+        assert_eq!(Outcome::load(&root), Some(good.clone()));
+        assert!(!message.exists());
+        let bad = Outcome::now("a", Ending::Kept, "b: 1 error\nat length\u{1b}");
+        bad.save(&root).unwrap();
+        let text = fs::read_to_string(&message).unwrap();
+        assert!(
+            text.contains(
+                "NOT as it was to be: b: 1 error; the node keeps the last that worked, a"
+            ) && !text.contains("at length"),
+            "{text}"
+        );
+        good.save(&root).unwrap();
+        assert!(!message.exists());
+    }
+}

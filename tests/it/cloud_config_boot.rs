@@ -1,0 +1,242 @@
+//! `cloud-config apply --at-boot`: boot after boot, whatever becomes of the document and its source.
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use pointsman_testbed::{
+    fakes::PATIENCE,
+    process::{Output, run},
+    scratch,
+    web::{Reply, Web},
+};
+use serde_json::Value;
+
+use crate::agents::bin;
+
+/// A machine that is told by its command line where its document is.
+struct Machine {
+    root: tempfile::TempDir,
+    web: Web,
+    reply: Arc<Mutex<Reply>>,
+}
+
+/// A document with a file that stays and one that is gone after a boot.
+fn document(motd: &str) -> String {
+    format!(
+        "#cloud-config\nwrite_files:\n  - path: /etc/site\n    content: {motd}\ncoreos:\n  flannel:\n    etcd_prefix: /{motd}\n"
+    )
+}
+
+impl Machine {
+    async fn new() -> Self {
+        let root = scratch::dir("boot");
+        let reply = Arc::new(Mutex::new(Reply::missing()));
+        let serves = Arc::clone(&reply);
+        let web = Web::serve(move |_, _| serves.lock().unwrap().clone()).await;
+        let machine = Self { root, web, reply };
+        fs::create_dir_all(machine.path("proc")).unwrap();
+        fs::create_dir_all(machine.path("etc")).unwrap();
+        let line = format!("ro cloud-config-url={}/node\n", machine.web.url());
+        fs::write(machine.path("proc/cmdline"), line).unwrap();
+        machine
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.root.path().join(path)
+    }
+
+    fn serve(&self, reply: Reply) {
+        *self.reply.lock().unwrap() = reply;
+    }
+
+    /// A new boot: /run is empty, and what is to be applied is.
+    async fn boot(&self, sources: &[&str]) -> Output {
+        let _ = fs::remove_dir_all(self.path("run"));
+        let args = ["cloud-config", "apply", "--at-boot"];
+        self.call(&[&args, sources].concat()).await
+    }
+
+    async fn call(&self, args: &[&str]) -> Output {
+        let root = self.root.path().display().to_string();
+        let args = [args, &["--root", &root, "--endpoint", "http://127.0.0.1:1"]].concat();
+        run(bin(), args, &[("no_proxy", "127.0.0.1")], PATIENCE).await
+    }
+
+    fn text(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.path(path)).ok()
+    }
+
+    /// What the documents of this machine write.
+    fn written(&self) -> (Option<String>, Option<String>) {
+        (self.text("etc/site"), self.text("run/flannel/options.env"))
+    }
+
+    /// What `status` says of it: the result and the reason.
+    async fn outcome(&self) -> (String, String) {
+        let called = self.call(&["status", "--json"]).await;
+        let status: Value = serde_json::from_str(&called.stdout).unwrap();
+        let text = |key: &str| {
+            status["cloud_config"][key]
+                .as_str()
+                .unwrap_or("-")
+                .to_owned()
+        };
+        (text("result"), text("reason"))
+    }
+}
+
+fn of(text: &str) -> (Option<String>, Option<String>) {
+    let flannel = format!("FLANNELD_ETCD_PREFIX=/{text}\n");
+    (Some(text.to_owned()), Some(flannel))
+}
+
+const MESSAGE: &str = "run/motd.d/50-pointsman-cloud-config";
+
+#[tokio::test]
+async fn the_node_keeps_what_worked_whatever_comes_and_says_so() {
+    let machine = Machine::new().await;
+    machine.serve(Reply::ok(document("one")));
+    let booted = machine.boot(&["cmdline"]).await;
+    assert_eq!((booted.code, booted.stderr.as_str()), (Some(0), ""));
+    assert_eq!(machine.written(), of("one"));
+    assert_eq!(machine.outcome().await.0, "applied");
+    let history = machine.call(&["cloud-config", "history"]).await.stdout;
+
+    // Once more in the same boot: nothing changes.
+    let again = machine
+        .call(&["cloud-config", "apply", "--at-boot", "cmdline"])
+        .await;
+    assert_eq!((again.code, again.stderr.as_str()), (Some(0), ""));
+    assert_eq!(machine.outcome().await.0, "unchanged");
+    assert_eq!(
+        machine.call(&["cloud-config", "history"]).await.stdout,
+        history
+    );
+
+    // A second boot: what was under /run is made again.
+    assert_eq!(machine.boot(&["cmdline"]).await.code, Some(0));
+    assert_eq!(machine.written(), of("one"));
+    assert!(
+        machine
+            .path(MESSAGE)
+            .parent()
+            .is_none_or(|folder| !folder.exists())
+    );
+
+    machine.serve(Reply::ok(document("two")));
+    assert_eq!(machine.boot(&["cmdline"]).await.code, Some(0));
+    assert_eq!(machine.written(), of("two"));
+
+    // A document that became invalid, one that is none, none at all, a server that is lost.
+    for (reply, words) in [
+        (
+            Reply::ok(
+                "#cloud-config\nhostname: [x]\nwrite_files: [{path: /etc/site, content: three}]\n",
+            ),
+            "1 error; nothing is done",
+        ),
+        (Reply::ok("<html>"), "user data of unknown kind"),
+        (Reply::missing(), "found status 404"),
+        (Reply::Body(403, Vec::new()), "found status 403"),
+    ] {
+        machine.serve(reply);
+        let booted = machine.boot(&["cmdline"]).await;
+        assert_eq!(booted.code, Some(1), "{booted:?}");
+        assert!(
+            booted.stderr.contains(words)
+                && booted
+                    .stderr
+                    .contains("the last that worked stays, cmdline of "),
+            "{}",
+            booted.stderr
+        );
+        assert_eq!(machine.written(), of("two"), "{words}");
+        let (result, reason) = machine.outcome().await;
+        assert_eq!(result, "kept");
+        assert!(reason.contains(words), "{reason}");
+        let told = machine.text(MESSAGE).unwrap();
+        assert!(
+            told.contains("NOT as it was to be")
+                && told.contains("the node keeps the last that worked, cmdline"),
+            "{told}"
+        );
+        let shown = machine.call(&["status"]).await.stdout;
+        assert!(shown.contains(told.trim()), "{shown}");
+    }
+
+    // All is well again, and said to be.
+    machine.serve(Reply::ok(document("four")));
+    let applied = machine.call(&["cloud-config", "apply", "cmdline"]).await;
+    assert_eq!(applied.code, Some(0), "{applied:?}");
+    assert_eq!(machine.written(), of("four"));
+    assert_eq!(machine.outcome().await.0, "applied");
+    assert_eq!(machine.text(MESSAGE), None);
+}
+
+#[tokio::test]
+async fn without_a_document_that_worked_the_failure_is_all_there_is() {
+    let machine = Machine::new().await;
+    let booted = machine.boot(&["cmdline"]).await;
+    assert_eq!(booted.code, Some(1));
+    assert!(
+        booted.stderr.contains("found status 404"),
+        "{}",
+        booted.stderr
+    );
+    assert_eq!(machine.outcome().await.0, "failed");
+    assert!(
+        machine.text(MESSAGE).unwrap().contains("NOT applied"),
+        "{booted:?}"
+    );
+    assert_eq!(machine.written(), (None, None));
+}
+
+#[tokio::test]
+async fn a_machine_that_names_nothing_has_nothing_to_do() {
+    let machine = Machine::new().await;
+    fs::write(machine.path("proc/cmdline"), "ro\n").unwrap();
+    let booted = machine.boot(&["cmdline", "install", "vagrant"]).await;
+    assert_eq!(booted.code, Some(0), "{booted:?}");
+    assert!(
+        booted.stderr.starts_with("pointsman: nothing to apply: "),
+        "{booted:?}"
+    );
+    assert!(!machine.path("run/pointsman").exists());
+    assert!(!machine.path("var").exists());
+    // A drive that holds something wrong is not nothing.
+    let latest = machine.path("drive/openstack/latest");
+    fs::create_dir_all(&latest).unwrap();
+    fs::write(latest.join("meta_data.json"), "{").unwrap();
+    let drive = format!("configdrive:{}", machine.path("drive").display());
+    assert_eq!(machine.boot(&["cmdline", &drive]).await.code, Some(2));
+    assert_eq!(machine.outcome().await.0, "failed");
+}
+
+#[tokio::test]
+async fn an_address_that_nobody_knows_is_an_error() {
+    let machine = Machine::new().await;
+    let latest = machine.path("drive/openstack/latest");
+    fs::create_dir_all(&latest).unwrap();
+    fs::write(latest.join("meta_data.json"), "{}").unwrap();
+    fs::write(
+        latest.join("user_data"),
+        "#cloud-config\nwrite_files: [{path: /etc/site, content: $private_ipv4}]\n",
+    )
+    .unwrap();
+    let drive = format!("configdrive:{}", machine.path("drive").display());
+    let booted = machine.boot(&[&drive]).await;
+    assert_eq!(booted.code, Some(1));
+    assert!(
+        booted
+            .stderr
+            .contains("the address $private_ipv4 is not known; give it with --private-ipv4"),
+        "{}",
+        booted.stderr
+    );
+    let booted = machine.boot(&[&drive, "--private-ipv4", "10.0.0.4"]).await;
+    assert_eq!(booted.code, Some(0), "{booted:?}");
+    assert_eq!(machine.text("etc/site").unwrap(), "10.0.0.4");
+}
