@@ -4,14 +4,15 @@ use std::{future::Future, process::ExitCode};
 
 use clap::Parser as _;
 use pointsman::{
-    cli::{self, locksmith},
+    cli::{self, cloudinit, locksmith},
     telemetry,
 };
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
     let program = args.next().unwrap_or_default();
-    if let Some(face) = locksmith::Face::called(&program.to_string_lossy()) {
+    let program = program.to_string_lossy();
+    if let Some(face) = locksmith::Face::called(&program) {
         return match face.read(locksmith::words(args)) {
             Ok(call) => {
                 telemetry::init(match (call.debug(), call.is_daemon()) {
@@ -19,6 +20,15 @@ fn main() -> ExitCode {
                     (false, true) => "info",
                     (false, false) => "warn",
                 });
+                to_its_end(async { ExitCode::from(call.run().await) })
+            }
+            Err(code) => ExitCode::from(code),
+        };
+    }
+    if cloudinit::called(&program) {
+        return match cloudinit::read(locksmith::words(args)) {
+            Ok(call) => {
+                telemetry::init(if call.debug() { "debug" } else { "warn" });
                 to_its_end(async { ExitCode::from(call.run().await) })
             }
             Err(code) => ExitCode::from(code),

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod cloud_config;
+pub mod cloudinit;
 pub mod common;
 pub mod config;
 mod exit;

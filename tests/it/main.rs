@@ -14,6 +14,7 @@ mod attack;
 mod cloud_config;
 mod cloud_config_boot;
 mod cloud_config_sources;
+mod cloudinit;
 mod commands;
 mod contention;
 mod etcd_trouble;

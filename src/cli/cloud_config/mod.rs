@@ -1,7 +1,7 @@
 //! `pointsman cloud-config`: documents that configure a node.
 
-mod apply;
-mod boot;
+pub(super) mod apply;
+pub(super) mod boot;
 
 use serde::Serialize;
 
@@ -158,13 +158,7 @@ async fn validate(args: &ValidateArgs, common: &CommonArgs) -> Result<(), Failur
     let fetched = args.sources.fetch(common).await?;
     let name = fetched.origin;
     let addresses = args.addresses.addresses(fetched.metadata.addresses);
-    let checked = match cloud_config::parts(fetched.user_data) {
-        Ok(parts) => parts
-            .into_iter()
-            .map(|part| check(part, &addresses))
-            .collect(),
-        Err(error) => vec![refused(&error)],
-    };
+    let checked = check_all(fetched.user_data, &addresses);
     let shown = || {
         checked
             .iter()
@@ -208,6 +202,23 @@ async fn validate(args: &ValidateArgs, common: &CommonArgs) -> Result<(), Failur
         return Err(Failure::new(Exit::Failed, text));
     }
     Ok(())
+}
+
+/// All that is to be said of user data, part by part.
+fn check_all(user_data: Vec<u8>, addresses: &Addresses) -> Vec<Checked> {
+    match cloud_config::parts(user_data) {
+        Ok(parts) => parts
+            .into_iter()
+            .map(|part| check(part, addresses))
+            .collect(),
+        Err(error) => vec![refused(&error)],
+    }
+}
+
+/// All that is to be said of user data, in its order.
+pub(super) fn findings(user_data: Vec<u8>, addresses: &Addresses) -> Vec<Finding> {
+    let checked = check_all(user_data, addresses);
+    checked.into_iter().flat_map(|one| one.findings).collect()
 }
 
 fn check(part: Part, addresses: &Addresses) -> Checked {

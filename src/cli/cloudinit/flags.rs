@@ -1,0 +1,412 @@
+//! The flags of `coreos-cloudinit`, and what they amount to. Pure.
+
+use std::time::Duration;
+
+use crate::{
+    cli::go_flags::{self, Given, Takes, Wrong},
+    cloud_config::sources::Source,
+};
+
+/// How long a source may take to appear, where one of them is not a file that is there or not: the old program waited
+/// five minutes.
+const WAIT: Duration = Duration::from_secs(60);
+
+/// The name under which keys are added (see `cloud_config::apply`), which is the old program's usual one.
+const KEY_NAME: &str = "coreos-cloudinit";
+
+const TEXT: Takes = Takes::Text;
+const BOOL: Takes = Takes::Bool;
+
+/// The flags, and what each is for.
+pub(super) const FLAGS: [(&str, Takes, &str); 21] = [
+    ("from-file", TEXT, "FILE  a file with user data"),
+    ("from-url", TEXT, "URL  a server that has it"),
+    (
+        "from-configdrive",
+        TEXT,
+        "DIR  a config drive, mounted there",
+    ),
+    (
+        "from-metadata-service",
+        BOOL,
+        "as -from-ec2-metadata=http://169.254.169.254/",
+    ),
+    ("from-ec2-metadata", TEXT, "URL  EC2's service"),
+    (
+        "from-gce-metadata",
+        TEXT,
+        "URL  Google Compute Engine's service",
+    ),
+    ("from-cloudsigma-metadata", BOOL, "not served"),
+    (
+        "from-digitalocean-metadata",
+        TEXT,
+        "URL  DigitalOcean's service",
+    ),
+    ("from-waagent", TEXT, "DIR  the folder of Azure's agent"),
+    ("from-packet-metadata", TEXT, "URL  Packet's service"),
+    (
+        "from-proc-cmdline",
+        BOOL,
+        "what cloud-config-url= on the kernel's command line names",
+    ),
+    (
+        "from-vmware-guestinfo",
+        BOOL,
+        "not served; -from-vmware-ovf-env is",
+    ),
+    (
+        "from-vmware-ovf-env",
+        TEXT,
+        "FILE  VMware's properties, saved there",
+    ),
+    ("oem", TEXT, "NAME  the flags of a platform"),
+    (
+        "convert-netconf",
+        TEXT,
+        "debian  turn the platform's network into units of networkd",
+    ),
+    (
+        "workspace",
+        TEXT,
+        "DIR  taken and not needed: what is kept lies under /var/lib/pointsman",
+    ),
+    ("ssh-key-name", TEXT, "NAME  under which keys are added"),
+    (
+        "ignore-failure",
+        BOOL,
+        "exit 0 also where the document cannot be applied",
+    ),
+    (
+        "validate",
+        BOOL,
+        "say what is wrong with it, and do nothing",
+    ),
+    ("version", BOOL, "print the version and end"),
+    ("debug", BOOL, "log everything"),
+];
+
+/// The platforms, and the flags that each stands for.
+const PLATFORMS: [(&str, &[(&str, &str)]); 8] = [
+    ("azure", &[("from-waagent", "/var/lib/waagent")]),
+    ("cloudsigma", &[("from-cloudsigma-metadata", "true")]),
+    (
+        "digitalocean",
+        &[("from-digitalocean-metadata", "http://169.254.169.254/")],
+    ),
+    (
+        "ec2-compat",
+        &[
+            ("from-ec2-metadata", "http://169.254.169.254/"),
+            ("from-configdrive", "/media/configdrive"),
+        ],
+    ),
+    (
+        "gce",
+        &[("from-gce-metadata", "http://metadata.google.internal/")],
+    ),
+    (
+        "packet",
+        &[("from-packet-metadata", "https://metadata.packet.net/")],
+    ),
+    (
+        "rackspace-onmetal",
+        &[
+            ("from-configdrive", "/media/configdrive"),
+            ("convert-netconf", "debian"),
+        ],
+    ),
+    (
+        "vmware",
+        &[
+            ("from-vmware-guestinfo", "true"),
+            ("convert-netconf", "vmware"),
+        ],
+    ),
+];
+
+/// What a line amounts to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Line {
+    /// Print the version.
+    Version,
+    /// Do this.
+    Run(Run),
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) sources: Vec<Source>,
+    /// How long they are waited for.
+    pub(super) wait: Option<Duration>,
+    /// Only look.
+    pub(super) validate: bool,
+    /// The platform's network is Debian's and becomes units.
+    pub(super) netconf: bool,
+    /// A document that cannot be applied is no failure.
+    pub(super) ignore_failure: bool,
+    pub(super) debug: bool,
+}
+
+/// Reads a line.
+pub(super) fn read(args: Vec<String>) -> Result<Line, Wrong> {
+    let usage = |text: String| Wrong::Usage(text);
+    let known = FLAGS.map(|(name, takes, _)| (name, takes));
+    let mut given = go_flags::parse(args, &known)?;
+    if given.bool("version") == Some(true) {
+        return Ok(Line::Version);
+    }
+    if let Some(word) = given.words.first() {
+        return Err(usage(format!("found {word:?}, expected flags only")));
+    }
+    platform(&mut given)?;
+    for (name, why) in [
+        (
+            "from-cloudsigma-metadata",
+            "CloudSigma's server context comes by a serial line, which is not read here",
+        ),
+        (
+            "from-vmware-guestinfo",
+            "the hypervisor's back door is not used here; save its properties with \
+             `vmtoolsd --cmd 'info-get guestinfo.ovfEnv' >FILE` and name that with -from-vmware-ovf-env",
+        ),
+    ] {
+        if given.bool(name) == Some(true) {
+            return Err(usage(format!("-{name} cannot be served: {why}")));
+        }
+    }
+    let netconf = match given.text("convert-netconf").unwrap_or_default() {
+        "" => false,
+        "debian" => true,
+        other => {
+            return Err(usage(format!(
+                "-convert-netconf={other} cannot be served; of networks only debian's form is read"
+            )));
+        }
+    };
+    // Keys lie in one place, from which the next document can take them away again.
+    if let Some(name) = given.text("ssh-key-name")
+        && name != KEY_NAME
+    {
+        return Err(usage(format!(
+            "-ssh-key-name={name} cannot be served: keys are kept under the name {KEY_NAME}"
+        )));
+    }
+    let sources = sources(&given)?;
+    let validate = given.bool("validate") == Some(true);
+    let files = |source: &Source| matches!(source, Source::File(_));
+    let wait = (!validate && !sources.iter().all(files)).then_some(WAIT);
+    let yes = |name: &str| given.bool(name) == Some(true);
+    Ok(Line::Run(Run {
+        sources,
+        wait,
+        validate,
+        netconf,
+        ignore_failure: yes("ignore-failure"),
+        debug: yes("debug"),
+    }))
+}
+
+/// Sets the flags that a platform stands for.
+fn platform(given: &mut Given) -> Result<(), Wrong> {
+    let Some(name) = given.text("oem").filter(|name| !name.is_empty()) else {
+        return Ok(());
+    };
+    let Some((_, flags)) = PLATFORMS.iter().find(|(known, _)| *known == name) else {
+        let all = PLATFORMS.map(|(name, _)| name).join(", ");
+        return Err(Wrong::Usage(format!(
+            "-oem={name}: unknown, expected one of {all}"
+        )));
+    };
+    for (name, text) in *flags {
+        given.set(name, (*text).to_owned());
+    }
+    Ok(())
+}
+
+/// The sources, in the order in which the old program listed them.
+fn sources(given: &Given) -> Result<Vec<Source>, Wrong> {
+    let text = |name: &str| given.text(name).filter(|text| !text.is_empty());
+    let yes = |name: &str| given.bool(name) == Some(true);
+    let mut sources = Vec::new();
+    sources.extend(text("from-file").map(|path| Source::File(path.into())));
+    for (flag, kind) in [
+        ("from-url", ""),
+        ("from-configdrive", "configdrive:"),
+        ("from-metadata-service", "ec2"),
+        ("from-ec2-metadata", "ec2:"),
+        ("from-gce-metadata", "gce:"),
+        ("from-digitalocean-metadata", "digitalocean:"),
+        ("from-waagent", "waagent:"),
+        ("from-packet-metadata", "packet:"),
+        ("from-proc-cmdline", "cmdline"),
+        ("from-vmware-ovf-env", "ovf-env:"),
+    ] {
+        let name = match FLAGS.iter().find(|(name, ..)| *name == flag) {
+            Some((_, Takes::Bool, _)) if yes(flag) => kind.to_owned(),
+            Some((_, Takes::Text, _)) => match text(flag) {
+                Some(text) => format!("{kind}{text}"),
+                None => continue,
+            },
+            _ => continue,
+        };
+        let source = name
+            .parse()
+            .map_err(|error| Wrong::Usage(format!("-{flag}: {error}")))?;
+        if flag == "from-url" && !matches!(source, Source::Url(_)) {
+            return Err(Wrong::Usage(format!(
+                "-from-url: found {name:?}, expected http:// or https://"
+            )));
+        }
+        sources.push(source);
+    }
+    if sources.is_empty() {
+        let all = FLAGS.iter().filter(|(name, ..)| name.starts_with("from-"));
+        let all: Vec<String> = all.map(|(name, ..)| format!("-{name}")).collect();
+        return Err(Wrong::Usage(format!(
+            "found no source, expected at least one of {}",
+            all.join(", ")
+        )));
+    }
+    Ok(sources)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> Result<Line, Wrong> {
+        read(text.split_ascii_whitespace().map(str::to_owned).collect())
+    }
+
+    fn run(text: &str) -> Run {
+        match line(text) {
+            Ok(Line::Run(run)) => run,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    /// The sources of a line, as people name them.
+    fn named(text: &str) -> String {
+        let all: Vec<String> = run(text).sources.iter().map(ToString::to_string).collect();
+        all.join(" ")
+    }
+
+    #[test]
+    fn every_source_is_known_with_one_dash_or_two() {
+        for (text, expected) in [
+            ("-from-file=/a", "/a"),
+            ("--from-file /a:b", "/a:b"),
+            ("-from-url=https://h/x", "https://h/x"),
+            (
+                "-from-configdrive=/media/configdrive",
+                "configdrive:/media/configdrive",
+            ),
+            ("-from-metadata-service", "ec2:http://169.254.169.254/"),
+            ("-from-metadata-service=false -from-file=/a", "/a"),
+            (
+                "-from-ec2-metadata=http://169.254.169.254/",
+                "ec2:http://169.254.169.254/",
+            ),
+            (
+                "-from-gce-metadata=http://metadata/",
+                "gce:http://metadata/",
+            ),
+            (
+                "-from-digitalocean-metadata=http://d",
+                "digitalocean:http://d/",
+            ),
+            ("-from-packet-metadata=https://p", "packet:https://p/"),
+            ("-from-waagent=/var/lib/waagent", "waagent:/var/lib/waagent"),
+            ("-from-proc-cmdline", "cmdline"),
+            ("-from-vmware-ovf-env=/f", "ovf-env:/f"),
+            (
+                "-from-proc-cmdline=1 -from-url=http://h/ --from-file=/a",
+                "/a http://h/ cmdline",
+            ),
+            ("-oem=azure", "waagent:/var/lib/waagent"),
+            (
+                "-oem=ec2-compat",
+                "configdrive:/media/configdrive ec2:http://169.254.169.254/",
+            ),
+            ("-oem=gce", "gce:http://metadata.google.internal/"),
+            ("-oem=packet", "packet:https://metadata.packet.net/"),
+            ("-oem=digitalocean", "digitalocean:http://169.254.169.254/"),
+            ("-oem=rackspace-onmetal", "configdrive:/media/configdrive"),
+        ] {
+            assert_eq!(named(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_line_is_known() {
+        let all = run(
+            "-from-file=/a -workspace=/w -ssh-key-name=coreos-cloudinit -ignore-failure -convert-netconf=debian",
+        );
+        assert!(all.ignore_failure && all.netconf && !all.validate && !all.debug);
+        // A file is there or not.
+        assert_eq!(all.wait, None);
+        assert_eq!(run("-from-proc-cmdline").wait, Some(WAIT));
+        let look = run("-validate -from-url=http://h/");
+        assert_eq!((look.validate, look.wait), (true, None));
+        assert!(run("-oem=rackspace-onmetal").netconf);
+        assert_eq!(line("-version"), Ok(Line::Version));
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_named() {
+        for (text, words) in [
+            (
+                "",
+                "found no source, expected at least one of -from-file, -from-url",
+            ),
+            ("-validate", "found no source"),
+            ("-from-file=", "found no source"),
+            (
+                "-from-cloudsigma-metadata",
+                "-from-cloudsigma-metadata cannot be served",
+            ),
+            (
+                "-oem=cloudsigma",
+                "-from-cloudsigma-metadata cannot be served",
+            ),
+            (
+                "-from-vmware-guestinfo",
+                "-from-vmware-guestinfo cannot be served",
+            ),
+            ("-oem=vmware", "-from-vmware-guestinfo cannot be served"),
+            (
+                "-oem=aws",
+                "-oem=aws: unknown, expected one of azure, cloudsigma",
+            ),
+            (
+                "-from-file=/a -convert-netconf=packet",
+                "-convert-netconf=packet cannot be served",
+            ),
+            (
+                "-from-file=/a -ssh-key-name=x",
+                "-ssh-key-name=x cannot be served",
+            ),
+            (
+                "-from-url=/a",
+                "-from-url: found \"/a\", expected http:// or https://",
+            ),
+            (
+                "-from-ec2-metadata=x",
+                "-from-ec2-metadata: \"ec2:x\": found no URL",
+            ),
+            (
+                "-from-nowhere",
+                "flag provided but not defined: -from-nowhere",
+            ),
+            ("-from-file=/a word", "found \"word\", expected flags only"),
+        ] {
+            match line(text) {
+                Err(Wrong::Usage(why)) => assert!(why.contains(words), "{text}: {why}"),
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+        assert_eq!(line("-help"), Err(Wrong::Help));
+    }
+}

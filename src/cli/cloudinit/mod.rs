@@ -1,0 +1,180 @@
+//! Called `coreos-cloudinit`, the program takes that one's flags (docs/cloud-config-boot.md), so that its units keep
+//! working.
+
+mod flags;
+
+use std::path::Path;
+
+use super::{
+    Exit, Failure,
+    cloud_config::{apply::Wanted, boot, findings},
+    common::CommonArgs,
+    go_flags::{Takes, Wrong},
+    output,
+    sources::SourceArgs,
+};
+use crate::cloud_config::{Addresses, Level, netconf, sources::Fetched};
+use flags::{FLAGS, Line, Run};
+
+const NAME: &str = "coreos-cloudinit";
+
+/// What a run was told, ready to be done.
+pub struct Call(Run);
+
+/// Whether the first argument of the process is this name.
+#[must_use]
+pub fn called(program: &str) -> bool {
+    Path::new(program)
+        .file_name()
+        .is_some_and(|name| name == NAME)
+}
+
+/// Reads the words after the program's name. Where they are all there is to it, the exit code.
+///
+/// # Errors
+/// The exit code, with everything said.
+pub fn read(args: Vec<String>) -> Result<Call, u8> {
+    match flags::read(args) {
+        Ok(Line::Run(run)) => Ok(Call(run)),
+        Ok(Line::Version) => {
+            let version = env!("CARGO_PKG_VERSION");
+            match output::say(format!("{NAME} {version} (pointsman)")) {
+                Ok(()) => Err(0),
+                Err(failure) => Err(ended(&failure)),
+            }
+        }
+        Err(Wrong::Help) => {
+            output::note(help());
+            Err(0)
+        }
+        Err(Wrong::Usage(why)) => {
+            output::note(format!("{why}\n`{NAME} -help` lists the flags"));
+            Err(2)
+        }
+    }
+}
+
+fn help() -> String {
+    let mut text = format!("{NAME}, answered by pointsman\n\nFLAGS:");
+    for (name, takes, about) in FLAGS {
+        let (value, about) = match takes {
+            Takes::Text => about.split_once("  ").unwrap_or_default(),
+            Takes::Bool => ("", about),
+        };
+        let flag = format!("-{name} {value}");
+        text += &format!("\n  {flag:<36}{about}");
+    }
+    text
+}
+
+/// Says why it failed; the exit code.
+fn ended(failure: &Failure) -> u8 {
+    output::note(format!("{NAME}: {}", failure.message));
+    // The old program knows but these.
+    match failure.exit {
+        Exit::Usage => 2,
+        _ => 1,
+    }
+}
+
+impl Call {
+    /// Whether everything is to be logged.
+    #[must_use]
+    pub fn debug(&self) -> bool {
+        self.0.debug
+    }
+
+    /// Does it; the exit code.
+    pub async fn run(self) -> u8 {
+        let root = std::env::var_os("POINTSMAN_ROOT");
+        let common = CommonArgs {
+            root: root.map(Into::into),
+            ..CommonArgs::default()
+        };
+        let sources = SourceArgs::new(self.0.sources, self.0.wait);
+        let fetched = match sources.ask(&common).await {
+            Err(failure) => return ended(&failure),
+            Ok(fetched) => fetched,
+        };
+        if self.0.validate {
+            return match fetched {
+                Ok(fetched) => validate(fetched),
+                Err(none) => ended(&none.into()).min(1),
+            };
+        }
+        let root = common.root();
+        let netconf = self.0.netconf;
+        let again = |fetched: Fetched| {
+            // What was applied once was converted once.
+            let network = network(netconf, &fetched).unwrap_or_default();
+            wanted(fetched, network)
+        };
+        let fetched = match fetched {
+            Ok(fetched) => fetched,
+            // Not even a failure that is to be ignored: nobody has seen a document.
+            Err(none) => {
+                return ended(&boot::fall_back(none.into(), None, again, &root).await).min(1);
+            }
+        };
+        let done = match network(netconf, &fetched) {
+            Ok(network) => boot::carry_out(wanted(fetched, network), again, &root).await,
+            Err(failure) => Err(boot::fall_back(failure, Some(&fetched), again, &root).await),
+        };
+        match done {
+            Ok(()) => 0,
+            Err(failure) => {
+                let code = ended(&failure).min(1);
+                if self.0.ignore_failure { 0 } else { code }
+            }
+        }
+    }
+}
+
+/// One line for each finding, as the old program has them.
+fn validate(fetched: Fetched) -> u8 {
+    let findings = findings(fetched.user_data, &known(&fetched.metadata.addresses));
+    for finding in &findings {
+        let place = match finding.path.as_str() {
+            "" => String::new(),
+            path => format!("{path}: "),
+        };
+        output::note(format!(
+            "line {}: {}: {place}{}",
+            finding.line,
+            finding.level.name(),
+            output::in_line(&finding.message)
+        ));
+    }
+    u8::from(findings.iter().any(|finding| finding.level != Level::Info))
+}
+
+/// The addresses that the platform knows, else the environment.
+fn known(platform: &Addresses) -> Addresses {
+    let environment = Addresses::from_environment(|name| std::env::var(name).ok());
+    platform.clone().or(environment)
+}
+
+fn wanted(fetched: Fetched, network: Vec<(String, String)>) -> Wanted {
+    Wanted {
+        addresses: known(&fetched.metadata.addresses),
+        network,
+        fetched,
+    }
+}
+
+/// The platform's network as units, where that is asked for.
+fn network(asked: bool, fetched: &Fetched) -> Result<Vec<(String, String)>, Failure> {
+    let Some(bytes) = fetched.metadata.network.as_ref().filter(|_| asked) else {
+        return Ok(Vec::new());
+    };
+    let failed = |why: String| {
+        let text = format!("{}: the platform's network: {why}", fetched.origin);
+        Failure::new(Exit::Failed, text)
+    };
+    let text = str::from_utf8(bytes).map_err(|error| failed(error.to_string()))?;
+    let converted = netconf::debian(text).map_err(|error| failed(error.to_string()))?;
+    for option in converted.passed_over {
+        output::note(format!("{NAME}: the platform's network: {option}"));
+    }
+    Ok(converted.units)
+}

@@ -1,0 +1,159 @@
+//! The program called `coreos-cloudinit`: that one's flags, exit codes and effects.
+
+use std::{fs, path::PathBuf};
+
+use pointsman_testbed::{
+    fakes::PATIENCE,
+    process::{Output, run},
+    scratch,
+    web::{Reply, Web},
+};
+
+use crate::agents::bin;
+
+/// The program under its old name, on a machine of its own.
+struct Old {
+    dir: tempfile::TempDir,
+}
+
+impl Old {
+    fn new() -> Self {
+        let dir = scratch::dir("cloudinit");
+        std::os::unix::fs::symlink(bin(), dir.path().join("coreos-cloudinit")).unwrap();
+        fs::create_dir_all(dir.path().join("root/etc")).unwrap();
+        Self { dir }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join("root").join(path)
+    }
+
+    /// Writes a file beside the machine; its path.
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    async fn call(&self, args: &[&str]) -> Output {
+        let root = self.dir.path().join("root").display().to_string();
+        let env = [("POINTSMAN_ROOT", root.as_str()), ("no_proxy", "127.0.0.1")];
+        run(
+            self.dir.path().join("coreos-cloudinit"),
+            args,
+            &env,
+            PATIENCE,
+        )
+        .await
+    }
+}
+
+const GOOD: &str = "#cloud-config\nwrite_files: [{path: /etc/site, content: one}]\n";
+
+#[tokio::test]
+async fn a_document_is_validated_one_line_a_finding() {
+    let old = Old::new();
+    let good = old.file("good.yaml", GOOD);
+    for args in [
+        vec!["-validate".to_owned(), format!("-from-file={good}")],
+        vec![
+            "--from-file".to_owned(),
+            good.clone(),
+            "--validate=true".to_owned(),
+        ],
+    ] {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let called = old.call(&args).await;
+        let said = (called.code, called.stdout.as_str(), called.stderr.as_str());
+        assert_eq!(said, (Some(0), "", ""));
+    }
+    assert!(!old.path("etc/site").exists(), "nothing is done");
+    let bad = old.file(
+        "bad.yaml",
+        "#cloud-config\nhostnam: a\ncoreos:\n  update:\n    reboot-strategy: never\n",
+    );
+    let called = old.call(&["-validate", "-from-file", &bad]).await;
+    assert_eq!(called.code, Some(1));
+    let lines: Vec<&str> = called.stderr.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "line 2: warning: hostnam: unknown key \"hostnam\", it is not read; did you mean hostname?",
+            "line 5: error: coreos.update.reboot_strategy: found \"never\", expected etcd-lock, reboot, off",
+        ]
+    );
+    // An address that is known where it will be applied is no fault.
+    let open = old.file("open.yaml", &GOOD.replace("one", "$private_ipv4"));
+    assert_eq!(
+        old.call(&["-validate", "-from-file", &open]).await.code,
+        Some(0)
+    );
+}
+
+#[tokio::test]
+async fn a_document_is_applied_from_where_the_flags_say() {
+    let old = Old::new();
+    let web = Web::serve(|request, _| match request.path.as_str() {
+        "/node" => Reply::ok(GOOD),
+        _ => Reply::missing(),
+    })
+    .await;
+    let url = format!("-from-url={}/node", web.url());
+    let called = old
+        .call(&[&url, "-workspace=/var/lib/coreos-cloudinit"])
+        .await;
+    assert_eq!(called.code, Some(0), "{called:?}");
+    assert_eq!(fs::read_to_string(old.path("etc/site")).unwrap(), "one");
+    // It stays where the next one is wrong, and that is a failure unless it is not to be one.
+    let bad = old.file(
+        "bad.yaml",
+        "#cloud-config\nwrite_files: [{path: etc/site}]\n",
+    );
+    for (more, code) in [("-ignore-failure=false", 1), ("-ignore-failure", 0)] {
+        let called = old.call(&["-from-file", &bad, more]).await;
+        assert_eq!(called.code, Some(code));
+        assert!(
+            called.stderr.contains("1 error; nothing is done")
+                && called.stderr.contains("the last that worked stays"),
+            "{}",
+            called.stderr
+        );
+        assert_eq!(fs::read_to_string(old.path("etc/site")).unwrap(), "one");
+    }
+    // That no document is there is not to be ignored.
+    let called = old.call(&["-from-file=/none", "-ignore-failure"]).await;
+    assert_eq!(called.code, Some(1), "{called:?}");
+}
+
+#[tokio::test]
+async fn what_is_no_line_of_its_is_said() {
+    let old = Old::new();
+    for (args, code, words) in [
+        (vec![], 2, "found no source"),
+        (
+            vec!["-from-nowhere"],
+            2,
+            "flag provided but not defined: -from-nowhere",
+        ),
+        (
+            vec!["-oem=vmware"],
+            2,
+            "-from-vmware-guestinfo cannot be served",
+        ),
+        (vec!["-validate", "-from-file=/none"], 1, "No such file"),
+        (vec!["-help"], 0, "-from-configdrive DIR"),
+    ] {
+        let called = old.call(&args).await;
+        assert_eq!(called.code, Some(code), "{args:?} {called:?}");
+        assert!(called.stderr.contains(words), "{args:?} {}", called.stderr);
+        assert_eq!(called.stdout, "");
+    }
+    let called = old.call(&["-version"]).await;
+    assert_eq!(called.code, Some(0));
+    assert!(
+        called.stdout.starts_with("coreos-cloudinit "),
+        "{}",
+        called.stdout
+    );
+}
