@@ -49,6 +49,57 @@ async fn the_unit_is_good_and_its_sandbox_tight() {
 }
 
 #[tokio::test]
+async fn the_units_of_a_boot_are_good_and_hold_it_up_for_a_while_at_most() {
+    for unit in [
+        "pointsman-cloud-config-early.service",
+        "pointsman-cloud-config.service",
+    ] {
+        let verified = analyze(&["verify", "--man=no"], unit).await;
+        let said = (
+            verified.code,
+            verified.stdout.as_str(),
+            verified.stderr.as_str(),
+        );
+        assert_eq!(said, (Some(0), "", ""), "{unit}");
+        let text = fs::read_to_string(of_repository(unit)).unwrap();
+        // A oneshot unit has no limit of its own.
+        assert!(text.contains("\nTimeoutStartSec="), "{unit}");
+        // The variables that a line names have values, so that it is whole without any file.
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("ExecStart=/usr/bin/pointsman "))
+            .unwrap();
+        let given = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("Environment="))
+            .collect::<String>();
+        let named = line.split('$').skip(1);
+        for name in named.map(|rest| rest.trim_matches(['{', '}', ' ', '\n'])) {
+            assert!(given.contains(&format!("{name}=")), "{unit}: {name}");
+        }
+        // And the program takes it.
+        let root = scratch::dir("line");
+        fs::create_dir_all(root.path().join("proc")).unwrap();
+        fs::write(root.path().join("proc/cmdline"), "ro\n").unwrap();
+        let line = line
+            .replace("${CLOUD_CONFIG_EARLY_WAIT}", "0s")
+            .replace("${CLOUD_CONFIG_WAIT}", "1m")
+            .replace("$CLOUD_CONFIG_EARLY", "install vagrant")
+            .replace("$CLOUD_CONFIG", "cmdline");
+        let root = root.path().display().to_string();
+        let done = run(
+            bin(),
+            line.split(' '),
+            &[("POINTSMAN_ROOT", &root)],
+            PATIENCE,
+        )
+        .await;
+        assert_eq!(done.code, Some(0), "{unit}: {done:?}");
+        assert!(done.stderr.contains("nothing to apply"), "{done:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_folder_of_the_coordinators_file_is_made_and_the_unit_enabled() {
     let root = scratch::dir("tmpfiles");
     let root_flag = format!("--root={}", root.path().display());
