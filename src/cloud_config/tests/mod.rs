@@ -2,6 +2,7 @@ mod bad;
 mod examples;
 mod findings;
 mod keys;
+mod keys_page;
 mod relations;
 mod user_data;
 
