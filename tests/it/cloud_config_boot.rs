@@ -216,14 +216,18 @@ async fn a_machine_that_names_nothing_has_nothing_to_do() {
 }
 
 #[tokio::test]
-async fn an_address_that_nobody_knows_is_an_error() {
+async fn a_platform_names_the_node_and_an_address_that_nobody_knows_is_an_error() {
     let machine = Machine::new().await;
     let latest = machine.path("drive/openstack/latest");
     fs::create_dir_all(&latest).unwrap();
-    fs::write(latest.join("meta_data.json"), "{}").unwrap();
+    fs::write(
+        latest.join("meta_data.json"),
+        r#"{"hostname": "n1.example.net"}"#,
+    )
+    .unwrap();
     fs::write(
         latest.join("user_data"),
-        "#cloud-config\nwrite_files: [{path: /etc/site, content: $private_ipv4}]\n",
+        "#cloud-config\nmanage_etc_hosts: localhost\nwrite_files: [{path: /etc/site, content: $private_ipv4}]\n",
     )
     .unwrap();
     let drive = format!("configdrive:{}", machine.path("drive").display());
@@ -239,4 +243,6 @@ async fn an_address_that_nobody_knows_is_an_error() {
     let booted = machine.boot(&[&drive, "--private-ipv4", "10.0.0.4"]).await;
     assert_eq!(booted.code, Some(0), "{booted:?}");
     assert_eq!(machine.text("etc/site").unwrap(), "10.0.0.4");
+    assert_eq!(machine.text("etc/hosts").unwrap(), "127.0.0.1 n1\n");
+    assert_eq!(machine.text("etc/hostname").unwrap().trim(), "n1");
 }

@@ -157,3 +157,48 @@ async fn what_is_no_line_of_its_is_said() {
         called.stdout
     );
 }
+
+#[tokio::test]
+async fn the_network_of_a_drive_becomes_units_of_networkd() {
+    let old = Old::new();
+    old.file(
+        "drive/openstack/latest/meta_data.json",
+        r#"{"hostname": "n1", "network_config": {"content_path": "/content/0000"}}"#,
+    );
+    let interfaces = "auto eth0\niface eth0 inet static\n address 192.0.2.4/24\n gateway 192.0.2.1\n wpa-ssid x\n";
+    let drive = old.file("drive/openstack/content/0000", interfaces);
+    let drive = drive.strip_suffix("/openstack/content/0000").unwrap();
+    let from = format!("-from-configdrive={drive}");
+    let unit = old.path("run/systemd/network/00-eth0.network");
+    assert_eq!(old.call(&[&from]).await.code, Some(0));
+    assert!(!unit.exists(), "nobody asked for it");
+    let called = old.call(&[&from, "-convert-netconf=debian"]).await;
+    assert_eq!(called.code, Some(0), "{called:?}");
+    assert!(
+        called
+            .stderr
+            .contains("line 5: wpa-ssid is not turned into units"),
+        "{}",
+        called.stderr
+    );
+    let text = fs::read_to_string(&unit).unwrap();
+    assert!(
+        text.contains("Address=192.0.2.4/24") && text.contains("Gateway=192.0.2.1"),
+        "{text}"
+    );
+    assert_eq!(
+        fs::read_to_string(old.path("etc/hostname")).unwrap().trim(),
+        "n1"
+    );
+    // Half a network would cut the node off: the one that worked stays.
+    old.file("drive/openstack/content/0000", "iface eth0 inet ppp\n");
+    let called = old.call(&[&from, "-convert-netconf=debian"]).await;
+    assert_eq!(called.code, Some(1));
+    assert!(
+        called
+            .stderr
+            .contains("the platform's network: line 1: found inet ppp"),
+        "{called:?}"
+    );
+    assert_eq!(fs::read_to_string(&unit).unwrap(), text);
+}

@@ -13,6 +13,7 @@ mod apply;
 mod attack;
 mod cloud_config;
 mod cloud_config_boot;
+mod cloud_config_examples;
 mod cloud_config_sources;
 mod cloudinit;
 mod commands;
