@@ -109,26 +109,39 @@ impl Http {
         // Both errors mean that there is one already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let bad = |error: reqwest::Error| HttpError::Tls(explain(&error));
-        let mut builder = Client::builder()
-            .connect_timeout(limits.connect)
-            .read_timeout(limits.idle)
-            .timeout(limits.total)
-            .redirect(redirects(limits.redirects));
-        if !limits.proxies {
-            builder = builder.no_proxy();
-        }
+        let builder = || {
+            let builder = Client::builder()
+                .connect_timeout(limits.connect)
+                .read_timeout(limits.idle)
+                .timeout(limits.total)
+                .redirect(redirects(limits.redirects));
+            match limits.proxies {
+                true => builder,
+                false => builder.no_proxy(),
+            }
+        };
+        let mut with_tls = builder();
         if let Some(tls) = tls {
             if let Some(authorities) = &tls.authorities {
-                builder =
-                    builder.tls_certs_only(Certificate::from_pem_bundle(authorities).map_err(bad)?);
+                let authorities = Certificate::from_pem_bundle(authorities).map_err(bad)?;
+                with_tls = with_tls.tls_certs_only(authorities);
             }
             if let Some((certificate, key)) = &tls.identity {
                 let both = [certificate.as_slice(), b"\n", key].concat();
-                builder = builder.identity(Identity::from_pem(&both).map_err(bad)?);
+                with_tls = with_tls.identity(Identity::from_pem(&both).map_err(bad)?);
             }
         }
+        let client = match with_tls.build() {
+            Ok(client) => client,
+            // A system without any authorities is one on which no server is trusted; what needs no trust works.
+            Err(error) if tls.is_none() => {
+                tracing::debug!("{}", explain(&error));
+                builder().tls_certs_only([]).build().map_err(bad)?
+            }
+            Err(error) => return Err(bad(error)),
+        };
         Ok(Self {
-            client: builder.build().map_err(bad)?,
+            client,
             most: limits.most,
         })
     }

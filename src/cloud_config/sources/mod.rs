@@ -24,7 +24,7 @@ mod source;
 mod url;
 mod waagent;
 
-use std::time::Duration;
+use std::{cell::OnceCell, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 
@@ -35,7 +35,7 @@ pub use source::{Document, FORMS, Platform, Source, SourceError};
 
 use super::LARGEST;
 use crate::{
-    http::{Http, HttpError, Limits},
+    http::{Http, Limits},
     node::Root,
 };
 
@@ -110,29 +110,39 @@ impl From<Vec<u8>> for Found {
     }
 }
 
-/// The ways in which sources are asked.
+/// The ways in which sources are asked, each made when it is needed: a file is read without any certificates.
 struct Ways<'a> {
     root: &'a Root,
-    /// For documents: with redirects, and through a proxy where the environment names one.
-    documents: Http,
-    /// For platforms' services, which are on the node's own network.
-    services: Http,
+    limits: &'a Limits,
+    documents: OnceCell<Http>,
+    services: OnceCell<Http>,
     etcd: Option<&'a Lookup>,
 }
 
 impl<'a> Ways<'a> {
-    fn new(options: &'a Options<'a>) -> Result<Self, HttpError> {
+    fn new(options: &'a Options<'a>) -> Self {
+        Self {
+            root: &options.root,
+            limits: &options.limits,
+            documents: OnceCell::new(),
+            services: OnceCell::new(),
+            etcd: options.etcd,
+        }
+    }
+
+    /// For documents: with redirects, and through a proxy where the environment names one.
+    fn documents(&self) -> Result<&Http, Absent> {
+        made(&self.documents, self.limits)
+    }
+
+    /// For platforms' services, which are on the node's own network.
+    fn services(&self) -> Result<&Http, Absent> {
         let near = Limits {
             redirects: 0,
             proxies: false,
-            ..options.limits.clone()
+            ..self.limits.clone()
         };
-        Ok(Self {
-            root: &options.root,
-            documents: Http::new(None, &options.limits)?,
-            services: Http::new(None, &near)?,
-            etcd: options.etcd,
-        })
+        made(&self.services, &near)
     }
 
     /// Asks a source once.
@@ -142,18 +152,18 @@ impl<'a> Ways<'a> {
             Source::File(path) => file::read(path)?.into(),
             Source::Vagrant => file::vagrant(self.root)?.into(),
             Source::Install => file::install(self.root)?.into(),
-            Source::Url(document) => url::fetch(document, &self.documents).await?.into(),
+            Source::Url(document) => url::fetch(document, self.documents()?).await?.into(),
             Source::Cmdline => {
                 let document = cmdline::read(self.root)?;
-                url::fetch(&document, &self.documents).await?.into()
+                url::fetch(&document, self.documents()?).await?.into()
             }
             Source::ConfigDrive(folder) => config_drive::read(folder)?,
             Source::Service(platform, base) => {
-                service::fetch(*platform, base, &self.services).await?
+                service::fetch(*platform, base, self.services()?).await?
             }
             Source::Waagent(Some(folder)) => waagent::read(folder)?,
             Source::Waagent(None) => waagent::read(&waagent::usual(self.root))?,
-            Source::OvfEnv(path) => ovf_env::read(path, &self.documents).await?,
+            Source::OvfEnv(path) => ovf_env::read(path, || self.documents()).await?,
             Source::Etcd(key) => self.key(key).await?.into(),
         })
     }
@@ -169,4 +179,13 @@ impl<'a> Ways<'a> {
             Absent::later(reason)
         })
     }
+}
+
+fn made<'a>(cell: &'a OnceCell<Http>, limits: &Limits) -> Result<&'a Http, Absent> {
+    if cell.get().is_none() {
+        // Nobody else sets it meanwhile: there is no await.
+        let _ = cell.set(Http::new(None, limits)?);
+    }
+    cell.get()
+        .ok_or_else(|| Absent::never("no way to the network"))
 }

@@ -14,7 +14,10 @@ const PREFIX: &str = "guestinfo.";
 const MOST: usize = 64;
 
 /// Reads the file, and fetches what it names by URL.
-pub(super) async fn read(path: &Path, http: &Http) -> Result<Found, Absent> {
+pub(super) async fn read<'a>(
+    path: &Path,
+    http: impl FnOnce() -> Result<&'a Http, Absent>,
+) -> Result<Found, Absent> {
     let bytes = file::read(path)?;
     let named = |why: String| Absent::never(format!("{}: {why}", path.display())).here();
     let text = str::from_utf8(&bytes).map_err(|error| named(error.to_string()))?;
@@ -33,7 +36,7 @@ pub(super) async fn read(path: &Path, http: &Http) -> Result<Found, Absent> {
         (None, Some(at)) => {
             let document = source::Document::parse(at)
                 .map_err(|why| named(format!("guestinfo.coreos.config.url {at:?}: {why}")))?;
-            url::fetch(&document, http).await?
+            url::fetch(&document, http()?).await?
         }
         (None, None) => Vec::new(),
     };
@@ -114,7 +117,7 @@ mod tests {
         let path = dir.path().join("ovf-env.xml");
         std::fs::write(&path, TEXT).unwrap();
         let http = Http::new(None, &super::super::LIMITS).unwrap();
-        let found = read(&path, &http).await.unwrap();
+        let found = read(&path, || Ok(&http)).await.unwrap();
         assert_eq!(found.user_data, b"#cloud-config\n");
         let known = &found.metadata;
         assert_eq!(known.hostname.as_deref(), Some("n1"));
@@ -136,7 +139,7 @@ mod tests {
             ("</Environment>", "", "found no XML"),
         ] {
             std::fs::write(&path, TEXT.replace(from, to)).unwrap();
-            let absent = read(&path, &http).await.unwrap_err();
+            let absent = read(&path, || Ok(&http)).await.unwrap_err();
             assert!(absent.reason.contains(words), "{absent}");
         }
     }

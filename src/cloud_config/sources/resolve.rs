@@ -65,13 +65,7 @@ pub async fn resolve(sources: &[Source], options: &Options<'_>) -> Result<Fetche
             })
             .collect(),
     };
-    let ways = match Ways::new(options) {
-        Ok(ways) => ways,
-        Err(error) => {
-            let absent = Absent::from(error);
-            return Err(none(vec![Some(absent); sources.len()]));
-        }
-    };
+    let ways = Ways::new(options);
     let started = Instant::now();
     let asked = async |index: usize, pause: Duration, mut pauses: backon::ExponentialBackoff| {
         sleep(pause).await;

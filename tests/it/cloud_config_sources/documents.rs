@@ -203,6 +203,15 @@ async fn a_server_is_trusted_by_the_systems_authorities() {
     );
     assert_eq!(web.seen().len(), 1, "nothing is asked of a stranger");
 
+    // A system without any authorities trusts nobody; what needs no trust works there.
+    let none = [("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "/none")];
+    let called = validate_with(&[web.url()], &none).await;
+    assert_eq!(called.code, Some(1));
+    assert!(called.stderr.contains("UnknownIssuer"), "{}", called.stderr);
+    let plain = Web::with_text(GOOD).await;
+    let called = validate_with(&[plain.url()], &none).await;
+    assert_eq!((called.code, called.stderr.as_str()), (Some(0), ""));
+
     // To a clock at 1970 every certificate is of the future; the clock may be set, so that this is worth waiting for.
     let early = serve(&certificates.early_cert).await;
     let called = validate_with(&["--wait", "600ms", early.url()], &system).await;

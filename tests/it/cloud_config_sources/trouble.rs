@@ -12,7 +12,7 @@ use super::{GOOD, ask, one};
 async fn always(reply: Reply) -> (String, Duration, usize) {
     let web = Web::serve(move |_, _| reply.clone()).await;
     let before = Instant::now();
-    let wait = Some(Duration::from_millis(700));
+    let wait = Some(Duration::from_secs(2));
     let why = ask(&[web.url()], Root::default(), wait)
         .await
         .unwrap_err()
