@@ -15,6 +15,7 @@ mod cloud_config;
 mod cloud_config_boot;
 mod cloud_config_examples;
 mod cloud_config_sources;
+mod cloud_config_units;
 mod cloudinit;
 mod commands;
 mod contention;

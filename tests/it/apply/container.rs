@@ -55,6 +55,16 @@ exec systemd-nspawn --quiet -D $DIR/root --machine=$NAME --register=no --keep-un
     --console=read-only --bind-ro=$PROGRAM:/usr/bin/pointsman -b </dev/null
 "#;
 
+fn spawn(name: &str, dir: &Path) -> Child {
+    Spec::new("unshare", dir.join("log"))
+        .args(["--mount", "--propagation", "private", "sh", "-euc", BOOT])
+        .env("NAME", name)
+        .env("TREE", tree())
+        .env("DIR", dir)
+        .env("PROGRAM", env!("CARGO_BIN_EXE_pointsman"))
+        .spawn()
+}
+
 /// A machine of its own. Dropping it ends it.
 pub(crate) struct Container {
     name: String,
@@ -64,8 +74,14 @@ pub(crate) struct Container {
 }
 
 impl Container {
-    /// Boots one with these files in place, and waits until it is up.
+    /// Boots one with these files in place, and waits until it is up and all is well.
     pub(crate) async fn boot(files: &[(&str, &str, u32)]) -> Self {
+        Self::boot_until(files, "running").await
+    }
+
+    /// Boots one with these files in place, and waits until systemd says this of it: `running`, or `degraded` where a
+    /// unit has failed.
+    pub(crate) async fn boot_until(files: &[(&str, &str, u32)], state: &str) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("pointsman-it-{}-{number}", std::process::id());
@@ -81,19 +97,39 @@ impl Container {
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).unwrap();
         }
-        let nspawn = Spec::new("unshare", dir.path().join("log"))
-            .args(["--mount", "--propagation", "private", "sh", "-euc", BOOT])
-            .env("NAME", &name)
-            .env("TREE", tree())
-            .env("DIR", dir.path())
-            .env("PROGRAM", env!("CARGO_BIN_EXE_pointsman"))
-            .spawn();
         let mut container = Self {
+            nspawn: spawn(&name, dir.path()),
             name,
             dir,
-            nspawn,
             leader: 0,
         };
+        container.until(state).await;
+        container
+    }
+
+    /// Boots it once more, as it is, and waits as [`Self::boot_until`] does.
+    pub(crate) async fn reboot(&mut self, state: &str) {
+        // A program that enters the container would keep it from ending: systemd runs this one.
+        self.run(&[
+            "systemd-run",
+            "--quiet",
+            "--no-block",
+            "systemctl",
+            "reboot",
+        ])
+        .must(0);
+        let ended = tokio::time::timeout(Duration::from_secs(60), self.nspawn.wait()).await;
+        assert!(
+            ended.is_ok(),
+            "the container does not reboot: {}",
+            self.nspawn.log_tail(30)
+        );
+        self.leader = 0;
+        self.nspawn = spawn(&self.name, self.dir.path());
+        self.until(state).await;
+    }
+
+    async fn until(&mut self, state: &str) {
         let began = Instant::now();
         let up = |container: &Self| {
             // As soon as its bus answers, it waits for the rest itself.
@@ -102,21 +138,25 @@ impl Container {
                     .run(&["systemctl", "is-system-running", "--wait"])
                     .stdout
                     .trim()
-                    == "running"
+                    == state
         };
-        while !up(&container) {
+        while !up(self) {
             assert!(
-                container.nspawn.is_running() && began.elapsed() < Duration::from_secs(60),
-                "the container did not come up: {}\n{}",
-                container.nspawn.log_tail(30),
-                container
-                    .run(&["systemctl", "--failed", "--no-pager"])
+                self.nspawn.is_running() && began.elapsed() < Duration::from_secs(60),
+                "the container did not come up: {}\n{}\n{}",
+                self.nspawn.log_tail(30),
+                self.run(&["systemctl", "--failed", "--no-pager"]).stdout,
+                self.run(&["journalctl", "--boot", "--no-pager", "-t", "pointsman"])
                     .stdout,
             );
-            container.leader = container.find_leader().unwrap_or_default();
+            self.leader = self.find_leader().unwrap_or_default();
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        container
+    }
+
+    /// Gives a file of the running machine another text.
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        call(&mut self.command(&["tee", path]), text.as_bytes()).must(0);
     }
 
     /// nspawn's child that is the container's first process.

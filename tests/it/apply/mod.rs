@@ -1,6 +1,6 @@
 //! `pointsman cloud-config plan`, `apply`, `revert` and `history` on trees of files.
 
-mod container;
+pub(crate) mod container;
 mod files;
 mod relations;
 mod sources;
