@@ -57,7 +57,16 @@ exec systemd-nspawn --quiet -D $DIR/root --machine=$NAME --register=no --keep-un
 
 fn spawn(name: &str, dir: &Path) -> Child {
     Spec::new("unshare", dir.join("log"))
-        .args(["--mount", "--propagation", "private", "sh", "-euc", BOOT])
+        // With a space of processes of its own: nspawn's end, however it comes, is the end of all that it started.
+        .args([
+            "--mount",
+            "--propagation",
+            "private",
+            "--pid",
+            "--fork",
+            "--kill-child",
+        ])
+        .args(["--mount-proc", "sh", "-euc", BOOT])
         .env("NAME", name)
         .env("TREE", tree())
         .env("DIR", dir)
@@ -159,14 +168,21 @@ impl Container {
         call(&mut self.command(&["tee", path]), text.as_bytes()).must(0);
     }
 
-    /// nspawn's child that is the container's first process.
+    /// The container's first process: of all below nspawn the one that is called so.
     fn find_leader(&self) -> Option<u32> {
-        let pid = self.nspawn.pid();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
-        children.split_whitespace().find_map(|child| {
-            let name = fs::read_to_string(format!("/proc/{child}/comm")).ok()?;
-            (name.trim() == "systemd").then(|| child.parse().ok())?
-        })
+        let mut open = vec![self.nspawn.pid()];
+        while let Some(pid) = open.pop() {
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+            for child in children.unwrap_or_default().split_whitespace() {
+                let name = fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
+                let child = child.parse().ok()?;
+                if name.trim() == "systemd" {
+                    return Some(child);
+                }
+                open.push(child);
+            }
+        }
+        None
     }
 
     /// A program in the container.
