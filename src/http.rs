@@ -211,10 +211,13 @@ impl Http {
     }
 }
 
-/// A URL as people may see it: without a password.
+/// A URL as people may see it: without a password, and without its query, which may be as good as one.
 #[must_use]
 pub fn shown(url: &Url) -> String {
     let mut url = url.clone();
+    if url.query().is_some() {
+        url.set_query(Some("***"));
+    }
     if url.password().is_some() {
         // Fails only for URLs that have no host, which have no password either.
         let _ = url.set_password(Some("***"));

@@ -129,14 +129,7 @@ impl Reader {
         };
         // An alias is one more address of the same interface.
         let name = name.split(':').next().unwrap_or_default();
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-        if name.is_empty() || name.len() > 15 || !name.bytes().all(plain) || name.starts_with('.') {
-            return Err(wrong(
-                line,
-                format!("found {name:?}, expected an interface's name"),
-            ));
-        }
-        let at = self.interface(name);
+        let at = self.interface(line, name)?;
         let one = &mut self.interfaces[at];
         match (*family, *method) {
             ("inet" | "inet6", "static" | "manual" | "loopback") => {}
@@ -163,16 +156,21 @@ impl Reader {
         Ok(())
     }
 
-    /// Where the interface of this name is; it is made as needed.
-    fn interface(&mut self, name: &str) -> usize {
+    /// Where the interface of this name is; it is made as needed. Its units are named after it.
+    fn interface(&mut self, line: usize, name: &str) -> Result<usize, NetconfError> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        if name.is_empty() || name.len() > 15 || !name.bytes().all(plain) || name.starts_with('.') {
+            let reason = format!("found {name:?}, expected an interface's name");
+            return Err(wrong(line, reason));
+        }
         let known = self.interfaces.iter().position(|one| one.name == name);
-        known.unwrap_or_else(|| {
+        Ok(known.unwrap_or_else(|| {
             self.interfaces.push(Interface {
                 name: name.to_owned(),
                 ..Interface::default()
             });
             self.interfaces.len() - 1
-        })
+        }))
     }
 
     fn option(
@@ -245,7 +243,7 @@ impl Reader {
                 bond.slaves.extend(slaves.map(|word| (*word).to_owned()));
             }
             "bond-master" => {
-                let (slave, at) = (one.name.clone(), self.interface(first));
+                let (slave, at) = (one.name.clone(), self.interface(line, first)?);
                 let bond = self.interfaces[at].bond.get_or_insert_default();
                 bond.slaves.push(slave);
             }
@@ -317,13 +315,13 @@ impl Reader {
                 ));
             };
             // It is named on the interface that it lies on, which may not be described itself.
-            self.interface(&raw);
+            self.interface(line, &raw)?;
             self.interfaces[at].vlan = Some((number, raw));
         }
         let slaves = self.interfaces[at].bond.as_ref();
         let slaves = slaves.map(|bond| bond.slaves.clone()).unwrap_or_default();
         for slave in slaves {
-            self.interface(&slave);
+            self.interface(line, &slave)?;
         }
         Ok(())
     }

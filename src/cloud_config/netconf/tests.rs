@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 /// The units' names and texts, without empty lines.
@@ -169,6 +171,14 @@ fn what_cannot_be_turned_into_units_is_said_with_its_line() {
             "line 1: found \"eth0.x\" on eth0",
         ),
         (
+            "iface eth0 inet manual\n bond-slaves ../x\n",
+            "line 1: found \"../x\", expected an interface's name",
+        ),
+        (
+            "iface eth0 inet manual\n bond-master\n",
+            "line 2: found \"\", expected an interface's name",
+        ),
+        (
             "source /etc/network/interfaces.d/*\n",
             "line 1: found source, which is not read here",
         ),
@@ -191,4 +201,29 @@ fn what_cannot_be_turned_into_units_is_said_with_its_line() {
     );
     assert_eq!(converted.units.len(), 1);
     assert_eq!(debian(""), Ok(Converted::default()));
+}
+
+proptest! {
+    /// Whatever stands there is understood or refused, and every unit has a plain name of its own.
+    #[test]
+    fn nothing_makes_it_fail(lines in proptest::collection::vec(
+        proptest::sample::select(vec![
+            "auto eth0", "iface eth0 inet static", "iface eth0 inet dhcp", "iface bond0 inet manual", "iface eth0.5 inet6 auto",
+            "address 10.0.0.1/8", "address 2001:db8::1", "netmask 255.0.0.0", "netmask 64", "gateway 10.0.0.2", "mtu 9000",
+            "bond-slaves eth0 bond0", "bond-slaves", "bond-master bond0", "bond-mode 4", "vlan-raw-device eth0", "address",
+            "post-up route add -net", "up ip route add default via ::1", "hwaddress", "\\", "iface", "dns-nameservers ::1 \\",
+            "iface lo inet loopback", "iface eth0:1 inet static", "slaves a b", "slaves ../x", "bond-master ../x", "vlan-raw-device a/b", "bond-master", "iface \u{e4} inet dhcp",
+        ]), 0..12))
+    {
+        if let Ok(converted) = debian(&lines.join("\n")) {
+            let mut names: Vec<_> = converted.units.iter().map(|(name, _)| name.clone()).collect();
+            for name in &names {
+                prop_assert!(name.starts_with("00-") && !name.contains('/'), "{name}");
+            }
+            let all = names.len();
+            names.sort();
+            names.dedup();
+            prop_assert_eq!(names.len(), all);
+        }
+    }
 }

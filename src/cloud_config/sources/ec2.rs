@@ -37,7 +37,7 @@ pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Absent> {
         let number = line.split('=').next().unwrap_or_default().trim();
         if number.bytes().all(|b| b.is_ascii_digit()) && !number.is_empty() {
             let keys = said(&format!("public-keys/{number}/openssh-key")).await?;
-            metadata.keys(keys.lines());
+            metadata.keys([keys.as_str()]);
         }
     }
     let user_data = service.optional("latest/user-data", headers).await?;

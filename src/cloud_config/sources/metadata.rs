@@ -42,17 +42,20 @@ impl Metadata {
         slot.get_or_insert_with(|| text.to_owned());
     }
 
-    /// Takes a name, cut of the white space around it; an empty one is none.
+    /// Takes a name, cut of the white space around it; an empty one is none, and one that is no host's is passed over.
     pub(super) fn name(&mut self, text: &str) {
         let text = text.trim();
-        if !text.is_empty() {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-.".contains(&b);
+        if !text.bytes().all(plain) || text.starts_with(['-', '.']) {
+            tracing::warn!("the platform's metadata has {text:?} where a host's name is expected");
+        } else if !text.is_empty() {
             self.hostname = Some(text.to_owned());
         }
     }
 
     /// Takes public keys, a line each, each once.
     pub(super) fn keys<'a>(&mut self, keys: impl IntoIterator<Item = &'a str>) {
-        for key in keys {
+        for key in keys.into_iter().flat_map(str::lines) {
             let key = key.trim();
             if !key.is_empty() && !self.ssh_keys.iter().any(|known| known == key) {
                 self.ssh_keys.push(key.to_owned());
@@ -84,5 +87,18 @@ mod tests {
         assert_eq!(all.private_ipv4.as_deref(), Some("10.0.0.1"));
         assert_eq!(all.public_ipv6.as_deref(), Some("2001:db8::1"));
         assert_eq!(all.private_ipv6.as_deref(), Some("fd00::1"));
+    }
+
+    #[test]
+    fn a_name_is_a_hosts_and_a_key_a_line() {
+        let mut metadata = Metadata::default();
+        for text in ["n1\n10.0.0.9 bank", "-n1", "", " ", "n 1", ".x"] {
+            metadata.name(text);
+            assert_eq!(metadata.hostname, None, "{text}");
+        }
+        metadata.name(" n1.example.net\n");
+        assert_eq!(metadata.hostname.as_deref(), Some("n1.example.net"));
+        metadata.keys(["a\nb\n", " b ", "", "c"]);
+        assert_eq!(metadata.ssh_keys, ["a", "b", "c"]);
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn meta_data(bytes: &[u8], name: &str) -> Result<(Metadata, Option<St
     let mut metadata = Metadata::default();
     metadata.name(said.hostname.as_deref().unwrap_or_default());
     let keys = said.public_keys.unwrap_or_default();
-    metadata.keys(keys.values().flat_map(|keys| keys.lines()));
+    metadata.keys(keys.values().map(String::as_str));
     let content = said.network_config.and_then(|config| config.content_path);
     Ok((metadata, content.filter(|path| !path.is_empty())))
 }

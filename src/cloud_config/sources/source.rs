@@ -220,7 +220,7 @@ mod tests {
             ("./a:b", "./a:b"),
             ("/etc/x:y", "/etc/x:y"),
             ("http://h/x", "http://h/x"),
-            ("https://u:p@h:1/x?q=1", "https://u:***@h:1/x?q=1"),
+            ("https://u:p@h:1/x?q=1", "https://u:***@h:1/x?***"),
             ("cmdline", "cmdline"),
             ("./cmdline", "./cmdline"),
             (

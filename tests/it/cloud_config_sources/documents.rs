@@ -106,7 +106,7 @@ async fn a_server_is_asked_with_its_redirects_and_the_hash_compared() {
     let fetched = one(&url).await.unwrap();
     assert_eq!(
         (fetched.user_data.as_slice(), fetched.origin),
-        (GOOD.as_bytes(), url.clone())
+        (GOOD.as_bytes(), format!("{}/a?***", web.url()))
     );
     let paths: Vec<String> = web.seen().into_iter().map(|request| request.path).collect();
     assert_eq!(paths, ["/a?x=1", "/b"]);
@@ -133,9 +133,9 @@ async fn a_password_is_sent_and_not_shown() {
     })
     .await;
     let url = web.url().replace("http://", "http://user:secret@");
-    let why = refused(&format!("{url}/x")).await;
+    let why = refused(&format!("{url}/x?token=secret")).await;
     assert!(
-        why.contains("status 403") && why.contains("user:***@"),
+        why.contains("status 403") && why.contains("user:***@") && why.contains("/x?***"),
         "{why}"
     );
     assert!(!why.contains("secret"), "{why}");
