@@ -201,7 +201,7 @@ async fn hand_overs(
         let said = Cell::new(false);
         let joined = settled.clone();
         let task = tokio::task::spawn_local(async move {
-            let note = |_: &str| {
+            let note = |_| {
                 if !said.replace(true) {
                     joined.set(joined.get() + 1);
                 }

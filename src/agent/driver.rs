@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     bus::{AgentBus, Call, Published},
     facts::Watching,
-    gate::{Now, Request, Rules, Update},
+    gate::{Facts, Now, Request, Rules, Update},
     journal::Journal,
     machine::{Effect, Event, Identity, Machine, Op, State},
     world::{Updates, World},
@@ -27,6 +27,7 @@ use crate::{
     config::{Config, ConfigError, Strategy},
     coordinator::{self, Coordinator},
     duration, node,
+    semaphore::etcd::Wait,
     telemetry::notify,
 };
 
@@ -84,6 +85,8 @@ pub struct Driver {
     journal: std::path::PathBuf,
     started: Instant,
     op: Option<Doing<Event>>,
+    /// What the watch has told since the operation began.
+    heard: Option<Facts>,
     /// Who waits for the machine's answer.
     asker: Option<oneshot::Sender<Result<(), String>>>,
     publishing: Option<Doing<()>>,
@@ -99,6 +102,8 @@ pub struct Driver {
     config_error: String,
     /// Whether the points are to be looked at, as soon as the machine is where they may be held.
     points_due: bool,
+    /// When to try again what the disk refused.
+    points_again: Option<Instant>,
 }
 
 impl Driver {
@@ -132,6 +137,7 @@ impl Driver {
             journal,
             started: Instant::now(),
             op: None,
+            heard: None,
             asker: None,
             publishing: None,
             reporting: None,
@@ -142,6 +148,7 @@ impl Driver {
             changed: None,
             config_error: String::new(),
             points_due: false,
+            points_again: None,
         }
     }
 
@@ -152,11 +159,12 @@ impl Driver {
         mut self,
         outside: &mut Outside,
         mut facts: Watching,
-        mut notes: mpsc::UnboundedReceiver<String>,
+        mut notes: mpsc::UnboundedReceiver<Wait>,
     ) -> Ending {
         let watchdog = notify::watchdog_period();
         let mut next_watchdog = Instant::now();
-        let effects = self.machine.start();
+        let now = self.now();
+        let effects = self.machine.start(&now);
         self.perform(effects);
         if let Mode::Once(reason) = &self.mode {
             let request = Request {
@@ -180,15 +188,27 @@ impl Driver {
             tokio::select! {
                 event = maybe(self.op.as_mut()) => {
                     self.op = None;
+                    let looked = matches!(event, Event::Looked(_) | Event::Allowed(..));
+                    let heard = self.heard.take().filter(|_| looked);
                     self.step(event);
+                    // What was heard during the look may be newer than it, and nothing wakes for it again.
+                    if let Some(facts) = heard {
+                        self.step(Event::Facts(facts));
+                    }
                 }
                 received = facts.next() => match received {
-                    Some(facts) => self.step(Event::Facts(facts)),
+                    Some(facts) => {
+                        self.heard = Some(facts.clone());
+                        self.step(Event::Facts(facts));
+                    }
                     None => return Ending::BusLost,
                 },
                 Some(note) = notes.recv() => self.step(Event::Note(note)),
                 Some(call) = outside.calls.recv() => match call {
-                    Call::RequestReboot { reason, reply } => self.ask(Event::Asked(Request { reason }), reply),
+                    Call::RequestReboot { reason, reply } => {
+                        self.look_at_the_slots();
+                        self.ask(Event::Asked(Request { reason }), reply);
+                    }
                     Call::Cancel { reply } => self.ask(Event::Cancelled, reply),
                 },
                 () = until(wake) => self.step(Event::Tick),
@@ -205,8 +225,20 @@ impl Driver {
                 }
                 () = any(&mut outside.ends) => self.stop(),
                 () = told(outside.reload.as_mut()) => self.reload(outside),
+                () = until(self.points_again) => {
+                    self.points_again = None;
+                    self.points_due = true;
+                    self.points();
+                }
                 () = until(self.stop_by) => self.ending = Some(Ending::Stopped),
             }
+        }
+    }
+
+    /// Nothing signals that a person made the other slot next, and who asks for a reboot may just have done that.
+    fn look_at_the_slots(&mut self) {
+        if let Some(Facts { update, logind, .. }) = self.machine.facts().cloned() {
+            self.step(Event::Facts(self.world.facts(update, logind)));
         }
     }
 
@@ -289,8 +321,10 @@ impl Driver {
         let by_engine = self.world.updates == Updates::Engine;
         if self.points_due && by_engine && self.machine.may_hold_points() {
             self.points_due = false;
+            self.points_again = None;
             if let Err(why) = self.world.points.settle(staged) {
                 tracing::error!("which slot boots next is as it was: {why}");
+                self.points_again = Some(Instant::now() + self.world.config.timings.retry_max);
             }
         }
     }
@@ -327,6 +361,7 @@ impl Driver {
                     tracing::debug!(?op, "operation");
                     // It throws them; should no reboot follow, they are held again.
                     self.points_due |= matches!(op, Op::Reboot(_));
+                    self.heard = None;
                     self.op = Some(Box::pin(self.world.clone().run(op)));
                 }
                 Effect::Announce(grace) => {
@@ -393,7 +428,7 @@ impl Driver {
         if self.reporting.is_some() || self.ending.is_some() {
             return;
         }
-        let (semaphore, what) = (semaphore.clone(), owed.what.clone());
+        let (semaphore, world, what) = (semaphore.clone(), self.world.clone(), owed.what.clone());
         let quarantine = self.world.quarantine(owed);
         let mut waits = World::back_off(&self.world.config).waits();
         self.reporting = Some(Box::pin(async move {
@@ -401,6 +436,7 @@ impl Driver {
                 tracing::warn!("{error}");
                 sleep(waits.next().unwrap_or(Duration::from_secs(60))).await;
             }
+            world.told.borrow_mut().push(what.clone());
             Event::Reported(what)
         }));
     }

@@ -57,10 +57,7 @@ async fn run(world: &World, tell: &mpsc::Sender<Facts>) -> Result<(), WatchError
     };
     let mut logind = world.logins().await;
     loop {
-        let facts = Facts {
-            update: update.clone(),
-            logind: logind.clone(),
-        };
+        let facts = world.facts(update.clone(), logind.clone());
         // Also when nothing changed: the machine may have looked for itself meanwhile, and seen otherwise.
         if tell.send(facts).await.is_err() {
             return Ok(());

@@ -75,6 +75,9 @@ pub struct Logins {
 pub struct Facts {
     /// The update, if any.
     pub update: Update,
+    /// What the boot loader would take now, an update's staging aside; none on a node without slots, and a reason
+    /// where it cannot be told.
+    pub next: Result<Option<Image>, String>,
     /// What logind says; the reason where it says nothing.
     pub logind: Result<Logins, String>,
 }
@@ -84,7 +87,7 @@ pub struct Facts {
 pub struct Intent {
     /// The reason, for people.
     pub reason: String,
-    /// What boots next: the staged update, or what runs.
+    /// What boots next: the staged update, or what the boot loader takes.
     pub to: Image,
 }
 
@@ -133,7 +136,10 @@ pub fn intent(facts: &Facts, request: Option<&Request>, runs: &Image) -> Option<
     };
     Some(Intent {
         reason,
-        to: staged.unwrap_or_else(|| runs.clone()),
+        // Somebody may have put the other slot first: that is what a reboot boots then.
+        to: staged
+            .or_else(|| facts.next.clone().ok().flatten())
+            .unwrap_or_else(|| runs.clone()),
     })
 }
 
@@ -148,6 +154,9 @@ pub fn gate(rules: &Rules, facts: &Facts, intent: Option<Intent>, now: &Now) -> 
     let Some(intent) = intent else {
         return Gate::Nothing;
     };
+    if let (Err(why), false) = (&facts.next, matches!(facts.update, Update::Staged(_))) {
+        return blocked(format!("what would boot cannot be told: {why}"));
+    }
     if rules.strategy == Strategy::Off {
         return blocked("the strategy is `off`: this node does not reboot by itself".into());
     }

@@ -10,7 +10,7 @@ pub mod machine;
 pub mod points;
 pub mod world;
 
-use std::rc::Rc;
+use std::{cell::RefCell, rc::Rc};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -22,7 +22,11 @@ use crate::{
     config::{Config, ConfigError, OfAgent, Strategy},
     coordinator::{Coordinator, CoordinatorError},
     node::{self, NodeError},
-    semaphore::{etcd::Semaphore, keys::Keys, records::Image},
+    semaphore::{
+        etcd::{Semaphore, Wait},
+        keys::Keys,
+        records::Image,
+    },
     slots::version,
     telemetry::notify,
     update_engine,
@@ -128,7 +132,7 @@ fn world(
     config: Config,
     connection: &zbus::Connection,
     updates: &Updates,
-    notes: mpsc::UnboundedSender<String>,
+    notes: mpsc::UnboundedSender<Wait>,
 ) -> Result<World, AgentError> {
     let root = &config.root;
     let etcd = config.etcd_options()?;
@@ -165,6 +169,7 @@ fn world(
         semaphore,
         keys,
         etcd,
+        told: RefCell::default(),
         notes,
         config,
     })

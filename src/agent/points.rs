@@ -108,6 +108,7 @@ impl Points {
                     },
                     successful: attributes.successful(),
                     tries: attributes.tries() > 0,
+                    abandoned: attributes.priority() == 0,
                 })
             }
             None => None,
@@ -130,6 +131,26 @@ impl Points {
         }
     }
 
+    /// What the boot loader would take now, where that is not what `runs`; none on a machine without slots.
+    ///
+    /// # Errors
+    /// A sentence: the disk cannot be read, or no slot could boot.
+    pub fn next(&self, runs: &Image) -> Result<Option<Image>, String> {
+        let Some((mut slots, booted, _)) = self.open(Access::Read)? else {
+            return Ok(None);
+        };
+        let next = slots
+            .next()
+            .ok_or("the boot loader would find no slot to boot: see pointsman slots")?;
+        if next == booted {
+            return Ok(Some(runs.clone()));
+        }
+        Ok(Some(Image {
+            image: Some(slots.image(next).map_err(|e| e.to_string())?),
+            version: None,
+        }))
+    }
+
     /// Marks the booted slot good and puts it first.
     ///
     /// # Errors
@@ -144,12 +165,13 @@ impl Points {
         Ok(())
     }
 
-    /// Puts the other slot first: the node goes back to it.
+    /// Puts the other slot first and takes the booted one's priority: the node goes back to it, for good.
     ///
     /// # Errors
     /// A sentence: the disk cannot be read or written, or the other slot cannot boot.
     pub fn go_back(&self) -> Result<(), String> {
-        let (mut slots, _, other) = self.open(Access::Write)?.ok_or("there are no two slots")?;
+        let (mut slots, booted, other) =
+            self.open(Access::Write)?.ok_or("there are no two slots")?;
         let slot = slots.slots()[other].clone();
         if !slot.attributes.bootable() {
             return Err(format!(
@@ -158,7 +180,10 @@ impl Points {
                 slot.attributes
             ));
         }
-        let change = slots.change(|all| select::prioritize(all, other));
+        let change = slots.change(|all| {
+            select::prioritize(all, other);
+            all[booted] = all[booted].with_priority(0);
+        });
         slots.apply(change).map_err(|e| e.to_string())
     }
 
@@ -207,12 +232,13 @@ impl Points {
         Ok(())
     }
 
-    /// Puts the staged slot first, where the points are held.
+    /// Puts the staged slot first, where the points are held, or are to be.
     ///
     /// # Errors
     /// A sentence: the disk cannot be read or written, or the staged slot cannot boot.
     pub fn throw(&self) -> Result<(), String> {
-        if !self.is_held() {
+        // The mark may have gone and the table have stayed, when update_engine was reset and staged again.
+        if !self.hold && !self.is_held() {
             return Ok(());
         }
         if let Some((mut slots, _, other)) = self.open(Access::Write)? {

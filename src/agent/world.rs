@@ -18,7 +18,7 @@ use crate::{
     hooks::Hooks,
     logind::Logind,
     semaphore::{
-        etcd::{self, BackOff, Claim, Committed, Left, Semaphore},
+        etcd::{self, BackOff, Claim, Committed, Left, Semaphore, Wait},
         keys::Keys,
         records::{Holder, Image, NodeRecord, Phase, Quarantine},
     },
@@ -55,8 +55,10 @@ pub struct World {
     pub semaphore: Option<Rc<Semaphore>>,
     /// How etcd is reached, for a claim made under other keys than the configured ones.
     pub etcd: etcd::Options,
+    /// What the cluster has been told is bad, in this run: told once, it is for people to clear.
+    pub told: RefCell<Vec<Image>>,
     /// Where operations say what they wait for.
-    pub notes: mpsc::UnboundedSender<String>,
+    pub notes: mpsc::UnboundedSender<Wait>,
 }
 
 /// Where a node learns that an update waits for a reboot.
@@ -81,7 +83,11 @@ impl World {
     /// Does an operation; the event that it ends with.
     pub async fn run(self: Rc<Self>, op: Op) -> Event {
         match op {
-            Op::May(intent) => Event::Allowed(self.may(&intent).await),
+            Op::May(intent) => {
+                let answer = self.may(&intent).await;
+                // A person may have changed which slot is next, and nothing signals that.
+                Event::Allowed(answer, self.look().await)
+            }
             Op::Acquire(entry) => self.acquire(&entry).await,
             Op::Leave(entry) => self.leave(&entry).await,
             Op::Look => Event::Looked(self.look().await),
@@ -117,9 +123,21 @@ impl World {
 
     /// Asks update_engine and logind how things are.
     pub async fn look(&self) -> Facts {
+        self.facts(self.update().await, self.logins().await)
+    }
+
+    /// These, and what the slots say.
+    #[must_use]
+    pub fn facts(&self, update: Update, logind: Result<Logins, String>) -> Facts {
+        // Of a staged update it has been read which image it is, and the points are thrown for it.
+        let next = match &update {
+            Update::Staged(_) => Ok(None),
+            _ => self.points.next(&self.runs),
+        };
         Facts {
-            update: self.update().await,
-            logind: self.logins().await,
+            update,
+            next,
+            logind,
         }
     }
 
@@ -227,12 +245,12 @@ impl World {
     async fn acquire(&self, entry: &Entry) -> Event {
         if let Some(key) = &entry.claim {
             let claim = self.claim(entry, key);
-            let said = RefCell::new(String::new());
-            let note = |text: &str| {
-                if *said.borrow() != text {
-                    text.clone_into(&mut said.borrow_mut());
+            let said = RefCell::new(None);
+            let note = |wait: Wait| {
+                if said.borrow().as_ref() != Some(&wait) {
                     // The driver outlives its operations.
-                    let _ = self.notes.send(text.to_owned());
+                    let _ = self.notes.send(wait.clone());
+                    said.replace(Some(wait));
                 }
             };
             self.semaphore(&key.keys).acquire(&claim, note).await;
@@ -275,9 +293,10 @@ impl World {
         if let Some(key) = &entry.claim {
             let semaphore = self.semaphore(&key.keys);
             let idle = self.record("", "");
-            let owed = owed.map(|owed| self.quarantine(owed));
             let released = self
                 .until_known(async || {
+                    let untold = |owed: &&Condemned| !self.told.borrow().contains(&owed.what);
+                    let owed = owed.filter(untold).map(|owed| self.quarantine(owed));
                     semaphore
                         .release(&key.id, &key.nonce, owed.as_ref(), Some(&idle))
                         .await
@@ -291,6 +310,11 @@ impl World {
         Event::Released
     }
 
+    fn note(&self, why: String) {
+        // The driver outlives its operations.
+        let _ = self.notes.send(Wait { why, in_line: true });
+    }
+
     /// Asks until there is an answer.
     async fn until_known<T>(&self, ask: impl AsyncFn() -> Result<T, etcd::Error>) -> T {
         let Config { timings, .. } = &self.config;
@@ -300,7 +324,7 @@ impl World {
                 Ok(answer) => return answer,
                 Err(error) => {
                     tracing::warn!("{error}");
-                    let _ = self.notes.send(error.to_string());
+                    self.note(error.to_string());
                     sleep(waits.next().unwrap_or(timings.retry_max)).await;
                 }
             }
@@ -341,7 +365,7 @@ impl World {
                 ..World::back_off(&self.config)
             },
         };
-        let note = |why: &str| drop(self.notes.send(why.to_owned()));
+        let note = |why: &str| self.note(why.to_owned());
         let claim = entry.and_then(|entry| entry.claim.as_ref());
         let expect = async {
             if let Some(key) = claim {
@@ -390,7 +414,7 @@ impl World {
         self.tell(&format!("The system reboots now: {}.", entry.intent.reason))
             .await;
         tracing::info!("rebooting: {}", entry.intent.reason);
-        // Only where the staged image is what was cleared: a person's reboot of what runs stays on it.
+        // Only where another image is what was cleared: a person's reboot of what runs stays on it.
         if !entry.intent.to.is(&entry.from)
             && let Err(why) = self.points.throw()
         {

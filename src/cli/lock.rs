@@ -140,7 +140,7 @@ async fn wait(
         node: None,
     };
     let acquired = tokio::select! {
-        () = semaphore.acquire(&claim, |note| output::note(note)) => true,
+        () = semaphore.acquire(&claim, |wait| output::note(&wait.why)) => true,
         () = tokio::time::sleep(length) => false,
         _ = tokio::signal::ctrl_c() => false,
     };

@@ -87,10 +87,12 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
                 reason: reason.clone(),
                 since: Some(Timestamp::now()),
             };
-            semaphore.quarantine(&quarantine).await?;
-            output::say(format!(
-                "{what} is quarantined. A node that has committed to its reboot still goes."
-            ))
+            let done = if semaphore.quarantine(&quarantine).await? {
+                "is quarantined. A node that has committed to its reboot still goes."
+            } else {
+                "was quarantined already, and stays so for the reason given then: see pointsman quarantine."
+            };
+            output::say(format!("{what} {done}"))
         }
         Some(Command::Clear { what }) => {
             let cleared = semaphore.clear_quarantine(what).await?;

@@ -8,6 +8,8 @@ use super::{
 /// What a node that wants the semaphore sees in etcd at one revision.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct View {
+    /// The cluster's id: revisions of another one say nothing.
+    pub cluster: u64,
     /// The revision of the store.
     pub revision: i64,
     /// The document and the revision of its last change; none where nobody has ever used the group.
@@ -244,6 +246,7 @@ mod tests {
     /// First in the line, everything open, two of three taken.
     fn open() -> View {
         View {
+            cluster: 1,
             revision: 9,
             document: Some((Document::parse(br#"{"max":3,"holders":["a","b"]}"#), 7)),
             ticket: Some(5),

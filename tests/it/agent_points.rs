@@ -8,7 +8,7 @@ use pointsman_testbed::{
 };
 
 use crate::{
-    agents::{Site, drained, draining, machine, slow_drain},
+    agents::{Site, bin, drained, draining, machine, slow_drain},
     support::eventually,
 };
 
@@ -160,6 +160,65 @@ async fn a_reboot_by_hand_while_update_engine_is_away_stays_on_what_runs() {
         .await;
     assert_eq!(asked.code, Some(0), "{asked:?}");
     site.unlock("operator").await;
+    node.logind().rebooted().await;
+    assert_eq!(next(&disk), Slot::A);
+}
+
+#[tokio::test]
+async fn an_update_that_is_reset_and_staged_again_is_booted() {
+    let site = Site::new("points-again");
+    let (node, disk) = node(&site, &[]).await;
+    site.lock().await;
+    node.stage("2").await;
+    until_next(&disk, Slot::A).await;
+    let held = node.path("var/lib/pointsman/points-held");
+    node.update_engine().set(Status::idle()).await;
+    eventually("forgotten", async || held.exists(), |held| !held).await;
+    // The same image once more, without the post-install that would make its slot next.
+    node.update_engine().ready("2").await;
+    site.unlock("operator").await;
+    node.logind().rebooted().await;
+    assert_eq!(next(&disk), Slot::B);
+}
+
+#[tokio::test]
+async fn what_the_disk_refuses_is_tried_again() {
+    let site = Site::new("points-refused");
+    let (node, disk) = node(&site, &[]).await;
+    site.lock().await;
+    // The mark cannot be written; nothing else wakes the agent afterwards.
+    node.write("var/lib/pointsman/points-held/in-the-way", "");
+    node.stage("2").await;
+    eventually(
+        "the error",
+        async || node.log().contains("which slot boots next is as it was"),
+        |said| *said,
+    )
+    .await;
+    assert_eq!(next(&disk), Slot::B);
+    std::fs::remove_dir_all(node.path("var/lib/pointsman/points-held")).unwrap();
+    until_next(&disk, Slot::A).await;
+}
+
+#[tokio::test]
+async fn a_reboot_into_the_slot_a_person_made_next_asks_for_that_image() {
+    let site = Site::new("points-person");
+    let (node, disk) = node(&site, &[]).await;
+    disk.post_install(Slot::B, "2");
+    let shown = node.run(bin(), &["slots", "--json"]).await;
+    let shown: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
+    let image = shown["slots"][1]["image"].as_str().unwrap().to_owned();
+    let quarantine = ["quarantine", "add", &image, "--reason", "no network"];
+    site.command(&node, &quarantine).await;
+    let asked = ["reboot", "--reason", "back to 2"];
+    assert_eq!(site.command(&node, &asked).await.code, Some(0));
+    node.wait_status(|s| s.starts_with("waiting: ") && s.contains("is quarantined: no network"))
+        .await;
+    assert!(site.read().await.queue.is_empty());
+    // Whoever makes the booted slot next again has nothing to ask: it goes, and stays.
+    let changed = node.run(bin(), &["rollback"]).await;
+    assert_eq!(changed.code, Some(0), "{changed:?}");
+    assert_eq!(site.command(&node, &asked).await.code, Some(0));
     node.logind().rebooted().await;
     assert_eq!(next(&disk), Slot::A);
 }

@@ -111,6 +111,21 @@ async fn a_change_keeps_the_place_in_the_line_unless_it_is_another_line() {
 }
 
 #[tokio::test]
+async fn a_node_that_asks_nobody_any_more_leaves_the_line_and_goes() {
+    let site = Site::new("reload-alone");
+    let node = site.node("node-1", &[]).await;
+    site.lock().await;
+    node.update_engine().ready("2").await;
+    site.until("its ticket", |group| group.queue.len() == 1)
+        .await;
+    node.write(FILE, "strategy: reboot\n");
+    node.child().signal(Signal::SIGHUP);
+    node.logind().rebooted().await;
+    site.until("no ticket", |group| group.queue.is_empty())
+        .await;
+}
+
+#[tokio::test]
 async fn a_change_waits_for_the_end_of_what_is_under_way() {
     let site = Site::new("reload-drain");
     let node = site.node("node-1", &[]).await;

@@ -217,7 +217,7 @@ async fn of_two_nodes_with_one_id_one_waits_for_the_other_and_says_so() {
     assert_eq!(holder.hostname, "node-1");
     second.update_engine().ready("2").await;
     let status = second.wait_status(|status| status.contains("node-1")).await;
-    assert!(status.starts_with("queued"), "{status}");
+    assert!(status.starts_with("waiting"), "{status}");
     let group = site.read().await;
     assert_eq!(entry(&group, &first).unwrap().nonce, holder.nonce);
     assert!(second.logind().asked().is_empty());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pointsman_testbed::{
     disk::{Bits, DiskImage, Slot},
     etcd::shared_cluster,
-    fakes::Systemd,
+    fakes::{OnReboot, Systemd},
     node::{AutoReboot, Death, Node},
     proxy::{Mode, Proxy},
 };
@@ -328,4 +328,52 @@ async fn systemd_must_have_started_what_it_was_told_to() {
     site.free().await;
     let bad = site.read().await.quarantine;
     assert!(bad[0].reason.contains("sshd.service has failed"), "{bad:?}");
+}
+
+#[tokio::test]
+async fn an_image_that_spoils_the_disk_of_the_journal_is_not_forgiven() {
+    let site = Site::new("trial-disk");
+    let (node, disk) = node(&site, "node-1", &[]).await;
+    // From the check on nothing can be written there, as long as this agent lives.
+    let state = node.path("var/lib/pointsman");
+    hook(
+        &node,
+        "health.d/10-spoil",
+        &format!(
+            "grep -qx VERSION_ID=2 {} || exit 0\n\
+             for f in journal.json writable; do mkdir -p {}/$f.$PPID.new/x; done\n\
+             echo the disk is spoilt; exit 1",
+            node.path("etc/os-release").display(),
+            state.display()
+        ),
+    );
+    node.stage("2").await;
+    runs_from(&node, Slot::A, 2).await;
+    site.free().await;
+    assert!(
+        node.log().contains("journal.json cannot be used"),
+        "{}",
+        node.log()
+    );
+    assert_eq!(site.read().await.quarantine.len(), 1);
+    assert_eq!(disk.bits(Slot::B).priority, 0, "left for good");
+}
+
+#[tokio::test]
+async fn a_verdict_stands_when_the_agent_is_killed_before_the_reboot() {
+    let site = Site::new("trial-verdict");
+    let (node, _) = node(&site, "node-1", &["2"]).await;
+    node.stage("2").await;
+    node.logind().wait_reboots(1).await;
+    node.logind().on_reboot(OnReboot::Fail("not yet".into()));
+    node.wait_status(|s| s.starts_with("rolling-back: ") && s.contains("Failed: not yet"))
+        .await;
+    node.kill().await;
+    // The check passes by now, and the image is condemned all the same.
+    judge(&node, "health.d", &[]);
+    node.logind().on_reboot(OnReboot::Succeed);
+    node.start_again();
+    runs_from(&node, Slot::A, 2).await;
+    site.free().await;
+    assert_eq!(site.read().await.quarantine.len(), 1);
 }

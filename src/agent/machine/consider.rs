@@ -16,7 +16,7 @@ impl Machine {
     pub(super) fn consider(&mut self, now: &Now) -> Vec<Effect> {
         // What was left in the line is left; now what runs is to be proven before it goes anywhere.
         if self.identity.boot.trial && self.entry().is_none() {
-            return self.prove();
+            return self.prove(now);
         }
         let Some(facts) = &self.facts else {
             return Vec::new();
@@ -99,11 +99,10 @@ impl Machine {
         now: &Now,
     ) -> Vec<Effect> {
         let same = |entry: &Entry| {
+            let here = |claim: &ClaimKey| claim.keys == self.identity.keys;
             entry.intent.to.is(&intent.to)
-                && entry
-                    .claim
-                    .as_ref()
-                    .is_some_and(|claim| claim.keys == self.identity.keys)
+                && self.rules.strategy == Strategy::EtcdLock
+                && entry.claim.as_ref().is_some_and(here)
         };
         if let Some(entry) = ticket {
             return if same(&entry) {
@@ -148,7 +147,7 @@ impl Machine {
         match (gate(&self.rules, facts, self.intent(), now), self.entry()) {
             (Gate::Go { intent, .. }, Some(entry)) if !intent.to.is(&entry.intent.to) => {
                 Gate::Blocked {
-                    why: format!("{} is staged now, not {}", intent.to, entry.intent.to),
+                    why: format!("{} boots next now, not {}", intent.to, entry.intent.to),
                     until: None,
                 }
             }

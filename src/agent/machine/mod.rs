@@ -56,6 +56,8 @@ pub struct Other {
     pub successful: bool,
     /// Whether it has tries left.
     pub tries: bool,
+    /// Whether a roll-back has left it: its priority is 0, which no boot loader makes it.
+    pub abandoned: bool,
 }
 
 /// The machine.
@@ -77,6 +79,8 @@ pub struct Machine {
     allowed: Option<Image>,
     /// What the operation under way last said it waits for.
     note: String,
+    /// Whether it has its place in the line meanwhile.
+    in_line: bool,
     stopping: bool,
 }
 
@@ -95,6 +99,7 @@ impl Machine {
             request_before: None,
             allowed: None,
             note: String::new(),
+            in_line: true,
             stopping: false,
         }
     }
@@ -151,7 +156,13 @@ impl Machine {
     }
 
     /// Begins: what a former run of the agent left is taken up.
-    pub fn start(&mut self) -> Vec<Effect> {
+    pub fn start(&mut self, now: &Now) -> Vec<Effect> {
+        let mut effects = self.remember_what_is_good();
+        effects.extend(self.take_up(now));
+        effects
+    }
+
+    fn take_up(&mut self, now: &Now) -> Vec<Effect> {
         let this_boot = self.identity.boot_id.clone();
         let Ok(journal) = &mut self.journal else {
             return Vec::new();
@@ -164,7 +175,7 @@ impl Machine {
         let Some(entry) = journal.entry.clone() else {
             // Nobody's reboot, or a person's: a slot that is not marked good is to be proven all the same.
             return if self.identity.boot.trial {
-                self.prove()
+                self.prove(now)
             } else if fulfilled {
                 vec![Effect::Journal(journal.clone())]
             } else {
@@ -186,12 +197,12 @@ impl Machine {
             (Stage::Committing, false) => self.look(State::Doubting {
                 why: "the agent was started anew after the commit".into(),
             }),
-            (Stage::Draining | Stage::Committing, true) => self.prove(),
+            (Stage::Draining | Stage::Committing, true) => self.prove(now),
             (Stage::Releasing, false) => self.look(State::SteppingBack {
                 why: "the agent was started anew while giving back".into(),
             }),
             (Stage::Releasing, true) if self.was_proven() => self.release(),
-            (Stage::Releasing, true) => self.prove(),
+            (Stage::Releasing, true) => self.prove(now),
         }
     }
 
@@ -212,7 +223,8 @@ impl Machine {
             Event::Reported(what) => self.reported(&what),
             Event::JournalFailed(why) => self.journal_failed(why, now),
             Event::Note(note) => {
-                self.note = note;
+                self.in_line = note.in_line;
+                self.note = note.why;
                 Vec::new()
             }
             Event::Looked(facts) => {
@@ -231,18 +243,23 @@ impl Machine {
                     .entry()
                     .is_some_and(|entry| entry.boot_id != self.identity.boot_id)
                 {
-                    return self.prove();
+                    return self.prove(now);
                 }
                 self.look(State::Taken)
             }
-            (State::Asking, Event::Allowed(Ok(()))) => {
+            (State::Asking, Event::Allowed(Ok(()), facts)) => {
                 // What has become known meanwhile counts as well.
+                self.facts = Some(facts);
                 self.state = State::Idle;
                 let effects = self.consider(now);
-                self.allowed = None;
+                // Unless it goes elsewhere by now, and asks for that.
+                if self.state != State::Asking {
+                    self.allowed = None;
+                }
                 effects
             }
-            (State::Asking, Event::Allowed(Err(why))) => {
+            (State::Asking, Event::Allowed(Err(why), facts)) => {
+                self.facts = Some(facts);
                 self.allowed = None;
                 self.hold_off(now, &why);
                 self.state = State::Idle;
@@ -272,8 +289,14 @@ impl Machine {
             (State::Undraining, Event::Undone) => self.release(),
             (State::Proving, Event::Checked(verdict)) => self.checked(verdict, now),
             (State::Marking, Event::Marked(done)) => self.marked(done, now),
-            (State::RollingBack { .. }, Event::RolledBack(Err(why))) => {
-                self.unproven(format!("it must go back, and cannot: {why}"), now)
+            // Condemned it stays, whatever the checks would say by now: it is tried again.
+            (State::RollingBack { why, .. }, Event::RolledBack(Err(error))) => {
+                self.note = format!("{why}; it must go back, and cannot: {error}");
+                self.state = State::RollingBack {
+                    why: why.clone(),
+                    until: now.monotonic + self.rules.retry.max(Duration::from_millis(10)),
+                };
+                Vec::new()
             }
             (State::Releasing { .. }, Event::Released) => {
                 // In one step with the release, where there was something to release.
@@ -383,7 +406,7 @@ impl Machine {
             }),
             // Nobody signals the end of a shutdown that only systemd knew of.
             State::GoingDown { until } if now.monotonic >= *until => self.called_off(),
-            State::Unproven { until, .. } if now.monotonic >= *until => self.prove(),
+            State::Unproven { until, .. } if now.monotonic >= *until => self.prove(now),
             State::RollingBack { why, until } if now.monotonic >= *until => {
                 let why = why.clone();
                 self.call_back(why, now)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Effect, Machine, Op, State, Verdict};
+use super::{Effect, Identity, Machine, Op, State, Verdict};
 use crate::{
     agent::{
         gate::Now,
@@ -32,12 +32,35 @@ impl Machine {
         proven == Some(&self.identity.boot_id)
     }
 
+    /// What runs from a slot that is marked good ran well here, whoever found that: a trial somebody else begins can go
+    /// back to it.
+    pub(super) fn remember_what_is_good(&mut self) -> Vec<Effect> {
+        let Identity { runs, boot, .. } = &self.identity;
+        match &mut self.journal {
+            Ok(journal)
+                if !boot.trial
+                    && boot.other.is_some()
+                    && runs.image.is_some()
+                    && !journal.is_newer()
+                    && journal.good.as_ref() != Some(runs) =>
+            {
+                journal.good = Some(runs.clone());
+                vec![Effect::Remember(journal.clone())]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Begins the checks; first of all journals that a trial has begun.
-    pub(super) fn prove(&mut self) -> Vec<Effect> {
+    pub(super) fn prove(&mut self, now: &Now) -> Vec<Effect> {
         let entry = self.brought();
         // One that cannot be read is not written over.
         if self.journal.is_err() {
             return self.run(State::Proving, Op::Prove { entry });
+        }
+        // Killed between the verdict and the reboot: the verdict stands.
+        if let Some(why) = self.condemned_in_this_boot() {
+            return self.call_back(why, now);
         }
         let trial = self.identity.boot.trial.then(|| self.identity.runs.clone());
         if let Ok(journal) = &mut self.journal {
@@ -70,6 +93,14 @@ impl Machine {
         had && self.identity.runs.image.is_none()
     }
 
+    fn condemned_in_this_boot(&self) -> Option<String> {
+        let Identity { runs, boot_id, .. } = &self.identity;
+        let journal = self.journal.as_ref().ok()?;
+        let mut condemned = journal.condemned.iter();
+        let found = condemned.find(|c| c.what.is(runs) && c.boot_id == *boot_id)?;
+        self.identity.boot.trial.then(|| found.reason.clone())
+    }
+
     /// Whether a failed boot may go back by itself, or why not.
     fn way_back(&self) -> Result<(), String> {
         if !self.identity.boot.trial {
@@ -86,6 +117,13 @@ impl Machine {
             |c: &&Condemned| c.what.is(&self.identity.runs) && c.boot_id != self.identity.boot_id;
         if journal.condemned.iter().any(|c| earlier(&c)) {
             return Err("it went back from this image before: it stays up".into());
+        }
+        let bad = |c: &Condemned| other.image.is_meant_by(&c.what);
+        if let Some(bad) = journal.condemned.iter().find(|c| bad(c)) {
+            return Err(format!(
+                "the other slot holds {}, which is quarantined as well ({}): it stays up",
+                other.image, bad.reason
+            ));
         }
         // What is there must be what ran well, and not something written over it since.
         let before = self.entry().map(|entry| &entry.from);
@@ -119,7 +157,11 @@ impl Machine {
     pub(super) fn call_back(&mut self, why: String, now: &Now) -> Vec<Effect> {
         let until = now.monotonic + self.rules.shutdown_timeout;
         let op = Op::RollBack(why.clone());
-        self.run(State::RollingBack { why, until }, op)
+        // Why the try before failed stays to be seen until this one has.
+        let note = std::mem::take(&mut self.note);
+        let effects = self.run(State::RollingBack { why, until }, op);
+        self.note = note;
+        effects
     }
 
     fn condemn(&mut self, what: Image, reason: String) {
@@ -156,8 +198,11 @@ impl Machine {
         let runs = self.identity.runs.clone();
         if let Ok(journal) = &mut self.journal {
             journal.trial = None;
-            journal.good = Some(runs);
             journal.proven = Some(self.identity.boot_id.clone());
+            // Cleared by a person since, and good after all.
+            let cleared = |c: &Condemned| c.reported && runs.is_meant_by(&c.what);
+            journal.condemned.retain(|c| !cleared(c));
+            journal.good = Some(runs);
         }
         match brought {
             Some(entry) => self.journalled(State::Undraining, Op::Undrain(entry)),
@@ -193,7 +238,9 @@ impl Machine {
         if journal.judged.replace(this_boot.clone()) == Some(this_boot) {
             return;
         }
-        let cut_off = journal.trial.take().is_some_and(|trial| trial.is(&to));
+        // An agent that went back says so in the table too: its journal may have been what failed.
+        let begun = journal.trial.take().is_some_and(|trial| trial.is(&to));
+        let cut_off = begun && !other.abandoned;
         let forgiven = journal.forgiven.as_ref().is_some_and(|image| image.is(&to));
         if cut_off && !forgiven {
             journal.forgiven = Some(to);

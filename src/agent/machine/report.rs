@@ -21,6 +21,8 @@ impl Machine {
             State::Idle => ("idle", String::new()),
             State::Waiting { why, .. } => ("waiting", why.clone()),
             State::Asking => ("waiting", note("asking the may-reboot.d hooks")),
+            // What is quarantined has left the line, and joins it again once that is cleared.
+            State::Queued { .. } if !self.in_line => ("waiting", self.note.clone()),
             State::Queued { .. } => ("queued", note("joining the line for the semaphore")),
             State::Leaving => ("leaving", note("leaving the line for the semaphore")),
             State::Taken | State::Draining { .. } | State::Drained => {
@@ -37,7 +39,7 @@ impl Machine {
             State::Unproven { why, .. } => ("unproven", why.clone()),
             State::Marking => ("proving", note("marking the slot good")),
             State::Undraining => ("proving", note("running the undrain hooks")),
-            State::RollingBack { why, .. } => ("rolling-back", why.clone()),
+            State::RollingBack { why, .. } => ("rolling-back", note(why)),
             State::Releasing { why } => ("releasing", note(why)),
             State::Stopped => ("stopped", String::new()),
         }

@@ -28,6 +28,7 @@ impl Machine {
     pub(super) fn run(&mut self, state: State, op: Op) -> Vec<Effect> {
         self.state = state;
         self.note.clear();
+        self.in_line = true;
         vec![Effect::Run(op)]
     }
 

@@ -7,7 +7,7 @@ use crate::{
         gate::{Facts, Intent, Request},
         journal::{Condemned, Entry, Journal},
     },
-    semaphore::records::Image,
+    semaphore::{etcd::Wait, records::Image},
 };
 
 /// Where the agent stands.
@@ -108,9 +108,9 @@ pub enum Event {
     /// A person takes that back.
     Cancelled,
     /// The operation says what it waits for.
-    Note(String),
-    /// [`Op::May`] ended: nothing is against it, or what is.
-    Allowed(Result<(), String>),
+    Note(Wait),
+    /// [`Op::May`] ended: nothing is against it, or what is; and how things are since.
+    Allowed(Result<(), String>, Facts),
     /// [`Op::Acquire`] ended: the semaphore is held.
     Acquired,
     /// [`Op::Leave`] ended: held after all (true), or gone from the line.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Claim, Error, RACES, Semaphore, absent, json,
+    Claim, Error, RACES, Semaphore, Wait, absent, json,
     lease::{self, SpareLease, TicketLease},
     put_state, read, stand_back, unchanged,
     watch::Change,
@@ -23,11 +23,11 @@ use crate::semaphore::{
 
 impl Semaphore {
     /// Waits in the line until the claim holds the semaphore, however long that takes and however often
-    /// etcd is away meanwhile. `note` is told, as a sentence, what it waits for whenever that changes.
+    /// etcd is away meanwhile. `note` is told what it waits for whenever that changes.
     ///
     /// Dropping the future leaves things as they are at that instant, perhaps taken with the reply under
     /// way: call [`Semaphore::leave`] then, which finds out.
-    pub async fn acquire(&self, claim: &Claim, note: impl Fn(&str)) {
+    pub async fn acquire(&self, claim: &Claim, note: impl Fn(Wait)) {
         // Often enough that a short absence of etcd does not cost the ticket its lease.
         let often = Duration::from_secs(claim.ticket_lease) / 4;
         let policy = super::BackOff {
@@ -48,7 +48,11 @@ impl Semaphore {
                 waits = policy.waits();
             }
             tracing::warn!("{error}");
-            note(&error.to_string());
+            note(Wait {
+                why: error.to_string(),
+                // Whether its ticket still stands cannot be asked; it wants to be there.
+                in_line: true,
+            });
             sleep(waits.next().unwrap_or(self.back_off.max)).await;
         }
     }
@@ -68,7 +72,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn acquire(&mut self, note: &impl Fn(&str)) -> Result<(), Error> {
+    async fn acquire(&mut self, note: &impl Fn(Wait)) -> Result<(), Error> {
         let mut view = self.view().await?;
         let mut races = 0;
         loop {
@@ -115,7 +119,10 @@ impl Run<'_> {
                 Step::WaitMember => keys.member_out(),
             };
             races = 0;
-            note(&step.to_string());
+            note(Wait {
+                why: step.to_string(),
+                in_line: self.place.is_some(),
+            });
             if matches!(step, Step::WaitFull { .. }) && self.spare.is_none() {
                 self.spare = SpareLease::grant(self.semaphore, self.claim).await?;
             }
@@ -126,7 +133,7 @@ impl Run<'_> {
     /// Waits until `key`, which keeps the claim from its next step, has changed; the view then.
     async fn wait(&mut self, mut view: View, step: &Step, key: &str) -> Result<View, Error> {
         let change = tokio::select! {
-            change = self.semaphore.changed(key, view.revision) => change?,
+            change = self.semaphore.changed(key, &view) => change?,
             lost = lease::keep_alive(self.semaphore, self.lease.as_mut(), &mut self.spare) => {
                 lost?;
                 self.lease = None;
@@ -194,6 +201,7 @@ impl Run<'_> {
         let first = |index: usize| answers.get(index).and_then(|get| get.kvs().first());
         let quarantines = self.claim.quarantine_keys(&self.semaphore.keys);
         View {
+            cluster: response.header().map_or(0, |h| h.cluster_id()),
             revision: response.header().map_or(0, |h| h.revision()),
             document: first(0).map(|kv| (Document::parse(kv.value()), kv.mod_revision())),
             holder: first(1).map(|kv| read::holder(kv).0),

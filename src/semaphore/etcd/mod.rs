@@ -62,6 +62,15 @@ impl BackOff {
     }
 }
 
+/// What a claim waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// A sentence.
+    pub why: String,
+    /// Whether it has its place in the line meanwhile.
+    pub in_line: bool,
+}
+
 /// One taking of the semaphore by one node, from the ticket to the release. What is needed to find it again
 /// after a crash is its nonce, the node's id and the [`Keys`].
 #[derive(Debug, Clone)]
@@ -141,14 +150,15 @@ impl Semaphore {
         Ok(())
     }
 
-    /// Condemns an image for every node, where nobody has done so before.
+    /// Condemns an image for every node, where nobody has done so before; whether nobody had.
     ///
     /// # Errors
     /// When etcd cannot be reached or refuses.
-    pub async fn quarantine(&self, what: &Quarantine) -> Result<(), Error> {
+    pub async fn quarantine(&self, what: &Quarantine) -> Result<bool, Error> {
         let txn = etcd_client::Txn::new().and_then(put_quarantine(&self.keys, what));
-        self.connection.txn("quarantining an image", txn).await?;
-        Ok(())
+        let response = self.connection.txn("quarantining an image", txn).await?;
+        let put = |op: &etcd_client::TxnOpResponse| matches!(op, etcd_client::TxnOpResponse::Txn(one) if one.succeeded());
+        Ok(response.op_responses().iter().any(put))
     }
 }
 
@@ -173,10 +183,15 @@ fn put_state(keys: &Keys, node: Option<&NodeRecord>, state: &str) -> Option<etcd
     })
 }
 
+/// Puts a quarantine where none stands: who found it first is who is asked.
 fn put_quarantine(keys: &Keys, what: &Quarantine) -> Vec<etcd_client::TxnOp> {
     quarantine_keys(keys, &what.what)
         .into_iter()
-        .map(|key| etcd_client::TxnOp::put(key, json(what), None))
+        .map(|key| {
+            let put = etcd_client::TxnOp::put(key.clone(), json(what), None);
+            let first = etcd_client::Txn::new().when(vec![absent(key)]);
+            etcd_client::TxnOp::txn(first.and_then(vec![put]))
+        })
         .collect()
 }
 

@@ -3,6 +3,7 @@
 use etcd_client::{Client, EventType, KeyValue, WatchOptions};
 
 use super::{Error, Semaphore};
+use crate::semaphore::queue::View;
 
 /// What became of a watched key.
 #[derive(Debug)]
@@ -17,11 +18,12 @@ pub(super) enum Change {
 }
 
 impl Semaphore {
-    /// Waits until `key` changes after `revision`.
+    /// Waits until `key` changes after this was read.
     ///
     /// # Errors
     /// When no endpoint takes the watch.
-    pub(super) async fn changed(&self, key: &str, revision: i64) -> Result<Change, Error> {
+    pub(super) async fn changed(&self, key: &str, read: &View) -> Result<Change, Error> {
+        let revision = read.revision;
         // Both from the answer to the request itself: etcd confirms a watch before its first event.
         let mut stream = self
             .connection
@@ -48,7 +50,11 @@ impl Semaphore {
                     format!("etcd cancelled the watch: {}", message.cancel_reason())
                 }));
             }
-            if message.created() && message.header().is_some_and(|h| h.revision() < revision) {
+            let header = message.header().filter(|_| message.created());
+            if header.is_some_and(|h| h.cluster_id() != read.cluster) {
+                return lost("this is another cluster than the one read before".into());
+            }
+            if header.is_some_and(|h| h.revision() < revision) {
                 // Behind what was read: a member that lags, or a restored store, where the event waited for
                 // may already be in the past.
                 return lost("the member is behind what was read before".into());

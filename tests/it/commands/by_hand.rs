@@ -225,6 +225,13 @@ async fn images_and_versions_are_quarantined_and_cleared() {
         "3.1 is quarantined",
     )
     .await;
+    // Who found it first is who is asked.
+    op.says(
+        &["quarantine", "add", "2", "--reason", "nor I"],
+        0,
+        "2 was quarantined already",
+    )
+    .await;
     let listed = op
         .says(&["quarantine", "list"], 0, "no network")
         .await

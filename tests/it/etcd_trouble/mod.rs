@@ -9,7 +9,7 @@ mod secured;
 
 use std::{cell::RefCell, path::Path, rc::Rc, time::Duration};
 
-use pointsman::semaphore::etcd::{Claim, Options, Semaphore};
+use pointsman::semaphore::etcd::{Claim, Options, Semaphore, Wait};
 use pointsman_testbed::{
     etcd::{Cluster, Version},
     process::{Output, run},
@@ -79,7 +79,7 @@ impl Waiter {
         let notes = Rc::new(RefCell::new(Vec::new()));
         let (c, n) = (claim.clone(), notes.clone());
         let task = tokio::task::spawn_local(async move {
-            let note = |note: &str| n.borrow_mut().push(note.to_owned());
+            let note = |wait: Wait| n.borrow_mut().push(wait.why);
             semaphore.acquire(&c, note).await;
         });
         Self { task, notes, claim }

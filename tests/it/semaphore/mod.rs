@@ -68,8 +68,7 @@ async fn wait_in_line(
     let notes = Rc::new(RefCell::new(Vec::new()));
     let (s, c, n) = (on(cluster, prefix), claim(id), notes.clone());
     let task = tokio::task::spawn_local(async move {
-        s.acquire(&c, |note| n.borrow_mut().push(note.to_owned()))
-            .await
+        s.acquire(&c, |wait| n.borrow_mut().push(wait.why)).await
     });
     let looker = on(cluster, prefix);
     eventually(
