@@ -3,19 +3,27 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: demo test lint doc bench build setup help
+# What the package is made of: `make deb PROFILE=dev` is quicker.
+PROFILE ?= release
+
+.PHONY: demo test nodes-test lint doc bench build deb setup help
 
 help:
 	@echo "make demo   five agents on this machine roll an update out, one at a time (under a minute)"
 	@echo "make test   everything that is checked: format, lints, docs, unit and integration tests"
 	@echo "make bench  what an etcd transaction, a hand-over, an idle agent, a flip and a cloud-config cost"
 	@echo "make build  the release binary, target/release/pointsman"
+	@echo "make deb    Debian's package, target/deb/pointsman_*.deb"
 
 setup:
 	@sh tests/setup.sh
 
 build: setup
 	$(CARGO) build --release --bin pointsman
+
+deb: setup
+	$(CARGO) build --profile $(PROFILE) -p pointsman -p pointsman-pages --bin pointsman --bin pointsman-pages
+	packaging/deb.sh target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE)) target/deb
 
 demo: setup
 	$(CARGO) build --quiet --bin pointsman

@@ -8,6 +8,7 @@ say() { printf '%s\n' "$*" >&2; }
 need=""
 lacks() { command -v "$1" >/dev/null 2>&1 || need="$need $2"; }
 lacks cc gcc
+lacks strip binutils
 lacks protoc protobuf-compiler
 lacks etcd etcd-server
 lacks etcdctl etcd-client

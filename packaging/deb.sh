@@ -1,0 +1,51 @@
+#!/bin/sh
+# packaging/deb.sh FOLDER OUT: makes OUT/pointsman_VERSION_ARCH.deb of FOLDER/pointsman and what FOLDER/pointsman-pages
+# writes. Needs dpkg-deb (Debian's dpkg) and binutils.
+set -eu
+cd "$(dirname "$0")/.."
+from=$1
+out=$2
+
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+# A package of its own version, as the tests of upgrades make it.
+version=${DEB_VERSION:-$version}
+arch=$(dpkg --print-architecture)
+mkdir -p "$out"
+tree=$(mktemp -d "$out/tree.XXXXXX")
+trap 'rm -rf "$tree"' EXIT
+chmod 755 "$tree"
+
+put() { install -D -m "$1" "$2" "$tree/$3"; }
+put 755 "$from/pointsman" usr/bin/pointsman
+strip --strip-unneeded "$tree/usr/bin/pointsman"
+put 644 systemd/pointsman.service usr/lib/systemd/system/pointsman.service
+put 644 systemd/update-engine.service.d/10-pointsman.conf usr/lib/systemd/system/update-engine.service.d/10-pointsman.conf
+put 644 systemd/pointsman.preset usr/lib/systemd/system-preset/50-pointsman.preset
+put 644 systemd/pointsman.tmpfiles usr/lib/tmpfiles.d/pointsman.conf
+put 644 systemd/org.pointsman.Agent1.conf usr/share/dbus-1/system.d/org.pointsman.Agent1.conf
+for hook in packaging/hooks/*; do
+    put 755 "$hook" "usr/lib/pointsman/hooks/available/${hook##*/}"
+done
+for kind in may-reboot pre-reboot post-boot health health-cluster health-wanted; do
+    install -d "$tree/etc/pointsman/hooks/$kind.d" "$tree/usr/lib/pointsman/hooks/$kind.d"
+done
+install -d "$tree/etc/pointsman/config.d"
+for page in README.md docs/*.md; do
+    put 644 "$page" "usr/share/doc/pointsman/${page##*/}"
+done
+put 644 packaging/debian/copyright usr/share/doc/pointsman/copyright
+"$from/pointsman-pages" "$tree"
+gzip -9n "$tree"/usr/share/man/man1/*
+
+# The program needs the C library alone, of the newest version that one of its symbols asks for.
+libc=$(readelf -V "$tree/usr/bin/pointsman" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -uV | tail -n 1)
+size=$(du -sk "$tree" | cut -f 1)
+mkdir "$tree/DEBIAN"
+sed -e "s/@VERSION@/$version/" -e "s/@ARCH@/$arch/" -e "s/@LIBC@/$libc/" -e "s/@SIZE@/$size/" \
+    packaging/debian/control >"$tree/DEBIAN/control"
+for script in postinst prerm postrm; do
+    install -m 755 "packaging/debian/$script" "$tree/DEBIAN/$script"
+done
+(cd "$tree" && find usr -type f -print0 | sort -z | xargs -0 md5sum >DEBIAN/md5sums)
+dpkg-deb --root-owner-group ${DEB_COMPRESS:+-Z"$DEB_COMPRESS"} --build "$tree" "$out/pointsman_${version}_$arch.deb" >&2
+echo "$out/pointsman_${version}_$arch.deb"
