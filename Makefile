@@ -12,6 +12,7 @@ help:
 	@echo "make demo   five agents on this machine roll an update out, one at a time (under a minute)"
 	@echo "make test   everything that is checked: format, lints, docs, unit and integration tests"
 	@echo "make bench  what an etcd transaction, a hand-over, an idle agent, a flip and a cloud-config cost"
+	@echo "make nodes-test  a cluster of booted containers, with the package as users have it (as root)"
 	@echo "make build  the release binary, target/release/pointsman"
 	@echo "make deb    Debian's package, target/deb/pointsman_*.deb"
 
@@ -38,8 +39,15 @@ doc: setup
 
 # Most tests wait for etcd, not for the processor: more of them than cores run side by side.
 test: setup lint doc
-	$(CARGO) test --quiet --workspace --lib --bins --tests -- --test-threads 6
+	$(CARGO) test --quiet --workspace --exclude pointsman-nodes --lib --bins --tests -- --test-threads 6
+	$(CARGO) build --quiet -p pointsman -p pointsman-pages --bins
+	$(CARGO) test --quiet -p pointsman-nodes --test one
 	$(CARGO) test --quiet --doc
+
+# Each test boots a cluster of its own.
+nodes-test: setup
+	$(CARGO) build --quiet -p pointsman -p pointsman-pages --bins
+	$(CARGO) test --quiet -p pointsman-nodes --test cluster -- --test-threads 2
 
 bench: setup
 	$(CARGO) build --release --bin pointsman

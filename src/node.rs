@@ -102,18 +102,31 @@ pub fn machine_id(root: &Root) -> Result<String, NodeError> {
     }
 }
 
-/// The boot's id, another one after every boot: the root's where it has one, else the kernel's.
+/// The boot's id, another one after every boot: the root's where it has one; else what systemd says in `POINTSMAN_BOOT_ID`
+/// (the unit's `%b`), else the kernel's. In a container the agent's sandbox shows the id of the machine below, which
+/// stays the same over reboots of the container.
 ///
 /// # Errors
-/// When neither can be read.
+/// When none can be read.
 pub fn boot_id(root: &Root) -> Result<String, NodeError> {
     const PATH: &str = "proc/sys/kernel/random/boot_id";
     let own = root.path(PATH);
-    read(if own.exists() {
-        own
-    } else {
-        Root::default().path(PATH)
-    })
+    if own.exists() && !root.is_host() {
+        return read(own);
+    }
+    match std::env::var("POINTSMAN_BOOT_ID").map(|told| as_uuid(&told)) {
+        Ok(Some(told)) => Ok(told),
+        _ => read(Root::default().path(PATH)),
+    }
+}
+
+/// 32 hex digits, as systemd writes an id, the way the kernel writes it; none where it is something else.
+fn as_uuid(id: &str) -> Option<String> {
+    if id.len() != 32 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let (a, b, c, d, e) = (&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]);
+    Some(format!("{a}-{b}-{c}-{d}-{e}"))
 }
 
 /// The host name: the kernel's, or the root's `etc/hostname` where the root is not this machine. For people;
@@ -318,6 +331,15 @@ mod tests {
             (boot_id(&root).unwrap().as_str(), hostname(&root).as_str()),
             ("other", "n1")
         );
+    }
+
+    #[test]
+    fn systemds_boot_id_is_written_as_the_kernels() {
+        let same = "0e70bcc2-7968-47ee-91f4-19576987f8fd";
+        assert_eq!(as_uuid(&same.replace('-', "")).unwrap(), same);
+        for none in ["", same, "0e70bcc2796847ee91f419576987f8fg"] {
+            assert_eq!(as_uuid(none), None, "{none}");
+        }
     }
 
     #[test]

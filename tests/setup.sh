@@ -26,6 +26,9 @@ lacks mmdebstrap mmdebstrap
 lacks nsenter util-linux
 lacks useradd passwd
 lacks strace strace
+lacks ip iproute2
+lacks haproxy haproxy
+lacks socat socat
 # protoc reads etcd's definitions with the well-known types beside it.
 [ -e /usr/include/google/protobuf/any.proto ] || need="$need libprotobuf-dev"
 python3 -m pip --version >/dev/null 2>&1 || need="$need python3-pip"

@@ -20,8 +20,8 @@ impl FromIterator<(OsString, OsString)> for Environment {
 const PREFIX: &str = "POINTSMAN_";
 
 /// Ours, but no settings: what says where the settings are, and what hooks are told.
-const NO_SETTINGS: [&str; 9] = [
-    "ROOT", "CONFIG", "LOG", "NODE", "HOSTNAME", "FROM", "TO", "PHASE", "REASON",
+const NO_SETTINGS: [&str; 10] = [
+    "ROOT", "CONFIG", "LOG", "BOOT_ID", "NODE", "HOSTNAME", "FROM", "TO", "PHASE", "REASON",
 ];
 
 /// What follows locksmith's prefix in its variables, and the key of the setting. `DEBUG` is none.

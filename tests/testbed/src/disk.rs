@@ -108,6 +108,13 @@ impl DiskImage {
         this
     }
 
+    /// One that is there already: an image, or the device it is seen through.
+    pub fn at(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+        }
+    }
+
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.path

@@ -1,0 +1,151 @@
+//! Nodes on one network, with etcd on them, and what an operator sees of them from the outside.
+
+use std::{fmt::Write as _, time::Duration};
+
+use pointsman_testbed::process::{Output, run};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::{
+    bed::{Bed, built},
+    container::{Container, PATIENCE},
+    network::Network,
+};
+
+/// The nodes. Dropped, everything of them is gone.
+#[derive(Debug)]
+pub struct Cluster {
+    /// n1, n2, …
+    pub nodes: Vec<Container>,
+    /// Their network.
+    pub network: Network,
+    /// The place of it all; the last to go.
+    pub bed: Bed,
+}
+
+/// What a node's agent is told; quick, as tests want it.
+const CONFIG: &str = "
+slots: {disk: /dev/disk-ab}
+timings: {retry-min: 500ms, retry-max: 3s, proving: 15s, login-grace: 5s, ticket-lease: 20s}
+";
+
+impl Cluster {
+    /// So many systems, switched off, each with a member of one etcd.
+    pub async fn new(count: usize) -> Self {
+        let bed = Bed::new().await;
+        let image = bed.image().await;
+        let names: Vec<String> = (1..=count).map(|n| format!("n{n}")).collect();
+        let (network, ports) = Network::new(&bed, &names).await;
+        let peers: Vec<String> = names
+            .iter()
+            .zip(&ports)
+            .map(|(name, port)| format!("{name}=http://{}:2380", port.address))
+            .collect();
+        let endpoints: Vec<String> = ports
+            .iter()
+            .map(|port| format!("http://{}:2379", port.address))
+            .collect();
+        let mut nodes = Vec::new();
+        for (name, port) in names.iter().zip(ports) {
+            let address = port.address;
+            let node = Container::new(&bed, &image, name, port).await;
+            node.write(
+                "etc/default/etcd",
+                &format!(
+                    "ETCD_NAME={name}\nETCD_DATA_DIR=/var/lib/etcd/default\n\
+                     ETCD_LISTEN_PEER_URLS=http://{address}:2380\nETCD_INITIAL_ADVERTISE_PEER_URLS=http://{address}:2380\n\
+                     ETCD_LISTEN_CLIENT_URLS=http://{address}:2379\nETCD_ADVERTISE_CLIENT_URLS=http://{address}:2379\n\
+                     ETCD_INITIAL_CLUSTER={peers}\nETCD_INITIAL_CLUSTER_STATE=new\n",
+                    peers = peers.join(",")
+                ),
+            );
+            node.write(
+                "etc/pointsman/config.yaml",
+                &format!("etcd: {{endpoints: [{}]}}\n{CONFIG}", endpoints.join(", ")),
+            );
+            nodes.push(node);
+        }
+        Self {
+            nodes,
+            network,
+            bed,
+        }
+    }
+
+    /// Switches all on, and waits until all agents are idle.
+    pub async fn up(&self) {
+        for node in &self.nodes {
+            node.start();
+        }
+        for node in &self.nodes {
+            node.agent_is("idle").await;
+        }
+    }
+
+    /// An operator's command, from a machine that is no node.
+    pub async fn command(&self, args: &[&str]) -> Output {
+        let mut endpoints = String::new();
+        for node in &self.nodes {
+            let _ = write!(endpoints, "http://{}:2379,", node.port().address);
+        }
+        let program = built().join("pointsman").display().to_string();
+        let hub = self.network.hub();
+        let call = ["netns", "exec", &hub, &program];
+        let with = ["--endpoint", endpoints.trim_end_matches(',')];
+        run("ip", [&call[..], args, &with].concat(), &[], PATIENCE).await
+    }
+
+    /// The group, as `status --json` shows it; null while etcd cannot be reached.
+    pub async fn group(&self) -> Value {
+        let said = self.command(&["status", "--json"]).await;
+        let status: Value = serde_json::from_str(&said.stdout).unwrap_or_default();
+        status["groups"][0].clone()
+    }
+
+    /// Waits until the group is so.
+    pub async fn until(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + 3 * PATIENCE;
+        loop {
+            let group = self.group().await;
+            if is(&group) {
+                return group;
+            }
+            assert!(
+                Instant::now() < until,
+                "not in time: {what}; the group: {group:#}"
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Waits until nobody holds and nobody waits.
+    pub async fn free(&self) {
+        self.until("nobody holds or waits", |group| {
+            group["holders"] == Value::Array(vec![]) && group["queue"] == Value::Array(vec![])
+        })
+        .await;
+    }
+
+    /// Waits until the node holds in this phase.
+    pub async fn phase(&self, node: &Container, phase: &str) -> Value {
+        self.until(&format!("{} is {phase}", node.name()), |group| {
+            holders(group).any(|holder| holder["id"] == node.id() && holder["phase"] == phase)
+        })
+        .await
+    }
+}
+
+/// The holders of a group.
+pub fn holders(group: &Value) -> impl Iterator<Item = &Value> {
+    group["holders"].as_array().into_iter().flatten()
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for node in &self.nodes {
+                node.tell();
+            }
+        }
+    }
+}
