@@ -1,6 +1,6 @@
 //! Nodes on one network, with etcd on them, and what an operator sees of them from the outside.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, fs, time::Duration};
 
 use pointsman_testbed::process::{Output, run};
 use serde_json::Value;
@@ -23,6 +23,9 @@ pub struct Cluster {
     pub bed: Bed,
 }
 
+/// How many nodes have a member of etcd.
+const MEMBERS: usize = 3;
+
 /// What a node's agent is told; quick, as tests want it.
 const CONFIG: &str = "
 slots: {disk: /dev/disk-ab}
@@ -30,7 +33,7 @@ timings: {retry-min: 500ms, retry-max: 3s, proving: 15s, login-grace: 5s, ticket
 ";
 
 impl Cluster {
-    /// So many systems, switched off, each with a member of one etcd.
+    /// So many systems, switched off. The first three, or all where there are fewer, are members of one etcd.
     pub async fn new(count: usize) -> Self {
         let bed = Bed::new().await;
         let image = bed.image().await;
@@ -39,16 +42,22 @@ impl Cluster {
         let peers: Vec<String> = names
             .iter()
             .zip(&ports)
+            .take(MEMBERS)
             .map(|(name, port)| format!("{name}=http://{}:2380", port.address))
             .collect();
         let endpoints: Vec<String> = ports
             .iter()
+            .take(MEMBERS)
             .map(|port| format!("http://{}:2379", port.address))
             .collect();
         let mut nodes = Vec::new();
-        for (name, port) in names.iter().zip(ports) {
+        for (index, (name, port)) in names.iter().zip(ports).enumerate() {
             let address = port.address;
             let node = Container::new(&bed, &image, name, port).await;
+            if index >= MEMBERS {
+                let enabled = "etc/systemd/system/multi-user.target.wants/etcd.service";
+                fs::remove_file(node.path(enabled)).expect("etcd is enabled in the image");
+            }
             node.write(
                 "etc/default/etcd",
                 &format!(
@@ -85,7 +94,7 @@ impl Cluster {
     /// An operator's command, from a machine that is no node.
     pub async fn command(&self, args: &[&str]) -> Output {
         let mut endpoints = String::new();
-        for node in &self.nodes {
+        for node in self.nodes.iter().take(MEMBERS) {
             let _ = write!(endpoints, "http://{}:2379,", node.port().address);
         }
         let program = built().join("pointsman").display().to_string();
