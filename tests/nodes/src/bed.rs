@@ -171,7 +171,7 @@ impl Bed {
             let tree = repository().join("target/nodes/tree");
             let script = repository().join("tests/nodes/tree.sh");
             sh(&format!(
-                "flock {tree}.lock {script} {tree}",
+                "mkdir -p \"$(dirname {tree})\"; flock {tree}.lock {script} {tree}",
                 tree = tree.display(),
                 script = script.display()
             ))
