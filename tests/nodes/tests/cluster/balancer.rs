@@ -101,7 +101,7 @@ async fn no_request_fails_while_all_nodes_reboot_one_after_another() {
         failed.len(),
         codes.len()
     );
-    assert!(codes.len() > 20, "{codes:?}");
+    assert!(codes.len() >= 10, "{codes:?}");
     turns::one_at_a_time(&cluster);
     for node in &cluster.nodes {
         assert_eq!(node.boots(), 2, "{}", node.name());
