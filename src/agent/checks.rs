@@ -1,6 +1,6 @@
 //! The checks of a boot: this node's own, those that need other nodes, and those that only warn.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
@@ -14,6 +14,9 @@ use crate::{
 
 /// What waits for the proof itself.
 const BEHIND_THE_GATE: [&str; 1] = ["update-engine.service"];
+
+/// What is being found out.
+pub type Doing<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// What the checks are made with.
 pub struct Checks<'a> {
@@ -29,6 +32,8 @@ pub struct Checks<'a> {
     pub hooks: &'a Hooks,
     /// Their variables.
     pub variables: &'a [(String, String)],
+    /// Whether the node's own member of etcd is well, where it hosts one.
+    pub member: &'a dyn Fn() -> Doing<'a, Result<(), String>>,
     /// How long the boot has to pass all that are required.
     pub limit: Duration,
     /// The waits between one round and the next.
@@ -78,6 +83,7 @@ impl Checks<'_> {
         let mut own = texts(self.hooks.run_all("health.d", self.variables).await);
         own.extend(self.state_is_writable().err());
         let mut others = texts(self.hooks.run_all("health-cluster.d", self.variables).await);
+        others.extend((self.member)().await.err());
         match systemd::unsettled(self.bus).await {
             Ok(units) => {
                 for (unit, what) in units {

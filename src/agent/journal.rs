@@ -96,6 +96,9 @@ pub struct ClaimKey {
     pub id: String,
     /// Where.
     pub keys: Keys,
+    /// Whether it was taken as a node that hosts a member of etcd.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub member: bool,
 }
 
 /// The steps before which the journal is written.

@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use tokio::{sync::mpsc, time::sleep};
 
 use super::{
-    checks::Checks,
+    checks::{Checks, Doing},
     gate::{Facts, Intent, Logins, Update},
     journal::{ClaimKey, Condemned, Entry},
-    machine::{Boot, Event, Op},
+    machine::{Boot, Event, Holds, Op},
     points::Points,
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     hooks::Hooks,
     logind::Logind,
     semaphore::{
-        etcd::{self, BackOff, Claim, Committed, Left, Semaphore, Wait},
+        etcd::{self, BackOff, Claim, Committed, Guard, Left, Semaphore, Wait},
         keys::Keys,
         records::{Holder, Image, NodeRecord, Phase, Quarantine},
     },
@@ -94,15 +94,13 @@ impl World {
             Op::Drain(entry) => {
                 let env = self.environment(&entry, "draining");
                 // The wait in the line may have been long: whoever may say no is asked once more.
-                let done = match self.may(&entry.intent).await {
-                    Ok(()) => self
-                        .hooks()
-                        .run("pre-reboot.d", &env)
-                        .await
-                        .map_err(|e| e.to_string()),
-                    no => no,
+                let drain = async {
+                    self.may(&entry.intent).await?;
+                    self.members_content(&entry).await?;
+                    let drained = self.hooks().run("pre-reboot.d", &env).await;
+                    drained.map_err(|e| e.to_string())
                 };
-                Event::Drained(done)
+                Event::Drained(drain.await)
             }
             Op::Undo(entry) => {
                 self.undrain(&entry, "stepping-back").await;
@@ -237,25 +235,84 @@ impl World {
                 unknown: serde_json::Map::new(),
             },
             ticket_lease: self.config.timings.ticket_lease.as_secs(),
-            member: false,
+            member: key.member,
             node: Some(self.record("", "")),
         }
     }
 
     async fn acquire(&self, entry: &Entry) -> Event {
-        if let Some(key) = &entry.claim {
-            let claim = self.claim(entry, key);
-            let said = RefCell::new(None);
-            let note = |wait: Wait| {
-                if said.borrow().as_ref() != Some(&wait) {
-                    // The driver outlives its operations.
-                    let _ = self.notes.send(wait.clone());
-                    said.replace(Some(wait));
+        let Some(key) = &entry.claim else {
+            return Event::Acquired(Holds::Plainly);
+        };
+        let semaphore = self.semaphore(&key.keys);
+        let said = RefCell::new(None);
+        let note = |wait: Wait| {
+            if said.borrow().as_ref() != Some(&wait) {
+                // The driver outlives its operations.
+                let _ = self.notes.send(wait.clone());
+                said.replace(Some(wait));
+            }
+        };
+        let mut claim = self.claim(entry, key);
+        loop {
+            let why = match self
+                .until_known(async || self.guard(&semaphore).await)
+                .await
+            {
+                Guard::NoMember => {
+                    claim.member = false;
+                    semaphore.acquire(&claim, &note).await;
+                    return Event::Acquired(Holds::Plainly);
                 }
+                Guard::Open => {
+                    claim.member = true;
+                    tokio::select! {
+                        () = semaphore.acquire(&claim, &note) => {
+                            return Event::Acquired(Holds::WithMember);
+                        }
+                        why = self.guard_closes(&semaphore) => why,
+                    }
+                }
+                Guard::Closed(why) => why,
             };
-            self.semaphore(&key.keys).acquire(&claim, note).await;
+            // No place in the line for who could not go when its turn comes.
+            let leave = async || semaphore.leave(&key.id, &key.nonce, None).await;
+            if self.until_known(leave).await == Left::Held {
+                return Event::Acquired(Holds::WithMember);
+            }
+            note(Wait {
+                why,
+                in_line: false,
+            });
+            sleep(self.config.timings.retry_max).await;
         }
-        Event::Acquired
+    }
+
+    async fn guard(&self, semaphore: &Semaphore) -> Result<Guard, etcd::Error> {
+        let local = &self.config.etcd.member;
+        semaphore.guard(local, &self.hostname).await
+    }
+
+    /// Ends when the guard has closed: nothing signals how the other members are.
+    async fn guard_closes(&self, semaphore: &Semaphore) -> String {
+        loop {
+            sleep(self.config.timings.retry_max).await;
+            if let Ok(Guard::Closed(why)) = self.guard(semaphore).await {
+                return why;
+            }
+        }
+    }
+
+    /// Whether the other members of etcd let this node go, where it hosts one.
+    async fn members_content(&self, entry: &Entry) -> Result<(), String> {
+        let Some(key) = entry.claim.as_ref().filter(|key| key.member) else {
+            return Ok(());
+        };
+        match self.guard(&self.semaphore(&key.keys)).await {
+            Ok(Guard::Closed(why)) => Err(why),
+            Ok(Guard::Open | Guard::NoMember) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     async fn leave(&self, entry: &Entry) -> Event {
@@ -274,6 +331,9 @@ impl World {
         let Some(key) = &entry.claim else {
             return Event::CommitEnded(Ok(()));
         };
+        if let Err(why) = self.members_content(entry).await {
+            return Event::CommitEnded(Err(why));
+        }
         let semaphore = self.semaphore(&key.keys);
         let claim = self.claim(entry, key);
         let committed = self
@@ -352,6 +412,8 @@ impl World {
             None => self.variables("", "", "", "proving"),
         };
         let timings = &self.config.timings;
+        let claim = entry.and_then(|entry| entry.claim.as_ref());
+        let member = move || -> Doing<'_, Result<(), String>> { Box::pin(self.own_member(claim)) };
         let checks = Checks {
             root: &self.config.root,
             bus: &self.bus,
@@ -359,6 +421,7 @@ impl World {
             cluster_units: &self.config.cluster_units,
             hooks: &hooks,
             variables: &variables,
+            member: &member,
             limit: timings.proving,
             waits: BackOff {
                 max: timings.retry_max.min(Duration::from_secs(30)),
@@ -366,7 +429,6 @@ impl World {
             },
         };
         let note = |why: &str| self.note(why.to_owned());
-        let claim = entry.and_then(|entry| entry.claim.as_ref());
         let expect = async {
             if let Some(key) = claim {
                 self.semaphore(&key.keys).expect_release(&key.id).await;
@@ -374,6 +436,24 @@ impl World {
         };
         let (verdict, ()) = tokio::join!(checks.run(claim.is_some(), note), expect);
         Event::Checked(verdict)
+    }
+
+    /// Whether this node's member of etcd is back and well, where it hosts one.
+    async fn own_member(&self, claim: Option<&ClaimKey>) -> Result<(), String> {
+        let keys = claim.map_or(&self.keys, |claim| &claim.keys);
+        if claim.is_none() && self.semaphore.is_none() {
+            return Ok(());
+        }
+        let local = &self.config.etcd.member;
+        let semaphore = self.semaphore(keys);
+        match semaphore.own_member(local, &self.hostname).await {
+            Ok(health) => health,
+            Err(error) if claim.is_some_and(|claim| claim.member) => Err(format!(
+                "whether this node's member of etcd is back is not known: {error}"
+            )),
+            // Where it hosts none, etcd's absence says nothing of it; and whether it does is not known.
+            Err(_) => Ok(()),
+        }
     }
 
     /// Marks the slot good, and lets update_engine in, which was held back until then.

@@ -13,7 +13,7 @@ use crate::{
     node,
     semaphore::{
         etcd::{self, HolderState},
-        records::{Image, NodeRecord, Pause, Phase, Quarantine, Ticket},
+        records::{Image, MemberOut, NodeRecord, Pause, Phase, Quarantine, Ticket},
     },
 };
 
@@ -35,6 +35,8 @@ pub struct Status {
     pub pause_all: Option<Pause>,
     /// The images and versions no node may reboot into.
     pub quarantine: Vec<Quarantine>,
+    /// The node with a member of etcd that is out, in whichever group.
+    pub member_out: Option<MemberOut>,
     /// The groups asked for.
     pub groups: Vec<GroupStatus>,
     /// This node, as its own agent says; null where none runs.
@@ -191,6 +193,7 @@ async fn ask_etcd(context: &Context, all_groups: bool) -> Result<Status, Failure
     let mut status = Status {
         pause_all: None,
         quarantine: Vec::new(),
+        member_out: None,
         groups: Vec::new(),
         node: None,
         cloud_config: None,
@@ -206,6 +209,7 @@ async fn ask_etcd(context: &Context, all_groups: bool) -> Result<Status, Failure
         let read = context.semaphore_of(group.clone())?.read().await?;
         status.pause_all.clone_from(&read.pause_all);
         status.quarantine.clone_from(&read.quarantine);
+        status.member_out.clone_from(&read.member_out);
         status.groups.push(group_status(&group, read));
     }
     Ok(status)
@@ -233,6 +237,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             let status = Status {
                 pause_all: None,
                 quarantine: Vec::new(),
+                member_out: None,
                 groups: Vec::new(),
                 node: None,
                 cloud_config: None,
@@ -329,6 +334,10 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
             out += &format!("\n{}\n", trimmed(&table));
         }
         out.push('\n');
+    }
+    if let Some(member) = &status.member_out {
+        let who = output::in_line(&member.to_string());
+        out += &format!("Out with a member of etcd: {who}\n\n");
     }
     if !status.quarantine.is_empty() {
         let mut table = table(&["QUARANTINED", "FOUND BY", "SINCE", "WHY"]);

@@ -1,9 +1,45 @@
 //! Where etcd listens, as people write it.
 
 use super::error::{Bad, quoted};
+use crate::semaphore::etcd::Local;
 
 /// What is expected of an endpoint.
 const EXPECTED: &str = "http(s)://host[:port] or host:port, and a comma between several";
+
+/// Which member of etcd the node hosts, as people write it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Member {
+    Auto,
+    None,
+    At(Endpoint),
+}
+
+impl Member {
+    /// What it means; `tls` where the endpoint does not say it itself.
+    pub(super) fn local(&self, tls: bool) -> Local {
+        match self {
+            Self::Auto => Local::Auto,
+            Self::None => Local::None,
+            Self::At(endpoint) => Local::At(endpoint.url(tls)),
+        }
+    }
+}
+
+/// Parses `auto`, `none` or the client URL of the node's own member.
+pub(super) fn member(text: &str) -> Result<Member, Bad> {
+    match text {
+        "auto" => Ok(Member::Auto),
+        "none" => Ok(Member::None),
+        url => match list(url)?.as_slice() {
+            // A word would be a host name: one of the two was misspelt.
+            [one] if url.contains(':') => Ok(Member::At(one.clone())),
+            _ => Err(Bad {
+                found: Some(quoted(text)),
+                expected: "auto, none, or the client URL of the member on this node".into(),
+            }),
+        },
+    }
+}
 
 /// One of etcd's client URLs.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -25,6 +25,7 @@ pub use sources::Sources;
 use crate::{
     duration,
     node::{Group, Root},
+    semaphore::etcd::Local,
     slots::Place,
     window::Window,
 };
@@ -112,6 +113,8 @@ pub struct Config {
 pub struct Etcd {
     /// URLs, in the order in which they are tried; at least one.
     pub endpoints: Vec<String>,
+    /// Which of its members this node hosts.
+    pub member: Local,
     /// The authorities that sign etcd's certificate; none: the system's.
     pub cafile: Option<PathBuf>,
     /// The client's certificate and its key.
@@ -214,6 +217,7 @@ impl Config {
                     .iter()
                     .map(|one| one.url(tls))
                     .collect(),
+                member: value(&given.member).local(tls),
                 cafile: given.cafile.clone().map(|given| given.value),
                 identity,
                 user,

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{
     Password, Strategy,
-    endpoint::{self, Endpoint},
+    endpoint::{self, Endpoint, Member},
     error::{At, Bad, ConfigError, Origin},
 };
 use crate::{duration, node::Group};
@@ -103,6 +103,7 @@ settings! {
     booted: String, "slots.booted", Some("POINTSMAN_BOOTED"), text, None;
     endpoints: Vec<Endpoint>, "etcd.endpoints", Some("POINTSMAN_ENDPOINT"), endpoint::list,
         Some("http://127.0.0.1:2379,http://127.0.0.1:4001");
+    member: Member, "etcd.member", Some("POINTSMAN_ETCD_MEMBER"), endpoint::member, Some("auto");
     cafile: PathBuf, "etcd.cafile", Some("POINTSMAN_ETCD_CAFILE"), path, None;
     certfile: PathBuf, "etcd.certfile", Some("POINTSMAN_ETCD_CERTFILE"), path, None;
     keyfile: PathBuf, "etcd.keyfile", Some("POINTSMAN_ETCD_KEYFILE"), path, None;

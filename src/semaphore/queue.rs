@@ -2,7 +2,7 @@
 
 use super::{
     document::{Document, DocumentError, Refusal},
-    records::{Holder, Pause, Quarantine},
+    records::{Holder, MemberOut, Pause, Quarantine},
 };
 
 /// What a node that wants the semaphore sees in etcd at one revision.
@@ -26,8 +26,8 @@ pub struct View {
     pub pause: Option<Pause>,
     /// The quarantine of the image or version the node wants to boot, and its key.
     pub quarantine: Option<(String, Quarantine)>,
-    /// The nonce of the node with an etcd member that is out; looked at only by a node with a member.
-    pub member_out: Option<String>,
+    /// The node with a member of etcd that is out; looked at only by a node with a member.
+    pub member_out: Option<MemberOut>,
 }
 
 /// What to do next.
@@ -62,8 +62,6 @@ pub enum Step {
         /// The pause.
         pause: Pause,
     },
-    /// Wait until the other node with an etcd member is back.
-    WaitMember,
     /// Write this document, if the one there still has this mod revision.
     Take {
         /// The document with this node among the holders.
@@ -87,6 +85,8 @@ pub enum Block {
         /// What was said of the image.
         why: Quarantine,
     },
+    /// Another node with a member of etcd is out, while the semaphore has room for nodes without one.
+    Member(MemberOut),
 }
 
 /// Decides the next step of the node `id` whose claim has this `nonce`.
@@ -113,6 +113,12 @@ pub fn decide(view: &View, id: &str, nonce: &str) -> Step {
     {
         return Step::Blocked(Block::Listed);
     }
+    // Where it is that other one that fills the semaphore, the place in the line is kept.
+    if let (Some(out), Some((Ok(document), _))) = (&view.member_out, &view.document)
+        && document.with(id).is_ok()
+    {
+        return Step::Blocked(Block::Member(out.clone()));
+    }
     if view.ticket.is_none() {
         return Step::Enqueue;
     }
@@ -131,9 +137,6 @@ pub fn decide(view: &View, id: &str, nonce: &str) -> Step {
                 pause: pause.clone(),
             };
         }
-    }
-    if view.member_out.is_some() {
-        return Step::WaitMember;
     }
     match document.with(id) {
         Ok(document) => Step::Take { document, modified },
@@ -172,6 +175,10 @@ impl std::fmt::Display for Block {
                 why.what,
                 who(&why.reason, "no reason given"),
                 who(&why.hostname, &why.node)
+            ),
+            Self::Member(out) => write!(
+                f,
+                "this node hosts a member of etcd, and so does {out}, which is out"
             ),
         }
     }
@@ -225,9 +232,6 @@ impl std::fmt::Display for Step {
                     write!(f, ": {}", pause.reason)?;
                 }
                 Ok(())
-            }
-            Self::WaitMember => {
-                f.write_str("first in the queue; another node with an etcd member is out")
             }
         }
     }
@@ -314,7 +318,19 @@ mod tests {
                 pause: pause()
             }
         );
-        assert_eq!(step(|v| v.member_out = Some("n".into())), Step::WaitMember);
+        let out = MemberOut::default();
+        let blocked_by = Step::Blocked(Block::Member(out.clone()));
+        assert_eq!(step(|v| v.member_out = Some(out.clone())), blocked_by);
+        assert_eq!(
+            step(|v| (v.member_out, v.ticket) = (Some(out.clone()), None)),
+            blocked_by
+        );
+        // It fills the semaphore itself: the line goes on as without members.
+        let full = Some((Document::parse(br#"{"max":1,"holders":["a"]}"#), 7));
+        assert!(matches!(
+            step(|v| (v.member_out, v.document) = (Some(out.clone()), full)),
+            Step::WaitFull { .. }
+        ));
         let bad: Quarantine = serde_json::from_str(r#"{"version":"2"}"#).unwrap();
         let bad = ("q/2".to_owned(), bad);
         let blocked = Step::Blocked(Block::Quarantined {

@@ -174,6 +174,33 @@ pub struct Quarantine {
     pub since: Option<Timestamp>,
 }
 
+/// The node with a member of etcd that is out: `P/member-out`, put and deleted with its holder.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberOut {
+    /// The node's machine id.
+    #[serde(default)]
+    pub id: String,
+    /// Its host name.
+    #[serde(default)]
+    pub hostname: String,
+    /// The group whose semaphore it holds.
+    #[serde(default)]
+    pub group: String,
+    /// The nonce it holds it under.
+    #[serde(default)]
+    pub nonce: String,
+}
+
+impl std::fmt::Display for MemberOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.hostname.as_str(), self.id.as_str()) {
+            ("", "") => f.write_str("a node that does not say which"),
+            ("", id) => f.write_str(id),
+            (hostname, id) => write!(f, "{hostname} ({id})"),
+        }
+    }
+}
+
 /// What a node last said of itself: `P/nodes/<id>`; rewritten when its state changes, never on a timer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRecord {

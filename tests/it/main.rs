@@ -3,6 +3,7 @@
 mod agent;
 mod agent_changes;
 mod agent_last_moment;
+mod agent_members;
 mod agent_people;
 mod agent_points;
 mod agent_refusals;

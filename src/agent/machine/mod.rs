@@ -15,7 +15,7 @@ mod vocabulary;
 use std::time::Duration;
 
 pub use people::NOTHING_ASKED;
-pub use vocabulary::{Effect, Event, Op, State, Verdict};
+pub use vocabulary::{Effect, Event, Holds, Op, State, Verdict};
 
 use super::{
     gate::{Facts, Gate, Now, Request, Rules},
@@ -238,15 +238,12 @@ impl Machine {
     /// An operation ended.
     fn ended(&mut self, outcome: Event, now: &Now) -> Vec<Effect> {
         match (&self.state, outcome) {
-            (State::Queued { .. }, Event::Acquired) | (State::Leaving, Event::Left(true)) => {
-                if self
-                    .entry()
-                    .is_some_and(|entry| entry.boot_id != self.identity.boot_id)
-                {
-                    return self.prove(now);
-                }
-                self.look(State::Taken)
+            (State::Queued { .. }, Event::Acquired(holds)) => {
+                // Journalled with the next stage.
+                self.remember_member(holds);
+                self.taken(now)
             }
+            (State::Leaving, Event::Left(true)) => self.taken(now),
             (State::Asking, Event::Allowed(Ok(()), facts)) => {
                 // What has become known meanwhile counts as well.
                 self.facts = Some(facts);
@@ -308,6 +305,15 @@ impl Machine {
                 self.clear()
             }
             _ => Vec::new(),
+        }
+    }
+
+    fn taken(&mut self, now: &Now) -> Vec<Effect> {
+        let here = |entry: &Entry| entry.boot_id == self.identity.boot_id;
+        if self.entry().is_some_and(here) {
+            self.look(State::Taken)
+        } else {
+            self.prove(now)
         }
     }
 

@@ -1,6 +1,6 @@
 //! The steps the machine is made of: into a state, with its operation, after its journal.
 
-use super::{Effect, Machine, Op, State};
+use super::{Effect, Holds, Machine, Op, State};
 use crate::agent::{
     gate::Now,
     journal::{Entry, Journal, Stage},
@@ -10,6 +10,18 @@ impl Machine {
     pub(super) fn set_entry(&mut self, entry: Option<Entry>) {
         if let Ok(journal) = &mut self.journal {
             journal.entry = entry;
+        }
+    }
+
+    pub(super) fn remember_member(&mut self, holds: Holds) {
+        if let Ok(Journal {
+            entry: Some(Entry {
+                claim: Some(claim), ..
+            }),
+            ..
+        }) = &mut self.journal
+        {
+            claim.member = holds == Holds::WithMember;
         }
     }
 

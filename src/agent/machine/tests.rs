@@ -410,7 +410,7 @@ impl World {
                     return;
                 }
                 self.holder.get_or_insert((claim.nonce.clone(), false));
-                Event::Acquired
+                Event::Acquired(Holds::Plainly)
             }
             Op::Leave(entry) => {
                 // As badly as can be: won while leaving, if it is not held by somebody else.

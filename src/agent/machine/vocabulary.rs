@@ -111,8 +111,8 @@ pub enum Event {
     Note(Wait),
     /// [`Op::May`] ended: nothing is against it, or what is; and how things are since.
     Allowed(Result<(), String>, Facts),
-    /// [`Op::Acquire`] ended: the semaphore is held.
-    Acquired,
+    /// [`Op::Acquire`] ended: the semaphore is held, by a node that hosts a member of etcd or one that does not.
+    Acquired(Holds),
     /// [`Op::Leave`] ended: held after all (true), or gone from the line.
     Left(bool),
     /// [`Op::Look`] ended.
@@ -139,6 +139,15 @@ pub enum Event {
     JournalFailed(String),
     /// The agent is told to end.
     Stop,
+}
+
+/// As what a node has taken the semaphore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// As any.
+    Plainly,
+    /// As one that hosts a member of etcd.
+    WithMember,
 }
 
 /// What the checks of a boot say.

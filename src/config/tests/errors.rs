@@ -27,7 +27,7 @@ fn errors_in_the_file_name_place_and_expectation() {
         ),
         (
             "etcd: 5\n",
-            ":1:7: found \"5\", expected under etcd: the keys endpoints, cafile",
+            ":1:7: found \"5\", expected under etcd: the keys endpoints, member, cafile",
         ),
         (
             "- a\n",
@@ -63,6 +63,14 @@ fn errors_in_the_file_name_place_and_expectation() {
             ":1:11: strategy: found \"of\", expected etcd-lock, reboot or off",
         ),
         (&long, "xxx\"…, expected etcd-lock, reboot or off"),
+        (
+            "etcd: {member: non}\n",
+            ":1:16: etcd.member: found \"non\", expected auto, none, or the client URL",
+        ),
+        (
+            "etcd: {member: 'http://a:1,http://b:1'}\n",
+            ": etcd.member: found \"http://a:1,http://b:1\", expected auto, none",
+        ),
         (
             "sentinel: run\n",
             ":1:11: sentinel: found \"run\", expected an absolute path",

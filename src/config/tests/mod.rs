@@ -80,6 +80,7 @@ fn without_a_word_the_defaults_hold() {
         config.etcd.endpoints,
         ["http://127.0.0.1:2379", "http://127.0.0.1:4001"]
     );
+    assert_eq!(config.etcd.member, Local::Auto);
     assert_eq!(config.etcd.timeout, Duration::from_secs(5));
     assert_eq!(
         config.timings,
@@ -103,7 +104,7 @@ fn without_a_word_the_defaults_hold() {
 fn every_key_of_the_file_is_taken() {
     let config = load(
         "strategy: reboot\ngroup: 01\nkey-prefix: /a/b/\nhold-points: false\nsentinel: /s\n\
-         etcd:\n  endpoints: [a:1, 'https://b']\n  cafile: /ca\n  certfile: /cert\n  keyfile: /key\n  \
+         etcd:\n  endpoints: [a:1, 'https://b']\n  member: 'b:2'\n  cafile: /ca\n  certfile: /cert\n  keyfile: /key\n  \
          username: u\n  password-file: /p\n  timeout: 1s\nwindow: {start: 'Sun 04:00', length: 1h}\n\
          timings:\n  reboot-deadline: 2s\n  hook-timeout: 3s\n  proving: 4s\n  login-grace: 0s\n  \
          ticket-lease: 2s\n  shutdown-timeout: 5s\n  retry-min: 10ms\n  retry-max: 10ms\n",
@@ -118,6 +119,7 @@ fn every_key_of_the_file_is_taken() {
     assert_eq!(config.sentinel, Path::new("/s"));
     let etcd = config.etcd;
     assert_eq!(etcd.endpoints, ["https://a:1", "https://b:2379"]);
+    assert_eq!(etcd.member, Local::At("https://b:2".into()));
     assert_eq!(etcd.cafile, Some("/ca".into()));
     assert_eq!(etcd.identity, Some(("/cert".into(), "/key".into())));
     assert_eq!(etcd.user, Some(("u".into(), Password::File("/p".into()))));

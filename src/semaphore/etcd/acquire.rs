@@ -18,7 +18,7 @@ use super::{
 use crate::semaphore::{
     document::Document,
     queue::{Block, Step, View, decide},
-    records::{Holder, Ticket},
+    records::{Holder, MemberOut, Ticket},
 };
 
 impl Semaphore {
@@ -116,7 +116,6 @@ impl Run<'_> {
                 Step::WaitRepaired(_) | Step::WaitFull { .. } => keys.semaphore(),
                 Step::WaitResumed { all: true, .. } => keys.pause_all(),
                 Step::WaitResumed { all: false, .. } => keys.pause(),
-                Step::WaitMember => keys.member_out(),
             };
             races = 0;
             note(Wait {
@@ -144,6 +143,8 @@ impl Run<'_> {
             // What the event tells is all that is needed: the transaction that takes compares the rest.
             (Step::WaitFull { .. } | Step::WaitRepaired(_), Change::Put(value, modified)) => {
                 view.revision = modified;
+                // Gone in the same step, where it was the one that held.
+                view.member_out = None;
                 view.document = Some((Document::parse(&value), modified));
             }
             (_, Change::Lost(why)) => {
@@ -162,6 +163,7 @@ impl Run<'_> {
             Block::Foreign(_) => keys.holder(self.claim.id()),
             Block::Listed => keys.semaphore(),
             Block::Quarantined { key, .. } => key.clone(),
+            Block::Member(_) => keys.member_out(),
         }
     }
 
@@ -208,9 +210,7 @@ impl Run<'_> {
             ticket: first(2).map(etcd_client::KeyValue::create_revision),
             pause_all: first(3).map(read::pause),
             pause: first(4).map(read::pause),
-            member_out: first(5)
-                .filter(|_| self.claim.member)
-                .map(|kv| String::from_utf8_lossy(kv.value()).into_owned()),
+            member_out: first(5).filter(|_| self.claim.member).map(read::member_out),
             quarantine: (6..6 + quarantines.len())
                 .find_map(first)
                 .map(|kv| (read::text(kv.key()), read::quarantine(kv))),
@@ -318,7 +318,13 @@ impl Run<'_> {
         puts.extend(put_state(keys, self.claim.node.as_ref(), "draining"));
         if self.claim.member {
             compares.push(absent(keys.member_out()));
-            puts.push(TxnOp::put(keys.member_out(), holder.nonce.as_str(), None));
+            let out = MemberOut {
+                id: holder.id.clone(),
+                hostname: holder.hostname.clone(),
+                group: keys.group().as_str().to_owned(),
+                nonce: holder.nonce.clone(),
+            };
+            puts.push(TxnOp::put(keys.member_out(), json(&out), None));
         }
         let txn = Txn::new()
             .when(compares)

@@ -121,6 +121,9 @@ impl Semaphore {
                 None => false,
             };
             let entry = held.entry.as_ref().map(|(entry, _)| entry.clone());
+            if entry.is_none() && !named && self.forget_member(id, &held).await? {
+                return Ok(Unlocked::Unlocked(None));
+            }
             if entry.is_none() && !named {
                 // After a try, it is gone because of that try or of somebody who did the same.
                 return Ok(tried.map_or(Unlocked::NotHeld, Unlocked::Unlocked));
@@ -148,6 +151,25 @@ impl Semaphore {
             doing: DOING,
             tries: RACES,
         })
+    }
+
+    /// Deletes what is left of a node with a member of etcd whose holder is gone: somebody deleted its entry by hand.
+    async fn forget_member(&self, id: &str, held: &Held) -> Result<bool, Error> {
+        let left = |kv: &&etcd_client::KeyValue| {
+            let out = read::member_out(kv);
+            out.id == id && out.group == self.keys.group().as_str()
+        };
+        let Some(out) = held.member_out.as_ref().filter(left) else {
+            return Ok(false);
+        };
+        let key = self.keys.member_out();
+        let txn = Txn::new()
+            .when(vec![
+                unchanged(key.clone(), out.mod_revision()),
+                absent(self.keys.holder(id)),
+            ])
+            .and_then(vec![TxnOp::delete(key, None)]);
+        Ok(self.connection.txn("unlocking", txn).await?.succeeded())
     }
 
     /// Sets how many may be out at a time. With `rebuild`, a document that is missing or cannot be used is

@@ -68,6 +68,10 @@ impl Connection {
         self.options.timeout
     }
 
+    pub(super) fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// Closes the connection. The next request opens one again.
     pub fn close(&self) {
         self.current().client = None;

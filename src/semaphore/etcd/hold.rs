@@ -381,7 +381,7 @@ impl Semaphore {
         if let Some(out) = held
             .member_out
             .as_ref()
-            .filter(|kv| kv.value() == nonce.as_bytes())
+            .filter(|kv| read::member_out(kv).nonce == nonce && !nonce.is_empty())
         {
             compares.push(unchanged(keys.member_out(), out.mod_revision()));
             then.push(TxnOp::delete(keys.member_out(), None));

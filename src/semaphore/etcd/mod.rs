@@ -10,6 +10,7 @@ mod connection;
 mod error;
 mod hold;
 mod lease;
+mod members;
 mod read;
 mod reason;
 mod watch;
@@ -23,6 +24,7 @@ pub use by_hand::{Imported, Locked, SetMax, Unlocked};
 pub use connection::{Connection, Options, Tls};
 pub use error::Error;
 pub use hold::{Committed, Left, Owner, Released};
+pub use members::{Guard, Local};
 pub use read::{Group, HolderState};
 
 use super::{

@@ -11,7 +11,7 @@ use crate::{
     semaphore::{
         document::{Document, DocumentError},
         keys::Keys,
-        records::{Holder, NodeRecord, Pause, Phase, Quarantine, Ticket},
+        records::{Holder, MemberOut, NodeRecord, Pause, Phase, Quarantine, Ticket},
     },
 };
 
@@ -30,8 +30,8 @@ pub struct Group {
     pub pause_all: Option<Pause>,
     /// The images and versions no node may reboot into, in the whole cluster.
     pub quarantine: Vec<Quarantine>,
-    /// The nonce of the node with an etcd member that is out.
-    pub member_out: Option<String>,
+    /// The node with a member of etcd that is out, in the whole cluster.
+    pub member_out: Option<MemberOut>,
     /// What the nodes of the group last said of themselves, by id.
     pub nodes: Vec<NodeRecord>,
 }
@@ -93,6 +93,11 @@ pub(super) fn pause(kv: &KeyValue) -> Pause {
         until: None,
         unknown: serde_json::Map::new(),
     })
+}
+
+/// Which node with a member is out. The key alone says that one is.
+pub(super) fn member_out(kv: &KeyValue) -> MemberOut {
+    serde_json::from_slice(kv.value()).unwrap_or_default()
 }
 
 /// A quarantine. The key alone condemns; a value that cannot be read is shown as the reason.
@@ -182,7 +187,7 @@ impl Semaphore {
             pause: pauses[0].first().map(pause),
             pause_all: pauses[1].first().map(pause),
             quarantine: quarantines(&next()),
-            member_out: next().first().map(|kv| text(kv.value())),
+            member_out: next().first().map(member_out),
             nodes: readable::<NodeRecord>(&next())
                 .into_iter()
                 .filter(|node| node.group == keys.group().as_str())

@@ -52,7 +52,10 @@ async fn the_json_has_the_shape_that_is_documented() {
     eventually("overdue", overdue, |o| *o == Value::Bool(true)).await;
 
     let status = op.json(&[]).await;
-    assert_eq!(keys(&status), ["groups", "node", "pause_all", "quarantine"]);
+    assert_eq!(
+        keys(&status),
+        ["groups", "member_out", "node", "pause_all", "quarantine"]
+    );
     let documented = documents::documented_status();
     let undocumented: Vec<String> = documents::paths(&status)
         .difference(&documented)

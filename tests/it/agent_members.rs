@@ -1,0 +1,260 @@
+//! Nodes that host the members of etcd leave one at a time, and only while all the others are well.
+
+use pointsman::semaphore::{
+    etcd::{Group, Semaphore},
+    records::Phase,
+};
+use pointsman_testbed::{
+    etcd::{Cluster, unique_prefix},
+    node::{Death, Node},
+};
+
+use crate::{
+    agents::{agent, bin, drained, draining, entry, machine, slow_drain},
+    support::{eventually, holder, on},
+};
+
+/// Nodes with an etcd of their own.
+struct Site {
+    cluster: Cluster,
+    prefix: String,
+    semaphore: Semaphore,
+}
+
+impl Site {
+    async fn new(name: &str, max: u32) -> Self {
+        let cluster = Cluster::builder(3).fast_elections().start().await;
+        let prefix = unique_prefix(name);
+        let semaphore = on(&cluster, &prefix);
+        semaphore.set_max(max, false).await.unwrap();
+        Self {
+            cluster,
+            prefix,
+            semaphore,
+        }
+    }
+
+    /// A node of this name which hosts the `i`-th member, or none.
+    async fn node(&self, name: &str, i: Option<usize>) -> Node {
+        let node = machine(name).await;
+        let member = i.map_or("none".into(), |i| self.cluster.endpoint(i));
+        let env = [("POINTSMAN_ETCD_MEMBER", member.as_str())];
+        agent(&node, &self.cluster.endpoints(), &self.prefix, &env).await;
+        node.wait_ready().await;
+        node.wait_status(|status| status == "idle").await;
+        node
+    }
+
+    async fn until(&self, what: &str, is: impl Fn(&Group) -> bool) -> Group {
+        let read = async || self.semaphore.read().await.unwrap();
+        eventually(what, read, is).await
+    }
+
+    async fn committed(&self, node: &Node) {
+        self.until("it has committed", |group| {
+            entry(group, node).is_some_and(|entry| entry.phase == Phase::Rebooting)
+        })
+        .await;
+        node.logind().wait_asked(1).await;
+    }
+
+    async fn free(&self) {
+        self.until("nobody holds or waits", |group| {
+            group.holders.is_empty() && group.queue.is_empty() && group.member_out.is_none()
+        })
+        .await;
+    }
+}
+
+/// Waits until the node says this, and waits outside the line.
+async fn waits(node: &Node, why: &str) {
+    node.wait_status(|status| status.starts_with("waiting: ") && status.contains(why))
+        .await;
+}
+
+#[tokio::test]
+async fn they_leave_one_at_a_time_and_others_go_beside_them() {
+    let site = Site::new("members-one", 3).await;
+    let a = site.node("node-a", Some(0)).await;
+    let b = site.node("node-b", Some(1)).await;
+    let c = site.node("node-c", None).await;
+    a.update_engine().ready("2").await;
+    site.committed(&a).await;
+    a.go_down(Death::Term).await;
+    b.update_engine().ready("2").await;
+    waits(&b, "and so does node-a").await;
+    let group = site.semaphore.read().await.unwrap();
+    let out = group.member_out.clone().unwrap();
+    assert_eq!(
+        (out.id.as_str(), out.hostname.as_str()),
+        (a.machine_id(), "node-a")
+    );
+    assert!(group.queue.is_empty(), "{:?}", group.queue);
+    let endpoints = site.cluster.endpoints().join(",");
+    let status = [
+        "status",
+        "--endpoint",
+        &endpoints,
+        "--key-prefix",
+        &site.prefix,
+    ];
+    let shown = b.run(bin(), &status).await;
+    assert!(
+        shown.stdout.contains("Out with a member of etcd: node-a"),
+        "{shown:?}"
+    );
+    // It is not behind b, which could not go.
+    c.update_engine().ready("2").await;
+    site.committed(&c).await;
+    assert!(b.logind().asked().is_empty());
+    a.come_up().await;
+    a.start_again();
+    site.committed(&b).await;
+    for node in [&b, &c] {
+        node.reboot(Death::Term).await;
+    }
+    site.free().await;
+}
+
+#[tokio::test]
+async fn the_line_is_kept_where_the_other_member_fills_the_semaphore() {
+    let site = Site::new("members-line", 1).await;
+    let a = site.node("node-a", Some(0)).await;
+    let b = site.node("node-b", Some(1)).await;
+    let c = site.node("node-c", None).await;
+    a.update_engine().ready("2").await;
+    site.committed(&a).await;
+    let mut places = Vec::new();
+    for node in [&b, &c] {
+        node.update_engine().ready("2").await;
+        places.push(node.machine_id().to_owned());
+        site.until("it has its place", |group| {
+            group
+                .queue
+                .iter()
+                .map(|ticket| ticket.id.clone())
+                .collect::<Vec<_>>()
+                == places
+        })
+        .await;
+    }
+    a.reboot(Death::Term).await;
+    site.committed(&b).await;
+    let group = site.semaphore.read().await.unwrap();
+    assert_eq!(group.queue.len(), 1, "{:?}", group.queue);
+    assert_eq!(group.member_out.unwrap().hostname, "node-b");
+}
+
+#[tokio::test]
+async fn none_leaves_while_another_is_down() {
+    let site = Site::new("members-down", 1).await;
+    let a = site.node("node-a", Some(0)).await;
+    let c = site.node("node-c", None).await;
+    site.cluster.kill_member(2).await;
+    a.update_engine().ready("2").await;
+    waits(&a, "and another one (").await;
+    waits(&a, &site.cluster.endpoint(2)).await;
+    waits(&a, "Connection refused").await;
+    // Nobody depends on c, and it does not wait behind a.
+    c.update_engine().ready("2").await;
+    site.committed(&c).await;
+    c.reboot(Death::Term).await;
+    site.free().await;
+    assert!(a.logind().asked().is_empty());
+    site.cluster.restart_member(2).await;
+    site.committed(&a).await;
+    // Its own may be down: that is what the reboot may mend.
+    a.reboot(Death::Term).await;
+    site.free().await;
+    site.cluster.kill_member(0).await;
+    a.update_engine().ready("3").await;
+    a.logind().wait_asked(2).await;
+}
+
+#[tokio::test]
+async fn a_member_lost_meanwhile_ends_the_wait_in_the_line() {
+    let site = Site::new("members-queued", 1).await;
+    let by_hand = holder("operator", Phase::Manual);
+    site.semaphore.lock(&by_hand).await.unwrap();
+    let a = site.node("node-a", Some(0)).await;
+    a.update_engine().ready("2").await;
+    site.until("it is in the line", |group| group.queue.len() == 1)
+        .await;
+    site.cluster.kill_member(2).await;
+    waits(&a, "is not well").await;
+    site.until("its ticket is gone", |group| group.queue.is_empty())
+        .await;
+    site.cluster.restart_member(2).await;
+    site.until("it is in the line", |group| group.queue.len() == 1)
+        .await;
+    site.semaphore.unlock("operator", false).await.unwrap();
+    site.committed(&a).await;
+}
+
+#[tokio::test]
+async fn a_member_lost_during_the_drain_ends_it() {
+    let site = Site::new("members-drain", 1).await;
+    let a = site.node("node-a", Some(0)).await;
+    slow_drain(&a);
+    a.update_engine().ready("2").await;
+    draining(&a).await;
+    site.cluster.kill_member(1).await;
+    drained(&a);
+    waits(&a, "is not well").await;
+    site.free().await;
+    assert!(a.logind().asked().is_empty());
+    assert_eq!(crate::agents::undrained(&a), ["stepping-back"]);
+}
+
+#[tokio::test]
+async fn a_boot_is_not_proven_before_its_own_member_is_back() {
+    let site = Site::new("members-back", 1).await;
+    let a = site.node("node-a", Some(0)).await;
+    a.update_engine().ready("2").await;
+    site.committed(&a).await;
+    site.cluster.kill_member(0).await;
+    a.reboot(Death::Term).await;
+    a.wait_status(|status| {
+        status.starts_with("proving: ") && status.contains("this node's member of etcd")
+    })
+    .await;
+    let group = site.semaphore.read().await.unwrap();
+    assert_eq!(group.holders.len(), 1);
+    assert!(group.member_out.is_some());
+    site.cluster.restart_member(0).await;
+    site.free().await;
+    a.wait_status(|status| status == "idle").await;
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_member_whose_holder_was_deleted_is_unlocked() {
+    let site = Site::new("members-left", 2).await;
+    let a = site.node("node-a", Some(0)).await;
+    let b = site.node("node-b", Some(1)).await;
+    a.update_engine().ready("2").await;
+    site.committed(&a).await;
+    a.go_down(Death::Term).await;
+    // By somebody with etcdctl.
+    let mut client = site.cluster.client().await;
+    let key = format!("{}/holders/{}", site.prefix, a.machine_id());
+    client.delete(key, None).await.unwrap();
+    client
+        .put(
+            format!("{}/semaphore", site.prefix),
+            r#"{"semaphore":2,"max":2,"holders":[]}"#,
+            None,
+        )
+        .await
+        .unwrap();
+    b.update_engine().ready("2").await;
+    waits(&b, "and so does node-a").await;
+    let endpoints = site.cluster.endpoints().join(",");
+    let common = ["--endpoint", &endpoints, "--key-prefix", &site.prefix];
+    let unlock = [&["unlock", a.machine_id()], &common[..]].concat();
+    let done = b.run(bin(), &unlock).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(!done.stdout.contains("did not hold"), "{done:?}");
+    site.committed(&b).await;
+    let done = b.run(bin(), &unlock).await;
+    assert!(done.stdout.contains("did not hold"), "{done:?}");
+}
