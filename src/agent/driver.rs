@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::{
     signal::unix::Signal,
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     time::{Instant, sleep, sleep_until},
 };
 
@@ -29,6 +29,7 @@ use crate::{
     duration, node,
     semaphore::etcd::Wait,
     telemetry::notify,
+    update_engine::UpdateEngine,
 };
 
 /// How an agent's run ended.
@@ -94,6 +95,8 @@ pub struct Driver {
     reporting: Option<Doing<Event>>,
     said: (&'static str, String),
     since: Timestamp,
+    /// Why this boot is not proven, as the cluster was told last.
+    unproven: Option<String>,
     ending: Option<Ending>,
     stop_by: Option<Instant>,
     /// A changed configuration, until the machine is where it may be exchanged.
@@ -104,6 +107,8 @@ pub struct Driver {
     points_due: bool,
     /// When to try again what the disk refused.
     points_again: Option<Instant>,
+    /// To have the facts looked at anew.
+    look_again: Rc<Notify>,
 }
 
 impl Driver {
@@ -121,6 +126,7 @@ impl Driver {
             window: world.config.window.clone(),
             login_grace: timings.login_grace,
             shutdown_timeout: timings.shutdown_timeout,
+            quarantine_reset: timings.quarantine_reset,
             retry: timings.retry_max,
         };
         let identity = Identity {
@@ -143,12 +149,14 @@ impl Driver {
             reporting: None,
             said: ("", String::new()),
             since: Timestamp::now(),
+            unproven: None,
             ending: None,
             stop_by: None,
             changed: None,
             config_error: String::new(),
             points_due: false,
             points_again: None,
+            look_again: Rc::default(),
         }
     }
 
@@ -161,6 +169,7 @@ impl Driver {
         mut facts: Watching,
         mut notes: mpsc::UnboundedReceiver<Wait>,
     ) -> Ending {
+        self.look_again = facts.again();
         let watchdog = notify::watchdog_period();
         let mut next_watchdog = Instant::now();
         let now = self.now();
@@ -210,6 +219,10 @@ impl Driver {
                         self.ask(Event::Asked(Request { reason }), reply);
                     }
                     Call::Cancel { reply } => self.ask(Event::Cancelled, reply),
+                    Call::Quarantine { what, reason, reply } => {
+                        self.ask(Event::Condemned { what, reason }, reply);
+                    }
+                    Call::ClearQuarantine { what, reply } => self.ask(Event::Cleared(what), reply),
                 },
                 () = until(wake) => self.step(Event::Tick),
                 () = until(watchdog.map(|_| next_watchdog)) => {
@@ -372,11 +385,31 @@ impl Driver {
                     );
                     tokio::task::spawn_local(async move { world.tell(&message).await });
                 }
+                Effect::Reset => self.reset_update(),
                 Effect::Answer(answer) => self.answer(answer),
                 Effect::Again => self.step(Event::Tick),
                 Effect::Exit => self.ending = Some(Ending::Stopped),
             }
         }
+    }
+
+    /// Has update_engine forget what it staged; of that it sends no signal.
+    fn reset_update(&self) {
+        if self.world.updates != Updates::Engine {
+            return;
+        }
+        let (world, look_again) = (self.world.clone(), self.look_again.clone());
+        tokio::task::spawn_local(async move {
+            match UpdateEngine::new(&world.bus).reset_status().await {
+                Ok(()) => {
+                    tracing::info!(
+                        "the quarantined update is reset: update_engine looks for a better one"
+                    );
+                    look_again.notify_one();
+                }
+                Err(error) => tracing::error!("the quarantined update cannot be reset: {error}"),
+            }
+        });
     }
 
     /// Says how things stand, where that has changed: log, systemd, bus, coordinator file, etcd.
@@ -443,8 +476,15 @@ impl Driver {
 
     /// The states a semaphore transaction ends in are written by that transaction; the others here.
     fn publish_in_etcd(&mut self, before: &'static str, state: &'static str, reason: &str) {
-        let here =
-            state == "waiting" || (state == "idle" && matches!(before, "starting" | "waiting"));
+        // A boot that is not proven is checked again and again.
+        match (state, &self.unproven) {
+            ("unproven", Some(told)) if told == reason => return,
+            ("proving", Some(_)) => return,
+            ("unproven", _) => {}
+            _ => self.unproven = None,
+        }
+        let here = matches!(state, "waiting" | "unproven")
+            || (state == "idle" && matches!(before, "starting" | "waiting"));
         let Some(semaphore) = self.world.semaphore.clone() else {
             return;
         };
@@ -452,6 +492,9 @@ impl Driver {
             // An older word must not come after the newer one.
             self.publishing = None;
             return;
+        }
+        if state == "unproven" {
+            self.unproven = Some(reason.to_owned());
         }
         let record = self.world.record(state, reason);
         let mut waits = World::back_off(&self.world.config).waits();

@@ -2,7 +2,11 @@
 
 use std::{rc::Rc, time::Duration};
 
-use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+    time::sleep,
+};
 
 use super::{
     gate::{Facts, Update},
@@ -21,6 +25,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// Watches, as long as it lives.
 pub(super) struct Watching {
     facts: mpsc::Receiver<Facts>,
+    again: Rc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -35,20 +40,27 @@ impl Watching {
     pub(super) async fn next(&mut self) -> Option<Facts> {
         self.facts.recv().await
     }
+
+    /// Looks again: something changed of which nobody sends a signal.
+    pub(super) fn again(&self) -> Rc<Notify> {
+        self.again.clone()
+    }
 }
 
 /// Begins to watch.
 pub(super) fn watch(world: Rc<World>) -> Watching {
     let (tell, facts) = mpsc::channel(1);
+    let again = Rc::new(Notify::new());
+    let told = again.clone();
     let task = tokio::task::spawn_local(async move {
-        if let Err(error) = run(&world, &tell).await {
+        if let Err(error) = run(&world, &tell, &told).await {
             tracing::error!("{error}");
         }
     });
-    Watching { facts, task }
+    Watching { facts, again, task }
 }
 
-async fn run(world: &World, tell: &mpsc::Sender<Facts>) -> Result<(), WatchError> {
+async fn run(world: &World, tell: &mpsc::Sender<Facts>, told: &Notify) -> Result<(), WatchError> {
     // Both listen before the first look: what changes meanwhile is looked at again.
     let mut wakes = logind::Watch::new(&world.bus).await?;
     let mut source = Source::new(world)?;
@@ -73,6 +85,7 @@ async fn run(world: &World, tell: &mpsc::Sender<Facts>) -> Result<(), WatchError
                 Some(()) => logind = world.logins().await,
                 None => return Ok(()),
             },
+            () = told.notified() => update = world.update().await,
             // Nothing may wake for the next look: a failed one is no answer, and nobody signals that a shutdown which
             // only systemd knew of was called off.
             () = sleep(AGAIN), if again => {

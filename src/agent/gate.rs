@@ -42,6 +42,8 @@ pub struct Rules {
     pub login_grace: Duration,
     /// How long after the reboot call the node may take to go down before it is looked at again.
     pub shutdown_timeout: Duration,
+    /// How long a quarantined update stays staged before update_engine is made to look for a better one.
+    pub quarantine_reset: Duration,
     /// How long to wait after a failed try (reboot call, drain, journal) before the next.
     pub retry: Duration,
 }

@@ -168,8 +168,8 @@ impl Points {
     /// Puts the other slot first and takes the booted one's priority: the node goes back to it, for good.
     ///
     /// # Errors
-    /// A sentence: the disk cannot be read or written, or the other slot cannot boot.
-    pub fn go_back(&self) -> Result<(), String> {
+    /// A sentence: the disk cannot be read or written, the other slot cannot boot, or does not hold `to`.
+    pub fn go_back(&self, to: &Image) -> Result<(), String> {
         let (mut slots, booted, other) =
             self.open(Access::Write)?.ok_or("there are no two slots")?;
         let slot = slots.slots()[other].clone();
@@ -178,6 +178,13 @@ impl Points {
                 "{} could not boot: {}",
                 slot.name(),
                 slot.attributes
+            ));
+        }
+        let holds = Some(slots.image(other).map_err(|e| e.to_string())?);
+        if holds != to.image {
+            return Err(format!(
+                "{} holds another image by now than what ran here before",
+                slot.name()
             ));
         }
         let change = slots.change(|all| {

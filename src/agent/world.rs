@@ -1,6 +1,6 @@
 //! The operations the machine asks for, done on the real parts: etcd, logind, update_engine, hooks.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{cell::RefCell, pin::pin, rc::Rc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::{sync::mpsc, time::sleep};
@@ -18,7 +18,7 @@ use crate::{
     hooks::Hooks,
     logind::Logind,
     semaphore::{
-        etcd::{self, BackOff, Claim, Committed, Guard, Left, Semaphore, Wait},
+        etcd::{self, BackOff, Claim, Committed, Guard, Left, Place, Semaphore, Wait},
         keys::Keys,
         records::{Holder, Image, NodeRecord, Phase, Quarantine},
     },
@@ -112,7 +112,7 @@ impl World {
                 self.undrain(&entry, "proving").await;
                 Event::Undone
             }
-            Op::RollBack(why) => Event::RolledBack(self.roll_back(&why).await),
+            Op::RollBack { why, to } => Event::RolledBack(self.roll_back(&why, &to).await),
             Op::Commit(entry) => self.commit(&entry).await,
             Op::Reboot(entry) => self.reboot(&entry).await,
             Op::Release(entry, owed) => self.release(&entry, owed.as_ref()).await,
@@ -282,7 +282,7 @@ impl World {
             }
             note(Wait {
                 why,
-                in_line: false,
+                place: Place::Outside,
             });
             sleep(self.config.timings.retry_max).await;
         }
@@ -372,7 +372,10 @@ impl World {
 
     fn note(&self, why: String) {
         // The driver outlives its operations.
-        let _ = self.notes.send(Wait { why, in_line: true });
+        let _ = self.notes.send(Wait {
+            why,
+            place: Place::Unknown,
+        });
     }
 
     /// Asks until there is an answer.
@@ -429,13 +432,20 @@ impl World {
             },
         };
         let note = |why: &str| self.note(why.to_owned());
-        let expect = async {
-            if let Some(key) = claim {
-                self.semaphore(&key.keys).expect_release(&key.id).await;
+        let verdict = match claim {
+            Some(key) => {
+                let semaphore = self.semaphore(&key.keys);
+                let node = self.record("", "");
+                let tell = async || {
+                    let told = semaphore.proving(&key.id, &key.nonce, Some(&node)).await;
+                    told.inspect_err(|error| tracing::debug!("{error}"))
+                };
+                while_telling(checks.run(true, note), tell, World::back_off(&self.config)).await
             }
+            None => checks.run(false, note).await,
         };
-        let (verdict, ()) = tokio::join!(checks.run(claim.is_some(), note), expect);
-        Event::Checked(verdict)
+        let other = self.points.survey().map(|survey| survey.boot.other);
+        Event::Checked(verdict, other)
     }
 
     /// Whether this node's member of etcd is back and well, where it hosts one.
@@ -469,8 +479,8 @@ impl World {
         Ok(())
     }
 
-    async fn roll_back(&self, why: &str) -> Result<(), String> {
-        self.points.go_back()?;
+    async fn roll_back(&self, why: &str, to: &Image) -> Result<(), String> {
+        self.points.go_back(to)?;
         tracing::error!("going back to the other slot: {why}");
         self.tell("The system goes back to its former image and reboots now.")
             .await;
@@ -534,6 +544,38 @@ impl World {
         .into_iter()
         .map(|(name, value)| (format!("POINTSMAN_{name}"), value.to_owned()))
         .collect()
+    }
+}
+
+/// Does something, and meanwhile tells the cluster so: once for certain, and again only as long as it lasts.
+async fn while_telling<T, E>(
+    doing: impl Future<Output = T>,
+    tell: impl AsyncFn() -> Result<(), E>,
+    back_off: BackOff,
+) -> T {
+    let mut doing = pin!(doing);
+    let mut first = pin!(tell());
+    let told = tokio::select! {
+        done = &mut doing => {
+            let _ = first.await;
+            return done;
+        }
+        told = &mut first => told,
+    };
+    let again = async {
+        if told.is_err() {
+            for wait in back_off.waits() {
+                sleep(wait).await;
+                if tell().await.is_ok() {
+                    break;
+                }
+            }
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        done = &mut doing => done,
+        never = again => never,
     }
 }
 

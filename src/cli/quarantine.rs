@@ -3,11 +3,17 @@
 use jiff::Timestamp;
 
 use super::{
-    Context, Failure, output,
+    Context, Exit, Failure, output,
     pause::{person, sentence},
     table::{cells, table, trimmed},
 };
 use crate::{
+    agent::{
+        bus::{AgentClient, ClientError},
+        journal::Journal,
+        machine::NOT_CONDEMNED,
+    },
+    config::Strategy,
     node,
     semaphore::records::{Image, Quarantine},
 };
@@ -70,11 +76,19 @@ fn image(text: &str) -> Result<Image, String> {
     })
 }
 
-/// Does it.
+/// Does it: in etcd for all nodes, or, on a node that asks nobody, for that node alone.
 ///
 /// # Errors
-/// When etcd cannot be reached.
+/// When etcd cannot be reached, or the agent of a node that asks nobody refuses.
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    if context.config.strategy == Strategy::EtcdLock {
+        in_the_cluster(context, args).await
+    } else {
+        alone(context, args).await
+    }
+}
+
+async fn in_the_cluster(context: &Context, args: &Args) -> Result<(), Failure> {
     let semaphore = context.semaphore()?;
     match &args.command {
         None => list(semaphore.read().await?.quarantine, false, context),
@@ -108,6 +122,45 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+/// What this node has found to be bad is in its agent's journal, and binds it until it is cleared.
+async fn alone(context: &Context, args: &Args) -> Result<(), Failure> {
+    let client = AgentClient::connect(&context.config.root);
+    match &args.command {
+        None => list(of_this_node(context)?, false, context),
+        Some(Command::List { json }) => list(of_this_node(context)?, *json, context),
+        Some(Command::Add { what, reason }) => {
+            client.await?.quarantine(what, reason).await?;
+            output::say(format!("{what} is quarantined on this node."))
+        }
+        Some(Command::Clear { what }) => match client.await?.clear_quarantine(what).await {
+            Err(ClientError::Refused(why)) if why == NOT_CONDEMNED => {
+                output::say(format!("{what} was not quarantined."))
+            }
+            Err(error) => Err(error.into()),
+            Ok(()) => output::say(format!("{what} is not quarantined any more.")),
+        },
+    }
+}
+
+fn of_this_node(context: &Context) -> Result<Vec<Quarantine>, Failure> {
+    let root = &context.config.root;
+    let journal = Journal::load(&Journal::path(root))
+        .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+    let (node, hostname) = (
+        node::machine_id(root).unwrap_or_default(),
+        node::hostname(root),
+    );
+    let condemned = journal.condemned.into_iter();
+    let shown = condemned.map(|condemned| Quarantine {
+        what: condemned.what,
+        node: node.clone(),
+        hostname: hostname.clone(),
+        reason: condemned.reason,
+        since: None,
+    });
+    Ok(shown.collect())
 }
 
 fn list(all: Vec<Quarantine>, json: bool, context: &Context) -> Result<(), Failure> {

@@ -158,6 +158,8 @@ pub struct Timings {
     pub ticket_lease: Duration,
     /// From the reboot call to the node being down.
     pub shutdown_timeout: Duration,
+    /// How long a quarantined update stays staged.
+    pub quarantine_reset: Duration,
     /// The wait after the first failed try.
     pub retry_min: Duration,
     /// The longest wait between tries.
@@ -203,6 +205,7 @@ impl Config {
             login_grace: value(&given.login_grace),
             ticket_lease: value(&given.ticket_lease),
             shutdown_timeout: value(&given.shutdown_timeout),
+            quarantine_reset: value(&given.quarantine_reset),
             retry_min: value(&given.retry_min),
             retry_max: value(&given.retry_max),
         };

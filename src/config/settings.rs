@@ -123,6 +123,8 @@ settings! {
         Some("60s");
     shutdown_timeout: Duration, "timings.shutdown-timeout", Some("POINTSMAN_SHUTDOWN_TIMEOUT"),
         at_least(least(10)), Some("5m");
+    quarantine_reset: Duration, "timings.quarantine-reset", Some("POINTSMAN_QUARANTINE_RESET"),
+        at_least(least(10)), Some("12h");
     retry_min: Duration, "timings.retry-min", Some("POINTSMAN_RETRY_MIN"), at_least(least(10)), Some("1s");
     retry_max: Duration, "timings.retry-max", Some("POINTSMAN_RETRY_MAX"), at_least(least(10)), Some("60s");
 }

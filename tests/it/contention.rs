@@ -194,7 +194,10 @@ async fn expected_release(cluster: &Cluster, changed: bool) -> u64 {
     let semaphore = on(cluster, &prefix);
     semaphore.set_max(2, false).await.unwrap();
     semaphore.acquire(&ours, |_| {}).await;
-    semaphore.expect_release("a").await;
+    semaphore
+        .proving("a", &ours.holder.nonce, None)
+        .await
+        .unwrap();
     if changed {
         semaphore.acquire(&other, |_| {}).await;
     }

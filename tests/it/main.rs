@@ -29,4 +29,5 @@ mod semaphore;
 mod slots;
 mod support;
 mod trials;
+mod trials_trouble;
 mod units;

@@ -21,7 +21,7 @@ const QUICK: [(&str, &str); 2] = [
 ];
 
 /// A node that runs version 1 from A, reboots when it is asked to, and finds these versions bad.
-async fn node(site: &Site, name: &str, bad: &[&str]) -> (Node, DiskImage) {
+pub(crate) async fn node(site: &Site, name: &str, bad: &[&str]) -> (Node, DiskImage) {
     let node = machine(name).await;
     let disk = node.add_disk("1");
     judge(&node, "health.d", bad);
@@ -32,7 +32,7 @@ async fn node(site: &Site, name: &str, bad: &[&str]) -> (Node, DiskImage) {
 }
 
 /// A check that fails on these versions.
-fn judge(node: &Node, folder: &str, bad: &[&str]) {
+pub(crate) fn judge(node: &Node, folder: &str, bad: &[&str]) {
     let release = node.path("etc/os-release");
     let tests: Vec<String> = bad
         .iter()
@@ -47,7 +47,7 @@ fn judge(node: &Node, folder: &str, bad: &[&str]) {
     );
 }
 
-async fn runs_from(node: &Node, slot: Slot, reboots: usize) {
+pub(crate) async fn runs_from(node: &Node, slot: Slot, reboots: usize) {
     eventually(
         "the slot it runs from",
         async || (node.booted(), node.reboots()),
@@ -162,6 +162,10 @@ async fn what_is_no_trial_stays_up_holds_and_says_why() {
             && status.contains("it stays up")
     })
     .await;
+    let told = site
+        .record(&node, |record| record.state == "unproven")
+        .await;
+    assert!(told.reason.contains("no disk"), "{told:?}");
     assert_eq!((node.reboots(), node.booted()), (1, Slot::A));
     assert_eq!(site.read().await.holders.len(), 1);
     assert!(site.read().await.quarantine.is_empty() && disk.bits(Slot::A).successful);

@@ -7,6 +7,7 @@ use super::{ACCESS_DENIED, INTERFACE, NAME, PATH, Published, REFUSED};
 use crate::{
     bus::{self, BusError},
     node::Root,
+    semaphore::records::Image,
 };
 
 const BUS: &str = "org.freedesktop.DBus";
@@ -107,6 +108,25 @@ impl AgentClient {
         Ok(bus::call(&self.conn, NAME, PATH, INTERFACE, "Cancel", &()).await?)
     }
 
+    /// Keeps this node from booting an image or version.
+    ///
+    /// # Errors
+    /// As [`Self::request_reboot`].
+    pub async fn quarantine(&self, what: &Image, reason: &str) -> Result<(), ClientError> {
+        let (image, version) = parts(what);
+        let body = (image, version, reason);
+        Ok(bus::call(&self.conn, NAME, PATH, INTERFACE, "Quarantine", &body).await?)
+    }
+
+    /// Clears what this node has found to be bad.
+    ///
+    /// # Errors
+    /// As [`Self::request_reboot`].
+    pub async fn clear_quarantine(&self, what: &Image) -> Result<(), ClientError> {
+        let body = parts(what);
+        Ok(bus::call(&self.conn, NAME, PATH, INTERFACE, "ClearQuarantine", &body).await?)
+    }
+
     /// What the agent does now, and then every change, until it goes away.
     ///
     /// # Errors
@@ -167,6 +187,14 @@ impl AgentClient {
             gone: false,
         })
     }
+}
+
+/// An image as it goes over the bus: an absent part is an empty text.
+fn parts(what: &Image) -> (&str, &str) {
+    (
+        what.image.as_deref().unwrap_or_default(),
+        what.version.as_deref().unwrap_or_default(),
+    )
 }
 
 /// The agent's doings, as they change; see [`AgentClient::changes`].

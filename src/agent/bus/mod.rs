@@ -11,7 +11,7 @@ use zbus::{
     object_server::SignalEmitter,
 };
 
-use crate::bus;
+use crate::{bus, semaphore::records::Image};
 
 pub use client::{AgentClient, Changes, ClientError};
 
@@ -41,6 +41,22 @@ pub enum Call {
     },
     /// To forget the reboot asked for.
     Cancel {
+        /// Where the answer goes: a sentence where the agent refuses.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    /// Not to boot an image on this node.
+    Quarantine {
+        /// The image or version.
+        what: Image,
+        /// Why, for people.
+        reason: String,
+        /// Where the answer goes: a sentence where the agent refuses.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    /// To clear what this node has found to be bad.
+    ClearQuarantine {
+        /// The image or version.
+        what: Image,
         /// Where the answer goes: a sentence where the agent refuses.
         reply: oneshot::Sender<Result<(), String>>,
     },
@@ -240,6 +256,18 @@ impl Agent {
     }
 }
 
+/// An image as it comes over the bus, where an absent part is an empty text.
+fn known(image: String, version: String) -> Result<Image, BoxDBusError> {
+    let part = |text: String| Some(text).filter(|text| !text.is_empty());
+    match (part(image), part(version)) {
+        (None, None) => {
+            let why = "an image or a version is expected, and both are empty";
+            Err(fdo::Error::InvalidArgs(why.into()).into())
+        }
+        (image, version) => Ok(Image { image, version }),
+    }
+}
+
 /// What the agent of this node does, and what root may ask of it.
 #[interface(name = "org.pointsman.Agent1")]
 impl Agent {
@@ -267,6 +295,40 @@ impl Agent {
     ) -> Result<(), BoxDBusError> {
         self.allow(conn, &header).await?;
         self.ask(|reply| Call::Cancel { reply }).await
+    }
+
+    /// Keeps this node, and no other, from booting the image (`sha256:…`) or version; one of the two may be empty.
+    /// Root only.
+    async fn quarantine(
+        &self,
+        #[zbus(connection)] conn: &Connection,
+        #[zbus(header)] header: Header<'_>,
+        image: String,
+        version: String,
+        reason: String,
+    ) -> Result<(), BoxDBusError> {
+        self.allow(conn, &header).await?;
+        let what = known(image, version)?;
+        self.ask(|reply| Call::Quarantine {
+            what,
+            reason,
+            reply,
+        })
+        .await
+    }
+
+    /// Clears what this node itself has found to be bad, or was told to be. Root only.
+    async fn clear_quarantine(
+        &self,
+        #[zbus(connection)] conn: &Connection,
+        #[zbus(header)] header: Header<'_>,
+        image: String,
+        version: String,
+    ) -> Result<(), BoxDBusError> {
+        self.allow(conn, &header).await?;
+        let what = known(image, version)?;
+        self.ask(|reply| Call::ClearQuarantine { what, reply })
+            .await
     }
 
     /// The state's word.

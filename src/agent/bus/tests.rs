@@ -41,6 +41,12 @@ fn answering(
             let (what, reply) = match call {
                 Call::RequestReboot { reason, reply } => (format!("reboot: {reason}"), reply),
                 Call::Cancel { reply } => ("cancel".to_owned(), reply),
+                Call::Quarantine {
+                    what,
+                    reason,
+                    reply,
+                } => (format!("quarantine {what:?}: {reason}"), reply),
+                Call::ClearQuarantine { what, reply } => (format!("clear {what:?}"), reply),
             };
             asked.send(what).unwrap();
             reply
@@ -131,6 +137,21 @@ async fn root_is_heard_and_answered() {
     client.cancel().await.unwrap();
     assert_eq!(seen.recv().await.unwrap(), "reboot: new kernel");
     assert_eq!(seen.recv().await.unwrap(), "cancel");
+    let image = |image: &str, version: &str| Image {
+        image: Some(image.into()).filter(|_| !image.is_empty()),
+        version: Some(version.into()).filter(|_| !version.is_empty()),
+    };
+    client.quarantine(&image("", "2"), "bad").await.unwrap();
+    client
+        .clear_quarantine(&image("sha256:1", ""))
+        .await
+        .unwrap();
+    let said = format!("quarantine {:?}: bad", image("", "2"));
+    assert_eq!(seen.recv().await.unwrap(), said);
+    let said = format!("clear {:?}", image("sha256:1", ""));
+    assert_eq!(seen.recv().await.unwrap(), said);
+    let nothing = client.clear_quarantine(&image("", "")).await.unwrap_err();
+    assert!(nothing.to_string().contains("both are empty"), "{nothing}");
     let blank = client.request_reboot(" ").await.unwrap_err();
     assert!(blank.to_string().contains("blank"), "{blank}");
     assert!(seen.try_recv().is_err());

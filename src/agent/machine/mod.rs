@@ -7,6 +7,7 @@ mod consider;
 mod people;
 mod proving;
 mod report;
+mod shunned;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -15,13 +16,14 @@ mod vocabulary;
 use std::time::Duration;
 
 pub use people::NOTHING_ASKED;
+pub use shunned::NOT_CONDEMNED;
 pub use vocabulary::{Effect, Event, Holds, Op, State, Verdict};
 
 use super::{
     gate::{Facts, Gate, Now, Request, Rules},
-    journal::{Asked, Entry, Journal, Stage},
+    journal::{Entry, Journal, Stage},
 };
-use crate::semaphore::{keys::Keys, records::Image};
+use crate::semaphore::{etcd::Place, keys::Keys, records::Image};
 
 /// Who this node is, and what is fixed for this run.
 #[derive(Debug, Clone)]
@@ -73,14 +75,16 @@ pub struct Machine {
     grace: Option<Duration>,
     /// Until when nothing is tried again after a failure, and that failure.
     hold_off: Option<(Duration, String)>,
-    /// While a changed request is being written: what it was before.
-    request_before: Option<Option<Asked>>,
+    /// While what a person asked for is being written: the journal before it.
+    before: Option<Journal>,
     /// Where the hooks have just allowed to go.
     allowed: Option<Image>,
     /// What the operation under way last said it waits for.
     note: String,
-    /// Whether it has its place in the line meanwhile.
-    in_line: bool,
+    /// Where it stands in the line meanwhile.
+    place: Place,
+    /// A staged update that must not be booted, and when update_engine is to forget it, on the monotonic clock.
+    shunned: Option<(Image, Duration)>,
     stopping: bool,
 }
 
@@ -96,10 +100,11 @@ impl Machine {
             facts: None,
             grace: None,
             hold_off: None,
-            request_before: None,
+            before: None,
             allowed: None,
             note: String::new(),
-            in_line: true,
+            place: Place::Unknown,
+            shunned: None,
             stopping: false,
         }
     }
@@ -208,8 +213,14 @@ impl Machine {
 
     /// Takes one step.
     pub fn step(&mut self, event: Event, now: &Now) -> Vec<Effect> {
+        let mut effects = self.respond(event, now);
+        effects.extend(self.forget_what_is_shunned(now));
+        effects
+    }
+
+    fn respond(&mut self, event: Event, now: &Now) -> Vec<Effect> {
         if !matches!(event, Event::JournalFailed(_)) {
-            self.request_before = None;
+            self.before = None;
         }
         match event {
             Event::Facts(facts) => {
@@ -219,11 +230,13 @@ impl Machine {
             Event::Tick => self.tick(now),
             Event::Asked(request) => self.asked(request),
             Event::Cancelled => self.cancelled(),
+            Event::Condemned { what, reason } => self.condemned_by_hand(what, reason),
+            Event::Cleared(what) => self.cleared(&what),
             Event::Stop => self.stop(),
             Event::Reported(what) => self.reported(&what),
             Event::JournalFailed(why) => self.journal_failed(why, now),
             Event::Note(note) => {
-                self.in_line = note.in_line;
+                self.place = note.place;
                 self.note = note.why;
                 Vec::new()
             }
@@ -284,7 +297,7 @@ impl Machine {
                 self.go_down(now)
             }
             (State::Undraining, Event::Undone) => self.release(),
-            (State::Proving, Event::Checked(verdict)) => self.checked(verdict, now),
+            (State::Proving, Event::Checked(verdict, other)) => self.checked(verdict, other, now),
             (State::Marking, Event::Marked(done)) => self.marked(done, now),
             // Condemned it stays, whatever the checks would say by now: it is tried again.
             (State::RollingBack { why, .. }, Event::RolledBack(Err(error))) => {

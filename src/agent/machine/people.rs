@@ -26,7 +26,8 @@ impl Machine {
             request,
             boot_id: self.identity.boot_id.clone(),
         };
-        self.request_before = Some(journal.request.replace(asked));
+        self.before = Some(journal.clone());
+        journal.request = Some(asked);
         let journal = Effect::Journal(journal.clone());
         // A person who asks again wants it tried again.
         self.hold_off = None;
@@ -37,10 +38,11 @@ impl Machine {
         let Ok(journal) = &mut self.journal else {
             return vec![Effect::Answer(Ok(()))];
         };
-        let Some(asked) = journal.request.take() else {
+        let before = journal.clone();
+        if journal.request.take().is_none() {
             return vec![Effect::Answer(Err(NOTHING_ASKED.into()))];
-        };
-        self.request_before = Some(Some(asked));
+        }
+        self.before = Some(before);
         let answer = match self.state {
             State::Rebooting { .. } | State::Doubting { .. } | State::GoingDown { .. } => Err(
                 "the reboot has been called already; should the system stay up, it is not tried again"
@@ -76,11 +78,9 @@ impl Machine {
     }
 
     pub(super) fn journal_failed(&mut self, why: String, now: &Now) -> Vec<Effect> {
-        if let Some(before) = self.request_before.take() {
+        if let Some(before) = self.before.take() {
             // What the person asked for is refused, and nothing else has changed.
-            if let Ok(journal) = &mut self.journal {
-                journal.request = before;
-            }
+            self.journal = Ok(before);
             return Vec::new();
         }
         self.hold_off(now, &why);
@@ -111,7 +111,7 @@ impl Machine {
                 entry.map_or_else(Vec::new, |entry| vec![Effect::Run(Op::Undrain(entry))])
             }
             // The other slot, once it has booted, finds by the tries that this one failed.
-            State::RollingBack { why, .. } => vec![Effect::Run(Op::RollBack(why.clone()))],
+            State::RollingBack { why, .. } => vec![Effect::Run(self.way_of(why.clone()))],
             // Giving back needs no journal to be right: repeated after a crash, it is harmless.
             State::Releasing { .. } => {
                 let entry = self.entry().cloned();

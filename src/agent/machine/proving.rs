@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Effect, Identity, Machine, Op, State, Verdict};
+use super::{Effect, Identity, Machine, Op, Other, State, Verdict};
 use crate::{
     agent::{
         gate::Now,
@@ -60,7 +60,7 @@ impl Machine {
         }
         // Killed between the verdict and the reboot: the verdict stands.
         if let Some(why) = self.condemned_in_this_boot() {
-            return self.call_back(why, now);
+            return self.go_back(why, now);
         }
         let trial = self.identity.boot.trial.then(|| self.identity.runs.clone());
         if let Ok(journal) = &mut self.journal {
@@ -69,7 +69,20 @@ impl Machine {
         self.journalled(State::Proving, Op::Prove { entry })
     }
 
-    pub(super) fn checked(&mut self, verdict: Verdict, now: &Now) -> Vec<Effect> {
+    pub(super) fn checked(
+        &mut self,
+        verdict: Verdict,
+        other: Result<Option<Other>, String>,
+        now: &Now,
+    ) -> Vec<Effect> {
+        // Something may have been written over it since this agent was started.
+        let unreadable = match other {
+            Ok(other) => {
+                self.identity.boot.other = other;
+                None
+            }
+            Err(why) => Some(why),
+        };
         match verdict {
             Verdict::Passed if self.has_lost_its_slots() => self.unproven(
                 "which slot runs is not known, and so not whether it is on trial; \
@@ -80,11 +93,32 @@ impl Machine {
             Verdict::Passed if self.identity.boot.trial => self.run(State::Marking, Op::Mark),
             Verdict::Passed => self.proven(),
             Verdict::Unknown(why) => self.unproven(why, now),
-            Verdict::Failed(why) => match self.way_back() {
-                Ok(()) => self.roll_back(why, now),
-                Err(stays) => self.unproven(format!("{why}; {stays}"), now),
+            Verdict::Failed(why) => match (unreadable, self.way_back()) {
+                (None, Ok(())) => self.roll_back(why, now),
+                (None, Err(stays)) => self.unproven(format!("{why}; {stays}"), now),
+                (Some(error), _) => self.unproven(
+                    format!(
+                        "{why}; what the other slot holds cannot be told ({error}): it stays up"
+                    ),
+                    now,
+                ),
             },
         }
+    }
+
+    /// Goes back from what is condemned already, where it still can.
+    fn go_back(&mut self, why: String, now: &Now) -> Vec<Effect> {
+        match self.way_back() {
+            Ok(()) => self.call_back(why, now),
+            Err(stays) => self.unproven(format!("{why}; {stays}"), now),
+        }
+    }
+
+    /// The operation that goes back.
+    pub(super) fn way_of(&self, why: String) -> Op {
+        let other = self.identity.boot.other.as_ref();
+        let to = other.map(|other| other.image.clone()).unwrap_or_default();
+        Op::RollBack { why, to }
     }
 
     /// Whether the node had slots when this boot was begun, and they could not be read since.
@@ -156,7 +190,7 @@ impl Machine {
 
     pub(super) fn call_back(&mut self, why: String, now: &Now) -> Vec<Effect> {
         let until = now.monotonic + self.rules.shutdown_timeout;
-        let op = Op::RollBack(why.clone());
+        let op = self.way_of(why.clone());
         // Why the try before failed stays to be seen until this one has.
         let note = std::mem::take(&mut self.note);
         let effects = self.run(State::RollingBack { why, until }, op);

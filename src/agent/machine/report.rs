@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Machine, State};
-use crate::agent::journal::Stage;
+use crate::{agent::journal::Stage, semaphore::etcd::Place};
 
 impl Machine {
     /// The state as one word, and what the agent waits for as a sentence (empty where it waits for nothing).
@@ -21,8 +21,10 @@ impl Machine {
             State::Idle => ("idle", String::new()),
             State::Waiting { why, .. } => ("waiting", why.clone()),
             State::Asking => ("waiting", note("asking the may-reboot.d hooks")),
-            // What is quarantined has left the line, and joins it again once that is cleared.
-            State::Queued { .. } if !self.in_line => ("waiting", self.note.clone()),
+            // What must not go has left the line, and joins it again once it may.
+            State::Queued { .. } if matches!(self.place, Place::Outside | Place::Quarantined) => {
+                ("waiting", self.note.clone())
+            }
             State::Queued { .. } => ("queued", note("joining the line for the semaphore")),
             State::Leaving => ("leaving", note("leaving the line for the semaphore")),
             State::Taken | State::Draining { .. } | State::Drained => {
@@ -56,6 +58,12 @@ impl Machine {
     /// When [`super::Event::Tick`] is due, on the monotonic clock.
     #[must_use]
     pub fn wake_at(&self) -> Option<Duration> {
+        let forget = self.is_shunned().is_some_and(|shunned| shunned);
+        let forget = self.shunned.as_ref().filter(|_| forget).map(|(_, at)| *at);
+        [self.state_ends(), forget].into_iter().flatten().min()
+    }
+
+    fn state_ends(&self) -> Option<Duration> {
         match &self.state {
             State::Waiting { until, .. }
             | State::Queued { until, .. }

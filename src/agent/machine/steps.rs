@@ -1,9 +1,12 @@
 //! The steps the machine is made of: into a state, with its operation, after its journal.
 
 use super::{Effect, Holds, Machine, Op, State};
-use crate::agent::{
-    gate::Now,
-    journal::{Entry, Journal, Stage},
+use crate::{
+    agent::{
+        gate::Now,
+        journal::{Entry, Journal, Stage},
+    },
+    semaphore::etcd::Place,
 };
 
 impl Machine {
@@ -40,7 +43,7 @@ impl Machine {
     pub(super) fn run(&mut self, state: State, op: Op) -> Vec<Effect> {
         self.state = state;
         self.note.clear();
-        self.in_line = true;
+        self.place = Place::Unknown;
         vec![Effect::Run(op)]
     }
 

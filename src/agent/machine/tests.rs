@@ -25,6 +25,7 @@ fn rules(strategy: Strategy) -> Rules {
         window: Some(Window::parse("02:00", "2h").unwrap()),
         login_grace: Duration::from_secs(300),
         shutdown_timeout: Duration::from_secs(300),
+        quarantine_reset: Duration::from_secs(12 * 3600),
         retry: Duration::from_secs(60),
     }
 }
@@ -129,6 +130,8 @@ enum Happening {
     Asked(bool),
     /// A person makes the other slot next, or this one again.
     Rollback,
+    /// A person quarantines this image on this node, or clears it.
+    Judged(u8, bool),
     /// A person unlocks this node; once it has committed that needs force, and is theirs to answer for.
     Unlocked,
     /// The agent dies and is started again.
@@ -157,6 +160,7 @@ fn happening() -> impl Generator<Value = Happening> {
         4 => (0u16..200).prop_map(Minutes),
         1 => any::<bool>().prop_map(Asked),
         1 => Just(Rollback),
+        1 => (1u8..6, any::<bool>()).prop_map(|(version, bad)| Judged(version, bad)),
         1 => Just(Unlocked),
         1 => Just(Dies),
         1 => Just(Stops),
@@ -301,7 +305,7 @@ impl World {
                 Effect::Run(op) => self.begin(op),
                 Effect::Again => self.step(Event::Tick),
                 Effect::Exit => self.exited = true,
-                Effect::Announce(_) | Effect::Answer(_) => {}
+                Effect::Announce(_) | Effect::Answer(_) | Effect::Reset => {}
             }
         }
     }
@@ -341,7 +345,7 @@ impl World {
                     assert_eq!(own, None, "into an image this node went back from");
                 }
             }
-            Op::RollBack(_) => {
+            Op::RollBack { .. } => {
                 assert!(
                     !self.slots.good[self.slots.booted],
                     "back from what is no trial"
@@ -453,7 +457,7 @@ impl World {
                     (false, false, _) => Verdict::Unknown("not yet".into()),
                 };
                 self.passed |= verdict == Verdict::Passed;
-                Event::Checked(verdict)
+                Event::Checked(verdict, Ok(self.slots.boot_of().other))
             }
             Op::Mark if well => {
                 let booted = self.slots.booted;
@@ -463,7 +467,10 @@ impl World {
             }
             Op::Mark => Event::Marked(no("medium error")),
             Op::Undrain(_) => Event::Undone,
-            Op::RollBack(_) if well => {
+            // It refuses where something was written over what it goes back to.
+            Op::RollBack { to, .. }
+                if well && to.is(&image(self.slots.images[1 - self.slots.booted])) =>
+            {
                 self.slots.first = 1 - self.slots.booted;
                 self.slots.abandoned[self.slots.booted] = true;
                 self.went_back = true;
@@ -472,7 +479,7 @@ impl World {
                 }
                 Event::RolledBack(Ok(()))
             }
-            Op::RollBack(_) => Event::RolledBack(no("no")),
+            Op::RollBack { .. } => Event::RolledBack(no("no")),
             Op::Release(entry, owed) => {
                 if let (true, Some(owed)) = (self.held_by(entry), owed) {
                     self.known_bad.push(owed.what.clone());
@@ -538,6 +545,11 @@ impl World {
                     self.slots.first = to;
                 }
             }
+            Happening::Judged(version, true) => self.step(Event::Condemned {
+                what: image(*version),
+                reason: "ann says so".into(),
+            }),
+            Happening::Judged(version, false) => self.step(Event::Cleared(image(*version))),
             Happening::Unlocked => {
                 self.holder = self.holder.take().filter(|(_, committed)| *committed)
             }

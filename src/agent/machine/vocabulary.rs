@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Other;
 use crate::{
     agent::{
         gate::{Facts, Intent, Request},
@@ -107,6 +108,15 @@ pub enum Event {
     Asked(Request),
     /// A person takes that back.
     Cancelled,
+    /// A person of this node quarantines an image, where no etcd is asked.
+    Condemned {
+        /// The image or version.
+        what: Image,
+        /// Their reason.
+        reason: String,
+    },
+    /// A person of this node clears what it has found to be bad.
+    Cleared(Image),
     /// The operation says what it waits for.
     Note(Wait),
     /// [`Op::May`] ended: nothing is against it, or what is; and how things are since.
@@ -125,8 +135,8 @@ pub enum Event {
     CommitEnded(Result<(), String>),
     /// [`Op::Reboot`] ended: the call was accepted, or failed.
     RebootCalled(Result<(), String>),
-    /// [`Op::Prove`] ended.
-    Checked(Verdict),
+    /// [`Op::Prove`] ended; and what the slot that does not run holds by now, or why that cannot be told.
+    Checked(Verdict, Result<Option<Other>, String>),
     /// [`Op::Mark`] ended.
     Marked(Result<(), String>),
     /// [`Op::RollBack`] ended: the reboot call was accepted, or why not.
@@ -189,8 +199,13 @@ pub enum Op {
     Mark,
     /// Run the undrain hooks of a boot that is proven.
     Undrain(Entry),
-    /// Make the other slot next and reboot.
-    RollBack(String),
+    /// Make the other slot next, where it still holds what ran before, and reboot.
+    RollBack {
+        /// Why.
+        why: String,
+        /// What it must hold.
+        to: Image,
+    },
     /// Give the semaphore back, with what this node owes the others.
     Release(Entry, Option<Condemned>),
 }
@@ -204,6 +219,8 @@ pub enum Effect {
     Remember(Journal),
     /// Begin an operation.
     Run(Op),
+    /// Have update_engine forget the staged update, so that it looks for a better one.
+    Reset,
     /// Tell the people logged in that a reboot waits for them.
     Announce(Duration),
     /// Answer the person who asked: accepted, or the reason why not.

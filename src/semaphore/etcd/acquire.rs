@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Claim, Error, RACES, Semaphore, Wait, absent, json,
+    Claim, Error, Place, RACES, Semaphore, Wait, absent, json,
     lease::{self, SpareLease, TicketLease},
     put_state, read, stand_back, unchanged,
     watch::Change,
@@ -50,8 +50,7 @@ impl Semaphore {
             tracing::warn!("{error}");
             note(Wait {
                 why: error.to_string(),
-                // Whether its ticket still stands cannot be asked; it wants to be there.
-                in_line: true,
+                place: Place::Unknown,
             });
             sleep(waits.next().unwrap_or(self.back_off.max)).await;
         }
@@ -120,7 +119,11 @@ impl Run<'_> {
             races = 0;
             note(Wait {
                 why: step.to_string(),
-                in_line: self.place.is_some(),
+                place: match &step {
+                    Step::Blocked(Block::Quarantined { .. }) => Place::Quarantined,
+                    _ if self.place.is_some() => Place::InLine,
+                    _ => Place::Outside,
+                },
             });
             if matches!(step, Step::WaitFull { .. }) && self.spare.is_none() {
                 self.spare = SpareLease::grant(self.semaphore, self.claim).await?;

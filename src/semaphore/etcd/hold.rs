@@ -140,12 +140,54 @@ impl Semaphore {
         asked.into_iter().map(|key| TxnOp::get(key, None)).collect()
     }
 
-    /// Looks at what a release of this id will change, so that the release itself need not: made while the node
-    /// is still proving, it takes a turn to etcd out of the hand-over. What has changed by then is read again.
-    pub async fn expect_release(&self, id: &str) {
-        let held = self.held("asking who holds", id, Vec::new()).await;
-        // Without it the release asks first, and says what is wrong.
-        *self.expected.borrow_mut() = held.ok().map(|held| (id.to_owned(), held));
+    /// Says that the node is up again and being checked, if the claim with this nonce holds. What a release will
+    /// change is seen here: looked at while the node is still proving, it takes a turn to etcd out of the hand-over. What
+    /// has changed by then is read again.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn proving(
+        &self,
+        id: &str,
+        nonce: &str,
+        node: Option<&NodeRecord>,
+    ) -> Result<(), Error> {
+        const DOING: &str = "telling that the new boot is being checked";
+        let keys = &self.keys;
+        for tries in 0..RACES {
+            let mut held = self.held(DOING, id, Vec::new()).await?;
+            let changed = match held.by(nonce) {
+                Some((entry, modified)) if entry.phase != Phase::Proving => {
+                    let entry = Holder {
+                        phase: Phase::Proving,
+                        ..entry.clone()
+                    };
+                    Some((entry, *modified))
+                }
+                // It was said before, or there is nothing to say it of.
+                _ => None,
+            };
+            if let Some((entry, modified)) = changed {
+                let mut puts = vec![TxnOp::put(keys.holder(id), json(&entry), None)];
+                puts.extend(put_state(keys, node, "proving"));
+                let txn = Txn::new()
+                    .when(vec![unchanged(keys.holder(id), modified)])
+                    .and_then(puts);
+                let response = self.connection.txn(DOING, txn).await?;
+                if !response.succeeded() {
+                    stand_back(tries).await;
+                    continue;
+                }
+                let revision = response.header().map_or(0, |header| header.revision());
+                held.entry = Some((entry, revision));
+            }
+            *self.expected.borrow_mut() = Some((id.to_owned(), held));
+            return Ok(());
+        }
+        Err(Error::Contended {
+            doing: DOING,
+            tries: RACES,
+        })
     }
 
     /// The puts that make `holder` one: the document, its entry, its deadline on this lease.

@@ -69,8 +69,22 @@ impl BackOff {
 pub struct Wait {
     /// A sentence.
     pub why: String,
-    /// Whether it has its place in the line meanwhile.
-    pub in_line: bool,
+    /// Where it stands meanwhile.
+    pub place: Place,
+}
+
+/// Where a claim stands while it waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Place {
+    /// In the line, or as good as there: whether its ticket stands cannot be asked now.
+    #[default]
+    Unknown,
+    /// In the line: nothing is against its going once its turn has come.
+    InLine,
+    /// Outside, until what blocks it is gone.
+    Outside,
+    /// Outside, until the quarantine of what it wants to boot is cleared.
+    Quarantined,
 }
 
 /// One taking of the semaphore by one node, from the ticket to the release. What is needed to find it again

@@ -350,7 +350,7 @@ async fn a_trial_whose_slots_cannot_be_read_is_not_taken_for_proven() {
     node.start_again();
     node.wait_status(|status| status.starts_with("unproven: which slot runs is not known"))
         .await;
-    site.phase(&node, Phase::Rebooting).await;
+    site.phase(&node, Phase::Proving).await;
     fs::write(disk.path(), content).unwrap();
     node.kill().await;
     node.start_again();

@@ -1,0 +1,108 @@
+//! Images that must not be booted: what a person of this node says of them, and what becomes of a staged one.
+
+use super::{Effect, Machine, State};
+use crate::{
+    agent::gate::{Now, Update},
+    agent::journal::Condemned,
+    semaphore::{etcd::Place, records::Image},
+};
+
+/// The answer to who clears what is not quarantined here.
+pub const NOT_CONDEMNED: &str = "it was not quarantined on this node";
+
+impl Machine {
+    /// A person quarantines an image on this node.
+    pub(super) fn condemned_by_hand(&mut self, what: Image, reason: String) -> Vec<Effect> {
+        let boot_id = self.identity.boot_id.clone();
+        self.change(|condemned| {
+            let known = condemned.iter().any(|c| c.what == what);
+            if known {
+                return Err("it is quarantined on this node already".into());
+            }
+            condemned.push(Condemned {
+                what,
+                reason,
+                boot_id,
+                // Nobody is to be told.
+                reported: true,
+            });
+            Ok(())
+        })
+    }
+
+    /// A person clears an image on this node.
+    pub(super) fn cleared(&mut self, what: &Image) -> Vec<Effect> {
+        self.change(|condemned| {
+            let before = condemned.len();
+            condemned.retain(|c| !what.is_meant_by(&c.what));
+            if condemned.len() == before {
+                return Err(NOT_CONDEMNED.into());
+            }
+            Ok(())
+        })
+    }
+
+    fn change(
+        &mut self,
+        change: impl FnOnce(&mut Vec<Condemned>) -> Result<(), String>,
+    ) -> Vec<Effect> {
+        let journal = match &mut self.journal {
+            Ok(journal) => journal,
+            Err(why) => return vec![Effect::Answer(Err(why.clone()))],
+        };
+        let before = journal.clone();
+        if let Err(why) = change(&mut journal.condemned) {
+            return vec![Effect::Answer(Err(why))];
+        }
+        self.before = Some(before);
+        vec![
+            Effect::Journal(journal.clone()),
+            Effect::Answer(Ok(())),
+            Effect::Again,
+        ]
+    }
+
+    /// Whether the staged update is what must not be booted; none where that is not known now.
+    pub(super) fn is_shunned(&self) -> Option<bool> {
+        let Update::Staged(staged) = &self.facts.as_ref()?.update else {
+            return Some(false);
+        };
+        match &self.state {
+            State::Queued { .. } => match self.place {
+                Place::Quarantined => Some(true),
+                Place::InLine => Some(false),
+                Place::Unknown | Place::Outside => None,
+            },
+            State::Waiting { .. } if self.condemned(staged).is_some() => Some(true),
+            _ => None,
+        }
+    }
+
+    /// update_engine looks for nothing newer while an update is staged: one that stays quarantined is reset, so that a
+    /// better one is found; and not at once, or the bad one would be downloaded again and again.
+    pub(super) fn forget_what_is_shunned(&mut self, now: &Now) -> Option<Effect> {
+        let staged = match self.facts.as_ref().map(|facts| &facts.update) {
+            Some(Update::Staged(image)) => Some(image.clone()),
+            _ => None,
+        };
+        self.shunned
+            .take_if(|(image, _)| staged.as_ref().is_none_or(|staged| !staged.is(image)));
+        match self.is_shunned() {
+            None => None,
+            Some(false) => {
+                self.shunned = None;
+                None
+            }
+            Some(true) => {
+                let due = now.monotonic + self.rules.quarantine_reset;
+                let (_, due) = self.shunned.get_or_insert((staged?, due));
+                if now.monotonic < *due {
+                    return None;
+                }
+                // Should it not succeed.
+                *due = now.monotonic + self.rules.retry;
+                Some(Effect::Reset)
+            }
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Trials that are disturbed: kills, a second update, a newer journal; and what becomes of an image found bad.
+
+use std::time::Duration;
+
+use pointsman::semaphore::{
+    etcd::Group,
+    records::{Image, Phase, Quarantine},
+};
+use pointsman_testbed::{
+    disk::Slot,
+    fakes::OnReboot,
+    node::{AutoReboot, Death, Node},
+};
+
+use crate::{
+    agents::{Site, bin, entry, hook, machine},
+    support::{Random, eventually},
+    trials::{judge, node, runs_from},
+};
+
+fn holds(group: &Group, node: &Node) -> bool {
+    entry(group, node).is_some()
+}
+
+/// A check that lasts until [`checked`], in boots of this version.
+fn slow_check(node: &Node, version: &str) {
+    let script = format!(
+        "grep -qx VERSION_ID={version} {} || exit 0; touch {}; while [ ! -e {} ]; do sleep 0.02; done",
+        node.path("etc/os-release").display(),
+        node.path("checking").display(),
+        node.path("checked").display(),
+    );
+    hook(node, "health.d/05-slow", &script);
+}
+
+async fn checking(node: &Node) {
+    let begun = node.path("checking");
+    eventually("the check", async || begun.exists(), |begun| *begun).await;
+}
+
+fn checked(node: &Node) {
+    node.write("checked", "");
+}
+
+#[tokio::test]
+async fn the_cluster_sees_that_a_node_is_up_and_proving() {
+    let site = Site::new("trial-phase");
+    let (node, _) = node(&site, "node-1", &[]).await;
+    slow_check(&node, "2");
+    node.stage("2").await;
+    checking(&node).await;
+    site.phase(&node, Phase::Proving).await;
+    site.record(&node, |record| record.state == "proving").await;
+    let refused = site.command(&node, &["unlock", node.machine_id()]).await;
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    assert!(refused.stderr.contains("proving"), "{refused:?}");
+    checked(&node);
+    site.free().await;
+    site.record(&node, |record| record.state == "idle").await;
+}
+
+#[tokio::test]
+async fn a_quarantined_update_is_reset_so_that_a_better_one_is_found() {
+    let site = Site::new("trial-reset");
+    let bad = Quarantine {
+        what: Image {
+            image: None,
+            version: Some("2".into()),
+        },
+        node: String::new(),
+        hostname: "ann".into(),
+        reason: "eats disks".into(),
+        since: None,
+    };
+    site.semaphore.quarantine(&bad).await.unwrap();
+    let patient = machine("node-1").await;
+    patient.add_disk("1");
+    site.start(&patient, &[]).await;
+    let quick = machine("node-2").await;
+    quick.add_disk("1");
+    site.start(&quick, &[("POINTSMAN_QUARANTINE_RESET", "200ms")])
+        .await;
+    quick.auto_reboot(AutoReboot::default());
+    for node in [&patient, &quick] {
+        node.stage("2").await;
+    }
+    quick.update_engine().wait_for_calls("ResetStatus", 1).await;
+    quick.wait_status(|status| status == "idle").await;
+    patient
+        .wait_status(|status| status.contains("2 is quarantined"))
+        .await;
+    quick.stage("3").await;
+    runs_from(&quick, Slot::B, 1).await;
+    site.free().await;
+    assert_eq!(quick.update_engine().calls("ResetStatus"), 1);
+    assert_eq!(
+        patient.update_engine().calls("ResetStatus"),
+        0,
+        "after 12 h"
+    );
+}
+
+#[tokio::test]
+async fn a_node_that_asks_nobody_keeps_its_own_quarantine_until_it_is_cleared() {
+    let alone = [
+        ("POINTSMAN_PROVING", "200ms"),
+        ("POINTSMAN_RETRY_MIN", "50ms"),
+        ("POINTSMAN_RETRY_MAX", "100ms"),
+    ];
+    let node = machine("node-1").await;
+    let disk = node.add_disk("1");
+    judge(&node, "health.d", &["2"]);
+    node.auto_reboot(AutoReboot::default());
+    node.write("etc/pointsman/config.yaml", "strategy: reboot\n");
+    node.start(bin(), &[] as &[&str], &alone).await;
+    node.wait_status(|status| status == "idle").await;
+    node.stage("2").await;
+    runs_from(&node, Slot::A, 2).await;
+    let quarantine = async |args: &[&str]| {
+        let args = [&["quarantine"], args].concat();
+        node.run(bin(), &args).await
+    };
+    let list = quarantine(&["list", "--json"]).await;
+    let found: serde_json::Value = serde_json::from_str(&list.stdout).unwrap();
+    assert_eq!(found[0]["version"], "2", "{list:?}");
+    let reason = found[0]["reason"].as_str().unwrap();
+    assert!(reason.contains("version 2 is bad"), "{list:?}");
+    node.stage("2").await;
+    node.wait_status(|status| status.contains("2 is quarantined"))
+        .await;
+    let other = quarantine(&["clear", "7"]).await;
+    assert!(other.stdout.contains("was not quarantined"), "{other:?}");
+    judge(&node, "health.d", &[]);
+    let cleared = quarantine(&["clear", "2"]).await;
+    assert_eq!(cleared.code, Some(0), "{cleared:?}");
+    runs_from(&node, Slot::B, 3).await;
+    node.wait_status(|status| status == "idle").await;
+    assert!(disk.bits(Slot::B).successful);
+    // A person's word counts as well.
+    let added = quarantine(&["add", "3", "--reason", "eats disks"]).await;
+    assert_eq!(added.code, Some(0), "{added:?}");
+    node.stage("3").await;
+    node.wait_status(|status| status.contains("3 is quarantined: eats disks"))
+        .await;
+    node.kill().await;
+    node.start_again();
+    node.wait_status(|status| status.contains("3 is quarantined: eats disks"))
+        .await;
+    assert_eq!(node.reboots(), 3);
+}
+
+#[tokio::test]
+async fn a_second_update_that_comes_while_proving_waits_for_the_proof() {
+    let site = Site::new("trial-second");
+    let (node, disk) = node(&site, "node-1", &[]).await;
+    slow_check(&node, "2");
+    node.stage("2").await;
+    checking(&node).await;
+    // Over the slot it came from.
+    node.stage("3").await;
+    assert!(holds(&site.read().await, &node));
+    assert_eq!((node.booted(), node.reboots()), (Slot::B, 1));
+    assert!(!disk.bits(Slot::B).successful, "not proven yet");
+    checked(&node);
+    runs_from(&node, Slot::A, 2).await;
+    site.free().await;
+    assert!(disk.bits(Slot::A).successful && disk.bits(Slot::B).successful);
+}
+
+#[tokio::test]
+async fn a_failed_boot_whose_old_slot_was_overwritten_stays_up() {
+    let site = Site::new("trial-second-bad");
+    let (node, disk) = node(&site, "node-1", &["2"]).await;
+    slow_check(&node, "2");
+    node.stage("2").await;
+    checking(&node).await;
+    node.stage("3").await;
+    checked(&node);
+    node.wait_status(|status| {
+        status.starts_with("unproven: ") && status.contains("not what ran here before")
+    })
+    .await;
+    assert!(holds(&site.read().await, &node));
+    assert_eq!((node.booted(), node.reboots()), (Slot::B, 1));
+    assert!(!disk.bits(Slot::B).successful);
+}
+
+#[tokio::test]
+async fn a_journal_of_the_newer_agent_on_the_other_slot_is_understood() {
+    let site = Site::new("trial-newer");
+    let (node, disk) = node(&site, "node-1", &[]).await;
+    slow_check(&node, "2");
+    node.stage("2").await;
+    checking(&node).await;
+    node.kill().await;
+    // What the agent of image 2 leaves when the power fails.
+    let path = node.path("var/lib/pointsman/journal.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut journal: serde_json::Value = serde_json::from_str(&text).unwrap();
+    journal["version"] = 99.into();
+    journal["levitation"] = serde_json::json!({"height": 3});
+    journal["entry"]["stage"] = "levitating".into();
+    std::fs::write(&path, journal.to_string()).unwrap();
+    node.reboot(Death::Kill).await;
+    assert_eq!(node.booted(), Slot::A);
+    site.free().await;
+    assert!(disk.bits(Slot::A).successful && !disk.bits(Slot::B).successful);
+    node.stage("3").await;
+    node.wait_status(|status| status.contains("newer pointsman"))
+        .await;
+    assert_eq!(node.reboots(), 2);
+}
+
+#[tokio::test]
+async fn killed_anywhere_in_a_roll_back_it_ends_on_the_good_slot() {
+    let site = Site::new("trial-kills");
+    let versions: Vec<String> = (2..14).map(|version| version.to_string()).collect();
+    let bad: Vec<&str> = versions.iter().map(String::as_str).collect();
+    let (node, disk) = node(&site, "node-1", &bad).await;
+    let mut random = Random(20_261_124);
+    let mut quarantined = 0;
+    for version in &versions {
+        let before = node.reboots();
+        node.stage(version).await;
+        eventually("on B", async || node.reboots(), |n| *n > before).await;
+        // Between the boot and the roll-back's reboot, wherever: the moment is what is varied.
+        tokio::time::sleep(Duration::from_millis(random.below(450))).await;
+        // From here on its own reboots are not carried out, so that they do not meet this one.
+        node.logind().on_reboot(OnReboot::Fail("cut".into()));
+        let asked = node.logind().asked().len();
+        let cut = random.below(2) == 0;
+        if asked == node.reboots() {
+            node.kill().await;
+            if cut {
+                node.reboot(Death::Kill).await;
+            } else {
+                node.start_again();
+            }
+        }
+        node.logind().on_reboot(OnReboot::Succeed);
+        eventually(
+            "on A again",
+            async || node.booted(),
+            |slot| *slot == Slot::A,
+        )
+        .await;
+        node.wait_status(|status| status == "idle").await;
+        site.free().await;
+        assert!(disk.bits(Slot::A).successful && !disk.bits(Slot::B).successful);
+        let known = site.read().await.quarantine.len();
+        // A proof that the power cut off is no verdict.
+        assert!(known > quarantined || cut, "version {version}");
+        quarantined = known;
+    }
+    assert!(quarantined > versions.len() / 2, "{quarantined}");
+}
