@@ -15,7 +15,7 @@ use crate::{
     support::eventually,
 };
 
-const QUICK: [(&str, &str); 2] = [
+pub(crate) const QUICK: [(&str, &str); 2] = [
     ("POINTSMAN_PROVING", "300ms"),
     ("POINTSMAN_RETRY_MAX", "100ms"),
 ];

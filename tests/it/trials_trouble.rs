@@ -8,14 +8,13 @@ use pointsman::semaphore::{
 };
 use pointsman_testbed::{
     disk::Slot,
-    fakes::OnReboot,
     node::{AutoReboot, Death, Node},
 };
 
 use crate::{
     agents::{Site, bin, entry, hook, machine},
     support::{Random, eventually},
-    trials::{judge, node, runs_from},
+    trials::{QUICK, judge, node, runs_from},
 };
 
 fn holds(group: &Group, node: &Node) -> bool {
@@ -216,34 +215,28 @@ async fn killed_anywhere_in_a_roll_back_it_ends_on_the_good_slot() {
     let site = Site::new("trial-kills");
     let versions: Vec<String> = (2..14).map(|version| version.to_string()).collect();
     let bad: Vec<&str> = versions.iter().map(String::as_str).collect();
-    let (node, disk) = node(&site, "node-1", &bad).await;
+    let node = machine("node-1").await;
+    let disk = node.add_disk("1");
+    judge(&node, "health.d", &bad);
+    site.start(&node, &QUICK).await;
     let mut random = Random(20_261_124);
     let mut quarantined = 0;
     for version in &versions {
-        let before = node.reboots();
+        let called = node.logind().reboots().len();
         node.stage(version).await;
-        eventually("on B", async || node.reboots(), |n| *n > before).await;
+        node.logind().wait_reboots(called + 1).await;
+        node.reboot(Death::Term).await;
+        assert_eq!(node.booted(), Slot::B, "version {version}");
         // Between the boot and the roll-back's reboot, wherever: the moment is what is varied.
         tokio::time::sleep(Duration::from_millis(random.below(450))).await;
-        // From here on its own reboots are not carried out, so that they do not meet this one.
-        node.logind().on_reboot(OnReboot::Fail("cut".into()));
-        let asked = node.logind().asked().len();
+        node.kill().await;
         let cut = random.below(2) == 0;
-        if asked == node.reboots() {
-            node.kill().await;
-            if cut {
-                node.reboot(Death::Kill).await;
-            } else {
-                node.start_again();
-            }
+        if !cut && node.logind().reboots().len() == called + 1 {
+            node.start_again();
+            node.logind().wait_reboots(called + 2).await;
         }
-        node.logind().on_reboot(OnReboot::Succeed);
-        eventually(
-            "on A again",
-            async || node.booted(),
-            |slot| *slot == Slot::A,
-        )
-        .await;
+        node.reboot(Death::Kill).await;
+        assert_eq!(node.booted(), Slot::A, "version {version}");
         node.wait_status(|status| status == "idle").await;
         site.free().await;
         assert!(disk.bits(Slot::A).successful && !disk.bits(Slot::B).successful);
