@@ -156,6 +156,30 @@ impl Coordinator {
     }
 }
 
+/// Who coordinates this node's reboots now, and what it is doing, in words; none where nobody does, or none can be told.
+#[must_use]
+pub fn seen(root: &Root) -> Option<String> {
+    let mut file = File::open(root.path("run/update-engine/coordinator.conf")).ok()?;
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    // Only who holds the lock counts: what another left behind says nothing.
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => {}
+        _ => return None,
+    }
+    let name = field(&text, "NAME").unwrap_or_else(|| "another program".into());
+    let state = field(&text, "STATE").map_or(String::new(), |state| format!(" ({state})"));
+    Some(format!("{name}{state}"))
+}
+
+/// What the file says under this name.
+fn field(text: &str, name: &str) -> Option<String> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+        .filter(|value| !value.is_empty())
+        .map(str::to_owned)
+}
+
 impl Drop for Coordinator {
     fn drop(&mut self) {
         // Who reads it next must not believe that somebody coordinates.
@@ -164,13 +188,7 @@ impl Drop for Coordinator {
 }
 
 fn taken(text: &str) -> CoordinatorError {
-    let field = |name: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
-            .filter(|value| !value.is_empty())
-            .map(str::to_owned)
-    };
-    let name = field("NAME").unwrap_or_else(|| "another program".into());
+    let name = field(text, "NAME").unwrap_or_else(|| "another program".into());
     let unit = match name.as_str() {
         "locksmith" | "locksmithd" => "locksmithd.service".into(),
         "another program" => "UNIT (lsof shows who has the file open)".into(),
@@ -179,7 +197,7 @@ fn taken(text: &str) -> CoordinatorError {
     CoordinatorError::Taken {
         name,
         unit,
-        strategy: field("STRATEGY").unwrap_or_default(),
+        strategy: field(text, "STRATEGY").unwrap_or_default(),
     }
 }
 

@@ -37,17 +37,7 @@ async fn jobs(conn: &Connection) -> Result<Option<Vec<String>>, BusError> {
         OwnedObjectPath,
         OwnedObjectPath,
     )>;
-    // Asked first: where systemd is installed but does not run, its name is activatable all the same, and a call
-    // has the bus start /bin/false and report that it failed.
-    let runs = bus::call(
-        conn,
-        "org.freedesktop.DBus",
-        "/org/freedesktop/DBus",
-        "org.freedesktop.DBus",
-        "NameHasOwner",
-        &NAME,
-    );
-    if !runs.await? {
+    if !runs(conn).await? {
         return Ok(None);
     }
     let jobs: Result<Jobs, BusError> = bus::call(
@@ -67,6 +57,52 @@ async fn jobs(conn: &Connection) -> Result<Option<Vec<String>>, BusError> {
                 .collect(),
         )),
         Err(BusError::NoOwner { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether systemd is on the bus.
+async fn runs(conn: &Connection) -> Result<bool, BusError> {
+    // Asked first: where systemd is installed but does not run, its name is activatable all the same, and a call
+    // has the bus start /bin/false and report that it failed.
+    let runs = bus::call(
+        conn,
+        "org.freedesktop.DBus",
+        "/org/freedesktop/DBus",
+        "org.freedesktop.DBus",
+        "NameHasOwner",
+        &NAME,
+    );
+    runs.await
+}
+
+/// Whether this unit is started at boot; none where no systemd is on the bus.
+///
+/// # Errors
+/// When systemd does not answer.
+pub async fn enabled(conn: &Connection, unit: &str) -> Result<Option<bool>, BusError> {
+    if !runs(conn).await? {
+        return Ok(None);
+    }
+    let state: Result<String, BusError> = bus::call(
+        conn,
+        NAME,
+        "/org/freedesktop/systemd1",
+        "org.freedesktop.systemd1.Manager",
+        "GetUnitFileState",
+        &unit,
+    )
+    .await;
+    match state {
+        Ok(state) => Ok(Some(matches!(
+            state.as_str(),
+            "enabled" | "enabled-runtime" | "static" | "alias" | "generated"
+        ))),
+        // There is no such unit.
+        Err(BusError::Call {
+            reason: zbus::Error::MethodError(..),
+            ..
+        }) => Ok(Some(false)),
         Err(error) => Err(error),
     }
 }

@@ -423,6 +423,11 @@ impl Driver {
                 "{state}{}{reason}",
                 if reason.is_empty() { "" } else { ": " }
             );
+            if let Mode::Once(_) = self.mode
+                && !reason.is_empty()
+            {
+                crate::telemetry::say(&format!("{state}: {reason}"));
+            }
             notify::status(&format!(
                 "{state}{}{reason}",
                 if reason.is_empty() { "" } else { ": " }

@@ -18,6 +18,10 @@ pub enum Exit {
     Unreachable = 4,
     /// `cloud-config plan`: there is something to do.
     Changes = 10,
+    /// Ended by Ctrl-C (SIGINT), as shells count it.
+    Interrupted = 130,
+    /// Ended by SIGTERM.
+    Terminated = 143,
 }
 
 /// Why a command did not do what it was told.
@@ -78,11 +82,13 @@ impl From<AgentError> for Failure {
     fn from(error: AgentError) -> Self {
         let exit = match &error {
             AgentError::Bus(_) | AgentError::BusLost => Exit::Unreachable,
-            AgentError::Config(_) | AgentError::Node(_) => Exit::Usage,
+            AgentError::Config(_) => Exit::Usage,
             AgentError::Refused(_) => Exit::Refused,
-            AgentError::Coordinator(_) | AgentError::AgentBus(_) | AgentError::System(_) => {
-                Exit::Failed
-            }
+            // A machine id may still be made, a file become readable: the unit is started again.
+            AgentError::Node(_)
+            | AgentError::Coordinator(_)
+            | AgentError::AgentBus(_)
+            | AgentError::System(_) => Exit::Failed,
         };
         Self::new(exit, error.to_string())
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Context, Exit, Failure, output, pause::person};
 use crate::{
@@ -23,7 +24,7 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     wait: Option<Duration>,
     /// Why; shown by `status`.
-    #[arg(long)]
+    #[arg(long, value_parser = super::pause::sentence)]
     reason: Option<String>,
 }
 
@@ -46,12 +47,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     match semaphore.lock(&holder).await? {
         Locked::Taken => {}
         Locked::AlreadyHeld(entry) => {
-            let who = entry.map_or_else(
-                || "another tool took it".into(),
-                |entry| format!("phase {}", entry.phase),
-            );
-            output::say(format!("{id} held the semaphore already ({who})."))?;
-            return Ok(());
+            return already(&id, entry, args.reason.is_some());
         }
         Locked::Full(_) | Locked::Paused(..) if args.wait.is_some() => {
             wait(context, &semaphore, holder, args.wait.unwrap_or_default()).await?;
@@ -139,19 +135,52 @@ async fn wait(
         member: false,
         node: None,
     };
-    let acquired = tokio::select! {
-        () = semaphore.acquire(&claim, |wait| output::note(&wait.why)) => true,
-        () = tokio::time::sleep(length) => false,
-        _ = tokio::signal::ctrl_c() => false,
+    let system = |error: std::io::Error| Failure::new(Exit::Failed, error.to_string());
+    let mut terminated = signal(SignalKind::terminate()).map_err(system)?;
+    let (exit, why) = tokio::select! {
+        () = semaphore.acquire(&claim, |wait| output::note(&wait.why)) => return Ok(()),
+        () = tokio::time::sleep(length) => (
+            Exit::Refused,
+            format!("its turn did not come within {}", duration::print(length)),
+        ),
+        _ = tokio::signal::ctrl_c() => (Exit::Interrupted, "interrupted".into()),
+        _ = terminated.recv() => (Exit::Terminated, "told to end".into()),
     };
-    if !acquired && semaphore.leave(&id, &nonce, None).await? == Left::Left {
+    if semaphore.leave(&id, &nonce, None).await? == Left::Held {
+        return Ok(());
+    }
+    Err(Failure::new(
+        exit,
+        format!("{id} is not locked, and its ticket is given up: {why}"),
+    ))
+}
+
+/// Of somebody who holds it already.
+fn already(id: &str, entry: Option<Holder>, reason_given: bool) -> Result<(), Failure> {
+    let Some(entry) = entry else {
+        return output::say(format!(
+            "{id} held the semaphore already (another tool took it)."
+        ));
+    };
+    let since = entry
+        .since
+        .map_or(String::new(), |since| format!(" since {since:.0}"));
+    let why = entry.reason.clone().unwrap_or_default();
+    if entry.phase != Phase::Manual {
         return Err(Failure::new(
             Exit::Refused,
             format!(
-                "{id} is not locked: its turn did not come within {}",
-                duration::print(length)
+                "{id} is not locked by hand: its own agent holds the semaphore{since} ({}: {why}), and will give it back",
+                entry.phase
             ),
         ));
     }
-    Ok(())
+    let kept = if reason_given {
+        " The reason given now is not kept; to change it: unlock it first."
+    } else {
+        ""
+    };
+    output::say(format!(
+        "{id} held the semaphore already, by hand{since} ({why}).{kept}"
+    ))
 }

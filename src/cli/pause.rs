@@ -5,7 +5,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Context, Exit, Failure, output};
-use crate::{duration, node, semaphore::records::Pause};
+use crate::{
+    duration, node,
+    semaphore::{
+        etcd::Paused,
+        records::{self, Pause},
+    },
+};
+
+/// The longest lease etcd grants, in seconds (`MaxLeaseTTL` in its lessor).
+const LONGEST: u64 = 9_000_000_000;
 
 /// The arguments of `pause`.
 #[derive(Debug, clap::Args)]
@@ -19,15 +28,14 @@ pub struct PauseArgs {
     /// For how long, such as 2h; until `resume` when left out.
     #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
     length: Option<Duration>,
+    /// Replace a pause that somebody else has made.
+    #[arg(long)]
+    replace: bool,
 }
 
 /// A reason: people act on it, so it says something.
-pub(super) fn sentence(text: &str) -> Result<String, &'static str> {
-    if text.trim().is_empty() {
-        Err("expected a reason, in words")
-    } else {
-        Ok(text.to_owned())
-    }
+pub(super) fn sentence(text: &str) -> Result<String, String> {
+    records::reason(text).map(|()| text.to_owned())
 }
 
 /// The arguments of `resume`.
@@ -46,6 +54,15 @@ fn which(context: &Context, all: bool) -> String {
     } else {
         format!("The group {}", context.config.group.as_str())
     }
+}
+
+/// Who paused, since when and why, as part of a sentence.
+fn said(pause: &Pause) -> String {
+    let since = pause
+        .since
+        .map_or(String::new(), |since| format!(" since {since:.0}"));
+    let by = output::in_line(&pause.by);
+    format!("by {by}{since} ({})", output::in_line(&pause.reason))
 }
 
 /// Who runs this command: the user behind sudo, if any.
@@ -69,8 +86,16 @@ pub fn person(context: &Context) -> String {
 pub async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
     let now = Timestamp::now();
     let seconds = args.length.map(|length| length.as_secs());
-    if seconds == Some(0) {
-        return Err(Failure::new(Exit::Usage, "--for: expected at least 1s"));
+    if seconds.is_some_and(|seconds| !(1..=LONGEST).contains(&seconds)) {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "--for: found {}, expected from 1s to {}, which is as long as etcd keeps anything for a time; \
+                 without --for until `pointsman resume`",
+                args.length.map(duration::print).unwrap_or_default(),
+                duration::print(Duration::from_secs(LONGEST)),
+            ),
+        ));
     }
     let until = args.length.and_then(|length| now.checked_add(length).ok());
     let pause = Pause {
@@ -80,18 +105,34 @@ pub async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
         until,
         unknown: serde_json::Map::new(),
     };
-    context
-        .semaphore()?
-        .pause(args.all, &pause, seconds)
-        .await?;
+    let which = which(context, args.all);
+    let all = if args.all { " --all" } else { "" };
+    let semaphore = context.semaphore()?;
+    match semaphore
+        .pause(args.all, &pause, seconds, args.replace)
+        .await?
+    {
+        Paused::Done(None) => {}
+        Paused::Done(Some(before)) => {
+            output::say(format!("This replaces the pause {}.", said(&before)))?
+        }
+        Paused::ByAnother(before) => {
+            return Err(Failure::new(
+                Exit::Refused,
+                format!(
+                    "{which} is paused already {}; to have yours instead: pointsman pause{all} --replace",
+                    said(&before)
+                ),
+            ));
+        }
+    }
     let length = args
         .length
-        .map_or("until `pointsman resume`".into(), |length| {
+        .map_or(format!("until `pointsman resume{all}`"), |length| {
             format!("for {}", duration::print(length))
         });
     output::say(format!(
-        "{} is paused {length}. A node that has committed to its reboot still goes.",
-        which(context, args.all)
+        "{which} is paused {length}. A node that has committed to its reboot still goes."
     ))?;
     Ok(())
 }
@@ -102,12 +143,27 @@ pub async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
 /// When etcd cannot be reached.
 pub async fn resume(context: &Context, args: &ResumeArgs) -> Result<(), Failure> {
     let which = which(context, args.all);
-    match context.semaphore()?.resume(args.all).await? {
+    let semaphore = context.semaphore()?;
+    match semaphore.resume(args.all).await? {
         Some(pause) => output::say(format!(
             "{which} is not paused any more (it was: {}).",
             pause.reason
         ))?,
         None => output::say(format!("{which} was not paused."))?,
+    }
+    let left = semaphore.read().await?;
+    if let (false, Some(pause)) = (args.all, &left.pause_all) {
+        output::say(format!(
+            "The whole cluster still is, {}; to end that: pointsman resume --all",
+            said(pause)
+        ))?;
+    }
+    if let (true, Some(pause)) = (args.all, &left.pause) {
+        let own = self::which(context, false);
+        output::say(format!(
+            "{own} still is, {}; to end that: pointsman resume",
+            said(pause)
+        ))?;
     }
     Ok(())
 }

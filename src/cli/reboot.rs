@@ -7,7 +7,7 @@ use crate::agent::{
     driver::Mode,
     machine::NOTHING_ASKED,
 };
-use crate::config::Strategy;
+use crate::{config::Strategy, systemd};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -18,20 +18,27 @@ pub struct Args {
     /// Stay until the node goes down, saying what it waits for.
     #[arg(long)]
     wait: bool,
+    /// Also where no agent will be started at boot to give the semaphore back: then only `unlock` does.
+    #[arg(long)]
+    without_agent: bool,
 }
 
 /// What is asked for.
 pub struct Asking {
     reason: String,
     wait: bool,
+    without_agent: bool,
 }
 
 impl Asking {
     /// A reboot for this reason, that is not followed.
     #[must_use]
     pub fn once(reason: String) -> Self {
-        let wait = false;
-        Self { reason, wait }
+        Self {
+            reason,
+            wait: false,
+            without_agent: true,
+        }
     }
 }
 
@@ -40,8 +47,17 @@ impl Asking {
 /// # Errors
 /// As [`ask`].
 pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
-    let Args { reason, wait } = args;
-    ask(context, Asking { reason, wait }).await
+    let Args {
+        reason,
+        wait,
+        without_agent,
+    } = args;
+    let asking = Asking {
+        reason,
+        wait,
+        without_agent,
+    };
+    ask(context, asking).await
 }
 
 /// Asks the agent for a reboot; where none runs, does what it would do, here.
@@ -51,7 +67,9 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
 pub async fn ask(context: Context, args: Asking) -> Result<(), Failure> {
     let client = AgentClient::connect(&context.config.root).await?;
     let mut changes = match client.changes().await {
-        Err(ClientError::NotRunning) => return here(context, args.reason).await,
+        Err(ClientError::NotRunning) => {
+            return here(context, args.reason, args.without_agent).await;
+        }
         changes => changes?,
     };
     client.request_reboot(&args.reason).await?;
@@ -86,19 +104,36 @@ pub async fn ask(context: Context, args: Asking) -> Result<(), Failure> {
 /// Does what the agent would do, in this process, until the node goes down.
 ///
 /// # Errors
-/// When the caller is not root, the reboot is refused, or the bus cannot be reached.
-pub(super) async fn here(context: Context, reason: String) -> Result<(), Failure> {
+/// When the caller is not root, the reboot is refused (also where no agent will give the semaphore back), or the bus cannot be reached.
+pub(super) async fn here(
+    context: Context,
+    reason: String,
+    without_agent: bool,
+) -> Result<(), Failure> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Failure::new(Exit::Failed, "only root may reboot this node"));
+    }
+    if context.config.strategy == Strategy::EtcdLock {
+        let connection = crate::bus::connect(&context.config.root).await?;
+        let enabled = systemd::enabled(&connection, "pointsman.service").await?;
+        if enabled == Some(false) && !without_agent {
+            return Err(Failure::new(
+                Exit::Refused,
+                "pointsman.service is not enabled: after the boot nobody would give the semaphore back, and no other node \
+                 of the group could reboot. Enable it (systemctl enable pointsman), or, to give it back by hand \
+                 (pointsman unlock): pointsman reboot --without-agent",
+            ));
+        }
+        if enabled != Some(true) {
+            output::note(
+                "The semaphore is given back after the boot, by the agent: have it started (systemctl enable pointsman), \
+                 or give it back by hand (pointsman unlock).",
+            );
+        }
     }
     output::note(
         "No agent runs on this node; its work is done here. Ctrl-C takes the request back.",
     );
-    if context.config.strategy == Strategy::EtcdLock {
-        output::note(
-            "The semaphore is given back after the boot, by the agent: have it started (systemctl enable pointsman).",
-        );
-    }
     Ok(agent::run(context.config, Mode::Once(reason), None).await?)
 }
 

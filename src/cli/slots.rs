@@ -17,7 +17,6 @@ use crate::{
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
     /// Print JSON; its shape is in docs/commands.md and stays.
     #[arg(long)]

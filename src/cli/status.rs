@@ -10,7 +10,7 @@ use super::{
 use crate::{
     agent::bus::{AgentClient, ClientError, Published},
     cloud_config::boot::Outcome,
-    node,
+    coordinator, node,
     semaphore::{
         etcd::{self, HolderState},
         records::{Image, MemberOut, NodeRecord, Pause, Phase, Quarantine, Ticket},
@@ -39,8 +39,14 @@ pub struct Status {
     pub member_out: Option<MemberOut>,
     /// The groups asked for.
     pub groups: Vec<GroupStatus>,
-    /// This node, as its own agent says; null where none runs.
+    /// This node, as its own agent says; null where none runs, or none could be asked.
     pub node: Option<NodeStatus>,
+    /// Why the agent could not be asked, where it is not known whether one runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_error: Option<String>,
+    /// Who coordinates this node's reboots where no agent runs, and what it is about to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coordinator: Option<String>,
     /// How the last cloud-config at boot went, where there was one in this boot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cloud_config: Option<Outcome>,
@@ -106,6 +112,8 @@ pub struct NodeStatus {
     pub since: String,
     /// `etcd-lock`, `reboot`, `off`.
     pub strategy: String,
+    /// Its group.
+    pub group: String,
     /// Whether it holds the semaphore.
     pub holding: bool,
     /// The reason of a reboot that a person asked for; empty where none did.
@@ -126,6 +134,7 @@ impl From<Published> for NodeStatus {
             reason: said.reason,
             since: said.since,
             strategy: said.strategy,
+            group: said.group,
             holding: said.holding,
             request: said.request,
             update: said.update,
@@ -196,6 +205,8 @@ async fn ask_etcd(context: &Context, all_groups: bool) -> Result<Status, Failure
         member_out: None,
         groups: Vec::new(),
         node: None,
+        node_error: None,
+        coordinator: None,
         cloud_config: None,
         etcd_error: None,
     };
@@ -221,11 +232,15 @@ async fn ask_etcd(context: &Context, all_groups: bool) -> Result<Status, Failure
 /// When etcd cannot be reached, after showing what this node's agent says; when the document cannot be used,
 /// after showing it.
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let node = match AgentClient::connect(&context.config.root).await {
-        Ok(client) => client.properties().await.ok().map(NodeStatus::from),
-        // Status is asked for on machines without an agent, or without a bus, as well.
-        Err(ClientError::NotRunning | ClientError::Bus(_)) => None,
-        Err(error) => return Err(error.into()),
+    let asked = async {
+        let client = AgentClient::connect(&context.config.root).await?;
+        client.properties().await
+    };
+    // Status is asked for on machines without an agent, or without a bus, as well.
+    let (node, node_error) = match asked.await {
+        Ok(said) => (Some(NodeStatus::from(said)), None),
+        Err(ClientError::NotRunning) => (None, None),
+        Err(error) => (None, Some(error.to_string())),
     };
     // A node that asks nobody has nothing in etcd to show.
     let alone = node
@@ -240,13 +255,20 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
                 member_out: None,
                 groups: Vec::new(),
                 node: None,
+                node_error: None,
+                coordinator: None,
                 cloud_config: None,
                 etcd_error: Some(failure.message.clone()),
             };
             (status, Some(failure).filter(|_| !alone))
         }
     };
+    status.coordinator = match node {
+        None => coordinator::seen(&context.config.root),
+        Some(_) => None,
+    };
     status.node = node;
+    status.node_error = node_error;
     status.cloud_config = Outcome::load(&context.config.root);
     if args.json {
         output::json(&status)?;
@@ -257,13 +279,18 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     if let Some(failure) = failure {
         return Err(failure);
     }
-    match status.groups.iter().find_map(|group| group.error.as_ref()) {
-        Some(error) => Err(Failure::new(
-            Exit::Failed,
-            format!(
-                "the semaphore cannot be used: {error}\nto repair it: pointsman set-max 1 --rebuild"
-            ),
-        )),
+    let broken = |group: &GroupStatus| Some((group.error.clone()?, group.group.clone()));
+    match status.groups.iter().find_map(broken) {
+        Some((error, group)) => {
+            let group = node::Group::new(&group).unwrap_or_default();
+            Err(Failure::new(
+                Exit::Failed,
+                format!(
+                    "the semaphore cannot be used: {error}\nto repair it, N being how many may be out: {}",
+                    etcd::rebuild(&group)
+                ),
+            ))
+        }
         None => Ok(()),
     }
 }
@@ -280,10 +307,16 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
         );
     }
     for group in &status.groups {
+        let own = status.groups.len() > 1
+            && status
+                .node
+                .as_ref()
+                .is_some_and(|node| node.group == group.group);
+        let own = if own { ", this node's" } else { "" };
         if group.group.is_empty() {
-            out += "Group: (default)\n";
+            out += &format!("Group: (default){own}\n");
         } else {
-            out += &format!("Group: {}\n", output::in_line(&group.group));
+            out += &format!("Group: {}{own}\n", output::in_line(&group.group));
         }
         match (group.available, group.max) {
             (Some(available), Some(max)) => out += &format!("Available: {available}\nMax: {max}\n"),
@@ -352,7 +385,22 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
         out += &format!("{}\n\n", trimmed(&table));
     }
     match &status.node {
-        None => out += "This node: no agent runs\n",
+        None => {
+            out += &match &status.node_error {
+                None => "This node: no agent runs".to_owned(),
+                Some(why) => format!(
+                    "This node: whether an agent runs is not known: {}",
+                    output::in_line(why)
+                ),
+            };
+            if let Some(other) = &status.coordinator {
+                out += &format!(
+                    "; its reboots are coordinated by {}",
+                    output::in_line(other)
+                );
+            }
+            out.push('\n');
+        }
         Some(node) => {
             let since: Option<Timestamp> = node.since.parse().ok();
             out += &format!(

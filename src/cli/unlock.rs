@@ -1,7 +1,7 @@
 //! `pointsman unlock`.
 
 use super::{Context, Exit, Failure, output};
-use crate::semaphore::etcd::Unlocked;
+use crate::semaphore::{etcd::Unlocked, records::Phase};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -11,6 +11,9 @@ pub struct Args {
     /// Also where the node is rebooting or proving its new boot: another node may then go out beside it.
     #[arg(long)]
     force: bool,
+    /// Delete its place in the queue instead, such as one that no agent keeps; a living agent takes a new one.
+    #[arg(long, conflicts_with = "force")]
+    ticket: bool,
 }
 
 /// Gives it back.
@@ -19,11 +22,34 @@ pub struct Args {
 /// When etcd cannot be reached, the document cannot be used, or the node is rebooting and `--force` is not given.
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let id = context.id(args.id.as_deref())?;
-    match context.semaphore()?.unlock(&id, args.force).await? {
+    let semaphore = context.semaphore()?;
+    if args.ticket {
+        return output::say(if semaphore.delete_ticket(&id).await? {
+            format!("The ticket of {id} is deleted.")
+        } else {
+            format!("{id} had no ticket.")
+        });
+    }
+    match semaphore.unlock(&id, args.force).await? {
+        Unlocked::Unlocked(Some(holder)) if holder.phase == Phase::Draining => {
+            output::say(format!(
+                "{id} does not hold the semaphore any more. It was draining for its reboot, and steps back."
+            ))?;
+        }
         Unlocked::Unlocked(_) => {
             output::say(format!("{id} does not hold the semaphore any more."))?
         }
-        Unlocked::NotHeld => output::say(format!("{id} did not hold the semaphore."))?,
+        Unlocked::NotHeld => {
+            let holders = semaphore.read().await?.holders;
+            let held = match holders.as_slice() {
+                [] => "Nobody holds it.".into(),
+                all => {
+                    let ids: Vec<&str> = all.iter().map(|held| held.id.as_str()).collect();
+                    format!("It is held by {}.", ids.join(", "))
+                }
+            };
+            output::say(format!("{id} did not hold the semaphore. {held}"))?;
+        }
         Unlocked::InUse(holder) => {
             return Err(Failure::new(
                 Exit::Refused,

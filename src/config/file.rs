@@ -186,6 +186,13 @@ fn set(
                 }),
             });
             let texts: Vec<String> = texts.collect::<Result<_, _>>()?;
+            if texts.is_empty() {
+                return Err(ConfigError::Shape {
+                    origin,
+                    found: format!("an empty list for {key}"),
+                    expected: "at least one endpoint".into(),
+                });
+            }
             layer.set(key, &texts.join(","), origin)
         }
         other => Err(wrong(other.describe())),

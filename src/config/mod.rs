@@ -27,7 +27,7 @@ use crate::{
     node::{Group, Root},
     semaphore::etcd::Local,
     slots::Place,
-    window::Window,
+    window::{Window, WindowError},
 };
 
 /// What the agent asks before it reboots.
@@ -180,9 +180,15 @@ impl Config {
             ["window.start", "window.length"],
         )?;
         let window = window.map(|(start, length)| {
-            Window::parse(&start, &duration::print(length)).map_err(|error| ConfigError::Window {
-                at: at(&given, "window.start"),
-                error,
+            Window::parse(&start, &duration::print(length)).map_err(|error| {
+                let key = match error {
+                    WindowError::Start(_) => "window.start",
+                    WindowError::Length(_) | WindowError::Span { .. } => "window.length",
+                };
+                ConfigError::Window {
+                    at: at(&given, key),
+                    error,
+                }
             })
         });
         let identity = both(

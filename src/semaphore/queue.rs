@@ -196,15 +196,19 @@ impl std::fmt::Display for Step {
                 f.write_str("taking the semaphore")
             }
             Self::Blocked(block) => block.fmt(f),
-            Self::WaitBehind { key, hostname } => write!(
-                f,
-                "in the queue behind {}",
-                who(hostname, key.rsplit('/').next().unwrap_or(key))
-            ),
+            Self::WaitBehind { key, hostname } => {
+                let id = key.rsplit('/').next().unwrap_or(key);
+                write!(f, "in the queue behind {}", who(hostname, id))?;
+                if hostname.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, " ({id})")
+                }
+            }
             Self::WaitRepaired(error) => write!(
                 f,
                 "the semaphore's document cannot be used: {error}; \
-                 to repair it: pointsman set-max 1 --rebuild"
+                 to repair it, N being how many may be out: pointsman set-max N --rebuild"
             ),
             Self::WaitFull { document } if document.max == 0 => {
                 f.write_str("first in the queue; the group is stopped (max is 0)")

@@ -232,6 +232,26 @@ pub struct NodeRecord {
     pub since: Option<Timestamp>,
 }
 
+/// The most bytes of a reason: it stands in etcd, in logs and on people's terminals.
+const LONGEST_REASON: usize = 1000;
+
+/// Checks the reason a person gives.
+///
+/// # Errors
+/// When it is blank, or longer than 1000 bytes.
+pub fn reason(text: &str) -> Result<(), String> {
+    if text.trim().is_empty() {
+        Err("found nothing but blanks, expected a reason, in words".into())
+    } else if text.len() > LONGEST_REASON {
+        Err(format!(
+            "found {} bytes, expected a reason of at most {LONGEST_REASON}",
+            text.len()
+        ))
+    } else {
+        Ok(())
+    }
+}
+
 /// A random name of one taking of the semaphore: 32 hex digits.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 pub mod notify;
 
-use std::os::fd::AsFd as _;
+use std::{io::Write as _, os::fd::AsFd as _};
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
@@ -37,6 +37,12 @@ pub fn init(default: &str) {
             "POINTSMAN_LOG={wanted}: {error}; expected a level or filters such as pointsman=debug"
         );
     }
+}
+
+/// Tells whoever runs the program in the foreground, where the log is mostly not shown.
+pub fn say(line: &str) {
+    // Whoever closed it does not want to know.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Whether standard error is the journal's stream (systemd.exec(5), `$JOURNAL_STREAM`).

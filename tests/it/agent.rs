@@ -58,7 +58,10 @@ async fn roll_out(max: u32) {
     }
     // All are in the line before the first may go.
     let pause = serde_json::from_str("{}").unwrap();
-    site.semaphore.pause(false, &pause, None).await.unwrap();
+    site.semaphore
+        .pause(false, &pause, None, true)
+        .await
+        .unwrap();
     for node in &nodes {
         node.update_engine().ready("2").await;
     }

@@ -32,7 +32,7 @@ impl Change {
             Self::Pause | Self::PauseAll => {
                 let pause = serde_json::from_str(r#"{"by":"op","reason":"wait"}"#).unwrap();
                 let all = self == Self::PauseAll;
-                site.semaphore.pause(all, &pause, None).await.unwrap();
+                site.semaphore.pause(all, &pause, None, true).await.unwrap();
             }
             Self::MaxZero => drop(site.semaphore.set_max(0, false).await.unwrap()),
             Self::Deleted => {

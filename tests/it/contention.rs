@@ -39,7 +39,7 @@ async fn two_hundred_with_random_deaths_never_exceed_max_and_all_finish_in_the_o
             looker.set_max(3, false).await.unwrap();
             // All are in the line before the first may go, so that there is an order to keep.
             looker
-                .pause(false, &serde_json::from_str("{}").unwrap(), None)
+                .pause(false, &serde_json::from_str("{}").unwrap(), None, true)
                 .await
                 .unwrap();
             let finished = Rc::new(Cell::new(0));

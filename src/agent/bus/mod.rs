@@ -11,7 +11,10 @@ use zbus::{
     object_server::SignalEmitter,
 };
 
-use crate::{bus, semaphore::records::Image};
+use crate::{
+    bus,
+    semaphore::records::{self, Image},
+};
 
 pub use client::{AgentClient, Changes, ClientError};
 
@@ -256,6 +259,12 @@ impl Agent {
     }
 }
 
+/// A reason as it comes over the bus.
+fn given(reason: &str) -> Result<(), BoxDBusError> {
+    records::reason(reason)
+        .map_err(|why| fdo::Error::InvalidArgs(format!("the reason: {why}")).into())
+}
+
 /// An image as it comes over the bus, where an absent part is an empty text.
 fn known(image: String, version: String) -> Result<Image, BoxDBusError> {
     let part = |text: String| Some(text).filter(|text| !text.is_empty());
@@ -279,10 +288,7 @@ impl Agent {
         reason: String,
     ) -> Result<(), BoxDBusError> {
         self.allow(conn, &header).await?;
-        if reason.trim().is_empty() {
-            let why = "a reboot must be asked for with a reason, and this one is blank";
-            return Err(fdo::Error::InvalidArgs(why.into()).into());
-        }
+        given(&reason)?;
         self.ask(|reply| Call::RequestReboot { reason, reply })
             .await
     }
@@ -309,6 +315,7 @@ impl Agent {
     ) -> Result<(), BoxDBusError> {
         self.allow(conn, &header).await?;
         let what = known(image, version)?;
+        given(&reason)?;
         self.ask(|reply| Call::Quarantine {
             what,
             reason,

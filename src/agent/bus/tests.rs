@@ -154,6 +154,12 @@ async fn root_is_heard_and_answered() {
     assert!(nothing.to_string().contains("both are empty"), "{nothing}");
     let blank = client.request_reboot(" ").await.unwrap_err();
     assert!(blank.to_string().contains("blank"), "{blank}");
+    let long = client.request_reboot(&"x".repeat(1001)).await.unwrap_err();
+    assert!(
+        long.to_string()
+            .contains("found 1001 bytes, expected a reason of at most 1000"),
+        "{long}"
+    );
     assert!(seen.try_recv().is_err());
 }
 

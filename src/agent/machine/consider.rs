@@ -152,6 +152,10 @@ impl Machine {
                     until: None,
                 }
             }
+            (Gate::Go { intent, until }, _) => match self.condemned(&intent.to) {
+                Some(why) => Gate::Blocked { why, until: None },
+                None => Gate::Go { intent, until },
+            },
             (gate, _) => gate,
         }
     }

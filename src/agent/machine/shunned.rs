@@ -2,8 +2,11 @@
 
 use super::{Effect, Machine, State};
 use crate::{
-    agent::gate::{Now, Update},
-    agent::journal::Condemned,
+    agent::{
+        gate::{Now, Update},
+        journal::Condemned,
+    },
+    config::Strategy,
     semaphore::{etcd::Place, records::Image},
 };
 
@@ -13,6 +16,10 @@ pub const NOT_CONDEMNED: &str = "it was not quarantined on this node";
 impl Machine {
     /// A person quarantines an image on this node.
     pub(super) fn condemned_by_hand(&mut self, what: Image, reason: String) -> Vec<Effect> {
+        if self.rules.strategy == Strategy::EtcdLock {
+            let why = "this node asks etcd, where a quarantine holds for all nodes: pointsman quarantine add";
+            return vec![Effect::Answer(Err(why.into()))];
+        }
         let boot_id = self.identity.boot_id.clone();
         self.change(|condemned| {
             let known = condemned.iter().any(|c| c.what == what);

@@ -240,7 +240,7 @@ pub fn words(args: impl IntoIterator<Item = OsString>) -> Vec<String> {
 async fn reboot(context: Context, reason: &str) -> Result<(), super::Failure> {
     let client = AgentClient::connect(&context.config.root).await?;
     match client.request_reboot(reason).await {
-        Err(ClientError::NotRunning) => super::reboot::here(context, reason.to_owned()).await,
+        Err(ClientError::NotRunning) => super::reboot::here(context, reason.to_owned(), true).await,
         asked => Ok(asked?),
     }
 }

@@ -52,7 +52,7 @@ fn errors_in_the_file_name_place_and_expectation() {
         ),
         (
             "etcd: {endpoints: []}\n",
-            ": etcd.endpoints: found \"\", expected http(s)://",
+            ": found an empty list for etcd.endpoints, expected at least one endpoint",
         ),
         (
             "hold-points: on\n",

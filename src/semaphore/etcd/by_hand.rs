@@ -21,6 +21,15 @@ pub enum Locked {
     Paused(bool, Pause),
 }
 
+/// How a `pause` ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Paused {
+    /// Paused; and the pause that was replaced.
+    Done(Option<Pause>),
+    /// Somebody else has paused, and it stays as it was.
+    ByAnother(Pause),
+}
+
 /// How an `unlock` ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Unlocked {
@@ -46,8 +55,21 @@ pub enum Imported {
 pub struct SetMax {
     /// The size before; none where there was no (readable) document.
     pub old: Option<u32>,
+    /// What there was before.
+    pub before: Before,
     /// The document as written.
     pub document: Document,
+}
+
+/// What there was of a group before its size was set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing: nobody had used it.
+    Unused,
+    /// A document.
+    Used,
+    /// Entries of holders, and a document that was missing or could not be used.
+    Rebuilt,
 }
 
 impl Semaphore {
@@ -207,8 +229,17 @@ impl Semaphore {
                 Some(Err(_)) | None => (None, Document::held_by(max, ids())),
             };
             // After a try whose reply was lost, what was there before it is what counts.
-            let before = *first_seen.get_or_insert(old);
-            let old = if old == Some(max) { before } else { old };
+            let before = match (stored, &old) {
+                (_, Some(_)) => Before::Used,
+                (None, None) if answers[1].is_empty() => Before::Unused,
+                _ => Before::Rebuilt,
+            };
+            let first = *first_seen.get_or_insert((old, before));
+            let (old, before) = if old == Some(max) {
+                first
+            } else {
+                (old, before)
+            };
             let compare = stored.map_or_else(
                 || absent(keys.semaphore()),
                 |kv| unchanged(keys.semaphore(), kv.mod_revision()),
@@ -216,7 +247,11 @@ impl Semaphore {
             let put = TxnOp::put(keys.semaphore(), document.to_json(), None);
             let txn = Txn::new().when(vec![compare]).and_then(vec![put]);
             if self.connection.txn(DOING, txn).await?.succeeded() {
-                return Ok(SetMax { old, document });
+                return Ok(SetMax {
+                    old,
+                    before,
+                    document,
+                });
             }
             stand_back(tries).await;
         }
@@ -252,21 +287,67 @@ impl Semaphore {
     }
 
     /// Stops all takes and commits: of the whole cluster (`all`) or the group; for `seconds`, or until
-    /// [`Semaphore::resume`]. A pause there is replaced.
+    /// [`Semaphore::resume`]. A pause by the same person is replaced, one by another only where `replace` says so.
     ///
     /// # Errors
     /// When etcd cannot be reached or refuses.
-    pub async fn pause(&self, all: bool, pause: &Pause, seconds: Option<u64>) -> Result<(), Error> {
+    pub async fn pause(
+        &self,
+        all: bool,
+        pause: &Pause,
+        seconds: Option<u64>,
+        replace: bool,
+    ) -> Result<Paused, Error> {
         const DOING: &str = "pausing";
         let options = match seconds {
             Some(seconds) => Some(PutOptions::new().with_lease(self.grant(DOING, seconds).await?)),
             None => None,
         };
-        let put = TxnOp::put(self.pause_key(all), json(pause), options);
-        self.connection
-            .txn(DOING, Txn::new().and_then(vec![put]))
-            .await?;
-        Ok(())
+        let key = self.pause_key(all);
+        for tries in 0..RACES {
+            let get = TxnOp::get(key.clone(), None);
+            let response = self
+                .connection
+                .txn(DOING, Txn::new().and_then(vec![get]))
+                .await?;
+            let answers = read::answers(&response);
+            let there = answers[0].first();
+            let before = there.map(read::pause);
+            if let Some(before) = &before
+                && before.by != pause.by
+                && !replace
+            {
+                return Ok(Paused::ByAnother(before.clone()));
+            }
+            let same = there.map_or_else(
+                || absent(key.clone()),
+                |kv| unchanged(key.clone(), kv.mod_revision()),
+            );
+            let put = TxnOp::put(key.clone(), json(pause), options.clone());
+            let txn = Txn::new().when(vec![same]).and_then(vec![put]);
+            if self.connection.txn(DOING, txn).await?.succeeded() {
+                return Ok(Paused::Done(before));
+            }
+            stand_back(tries).await;
+        }
+        Err(Error::Contended {
+            doing: DOING,
+            tries: RACES,
+        })
+    }
+
+    /// Deletes a ticket, also one that no agent keeps. A living agent takes another, at the end of the line.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn delete_ticket(&self, id: &str) -> Result<bool, Error> {
+        let delete = TxnOp::delete(self.keys.ticket(id), None);
+        let txn = Txn::new().and_then(vec![delete]);
+        let response = self.connection.txn("deleting a ticket", txn).await?;
+        Ok(response.op_responses().iter().any(|op| match op {
+            TxnOpResponse::Delete(deleted) => deleted.deleted() > 0,
+            _ => false,
+        }))
     }
 
     /// Ends a pause; the pause there was.

@@ -1,4 +1,5 @@
 use super::super::document::DocumentError;
+use crate::node::Group;
 
 /// Why something could not be asked of, or done in, etcd.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +23,8 @@ pub enum Error {
     /// The document in etcd cannot be used.
     #[error(
         "the semaphore {key} cannot be used: {error}\n\
-         to repair it: pointsman set-max 1 --rebuild (writes it anew from the holders under {holders})"
+         to repair it, N being how many may be out: {} (writes it anew from the holders under {holders})",
+        rebuild(&group_of(key))
     )]
     Document {
         /// Its key.
@@ -35,8 +37,9 @@ pub enum Error {
     /// The document is gone although nodes hold the semaphore.
     #[error(
         "the semaphore {key} is missing although {} of it; nobody is let in\n\
-         to repair it: pointsman set-max 1 --rebuild (writes it anew with these holders)",
-        holders_are(holders)
+         to repair it, N being how many may be out: {} (writes it anew with these holders)",
+        holders_are(holders),
+        rebuild(&group_of(key))
     )]
     Missing {
         /// Its key.
@@ -78,6 +81,26 @@ fn list(reasons: &[(String, String)]) -> String {
         .iter()
         .map(|(endpoint, reason)| format!("\n  {endpoint}: {reason}"))
         .collect()
+}
+
+/// The command that writes a group's document anew.
+#[must_use]
+pub fn rebuild(group: &Group) -> String {
+    let flag = if group.is_default() {
+        String::new()
+    } else {
+        format!(" --group '{}'", group.as_str().replace('\'', r"'\''"))
+    };
+    format!("pointsman set-max N --rebuild{flag}")
+}
+
+/// The group whose semaphore's key this is.
+fn group_of(key: &str) -> Group {
+    let escaped = key
+        .strip_suffix("/semaphore")
+        .and_then(|group| group.rsplit_once("/groups/"));
+    let group = escaped.and_then(|(_, escaped)| Group::from_escaped(escaped).ok());
+    group.unwrap_or_default()
 }
 
 fn holders_are(holders: &[String]) -> String {

@@ -20,9 +20,9 @@ use std::{cell::RefCell, time::Duration};
 use backon::BackoffBuilder as _;
 use jiff::Timestamp;
 
-pub use by_hand::{Imported, Locked, SetMax, Unlocked};
+pub use by_hand::{Before, Imported, Locked, Paused, SetMax, Unlocked};
 pub use connection::{Connection, Options, Tls};
-pub use error::Error;
+pub use error::{Error, rebuild};
 pub use hold::{Committed, Left, Owner, Released};
 pub use members::{Guard, Local};
 pub use read::{Group, HolderState};

@@ -134,6 +134,17 @@ fn last_part(key: &[u8]) -> String {
     key.rsplit('/').next().unwrap_or(&key).to_owned()
 }
 
+/// A ticket. One that cannot be read has its place all the same.
+fn ticket(kv: &KeyValue) -> Ticket {
+    serde_json::from_slice(kv.value()).unwrap_or_else(|_| Ticket {
+        id: last_part(kv.key()),
+        hostname: String::new(),
+        since: None,
+        to: super::Image::default(),
+        unknown: serde_json::Map::new(),
+    })
+}
+
 fn readable<T: DeserializeOwned>(kvs: &[KeyValue]) -> Vec<T> {
     kvs.iter()
         .filter_map(|kv| {
@@ -183,7 +194,7 @@ impl Semaphore {
         Ok(Group {
             holders: holders(document.as_ref(), entries, &deadlines),
             document,
-            queue: readable(&tickets),
+            queue: tickets.iter().map(ticket).collect(),
             pause: pauses[0].first().map(pause),
             pause_all: pauses[1].first().map(pause),
             quarantine: quarantines(&next()),

@@ -17,7 +17,7 @@ async fn lock_and_unlock_say_what_they_did_and_exit_so() {
     op.says(
         &["lock", "a"],
         0,
-        "a held the semaphore already (phase manual)",
+        "a held the semaphore already, by hand since",
     )
     .await;
     op.says(&["lock", "b"], 3, "held by a").await;
@@ -77,7 +77,7 @@ async fn max_is_set_and_shown() {
 async fn what_is_no_command_line_is_refused_with_its_name() {
     let op = Operator::new("usage");
     for (args, says) in [
-        (&["set-max", "abc"][..], "abc"),
+        (&["set-max", "abc"][..], "expected a whole number from 0"),
         (&["set-max", "-1"], "-1"),
         (&["set-max", "4294967296"], "4294967296"),
         (&["set-max"], "<N>"),
@@ -87,7 +87,10 @@ async fn what_is_no_command_line_is_refused_with_its_name() {
         (&["status", "--group", "a\nb"], "control characters"),
         (&["pause"], "--reason"),
         (&["pause", "--reason", "x", "--for", "soon"], "soon"),
-        (&["pause", "--reason", "x", "--for", "10ms"], "at least 1s"),
+        (
+            &["pause", "--reason", "x", "--for", "10ms"],
+            "expected from 1s",
+        ),
         (&["lock", "a", "--wait", "-5s"], "-5"),
         (&["status", "--timeout", "never"], "never"),
         (&["explode"], "explode"),
@@ -125,7 +128,11 @@ async fn lock_waits_its_turn_or_leaves_the_line() {
     .await;
     assert_eq!(line().await, 0, "no ticket is left");
     let dir = scratch::dir("wait");
-    for (signal, code) in [(Some(Signal::SIGINT), 3), (None, 0)] {
+    for (signal, code) in [
+        (Some(Signal::SIGINT), 130),
+        (Some(Signal::SIGTERM), 143),
+        (None, 0),
+    ] {
         let waiting = Spec::new(bin(), dir.path().join("log"))
             .args(op.args(&["lock", "b", "--wait", "1m"]))
             .spawn();

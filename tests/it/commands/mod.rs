@@ -3,6 +3,7 @@
 mod by_hand;
 mod config;
 mod documents;
+mod mending;
 mod output;
 mod reboot;
 mod status;

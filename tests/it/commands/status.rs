@@ -40,7 +40,7 @@ async fn the_json_has_the_shape_that_is_documented() {
         .await
         .unwrap();
     let pause: Pause = serde_json::from_str(r#"{"by":"ann","reason":"tea"}"#).unwrap();
-    semaphore.pause(false, &pause, None).await.unwrap();
+    semaphore.pause(false, &pause, None, true).await.unwrap();
     for id in ["first", "second"] {
         let ticket = format!(r#"{{"id":"{id}","hostname":"h"}}"#);
         client
@@ -54,7 +54,14 @@ async fn the_json_has_the_shape_that_is_documented() {
     let status = op.json(&[]).await;
     assert_eq!(
         keys(&status),
-        ["groups", "member_out", "node", "pause_all", "quarantine"]
+        [
+            "groups",
+            "member_out",
+            "node",
+            "node_error",
+            "pause_all",
+            "quarantine"
+        ]
     );
     let documented = documents::documented_status();
     let undocumented: Vec<String> = documents::paths(&status)
@@ -155,6 +162,7 @@ async fn status_with_an_agent_shows_this_node_also_when_etcd_is_away() {
         keys(&status["node"]),
         [
             "config_error",
+            "group",
             "holding",
             "id",
             "reason",

@@ -284,7 +284,7 @@ async fn a_pause_is_said_and_unlock_asks_nobody() {
     assert!(semaphore.read().await.unwrap().holders.is_empty());
     for (all, words) in [(false, "the group"), (true, "the whole cluster")] {
         let pause: Pause = serde_json::from_str(r#"{"by":"ann","reason":"tea"}"#).unwrap();
-        semaphore.pause(all, &pause, None).await.unwrap();
+        semaphore.pause(all, &pause, None, true).await.unwrap();
         let done = run(&["lock", "a"]).await;
         let expected = format!("Error locking: {words} is paused by ann: tea\n");
         assert_eq!((done.code, done.stderr), (Some(1), expected));

@@ -90,8 +90,8 @@ async fn a_commit_sees_what_changed_since_the_take() {
                     .await
                     .unwrap(),
             ),
-            "paused" => s.pause(false, &pause(), None).await.unwrap(),
-            "paused-all" => s.pause(true, &pause(), None).await.unwrap(),
+            "paused" => drop(s.pause(false, &pause(), None, true).await.unwrap()),
+            "paused-all" => drop(s.pause(true, &pause(), None, true).await.unwrap()),
             _ => {
                 put(
                     cluster,

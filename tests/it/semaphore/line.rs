@@ -54,7 +54,7 @@ async fn a_gate_closes_the_line_and_opens_it_again() {
         for all in [false, true] {
             let prefix = unique_prefix("gate");
             let s = on(cluster, &prefix);
-            s.pause(all, &pause(), None).await.unwrap();
+            s.pause(all, &pause(), None, true).await.unwrap();
             let (task, notes) = wait_in_line(cluster, &prefix, "n").await;
             assert!(notes.borrow().last().unwrap().contains("maintenance"));
             assert!(s.resume(all).await.unwrap().is_some());
@@ -72,7 +72,7 @@ async fn a_pause_with_an_end_ends() {
     let cluster = shared_cluster();
     let prefix = unique_prefix("pause-for");
     let s = on(cluster, &prefix);
-    s.pause(false, &pause(), Some(1)).await.unwrap();
+    s.pause(false, &pause(), Some(1), true).await.unwrap();
     assert!(matches!(
         s.lock(&holder("n", Phase::Manual)).await.unwrap(),
         Locked::Paused(false, _)

@@ -1,6 +1,9 @@
 //! systemd's list of jobs: `org.freedesktop.systemd1`. A shutdown under way is a job for `reboot.target`.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 
 use zbus::{OwnedObjectPath, interface};
 
@@ -76,7 +79,12 @@ type Unit = (
     OwnedObjectPath,
 );
 
-struct Manager(Arc<Mutex<Vec<Job>>>, Asked, Arc<Mutex<Vec<String>>>);
+struct Manager(
+    Arc<Mutex<Vec<Job>>>,
+    Asked,
+    Arc<Mutex<Vec<String>>>,
+    Arc<AtomicBool>,
+);
 
 impl Manager {
     fn asked(&self, method: &str, unit: &str) -> OwnedObjectPath {
@@ -127,6 +135,15 @@ impl Manager {
         failed.iter().filter(|_| asked).map(unit).collect()
     }
 
+    /// Every unit there is here is enabled, or none.
+    fn get_unit_file_state(&self, _unit: &str) -> &'static str {
+        if self.3.load(Ordering::SeqCst) {
+            "enabled"
+        } else {
+            "disabled"
+        }
+    }
+
     fn list_jobs(&self) -> Vec<Wire> {
         self.0
             .lock()
@@ -143,6 +160,7 @@ pub struct Systemd {
     jobs: Arc<Mutex<Vec<Job>>>,
     asked: Asked,
     failed: Arc<Mutex<Vec<String>>>,
+    enabled: Arc<AtomicBool>,
     presence: Presence,
 }
 
@@ -152,8 +170,10 @@ impl Systemd {
         let jobs = Arc::new(Mutex::new(Vec::new()));
         let asked = Asked::default();
         let failed = Arc::new(Mutex::new(Vec::new()));
+        let enabled = Arc::new(AtomicBool::new(true));
+        let manager = Manager(jobs.clone(), asked.clone(), failed.clone(), enabled.clone());
         let connection = zbus::connection::Builder::address(bus.address().as_str())
-            .serve_at(PATH, Manager(jobs.clone(), asked.clone(), failed.clone()))
+            .serve_at(PATH, manager)
             .name(NAME)
             .build()
             .await
@@ -162,6 +182,7 @@ impl Systemd {
             jobs,
             asked,
             failed,
+            enabled,
             presence: Presence::default(),
         };
         systemd.presence.set(connection);
@@ -180,6 +201,11 @@ impl Systemd {
             .lock()
             .expect("nothing panics while it is locked");
         *failed = units.into_iter().map(str::to_owned).collect();
+    }
+
+    /// Whether units are enabled, from now on.
+    pub fn set_enabled(&self, enabled: bool) {
+        self.enabled.store(enabled, Ordering::SeqCst);
     }
 
     /// Which units it was to start, stop and restart: methods and units, in order.

@@ -1,0 +1,222 @@
+//! What commands say when something is in the way, and what it takes to mend it.
+
+use super::*;
+use crate::{
+    agents::{drained, draining, slow_drain},
+    support::with,
+};
+use pointsman::{
+    node::Group,
+    semaphore::{etcd::Semaphore, keys::Keys},
+};
+use pointsman_testbed::fakes::Systemd;
+
+#[tokio::test]
+async fn a_hold_of_the_nodes_own_agent_is_not_locked_by_hand() {
+    let site = Site::new("lock-own");
+    let node = machine("node-1").await;
+    slow_drain(&node);
+    site.start(&node, &[]).await;
+    node.update_engine().ready("2").await;
+    draining(&node).await;
+    let refused = site.command(&node, &["lock", "--reason", "mine"]).await;
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    for part in ["its own agent", "draining", "update to 2"] {
+        assert!(refused.stderr.contains(part), "{refused:?}");
+    }
+    let unlocked = site.command(&node, &["unlock"]).await;
+    assert!(unlocked.stdout.contains("steps back"), "{unlocked:?}");
+    drained(&node);
+    node.wait_status(|status| status.starts_with("waiting"))
+        .await;
+    assert!(node.logind().asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_reason_that_is_not_kept_is_said_to_be() {
+    let op = Operator::new("lock-twice");
+    op.says(&["lock", "a", "--reason", "one"], 0, "").await;
+    op.says(&["lock", "a"], 0, "(one).\n").await;
+    op.says(
+        &["lock", "a", "--reason", "two"],
+        0,
+        "The reason given now is not kept",
+    )
+    .await;
+    op.says(
+        &["unlock", "b"],
+        0,
+        "b did not hold the semaphore. It is held by a.",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn anothers_pause_is_not_replaced_by_accident() {
+    let op = Operator::new("pause-other");
+    let ann: Pause = serde_json::from_str(r#"{"by":"ann@x","reason":"launch"}"#).unwrap();
+    let semaphore = on(shared_cluster(), &op.prefix);
+    semaphore.pause(false, &ann, None, false).await.unwrap();
+    let refused = op
+        .says(&["pause", "--reason", "mine"], 3, "by ann@x (launch)")
+        .await;
+    assert!(refused.stderr.contains("pause --replace"), "{refused:?}");
+    op.says(&["status"], 0, "PAUSED by ann@x").await;
+    op.says(
+        &["pause", "--reason", "mine", "--replace"],
+        0,
+        "This replaces the pause by ann@x (launch)",
+    )
+    .await;
+    // One's own may be made longer.
+    op.says(&["pause", "--reason", "mine", "--for", "2h"], 0, "for 2h")
+        .await;
+    op.says(
+        &["pause", "--all", "--reason", "all"],
+        0,
+        "`pointsman resume --all`",
+    )
+    .await;
+    op.says(&["resume"], 0, "The whole cluster still is, by root@desk")
+        .await;
+    op.says(
+        &["pause", "--reason", "x", "--for", "999999999999s"],
+        2,
+        "--for: found",
+    )
+    .await;
+    let long = "x".repeat(1001);
+    op.says(&["pause", "--reason", &long], 2, "found 1001 bytes")
+        .await;
+}
+
+#[tokio::test]
+async fn the_size_of_a_new_group_and_of_a_rebuilt_one_is_told_as_such() {
+    let op = Operator::new("max-new");
+    op.says(
+        &["set-max", "2", "--group", "web"],
+        0,
+        "The group \"web\" is new",
+    )
+    .await;
+    op.says(&["lock", "a", "--group", "web"], 0, "").await;
+    let keys = Keys::new(&op.prefix, Group::new("web").unwrap());
+    let mut client = shared_cluster().client().await;
+    client.put(keys.semaphore(), "{", None).await.unwrap();
+    let broken = op
+        .says(&["lock", "b", "--group", "web"], 1, "cannot be used")
+        .await;
+    assert!(
+        broken
+            .stderr
+            .contains("pointsman set-max N --rebuild --group 'web'"),
+        "{broken:?}"
+    );
+    op.says(
+        &["set-max", "2", "--rebuild", "--group", "web"],
+        0,
+        "Written anew from the holders' own entries: held by a.",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_ticket_that_nobody_keeps_is_shown_and_deleted() {
+    let op = Operator::new("junk-ticket");
+    let semaphore: Semaphore = with(
+        crate::support::options(shared_cluster().endpoints()),
+        &op.prefix,
+    );
+    let mut client = shared_cluster().client().await;
+    let key = semaphore.keys().ticket("junk");
+    client.put(key, "no json", None).await.unwrap();
+    op.says(&["status"], 0, "junk").await;
+    op.says(&["lock", "a", "--wait", "300ms"], 0, "").await;
+    op.says(
+        &["lock", "b", "--wait", "300ms"],
+        3,
+        "in the queue behind junk",
+    )
+    .await;
+    op.says(
+        &["unlock", "--ticket", "junk"],
+        0,
+        "The ticket of junk is deleted",
+    )
+    .await;
+    op.says(&["unlock", "--ticket", "junk"], 0, "junk had no ticket")
+        .await;
+    assert!(semaphore.read().await.unwrap().queue.is_empty());
+}
+
+#[tokio::test]
+async fn whether_an_agent_runs_is_not_guessed() {
+    let op = Operator::new("no-bus");
+    // No bus under this root.
+    op.says(&["status"], 0, "whether an agent runs is not known: ")
+        .await;
+    let status = op.json(&[]).await;
+    assert!(status["node"].is_null());
+    assert!(
+        status["node_error"]
+            .as_str()
+            .is_some_and(|why| !why.is_empty())
+    );
+    let site = Site::new("no-agent");
+    let node = machine("node-1").await;
+    let said = site.command(&node, &["status"]).await;
+    assert!(
+        said.stdout.contains("This node: no agent runs\n"),
+        "{said:?}"
+    );
+    let said = site.command(&node, &["status", "--json"]).await;
+    assert!(!said.stdout.contains("node_error"), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_reboot_after_which_nobody_would_give_back_is_asked_for_by_name() {
+    let site = Site::new("disabled");
+    let node = machine("node-1").await;
+    let systemd = Systemd::start(node.bus()).await;
+    systemd.set_enabled(false);
+    let refused = site.command(&node, &["reboot"]).await;
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    assert!(
+        refused.stderr.contains("pointsman.service is not enabled")
+            && refused.stderr.contains("--without-agent"),
+        "{refused:?}"
+    );
+    site.lock().await;
+    let endpoints = shared_cluster().endpoints().join(",");
+    let root = node.root().display().to_string();
+    let waiting = Spec::new(bin(), node.path("foreground.log"))
+        .args([
+            "reboot",
+            "--without-agent",
+            "--root",
+            &root,
+            "--endpoint",
+            &endpoints,
+            "--key-prefix",
+            &site.prefix,
+        ])
+        .env("DBUS_SYSTEM_BUS_ADDRESS", node.bus().address())
+        .spawn();
+    // It says what it waits for, and others see that it does.
+    eventually(
+        "what it waits for",
+        async || waiting.log(),
+        |log| log.contains("queued: first in the queue; the semaphore (max 1) is held by operator"),
+    )
+    .await;
+    let said = site.command(&node, &["status"]).await;
+    assert!(
+        said.stdout
+            .contains("no agent runs; its reboots are coordinated by pointsman (reboot-planned)"),
+        "{said:?}"
+    );
+    site.unlock("operator").await;
+    node.logind().rebooted().await;
+    waiting.kill().await;
+    assert_eq!(site.read().await.holders.len(), 1);
+}
