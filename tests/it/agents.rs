@@ -156,12 +156,12 @@ pub(crate) fn hook(node: &Node, name: &str, script: &str) {
     fs::set_permissions(node.path(&name), fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Makes every drain of this node last until [`drained`].
+/// Makes every drain of this node last until [`drained`], or the machine is gone.
 pub(crate) fn slow_drain(node: &Node) {
     let go = node.path("drained");
     let begun = node.path("draining");
     let script = format!(
-        "touch {}; while [ ! -e {} ]; do sleep 0.02; done",
+        "touch {0}; while [ -e {0} ] && [ ! -e {1} ]; do sleep 0.02; done",
         begun.display(),
         go.display()
     );

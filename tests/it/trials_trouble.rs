@@ -21,10 +21,10 @@ fn holds(group: &Group, node: &Node) -> bool {
     entry(group, node).is_some()
 }
 
-/// A check that lasts until [`checked`], in boots of this version.
+/// A check that lasts until [`checked`] (or the machine is gone), in boots of this version.
 fn slow_check(node: &Node, version: &str) {
     let script = format!(
-        "grep -qx VERSION_ID={version} {} || exit 0; touch {}; while [ ! -e {} ]; do sleep 0.02; done",
+        "grep -qx VERSION_ID={version} {0} || exit 0; touch {1}; while [ -e {1} ] && [ ! -e {2} ]; do sleep 0.02; done",
         node.path("etc/os-release").display(),
         node.path("checking").display(),
         node.path("checked").display(),
