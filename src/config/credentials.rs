@@ -5,7 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Config, ConfigError, Password, file::content};
+use rustls::{
+    InconsistentKeys,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    sign::CertifiedKey,
+};
+
+use super::{At, Config, ConfigError, Origin, Password, file::content};
 use crate::semaphore::etcd::{Options, Tls};
 
 /// The most a file of certificates may hold; the largest bundle of public authorities has a quarter of it.
@@ -22,21 +28,37 @@ impl Config {
     /// When a file cannot be read, is no PEM, or others than its owner may read the password.
     pub fn etcd_options(&self) -> Result<Options, ConfigError> {
         let etcd = &self.etcd;
-        let pem = |path: &PathBuf, label| pem(&self.root.path(path), label);
+        let pem = |path: &PathBuf, label, key| {
+            pem(&self.root.path(path), label).map_err(|error| self.of(key, error))
+        };
         let authorities = etcd
             .cafile
             .as_ref()
-            .map(|path| pem(path, "CERTIFICATE"))
+            .map(|path| pem(path, "CERTIFICATE", "etcd.cafile"))
             .transpose()?;
         let identity = match &etcd.identity {
             Some((certificate, key)) => {
-                Some((pem(certificate, "CERTIFICATE")?, pem(key, "PRIVATE KEY")?))
+                let pair = (
+                    pem(certificate, "CERTIFICATE", "etcd.certfile")?,
+                    pem(key, "PRIVATE KEY", "etcd.keyfile")?,
+                );
+                if !belong(&pair.0, &pair.1) {
+                    let error = wrong(
+                        &self.root.path(key),
+                        "a key that is not the certificate's",
+                        format!("the key of {}", self.root.path(certificate).display()),
+                    );
+                    return Err(self.of("etcd.keyfile", error));
+                }
+                Some(pair)
             }
             None => None,
         };
         let user = match &etcd.user {
             Some((name, Password::File(path))) => {
-                Some((name.clone(), password(&self.root.path(path))?))
+                let password = password(&self.root.path(path));
+                let password = password.map_err(|error| self.of("etcd.password-file", error))?;
+                Some((name.clone(), password))
             }
             Some((name, Password::Text(password))) => Some((name.clone(), password.clone())),
             None => None,
@@ -51,6 +73,34 @@ impl Config {
             timeout: etcd.timeout,
         })
     }
+
+    /// What is wrong with a file, with the setting that names it and where that was given.
+    fn of(&self, key: &'static str, error: ConfigError) -> ConfigError {
+        let origin = match self.given.given(key) {
+            Some((_, origin)) => origin.clone(),
+            None => Origin::Default,
+        };
+        ConfigError::Named {
+            at: At { origin, key },
+            error: Box::new(error),
+        }
+    }
+}
+
+/// Whether the key may be the certificate's: false only where both can be read and it is another one's. What cannot be
+/// read, or be compared, is for the connection to say.
+fn belong(certificates: &[u8], key: &[u8]) -> bool {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificates).collect();
+    let (Ok(chain), Ok(key)) = (chain, PrivateKeyDer::from_pem_slice(key)) else {
+        return true;
+    };
+    let provider = rustls::crypto::ring::default_provider();
+    !matches!(
+        CertifiedKey::from_der(chain, key, &provider),
+        Err(rustls::Error::InconsistentKeys(
+            InconsistentKeys::KeyMismatch
+        ))
+    )
 }
 
 fn wrong(path: &Path, found: impl Into<String>, expected: impl Into<String>) -> ConfigError {
@@ -135,6 +185,9 @@ mod tests {
             "{}",
             error()
         );
+        // The setting and where it was given stand before the file.
+        assert!(error().contains("config.yaml:1:"), "{}", error());
+        assert!(error().contains("etcd.cafile: "), "{}", error());
         write("ca", KEY.as_bytes(), 0o644);
         assert!(
             error().contains("/ca: found no PEM block of a certificate, expected one"),

@@ -131,6 +131,14 @@ pub enum ConfigError {
         /// The system's reason.
         error: io::Error,
     },
+    /// A file that a setting names cannot be used.
+    #[error("{at}: {error}")]
+    Named {
+        /// The setting.
+        at: At,
+        /// What is wrong with the file.
+        error: Box<ConfigError>,
+    },
     /// A file is not what is expected of it.
     #[error("{}: found {found}, expected {expected}", path.display())]
     File {

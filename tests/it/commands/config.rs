@@ -81,3 +81,33 @@ async fn a_command_means_the_group_and_the_etcd_of_the_agent() {
     node.stop().await;
     assert!(!node.path("run/pointsman/agent.yaml").exists());
 }
+
+#[tokio::test]
+async fn a_key_of_another_certificate_is_a_wrong_setting_and_no_etcd_is_asked() {
+    let op = Operator::new("pair");
+    let files = pointsman_testbed::etcd::Certificates::write(op.root.path());
+    let below = |path: &std::path::Path| {
+        let path = path.strip_prefix(op.root.path()).unwrap();
+        format!("/{}", path.display())
+    };
+    let certificate = below(&files.client_cert);
+    for (key, says) in [
+        (
+            below(&files.server_key),
+            "a key that is not the certificate's",
+        ),
+        ("/gone.pem".to_owned(), "No such file"),
+    ] {
+        let pair = [
+            "lock",
+            "--etcd-certfile",
+            &certificate,
+            "--etcd-keyfile",
+            &key,
+        ];
+        let refused = op.says(&pair, 2, says).await;
+        for part in ["--etcd-keyfile: ", &key] {
+            assert!(refused.stderr.contains(part), "{refused:?}");
+        }
+    }
+}
