@@ -25,6 +25,8 @@ pub(crate) fn of(node: &Container) -> Vec<(u64, u64)> {
                 turns.push((from, at));
                 since = None;
             }
+            // What was journalled as begun is undone, also when the node stepped back before its first hook ran.
+            ("in", None) => {}
             _ => panic!("{}: {word} is not its turn:\n{text}", node.name()),
         }
     }
