@@ -1,9 +1,10 @@
 //! What only whole systems show: clusters of booted containers, with etcd on the nodes themselves.
 
-mod agent;
 mod balancer;
 mod network;
 mod outside;
 mod package;
+mod phases;
 mod rolling;
+mod shutdown;
 mod turns;

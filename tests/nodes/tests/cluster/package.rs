@@ -1,7 +1,14 @@
 //! The package comes and goes: no lock stays behind, no update is lost, nothing reboots.
 
-use pointsman_nodes::{bed::skipped, cluster::Cluster};
+use std::fs;
+
+use pointsman_nodes::{
+    bed::{Bed, sh, skipped},
+    cluster::{Cluster, holders},
+};
 use pointsman_testbed::disk::Slot;
+
+use crate::shutdown::{self, GOING_DOWN, delays};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn removed_in_the_line_and_in_a_trial_installed_and_purged() {
@@ -64,9 +71,70 @@ async fn removed_in_the_line_and_in_a_trial_installed_and_purged() {
     assert_eq!(node.boots(), 2);
 }
 
+/// What runs as the system's last, while it goes down.
+const LAST_WORDS: &str = "[Unit]
+After=pointsman.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/true
+ExecStop=/bin/sh /root/last-words
+";
+const TRIES: &str = "systemctl is-system-running >/var/log/last-words
+dpkg -r pointsman >>/var/log/last-words 2>&1; echo removal $? >>/var/log/last-words
+dpkg -i /root/newer.deb >>/var/log/last-words 2>&1; echo upgrade $? >>/var/log/last-words
+";
+
 #[tokio::test(flavor = "multi_thread")]
-async fn update_engine_marks_boots_good_as_always_where_the_agent_is_masked() {
-    if skipped("a masked agent") {
+async fn while_the_system_goes_down_a_removal_is_refused_and_an_upgrade_waits_for_the_boot() {
+    if skipped("a package on a system that goes down") {
+        return;
+    }
+    let cluster = Cluster::new(1).await;
+    let node = &cluster.nodes[0];
+    let newer = cluster.bed.package("0.2.0").await;
+    fs::copy(&newer, node.path("root/newer.deb")).expect("room for a package");
+    shutdown::patient(node);
+    node.write("etc/systemd/system/last-words.service", LAST_WORDS);
+    node.write("root/last-words", TRIES);
+    cluster.up().await;
+    node.sh("systemctl start last-words").await;
+
+    // Where logind has begun, and systemd not yet.
+    delays(node).await;
+    node.stage("2").await;
+    node.until(GOING_DOWN).await;
+    let removal = node.exec(&["dpkg", "-r", "pointsman"]).await;
+    assert_eq!(removal.code, Some(1), "{removal:?}");
+    assert!(
+        removal.stderr.contains("the system is going down"),
+        "{removal:?}"
+    );
+    assert_eq!(holders(&cluster.group().await).count(), 1);
+    node.sh(
+        "systemctl is-active pointsman && systemctl is-enabled pointsman && locksmithctl status",
+    )
+    .await;
+
+    // And where systemd has.
+    node.sh("touch /var/let-go").await;
+    node.booted(2).await;
+    cluster.free().await;
+    let said = node.read("var/log/last-words");
+    assert!(said.starts_with("stopping\n"), "{said}");
+    assert!(said.contains("the system is going down"), "{said}");
+    assert!(said.contains("\nremoval 1\n"), "{said}");
+    assert!(said.ends_with("\nupgrade 0\n"), "{said}");
+    node.sh("[ \"$(dpkg-query -W -f '${Status} ${Version}' pointsman)\" = 'install ok installed 0.2.0' ]")
+        .await;
+    assert_eq!(node.state().boots, [Slot::A, Slot::B]);
+    assert!(node.disk().bits(Slot::B).successful);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn update_engine_marks_boots_good_as_always_without_the_agent_and_locksmith_stays_in_charge()
+{
+    if skipped("a masked and an absent agent") {
         return;
     }
     let cluster = Cluster::new(1).await;
@@ -77,17 +145,105 @@ async fn update_engine_marks_boots_good_as_always_where_the_agent_is_masked() {
         quick,
     );
     cluster.up().await;
+    let boots_into = async |version: &str, slot: Slot| {
+        node.stage(version).await;
+        let boots = node.boots();
+        node.sh("systemd-run -q --no-block systemctl reboot").await;
+        node.booted(boots + 1).await;
+        assert_eq!(node.slot(), slot);
+        node.until("systemctl is-active --quiet update-engine")
+            .await;
+        cluster
+            .until("it is marked good", |_| node.disk().bits(slot).successful)
+            .await;
+    };
+
     node.sh("systemctl disable --now pointsman && systemctl mask pointsman")
         .await;
-    node.stage("2").await;
-    node.sh("systemd-run -q --no-block systemctl reboot").await;
-    node.booted(2).await;
-    assert_eq!(node.slot(), Slot::B);
-    node.until("systemctl is-active --quiet update-engine")
+    boots_into("2", Slot::B).await;
+    node.sh("dpkg --purge pointsman; test ! -e /usr/bin/pointsman")
         .await;
-    cluster
-        .until("it is marked good", |_| {
-            node.disk().bits(Slot::B).successful
-        })
+    boots_into("3", Slot::A).await;
+
+    // With locksmith on the node the package is installed, and nothing more.
+    node.sh("systemctl unmask pointsman").await;
+    node.write(
+        "usr/lib/systemd/system/locksmithd.service",
+        "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n",
+    );
+    node.sh("systemctl daemon-reload; systemctl enable --now locksmithd")
         .await;
+    let said = node.exec(&["dpkg", "-i", "/root/pointsman.deb"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.stderr.contains("locksmithd is enabled"), "{said:?}");
+    node.sh("[ \"$(systemctl is-enabled pointsman)\" = disabled ]
+             [ \"$(systemctl is-active pointsman)\" = inactive ]
+             systemctl is-active locksmithd
+             [ \"$(systemctl show -P Id locksmithd)\" = locksmithd.service ]")
+        .await;
+    // An upgrade does not change that.
+    node.sh("dpkg -i /root/pointsman.deb").await;
+    node.sh(
+        "[ \"$(systemctl is-enabled pointsman)\" = disabled ] && systemctl is-active locksmithd",
+    )
+    .await;
+    // As the way over has it.
+    node.sh("systemctl stop locksmithd; systemctl enable --now pointsman")
+        .await;
+    node.agent_is("idle").await;
+    node.sh("[ \"$(systemctl show -P Id locksmithd)\" = pointsman.service ]")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_running_system_it_is_installed_and_a_purge_leaves_nothing() {
+    if skipped("a package in an image") {
+        return;
+    }
+    let bed = Bed::new().await;
+    let package = bed.package("0.1.0").await;
+    let root = bed.lay(&[], "bare").await;
+    fs::copy(&package, root.join("root/pointsman.deb")).expect("room for a package");
+    let root = root.display();
+    // Of no network: what it holds it cannot give back either.
+    let chroot = format!("unshare --net chroot {root}");
+    // What dpkg itself notes is not the package's.
+    let list = format!(
+        "cd {root}; find . -path ./var/lib/dpkg -prune -o -path ./var/log -prune -o -printf '%p %y %l\\n' | sort"
+    );
+    let before = sh(&list).await;
+    let install = format!("{chroot} dpkg -i /root/pointsman.deb");
+    sh(&install).await;
+    sh(&format!(
+        "{chroot} systemctl is-enabled pointsman.service
+         {chroot} locksmithctl --version
+         test -h {root}/etc/systemd/system/multi-user.target.wants/pointsman.service"
+    ))
+    .await;
+    let installed = sh(&list).await;
+    assert!(installed.contains("usr/bin/pointsman"), "{installed}");
+
+    sh(&format!(
+        "mkdir -p {root}/var/lib/pointsman
+         echo '{{\"nonce\": 1}}' >{root}/var/lib/pointsman/journal.json"
+    ))
+    .await;
+    let said = sh(&format!("{chroot} dpkg --remove pointsman 2>&1")).await;
+    assert!(said.contains("could not be given back"), "{said}");
+    // A later installation is a first one again.
+    sh(&format!(
+        "test -e {root}/var/lib/pointsman/journal.json
+         test ! -h {root}/etc/systemd/system/multi-user.target.wants/pointsman.service
+         {install}
+         {chroot} systemctl is-enabled pointsman.service
+         rm {root}/var/lib/pointsman/journal.json
+         {chroot} dpkg --purge pointsman"
+    ))
+    .await;
+    let after = sh(&list).await;
+    let (before, after): (Vec<_>, Vec<_>) = (before.lines().collect(), after.lines().collect());
+    let left: Vec<_> = after.iter().filter(|line| !before.contains(line)).collect();
+    assert!(left.is_empty(), "{left:#?}");
+    let gone: Vec<_> = before.iter().filter(|line| !after.contains(line)).collect();
+    assert!(gone.is_empty(), "{gone:#?}");
 }

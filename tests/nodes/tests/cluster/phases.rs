@@ -1,0 +1,289 @@
+//! The agent is stopped, killed and replaced by its package in each phase of a reboot: what it holds it goes on holding,
+//! the node reboots once, and each trial is judged.
+
+use std::fs;
+
+use pointsman_nodes::{
+    bed::skipped,
+    cluster::{Cluster, holders},
+    container::Container,
+};
+use pointsman_testbed::disk::Slot;
+use serde_json::Value;
+
+use crate::{
+    shutdown::{self, GOING_DOWN, delays},
+    turns,
+};
+
+/// What happens to an agent. After each of them another one runs.
+#[derive(Clone, Copy, Debug)]
+enum Blow {
+    /// `systemctl stop`, and start.
+    Stopped,
+    /// SIGKILL; systemd starts the next one.
+    Killed,
+    /// The package of another version is installed over it.
+    Upgraded,
+}
+
+const BLOWS: [Blow; 3] = [Blow::Stopped, Blow::Killed, Blow::Upgraded];
+
+impl Blow {
+    /// Deals it, and waits until another agent runs than before.
+    async fn deal(self, node: &Container) {
+        let before = node.sh("systemctl show -P MainPID pointsman").await;
+        let before = before.trim();
+        node.sh(match self {
+            Self::Stopped => "systemctl stop pointsman; systemctl start pointsman",
+            Self::Killed => "systemctl kill --signal=KILL --kill-whom=main pointsman",
+            // Whichever is not there.
+            Self::Upgraded => {
+                "if [ \"$(dpkg-query -W -f '${Version}' pointsman)\" = 0.1.0 ]; then
+                     dpkg -i /root/newer.deb
+                 else
+                     dpkg -i /root/pointsman.deb
+                 fi"
+            }
+        })
+        .await;
+        node.until(&format!(
+            "systemctl is-active -q pointsman; [ \"$(systemctl show -P MainPID pointsman)\" != {before} ]"
+        ))
+        .await;
+    }
+}
+
+/// Puts the package of a newer version on each node.
+async fn newer(cluster: &Cluster) {
+    let newer = cluster.bed.package("0.2.0").await;
+    for node in &cluster.nodes {
+        fs::copy(&newer, node.path("root/newer.deb")).expect("room for a package");
+    }
+}
+
+/// The host names in the line, in order.
+fn line(group: &Value) -> Vec<&str> {
+    let queue = group["queue"].as_array().into_iter().flatten();
+    queue
+        .filter_map(|ticket| ticket["hostname"].as_str())
+        .collect()
+}
+
+/// Panics where the node does not hold, or not for this.
+async fn holds(cluster: &Cluster, node: &Container, phase: &str) {
+    let group = cluster.group().await;
+    let mut holders = holders(&group).map(|holder| (&holder["id"], &holder["phase"]));
+    assert_eq!(
+        holders.next(),
+        Some((&node.id().into(), &phase.into())),
+        "{group:#}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_the_line_a_place_is_kept_over_a_crash_and_an_upgrade_and_given_up_by_a_stop() {
+    if skipped("agents that die in the line") {
+        return;
+    }
+    let cluster = Cluster::new(2).await;
+    turns::note(&cluster);
+    newer(&cluster).await;
+    cluster.up().await;
+    let (n1, n2) = (&cluster.nodes[0], &cluster.nodes[1]);
+    let command = cluster.command(&["lock", "operator"]).await;
+    assert_eq!(command.code, Some(0), "{command:?}");
+    n1.stage("2").await;
+    n1.agent_is("queued").await;
+    n2.stage("2").await;
+    n2.agent_is("queued").await;
+    let line_is = async |what: &str, names: &[&str]| {
+        cluster.until(what, |group| line(group) == names).await;
+    };
+    line_is("both wait", &["n1", "n2"]).await;
+
+    Blow::Killed.deal(n1).await;
+    n1.agent_is("queued").await;
+    line_is("a crash keeps the place", &["n1", "n2"]).await;
+
+    n1.sh("systemctl stop pointsman").await;
+    // At once, and not when its lease has ended.
+    assert_eq!(line(&cluster.group().await), ["n2"]);
+    n1.sh("systemctl start pointsman").await;
+    line_is("it is behind the other now", &["n2", "n1"]).await;
+
+    // An agent that is replaced leaves the line as one that is stopped.
+    Blow::Upgraded.deal(n1).await;
+    line_is("it is in the line", &["n2", "n1"]).await;
+    for node in [n1, n2] {
+        assert_eq!(node.boots(), 1);
+    }
+    cluster.command(&["unlock", "operator"]).await;
+    for node in [n2, n1] {
+        node.booted(2).await;
+    }
+    cluster.free().await;
+    turns::one_at_a_time(&cluster);
+    for node in [n1, n2] {
+        assert_eq!(node.state().boots, [Slot::A, Slot::B], "{}", node.name());
+        assert!(node.disk().bits(Slot::B).successful);
+    }
+    let out = |node| turns::of(node)[0].0;
+    assert!(out(n2) < out(n1), "n2 was first in the line");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_the_drain_it_is_undone_and_begun_again() {
+    if skipped("agents that die in the drain") {
+        return;
+    }
+    let cluster = Cluster::new(1).await;
+    let node = &cluster.nodes[0];
+    turns::note(&cluster);
+    newer(&cluster).await;
+    node.hook(
+        "pre-reboot.d/20-wait",
+        "touch /var/begun; until [ -e /var/drained ]; do sleep 0.1; done",
+    );
+    cluster.up().await;
+    node.stage("2").await;
+    for blow in BLOWS {
+        node.until("test -e /var/begun").await;
+        holds(&cluster, node, "draining").await;
+        node.sh("rm /var/begun").await;
+        blow.deal(node).await;
+    }
+    // One that is stopped has given back before it ends.
+    node.until("test -e /var/begun").await;
+    node.sh("rm /var/begun; systemctl stop pointsman").await;
+    let group = cluster.group().await;
+    assert_eq!(
+        (&group["holders"], &group["queue"]),
+        (&Value::Array(vec![]), &Value::Array(vec![]))
+    );
+    assert_eq!(turns::of(node).len(), BLOWS.len() + 1);
+    node.sh("systemctl start pointsman").await;
+    node.until("test -e /var/begun").await;
+    assert_eq!(node.boots(), 1);
+    node.sh("touch /var/drained").await;
+    node.booted(2).await;
+    cluster.free().await;
+    assert_eq!(node.state().boots, [Slot::A, Slot::B]);
+    assert!(node.disk().bits(Slot::B).successful);
+    // Each drain was undone before the next one, and the last one after the boot.
+    assert_eq!(turns::of(node).len(), BLOWS.len() + 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_system_goes_down_and_in_the_proof_it_holds_on_and_the_boot_is_judged() {
+    if skipped("agents that die in a reboot and after it") {
+        return;
+    }
+    let cluster = Cluster::new(1).await;
+    let node = &cluster.nodes[0];
+    turns::note(&cluster);
+    newer(&cluster).await;
+    shutdown::patient(node);
+    // Before the image's own.
+    node.hook(
+        "health.d/05-wait",
+        "touch /var/begun; until [ -e /var/healthy ]; do sleep 0.1; done",
+    );
+    node.write("var/healthy", "");
+    cluster.up().await;
+    node.sh("rm -f /var/begun /var/healthy").await;
+
+    // logind was asked, and waits for somebody.
+    delays(node).await;
+    node.stage("2").await;
+    node.until(GOING_DOWN).await;
+    for blow in BLOWS {
+        blow.deal(node).await;
+        node.agent_is("rebooting").await;
+        holds(&cluster, node, "rebooting").await;
+        // The next to boot is what was cleared.
+        node.sh("pointsman slots next | grep -qx USR-B").await;
+    }
+    // Nor does one hold less that is not there when the system goes.
+    node.sh("systemctl stop pointsman").await;
+    holds(&cluster, node, "rebooting").await;
+    assert_eq!(node.boots(), 1);
+    node.sh("touch /var/let-go").await;
+    node.booted(2).await;
+
+    for blow in BLOWS {
+        node.until("test -e /var/begun && systemctl is-active -q pointsman")
+            .await;
+        node.agent_is("proving").await;
+        node.sh("rm /var/begun").await;
+        blow.deal(node).await;
+        node.agent_is("proving").await;
+        assert_eq!(holders(&cluster.group().await).count(), 1);
+        assert!(!node.disk().bits(Slot::B).successful, "{blow:?}");
+        let engine = "test \"$(systemctl is-active update-engine)\" = inactive";
+        node.sh(engine).await;
+    }
+    // Nobody judges meanwhile, and nobody lets update_engine in.
+    node.until("test -e /var/begun").await;
+    node.sh("systemctl stop pointsman; touch /var/healthy; systemctl start update-engine")
+        .await;
+    node.sh("test \"$(systemctl is-active update-engine)\" = inactive")
+        .await;
+    assert_eq!(holders(&cluster.group().await).count(), 1);
+    assert!(!node.disk().bits(Slot::B).successful);
+    node.sh("systemctl start pointsman").await;
+    cluster.free().await;
+    assert_eq!(node.state().boots, [Slot::A, Slot::B]);
+    assert!(node.disk().bits(Slot::B).successful);
+    node.until("systemctl is-active -q update-engine").await;
+    assert_eq!(turns::of(node).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_image_is_gone_back_from_whatever_happens_to_the_agent() {
+    if skipped("agents that die while an image fails") {
+        return;
+    }
+    let cluster = Cluster::new(1).await;
+    let node = &cluster.nodes[0];
+    turns::note(&cluster);
+    newer(&cluster).await;
+    shutdown::patient(node);
+    node.hook(
+        "health.d/05-wait",
+        "touch /var/begun; until [ -e /var/judged ]; do sleep 0.1; done",
+    );
+    node.write("var/judged", "");
+    cluster.up().await;
+    node.sh("rm -f /var/begun /var/judged").await;
+    node.stage("2-bad").await;
+    node.booted(2).await;
+    for blow in BLOWS {
+        node.until("test -e /var/begun && systemctl is-active -q pointsman")
+            .await;
+        node.sh("rm /var/begun").await;
+        blow.deal(node).await;
+        node.agent_is("proving").await;
+    }
+    // Found bad, and on its way back: that stands, whatever the checks would say now.
+    delays(node).await;
+    node.sh("touch /var/judged").await;
+    node.until(GOING_DOWN).await;
+    node.sh("rm /etc/pointsman/hooks/health.d/10-image").await;
+    for blow in BLOWS {
+        blow.deal(node).await;
+        node.agent_is("rolling-back").await;
+        assert_eq!(holders(&cluster.group().await).count(), 1);
+        assert!(!node.disk().bits(Slot::B).successful, "{blow:?}");
+        node.sh("pointsman slots next | grep -qx USR-A").await;
+    }
+    assert_eq!(node.boots(), 2);
+    node.sh("touch /var/let-go").await;
+    node.booted(3).await;
+    cluster.free().await;
+    assert_eq!(node.state().boots, [Slot::A, Slot::B, Slot::A]);
+    let listed = cluster.command(&["quarantine", "list"]).await;
+    assert!(listed.stdout.contains("2-bad"), "{listed:?}");
+    node.agent_is("idle").await;
+    assert_eq!(turns::of(node).len(), 1);
+}
