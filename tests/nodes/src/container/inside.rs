@@ -110,6 +110,24 @@ impl Container {
         }
     }
 
+    /// Waits until the agent's reason says this.
+    pub async fn says(&self, what: &str) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let found = self.agent("Reason").await;
+            if found.contains(what) {
+                return;
+            }
+            assert!(
+                Instant::now() < until,
+                "{} does not say {what:?} but {found:?}\n{}",
+                self.name(),
+                self.tail()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// update_engine stages an update, once it is there.
     pub async fn stage(&self, version: &str) {
         let name = "com.coreos.update1";

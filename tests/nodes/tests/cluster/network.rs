@@ -5,19 +5,34 @@ use pointsman_nodes::{
     cluster::{Cluster, holders},
     container::{Container, PATIENCE},
 };
-use pointsman_testbed::{disk::Slot, process::run};
+use pointsman_testbed::{
+    disk::Slot,
+    process::{Output, run},
+};
 
 use crate::turns;
 
+/// What etcdctl says, asked of this node's member.
+async fn etcdctl(cluster: &Cluster, node: &Container, args: &[&str]) -> Output {
+    let hub = cluster.network.hub();
+    let endpoint = format!("http://{}:2379", node.port().address);
+    let call = ["netns", "exec", &hub, "env", "ETCDCTL_API=3", "etcdctl"];
+    let with = ["--endpoints", &endpoint];
+    run("ip", [&call[..], &with, args].concat(), &[], PATIENCE).await
+}
+
+/// The status of this node's member, by columns: endpoint, id, version, size, whether it leads; none where it does not
+/// answer.
+async fn status(cluster: &Cluster, node: &Container) -> Vec<String> {
+    let said = etcdctl(cluster, node, &["endpoint", "status"]).await;
+    said.stdout.split(", ").map(str::to_owned).collect()
+}
+
 /// The node on which etcd's leader is.
 async fn leader(cluster: &Cluster) -> &Container {
-    let hub = cluster.network.hub();
     for node in &cluster.nodes[..3] {
-        let endpoint = format!("http://{}:2379", node.port().address);
-        let status = ["endpoint", "status", "--endpoints", &endpoint];
-        let call = ["netns", "exec", &hub, "env", "ETCDCTL_API=3", "etcdctl"];
-        let said = run("ip", [&call[..], &status].concat(), &[], PATIENCE).await;
-        if said.stdout.split(", ").nth(4) == Some("true") {
+        let status = status(cluster, node).await;
+        if status.get(4).is_some_and(|leads| leads == "true") {
             return node;
         }
     }
@@ -91,5 +106,94 @@ async fn a_node_that_is_cut_off_while_it_holds_stays_up_and_a_leader_is_missed_b
     turns::one_at_a_time(&cluster);
     for node in [first, second, leader] {
         assert_eq!(node.state().boots, [Slot::A, Slot::B], "{}", node.name());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_cut_off_while_it_proves_holds_on_until_the_cluster_hears_of_the_proof() {
+    if skipped("a network that is cut after the reboot") {
+        return;
+    }
+    let cluster = Cluster::new(4).await;
+    turns::note(&cluster);
+    for node in &cluster.nodes {
+        let wait = ". /usr/lib/os-release; [ $VERSION_ID = 1 ] && exit 0
+                    touch /var/begun; until [ -e /var/healthy ]; do sleep 0.1; done";
+        node.hook("health.d/20-wait", wait);
+        // Longer than etcd is missed here: whose member does not come back goes back.
+        node.write(
+            "etc/pointsman/config.d/20-proving.yaml",
+            "timings: {proving: 60s}\n",
+        );
+    }
+    cluster.up().await;
+    let only = async |node: &Container| {
+        let group = cluster.group().await;
+        let ids: Vec<_> = holders(&group).map(|holder| holder["id"].clone()).collect();
+        assert_eq!(ids, [node.id()], "{group:#}");
+    };
+
+    // Without a member of etcd: it proves the boot by itself, and keeps what it cannot give back. Meanwhile etcd's leader
+    // is cut off as well, and so the release goes to what is left.
+    let outer = &cluster.nodes[3];
+    outer.stage("2").await;
+    outer.booted(2).await;
+    outer.until("test -e /var/begun").await;
+    outer.port().cut().await;
+    let first = leader(&cluster).await;
+    first.port().cut().await;
+    outer.sh("touch /var/healthy").await;
+    outer
+        .until("journalctl -u pointsman | grep -q 'giving the semaphore back: no etcd endpoint answered'")
+        .await;
+    assert!(outer.disk().bits(Slot::B).successful);
+    outer.until("systemctl is-active -q update-engine").await;
+    cluster
+        .until("etcd has another leader", |group| group.is_object())
+        .await;
+    only(outer).await;
+    outer.port().mend().await;
+    cluster.free().await;
+    outer.agent_is("idle").await;
+    first.port().mend().await;
+
+    // With a member, which leads by the time it is cut off: that it is back is a part of the proof.
+    let member = cluster.nodes[..3]
+        .iter()
+        .find(|node| node.name() != first.name())
+        .expect("there are three");
+    member.stage("2").await;
+    member.booted(2).await;
+    member.until("test -e /var/begun").await;
+    let id = status(&cluster, member).await[1].clone();
+    let before = leader(&cluster).await;
+    if before.name() != member.name() {
+        let moved = etcdctl(&cluster, before, &["move-leader", &id]).await;
+        assert_eq!(moved.code, Some(0), "{moved:?}");
+    }
+    assert_eq!(leader(&cluster).await.name(), member.name());
+    member.port().cut().await;
+    // Stages meanwhile, and may not go: etcd would be left with one.
+    first.stage("2").await;
+    member.sh("touch /var/healthy").await;
+    member.says("member of etcd").await;
+    cluster
+        .until("etcd has another leader", |group| group.is_object())
+        .await;
+    only(member).await;
+    assert!(!member.disk().bits(Slot::B).successful);
+    member
+        .sh("test \"$(systemctl is-active update-engine)\" = inactive")
+        .await;
+    assert_eq!(first.boots(), 1);
+    first.write("var/healthy", "");
+    member.port().mend().await;
+    first.booted(2).await;
+    assert!(member.disk().bits(Slot::B).successful);
+    cluster.free().await;
+    turns::one_at_a_time(&cluster);
+    for node in [outer, member, first] {
+        assert_eq!(node.state().boots, [Slot::A, Slot::B], "{}", node.name());
+        assert_eq!(turns::of(node).len(), 1, "{}", node.name());
     }
 }

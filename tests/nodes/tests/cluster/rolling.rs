@@ -29,11 +29,6 @@ async fn all_on(cluster: &Cluster, slot: Slot) {
     cluster.free().await;
 }
 
-async fn reason_says(node: &Container, what: &str) {
-    let call = "busctl get-property org.pointsman.Agent1 /org/pointsman/Agent1 org.pointsman.Agent1 Reason";
-    node.until(&format!("{call} | grep -q '{what}'")).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_rolls_through_all_nodes_one_at_a_time() {
     if skipped("a roll-out") {
@@ -79,7 +74,7 @@ async fn a_bad_image_is_gone_back_from_and_no_other_node_follows() {
     }
     for node in &cluster.nodes {
         if node.boots() == 1 {
-            reason_says(node, "quarantine").await;
+            node.says("quarantine").await;
         }
     }
     // update_engine on each node finds a better one.
