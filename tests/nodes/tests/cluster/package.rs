@@ -66,8 +66,11 @@ async fn removed_in_the_line_and_in_a_trial_installed_and_purged() {
         .await;
     node.sh("test -e /var/lib/pointsman/journal.json && dpkg --purge pointsman")
         .await;
-    node.sh("test ! -e /var/lib/pointsman && test -e /etc/pointsman/config.yaml")
-        .await;
+    // What the operator wrote stays, and nothing else.
+    let named = "find / /run /tmp /var/tmp -xdev \\( -path /var/lib/dpkg -o -path /root \\) -prune -o \
+                 \\( -name '*pointsman*' -o -name '*locksmith*' -o -name coreos-cloudinit \\) -print | sort -u";
+    assert_eq!(node.sh(named).await, "/etc/pointsman\n");
+    node.sh("test -e /etc/pointsman/config.yaml").await;
     assert_eq!(node.boots(), 2);
 }
 
