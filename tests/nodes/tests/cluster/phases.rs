@@ -54,10 +54,14 @@ impl Blow {
     }
 }
 
-/// Puts the package of a newer version on each node.
+/// Puts the package of a newer version on each node, and lets no proof end while its agent is replaced.
 async fn newer(cluster: &Cluster) {
     let newer = cluster.bed.package("0.2.0").await;
     for node in &cluster.nodes {
+        node.write(
+            "etc/pointsman/config.d/20-proving.yaml",
+            "timings: {proving: 2m}\n",
+        );
         fs::copy(&newer, node.path("root/newer.deb")).expect("room for a package");
     }
 }
@@ -248,6 +252,11 @@ async fn a_bad_image_is_gone_back_from_whatever_happens_to_the_agent() {
     let node = &cluster.nodes[0];
     turns::note(&cluster);
     newer(&cluster).await;
+    // How long a bad image is given.
+    node.write(
+        "etc/pointsman/config.d/20-proving.yaml",
+        "timings: {proving: 30s}\n",
+    );
     shutdown::patient(node);
     node.hook(
         "health.d/05-wait",
