@@ -135,6 +135,45 @@ async fn while_the_system_goes_down_a_removal_is_refused_and_an_upgrade_waits_fo
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_removal_during_which_the_system_begins_to_go_down_is_refused_as_well() {
+    if skipped("a removal that a reboot overtakes") {
+        return;
+    }
+    let cluster = Cluster::new(1).await;
+    let node = &cluster.nodes[0];
+    shutdown::patient(node);
+    node.hook(
+        "pre-reboot.d/20-wait",
+        "touch /var/draining; until [ -e /var/drained ]; do sleep 0.1; done",
+    );
+    // In the drain's undoing, while the agent stops.
+    node.hook(
+        "post-boot.d/20-reboot",
+        "[ ! -e /var/reboot ] || { rm /var/reboot; systemctl reboot; }",
+    );
+    node.write("var/reboot", "");
+    cluster.up().await;
+    delays(node).await;
+    node.stage("2").await;
+    node.until("test -e /var/draining").await;
+    let removal = node.exec(&["dpkg", "-r", "pointsman"]).await;
+    assert_eq!(removal.code, Some(1), "{removal:?}");
+    assert!(
+        removal.stderr.contains("the system is going down"),
+        "{removal:?}"
+    );
+    node.sh(GOING_DOWN).await;
+    assert_eq!(holders(&cluster.group().await).count(), 1);
+    node.until("systemctl is-active pointsman && systemctl is-enabled pointsman")
+        .await;
+    node.sh("touch /var/let-go").await;
+    node.booted(2).await;
+    cluster.free().await;
+    // Nobody had cleared the update.
+    assert_eq!(node.state().boots, [Slot::A, Slot::A]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn update_engine_marks_boots_good_as_always_without_the_agent_and_locksmith_stays_in_charge()
 {
     if skipped("a masked and an absent agent") {
