@@ -6,18 +6,22 @@ export CARGO_TERM_COLOR ?= auto
 # What the package is made of: `make deb PROFILE=dev` is quicker.
 PROFILE ?= release
 
-.PHONY: demo test nodes-test lint doc bench build deb setup help
+.PHONY: demo test nodes-test vm-test setup-vm lint doc bench build deb setup help
 
 help:
 	@echo "make demo   five agents on this machine roll an update out, one at a time (under a minute)"
 	@echo "make test   everything that is checked: format, lints, docs, unit and integration tests"
 	@echo "make bench  what an etcd transaction, a hand-over, an idle agent, a flip and a cloud-config cost"
 	@echo "make nodes-test  a cluster of booted containers, with the package as users have it (as root)"
+	@echo "make vm-test     emulated machines: panics, hangs, a watchdog, power cuts (as root; minutes)"
 	@echo "make build  the release binary, target/release/pointsman"
 	@echo "make deb    Debian's package, target/deb/pointsman_*.deb"
 
 setup:
 	@sh tests/setup.sh
+
+setup-vm:
+	@sh tests/setup.sh vm
 
 build: setup
 	$(CARGO) build --release --bin pointsman
@@ -39,7 +43,7 @@ doc: setup
 
 # Most tests wait for etcd, not for the processor: more of them than cores run side by side.
 test: setup lint doc
-	$(CARGO) test --quiet --workspace --exclude pointsman-nodes --lib --bins --tests -- --test-threads 6
+	$(CARGO) test --quiet --workspace --exclude pointsman-nodes --exclude pointsman-vm --lib --bins --tests -- --test-threads 6
 	$(CARGO) build --quiet -p pointsman -p pointsman-pages --bins
 	$(CARGO) test --quiet -p pointsman-nodes --test one
 	$(CARGO) test --quiet --doc
@@ -48,6 +52,11 @@ test: setup lint doc
 nodes-test: setup
 	$(CARGO) build --quiet -p pointsman -p pointsman-pages --bins
 	$(CARGO) test --quiet -p pointsman-nodes --test cluster -- --test-threads 2
+
+# Two machines at a time: each is emulated by two threads.
+vm-test: setup-vm
+	$(CARGO) build --quiet -p pointsman -p pointsman-pages -p pointsman-nodes --bins
+	$(CARGO) test --quiet -p pointsman-vm -- --test-threads 2
 
 bench: setup
 	$(CARGO) build --release --bin pointsman

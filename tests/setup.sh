@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what the build, the tests and the demo need and this machine lacks. Does nothing where all is there.
+# Installs what the build, the tests and the demo need and this machine lacks; with `vm`, what virtual machines need as well.
+# Does nothing where all is there.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -31,6 +32,15 @@ lacks haproxy haproxy
 lacks socat socat
 # protoc reads etcd's definitions with the well-known types beside it.
 [ -e /usr/include/google/protobuf/any.proto ] || need="$need libprotobuf-dev"
+if [ "${1:-}" = vm ]; then
+    lacks qemu-system-x86_64 qemu-system-x86
+    lacks mksquashfs squashfs-tools
+    lacks busybox busybox-static
+    lacks cpio cpio
+    lacks modprobe kmod
+    lacks xz xz-utils
+    ls /boot/vmlinuz-* >/dev/null 2>&1 || need="$need linux-image-amd64"
+fi
 python3 -m pip --version >/dev/null 2>&1 || need="$need python3-pip"
 
 if [ -n "$need" ]; then

@@ -66,7 +66,7 @@ pub async fn sh(script: &str) -> String {
 }
 
 /// The repository.
-fn repository() -> PathBuf {
+pub fn repository() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors()
         .nth(2)
@@ -75,7 +75,7 @@ fn repository() -> PathBuf {
 }
 
 /// Where the programs under test are built.
-pub(crate) fn built() -> PathBuf {
+pub fn built() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its file");
     test.ancestors()
         .nth(2)

@@ -1,0 +1,77 @@
+//! The power is cut, again and again, at moments drawn from a seed.
+
+use std::time::Duration;
+
+use pointsman_testbed::disk::Slot;
+use pointsman_vm::{
+    site::{Site, record},
+    skipped,
+};
+
+/// How often, on each of two machines.
+const CUTS: u64 = 10;
+
+/// Numbers from a seed: the same on every machine (Knuth's MMIX constants; the high bits are the good ones).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// Whatever the moment: it boots, one slot at least is good, it gives back what it held, and it can still be updated.
+async fn cut(name: &str, seed: u64, bad: &str) {
+    let site = Site::new().await;
+    let machine = site.machine(name).await;
+    let mut random = Random(seed);
+    machine.start(None).await;
+    site.rests(&machine, "1").await;
+    for round in 0..CUTS {
+        // Every second one is bad: then it is a roll-back that is cut.
+        let suffix = if round % 2 == 1 { bad } else { "" };
+        let version = format!("{}{suffix}", round + 2);
+        machine.stage(&version).await;
+        // From the ticket to the new boot's proof or roll-back: the moment is what is varied.
+        tokio::time::sleep(Duration::from_millis(random.below(45_000))).await;
+        machine.cut().await;
+        let disk = machine.disk();
+        assert!(
+            disk.bits(Slot::A).successful || disk.bits(Slot::B).successful,
+            "{name}, {version}: both slots are bad"
+        );
+        machine.start(None).await;
+        site.until(&machine, "it has come to rest", |group| {
+            group.holders.is_empty()
+                && group.queue.is_empty()
+                && record(group, &machine).is_some_and(|record| record.state == "idle")
+        })
+        .await;
+        // What runs is good, and no image whose version says that it is bad.
+        let label = machine.sh("cat /etc/booted-slot").await;
+        let slot = Slot::of_label(label.trim()).expect("a slot");
+        assert!(
+            machine.disk().bits(slot).successful,
+            "{name}, {version}: on trial"
+        );
+        let runs = machine.disk().version(slot).unwrap_or_default();
+        assert!(bad.is_empty() || !runs.ends_with(bad), "{name} runs {runs}");
+    }
+    machine.stage("100").await;
+    site.rests(&machine, "100").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_power_may_fail_at_any_moment() {
+    if skipped("power cuts of virtual machines") {
+        return;
+    }
+    tokio::join!(
+        cut("vm-cut-bad", 20_261_123, "-bad"),
+        cut("vm-cut-panic", 20_261_124, "-panic")
+    );
+}
