@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
-    bed::{Bed, built},
+    bed::{Bed, built, repository, sh},
     container::{Container, PATIENCE},
     network::Network,
 };
@@ -39,16 +39,11 @@ impl Cluster {
         let image = bed.image().await;
         let names: Vec<String> = (1..=count).map(|n| format!("n{n}")).collect();
         let (network, ports) = Network::new(&bed, &names).await;
-        let peers: Vec<String> = names
+        let members: Vec<String> = names
             .iter()
             .zip(&ports)
             .take(MEMBERS)
-            .map(|(name, port)| format!("{name}=http://{}:2380", port.address))
-            .collect();
-        let endpoints: Vec<String> = ports
-            .iter()
-            .take(MEMBERS)
-            .map(|port| format!("http://{}:2379", port.address))
+            .map(|(name, port)| format!("{name}={}", port.address))
             .collect();
         let mut nodes = Vec::new();
         for (index, (name, port)) in names.iter().zip(ports).enumerate() {
@@ -58,20 +53,16 @@ impl Cluster {
                 let enabled = "etc/systemd/system/multi-user.target.wants/etcd.service";
                 fs::remove_file(node.path(enabled)).expect("etcd is enabled in the image");
             }
-            node.write(
-                "etc/default/etcd",
-                &format!(
-                    "ETCD_NAME={name}\nETCD_DATA_DIR=/var/lib/etcd/default\n\
-                     ETCD_LISTEN_PEER_URLS=http://{address}:2380\nETCD_INITIAL_ADVERTISE_PEER_URLS=http://{address}:2380\n\
-                     ETCD_LISTEN_CLIENT_URLS=http://{address}:2379\nETCD_ADVERTISE_CLIENT_URLS=http://{address}:2379\n\
-                     ETCD_INITIAL_CLUSTER={peers}\nETCD_INITIAL_CLUSTER_STATE=new\n",
-                    peers = peers.join(",")
-                ),
-            );
-            node.write(
-                "etc/pointsman/config.yaml",
-                &format!("etcd: {{endpoints: [{}]}}\n{CONFIG}", endpoints.join(", ")),
-            );
+            // As a cluster of Vagrant's is made.
+            let script = repository().join("vagrant/provision.sh");
+            sh(&format!(
+                "{script} --root {root} --name {name} --address {address} --members '{members}'",
+                script = script.display(),
+                root = node.path("").display(),
+                members = members.join(" "),
+            ))
+            .await;
+            node.write("etc/pointsman/config.d/20-tests.yaml", CONFIG);
             nodes.push(node);
         }
         Self {

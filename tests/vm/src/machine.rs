@@ -218,7 +218,8 @@ impl Machine {
     /// update_engine stages an image of this version in the slot that does not run.
     pub async fn stage(&self, version: &str) {
         self.sh(&format!(
-            "busctl call com.coreos.update1 /com/coreos/update1 com.coreos.update1.Test Stage s {version}"
+            "until systemctl --quiet is-active update-engine; do sleep 0.3; done; \
+             busctl call com.coreos.update1 /com/coreos/update1 com.coreos.update1.Test Stage s {version}"
         ))
         .await;
     }

@@ -1,0 +1,88 @@
+#!/bin/sh
+# Makes a Debian machine a node: etcd (on the machines named as its members) and pointsman, from its package.
+#
+# provision.sh --name NAME --address ADDRESS --members "NAME=ADDRESS …" [--package FILE] [--group GROUP] [--root DIR]
+#
+# With --root only the files below DIR are written: for a system that is prepared, and not running.
+set -eu
+
+usage() {
+    echo "provision.sh: $1" >&2
+    sed -n 's/^# provision.sh/usage: provision.sh/p' "$0" >&2
+    exit 2
+}
+
+name="" address="" members="" package="" group="" root=""
+while [ $# -gt 0 ]; do
+    [ $# -gt 1 ] || usage "$1: expected a value"
+    case $1 in
+    --name) name=$2 ;;
+    --address) address=$2 ;;
+    --members) members=$2 ;;
+    --package) package=$2 ;;
+    --group) group=$2 ;;
+    --root) root=${2%/} ;;
+    *) usage "$1 is unknown" ;;
+    esac
+    shift 2
+done
+[ -n "$name" ] || usage "--name is missing"
+[ -n "$address" ] || usage "--address is missing"
+[ -n "$members" ] || usage "--members is missing"
+
+peers="" endpoints="" member=no
+for one in $members; do
+    case $one in
+    *=*) ;;
+    *) usage "--members: found $one, expected NAME=ADDRESS" ;;
+    esac
+    peers="$peers,${one%%=*}=http://${one#*=}:2380"
+    endpoints="$endpoints, http://${one#*=}:2379"
+    [ "${one%%=*}" = "$name" ] && member=yes
+done
+
+if [ -z "$root" ]; then
+    export DEBIAN_FRONTEND=noninteractive
+    if [ "$member" = yes ] && ! command -v etcd >/dev/null; then
+        apt-get update -qq
+        apt-get install -y -qq --no-install-recommends etcd-server
+        # It has begun alone; its data is of no use to the cluster.
+        systemctl stop etcd
+        rm -rf /var/lib/etcd/default
+    fi
+fi
+
+if [ "$member" = yes ]; then
+    mkdir -p "$root/etc/default"
+    cat >"$root/etc/default/etcd" <<END
+ETCD_NAME=$name
+ETCD_DATA_DIR=/var/lib/etcd/default
+ETCD_LISTEN_PEER_URLS=http://$address:2380
+ETCD_INITIAL_ADVERTISE_PEER_URLS=http://$address:2380
+ETCD_LISTEN_CLIENT_URLS=http://$address:2379
+ETCD_ADVERTISE_CLIENT_URLS=http://$address:2379
+ETCD_INITIAL_CLUSTER=${peers#,}
+ETCD_INITIAL_CLUSTER_STATE=new
+END
+fi
+mkdir -p "$root/etc/pointsman"
+cat >"$root/etc/pointsman/config.yaml" <<END
+strategy: etcd-lock
+group: "$group"
+etcd:
+  endpoints: [${endpoints#, }]
+END
+
+if [ -z "$root" ]; then
+    if [ "$member" = yes ]; then
+        systemctl enable etcd
+        # The first member waits for the others, which come up after it.
+        systemctl restart --no-block etcd
+    fi
+    if [ -n "$package" ]; then
+        apt-get install -y -qq --no-install-recommends dbus
+        dpkg -i "$package"
+    fi
+    systemctl enable pointsman
+    systemctl restart pointsman
+fi
