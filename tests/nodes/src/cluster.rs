@@ -62,7 +62,7 @@ impl Cluster {
                 members = members.join(" "),
             ))
             .await;
-            node.write("etc/pointsman/config.d/20-tests.yaml", CONFIG);
+            node.write("etc/pointsman/config.d/05-tests.yaml", CONFIG);
             nodes.push(node);
         }
         Self {
