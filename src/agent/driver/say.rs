@@ -1,0 +1,187 @@
+//! What the driver says of itself: to the log, systemd, the bus, the coordinator's file, and etcd.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::sleep;
+
+use super::{Driver, Ending, Mode, Outside};
+use crate::{
+    agent::{
+        bus::Published,
+        gate::Update,
+        machine::{Event, State},
+        world::World,
+    },
+    config::Strategy,
+    coordinator,
+    telemetry::{self, notify},
+};
+
+/// The most characters of what the agent says it waits for.
+const LONGEST: usize = 1000;
+
+impl Driver {
+    /// Says how things stand, where that has changed: log, systemd, bus, coordinator file, etcd.
+    pub(super) async fn say(&mut self, outside: &mut Outside) {
+        let (state, reason) = self.machine.report();
+        let reason = sentence(&reason);
+        let before = std::mem::replace(&mut self.said, (state, reason.clone()));
+        if before != self.said {
+            self.since = Timestamp::now();
+            tracing::info!(
+                "{state}{}{reason}",
+                if reason.is_empty() { "" } else { ": " }
+            );
+            if let Mode::Once(_) = self.mode
+                && !reason.is_empty()
+            {
+                telemetry::say(&format!("{state}: {reason}"));
+            }
+            notify::status(&format!(
+                "{state}{}{reason}",
+                if reason.is_empty() { "" } else { ": " }
+            ));
+            if let Err(error) = outside.coordinator.set_state(self.coordinator_state()) {
+                tracing::warn!("{error}");
+            }
+            self.publish_in_etcd(before.0, state, &reason);
+        }
+        if let Some(bus) = &outside.bus {
+            bus.publish(&self.published(state, reason)).await;
+        }
+        self.report_condemned();
+        let quiet = matches!(self.machine.state(), State::Idle | State::Waiting { .. });
+        if quiet
+            && self.op.is_none()
+            && self.publishing.is_none()
+            && self.reporting.is_none()
+            && let Some(semaphore) = &self.world.semaphore
+        {
+            semaphore.connection().close();
+        }
+        if self.mode != Mode::Service
+            && *self.machine.state() == State::Idle
+            && self.machine.request().is_none()
+        {
+            self.ending.get_or_insert(Ending::Done);
+        }
+    }
+
+    /// Tells the cluster of what this node found to be bad, as soon as etcd answers.
+    fn report_condemned(&mut self) {
+        let (Some(semaphore), Some(owed)) = (&self.world.semaphore, self.machine.owed()) else {
+            return;
+        };
+        if self.reporting.is_some() || self.ending.is_some() {
+            return;
+        }
+        let (semaphore, world, what) = (semaphore.clone(), self.world.clone(), owed.what.clone());
+        let quarantine = self.world.quarantine(owed);
+        let mut waits = World::back_off(&self.world.config).waits();
+        self.reporting = Some(Box::pin(async move {
+            while let Err(error) = semaphore.quarantine(&quarantine).await {
+                tracing::warn!("{error}");
+                sleep(waits.next().unwrap_or(Duration::from_secs(60))).await;
+            }
+            world.told.borrow_mut().push(what.clone());
+            Event::Reported(what)
+        }));
+    }
+
+    /// The states a semaphore transaction ends in are written by that transaction; the others here.
+    fn publish_in_etcd(&mut self, before: &'static str, state: &'static str, reason: &str) {
+        // A boot that is not proven is checked again and again.
+        match (state, &self.unproven) {
+            ("unproven", Some(told)) if told == reason => return,
+            ("proving", Some(_)) => return,
+            ("unproven", _) => {}
+            _ => self.unproven = None,
+        }
+        let here = matches!(state, "waiting" | "unproven")
+            || (state == "idle" && matches!(before, "starting" | "waiting"));
+        let Some(semaphore) = self.world.semaphore.clone() else {
+            return;
+        };
+        if !here {
+            // An older word must not come after the newer one.
+            self.publishing = None;
+            return;
+        }
+        if state == "unproven" {
+            self.unproven = Some(reason.to_owned());
+        }
+        let record = self.world.record(state, reason);
+        let mut waits = World::back_off(&self.world.config).waits();
+        self.publishing = Some(Box::pin(async move {
+            while let Err(error) = semaphore.publish(&record).await {
+                tracing::debug!("{error}");
+                sleep(waits.next().unwrap_or(Duration::from_secs(60))).await;
+            }
+        }));
+    }
+
+    fn published(&self, state: &str, reason: String) -> Published {
+        let facts = self.machine.facts();
+        Published {
+            state: state.to_owned(),
+            reason,
+            strategy: self.world.config.strategy.to_string(),
+            group: self.world.config.group.as_str().to_owned(),
+            node_id: self.world.id.clone(),
+            since: format!("{:.0}", self.since),
+            holding: self.machine.holds(),
+            request: self
+                .machine
+                .request()
+                .map(|r| r.reason.clone())
+                .unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            config_error: self.config_error.clone(),
+            update: match facts.map(|f| &f.update) {
+                None => String::new(),
+                Some(Update::Unknown(why) | Update::Unreadable(why) | Update::None(why)) => {
+                    why.clone()
+                }
+                Some(Update::Staged(_)) => "staged".into(),
+            },
+            to: self
+                .machine
+                .entry()
+                .map(|e| e.intent.to.to_string())
+                .unwrap_or_default(),
+        }
+    }
+
+    fn coordinator_state(&self) -> coordinator::State {
+        match self.machine.state() {
+            State::Starting => coordinator::State::Starting,
+            _ if self.world.config.strategy == Strategy::Off => coordinator::State::Disabled,
+            State::Rebooting { .. } | State::Doubting { .. } | State::GoingDown { .. } => {
+                coordinator::State::Rebooting
+            }
+            State::RollingBack { .. } => coordinator::State::Rebooting,
+            State::Idle
+            | State::Proving
+            | State::Unproven { .. }
+            | State::Marking
+            | State::Undraining
+            | State::Releasing { .. }
+            | State::Stopped => coordinator::State::Running,
+            _ => coordinator::State::RebootPlanned,
+        }
+    }
+}
+
+/// One line of at most [`LONGEST`] characters: whoever may write to etcd or inhibit a shutdown has a word in it.
+fn sentence(text: &str) -> String {
+    let mut line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(LONGEST)
+        .collect();
+    if text.chars().nth(LONGEST).is_some() {
+        line.push('…');
+    }
+    line
+}
