@@ -19,6 +19,9 @@ put() { install -D -m "$1" "$2" "$tree/$3"; }
 put 755 "$from/pointsman" usr/bin/pointsman
 strip --strip-unneeded "$tree/usr/bin/pointsman"
 put 644 systemd/pointsman.service usr/lib/systemd/system/pointsman.service
+for unit in pointsman-cloud-config-early pointsman-cloud-config; do
+    put 644 "systemd/$unit.service" "usr/lib/systemd/system/$unit.service"
+done
 put 644 systemd/update-engine.service.d/10-pointsman.conf usr/lib/systemd/system/update-engine.service.d/10-pointsman.conf
 put 644 systemd/pointsman.preset usr/lib/systemd/system-preset/50-pointsman.preset
 put 644 systemd/pointsman.tmpfiles usr/lib/tmpfiles.d/pointsman.conf

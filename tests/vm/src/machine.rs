@@ -28,6 +28,10 @@ use crate::parts;
 /// How long a boot may take, the watchdog's patience before it included: emulated, on a machine that does other work.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
+/// The kernel's command line.
+const APPEND: &str = "console=ttyS0 quiet panic=1 net.ifnames=0 mitigations=off nokaslr cryptomgr.notests \
+                      tsc=reliable systemd.getty_auto=no";
+
 /// A machine. Dropped, it is gone.
 pub struct Machine {
     name: String,
@@ -138,6 +142,11 @@ impl Machine {
 
     /// Switches it on; its clock shows the time, or this one (`2026-01-31T12:00:00`).
     pub async fn start(&self, clock: Option<&str>) {
+        self.start_with(clock, "").await;
+    }
+
+    /// As [`Self::start`], with this at the end of the kernel's command line.
+    pub async fn start_with(&self, clock: Option<&str>, words: &str) {
         let parts = parts().await;
         let _ = fs::remove_file(self.path("shell"));
         let file = |path: &Path| path.display().to_string();
@@ -146,18 +155,29 @@ impl Machine {
             .args(["-m", "512", "-smp", "2", "-nodefaults", "-display", "none"])
             .args(["-kernel", &file(&parts.join("kernel"))])
             .args(["-initrd", &file(&parts.join("initrd"))])
+            .args(["-append", &format!("{APPEND} {words}")])
             .args([
-                "-append",
-                "console=ttyS0 quiet panic=1 net.ifnames=0 mitigations=off nokaslr cryptomgr.notests tsc=reliable systemd.getty_auto=no",
+                "-drive",
+                &format!("file={},if=none,id=d0,format=raw", file(&self.path("disk"))),
             ])
-            .args(["-drive", &format!("file={},if=none,id=d0,format=raw", file(&self.path("disk")))])
-            .args(["-device", "virtio-blk-pci,drive=d0", "-netdev", "user,id=n0"])
+            .args([
+                "-device",
+                "virtio-blk-pci,drive=d0",
+                "-netdev",
+                "user,id=n0",
+            ])
             .args(["-device", "virtio-net-pci,netdev=n0,romfile="])
             .args(["-device", "i6300esb", "-watchdog-action", "reset"])
             .args(["-rtc", &format!("base={}", clock.unwrap_or("utc"))])
-            .args(["-chardev", &format!("file,id=c0,path={},append=on", file(&self.path("console")))])
+            .args([
+                "-chardev",
+                &format!("file,id=c0,path={},append=on", file(&self.path("console"))),
+            ])
             .args(["-serial", "chardev:c0"])
-            .args(["-serial", &format!("unix:{},server=on,wait=off", file(&self.path("shell")))])
+            .args([
+                "-serial",
+                &format!("unix:{},server=on,wait=off", file(&self.path("shell"))),
+            ])
             .spawn();
         let before = self.process().replace(Arc::new(child));
         assert!(
@@ -235,8 +255,8 @@ impl Line {
     /// The exit code of a command, and what it said.
     async fn ask(&mut self, command: &str) -> std::io::Result<(i32, String)> {
         let mark = scratch::random_hex();
-        // The first line end ends what an earlier, given-up question has left.
-        let line = format!("\n{{ {command}; }}; echo \"{mark} $?\"\n");
+        // The first line end ends what an earlier, given-up question has left; what a command says need not end in one.
+        let line = format!("\n{{ {command}; }}; printf '\\n%s %s\\n' {mark} $?\n");
         self.write.write_all(line.as_bytes()).await?;
         let mut said = String::new();
         while let Some(line) = self.read.next_line().await? {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pointsman::semaphore::etcd::Group;
 use pointsman_testbed::disk::Slot;
 use pointsman_vm::{
     site::{Site, record},
@@ -31,6 +32,7 @@ async fn cut(name: &str, seed: u64, bad: &str) {
     let mut random = Random(seed);
     machine.start(None).await;
     site.rests(&machine, "1").await;
+    let mut moments: Vec<String> = Vec::new();
     for round in 0..CUTS {
         // Every second one is bad: then it is a roll-back that is cut.
         let suffix = if round % 2 == 1 { bad } else { "" };
@@ -39,11 +41,24 @@ async fn cut(name: &str, seed: u64, bad: &str) {
         // From the ticket to the new boot's proof or roll-back: the moment is what is varied.
         tokio::time::sleep(Duration::from_millis(random.below(45_000))).await;
         machine.cut().await;
+        let group = site.read().await;
+        let phase = |group: &Group| {
+            let holder = group.holders.first().and_then(|held| held.entry.clone());
+            holder.map_or("idle".into(), |entry| entry.phase.to_string())
+        };
+        let moment = phase(&group);
+        eprintln!(
+            "{name}, {version}: cut while {moment}, after {} boots",
+            machine.boots()
+        );
+        moments.push(moment.clone());
         let disk = machine.disk();
         assert!(
             disk.bits(Slot::A).successful || disk.bits(Slot::B).successful,
             "{name}, {version}: both slots are bad"
         );
+        // Whoever is out now is out until it is back.
+        assert_eq!(phase(&site.read().await), moment);
         machine.start(None).await;
         site.until(&machine, "it has come to rest", |group| {
             group.holders.is_empty()
@@ -63,6 +78,9 @@ async fn cut(name: &str, seed: u64, bad: &str) {
     }
     machine.stage("100").await;
     site.rests(&machine, "100").await;
+    // The moments were what they were meant to be: mostly of a node that is on its way.
+    let on_its_way = moments.iter().filter(|moment| *moment != "idle").count();
+    assert!(on_its_way >= moments.len() / 2, "{name}: {moments:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

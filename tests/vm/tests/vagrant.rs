@@ -21,7 +21,12 @@ async fn the_vagrantfile_is_valid() {
     let home = scratch::dir("vagrant");
     let folder = repository().join("vagrant").display().to_string();
     let home = home.path().display().to_string();
-    let env = [("VAGRANT_CWD", folder.as_str()), ("VAGRANT_HOME", &home)];
+    let dot = format!("{home}/dot");
+    let env = [
+        ("VAGRANT_CWD", folder.as_str()),
+        ("VAGRANT_HOME", &home),
+        ("VAGRANT_DOTFILE_PATH", &dot),
+    ];
     let said = run("vagrant", ["validate", "--ignore-provider"], &env, LIMIT).await;
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(said.stdout.contains("validated successfully"), "{said:?}");

@@ -5,11 +5,13 @@ use std::{cell::RefCell, pin::pin, rc::Rc, time::Duration};
 use jiff::Timestamp;
 use tokio::{sync::mpsc, time::sleep};
 
+mod line;
+
 use super::{
     checks::{Checks, Doing},
     gate::{Facts, Intent, Logins, Update},
     journal::{ClaimKey, Condemned, Entry},
-    machine::{Boot, Event, Holds, Op},
+    machine::{Boot, Event, Op},
     points::Points,
 };
 use crate::{
@@ -18,7 +20,7 @@ use crate::{
     hooks::Hooks,
     logind::Logind,
     semaphore::{
-        etcd::{self, BackOff, Claim, Committed, Guard, Left, Place, Semaphore, Wait},
+        etcd::{self, BackOff, Claim, Committed, Left, Place, Semaphore, Wait},
         keys::Keys,
         records::{Holder, Image, NodeRecord, Phase, Quarantine},
     },
@@ -240,81 +242,6 @@ impl World {
         }
     }
 
-    async fn acquire(&self, entry: &Entry) -> Event {
-        let Some(key) = &entry.claim else {
-            return Event::Acquired(Holds::Plainly);
-        };
-        let semaphore = self.semaphore(&key.keys);
-        let said = RefCell::new(None);
-        let note = |wait: Wait| {
-            if said.borrow().as_ref() != Some(&wait) {
-                // The driver outlives its operations.
-                let _ = self.notes.send(wait.clone());
-                said.replace(Some(wait));
-            }
-        };
-        let mut claim = self.claim(entry, key);
-        loop {
-            let why = match self
-                .until_known(async || self.guard(&semaphore).await)
-                .await
-            {
-                Guard::NoMember => {
-                    claim.member = false;
-                    semaphore.acquire(&claim, &note).await;
-                    return Event::Acquired(Holds::Plainly);
-                }
-                Guard::Open => {
-                    claim.member = true;
-                    tokio::select! {
-                        () = semaphore.acquire(&claim, &note) => {
-                            return Event::Acquired(Holds::WithMember);
-                        }
-                        why = self.guard_closes(&semaphore) => why,
-                    }
-                }
-                Guard::Closed(why) => why,
-            };
-            // No place in the line for who could not go when its turn comes.
-            let leave = async || semaphore.leave(&key.id, &key.nonce, None).await;
-            if self.until_known(leave).await == Left::Held {
-                return Event::Acquired(Holds::WithMember);
-            }
-            note(Wait {
-                why,
-                place: Place::Outside,
-            });
-            sleep(self.config.timings.retry_max).await;
-        }
-    }
-
-    async fn guard(&self, semaphore: &Semaphore) -> Result<Guard, etcd::Error> {
-        let local = &self.config.etcd.member;
-        semaphore.guard(local, &self.hostname).await
-    }
-
-    /// Ends when the guard has closed: nothing signals how the other members are.
-    async fn guard_closes(&self, semaphore: &Semaphore) -> String {
-        loop {
-            sleep(self.config.timings.retry_max).await;
-            if let Ok(Guard::Closed(why)) = self.guard(semaphore).await {
-                return why;
-            }
-        }
-    }
-
-    /// Whether the other members of etcd let this node go, where it hosts one.
-    async fn members_content(&self, entry: &Entry) -> Result<(), String> {
-        let Some(key) = entry.claim.as_ref().filter(|key| key.member) else {
-            return Ok(());
-        };
-        match self.guard(&self.semaphore(&key.keys)).await {
-            Ok(Guard::Closed(why)) => Err(why),
-            Ok(Guard::Open | Guard::NoMember) => Ok(()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
     async fn leave(&self, entry: &Entry) -> Event {
         let Some(key) = &entry.claim else {
             return Event::Left(false);
@@ -446,24 +373,6 @@ impl World {
         };
         let other = self.points.survey().map(|survey| survey.boot.other);
         Event::Checked(verdict, other)
-    }
-
-    /// Whether this node's member of etcd is back and well, where it hosts one.
-    async fn own_member(&self, claim: Option<&ClaimKey>) -> Result<(), String> {
-        let keys = claim.map_or(&self.keys, |claim| &claim.keys);
-        if claim.is_none() && self.semaphore.is_none() {
-            return Ok(());
-        }
-        let local = &self.config.etcd.member;
-        let semaphore = self.semaphore(keys);
-        match semaphore.own_member(local, &self.hostname).await {
-            Ok(health) => health,
-            Err(error) if claim.is_some_and(|claim| claim.member) => Err(format!(
-                "whether this node's member of etcd is back is not known: {error}"
-            )),
-            // Where it hosts none, etcd's absence says nothing of it; and whether it does is not known.
-            Err(_) => Ok(()),
-        }
     }
 
     /// Marks the slot good, and lets update_engine in, which was held back until then.
