@@ -6,14 +6,15 @@ export CARGO_TERM_COLOR ?= auto
 # What the package is made of: `make deb PROFILE=dev` is quicker.
 PROFILE ?= release
 
-.PHONY: demo test nodes-test vm-test setup-vm lint doc bench build deb setup help
+.PHONY: demo test nodes-test vm-test vm-power setup-vm lint doc bench build deb setup help
 
 help:
 	@echo "make demo   five agents on this machine roll an update out, one at a time (under a minute)"
 	@echo "make test   everything that is checked: format, lints, docs, unit and integration tests"
 	@echo "make bench  what an etcd transaction, a hand-over, an idle agent, a flip and a cloud-config cost"
 	@echo "make nodes-test  a cluster of booted containers, with the package as users have it (as root)"
-	@echo "make vm-test     emulated machines: panics, hangs, a watchdog, power cuts (as root; minutes)"
+	@echo "make vm-test     emulated machines: panics, hangs, a watchdog (as root; minutes)"
+	@echo "make vm-power    two of them, whose power is cut at twenty seeded moments (as root)"
 	@echo "make build  the release binary, target/release/pointsman"
 	@echo "make deb    Debian's package, target/deb/pointsman_*.deb"
 
@@ -56,7 +57,12 @@ nodes-test: setup
 # Two machines at a time: each is emulated by two threads.
 vm-test: setup-vm
 	$(CARGO) build --quiet -p pointsman -p pointsman-pages -p pointsman-nodes --bins
-	$(CARGO) test --quiet -p pointsman-vm -- --test-threads 2
+	$(CARGO) test --quiet -p pointsman-vm --test boots --test cloud_config --test vagrant -- --test-threads 2
+
+# Some half hour.
+vm-power: setup-vm
+	$(CARGO) build --quiet -p pointsman -p pointsman-pages -p pointsman-nodes --bins
+	$(CARGO) test -p pointsman-vm --test power -- --nocapture
 
 bench: setup
 	$(CARGO) build --release --bin pointsman

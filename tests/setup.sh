@@ -38,7 +38,7 @@ if [ "${1:-}" = vm ]; then
     lacks busybox busybox-static
     lacks cpio cpio
     lacks modprobe kmod
-    lacks vagrant vagrant
+    lacks vagrant "vagrant vagrant-libvirt"
     lacks xz xz-utils
     ls /boot/vmlinuz-* >/dev/null 2>&1 || need="$need linux-image-amd64"
 fi

@@ -30,6 +30,9 @@ pub struct Journal {
     /// The image that was proven last on this node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub good: Option<Image>,
+    /// The update that was staged last, as content and version: the slot itself tells only the content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<Image>,
     /// The image whose proving has begun and has no verdict yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<Image>,
@@ -124,6 +127,7 @@ impl Default for Journal {
             request: None,
             entry: None,
             good: None,
+            staged: None,
             trial: None,
             forgiven: None,
             judged: None,

@@ -120,7 +120,7 @@ pub async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
             return Err(Failure::new(
                 Exit::Refused,
                 format!(
-                    "{which} is paused already {}; to have yours instead: pointsman pause{all} --replace",
+                    "{which} is paused already {}; to have yours instead: pointsman pause{all} --replace --reason …",
                     said(&before)
                 ),
             ));

@@ -11,7 +11,7 @@ pub struct Args {
     /// Also where the node is rebooting or proving its new boot: another node may then go out beside it.
     #[arg(long)]
     force: bool,
-    /// Delete its place in the queue instead, such as one that no agent keeps; a living agent takes a new one.
+    /// Delete its place in the queue instead, such as one that no agent keeps; a living agent takes a new one when its turn comes.
     #[arg(long, conflicts_with = "force")]
     ticket: bool,
 }

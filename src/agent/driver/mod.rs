@@ -397,6 +397,11 @@ impl Driver {
         if self.world.updates != Updates::Engine {
             return;
         }
+        // After it nobody knows any more which version the other slot holds.
+        if let Err(why) = self.world.points.shun() {
+            tracing::error!("the quarantined update is not reset, since it would boot next: {why}");
+            return;
+        }
         let (world, look_again) = (self.world.clone(), self.look_again.clone());
         tokio::task::spawn_local(async move {
             match UpdateEngine::new(&world.bus).reset_status().await {

@@ -99,7 +99,8 @@ impl Driver {
             _ => self.unproven = None,
         }
         let here = matches!(state, "waiting" | "unproven")
-            || (state == "idle" && matches!(before, "starting" | "waiting"));
+            || (state == "idle"
+                && matches!(before, "starting" | "waiting" | "proving" | "unproven"));
         let Some(semaphore) = self.world.semaphore.clone() else {
             return;
         };

@@ -5,10 +5,11 @@ use std::time::Duration;
 use super::{Effect, Machine, Op, State};
 use crate::{
     agent::{
-        gate::{Gate, Intent, Now, gate, gate_with_people, intent},
+        gate::{Gate, Intent, Now, Update, gate, gate_with_people, intent},
         journal::{ClaimKey, Entry, Stage},
     },
     config::Strategy,
+    semaphore::records::Image,
 };
 
 impl Machine {
@@ -138,7 +139,50 @@ impl Machine {
     }
 
     pub(super) fn intent(&self) -> Option<Intent> {
-        intent(self.facts.as_ref()?, self.request(), &self.identity.runs)
+        let mut intent = intent(self.facts.as_ref()?, self.request(), &self.identity.runs)?;
+        intent.to = self.named(intent.to);
+        Some(intent)
+    }
+
+    /// An image with its version, where this node has seen it under one: a quarantine may be of the version only.
+    fn named(&self, image: Image) -> Image {
+        let (
+            Image {
+                image: Some(_),
+                version: None,
+            },
+            Ok(journal),
+        ) = (&image, &self.journal)
+        else {
+            return image;
+        };
+        let condemned = journal.condemned.iter().map(|c| &c.what);
+        let seen = [&journal.staged, &journal.good].into_iter().flatten();
+        let version = seen
+            .chain(condemned)
+            .find(|known| known.image == image.image)
+            .and_then(|known| known.version.clone());
+        Image { version, ..image }
+    }
+
+    /// Remembers the staged update's version with its content.
+    pub(super) fn remember_what_is_staged(&mut self) -> Option<Effect> {
+        let Some(Update::Staged(staged)) = self.facts.as_ref().map(|facts| &facts.update) else {
+            return None;
+        };
+        let journal = self
+            .journal
+            .as_mut()
+            .ok()
+            .filter(|journal| !journal.is_newer())?;
+        if staged.image.is_none()
+            || staged.version.is_none()
+            || journal.staged.as_ref() == Some(staged)
+        {
+            return None;
+        }
+        journal.staged = Some(staged.clone());
+        Some(Effect::Remember(journal.clone()))
     }
 
     pub(super) fn gate(&self, now: &Now) -> Gate {

@@ -214,6 +214,7 @@ impl Machine {
     /// Takes one step.
     pub fn step(&mut self, event: Event, now: &Now) -> Vec<Effect> {
         let mut effects = self.respond(event, now);
+        effects.extend(self.remember_what_is_staged());
         effects.extend(self.forget_what_is_shunned(now));
         effects
     }

@@ -30,8 +30,8 @@ impl Machine {
                 what,
                 reason,
                 boot_id,
-                // Nobody is to be told.
-                reported: true,
+                // Nobody is told as long as nobody is asked.
+                reported: false,
             });
             Ok(())
         })

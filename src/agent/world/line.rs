@@ -30,6 +30,8 @@ impl World {
         };
         let mut claim = self.claim(entry, key);
         loop {
+            // An error that was noted meanwhile must not be the last that is heard.
+            said.replace(None);
             let why = match self
                 .until_known(async || self.guard(&semaphore).await)
                 .await
@@ -80,12 +82,18 @@ impl World {
 
     /// Whether the other members of etcd let this node go, where it hosts one.
     pub(super) async fn members_content(&self, entry: &Entry) -> Result<(), String> {
-        let Some(key) = entry.claim.as_ref().filter(|key| key.member) else {
+        let Some(key) = &entry.claim else {
             return Ok(());
         };
         match self.guard(&self.semaphore(&key.keys)).await {
             Ok(Guard::Closed(why)) => Err(why),
+            // The wait in the line may have been long, and what it took it took as a node without one.
+            Ok(Guard::Open) if !key.member => Err(
+                "this node hosts a member of etcd by now, and must take the semaphore as such"
+                    .into(),
+            ),
             Ok(Guard::Open | Guard::NoMember) => Ok(()),
+            Err(_) if !key.member => Ok(()),
             Err(error) => Err(error.to_string()),
         }
     }

@@ -299,10 +299,7 @@ impl Semaphore {
         replace: bool,
     ) -> Result<Paused, Error> {
         const DOING: &str = "pausing";
-        let options = match seconds {
-            Some(seconds) => Some(PutOptions::new().with_lease(self.grant(DOING, seconds).await?)),
-            None => None,
-        };
+        let mut options = None;
         let key = self.pause_key(all);
         for tries in 0..RACES {
             let get = TxnOp::get(key.clone(), None);
@@ -318,6 +315,11 @@ impl Semaphore {
                 && !replace
             {
                 return Ok(Paused::ByAnother(before.clone()));
+            }
+            // Not before it is of use: nobody would end a lease that holds nothing.
+            if let (Some(seconds), None) = (seconds, &options) {
+                let lease = self.grant(DOING, seconds).await?;
+                options = Some(PutOptions::new().with_lease(lease));
             }
             let same = there.map_or_else(
                 || absent(key.clone()),

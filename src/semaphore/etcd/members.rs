@@ -74,6 +74,14 @@ impl Semaphore {
             return Ok(Guard::NoMember);
         }
         let members = match self.members().await {
+            Ok(members) if members.is_empty() || members.iter().any(|member| member.id == 0) => {
+                return Ok(Guard::Closed(
+                    "whether this node hosts a member of etcd is not known: a proxy answers for etcd, and does not \
+                     say who the members are; name them in etcd.endpoints, or, where this node hosts none, set \
+                     etcd.member to none"
+                        .into(),
+                ));
+            }
             Ok(members) => members,
             Err(error) if error.is_unreachable() => return Err(error),
             Err(error) => {
@@ -157,7 +165,7 @@ impl Semaphore {
                         format!("the addresses of this node cannot be read: {error}")
                     })?,
                 };
-                return Ok(self.by_names(members, &names).await);
+                return self.by_names(members, &names).await;
             }
             Local::At(url) => url,
         };
@@ -180,30 +188,48 @@ impl Semaphore {
         })
     }
 
-    async fn by_names<'a>(&self, members: &'a [Member], names: &Names) -> Option<&'a Member> {
+    async fn by_names<'a>(
+        &self,
+        members: &'a [Member],
+        names: &Names,
+    ) -> Result<Option<&'a Member>, String> {
+        // An address is nobody else's; a short name may be.
+        let by = |is: &dyn Fn(&str) -> bool| members.iter().find(|member| member.hosts().any(is));
+        let address = |host: &str| as_address(host).is_some_and(|a| names.addresses.contains(&a));
+        if let Some(own) = by(&address).or_else(|| by(&|host| is_named(host, &names.hostname))) {
+            return Ok(Some(own));
+        }
         for member in members {
-            for host in member.hosts() {
-                let found = match as_address(host) {
-                    Some(address) => names.addresses.contains(&address),
-                    None if is_named(host, &names.hostname) => true,
-                    // A name that is not known here is not this machine's.
-                    None => timeout(
-                        self.connection.timeout(),
-                        tokio::net::lookup_host((host, 0)),
+            for host in member.hosts().filter(|host| as_address(host).is_none()) {
+                if is_everywhere(host) {
+                    continue;
+                }
+                let unknown = |why: &str| {
+                    format!(
+                        "whether this node hosts a member of etcd is not known: {host}, which {member} advertises, \
+                         cannot be looked up ({why})"
                     )
-                    .await
-                    .is_ok_and(|found| {
-                        found.is_ok_and(|mut found| {
-                            found.any(|one| names.addresses.contains(&one.ip()))
-                        })
-                    }),
                 };
-                if found {
-                    return Some(member);
+                let looked = timeout(
+                    self.connection.timeout(),
+                    tokio::net::lookup_host((host, 0)),
+                );
+                match looked.await {
+                    Err(_) => return Err(unknown("no answer in time")),
+                    // getaddrinfo(3), EAI_AGAIN: any other failure says that there is no such name.
+                    Ok(Err(error)) if error.to_string().contains("Temporary failure") => {
+                        return Err(unknown(&error.to_string()));
+                    }
+                    Ok(Err(_)) => {}
+                    Ok(Ok(mut found)) => {
+                        if found.any(|one| names.addresses.contains(&one.ip())) {
+                            return Ok(Some(member));
+                        }
+                    }
                 }
             }
         }
-        None
+        Ok(None)
     }
 
     /// Whether a member answers, has a leader, serves a read the whole quorum agrees to, and no alarm stands.
@@ -306,8 +332,17 @@ fn as_address(host: &str) -> Option<IpAddr> {
     inner.unwrap_or(host).parse().ok()
 }
 
+/// Whether every machine goes by this name (RFC 6761).
+fn is_everywhere(name: &str) -> bool {
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.starts_with("localhost.") || name.ends_with(".localhost")
+}
+
 /// Whether a name is this host name, or begins with it as its first label.
 fn is_named(name: &str, hostname: &str) -> bool {
+    if is_everywhere(name) {
+        return false;
+    }
     let label = name.split('.').next().unwrap_or(name);
     name.eq_ignore_ascii_case(hostname) || label.eq_ignore_ascii_case(hostname)
 }
@@ -344,7 +379,7 @@ mod tests {
             member(1, "http://10.0.0.1:2380", "http://10.0.0.1:2379"),
             member(2, "http://n2.site.example:2380", "http://localhost:2379"),
             // What it advertises to clients leads each of them to itself.
-            member(3, "http://[fd00::3]:2380", "http://127.0.0.1:2379"),
+            member(3, "http://[fd00::3]:2380", "http://localhost:2379"),
         ];
         let semaphore = Semaphore::new(
             Options {
@@ -362,15 +397,21 @@ mod tests {
             ("n2", "10.0.0.9", Some(2)),
             ("N2.site.example", "10.0.0.9", Some(2)),
             ("c", "fd00::3", Some(3)),
-            ("d", "10.0.0.4", None),
+            ("n2", "10.0.0.1", Some(1)),
         ] {
             let names = Names {
                 hostname: hostname.into(),
                 addresses: vec![address.parse().unwrap()],
             };
-            let found = semaphore.by_names(&members, &names).await;
+            let found = semaphore.by_names(&members, &names).await.unwrap();
             assert_eq!(found.map(|member| member.id), own, "{hostname} {address}");
         }
+        let nobody = Names {
+            hostname: "localhost".into(),
+            addresses: vec!["10.0.0.4".parse().unwrap()],
+        };
+        let found = semaphore.by_names(&members[2..], &nobody).await;
+        assert_eq!(found, Ok(None), "every machine is localhost");
         assert!(!addresses().unwrap().iter().any(IpAddr::is_loopback));
     }
 }
