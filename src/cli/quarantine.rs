@@ -52,8 +52,10 @@ enum Command {
 
 /// An image by its content, or by its version.
 fn image(text: &str) -> Result<Image, String> {
-    if let Some(digest) = text.strip_prefix("sha256:") {
-        let hex = digest.len() == 64
+    let digest = text.split_once(':');
+    if let Some((kind, digest)) = digest.filter(|(kind, _)| kind.eq_ignore_ascii_case("sha256")) {
+        let hex = kind == "sha256"
+            && digest.len() == 64
             && digest
                 .bytes()
                 .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -63,7 +65,7 @@ fn image(text: &str) -> Result<Image, String> {
                 version: None,
             })
         } else {
-            Err("expected sha256: and 64 hex digits in lower case".into())
+            Err("expected sha256: and 64 hex digits in lower case, as `pointsman slots --json` shows them".into())
         };
     }
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._+~:".contains(&b);
@@ -194,12 +196,17 @@ fn list(all: Vec<Quarantine>, json: bool, context: &Context) -> Result<(), Failu
 mod tests {
     use super::*;
 
+    fn digest_upper() -> String {
+        format!("SHA256:{}", "0A".repeat(32))
+    }
+
     #[test]
     fn an_image_is_told_from_a_version() {
         let digest = format!("sha256:{}", "0a".repeat(32));
         assert_eq!(image(&digest).unwrap().image, Some(digest));
         assert_eq!(image("4081.2.0").unwrap().version, Some("4081.2.0".into()));
-        for bad in ["", "sha256:12", "a b", "a/b", "sha256:"] {
+        let upper = digest_upper();
+        for bad in ["", "sha256:12", "a b", "a/b", "sha256:", &upper] {
             assert!(image(bad).is_err(), "{bad}");
         }
     }

@@ -27,6 +27,7 @@ mod locksmith;
 mod logind;
 mod semaphore;
 mod slots;
+mod struck;
 mod support;
 mod trials;
 mod trials_trouble;

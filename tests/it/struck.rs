@@ -1,0 +1,221 @@
+//! What an attacker of the quarantine and of the guard for etcd's members has tried.
+
+use pointsman::semaphore::{etcd::Paused, records::Phase};
+use pointsman_testbed::{
+    disk::Slot,
+    etcd::{Cluster, unique_prefix},
+    node::{AutoReboot, Death},
+    proxy::{Mode, Proxy},
+};
+
+use crate::{
+    agents::{Site, agent, bin, machine},
+    support::{holder, on},
+    trials::{judge, node},
+};
+
+#[tokio::test]
+async fn the_guards_reason_is_said_again_when_etcd_is_back() {
+    let cluster = Cluster::builder(3).fast_elections().start().await;
+    let prefix = unique_prefix("struck-1");
+    let proxy = Proxy::start(cluster.address(0)).await;
+    let a = machine("node-a").await;
+    let member = cluster.endpoint(0);
+    agent(
+        &a,
+        &[proxy.url()],
+        &prefix,
+        &[("POINTSMAN_ETCD_MEMBER", member.as_str())],
+    )
+    .await;
+    a.wait_ready().await;
+    a.wait_status(|s| s == "idle").await;
+    cluster.kill_member(2).await;
+    a.update_engine().ready("2").await;
+    a.wait_status(|s| s.starts_with("waiting: ") && s.contains("is not well"))
+        .await;
+    proxy.set(Mode::Refuse).await;
+    a.wait_status(|s| s.contains("cannot be reached") || s.contains(&proxy.url()))
+        .await;
+    proxy.set(Mode::Pass).await;
+    a.wait_status(|status| status.starts_with("waiting: ") && status.contains("is not well"))
+        .await;
+}
+
+#[tokio::test]
+async fn the_cluster_is_told_what_runs_after_a_trial_nobody_cleared() {
+    let site = Site::new("struck-2");
+    let (node, disk) = node(&site, "node-1", &[]).await;
+    disk.post_install(Slot::B, "2");
+    node.reboot(Death::Term).await;
+    node.wait_status(|s| s == "idle").await;
+    assert!(disk.bits(Slot::B).successful);
+    site.record(&node, |record| record.runs.version.as_deref() == Some("2"))
+        .await;
+}
+
+#[tokio::test]
+async fn a_trial_nobody_cleared_is_told_to_be_over() {
+    let site = Site::new("struck-3");
+    let (node, disk) = node(&site, "node-1", &[]).await;
+    judge(&node, "health-cluster.d", &["2"]);
+    disk.post_install(Slot::B, "2");
+    node.reboot(Death::Term).await;
+    node.wait_status(|s| s.starts_with("unproven: ")).await;
+    site.record(&node, |r| r.state == "unproven").await;
+    judge(&node, "health-cluster.d", &[]);
+    node.wait_status(|s| s == "idle").await;
+    assert!(disk.bits(Slot::B).successful);
+    site.record(&node, |record| record.state == "idle").await;
+}
+
+#[tokio::test]
+async fn a_reset_update_is_not_rebooted_into_alone() {
+    let node = machine("node-1").await;
+    node.add_disk("1");
+    node.auto_reboot(AutoReboot::default());
+    node.write("etc/pointsman/config.yaml", "strategy: reboot\n");
+    let env = [
+        ("POINTSMAN_RETRY_MIN", "50ms"),
+        ("POINTSMAN_RETRY_MAX", "100ms"),
+        ("POINTSMAN_QUARANTINE_RESET", "500ms"),
+    ];
+    node.start(bin(), &[] as &[&str], &env).await;
+    node.wait_status(|s| s == "idle").await;
+    let added = node
+        .run(bin(), &["quarantine", "add", "2", "--reason", "eats disks"])
+        .await;
+    assert_eq!(added.code, Some(0), "{added:?}");
+    node.stage("2").await;
+    node.update_engine().wait_for_calls("ResetStatus", 1).await;
+    node.wait_status(|s| s == "idle").await;
+    let asked = node.run(bin(), &["reboot"]).await;
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+    // Into what it runs; nothing else is next.
+    node.logind().wait_reboots(1).await;
+    node.wait_status(|status| status == "idle").await;
+    assert_eq!((node.booted(), node.reboots()), (Slot::A, 1));
+}
+
+#[tokio::test]
+async fn a_reset_update_is_not_rebooted_into_where_the_points_are_not_held() {
+    let site = Site::new("struck-5");
+    let node = machine("node-1").await;
+    node.add_disk("1");
+    node.auto_reboot(AutoReboot::default());
+    node.write("etc/pointsman/config.yaml", "hold-points: false\n");
+    site.start(&node, &[("POINTSMAN_QUARANTINE_RESET", "500ms")])
+        .await;
+    node.wait_status(|s| s == "idle").await;
+    let added = site
+        .command(&node, &["quarantine", "add", "2", "--reason", "eats disks"])
+        .await;
+    assert_eq!(added.code, Some(0), "{added:?}");
+    node.stage("2").await;
+    node.update_engine().wait_for_calls("ResetStatus", 1).await;
+    node.wait_status(|s| s == "idle").await;
+    let asked = site.command(&node, &["reboot"]).await;
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+    // Into what it runs; nothing else is next.
+    node.logind().wait_reboots(1).await;
+    node.wait_status(|status| status == "idle").await;
+    assert_eq!((node.booted(), node.reboots()), (Slot::A, 1));
+}
+
+#[tokio::test]
+async fn a_quarantine_by_hand_holds_when_the_node_begins_to_ask_etcd() {
+    let site = Site::new("struck-7");
+    let node = machine("node-1").await;
+    node.add_disk("1");
+    node.auto_reboot(AutoReboot::default());
+    node.write("etc/pointsman/config.yaml", "strategy: reboot\n");
+    site.start(&node, &[]).await;
+    node.wait_status(|s| s == "idle").await;
+    let added = node
+        .run(bin(), &["quarantine", "add", "2", "--reason", "eats disks"])
+        .await;
+    assert_eq!(added.code, Some(0), "{added:?}");
+    node.write("etc/pointsman/config.yaml", "strategy: etcd-lock\n");
+    node.kill().await;
+    node.start_again();
+    node.wait_status(|s| s == "idle").await;
+    node.stage("2").await;
+    node.wait_status(|status| status.contains("is quarantined"))
+        .await;
+    // And the others learn of it.
+    site.until("it is told", |group| group.quarantine.len() == 1)
+        .await;
+    assert_eq!(node.booted(), Slot::A);
+}
+
+#[tokio::test]
+async fn a_refused_pause_leaves_no_lease() {
+    let cluster = Cluster::builder(1).start().await;
+    let prefix = unique_prefix("struck-9");
+    let semaphore = on(&cluster, &prefix);
+    let pause =
+        |by: &str| serde_json::from_value(serde_json::json!({"by": by, "reason": "r"})).unwrap();
+    semaphore
+        .pause(false, &pause("ann"), None, false)
+        .await
+        .unwrap();
+    for _ in 0..5 {
+        let done = semaphore
+            .pause(false, &pause("bob"), Some(9_000_000_000), false)
+            .await
+            .unwrap();
+        assert!(matches!(done, Paused::ByAnother(_)));
+    }
+    let leases = cluster
+        .client()
+        .await
+        .leases()
+        .await
+        .unwrap()
+        .leases()
+        .len();
+    assert_eq!(leases, 0);
+}
+
+#[tokio::test]
+async fn every_machine_is_localhost() {
+    let cluster = Cluster::builder(1).start().await;
+    peer(&cluster, "http://localhost:2380").await;
+    let prefix = unique_prefix("struck-11");
+    let semaphore = on(&cluster, &prefix);
+    let a = machine("localhost").await;
+    agent(&a, &cluster.endpoints(), &prefix, &[]).await;
+    a.wait_ready().await;
+    a.update_engine().ready("2").await;
+    a.logind().wait_asked(1).await;
+    let out = semaphore.read().await.unwrap().member_out;
+    assert!(out.is_none(), "{out:?}");
+}
+
+#[tokio::test]
+async fn who_comes_to_host_a_member_in_the_line_is_guarded() {
+    let cluster = Cluster::builder(1).start().await;
+    let prefix = unique_prefix("struck-12");
+    let semaphore = on(&cluster, &prefix);
+    semaphore
+        .lock(&holder("operator", Phase::Manual))
+        .await
+        .unwrap();
+    let a = machine("node-a").await;
+    agent(&a, &cluster.endpoints(), &prefix, &[]).await;
+    a.wait_ready().await;
+    a.update_engine().ready("2").await;
+    a.wait_status(|s| s.contains("first in the queue")).await;
+    peer(&cluster, "http://node-a:2380").await;
+    semaphore.unlock("operator", false).await.unwrap();
+    a.logind().wait_asked(1).await;
+    let out = semaphore.read().await.unwrap().member_out;
+    assert!(out.is_some(), "rebooted as if it hosted no member");
+}
+
+async fn peer(cluster: &Cluster, url: &str) {
+    let mut client = cluster.client().await;
+    let members = client.member_list().await.unwrap();
+    let id = members.members()[0].id();
+    client.member_update(id, [url.to_owned()]).await.unwrap();
+}
