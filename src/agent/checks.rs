@@ -1,6 +1,6 @@
 //! The checks of a boot: this node's own, those that need other nodes, and those that only warn.
 
-use std::{pin::Pin, time::Duration};
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
@@ -14,9 +14,6 @@ use crate::{
 
 /// What waits for the proof itself.
 const BEHIND_THE_GATE: [&str; 1] = ["update-engine.service"];
-
-/// What is being found out.
-pub type Doing<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// What the checks are made with.
 pub struct Checks<'a> {
@@ -32,8 +29,6 @@ pub struct Checks<'a> {
     pub hooks: &'a Hooks,
     /// Their variables.
     pub variables: &'a [(String, String)],
-    /// Whether the node's own member of etcd is well, where it hosts one.
-    pub member: &'a dyn Fn() -> Doing<'a, Result<(), String>>,
     /// How long the boot has to pass all that are required.
     pub limit: Duration,
     /// The waits between one round and the next.
@@ -43,12 +38,19 @@ pub struct Checks<'a> {
 impl Checks<'_> {
     /// Runs all of them, again and again until those required pass or the time is over. `held`: this boot was made while
     /// holding the semaphore, so that the rest of the cluster was there: only then does a check that needs it tell
-    /// anything. `note` is told what has not passed yet.
-    pub async fn run(&self, held: bool, note: impl Fn(&str)) -> Verdict {
+    /// anything. `member` asks how the node's own member of etcd is, where it hosts one; `note` is told what has not passed
+    /// yet.
+    pub async fn run(
+        &self,
+        held: bool,
+        member: impl AsyncFn() -> Result<(), String>,
+        note: impl Fn(&str),
+    ) -> Verdict {
         let until = Instant::now() + self.limit;
         let mut waits = self.waits.waits();
         loop {
-            let (own, others) = self.round().await;
+            let (own, mut others) = self.round().await;
+            others.extend(member().await.err());
             let why = own
                 .iter()
                 .chain(&others)
@@ -83,7 +85,6 @@ impl Checks<'_> {
         let mut own = texts(self.hooks.run_all("health.d", self.variables).await);
         own.extend(self.state_is_writable().err());
         let mut others = texts(self.hooks.run_all("health-cluster.d", self.variables).await);
-        others.extend((self.member)().await.err());
         match systemd::unsettled(self.bus).await {
             Ok(units) => {
                 for (unit, what) in units {

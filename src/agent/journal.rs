@@ -99,9 +99,9 @@ pub struct ClaimKey {
     pub id: String,
     /// Where.
     pub keys: Keys,
-    /// Whether it was taken as a node that hosts a member of etcd.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub member: bool,
+    /// The id of the member of etcd that the node hosts, where it was taken as such a node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<u64>,
 }
 
 /// The steps before which the journal is written.

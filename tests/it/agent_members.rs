@@ -7,6 +7,7 @@ use pointsman::semaphore::{
 use pointsman_testbed::{
     etcd::{Cluster, unique_prefix},
     node::{Death, Node},
+    proxy::{Mode, Proxy},
 };
 
 use crate::{
@@ -257,4 +258,45 @@ async fn what_is_left_of_a_member_whose_holder_was_deleted_is_unlocked() {
     site.committed(&b).await;
     let done = b.run(bin(), &unlock).await;
     assert!(done.stdout.contains("did not hold"), "{done:?}");
+}
+
+#[tokio::test]
+async fn a_drain_that_stops_the_own_member_goes_on_to_the_reboot() {
+    let site = Site::new("members-stopped", 1).await;
+    // Reached at an address that it does not advertise.
+    let own = Proxy::start(site.cluster.address(0)).await;
+    let a = machine("node-a").await;
+    slow_drain(&a);
+    let env = [("POINTSMAN_ETCD_MEMBER", own.url())];
+    let env = env.each_ref().map(|(name, url)| (*name, url.as_str()));
+    agent(&a, &site.cluster.endpoints(), &site.prefix, &env).await;
+    a.wait_status(|status| status == "idle").await;
+    a.update_engine().ready("2").await;
+    draining(&a).await;
+    own.set(Mode::Refuse).await;
+    drained(&a);
+    site.committed(&a).await;
+    assert!(crate::agents::undrained(&a).is_empty());
+}
+
+#[tokio::test]
+async fn a_boot_of_a_node_that_went_without_a_member_is_not_judged_by_one() {
+    let site = Site::new("members-later", 1).await;
+    let a = machine("node-a").await;
+    agent(&a, &site.cluster.endpoints(), &site.prefix, &[]).await;
+    a.wait_status(|status| status == "idle").await;
+    a.update_engine().ready("2").await;
+    site.committed(&a).await;
+    assert!(site.semaphore.read().await.unwrap().member_out.is_none());
+    // By now a member goes by the node's name, and is not well.
+    let mut client = site.cluster.client().await;
+    let id = site.cluster.client_of(2).await.status().await.unwrap();
+    let id = id.header().unwrap().member_id();
+    client
+        .member_update(id, ["http://node-a:2380".to_owned()])
+        .await
+        .unwrap();
+    site.cluster.kill_member(2).await;
+    a.reboot(Death::Term).await;
+    site.free().await;
 }

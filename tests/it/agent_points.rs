@@ -1,10 +1,12 @@
 //! The points are thrown last: which slot boots next while an update waits, and when it goes.
 
+use pointsman::{agent::points::Points, node::Root, slots::Place};
 use pointsman_testbed::{
     disk::{DiskImage, Slot},
     fakes::{OnReboot, Status},
     node::{AutoReboot, Death, Node},
     process::Signal,
+    scratch,
 };
 
 use crate::{
@@ -221,4 +223,27 @@ async fn a_reboot_into_the_slot_a_person_made_next_asks_for_that_image() {
     assert_eq!(site.command(&node, &asked).await.code, Some(0));
     node.logind().rebooted().await;
     assert_eq!(next(&disk), Slot::A);
+}
+
+#[test]
+fn nothing_is_gone_back_to_that_is_not_what_ran_before() {
+    let dir = scratch::dir("go-back");
+    let path = dir.path().join("disk");
+    let disk = DiskImage::new(&path, "1");
+    disk.post_install(Slot::B, "2");
+    let place = Place {
+        disk: Some(path),
+        booted: Some("USR-B".into()),
+    };
+    let points = Points::new(Root::new(dir.path()), place, true);
+    let before = points.survey().unwrap().boot.other.unwrap().image;
+    let bits = || [Slot::A, Slot::B].map(|slot| disk.bits(slot));
+    let untouched = bits();
+    disk.write_image(Slot::A, "3");
+    let refused = points.go_back(&before).unwrap_err();
+    assert!(refused.contains("USR-A holds another image"), "{refused}");
+    assert_eq!(bits(), untouched);
+    disk.write_image(Slot::A, "1");
+    points.go_back(&before).unwrap();
+    assert_eq!((next(&disk), disk.bits(Slot::B).priority), (Slot::A, 0));
 }

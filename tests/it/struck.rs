@@ -4,12 +4,13 @@ use pointsman::semaphore::{etcd::Paused, records::Phase};
 use pointsman_testbed::{
     disk::Slot,
     etcd::{Cluster, unique_prefix},
-    node::{AutoReboot, Death},
+    fakes::Status,
+    node::{AutoReboot, Death, Node},
     proxy::{Mode, Proxy},
 };
 
 use crate::{
-    agents::{Site, agent, bin, machine},
+    agents::{Site, agent, machine},
     support::{holder, on},
     trials::{judge, node},
 };
@@ -69,72 +70,70 @@ async fn a_trial_nobody_cleared_is_told_to_be_over() {
     site.record(&node, |record| record.state == "idle").await;
 }
 
-#[tokio::test]
-async fn a_reset_update_is_not_rebooted_into_alone() {
+/// A node with two slots that reboots when it is asked to; its agent is not started.
+async fn two_slots(config: &str) -> Node {
     let node = machine("node-1").await;
     node.add_disk("1");
     node.auto_reboot(AutoReboot::default());
-    node.write("etc/pointsman/config.yaml", "strategy: reboot\n");
-    let env = [
-        ("POINTSMAN_RETRY_MIN", "50ms"),
-        ("POINTSMAN_RETRY_MAX", "100ms"),
-        ("POINTSMAN_QUARANTINE_RESET", "500ms"),
-    ];
-    node.start(bin(), &[] as &[&str], &env).await;
-    node.wait_status(|s| s == "idle").await;
-    let added = node
-        .run(bin(), &["quarantine", "add", "2", "--reason", "eats disks"])
-        .await;
-    assert_eq!(added.code, Some(0), "{added:?}");
-    node.stage("2").await;
-    node.update_engine().wait_for_calls("ResetStatus", 1).await;
-    node.wait_status(|s| s == "idle").await;
-    let asked = node.run(bin(), &["reboot"]).await;
-    assert_eq!(asked.code, Some(0), "{asked:?}");
-    // Into what it runs; nothing else is next.
-    node.logind().wait_reboots(1).await;
-    node.wait_status(|status| status == "idle").await;
-    assert_eq!((node.booted(), node.reboots()), (Slot::A, 1));
+    node.write("etc/pointsman/config.yaml", config);
+    node
 }
+
+async fn told(site: &Site, node: &Node, args: &[&str]) {
+    let said = site.command(node, args).await;
+    assert_eq!(said.code, Some(0), "{args:?}: {said:?}");
+}
+
+const BAD: [&str; 5] = ["quarantine", "add", "2", "--reason", "eats disks"];
 
 #[tokio::test]
 async fn a_reset_update_is_not_rebooted_into_where_the_points_are_not_held() {
-    let site = Site::new("struck-5");
-    let node = machine("node-1").await;
-    node.add_disk("1");
-    node.auto_reboot(AutoReboot::default());
-    node.write("etc/pointsman/config.yaml", "hold-points: false\n");
-    site.start(&node, &[("POINTSMAN_QUARANTINE_RESET", "500ms")])
-        .await;
-    node.wait_status(|s| s == "idle").await;
-    let added = site
-        .command(&node, &["quarantine", "add", "2", "--reason", "eats disks"])
-        .await;
-    assert_eq!(added.code, Some(0), "{added:?}");
+    for config in ["strategy: reboot\n", "hold-points: false\n"] {
+        let site = Site::new("struck-reset");
+        let node = two_slots(config).await;
+        site.start(&node, &[("POINTSMAN_QUARANTINE_RESET", "500ms")])
+            .await;
+        node.wait_status(|s| s == "idle").await;
+        told(&site, &node, &BAD).await;
+        node.stage("2").await;
+        node.update_engine().wait_for_calls("ResetStatus", 1).await;
+        node.wait_status(|s| s == "idle").await;
+        told(&site, &node, &["reboot"]).await;
+        // Into what it runs; nothing else is next.
+        node.logind().wait_reboots(1).await;
+        node.wait_status(|status| status == "idle").await;
+        assert_eq!((node.booted(), node.reboots()), (Slot::A, 1), "{config}");
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_was_staged_here_is_known_when_a_person_makes_it_next() {
+    let site = Site::new("struck-version");
+    let node = two_slots("").await;
+    site.lock().await;
+    site.start(&node, &[]).await;
     node.stage("2").await;
-    node.update_engine().wait_for_calls("ResetStatus", 1).await;
-    node.wait_status(|s| s == "idle").await;
-    let asked = site.command(&node, &["reboot"]).await;
-    assert_eq!(asked.code, Some(0), "{asked:?}");
-    // Into what it runs; nothing else is next.
-    node.logind().wait_reboots(1).await;
+    node.wait_status(|status| status.contains("held by operator"))
+        .await;
+    // It is not staged any more, and the slot tells only its content.
+    node.update_engine().set(Status::idle()).await;
     node.wait_status(|status| status == "idle").await;
-    assert_eq!((node.booted(), node.reboots()), (Slot::A, 1));
+    told(&site, &node, &BAD).await;
+    told(&site, &node, &["slots", "prioritize", "B"]).await;
+    site.unlock("operator").await;
+    told(&site, &node, &["reboot"]).await;
+    node.wait_status(|status| status.contains("2 is quarantined: eats disks"))
+        .await;
+    assert_eq!((node.booted(), node.reboots()), (Slot::A, 0));
 }
 
 #[tokio::test]
 async fn a_quarantine_by_hand_holds_when_the_node_begins_to_ask_etcd() {
     let site = Site::new("struck-7");
-    let node = machine("node-1").await;
-    node.add_disk("1");
-    node.auto_reboot(AutoReboot::default());
-    node.write("etc/pointsman/config.yaml", "strategy: reboot\n");
+    let node = two_slots("strategy: reboot\n").await;
     site.start(&node, &[]).await;
     node.wait_status(|s| s == "idle").await;
-    let added = node
-        .run(bin(), &["quarantine", "add", "2", "--reason", "eats disks"])
-        .await;
-    assert_eq!(added.code, Some(0), "{added:?}");
+    told(&site, &node, &BAD).await;
     node.write("etc/pointsman/config.yaml", "strategy: etcd-lock\n");
     node.kill().await;
     node.start_again();

@@ -128,7 +128,7 @@ impl Machine {
                 nonce: now.nonce(),
                 id: self.identity.id.clone(),
                 keys: self.identity.keys.clone(),
-                member: false,
+                member: None,
             });
             self.set_entry(Some(entry.clone()));
             self.journalled(State::Queued { until }, Op::Acquire(entry))

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub use people::NOTHING_ASKED;
 pub use shunned::NOT_CONDEMNED;
-pub use vocabulary::{Effect, Event, Holds, Op, State, Verdict};
+pub use vocabulary::{Effect, Event, Op, State, Verdict};
 
 use super::{
     gate::{Facts, Gate, Now, Request, Rules},
@@ -252,9 +252,9 @@ impl Machine {
     /// An operation ended.
     fn ended(&mut self, outcome: Event, now: &Now) -> Vec<Effect> {
         match (&self.state, outcome) {
-            (State::Queued { .. }, Event::Acquired(holds)) => {
+            (State::Queued { .. }, Event::Acquired(member)) => {
                 // Journalled with the next stage.
-                self.remember_member(holds);
+                self.remember_member(member);
                 self.taken(now)
             }
             (State::Leaving, Event::Left(true)) => self.taken(now),

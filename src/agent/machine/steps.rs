@@ -1,6 +1,6 @@
 //! The steps the machine is made of: into a state, with its operation, after its journal.
 
-use super::{Effect, Holds, Machine, Op, State};
+use super::{Effect, Machine, Op, State};
 use crate::{
     agent::{
         gate::Now,
@@ -16,7 +16,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn remember_member(&mut self, holds: Holds) {
+    pub(super) fn remember_member(&mut self, member: Option<u64>) {
         if let Ok(Journal {
             entry: Some(Entry {
                 claim: Some(claim), ..
@@ -24,7 +24,7 @@ impl Machine {
             ..
         }) = &mut self.journal
         {
-            claim.member = holds == Holds::WithMember;
+            claim.member = member;
         }
     }
 

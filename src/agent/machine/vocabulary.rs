@@ -121,8 +121,8 @@ pub enum Event {
     Note(Wait),
     /// [`Op::May`] ended: nothing is against it, or what is; and how things are since.
     Allowed(Result<(), String>, Facts),
-    /// [`Op::Acquire`] ended: the semaphore is held, by a node that hosts a member of etcd or one that does not.
-    Acquired(Holds),
+    /// [`Op::Acquire`] ended: the semaphore is held; and the id of the member of etcd that the node hosts, if it does.
+    Acquired(Option<u64>),
     /// [`Op::Leave`] ended: held after all (true), or gone from the line.
     Left(bool),
     /// [`Op::Look`] ended.
@@ -149,15 +149,6 @@ pub enum Event {
     JournalFailed(String),
     /// The agent is told to end.
     Stop,
-}
-
-/// As what a node has taken the semaphore.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Holds {
-    /// As any.
-    Plainly,
-    /// As one that hosts a member of etcd.
-    WithMember,
 }
 
 /// What the checks of a boot say.

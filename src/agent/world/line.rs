@@ -8,7 +8,7 @@ use super::World;
 use crate::{
     agent::{
         journal::{ClaimKey, Entry},
-        machine::{Event, Holds},
+        machine::Event,
     },
     semaphore::etcd::{self, Guard, Left, Place, Semaphore, Wait},
 };
@@ -17,7 +17,7 @@ impl World {
     /// Waits in the line, and outside it as long as the members of etcd do not let this node go, until it holds.
     pub(super) async fn acquire(&self, entry: &Entry) -> Event {
         let Some(key) = &entry.claim else {
-            return Event::Acquired(Holds::Plainly);
+            return Event::Acquired(None);
         };
         let semaphore = self.semaphore(&key.keys);
         let said = RefCell::new(None);
@@ -29,25 +29,25 @@ impl World {
             }
         };
         let mut claim = self.claim(entry, key);
+        let mut own = key.member;
         loop {
             // An error that was noted meanwhile must not be the last that is heard.
             said.replace(None);
             let why = match self
-                .until_known(async || self.guard(&semaphore).await)
+                .until_known(async || self.guard(&semaphore, key.member).await)
                 .await
             {
                 Guard::NoMember => {
                     claim.member = false;
                     semaphore.acquire(&claim, &note).await;
-                    return Event::Acquired(Holds::Plainly);
+                    return Event::Acquired(None);
                 }
-                Guard::Open => {
+                Guard::Open(member) => {
                     claim.member = true;
+                    own = Some(member);
                     tokio::select! {
-                        () = semaphore.acquire(&claim, &note) => {
-                            return Event::Acquired(Holds::WithMember);
-                        }
-                        why = self.guard_closes(&semaphore) => why,
+                        () = semaphore.acquire(&claim, &note) => return Event::Acquired(own),
+                        why = self.guard_closes(&semaphore, own) => why,
                     }
                 }
                 Guard::Closed(why) => why,
@@ -55,7 +55,7 @@ impl World {
             // No place in the line for who could not go when its turn comes.
             let leave = async || semaphore.leave(&key.id, &key.nonce, None).await;
             if self.until_known(leave).await == Left::Held {
-                return Event::Acquired(Holds::WithMember);
+                return Event::Acquired(own);
             }
             note(Wait {
                 why,
@@ -65,16 +65,16 @@ impl World {
         }
     }
 
-    async fn guard(&self, semaphore: &Semaphore) -> Result<Guard, etcd::Error> {
+    async fn guard(&self, semaphore: &Semaphore, known: Option<u64>) -> Result<Guard, etcd::Error> {
         let local = &self.config.etcd.member;
-        semaphore.guard(local, &self.hostname).await
+        semaphore.guard(local, &self.hostname, known).await
     }
 
     /// Ends when the guard has closed: nothing signals how the other members are.
-    async fn guard_closes(&self, semaphore: &Semaphore) -> String {
+    async fn guard_closes(&self, semaphore: &Semaphore, known: Option<u64>) -> String {
         loop {
             sleep(self.config.timings.retry_max).await;
-            if let Ok(Guard::Closed(why)) = self.guard(semaphore).await {
+            if let Ok(Guard::Closed(why)) = self.guard(semaphore, known).await {
                 return why;
             }
         }
@@ -85,33 +85,36 @@ impl World {
         let Some(key) = &entry.claim else {
             return Ok(());
         };
-        match self.guard(&self.semaphore(&key.keys)).await {
+        match self.guard(&self.semaphore(&key.keys), key.member).await {
             Ok(Guard::Closed(why)) => Err(why),
             // The wait in the line may have been long, and what it took it took as a node without one.
-            Ok(Guard::Open) if !key.member => Err(
+            Ok(Guard::Open(_)) if key.member.is_none() => Err(
                 "this node hosts a member of etcd by now, and must take the semaphore as such"
                     .into(),
             ),
-            Ok(Guard::Open | Guard::NoMember) => Ok(()),
-            Err(_) if !key.member => Ok(()),
+            Ok(Guard::Open(_) | Guard::NoMember) => Ok(()),
+            Err(_) if key.member.is_none() => Ok(()),
             Err(error) => Err(error.to_string()),
         }
     }
 
     /// Whether this node's member of etcd is back and well, where it hosts one.
     pub(super) async fn own_member(&self, claim: Option<&ClaimKey>) -> Result<(), String> {
-        let keys = claim.map_or(&self.keys, |claim| &claim.keys);
-        if claim.is_none() && self.semaphore.is_none() {
-            return Ok(());
-        }
+        let (keys, known) = match claim {
+            // It went as a node without one: whatever keeps it from being told now says nothing of its image.
+            Some(claim) if claim.member.is_none() => return Ok(()),
+            Some(claim) => (&claim.keys, claim.member),
+            None if self.semaphore.is_none() => return Ok(()),
+            None => (&self.keys, None),
+        };
         let local = &self.config.etcd.member;
-        let semaphore = self.semaphore(keys);
-        match semaphore.own_member(local, &self.hostname).await {
+        let asked = self.semaphore(keys);
+        match asked.own_member(local, &self.hostname, known).await {
             Ok(health) => health,
-            Err(error) if claim.is_some_and(|claim| claim.member) => Err(format!(
-                "whether this node's member of etcd is back is not known: {error}"
+            Err(why) if known.is_some() => Err(format!(
+                "whether this node's member of etcd is back is not known: {why}"
             )),
-            // Where it hosts none, etcd's absence says nothing of it; and whether it does is not known.
+            // In a boot made alone: whether it hosts one at all is not known.
             Err(_) => Ok(()),
         }
     }

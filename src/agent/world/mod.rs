@@ -8,7 +8,7 @@ use tokio::{sync::mpsc, time::sleep};
 mod line;
 
 use super::{
-    checks::{Checks, Doing},
+    checks::Checks,
     gate::{Facts, Intent, Logins, Update},
     journal::{ClaimKey, Condemned, Entry},
     machine::{Boot, Event, Op},
@@ -237,7 +237,7 @@ impl World {
                 unknown: serde_json::Map::new(),
             },
             ticket_lease: self.config.timings.ticket_lease.as_secs(),
-            member: key.member,
+            member: key.member.is_some(),
             node: Some(self.record("", "")),
         }
     }
@@ -343,7 +343,6 @@ impl World {
         };
         let timings = &self.config.timings;
         let claim = entry.and_then(|entry| entry.claim.as_ref());
-        let member = move || -> Doing<'_, Result<(), String>> { Box::pin(self.own_member(claim)) };
         let checks = Checks {
             root: &self.config.root,
             bus: &self.bus,
@@ -351,7 +350,6 @@ impl World {
             cluster_units: &self.config.cluster_units,
             hooks: &hooks,
             variables: &variables,
-            member: &member,
             limit: timings.proving,
             waits: BackOff {
                 max: timings.retry_max.min(Duration::from_secs(30)),
@@ -359,6 +357,7 @@ impl World {
             },
         };
         let note = |why: &str| self.note(why.to_owned());
+        let member = async || self.own_member(claim).await;
         let verdict = match claim {
             Some(key) => {
                 let semaphore = self.semaphore(&key.keys);
@@ -367,9 +366,14 @@ impl World {
                     let told = semaphore.proving(&key.id, &key.nonce, Some(&node)).await;
                     told.inspect_err(|error| tracing::debug!("{error}"))
                 };
-                while_telling(checks.run(true, note), tell, World::back_off(&self.config)).await
+                while_telling(
+                    checks.run(true, member, note),
+                    tell,
+                    World::back_off(&self.config),
+                )
+                .await
             }
-            None => checks.run(false, note).await,
+            None => checks.run(false, member, note).await,
         };
         let other = self.points.survey().map(|survey| survey.boot.other);
         Event::Checked(verdict, other)

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use etcd_client::Client;
+use etcd_client::{Client, ResponseHeader, StatusResponse};
 use tokio::time::timeout;
 
 use super::{Connection, Error, Semaphore, connection::Options};
@@ -24,8 +24,8 @@ pub enum Local {
 pub enum Guard {
     /// It hosts none.
     NoMember,
-    /// It hosts one, and all the others are well.
-    Open,
+    /// It hosts the one with this id, and all the others are well.
+    Open(u64),
     /// It hosts one, or may host one, and must not leave: why.
     Closed(String),
 }
@@ -65,11 +65,17 @@ struct Names {
 
 impl Semaphore {
     /// Whether the node of this host name may leave: where it hosts a member of etcd, all the others must be well, or
-    /// etcd could lose its quorum.
+    /// etcd could lose its quorum. `known` is the id of its own one, where that was found before: by now its drain may
+    /// have stopped it.
     ///
     /// # Errors
     /// When etcd cannot be reached.
-    pub async fn guard(&self, local: &Local, hostname: &str) -> Result<Guard, Error> {
+    pub async fn guard(
+        &self,
+        local: &Local,
+        hostname: &str,
+        known: Option<u64>,
+    ) -> Result<Guard, Error> {
         if *local == Local::None {
             return Ok(Guard::NoMember);
         }
@@ -91,7 +97,7 @@ impl Semaphore {
                 )));
             }
         };
-        let own = match self.own(&members, local, hostname).await {
+        let own = match self.own(&members, local, hostname, known).await {
             Ok(Some(own)) => own,
             Ok(None) => return Ok(Guard::NoMember),
             Err(why) => return Ok(Guard::Closed(why)),
@@ -103,34 +109,29 @@ impl Semaphore {
                 )));
             }
         }
-        Ok(Guard::Open)
+        Ok(Guard::Open(own.id))
     }
 
-    /// Whether this node's own member is well, or why not; `Ok` where it hosts none.
+    /// Whether this node's own member is well, or why not; `Ok` where it hosts none. `known` as in [`Self::guard`].
     ///
     /// # Errors
-    /// When etcd cannot be reached, and so is not known whether it hosts one.
+    /// Why it is not known whether it hosts one, or which.
     pub async fn own_member(
         &self,
         local: &Local,
         hostname: &str,
-    ) -> Result<Result<(), String>, Error> {
-        if *local == Local::None {
+        known: Option<u64>,
+    ) -> Result<Result<(), String>, String> {
+        let members = self.members().await.map_err(|error| error.to_string())?;
+        let Some(own) = self.own(&members, local, hostname, known).await? else {
             return Ok(Ok(()));
-        }
-        let members = self.members().await?;
-        Ok(match self.own(&members, local, hostname).await {
-            Ok(None) => Ok(()),
-            Ok(Some(own)) => {
-                let urls = match local {
-                    Local::At(url) => std::slice::from_ref(url),
-                    _ => own.client_urls.as_slice(),
-                };
-                let health = self.health(own, urls).await;
-                health.map_err(|why| format!("this node's member of etcd ({own}): {why}"))
-            }
-            Err(why) => Err(why),
-        })
+        };
+        let urls = match local {
+            Local::At(url) => std::slice::from_ref(url),
+            _ => own.client_urls.as_slice(),
+        };
+        let health = self.health(own, urls).await;
+        Ok(health.map_err(|why| format!("this node's member of etcd ({own}): {why}")))
     }
 
     async fn members(&self) -> Result<Vec<Member>, Error> {
@@ -155,7 +156,11 @@ impl Semaphore {
         members: &'a [Member],
         local: &Local,
         hostname: &str,
+        known: Option<u64>,
     ) -> Result<Option<&'a Member>, String> {
+        if let Some(own) = members.iter().find(|member| Some(member.id) == known) {
+            return Ok(Some(own));
+        }
         let url = match local {
             Local::None => return Ok(None),
             Local::Auto => {
@@ -179,7 +184,7 @@ impl Semaphore {
             format!("which member of etcd is this node's is not known: etcd.member is {url}; {why}")
         };
         let connection = self.connection.to(vec![url.clone()]);
-        let id = who(&connection).await.map_err(unknown)?;
+        let id = member_id(&status(&connection).await.map_err(unknown)?);
         let own = members.iter().find(|member| member.id == id);
         own.map(Some).ok_or_else(|| {
             unknown(format!(
@@ -238,15 +243,8 @@ impl Semaphore {
             return Err("it advertises no client URL".into());
         }
         let connection = self.connection.to(urls.to_vec());
-        let status = connection
-            .call("asking a member how it is", async |client: Client| {
-                client.maintenance_client().status().await
-            })
-            .await
-            .map_err(in_a_line)?;
-        let id = status
-            .header()
-            .map_or(0, etcd_client::ResponseHeader::member_id);
+        let status = status(&connection).await?;
+        let id = member_id(&status);
         if id != member.id {
             return Err(format!(
                 "at {} answers another member ({id:x}, expected {:x})",
@@ -282,18 +280,16 @@ fn in_a_line(error: Error) -> String {
     reasons.join("; ")
 }
 
-/// The id of the member that answers.
-async fn who(connection: &Connection) -> Result<u64, String> {
-    let status = connection
-        .call(
-            "asking the local member who it is",
-            async |client: Client| client.maintenance_client().status().await,
-        )
-        .await
-        .map_err(in_a_line)?;
-    Ok(status
-        .header()
-        .map_or(0, etcd_client::ResponseHeader::member_id))
+/// How the member that answers is.
+async fn status(connection: &Connection) -> Result<StatusResponse, String> {
+    let asked = connection.call("asking a member how it is", async |client: Client| {
+        client.maintenance_client().status().await
+    });
+    asked.await.map_err(in_a_line)
+}
+
+fn member_id(status: &StatusResponse) -> u64 {
+    status.header().map_or(0, ResponseHeader::member_id)
 }
 
 impl Connection {

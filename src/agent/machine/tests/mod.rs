@@ -1,0 +1,130 @@
+//! The machine against a model of the world around it: crashes anywhere, people and others interfering.
+
+mod happening;
+mod operations;
+mod slots;
+mod world;
+
+use std::time::Duration;
+
+use proptest::{
+    prelude::{ProptestConfig, prop},
+    prop_assert_eq, proptest,
+};
+
+use super::{Event, State};
+use crate::{
+    agent::gate::{Logins, Rules, Update},
+    config::Strategy,
+    semaphore::records::Image,
+    window::Window,
+};
+use happening::{Happening, happening};
+use world::World;
+
+const ID: &str = "0123456789abcdef0123456789abcdef";
+
+fn rules(strategy: Strategy) -> Rules {
+    Rules {
+        strategy,
+        window: Some(Window::parse("02:00", "2h").unwrap()),
+        login_grace: Duration::from_secs(300),
+        shutdown_timeout: Duration::from_secs(300),
+        quarantine_reset: Duration::from_secs(12 * 3600),
+        retry: Duration::from_secs(60),
+    }
+}
+
+/// An image, by content; odd ones are bad.
+fn image(number: u8) -> Image {
+    Image {
+        image: Some(format!("sha256:{number}")),
+        version: None,
+    }
+}
+
+#[test]
+fn a_full_disk_while_etcd_is_told_of_a_bad_image_forgets_no_ticket() {
+    let mut world = World::new(Strategy::EtcdLock);
+    world.minutes = 125;
+    // It fell back from image 1, and etcd does not know yet.
+    if let Ok(journal) = &mut world.machine.journal {
+        journal.condemned.push(crate::agent::journal::Condemned {
+            what: image(1),
+            reason: "bad".into(),
+            boot_id: "boot-0".into(),
+            reported: false,
+        });
+    }
+    world.stage(Some(2));
+    world.end(true);
+    assert!(matches!(world.machine.state(), State::Queued { .. }));
+    world.disk_works = false;
+    world.report();
+    world.end(true);
+    world.disk_works = true;
+    world.check();
+    for _ in 0..10 {
+        world.end(true);
+    }
+    assert!(world.called, "in {:?}", world.machine.state());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_no_reboot_without_the_semaphore_and_none_is_lost(
+        coordinated in prop::bool::weighted(0.8),
+        happenings in prop::collection::vec(happening(), 0..80),
+    ) {
+        let strategy = if coordinated { Strategy::EtcdLock } else { Strategy::Reboot };
+        let mut world = World::new(strategy);
+        for happening in &happenings {
+            world.happen(happening);
+        }
+        // Left in peace, with nothing to do, it gives back what it holds and rests.
+        world.disk_works = true;
+        world.exited = false;
+        if world.going_down() {
+            world.reboot();
+        }
+        world.step(Event::Cancelled);
+        world.change(|facts| facts.update = Update::None("UPDATE_STATUS_IDLE".into()));
+        for _ in 0..30 {
+            world.minutes += 10;
+            world.tick();
+            world.end(true);
+            if world.went_back {
+                world.reboot();
+            }
+        }
+        // Somebody booted an image again that the node had gone back from: it stays up, holds, and waits for a person.
+        // Or somebody quarantined what it would go back to. Or somebody booted a bad one whose forerunner could not be written down: it stays up as well.
+        let forgot = happenings.iter().any(|h| matches!(h, Happening::Disk(false)));
+        if let State::Unproven { why, .. } = world.machine.state()
+            && (why.contains("it went back from this image before")
+                || why.contains("which is quarantined as well (ann says so)")
+                || forgot && why.contains("not what ran here before"))
+        {
+            return Ok(());
+        }
+        prop_assert_eq!(&world.holder, &None, "in {:?}", world.machine.state());
+        prop_assert_eq!(world.machine.state(), &State::Idle);
+        // And it can still do its work.
+        world.minutes += 1440 - world.minutes % 1440 + 125;
+        let before = world.reboots;
+        world.stage(Some(8));
+        world.change(|facts| facts.logind = Ok(Logins::default()));
+        for _ in 0..20 {
+            world.tick();
+            world.end(true);
+            if world.called {
+                world.reboot();
+            }
+        }
+        prop_assert_eq!(world.slots.runs(), 8);
+        prop_assert_eq!(world.reboots, before + 1, "in {:?}", world.machine.state());
+        prop_assert_eq!(&world.holder, &None);
+    }
+}

@@ -1,0 +1,174 @@
+//! What must hold when an operation begins, and how it ends: the properties.
+
+use super::{image, world::World};
+use crate::{
+    agent::{
+        gate::Update,
+        journal::Stage,
+        machine::{Event, Op, Verdict},
+    },
+    config::Strategy,
+};
+
+impl World {
+    pub(super) fn begin(&mut self, op: Op) {
+        match &op {
+            Op::Acquire(entry) => {
+                assert_eq!(
+                    self.disk.entry.as_ref(),
+                    Some(entry),
+                    "the nonce is not in the journal"
+                );
+            }
+            Op::Drain(_) if !self.may_go() => panic!("a drain for a reboot that may not be"),
+            Op::Drain(_) => assert_eq!(self.disk.entry.as_ref().unwrap().stage, Stage::Draining),
+            Op::Commit(_) => assert_eq!(self.disk.entry.as_ref().unwrap().stage, Stage::Committing),
+            Op::Reboot(entry) => {
+                assert!(self.in_window(), "a reboot outside the window");
+                let nonce = entry.claim.as_ref().map(|claim| claim.nonce.clone());
+                if self.strategy == Strategy::EtcdLock {
+                    assert_eq!(
+                        self.holder,
+                        nonce.map(|n| (n, true)),
+                        "a reboot without the semaphore"
+                    );
+                }
+                let logins = self.facts.logind.as_ref().unwrap();
+                assert!(logins.inhibitors.is_empty() && !logins.going_down);
+                assert!(self.wanted(), "a reboot nobody wants");
+                assert!(!self.called, "a second call");
+                self.asked_logind = true;
+                let to = self.destination();
+                if !to.is(&image(self.slots.runs())) {
+                    assert!(entry.intent.to.is(&to), "cleared for another image");
+                    assert!(!self.known_bad.contains(&to), "into a quarantined image");
+                    let own = self.disk.condemned.iter().find(|c| c.what.is(&to));
+                    assert_eq!(own, None, "into an image this node went back from");
+                }
+            }
+            Op::RollBack { .. } => {
+                assert!(
+                    !self.slots.good[self.slots.booted],
+                    "back from what is no trial"
+                );
+                let other = 1 - self.slots.booted;
+                assert!(
+                    self.slots.good[other] || self.slots.tries[other],
+                    "back to what cannot boot"
+                );
+            }
+            Op::Mark => assert!(self.passed, "marked good without proof"),
+            Op::Release(entry, owed) => {
+                let of_this_boot = entry.boot_id == format!("boot-{}", self.boot);
+                let proven = self.slots.good[self.slots.booted];
+                assert!(
+                    of_this_boot || entry.stage != Stage::Releasing || proven,
+                    "given back before proof"
+                );
+                assert_eq!(owed.as_ref(), self.machine.owed());
+                // The last word of this agent on this boot may have been a reboot that is under way.
+                assert!(!self.going_down() || entry.boot_id != format!("boot-{}", self.boot));
+            }
+            _ => {}
+        }
+        self.op = Some(op);
+    }
+
+    pub(super) fn end(&mut self, well: bool) {
+        let Some(op) = self.op.take() else { return };
+        let no = |why: &str| Err(why.to_owned());
+        let event = match &op {
+            Op::May(_) => {
+                let answer = if well { Ok(()) } else { no("not now") };
+                Event::Allowed(answer, self.facts())
+            }
+            Op::Acquire(entry) => {
+                let Some(claim) = &entry.claim else { return };
+                if self.holder.is_some() && !self.held_by(entry) || !well {
+                    // Still waiting.
+                    self.op = Some(op);
+                    return;
+                }
+                self.holder.get_or_insert((claim.nonce.clone(), false));
+                Event::Acquired(None)
+            }
+            Op::Leave(entry) => {
+                // As badly as can be: won while leaving, if it is not held by somebody else.
+                if !well
+                    && self.holder.is_none()
+                    && let Some(claim) = &entry.claim
+                {
+                    self.holder = Some((claim.nonce.clone(), false));
+                }
+                Event::Left(self.held_by(entry))
+            }
+            Op::Look => Event::Looked(self.facts()),
+            Op::Drain(_) => Event::Drained(if well { Ok(()) } else { no("the drain failed") }),
+            Op::Undo(_) => Event::Undone,
+            Op::Commit(entry) if entry.claim.is_none() => Event::CommitEnded(Ok(())),
+            Op::Commit(entry) => {
+                let may = well && self.held_by(entry);
+                if let (true, Some(holder)) = (may, &mut self.holder) {
+                    holder.1 = true;
+                }
+                Event::CommitEnded(if may { Ok(()) } else { no("paused") })
+            }
+            Op::Reboot(_) => {
+                self.called = well;
+                if well && matches!(self.facts.update, Update::Staged(_)) {
+                    // The points are thrown.
+                    self.slots.first = 1 - self.slots.booted;
+                }
+                if well && let Ok(logins) = &mut self.facts.logind {
+                    logins.going_down = true;
+                }
+                Event::RebootCalled(if well { Ok(()) } else { no("no") })
+            }
+            Op::Prove { entry } => {
+                let bad = self.slots.runs() % 2 == 1;
+                let verdict = match (bad, well, entry) {
+                    (true, true, _) | (true, false, Some(_)) => Verdict::Failed("bad".into()),
+                    (true, false, None) => Verdict::Unknown("alone".into()),
+                    (false, true, _) => Verdict::Passed,
+                    (false, false, _) => Verdict::Unknown("not yet".into()),
+                };
+                self.passed |= verdict == Verdict::Passed;
+                Event::Checked(verdict, Ok(self.slots.boot_of().other))
+            }
+            Op::Mark if well => {
+                let booted = self.slots.booted;
+                self.slots.good[booted] = true;
+                self.slots.first = booted;
+                Event::Marked(Ok(()))
+            }
+            Op::Mark => Event::Marked(no("medium error")),
+            Op::Undrain(_) => Event::Undone,
+            // It refuses where something was written over what it goes back to.
+            Op::RollBack { to, .. }
+                if well && to.is(&image(self.slots.images[1 - self.slots.booted])) =>
+            {
+                self.slots.first = 1 - self.slots.booted;
+                self.slots.abandoned[self.slots.booted] = true;
+                self.went_back = true;
+                if let Ok(logins) = &mut self.facts.logind {
+                    logins.going_down = true;
+                }
+                Event::RolledBack(Ok(()))
+            }
+            Op::RollBack { .. } => Event::RolledBack(no("no")),
+            Op::Release(entry, owed) => {
+                if let (true, Some(owed)) = (self.held_by(entry), owed) {
+                    self.known_bad.push(owed.what.clone());
+                }
+                if self.held_by(entry) {
+                    self.holder = None;
+                }
+                Event::Released
+            }
+        };
+        self.step(event);
+        if self.going_down() {
+            self.step(Event::Facts(self.facts()));
+        }
+    }
+}
