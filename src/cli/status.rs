@@ -29,7 +29,7 @@ pub struct Args {
 }
 
 /// All that is shown.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Status {
     /// The whole cluster's pause.
     pub pause_all: Option<Pause>,
@@ -199,17 +199,7 @@ fn group_status(group: &node::Group, read: etcd::Group) -> GroupStatus {
 }
 
 async fn ask_etcd(context: &Context, all_groups: bool) -> Result<Status, Failure> {
-    let mut status = Status {
-        pause_all: None,
-        quarantine: Vec::new(),
-        member_out: None,
-        groups: Vec::new(),
-        node: None,
-        node_error: None,
-        coordinator: None,
-        cloud_config: None,
-        etcd_error: None,
-    };
+    let mut status = Status::default();
     let own = context.config.group.clone();
     let groups = if all_groups {
         context.semaphore()?.groups().await?
@@ -250,15 +240,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         Ok(status) => (status, None),
         Err(failure) => {
             let status = Status {
-                pause_all: None,
-                quarantine: Vec::new(),
-                member_out: None,
-                groups: Vec::new(),
-                node: None,
-                node_error: None,
-                coordinator: None,
-                cloud_config: None,
                 etcd_error: Some(failure.message.clone()),
+                ..Status::default()
             };
             (status, Some(failure).filter(|_| !alone))
         }

@@ -9,6 +9,7 @@ use pointsman::semaphore::{
 use pointsman_testbed::{
     etcd::{shared_cluster, unique_prefix},
     node::Node,
+    process::Spec,
 };
 
 use crate::support::{eventually, holder, on};
@@ -66,6 +67,17 @@ impl Site {
         let endpoints = shared_cluster().endpoints().join(",");
         let common = ["--endpoint", &endpoints, "--key-prefix", &self.prefix];
         node.run(bin(), &[args, &common].concat()).await
+    }
+
+    /// The program in the foreground of this node, not yet run: its words, and then what it needs to find this site.
+    pub(crate) fn foreground(&self, node: &Node, words: &[&str]) -> Spec {
+        let root = node.root().display().to_string();
+        let endpoints = shared_cluster().endpoints().join(",");
+        Spec::new(bin(), node.path("foreground.log"))
+            .args(words)
+            .args(["--root", &root, "--endpoint", &endpoints])
+            .args(["--key-prefix", &self.prefix])
+            .env("DBUS_SYSTEM_BUS_ADDRESS", node.bus().address())
     }
 
     pub(crate) async fn read(&self) -> Group {

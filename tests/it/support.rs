@@ -11,6 +11,7 @@ use pointsman::{
     },
 };
 use pointsman_testbed::etcd::Cluster;
+pub(crate) use pointsman_testbed::random::Random;
 
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -102,20 +103,6 @@ pub(crate) async fn eventually<T: std::fmt::Debug>(
             "not in time: {what}; last seen: {found:?}"
         );
         tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// What happens at random is drawn from this: seeded, and the same on every machine.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        // Knuth's MMIX constants; the high bits are the good ones.
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
     }
 }
 

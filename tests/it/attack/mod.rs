@@ -10,11 +10,11 @@ use pointsman_testbed::{
     etcd::shared_cluster,
     fakes::{Job, OnReboot, Status, Systemd},
     node::{Death, Node},
-    process::{Signal, Spec},
+    process::Signal,
 };
 
 use crate::{
-    agents::{Site, bin, drained, draining, entry, hook, machine, slow_drain, undrained},
+    agents::{Site, drained, draining, entry, hook, machine, slow_drain, undrained},
     support::eventually,
 };
 
@@ -115,20 +115,7 @@ async fn a_terminal_that_is_closed_takes_the_foreground_reboot_back() {
     let site = Site::new("attack-hup");
     let node = machine("node-1").await;
     slow_drain(&node);
-    let endpoints = shared_cluster().endpoints().join(",");
-    let root = node.root().display().to_string();
-    let child = Spec::new(bin(), node.path("foreground.log"))
-        .args([
-            "reboot",
-            "--root",
-            &root,
-            "--endpoint",
-            &endpoints,
-            "--key-prefix",
-            &site.prefix,
-        ])
-        .env("DBUS_SYSTEM_BUS_ADDRESS", node.bus().address())
-        .spawn();
+    let child = site.foreground(&node, &["reboot"]).spawn();
     draining(&node).await;
     child.signal(Signal::SIGHUP);
     child.wait().await;
@@ -165,12 +152,8 @@ async fn an_image_that_cannot_be_read_is_not_booted() {
 async fn a_log_that_takes_nothing_ends_nobody() {
     let site = Site::new("attack-log");
     let node = machine("node-1").await;
-    let endpoints = shared_cluster().endpoints().join(",");
-    let root = node.root().display().to_string();
-    let child = Spec::new(bin(), node.path("foreground.log"))
-        .args(["agent", "--root", &root])
-        .args(["--endpoint", &endpoints, "--key-prefix", &site.prefix])
-        .env("DBUS_SYSTEM_BUS_ADDRESS", node.bus().address())
+    let child = site
+        .foreground(&node, &["agent"])
         .stderr("/dev/full")
         .spawn();
     node.update_engine().ready("2").await;
@@ -303,13 +286,7 @@ async fn of_an_agent_and_a_foreground_reboot_one_works() {
     let site = Site::new("attack-two");
     let node = machine("node-1").await;
     slow_drain(&node);
-    let endpoints = shared_cluster().endpoints().join(",");
-    let root = node.root().display().to_string();
-    let child = Spec::new(bin(), node.path("foreground.log"))
-        .args(["reboot", "--root", &root])
-        .args(["--endpoint", &endpoints, "--key-prefix", &site.prefix])
-        .env("DBUS_SYSTEM_BUS_ADDRESS", node.bus().address())
-        .spawn();
+    let child = site.foreground(&node, &["reboot"]).spawn();
     draining(&node).await;
     let nonce = site.phase(&node, Phase::Draining).await.nonce;
     let second = site.command(&node, &["reboot"]).await;

@@ -187,20 +187,8 @@ async fn a_reboot_after_which_nobody_would_give_back_is_asked_for_by_name() {
         "{refused:?}"
     );
     site.lock().await;
-    let endpoints = shared_cluster().endpoints().join(",");
-    let root = node.root().display().to_string();
-    let waiting = Spec::new(bin(), node.path("foreground.log"))
-        .args([
-            "reboot",
-            "--without-agent",
-            "--root",
-            &root,
-            "--endpoint",
-            &endpoints,
-            "--key-prefix",
-            &site.prefix,
-        ])
-        .env("DBUS_SYSTEM_BUS_ADDRESS", node.bus().address())
+    let waiting = site
+        .foreground(&node, &["reboot", "--without-agent"])
         .spawn();
     // It says what it waits for, and others see that it does.
     eventually(

@@ -51,7 +51,6 @@ async fn without_an_agent_the_reboot_is_done_in_the_foreground() {
     site.lock().await;
     let root = node.root().display().to_string();
     let address = node.bus().address();
-    let log = node.path("foreground.log");
     let args = [
         "reboot",
         "--root",
@@ -61,12 +60,7 @@ async fn without_an_agent_the_reboot_is_done_in_the_foreground() {
         "--key-prefix",
         &site.prefix,
     ];
-    let once = || {
-        Spec::new(bin(), &log)
-            .args(args)
-            .env("DBUS_SYSTEM_BUS_ADDRESS", &address)
-            .spawn()
-    };
+    let once = || site.foreground(&node, &["reboot"]).spawn();
     let process = once();
     site.until("its ticket", |group| group.queue.len() == 1)
         .await;

@@ -7,6 +7,7 @@
 //! - [`disk`]: images of disks with two slots
 //! - [`proxy`]: a TCP proxy that refuses, swallows, delays, or loses a reply
 //! - [`process`]: children that die with the test process
+//! - [`random`]: numbers from a seed
 //! - [`scratch`]: directories that are removed even after a test process was killed
 //! - [`web`]: an HTTP server that answers as it is told, and misbehaves
 //!
@@ -19,5 +20,6 @@ pub mod fakes;
 pub mod node;
 pub mod process;
 pub mod proxy;
+pub mod random;
 pub mod scratch;
 pub mod web;

@@ -11,6 +11,18 @@ use pointsman_vm::{
 
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// A machine that runs image 1, idle; none where there can be none.
+async fn up(name: &str) -> Option<(Site, Machine)> {
+    if skipped(name) {
+        return None;
+    }
+    let site = Site::new().await;
+    let machine = site.machine(name).await;
+    machine.start(None).await;
+    site.rests(&machine, "1").await;
+    Some((site, machine))
+}
+
 /// An image that is bad in this way: gone back from without a hand on the machine, and quarantined.
 async fn gone_back_from(site: &Site, machine: &Machine, version: &str) {
     let before = machine.boots();
@@ -31,13 +43,9 @@ async fn gone_back_from(site: &Site, machine: &Machine, version: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_is_proven() {
-    if skipped("a virtual machine's update") {
+    let Some((site, machine)) = up("vm-good").await else {
         return;
-    }
-    let site = Site::new().await;
-    let machine = site.machine("vm-good").await;
-    machine.start(None).await;
-    site.rests(&machine, "1").await;
+    };
     machine.stage("2").await;
     site.rests(&machine, "2").await;
     assert_eq!(machine.boots(), 2);
@@ -46,13 +54,9 @@ async fn an_update_is_proven() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_panics_or_is_unhealthy_is_gone_back_from() {
-    if skipped("virtual machines with bad images") {
+    let Some((site, machine)) = up("vm-panic").await else {
         return;
-    }
-    let site = Site::new().await;
-    let machine = site.machine("vm-panic").await;
-    machine.start(None).await;
-    site.rests(&machine, "1").await;
+    };
     gone_back_from(&site, &machine, "2-panic").await;
     gone_back_from(&site, &machine, "3-bad").await;
     // The quarantined one is not tried again; a good one is taken.
@@ -71,26 +75,18 @@ async fn an_image_that_panics_or_is_unhealthy_is_gone_back_from() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_hangs_or_has_no_network_is_gone_back_from() {
-    if skipped("virtual machines with bad images") {
+    let Some((site, machine)) = up("vm-hang").await else {
         return;
-    }
-    let site = Site::new().await;
-    let machine = site.machine("vm-hang").await;
-    machine.start(None).await;
-    site.rests(&machine, "1").await;
+    };
     gone_back_from(&site, &machine, "2-hang").await;
     gone_back_from(&site, &machine, "3-nonet").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_goes_back_and_forth_and_the_clock_may_be_wrong() {
-    if skipped("a virtual machine's rollback") {
+    let Some((site, machine)) = up("vm-person").await else {
         return;
-    }
-    let site = Site::new().await;
-    let machine = site.machine("vm-person").await;
-    machine.start(None).await;
-    site.rests(&machine, "1").await;
+    };
     machine.stage("2").await;
     site.rests(&machine, "2").await;
     for version in ["1", "2"] {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pointsman::semaphore::etcd::Group;
-use pointsman_testbed::disk::Slot;
+use pointsman_testbed::{disk::Slot, random::Random};
 use pointsman_vm::{
     site::{Site, record},
     skipped,
@@ -11,19 +11,6 @@ use pointsman_vm::{
 
 /// How often, on each of two machines.
 const CUTS: u64 = 10;
-
-/// Numbers from a seed: the same on every machine (Knuth's MMIX constants; the high bits are the good ones).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-}
 
 /// Whatever the moment: it boots, one slot at least is good, it gives back what it held, and it can still be updated.
 async fn cut(name: &str, seed: u64, bad: &str) {
