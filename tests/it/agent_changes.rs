@@ -285,3 +285,26 @@ async fn a_hook_may_say_not_now() {
     std::fs::remove_file(&busy).unwrap();
     node.logind().rebooted().await;
 }
+
+#[tokio::test]
+async fn a_hook_that_says_not_now_at_the_last_leaves_nothing_to_undo() {
+    let site = Site::new("may-reboot-late");
+    let node = machine("node-1").await;
+    let busy = node.path("busy");
+    let script = format!("[ ! -e {} ] || exit 75", busy.display());
+    hook(&node, "may-reboot.d/10-backup", &script);
+    site.lock().await;
+    site.start(&node, &[("POINTSMAN_RETRY_MAX", "50ms")]).await;
+    node.wait_status(|status| status == "idle").await;
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| status.contains("held by operator"))
+        .await;
+    node.write("busy", "");
+    site.unlock("operator").await;
+    node.wait_status(|status| status.starts_with("waiting: ") && status.contains("10-backup"))
+        .await;
+    site.free().await;
+    assert!(undrained(&node).is_empty(), "{:?}", undrained(&node));
+    std::fs::remove_file(&busy).unwrap();
+    node.logind().rebooted().await;
+}

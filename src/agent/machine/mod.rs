@@ -278,6 +278,11 @@ impl Machine {
             }
             (State::Leaving, Event::Left(false)) => self.clear(),
             (State::Draining { .. }, Event::Drained(Ok(()))) => self.look(State::Drained),
+            // There is nothing to undo: only whether the system goes down by now is asked.
+            (State::Draining { .. }, Event::Refused(why)) => {
+                self.hold_off(now, &why);
+                self.look(State::SteppingBack { why })
+            }
             (State::Draining { .. }, Event::Drained(Err(why))) => {
                 self.hold_off(now, &why);
                 self.step_back(&why)

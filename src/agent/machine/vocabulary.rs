@@ -127,6 +127,8 @@ pub enum Event {
     Left(bool),
     /// [`Op::Look`] ended.
     Looked(Facts),
+    /// [`Op::Drain`] ended before anything was drained: who may say no did so, and why.
+    Refused(String),
     /// [`Op::Drain`] ended: well, or with a reason.
     Drained(Result<(), String>),
     /// [`Op::Undo`] ended; what failed of it has been reported.
@@ -173,7 +175,7 @@ pub enum Op {
     Leave(Entry),
     /// Ask update_engine and logind anew.
     Look,
-    /// Run the drain hooks.
+    /// Ask once more who may say no, and run the drain hooks.
     Drain(Entry),
     /// Run the undrain hooks.
     Undo(Entry),

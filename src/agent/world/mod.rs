@@ -94,15 +94,17 @@ impl World {
             Op::Leave(entry) => self.leave(&entry).await,
             Op::Look => Event::Looked(self.look().await),
             Op::Drain(entry) => {
-                let env = self.environment(&entry, "draining");
                 // The wait in the line may have been long: whoever may say no is asked once more.
-                let drain = async {
+                let asked = async {
                     self.may(&entry.intent).await?;
-                    self.members_content(&entry).await?;
-                    let drained = self.hooks().run("pre-reboot.d", &env).await;
-                    drained.map_err(|e| e.to_string())
+                    self.members_content(&entry).await
                 };
-                Event::Drained(drain.await)
+                if let Err(why) = asked.await {
+                    return Event::Refused(why);
+                }
+                let env = self.environment(&entry, "draining");
+                let drained = self.hooks().run("pre-reboot.d", &env).await;
+                Event::Drained(drained.map_err(|e| e.to_string()))
             }
             Op::Undo(entry) => {
                 self.undrain(&entry, "stepping-back").await;

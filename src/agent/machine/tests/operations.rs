@@ -103,7 +103,9 @@ impl World {
                 Event::Left(self.held_by(entry))
             }
             Op::Look => Event::Looked(self.facts()),
-            Op::Drain(_) => Event::Drained(if well { Ok(()) } else { no("the drain failed") }),
+            Op::Drain(_) if well => Event::Drained(Ok(())),
+            Op::Drain(_) if self.random.is_multiple_of(2) => Event::Refused("not now".into()),
+            Op::Drain(_) => Event::Drained(no("the drain failed")),
             Op::Undo(_) => Event::Undone,
             Op::Commit(entry) if entry.claim.is_none() => Event::CommitEnded(Ok(())),
             Op::Commit(entry) => {
