@@ -2,7 +2,7 @@
 
 use super::{
     document::{Document, DocumentError, Refusal},
-    records::{Holder, MemberOut, Pause, Quarantine},
+    records::{Holder, Image, MemberOut, Pause, Quarantine},
 };
 
 /// What a node that wants the semaphore sees in etcd at one revision.
@@ -12,6 +12,8 @@ pub struct View {
     pub cluster: u64,
     /// The revision of the store.
     pub revision: i64,
+    /// The revision at which all of this was read; a change of the document that was seen since is newer.
+    pub read_at: i64,
     /// The document and the revision of its last change; none where nobody has ever used the group.
     pub document: Option<(Result<Document, DocumentError>, i64)>,
     /// The entry under this node's id among the holders.
@@ -24,8 +26,8 @@ pub struct View {
     pub pause_all: Option<Pause>,
     /// The group's pause.
     pub pause: Option<Pause>,
-    /// The quarantine of the image or version the node wants to boot, and its key.
-    pub quarantine: Option<(String, Quarantine)>,
+    /// What keeps the node from the image it wants to boot.
+    pub quarantine: Option<Quarantined>,
     /// The node with a member of etcd that is out; looked at only by a node with a member.
     pub member_out: Option<MemberOut>,
 }
@@ -79,14 +81,20 @@ pub enum Block {
     /// The document names the node, and no entry says who put it there.
     Listed,
     /// The image or version must not be booted.
-    Quarantined {
-        /// The key of the quarantine.
-        key: String,
-        /// What was said of the image.
-        why: Quarantine,
-    },
+    Quarantined(Quarantined),
     /// Another node with a member of etcd is out, while the semaphore has room for nodes without one.
     Member(MemberOut),
+}
+
+/// A quarantine that concerns a node's image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quarantined {
+    /// Its key.
+    pub key: String,
+    /// What was said of the image.
+    pub why: Quarantine,
+    /// The node's image, where its version is not known and the quarantine is of a version only: it may be that one.
+    pub maybe: Option<Image>,
 }
 
 /// Decides the next step of the node `id` whose claim has this `nonce`.
@@ -102,11 +110,8 @@ pub fn decide(view: &View, id: &str, nonce: &str) -> Step {
             Step::Blocked(Block::Foreign(holder.clone()))
         };
     }
-    if let Some((key, why)) = &view.quarantine {
-        return Step::Blocked(Block::Quarantined {
-            key: key.clone(),
-            why: why.clone(),
-        });
+    if let Some(quarantined) = &view.quarantine {
+        return Step::Blocked(Block::Quarantined(quarantined.clone()));
     }
     if let Some((Ok(document), _)) = &view.document
         && document.holds(id)
@@ -169,16 +174,34 @@ impl std::fmt::Display for Block {
                 "the semaphore names this node as a holder, but this node did not take it; \
                  end it with: pointsman unlock",
             ),
-            Self::Quarantined { why, .. } => write!(
-                f,
-                "{} is quarantined: {} (found by {})",
-                why.what,
-                who(&why.reason, "no reason given"),
-                who(&why.hostname, &why.node)
-            ),
+            Self::Quarantined(quarantined) => quarantined.fmt(f),
             Self::Member(out) => write!(
                 f,
                 "this node hosts a member of etcd, and so does {out}, which is out"
+            ),
+        }
+    }
+}
+
+impl std::fmt::Display for Quarantined {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { why, maybe, .. } = self;
+        write!(
+            f,
+            "{} is quarantined: {}",
+            why.what,
+            who(&why.reason, "no reason given"),
+        )?;
+        match who(&why.hostname, &why.node) {
+            "" => {}
+            finder => write!(f, " (found by {finder})")?,
+        }
+        match maybe {
+            None => Ok(()),
+            Some(image) => write!(
+                f,
+                "; {image} would boot next, whose version is not known here: it may be that one, until that is cleared, or \
+                 quarantined by its content"
             ),
         }
     }
@@ -335,12 +358,12 @@ mod tests {
             step(|v| (v.member_out, v.document) = (Some(out.clone()), full)),
             Step::WaitFull { .. }
         ));
-        let bad: Quarantine = serde_json::from_str(r#"{"version":"2"}"#).unwrap();
-        let bad = ("q/2".to_owned(), bad);
-        let blocked = Step::Blocked(Block::Quarantined {
-            key: bad.0.clone(),
-            why: bad.1.clone(),
-        });
+        let bad = Quarantined {
+            key: "q/2".into(),
+            why: serde_json::from_str(r#"{"version":"2"}"#).unwrap(),
+            maybe: None,
+        };
+        let blocked = Step::Blocked(Block::Quarantined(bad.clone()));
         assert_eq!(step(|v| v.quarantine = Some(bad.clone())), blocked);
         // Who must not go does not stand in the line, wherever its place is.
         assert_eq!(

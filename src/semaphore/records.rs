@@ -64,6 +64,14 @@ impl Image {
         let same = |a: &Option<String>, b: &Option<String>| a.is_some() && a == b;
         same(&self.image, &bad.image) || same(&self.version, &bad.version)
     }
+
+    /// Whether it cannot be told that a quarantine of `bad` does not mean this image: of this one only the content is
+    /// known, and of the bad one only the version.
+    #[must_use]
+    pub fn may_be_meant_by(&self, bad: &Self) -> bool {
+        let nameless = self.image.is_some() && self.version.is_none();
+        self.is_meant_by(bad) || (nameless && bad.image.is_none() && bad.version.is_some())
+    }
 }
 
 impl std::fmt::Display for Image {

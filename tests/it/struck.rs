@@ -128,6 +128,27 @@ async fn a_version_that_was_staged_here_is_known_when_a_person_makes_it_next() {
 }
 
 #[tokio::test]
+async fn a_slot_whose_version_was_never_seen_is_not_booted_while_a_version_is_quarantined() {
+    for config in ["", "strategy: reboot\n"] {
+        let site = Site::new("struck-nameless");
+        let node = two_slots(config).await;
+        site.start(&node, &[("POINTSMAN_RETRY_MAX", "50ms")]).await;
+        node.wait_status(|status| status == "idle").await;
+        told(&site, &node, &BAD).await;
+        // A person has written an image there and made it next; of it only the content is known.
+        node.disk().unwrap().post_install(Slot::B, "2");
+        told(&site, &node, &["reboot"]).await;
+        node.wait_status(|status| {
+            status.contains("2 is quarantined: eats disks") && status.contains("may be that one")
+        })
+        .await;
+        assert_eq!((node.booted(), node.reboots()), (Slot::A, 0), "{config}");
+        told(&site, &node, &["quarantine", "clear", "2"]).await;
+        node.logind().wait_reboots(1).await;
+    }
+}
+
+#[tokio::test]
 async fn a_quarantine_by_hand_holds_when_the_node_begins_to_ask_etcd() {
     let site = Site::new("struck-7");
     let node = two_slots("strategy: reboot\n").await;

@@ -145,7 +145,7 @@ impl Machine {
     }
 
     /// An image with its version, where this node has seen it under one: a quarantine may be of the version only.
-    fn named(&self, image: Image) -> Image {
+    pub(super) fn named(&self, image: Image) -> Image {
         let (
             Image {
                 image: Some(_),
@@ -157,7 +157,9 @@ impl Machine {
             return image;
         };
         let condemned = journal.condemned.iter().map(|c| &c.what);
-        let seen = [&journal.staged, &journal.good].into_iter().flatten();
+        let from = self.entry().map(|entry| &entry.from);
+        let seen = [journal.staged.as_ref(), journal.good.as_ref(), from];
+        let seen = seen.into_iter().flatten();
         let version = seen
             .chain(condemned)
             .find(|known| known.image == image.image)

@@ -152,7 +152,8 @@ impl Machine {
         if journal.condemned.iter().any(|c| earlier(&c)) {
             return Err("it went back from this image before: it stays up".into());
         }
-        let bad = |c: &Condemned| other.image.is_meant_by(&c.what);
+        let named = self.named(other.image.clone());
+        let bad = |c: &Condemned| named.is_meant_by(&c.what);
         if let Some(bad) = journal.condemned.iter().find(|c| bad(c)) {
             return Err(format!(
                 "the other slot holds {}, which is quarantined as well ({}): it stays up",
@@ -313,9 +314,14 @@ impl Machine {
         let bad = journal
             .condemned
             .iter()
-            .find(|c| image.is_meant_by(&c.what) && !(c.reported && asks))?;
+            .find(|c| image.may_be_meant_by(&c.what) && !(c.reported && asks))?;
+        let unsure = if image.is_meant_by(&bad.what) {
+            String::new()
+        } else {
+            format!("; {image}, whose version is not known here, may be that one")
+        };
         Some(format!(
-            "{} is quarantined: {} (found here)",
+            "{} is quarantined: {} (found here){unsure}",
             bad.what, bad.reason
         ))
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use etcd_client::{
-    Compare, CompareOp, GetOptions, GetResponse, PutOptions, SortOrder, SortTarget, Txn, TxnOp,
-    TxnOpResponse, TxnResponse,
+    Compare, CompareOp, GetOptions, PutOptions, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse,
+    TxnResponse,
 };
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
@@ -57,6 +57,9 @@ impl Semaphore {
     }
 }
 
+/// How many keys are read besides the quarantines and the ticket before.
+const GATES: usize = 6;
+
 /// One wait in the line.
 struct Run<'a> {
     semaphore: &'a Semaphore,
@@ -88,7 +91,7 @@ impl Run<'_> {
             let key = match &step {
                 Step::Held => return Ok(()),
                 Step::Take { document, modified } => {
-                    match self.take(document, *modified).await? {
+                    match self.take(document, *modified, view.read_at).await? {
                         None => return Ok(()),
                         Some(now) => view = now,
                     }
@@ -120,7 +123,7 @@ impl Run<'_> {
             note(Wait {
                 why: step.to_string(),
                 place: match &step {
-                    Step::Blocked(Block::Quarantined { .. }) => Place::Quarantined,
+                    Step::Blocked(Block::Quarantined(_)) => Place::Quarantined,
                     _ if self.place.is_some() => Place::InLine,
                     _ => Place::Outside,
                 },
@@ -165,7 +168,7 @@ impl Run<'_> {
         match block {
             Block::Foreign(_) => keys.holder(self.claim.id()),
             Block::Listed => keys.semaphore(),
-            Block::Quarantined { key, .. } => key.clone(),
+            Block::Quarantined(quarantined) => quarantined.key.clone(),
             Block::Member(_) => keys.member_out(),
         }
     }
@@ -182,7 +185,7 @@ impl Run<'_> {
             get(keys.pause()),
             get(keys.member_out()),
         ];
-        ops.extend(self.claim.quarantine_keys(keys).into_iter().map(get));
+        ops.extend(self.claim.quarantines(keys).gets());
         if let Some(place) = self.place {
             let before = GetOptions::new()
                 .with_prefix()
@@ -195,29 +198,23 @@ impl Run<'_> {
     }
 
     fn to_view(&self, response: &TxnResponse) -> View {
-        let answers: Vec<GetResponse> = response
-            .op_responses()
-            .into_iter()
-            .filter_map(|op| match op {
-                TxnOpResponse::Get(get) => Some(get),
-                _ => None,
-            })
-            .collect();
-        let first = |index: usize| answers.get(index).and_then(|get| get.kvs().first());
-        let quarantines = self.claim.quarantine_keys(&self.semaphore.keys);
+        let answers = read::answers(response);
+        let first = |index: usize| answers.get(index).and_then(|kvs| kvs.first());
+        let quarantines = self.claim.quarantines(&self.semaphore.keys);
+        let predecessor = GATES + quarantines.len();
+        let revision = response.header().map_or(0, |h| h.revision());
         View {
             cluster: response.header().map_or(0, |h| h.cluster_id()),
-            revision: response.header().map_or(0, |h| h.revision()),
+            revision,
+            read_at: revision,
             document: first(0).map(|kv| (Document::parse(kv.value()), kv.mod_revision())),
             holder: first(1).map(|kv| read::holder(kv).0),
             ticket: first(2).map(etcd_client::KeyValue::create_revision),
             pause_all: first(3).map(read::pause),
             pause: first(4).map(read::pause),
             member_out: first(5).filter(|_| self.claim.member).map(read::member_out),
-            quarantine: (6..6 + quarantines.len())
-                .find_map(first)
-                .map(|kv| (read::text(kv.key()), read::quarantine(kv))),
-            predecessor: first(6 + quarantines.len()).map(|kv| {
+            quarantine: quarantines.found(&answers[GATES..predecessor]),
+            predecessor: first(predecessor).map(|kv| {
                 let ticket = serde_json::from_slice(kv.value()).map(|t: Ticket| t.hostname);
                 (read::text(kv.key()), ticket.unwrap_or_default())
             }),
@@ -291,8 +288,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Tries to take: `None` when taken, else what stands in the way now.
-    async fn take(&mut self, document: &Document, modified: i64) -> Result<Option<View>, Error> {
+    /// Tries to take, by what was read at `read_at`: `None` when taken, else what stands in the way now.
+    async fn take(
+        &mut self,
+        document: &Document,
+        modified: i64,
+        read_at: i64,
+    ) -> Result<Option<View>, Error> {
         let Semaphore {
             connection, keys, ..
         } = self.semaphore;
@@ -308,7 +310,7 @@ impl Run<'_> {
             absent(keys.pause_all()),
             absent(keys.pause()),
         ];
-        compares.extend(self.claim.quarantine_keys(keys).into_iter().map(absent));
+        compares.extend(self.claim.quarantines(keys).compares(read_at));
         const DOING: &str = "taking the semaphore";
         // Used once only: where it is gone after all, or the race is lost, the next take asks for a new one.
         let fresh = |spare: &SpareLease| spare.is_fresh(Instant::now(), connection.timeout());

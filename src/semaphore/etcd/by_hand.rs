@@ -81,8 +81,7 @@ impl Semaphore {
         const DOING: &str = "locking";
         let keys = &self.keys;
         for tries in 0..RACES {
-            let gates = vec![keys.pause_all(), keys.pause()];
-            let held = self.held(DOING, &holder.id, gates).await?;
+            let held = self.held(DOING, &holder.id, self.pause_ops()).await?;
             if let Some((entry, _)) = &held.entry {
                 return Ok(if entry.nonce == holder.nonce {
                     // The reply to an earlier try was lost.
@@ -411,5 +410,5 @@ fn paused(held: &Held) -> Option<(bool, Pause)> {
     [true, false]
         .into_iter()
         .zip(&held.more)
-        .find_map(|(all, kv)| kv.as_ref().map(|kv| (all, read::pause(kv))))
+        .find_map(|(all, kvs)| kvs.first().map(|kv| (all, read::pause(kv))))
 }

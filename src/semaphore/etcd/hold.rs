@@ -55,21 +55,22 @@ pub(super) struct Held {
     pub(super) document: Option<(Result<Document, DocumentError>, i64)>,
     pub(super) entry: Option<(Holder, i64)>,
     pub(super) member_out: Option<KeyValue>,
-    /// The answers to the further keys asked for.
-    pub(super) more: Vec<Option<KeyValue>>,
+    /// The answers to what else was asked.
+    pub(super) more: Vec<Vec<KeyValue>>,
+    /// When that was so.
+    pub(super) revision: i64,
 }
 
 impl From<&TxnResponse> for Held {
     fn from(response: &TxnResponse) -> Self {
-        let mut answers = read::answers(response)
-            .into_iter()
-            .map(|mut kvs| (!kvs.is_empty()).then(|| kvs.remove(0)));
-        let mut next = || answers.next().flatten();
+        let mut answers = read::answers(response).into_iter();
+        let mut next = || answers.next()?.into_iter().next();
         Self {
             document: next().map(|kv| (Document::parse(kv.value()), kv.mod_revision())),
             entry: next().map(|kv| read::holder(&kv)),
             member_out: next(),
             more: answers.collect(),
+            revision: response.header().map_or(0, |header| header.revision()),
         }
     }
 }
@@ -125,7 +126,7 @@ impl Semaphore {
         &self,
         doing: &'static str,
         id: &str,
-        more: Vec<String>,
+        more: Vec<TxnOp>,
     ) -> Result<Held, Error> {
         let txn = Txn::new().and_then(self.held_ops(id, more));
         let response = self.connection.txn(doing, txn).await?;
@@ -133,11 +134,17 @@ impl Semaphore {
     }
 
     /// What is read of a holder, in the order [`Held`] is made from.
-    fn held_ops(&self, id: &str, more: Vec<String>) -> Vec<TxnOp> {
+    fn held_ops(&self, id: &str, more: Vec<TxnOp>) -> Vec<TxnOp> {
         let keys = &self.keys;
-        let mut asked = vec![keys.semaphore(), keys.holder(id), keys.member_out()];
-        asked.extend(more);
-        asked.into_iter().map(|key| TxnOp::get(key, None)).collect()
+        let asked = [keys.semaphore(), keys.holder(id), keys.member_out()];
+        let gets = asked.into_iter().map(|key| TxnOp::get(key, None));
+        gets.chain(more).collect()
+    }
+
+    /// What is read of the pauses.
+    pub(super) fn pause_ops(&self) -> Vec<TxnOp> {
+        let pauses = [self.keys.pause_all(), self.keys.pause()];
+        pauses.map(|key| TxnOp::get(key, None)).into()
     }
 
     /// Says that the node is up again and being checked, if the claim with this nonce holds. What a release will
@@ -266,10 +273,10 @@ impl Semaphore {
         const DOING: &str = "committing to the reboot";
         let keys = &self.keys;
         let id = claim.id();
-        let quarantines = claim.quarantine_keys(keys);
+        let quarantines = claim.quarantines(keys);
         for tries in 0..RACES {
-            let mut gates = vec![keys.pause_all(), keys.pause()];
-            gates.extend(quarantines.clone());
+            let mut gates = self.pause_ops();
+            gates.extend(quarantines.gets());
             let held = self.held(DOING, id, gates).await?;
             let Some((entry, modified)) = held.by(claim.nonce()) else {
                 return Ok(Committed::No(
@@ -303,12 +310,8 @@ impl Semaphore {
                     pause.by, pause.reason
                 )));
             }
-            if let Some(kv) = bad.iter().flatten().next() {
-                let why = read::quarantine(kv);
-                return Ok(Committed::No(format!(
-                    "{} is quarantined: {}",
-                    why.what, why.reason
-                )));
+            if let Some(quarantined) = quarantines.found(bad) {
+                return Ok(Committed::No(quarantined.to_string()));
             }
             let mut compares = vec![
                 unchanged(keys.holder(id), *modified),
@@ -316,7 +319,7 @@ impl Semaphore {
                 absent(keys.pause_all()),
                 absent(keys.pause()),
             ];
-            compares.extend(quarantines.iter().cloned().map(absent));
+            compares.extend(quarantines.compares(held.revision));
             let committed = Holder {
                 phase: Phase::Rebooting,
                 ..entry.clone()

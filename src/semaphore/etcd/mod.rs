@@ -11,6 +11,7 @@ mod error;
 mod hold;
 mod lease;
 mod members;
+mod quarantines;
 mod read;
 mod reason;
 mod watch;
@@ -114,14 +115,6 @@ impl Claim {
     /// Whether the node goes to another image than it runs: only then does a quarantine concern it.
     fn leaves_its_image(&self) -> bool {
         !self.holder.to.is(&self.holder.from)
-    }
-
-    fn quarantine_keys(&self, keys: &Keys) -> Vec<String> {
-        if self.leaves_its_image() {
-            quarantine_keys(keys, &self.holder.to)
-        } else {
-            Vec::new()
-        }
     }
 }
 
