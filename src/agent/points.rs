@@ -52,28 +52,20 @@ impl Points {
         }
     }
 
-    /// Does what is right while this update is staged (true) or none is.
+    /// Does what is right while an update is `staged`, or none is; one that is `shunned` is held back on every node, also
+    /// on one that otherwise leaves the points as update_engine puts them.
     ///
     /// # Errors
     /// A sentence: the disk cannot be read or written.
-    pub fn settle(&self, staged: bool) -> Result<(), String> {
-        match (staged, self.hold) {
-            (true, true) => self.keep(true),
+    pub fn settle(&self, staged: bool, shunned: bool) -> Result<(), String> {
+        match (staged, self.hold || shunned) {
+            (true, true) => self.keep(),
             // Held by an earlier configuration: it goes as update_engine left it.
             (true, false) if self.is_held() => self.throw(),
             (true, false) => Ok(()),
             // Reset, or booted: what was staged is not any more.
             (false, _) => self.unmark().map_err(|e| self.failed(&e)),
         }
-    }
-
-    /// Puts the booted slot first for good, where the other one would boot next: what is there is to be forgotten, also on
-    /// a node that otherwise leaves the points as update_engine puts them.
-    ///
-    /// # Errors
-    /// A sentence: the disk cannot be read or written.
-    pub fn shun(&self) -> Result<(), String> {
-        self.keep(self.hold)
     }
 
     fn failed(&self, error: &io::Error) -> String {
@@ -221,7 +213,7 @@ impl Points {
     }
 
     /// Puts the booted slot first, where it is good and the other one would boot next.
-    fn keep(&self, mark: bool) -> Result<(), String> {
+    fn keep(&self) -> Result<(), String> {
         // Read without keeping others from it: mostly there is nothing to change.
         let due = |slots: &Slots, booted: usize, other: usize| {
             slots.slots()[booted].attributes.successful() && slots.next() == Some(other)
@@ -238,9 +230,7 @@ impl Points {
         }
         // First the mark: after a crash in between there is nothing held and nothing lost.
         let label = slots.slots()[other].name();
-        if mark {
-            write_atomic(&self.mark(), label.as_bytes(), 0o644).map_err(|e| self.failed(&e))?;
-        }
+        write_atomic(&self.mark(), label.as_bytes(), 0o644).map_err(|e| self.failed(&e))?;
         let change = slots.change(|all| select::prioritize(all, booted));
         slots.apply(change).map_err(|e| e.to_string())?;
         tracing::info!(

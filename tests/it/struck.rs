@@ -11,7 +11,7 @@ use pointsman_testbed::{
 
 use crate::{
     agents::{Site, agent, machine},
-    support::{holder, on},
+    support::{eventually, holder, on},
     trials::{judge, node},
 };
 
@@ -103,6 +103,27 @@ async fn a_reset_update_is_not_rebooted_into_where_the_points_are_not_held() {
         node.logind().wait_reboots(1).await;
         node.wait_status(|status| status == "idle").await;
         assert_eq!((node.booted(), node.reboots()), (Slot::A, 1), "{config}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_quarantined_while_it_is_staged_is_not_next_on_any_node() {
+    for config in ["strategy: reboot\n", "hold-points: false\n"] {
+        let site = Site::new("struck-not-next");
+        let node = two_slots(config).await;
+        site.start(&node, &[("POINTSMAN_RETRY_MAX", "50ms")]).await;
+        node.wait_status(|s| s == "idle").await;
+        told(&site, &node, &BAD).await;
+        node.stage("2").await;
+        let next = async || site.command(&node, &["slots", "next"]).await.stdout;
+        node.wait_status(|status| status.contains("is quarantined"))
+            .await;
+        // A power cut, or somebody else's reboot, moves the node nowhere.
+        eventually("the booted slot", next, |next| next == "USR-A\n").await;
+        told(&site, &node, &["quarantine", "clear", "2"]).await;
+        node.logind().wait_reboots(1).await;
+        node.wait_status(|status| status == "idle").await;
+        assert_eq!(node.booted(), Slot::B, "{config}");
     }
 }
 

@@ -317,7 +317,9 @@ impl Driver {
         tracing::debug!(state = ?self.machine.state(), ?event, "event");
         self.points_due |= matches!(event, Event::Facts(_) | Event::Looked(_));
         let now = self.now();
+        let shunned = self.machine.shuns();
         let effects = self.machine.step(event, &now);
+        self.points_due |= self.machine.shuns() != shunned;
         self.perform(effects);
         self.points();
     }
@@ -334,7 +336,7 @@ impl Driver {
         if self.points_due && by_engine && self.machine.may_hold_points() {
             self.points_due = false;
             self.points_again = None;
-            if let Err(why) = self.world.points.settle(staged) {
+            if let Err(why) = self.world.points.settle(staged, self.machine.shuns()) {
                 tracing::error!("which slot boots next is as it was: {why}");
                 self.points_again = Some(Instant::now() + self.world.config.timings.retry_max);
             }
@@ -398,7 +400,7 @@ impl Driver {
             return;
         }
         // After it nobody knows any more which version the other slot holds.
-        if let Err(why) = self.world.points.shun() {
+        if let Err(why) = self.world.points.settle(true, true) {
             tracing::error!("the quarantined update is not reset, since it would boot next: {why}");
             return;
         }

@@ -85,6 +85,12 @@ impl Machine {
         }
     }
 
+    /// Whether the staged update is known to be what must not be booted.
+    #[must_use]
+    pub fn shuns(&self) -> bool {
+        self.shunned.is_some()
+    }
+
     /// update_engine looks for nothing newer while an update is staged: one that stays quarantined is reset, so that a
     /// better one is found; and not at once, or the bad one would be downloaded again and again.
     pub(super) fn forget_what_is_shunned(&mut self, now: &Now) -> Option<Effect> {
