@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
@@ -21,6 +22,7 @@ use nix::{
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, BufReader},
     process::{Child, Command},
+    task::unconstrained,
     time::timeout,
 };
 
@@ -28,8 +30,12 @@ use crate::{duration, node::Root};
 
 /// How long a hook that ran out of time has to end by itself.
 const TERM: Duration = Duration::from_secs(5);
+/// The exit code by which a hook says no without being at fault (EX_TEMPFAIL, sysexits.h).
+pub const NOT_NOW: i32 = 75;
 /// How much of one hook's output is logged, in bytes.
 const OUTPUT: usize = 64 * 1024;
+/// How much a pipe holds, and the buffer that reads it (pipe(7)).
+const PIPE: usize = 64 * 1024 + 8 * 1024;
 
 /// Why a hook did not do what it is for.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +114,14 @@ impl Hooks {
             .collect())
     }
 
+    /// Whether all hooks of one moment could be run.
+    ///
+    /// # Errors
+    /// The first that could not, with its reason.
+    pub fn check(&self, moment: &str) -> Result<(), HookError> {
+        self.list(moment)?.iter().try_for_each(|hook| usable(hook))
+    }
+
     /// Runs the hooks of one moment until one fails.
     ///
     /// # Errors
@@ -143,17 +157,7 @@ impl Hooks {
             what,
             code: None,
         };
-        let executable =
-            fs::metadata(&hook).map(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
-        match executable {
-            Ok(true) => {}
-            Ok(false) => {
-                return Err(fail(
-                    "is not executable; chmod +x it, or take it away".into(),
-                ));
-            }
-            Err(error) => return Err(fail(format!("cannot be read: {error}"))),
-        }
+        usable(&hook)?;
         let name = hook
             .file_name()
             .unwrap_or_default()
@@ -205,6 +209,20 @@ impl Hooks {
     }
 }
 
+/// Whether a hook is a program.
+fn usable(hook: &Path) -> Result<(), HookError> {
+    let what = match fs::metadata(hook) {
+        Ok(m) if m.is_file() && m.permissions().mode() & 0o111 != 0 => return Ok(()),
+        Ok(_) => "is not executable; chmod +x it, or take it away".into(),
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    Err(HookError {
+        hook: hook.to_owned(),
+        what,
+        code: None,
+    })
+}
+
 /// Whether there is no such folder, and no link above it that leads to nothing.
 fn is_absent(folder: &Path, error: &io::Error) -> bool {
     let dangles = |path: &Path| path.is_symlink() && !path.exists();
@@ -250,6 +268,7 @@ fn as_unit(hook: &Path, unit: &str, limit: Duration, variables: &[(String, Strin
 fn describe(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
     match (status.code(), status.signal()) {
+        (Some(code), _) if code == NOT_NOW => format!("says not now (exit code {code})"),
         (Some(code), _) => format!("failed with exit code {code}"),
         (None, Some(signal)) => format!("was killed by signal {signal}"),
         (None, None) => "failed".into(),
@@ -278,6 +297,26 @@ impl Lines {
         }
         self.logged += line.len();
         self.text = line.chars().take(500).collect();
+    }
+}
+
+impl Lines {
+    /// What stands in a pipe of a hook that has ended: all it has said by then, and no more than a pipe holds.
+    fn take_rest(
+        &mut self,
+        hook: &str,
+        from: &mut Option<BufReader<impl AsyncRead + Unpin>>,
+        mut line: Vec<u8>,
+    ) {
+        let mut left = PIPE;
+        while left > 0
+            && let Some(true) = unconstrained(read(from, &mut line)).now_or_never()
+        {
+            left = left.saturating_sub(line.len().max(1));
+            self.take(hook, &line);
+            line.clear();
+        }
+        self.take(hook, &line);
     }
 }
 
@@ -311,11 +350,14 @@ impl Group {
         let status = loop {
             tokio::select! {
                 biased;
+                // First of all: what it left behind may talk without end.
+                status = self.child.wait() => break status,
                 more = read(&mut out, &mut line) => if !more { out = None } else { last.take(name, &line); line.clear() },
                 more = read(&mut err, &mut error) => if !more { err = None } else { last.take(name, &error); error.clear() },
-                status = self.child.wait() => break status,
             }
         };
+        last.take_rest(name, &mut out, line);
+        last.take_rest(name, &mut err, error);
         // What it left running goes on; a service it started, for example.
         self.id = None;
         self.unit = None;

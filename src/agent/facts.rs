@@ -74,7 +74,7 @@ async fn run(world: &World, tell: &mpsc::Sender<Facts>, told: &Notify) -> Result
         if tell.send(facts).await.is_err() {
             return Ok(());
         }
-        let unreadable = matches!(update, Update::Unreadable(_));
+        let unreadable = matches!(update, Update::Unusable(_));
         let again = unreadable || logind.as_ref().map_or(true, |now| now.going_down);
         tokio::select! {
             next = source.next(world) => match next {

@@ -57,8 +57,8 @@ pub enum Update {
     None(String),
     /// One is staged: this.
     Staged(Image),
-    /// One is staged, and which cannot be told: why.
-    Unreadable(String),
+    /// One is staged, and which cannot be told, or it could not boot: why.
+    Unusable(String),
 }
 
 /// What logind says.
@@ -150,8 +150,8 @@ pub fn intent(facts: &Facts, request: Option<&Request>, runs: &Image) -> Option<
 pub fn gate(rules: &Rules, facts: &Facts, intent: Option<Intent>, now: &Now) -> Gate {
     let blocked = |why: String| Gate::Blocked { why, until: None };
     // It may be quarantined, and whoever reboots boots it.
-    if let Update::Unreadable(why) = &facts.update {
-        return blocked(format!("which image is staged cannot be told: {why}"));
+    if let Update::Unusable(why) = &facts.update {
+        return blocked(why.clone());
     }
     let Some(intent) = intent else {
         return Gate::Nothing;

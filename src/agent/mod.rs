@@ -162,6 +162,7 @@ fn world(
             image: survey.runs,
             version: version::of_booted(root),
         },
+        slot: survey.slot,
         boot: survey.boot,
         bus: connection.clone(),
         updates: updates.clone(),

@@ -8,7 +8,7 @@ use super::machine::{Boot, Other};
 use crate::{
     node::{Root, write_atomic},
     semaphore::records::Image,
-    slots::{Place, Slots, SlotsError, select, storage::Access},
+    slots::{Place, Slot, Slots, SlotsError, select, storage::Access},
 };
 
 /// This node's points.
@@ -25,6 +25,8 @@ pub struct Points {
 pub struct Survey {
     /// The content of the booted slot; none where there are no slots.
     pub runs: Option<String>,
+    /// The label of the booted slot.
+    pub slot: Option<String>,
     /// What a boot is judged by.
     pub boot: Boot,
 }
@@ -117,6 +119,7 @@ impl Points {
         let trial = !slots.slots()[booted].attributes.successful();
         Ok(Survey {
             runs,
+            slot: Some(slots.slots()[booted].name()),
             boot: Boot { trial, other },
         })
     }
@@ -124,12 +127,15 @@ impl Points {
     /// The content of the slot that does not run, which holds a staged update; none on a machine without slots.
     ///
     /// # Errors
-    /// A sentence: the disk cannot be read.
+    /// A sentence: the disk cannot be read, or the slot could not boot.
     pub fn staged(&self) -> Result<Option<String>, String> {
-        match self.open(Access::Read)? {
-            Some((mut slots, _, other)) => slots.image(other).map(Some).map_err(|e| e.to_string()),
-            None => Ok(None),
-        }
+        let unknown = |error: String| format!("which image is staged cannot be told: {error}");
+        let Some((mut slots, _, other)) = self.open(Access::Read).map_err(unknown)? else {
+            return Ok(None);
+        };
+        bootable(&slots.slots()[other])?;
+        let image = slots.image(other);
+        image.map(Some).map_err(|e| unknown(e.to_string()))
     }
 
     /// What the boot loader would take now, where that is not what `runs`; none on a machine without slots.
@@ -251,17 +257,23 @@ impl Points {
         }
         if let Some((mut slots, _, other)) = self.open(Access::Write)? {
             let staged = slots.slots()[other].clone();
-            if !staged.attributes.bootable() {
-                return Err(format!(
-                    "{} holds the staged update and could not boot: {}",
-                    staged.name(),
-                    staged.attributes
-                ));
-            }
+            bootable(&staged)?;
             let change = slots.change(|all| select::prioritize(all, other));
             slots.apply(change).map_err(|e| e.to_string())?;
             tracing::info!("{} is the next to boot", staged.name());
         }
         self.unmark().map_err(|e| self.failed(&e))
     }
+}
+
+/// Whether a staged update could boot at all: after a reset, say, nothing gives it its try back.
+fn bootable(staged: &Slot) -> Result<(), String> {
+    if staged.attributes.bootable() {
+        return Ok(());
+    }
+    Err(format!(
+        "{} holds the staged update and could not boot: {}",
+        staged.name(),
+        staged.attributes
+    ))
 }

@@ -1,13 +1,13 @@
 //! `pointsman reboot` and `pointsman cancel`.
 
-use super::{Context, Exit, Failure, output};
+use super::{Context, Exit, Failure, output, slots};
 use crate::agent::{
     self,
     bus::{AgentClient, ClientError},
     driver::Mode,
     machine::NOTHING_ASKED,
 };
-use crate::{config::Strategy, systemd};
+use crate::{config::Strategy, slots::storage::Access, systemd};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -144,11 +144,28 @@ pub(super) async fn here(
 pub async fn cancel(context: &Context) -> Result<(), Failure> {
     let client = AgentClient::connect(&context.config.root).await?;
     match client.cancel().await {
-        Ok(()) => output::say("Taken back.")?,
+        Ok(()) => {
+            output::say("Taken back.")?;
+            if let Some(line) = elsewhere(context) {
+                output::say(line)?;
+            }
+        }
         Err(ClientError::Refused(why)) if why == NOTHING_ASKED => {
             output::say(format!("Nothing to take back: {why}."))?
         }
         Err(error) => return Err(error.into()),
     }
     Ok(())
+}
+
+/// What a rollback whose reboot was taken back leaves behind.
+fn elsewhere(context: &Context) -> Option<String> {
+    let slots = slots::open(context, Access::Read).ok()?;
+    let (booted, next) = (slots.booted()?, slots.next()?);
+    (booted != next).then(|| {
+        format!(
+            "{} is the next to boot all the same, whoever reboots; to undo that: pointsman rollback",
+            slots.slots()[next].name()
+        )
+    })
 }

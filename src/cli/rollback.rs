@@ -8,6 +8,7 @@ use super::{
     slots::{Dry, booted, make, open},
 };
 use crate::{
+    agent::bus::AgentClient,
     bus::{self, BusError},
     duration,
     node::{Root, write_atomic},
@@ -19,7 +20,7 @@ use crate::{
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Reboot then, through window and queue like any reboot.
+    /// Reboot then, through window and queue like any reboot; the other slot is next until then, whoever reboots.
     #[arg(long)]
     reboot: bool,
     /// Give a slot one try that is neither marked good nor has a try left.
@@ -41,7 +42,7 @@ const SETGOODROOT: Duration = Duration::from_secs(50);
 
 const UNIT: &str = "update-engine.service";
 
-/// Makes the other slot the next to boot, or, where it is that already, the booted one again.
+/// Makes the other slot the next to boot, or, where it is that already and no more is asked, the booted one again.
 ///
 /// # Errors
 /// When it would not do what it says: the other slot cannot boot, or update_engine is about to change it back.
@@ -51,8 +52,14 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
     }
     let engine = Engine::look(&context.config.root).await?;
     engine.allows()?;
+    if args.reboot && !args.dry.dry_run {
+        // Nothing is changed for a reboot that cannot be asked for.
+        AgentClient::connect(&context.config.root).await?;
+    }
     let mut slots = open(&context, args.dry.access())?;
-    let target = target(&slots)?;
+    // Who says what is to follow wants to go there, also when asking a second time.
+    let undoes = !args.reboot && !args.stay;
+    let target = target(&slots, undoes)?;
     let (name, from) = (slots.slots()[target].name(), booted(&slots)?);
     if slots.content(target)?.is_none() {
         return Err(Failure::new(
@@ -87,7 +94,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
     drop(slots);
     if !dry {
         output::say(format!(
-            "A reboot now boots {name}; the same command again undoes this."
+            "A reboot now boots {name}; to undo this: pointsman rollback"
         ))?;
     }
     if args.stay {
@@ -101,8 +108,8 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The slot that is to boot next: the one that is not.
-fn target(slots: &Slots) -> Result<usize, Failure> {
+/// The slot that is to boot next: the other one, or, where it is chosen already, the booted one again if that `undoes` it.
+fn target(slots: &Slots, undoes: bool) -> Result<usize, Failure> {
     let booted = booted(slots)?;
     let Some(other) = slots.other() else {
         return Err(Failure::new(
@@ -115,7 +122,7 @@ fn target(slots: &Slots) -> Result<usize, Failure> {
     };
     // Where the booted one cannot boot again, the other one is next without anybody's having chosen it.
     let chosen = slots.next() == Some(other) && slots.slots()[booted].attributes.bootable();
-    Ok(if chosen { booted } else { other })
+    Ok(if chosen && undoes { booted } else { other })
 }
 
 /// What update_engine is about, as far as it could undo a rollback.
@@ -128,9 +135,15 @@ struct Engine {
 impl Engine {
     async fn look(root: &Root) -> Result<Self, Failure> {
         // Without a bus no update_engine runs: an image on a desk, a rescue system.
-        let Ok(bus) = bus::connect(root).await else {
-            let (running, bus) = (None, None);
-            return Ok(Self { running, bus });
+        let bus = match bus::connect(root).await {
+            Ok(bus) => bus,
+            Err(error) => {
+                output::note(format!(
+                    "warning: whether update_engine runs, and would undo this, cannot be asked: {error}"
+                ));
+                let (running, bus) = (None, None);
+                return Ok(Self { running, bus });
+            }
         };
         let running = match UpdateEngine::new(&bus).get_status().await {
             Ok(status) => Some((status.operation, age(&bus, root).await)),

@@ -8,7 +8,9 @@ use super::{
 };
 use crate::{
     slots::{
-        Change, Slots, SlotsError, select,
+        Change, Slots, SlotsError,
+        attributes::Attributes,
+        select,
         storage::{Access, DiskError},
         version,
     },
@@ -37,6 +39,9 @@ enum Command {
     MarkGood {
         /// Letter, label or partition number; the booted one when left out.
         slot: Option<String>,
+        /// Also one that holds no file system.
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         dry: Dry,
     },
@@ -44,6 +49,9 @@ enum Command {
     Prioritize {
         /// Letter, label or partition number.
         slot: String,
+        /// Also one that holds no file system.
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         dry: Dry,
     },
@@ -173,20 +181,18 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     match &args.command {
         None => show(context, args.json).await,
         Some(Command::Next { boot }) => next(context, *boot),
-        Some(Command::MarkGood { slot, dry }) => {
+        Some(Command::MarkGood { slot, force, dry }) => {
             let mut slots = open(context, dry.access())?;
             let index = match slot {
-                Some(name) => slots.by_name(name)?,
+                Some(name) => named(&mut slots, name, *force)?,
                 None => booted(&slots)?,
             };
-            let change = slots.change(|all| select::mark_good(all, index));
-            make(&mut slots, change, *dry)
+            put(&mut slots, *dry, |all| select::mark_good(all, index))
         }
-        Some(Command::Prioritize { slot, dry }) => {
+        Some(Command::Prioritize { slot, force, dry }) => {
             let mut slots = open(context, dry.access())?;
-            let index = slots.by_name(slot)?;
-            let change = slots.change(|all| select::prioritize(all, index));
-            make(&mut slots, change, *dry)
+            let index = named(&mut slots, slot, *force)?;
+            put(&mut slots, *dry, |all| select::prioritize(all, index))
         }
         Some(Command::Proven) => proven(context),
         Some(Command::Check) => check(context),
@@ -196,6 +202,32 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             make(&mut slots, change, *dry)
         }
     }
+}
+
+/// The slot of this name, if the boot loader would find something there: an empty one that is marked good and first is
+/// taken at every boot, and nothing gets the machine out of that.
+fn named(slots: &mut Slots, name: &str, force: bool) -> Result<usize, Failure> {
+    let index = slots.by_name(name)?;
+    if slots.content(index)?.is_none() && !force {
+        let name = slots.slots()[index].name();
+        return Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "{name} holds no file system: nothing would boot from it; --force does it all the same"
+            ),
+        ));
+    }
+    Ok(index)
+}
+
+/// Changes the slots, and says what a reboot does then.
+fn put(slots: &mut Slots, dry: Dry, change: impl FnOnce(&mut [Attributes])) -> Result<(), Failure> {
+    let change = slots.change(change);
+    make(slots, change, dry)?;
+    if dry.dry_run {
+        return Ok(());
+    }
+    output::say(reboot(slots))
 }
 
 /// The booted slot.

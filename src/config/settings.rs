@@ -186,8 +186,12 @@ pub(super) fn allowed(section: &str) -> String {
     names.join(", ")
 }
 
-fn password_file(text: &str) -> Result<Password, &'static str> {
-    path(text).map(Password::File)
+fn password_file(text: &str) -> Result<Password, Bad> {
+    path(text).map(Password::File).map_err(|expected| Bad {
+        // People put the password itself there.
+        found: Some("a value that is not shown".into()),
+        expected: format!("{expected} of a file with the password"),
+    })
 }
 
 /// Names of units, with commas between them.

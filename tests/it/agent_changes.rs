@@ -308,3 +308,22 @@ async fn a_hook_that_says_not_now_at_the_last_leaves_nothing_to_undo() {
     std::fs::remove_file(&busy).unwrap();
     node.logind().rebooted().await;
 }
+
+#[tokio::test]
+async fn a_drain_that_could_not_be_run_is_known_before_the_node_stands_in_the_line() {
+    let site = Site::new("drain-unusable");
+    let node = site.node("node-1", &[]).await;
+    let name = "etc/pointsman/hooks/pre-reboot.d/10-drain";
+    node.write(name, "#!/bin/sh\n");
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| {
+        status.starts_with("waiting: ")
+            && status.contains("pre-reboot.d/10-drain is not executable")
+    })
+    .await;
+    let group = site.read().await;
+    assert!(group.queue.is_empty() && group.holders.is_empty());
+    assert!(undrained(&node).is_empty());
+    std::fs::remove_file(node.path(name)).unwrap();
+    node.logind().rebooted().await;
+}

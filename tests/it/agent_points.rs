@@ -2,7 +2,7 @@
 
 use pointsman::{agent::points::Points, node::Root, slots::Place};
 use pointsman_testbed::{
-    disk::{DiskImage, Slot},
+    disk::{Bits, DiskImage, Slot},
     fakes::{OnReboot, Status},
     node::{AutoReboot, Death, Node},
     process::Signal,
@@ -246,4 +246,23 @@ fn nothing_is_gone_back_to_that_is_not_what_ran_before() {
     disk.write_image(Slot::A, "1");
     points.go_back(&before).unwrap();
     assert_eq!((next(&disk), disk.bits(Slot::B).priority), (Slot::A, 0));
+}
+
+#[tokio::test]
+async fn an_update_that_could_not_boot_is_known_before_the_node_stands_in_the_line() {
+    let site = Site::new("points-tries");
+    let (node, disk) = node(&site, &[]).await;
+    disk.post_install(Slot::B, "2");
+    let bits = disk.bits(Slot::B);
+    disk.set(Slot::B, Bits { tries: 0, ..bits });
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| {
+        status.starts_with("waiting: USR-B") && status.contains("could not boot")
+    })
+    .await;
+    let group = site.read().await;
+    assert!(group.queue.is_empty() && group.holders.is_empty());
+    disk.set(Slot::B, bits);
+    node.update_engine().ready("2").await;
+    node.logind().rebooted().await;
 }

@@ -51,8 +51,10 @@ async fn the_cluster_is_told_what_runs_after_a_trial_nobody_cleared() {
     node.reboot(Death::Term).await;
     node.wait_status(|s| s == "idle").await;
     assert!(disk.bits(Slot::B).successful);
-    site.record(&node, |record| record.runs.version.as_deref() == Some("2"))
+    let record = site
+        .record(&node, |record| record.runs.version.as_deref() == Some("2"))
         .await;
+    assert_eq!(record.slot.as_deref(), Some("USR-B"));
 }
 
 #[tokio::test]

@@ -329,7 +329,7 @@ impl Driver {
         let staged = match self.machine.facts().map(|facts| &facts.update) {
             Some(Update::Staged(_)) => true,
             Some(Update::None(_)) => false,
-            Some(Update::Unknown(_) | Update::Unreadable(_)) | None => return,
+            Some(Update::Unknown(_) | Update::Unusable(_)) | None => return,
         };
         // A file that asks for a reboot says nothing of slots.
         let by_engine = self.world.updates == Updates::Engine;

@@ -29,10 +29,22 @@ impl Driver {
         let before = std::mem::replace(&mut self.said, (state, reason.clone()));
         if before != self.said {
             self.since = Timestamp::now();
-            tracing::info!(
+            let line = format!(
                 "{state}{}{reason}",
                 if reason.is_empty() { "" } else { ": " }
             );
+            // What somebody should look at is found by its level.
+            if matches!(
+                self.machine.state(),
+                State::SteppingBack { .. }
+                    | State::Doubting { .. }
+                    | State::Unproven { .. }
+                    | State::RollingBack { .. }
+            ) {
+                tracing::warn!("{line}");
+            } else {
+                tracing::info!("{line}");
+            }
             if let Mode::Once(_) = self.mode
                 && !reason.is_empty()
             {
@@ -84,6 +96,10 @@ impl Driver {
                 tracing::warn!("{error}");
                 sleep(waits.next().unwrap_or(Duration::from_secs(60))).await;
             }
+            tracing::warn!(
+                "{what} is quarantined for the whole cluster: {}",
+                quarantine.reason
+            );
             world.told.borrow_mut().push(what.clone());
             Event::Reported(what)
         }));
@@ -141,7 +157,7 @@ impl Driver {
             config_error: self.config_error.clone(),
             update: match facts.map(|f| &f.update) {
                 None => String::new(),
-                Some(Update::Unknown(why) | Update::Unreadable(why) | Update::None(why)) => {
+                Some(Update::Unknown(why) | Update::Unusable(why) | Update::None(why)) => {
                     why.clone()
                 }
                 Some(Update::Staged(_)) => "staged".into(),

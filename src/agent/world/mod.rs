@@ -17,7 +17,7 @@ use super::{
 use crate::{
     broadcast,
     config::Config,
-    hooks::Hooks,
+    hooks::{self, Hooks},
     logind::Logind,
     semaphore::{
         etcd::{self, BackOff, Claim, Committed, Left, Place, Semaphore, Wait},
@@ -43,6 +43,8 @@ pub struct World {
     pub boot_id: String,
     /// What runs.
     pub runs: Image,
+    /// The slot it runs from, where there are slots.
+    pub slot: Option<String>,
     /// What the slots said of it at the start.
     pub boot: Boot,
     /// The system bus.
@@ -86,7 +88,14 @@ impl World {
     pub async fn run(self: Rc<Self>, op: Op) -> Event {
         match op {
             Op::May(intent) => {
-                let answer = self.may(&intent).await;
+                let answer = match self.may(&intent).await {
+                    // Better known now than when the node holds the semaphore.
+                    Ok(()) => {
+                        let drain = self.hooks().check("pre-reboot.d");
+                        drain.map_err(|error| error.to_string())
+                    }
+                    no => no,
+                };
                 // A person may have changed which slot is next, and nothing signals that.
                 Event::Allowed(answer, self.look().await)
             }
@@ -161,11 +170,11 @@ impl World {
             return from_engine(status);
         };
         match self.points.staged() {
-            Ok(None) if self.runs.image.is_some() => {
-                Update::Unreadable("the slots are not found any more".into())
-            }
+            Ok(None) if self.runs.image.is_some() => Update::Unusable(
+                "which image is staged cannot be told: the slots are not found any more".into(),
+            ),
             Ok(image) => Update::Staged(Image { image, ..update }),
-            Err(why) => Update::Unreadable(why),
+            Err(why) => Update::Unusable(why),
         }
     }
 
@@ -214,7 +223,7 @@ impl World {
             hostname: self.hostname.clone(),
             group: self.config.group.as_str().to_owned(),
             runs: self.runs.clone(),
-            slot: None,
+            slot: self.slot.clone(),
             state: state.to_owned(),
             reason: reason.to_owned(),
             agent: AGENT.to_owned(),
@@ -323,14 +332,14 @@ impl World {
         }
     }
 
-    /// Whether the hooks let the node go; exit code 75 (EX_TEMPFAIL, sysexits.h) says no without being a fault.
+    /// Whether the hooks let the node go; one may say not now, without being at fault.
     async fn may(&self, intent: &Intent) -> Result<(), String> {
         let version = |image: &Image| image.version.clone().unwrap_or_default();
         let (from, to) = (version(&self.runs), version(&intent.to));
         let variables = self.variables(&from, &to, &intent.reason, "asking");
         let asked = self.hooks().run("may-reboot.d", &variables).await;
         asked.map_err(|error| {
-            if error.code != Some(75) {
+            if error.code != Some(hooks::NOT_NOW) {
                 tracing::error!("{error}");
             }
             error.to_string()

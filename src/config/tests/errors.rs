@@ -136,6 +136,10 @@ fn errors_in_the_file_name_place_and_expectation() {
             ": etcd.password-file: given without etcd.username",
         ),
         (
+            "etcd: {username: u, password-file: s3cret}\n",
+            ": etcd.password-file: found a value that is not shown, expected an absolute path of a file",
+        ),
+        (
             "etcd: {password: s3cret}\n",
             ":1:8: unknown key \"etcd.password\"",
         ),

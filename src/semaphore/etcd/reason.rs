@@ -63,6 +63,14 @@ fn with_cure(said: &str) -> String {
              etcdctl role grant-permission --prefix=true ROLE readwrite PREFIX",
         ),
         (
+            "authentication failed",
+            "pointsman config shows which user and which file with the password are meant (etcd.username, etcd.password-file)",
+        ),
+        (
+            "authentication is not enabled",
+            "it has no users: take etcd.username and etcd.password-file away",
+        ),
+        (
             "user name is empty",
             "it asks for a user and a password: --etcd-username, --etcd-password-file",
         ),

@@ -365,7 +365,7 @@ async fn a_hook_is_done_when_it_ends_however_much_it_left_behind_says() {
     let node = site
         .node("node-1", &[("POINTSMAN_HOOK_TIMEOUT", "5s")])
         .await;
-    hook(&node, "pre-reboot.d/10-chatty", "yes & exit 0");
+    hook(&node, "pre-reboot.d/10-chatty", "yes & yes & yes >&2 & exit 0");
     node.update_engine().ready("2").await;
     node.logind().rebooted().await;
 }

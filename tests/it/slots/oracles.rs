@@ -51,7 +51,7 @@ async fn sgdisk_finds_nothing_wrong_after_any_change() {
         verified(&image).await;
         let info = tool("sgdisk", &["-i", "3", &image]).await.stdout;
         assert!(info.contains("Attribute flags: 0102000000000000"), "{info}");
-        run(&["slots", "prioritize", "B"]).await;
+        run(&["slots", "prioritize", "B", "--force"]).await;
         run(&["slots", "next", "--boot"]).await;
         verified(&image).await;
         // Grown, and each copy damaged.
@@ -71,8 +71,12 @@ async fn sgdisk_finds_nothing_wrong_after_any_change() {
             use std::os::unix::fs::FileExt as _;
             let file = fs::OpenOptions::new().write(true).open(&image).unwrap();
             file.write_all_at(b"gone", at).unwrap();
-            assert!(run(&["slots", "prioritize", "A"]).await.contains(copy));
-            run(&["slots", "prioritize", "B"]).await;
+            assert!(
+                run(&["slots", "prioritize", "A", "--force"])
+                    .await
+                    .contains(copy)
+            );
+            run(&["slots", "prioritize", "B", "--force"]).await;
             verified(&image).await;
         }
     }
@@ -119,7 +123,7 @@ async fn slots_are_put_first_as_cgpt_does_it() {
             ok(&["prioritize", "-i", &number, &image]).await;
             let done = tool(
                 bin().to_str().unwrap(),
-                &["slots", "prioritize", &number, "--disk", &ours],
+                &["slots", "prioritize", &number, "--force", "--disk", &ours],
             )
             .await;
             assert_eq!(done.code, Some(0), "{done:?}");

@@ -43,6 +43,20 @@ async fn the_other_slot_boots_next_and_the_same_command_undoes_it() {
 }
 
 #[tokio::test]
+async fn who_says_what_is_to_follow_asks_for_the_other_slot_also_a_second_time() {
+    let desk = with_two();
+    desk.says(&["rollback"], 0, "A reboot now boots USR-B")
+        .await;
+    desk.says(&["rollback", "--stay"], 0, "A reboot now boots USR-B")
+        .await;
+    assert_eq!(desk.run(&["slots", "next"]).await.stdout, "USR-B\n");
+    // Nothing is changed for a reboot that cannot be asked for.
+    let desk = with_two();
+    desk.says(&["rollback", "--reboot"], 4, "bus").await;
+    assert_eq!(desk.run(&["slots", "next"]).await.stdout, "USR-A\n");
+}
+
+#[tokio::test]
 async fn what_cannot_boot_is_not_gone_back_to() {
     let desk = Desk::new();
     desk.says(&["rollback"], 1, "USR-B holds no file system")
@@ -199,6 +213,25 @@ async fn a_reboot_into_the_other_slot_waits_for_its_turn() {
     site.until("its ticket", |group| group.queue.len() == 1)
         .await;
     assert!(node.logind().asked().is_empty());
+    // Who takes the reboot back is told what stays.
+    let cancelled = site
+        .command(&node, &[&["cancel"], &PLACE[..]].concat())
+        .await;
+    assert!(
+        cancelled
+            .stdout
+            .contains("USR-B is the next to boot all the same"),
+        "{cancelled:?}"
+    );
+    let again = site
+        .command(&node, &[&["rollback", "--reboot"], &PLACE[..]].concat())
+        .await;
+    assert!(
+        again.stdout.contains("A reboot now boots USR-B"),
+        "{again:?}"
+    );
+    site.until("its ticket", |group| group.queue.len() == 1)
+        .await;
     site.unlock("operator").await;
     node.logind().rebooted().await;
     assert!(disk.bits(Slot::B).priority > disk.bits(Slot::A).priority);

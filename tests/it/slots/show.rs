@@ -280,3 +280,42 @@ async fn the_version_in_a_slot_is_read_from_its_file_system() {
         "nothing is written to read it"
     );
 }
+
+#[tokio::test]
+async fn an_empty_slot_is_put_first_by_force_only_and_what_a_reboot_does_is_said() {
+    let desk = Desk::new();
+    let before = fs::read(desk.disk.path()).unwrap();
+    for command in ["prioritize", "mark-good"] {
+        desk.says(&["slots", command, "B"], 1, "USR-B holds no file system")
+            .await;
+    }
+    assert_eq!(fs::read(desk.disk.path()).unwrap(), before);
+    desk.says(
+        &["slots", "mark-good", "B", "--force"],
+        0,
+        "A reboot now goes from USR-A to USR-B.",
+    )
+    .await;
+    desk.says(
+        &["slots", "prioritize", "A"],
+        0,
+        "A reboot now boots USR-A again.",
+    )
+    .await;
+    desk.disk.post_install(Slot::B, "2");
+    desk.disk.set(
+        Slot::B,
+        Bits {
+            priority: 1,
+            tries: 0,
+            successful: false,
+        },
+    );
+    // First, and skipped all the same.
+    desk.says(
+        &["slots", "prioritize", "B"],
+        0,
+        "A reboot now boots USR-A again.",
+    )
+    .await;
+}
