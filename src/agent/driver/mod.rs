@@ -26,8 +26,8 @@ use super::{
     world::{Updates, World},
 };
 use crate::{
-    config::{Config, ConfigError},
-    coordinator::Coordinator,
+    config::{Config, ConfigError, Strategy},
+    coordinator::{self, Coordinator},
     duration, node,
     semaphore::etcd::Wait,
     telemetry::notify,
@@ -263,7 +263,8 @@ impl Driver {
             Ok(config) => {
                 // Certificates and the password are renewed in their files, under the same names.
                 let etcd = config.etcd_options().ok();
-                if config == self.world.config && etcd.as_ref() == Some(&self.world.etcd) {
+                if config == self.world.config && etcd.as_ref() == Some(&*self.world.etcd.borrow())
+                {
                     tracing::info!("the configuration was read again, and has not changed");
                     self.changed = None;
                 } else {
@@ -273,6 +274,10 @@ impl Driver {
                 String::new()
             }
             Err(error) => {
+                    // What is under way may wait for an etcd that is to be found elsewhere by now, and all else waits for it.
+                    if let (Strategy::EtcdLock, Some(etcd)) = (config.strategy, etcd) {
+                        self.world.reach(etcd);
+                    }
                 tracing::error!("the configuration stays as it was: {error}");
                 error.to_string()
             }
