@@ -7,7 +7,7 @@ use crate::agent::{
     driver::Mode,
     machine::NOTHING_ASKED,
 };
-use crate::{config::Strategy, systemd};
+use crate::{config::Strategy, coordinator, systemd};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -115,6 +115,10 @@ pub(super) async fn here(
     }
     if context.config.strategy == Strategy::EtcdLock {
         let connection = crate::bus::connect(&context.config.root).await?;
+    if let Some(pid) = coordinator::in_the_foreground(&context.config.root) {
+        let other = coordinator::CoordinatorError::Foreground(pid);
+        return Err(Failure::new(Exit::Refused, other.to_string()));
+    }
         let enabled = systemd::enabled(&connection, "pointsman.service").await?;
         if enabled == Some(false) && !without_agent {
             return Err(Failure::new(
@@ -148,7 +152,19 @@ pub async fn cancel(context: &Context) -> Result<(), Failure> {
         Err(ClientError::Refused(why)) if why == NOTHING_ASKED => {
             output::say(format!("Nothing to take back: {why}."))?
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            let other = coordinator::in_the_foreground(&context.config.root);
+            return Err(match (error, other) {
+                (ClientError::NotRunning, Some(pid)) => Failure::new(
+                    Exit::Refused,
+                    format!(
+                        "no agent runs on this node, but a reboot in the foreground does (process {pid}); to take it back: \
+                         Ctrl-C there, or: kill {pid}"
+                    ),
+                ),
+                (error, _) => error.into(),
+            });
+        }
     }
     Ok(())
 }

@@ -162,7 +162,7 @@ impl Driver {
         }
     }
 
-    fn coordinator_state(&self) -> coordinator::State {
+    pub(super) fn coordinator_state(&self) -> coordinator::State {
         match self.machine.state() {
             State::Starting => coordinator::State::Starting,
             _ if self.world.config.strategy == Strategy::Off => coordinator::State::Disabled,
