@@ -266,19 +266,44 @@ async fn no_stay(context: &Context, dry: Dry) -> Result<(), Failure> {
         Err(error) => return Err(unwritable(&kept)(error)),
     };
     let value = Some(before.as_str()).filter(|value| !value.is_empty());
-    output::say(format!(
-        "{}: SERVER=disabled → {}",
-        path.display(),
-        value.unwrap_or("(none)")
-    ))?;
-    output::say(format!("{UNIT}: started"))?;
+    let text = conf::read(&path).map_err(unwritable(&path))?;
+    let now = conf::get(&text, "SERVER");
+    let stays = now == Some("disabled");
+    if stays {
+        output::say(format!(
+            "{}: SERVER=disabled → {}",
+            path.display(),
+            value.unwrap_or("(none)")
+        ))?;
+    } else {
+        output::say(format!(
+            "{}: SERVER={} is no more what --stay has made of it, and is left",
+            path.display(),
+            now.unwrap_or("(none)")
+        ))?;
+    }
+    let bus = bus::connect(root).await;
+    match &bus {
+        Ok(_) => output::say(format!("{UNIT}: started"))?,
+        Err(error) => output::say(format!(
+            "{UNIT}: not started here, {}",
+            by_hand("start", error)
+        ))?,
+    }
     if dry.dry_run {
         return output::say("Nothing was changed: --dry-run.");
     }
-    conf::change(&path, &[("SERVER", value)]).map_err(unwritable(&path))?;
-    fs::remove_file(&kept).map_err(unwritable(&kept))?;
-    match bus::connect(root).await {
-        Ok(bus) => Ok(systemd::unit(&bus, "StartUnit", UNIT).await?),
-        Err(error) => Err(error.into()),
+    if stays {
+        conf::change(&path, &[("SERVER", value)]).map_err(unwritable(&path))?;
+    }
+    if let Ok(bus) = &bus {
+        systemd::unit(bus, "StartUnit", UNIT).await?;
     }
 }
+    // Last: who is cut off before it does all of it again.
+    fs::remove_file(&kept).map_err(unwritable(&kept))
+}
+
+/// What is to be done to update_engine where no systemd is on the bus: an image on a desk, a container.
+pub(super) fn by_hand(verb: &str, error: &BusError) -> String {
+    format!("as there is no system bus ({error}); where it runs: systemctl {verb} {UNIT}")

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Context, Exit, Failure, output};
+use super::{Context, Exit, Failure, output, rollback::by_hand};
 use crate::{
     bus, systemd,
     update_engine::{Change, Operation, Status, UpdateEngine, conf},
@@ -198,6 +198,11 @@ async fn channel(context: &Context, name: Option<&str>) -> Result<(), Failure> {
         path.display(),
         now.as_deref().unwrap_or("(none)")
     ))?;
-    let bus = bus::connect(root).await?;
-    Ok(systemd::unit(&bus, "RestartUnit", "update-engine.service").await?)
+    match bus::connect(root).await {
+        Ok(bus) => Ok(systemd::unit(&bus, "RestartUnit", "update-engine.service").await?),
+        Err(error) => output::say(format!(
+            "update-engine.service: not restarted here, {}",
+            by_hand("restart", &error)
+        )),
+    }
 }
