@@ -116,10 +116,25 @@ impl CommonArgs {
             let Some(text) = text else { continue };
             // A person names a file from where they stand.
             let file = flag.ends_with("file") || flag == "--disk";
-            let file = file && !text.is_empty() && self.root().is_host();
-            let path = file.then(|| std::path::absolute(text).ok()).flatten();
+            let here = file && !text.is_empty() && self.root().is_host();
+            let path = here.then(|| std::path::absolute(text).ok()).flatten();
             let path = path.as_deref().and_then(Path::to_str);
-            layer.set(key, path.unwrap_or(text), Origin::Flag(flag))?;
+            let set = layer.set(key, path.unwrap_or(text), Origin::Flag(flag));
+            set.map_err(|error| match error {
+                ConfigError::Value {
+                    at,
+                    found,
+                    expected,
+                } if file && !here => ConfigError::Value {
+                    at,
+                    found,
+                    expected: format!(
+                        "{expected}: with --root (or POINTSMAN_ROOT) it is one below {}",
+                        self.root().folder().display()
+                    ),
+                },
+                other => other,
+            })?;
         }
         Ok(layer)
     }
@@ -194,7 +209,11 @@ mod tests {
             ),
             (
                 "x status --root /r --etcd-cafile ca",
-                "--etcd-cafile: found \"ca\", expected an absolute path",
+                "--etcd-cafile: found \"ca\", expected an absolute path: with --root (or POINTSMAN_ROOT) it is one below /r",
+            ),
+            (
+                "x status --root /r --disk d.img",
+                "--disk: found \"d.img\", expected an absolute path: with --root (or POINTSMAN_ROOT) it is one below /r",
             ),
         ] {
             let error = layer(line).unwrap_err().to_string();
