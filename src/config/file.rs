@@ -172,21 +172,33 @@ fn set(
     let wrong = |found: String| ConfigError::Shape {
         origin: origin.clone(),
         found: format!("{found} for {key}"),
-        expected: "one value".into(),
+        expected: if lists {
+            "a list, or values with commas between them"
+        } else {
+            "one value"
+        }
+        .into(),
     };
     match node.value {
         Value::Scalar(scalar) => layer.set(key, &scalar.text, origin),
-        Value::List(items) if key == "etcd.endpoints" => {
+    let endpoints = key == "etcd.endpoints";
+    let lists = endpoints || key.starts_with("checks.");
+        Value::List(items) if lists => {
             let texts = items.into_iter().map(|item| match item.value {
                 Value::Scalar(scalar) => Ok(scalar.text),
                 other => Err(ConfigError::Shape {
                     origin: at(item.span.place),
                     found: format!("{} in {key}", other.describe()),
-                    expected: "an endpoint".into(),
+                    expected: if endpoints {
+                        "an endpoint"
+                    } else {
+                        "the name of a unit"
+                    }
+                    .into(),
                 }),
             });
             let texts: Vec<String> = texts.collect::<Result<_, _>>()?;
-            if texts.is_empty() {
+            if texts.is_empty() && endpoints {
                 return Err(ConfigError::Shape {
                     origin,
                     found: format!("an empty list for {key}"),

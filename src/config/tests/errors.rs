@@ -51,6 +51,18 @@ fn errors_in_the_file_name_place_and_expectation() {
             ":2:14: etcd.endpoints: found \"ftp://b\", expected http(s)://host[:port] or host:port",
         ),
         (
+            "checks: {ignore-units: {a: b}}\n",
+            ": found a mapping for checks.ignore-units, expected a list, or values with commas between them",
+        ),
+        (
+            "checks:\n  cluster-units:\n    - a.service\n    - [b]\n",
+            ":4:7: found a list in checks.cluster-units, expected the name of a unit",
+        ),
+        (
+            "checks: {ignore-units: [a.service, b]}\n",
+            ": checks.ignore-units: found \"a.service,b\", expected names of units such as foo.service",
+        ),
+        (
             "etcd: {endpoints: []}\n",
             ": found an empty list for etcd.endpoints, expected at least one endpoint",
         ),
