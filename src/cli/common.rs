@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::output;
 use crate::{
     config::{ConfigError, Environment, Origin, Partial, Sources},
     node::Root,
@@ -90,6 +91,37 @@ impl CommonArgs {
             defaults: Partial::default(),
             as_the_agent: !agent,
         })
+    }
+
+    /// These flags once more, as a shell reads them and with a blank before each: a command that is suggested without
+    /// them would act on something else. What the environment says it says to that command as well.
+    #[must_use]
+    pub fn again(&self) -> String {
+        let endpoints = (!self.endpoint.is_empty()).then(|| self.endpoint.join(","));
+        let path = |path: &Option<PathBuf>, variable| {
+            let given = path.as_ref().filter(|path| {
+                std::env::var_os(variable).is_none_or(|value| value != path.as_os_str())
+            });
+            given.map(|path| path.display().to_string())
+        };
+        [
+            ("--endpoint", &endpoints),
+            ("--group", &self.group),
+            ("--key-prefix", &self.key_prefix),
+            ("--etcd-cafile", &self.etcd_cafile),
+            ("--etcd-certfile", &self.etcd_certfile),
+            ("--etcd-keyfile", &self.etcd_keyfile),
+            ("--etcd-username", &self.etcd_username),
+            ("--etcd-password-file", &self.etcd_password_file),
+            ("--disk", &self.disk),
+            ("--booted", &self.booted),
+            ("--timeout", &self.timeout),
+            ("--config", &path(&self.config, "POINTSMAN_CONFIG")),
+            ("--root", &path(&self.root, "POINTSMAN_ROOT")),
+        ]
+        .into_iter()
+        .filter_map(|(flag, text)| Some(format!(" {flag} {}", output::word(text.as_deref()?))))
+        .collect()
     }
 
     /// The layer of the flags.
@@ -194,6 +226,50 @@ mod tests {
         let config = Config::resolve(&Root::default(), given).unwrap();
         let here = std::env::current_dir().unwrap();
         assert_eq!(config.etcd.cafile, Some(here.join("ca.pem")));
+    }
+
+    #[test]
+    fn the_flags_are_repeated_as_a_shell_reads_them() {
+        let line = [
+            "x",
+            "status",
+            "--root",
+            "/r",
+            "--group",
+            "a b's",
+            "--endpoint",
+            "h:1",
+            "--endpoint",
+            "[::1]:2",
+            "--booted",
+            "",
+        ];
+        let cli = Cli::try_parse_from(line).unwrap();
+        assert_eq!(
+            cli.common.again(),
+            r" --endpoint 'h:1,[::1]:2' --group 'a b'\''s' --booted '' --root /r"
+        );
+    }
+
+    /// A flag that is forgotten here is missing in every command that is suggested.
+    #[test]
+    fn every_flag_is_repeated() {
+        let command = Cli::command();
+        let arguments = command.get_arguments().filter(|a| a.get_id() != "help");
+        let flags: Vec<String> = arguments
+            .map(|a| format!("--{}", a.get_long().unwrap()))
+            .collect();
+        let mut line = vec!["x", "status"];
+        for flag in &flags {
+            line.extend([flag.as_str(), "/1"]);
+        }
+        let again = Cli::try_parse_from(line).unwrap().common.again();
+        let mut repeated: Vec<&str> = again.split(" /1").map(str::trim).collect();
+        repeated.retain(|flag| !flag.is_empty());
+        repeated.sort_unstable();
+        let mut flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        flags.sort_unstable();
+        assert_eq!(repeated, flags);
     }
 
     #[test]

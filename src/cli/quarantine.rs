@@ -104,9 +104,12 @@ async fn in_the_cluster(context: &Context, args: &Args) -> Result<(), Failure> {
                 since: Some(Timestamp::now()),
             };
             let done = if semaphore.quarantine(&quarantine).await? {
-                "is quarantined. A node that has committed to its reboot still goes."
+                "is quarantined. A node that has committed to its reboot still goes.".to_owned()
             } else {
-                "was quarantined already, and stays so for the reason given then: see pointsman quarantine."
+                format!(
+                    "was quarantined already, and stays so for the reason given then: see {}.",
+                    context.command("quarantine")
+                )
             };
             output::say(format!("{what} {done}"))
         }

@@ -74,9 +74,11 @@ pub async fn ask(context: Context, args: Asking) -> Result<(), Failure> {
     };
     client.request_reboot(&args.reason).await?;
     if !args.wait {
-        output::say(
-            "Asked for. To see what it waits for: pointsman status; to take it back: pointsman cancel",
-        )?;
+        output::say(format!(
+            "Asked for. To see what it waits for: {}; to take it back: {}",
+            context.command("status"),
+            context.command("cancel")
+        ))?;
         return Ok(());
     }
     // What the agent says first may be from before it was asked.
@@ -113,26 +115,31 @@ pub(super) async fn here(
     if !nix::unistd::geteuid().is_root() {
         return Err(Failure::new(Exit::Failed, "only root may reboot this node"));
     }
-    if context.config.strategy == Strategy::EtcdLock {
-        let connection = crate::bus::connect(&context.config.root).await?;
     if let Some(pid) = coordinator::in_the_foreground(&context.config.root) {
         let other = coordinator::CoordinatorError::Foreground(pid);
         return Err(Failure::new(Exit::Refused, other.to_string()));
     }
+    if context.config.strategy == Strategy::EtcdLock {
+        let connection = crate::bus::connect(&context.config.root).await?;
         let enabled = systemd::enabled(&connection, "pointsman.service").await?;
         if enabled == Some(false) && !without_agent {
             return Err(Failure::new(
                 Exit::Refused,
-                "pointsman.service is not enabled: after the boot nobody would give the semaphore back, and no other node \
-                 of the group could reboot. Enable it (systemctl enable pointsman), or, to give it back by hand \
-                 (pointsman unlock): pointsman reboot --without-agent",
+                format!(
+                    "pointsman.service is not enabled: after the boot nobody would give the semaphore back, and no other \
+                     node of the group could reboot. Enable it (systemctl enable pointsman), or, to give it back by hand \
+                     ({}): {}",
+                    context.command("unlock"),
+                    context.command("reboot --without-agent")
+                ),
             ));
         }
         if enabled != Some(true) {
-            output::note(
+            output::note(format!(
                 "The semaphore is given back after the boot, by the agent: have it started (systemctl enable pointsman), \
-                 or give it back by hand (pointsman unlock).",
-            );
+                 or give it back by hand ({}).",
+                context.command("unlock")
+            ));
         }
     }
     output::note(

@@ -49,10 +49,13 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
     if args.no_stay {
         return no_stay(&context, args.dry).await;
     }
+    if args.reboot {
+        context.without_fault("rollback --reboot")?;
+    }
     let engine = Engine::look(&context.config.root).await?;
-    engine.allows()?;
+    engine.allows(&context)?;
     let mut slots = open(&context, args.dry.access())?;
-    let target = target(&slots)?;
+    let target = target(&context, &slots)?;
     let (name, from) = (slots.slots()[target].name(), booted(&slots)?);
     if slots.content(target)?.is_none() {
         return Err(Failure::new(
@@ -102,14 +105,15 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
 }
 
 /// The slot that is to boot next: the one that is not.
-fn target(slots: &Slots) -> Result<usize, Failure> {
+fn target(context: &Context, slots: &Slots) -> Result<usize, Failure> {
     let booted = booted(slots)?;
     let Some(other) = slots.other() else {
         return Err(Failure::new(
             Exit::Failed,
             format!(
-                "found {} slots, expected two to go from one to the other; `pointsman slots prioritize SLOT` chooses",
-                slots.slots().len()
+                "found {} slots, expected two to go from one to the other; `{}` chooses",
+                slots.slots().len(),
+                context.command("slots prioritize SLOT")
             ),
         ));
     };
@@ -146,16 +150,16 @@ impl Engine {
     }
 
     /// Whether what is changed now stays.
-    fn allows(&self) -> Result<(), Failure> {
+    fn allows(&self, context: &Context) -> Result<(), Failure> {
         let Some((operation, age)) = &self.running else {
             return Ok(());
         };
         let why = match (operation, age) {
-            (Operation::Downloading | Operation::Verifying | Operation::Finalizing, _) => {
+            (Operation::Downloading | Operation::Verifying | Operation::Finalizing, _) => format!(
                 "update_engine is writing an update to the other slot, and will make it the next to boot; \
-                 `pointsman update status` shows how far it is"
-                    .to_owned()
-            }
+                 `{}` shows how far it is",
+                context.command("update status")
+            ),
             (Operation::UpdatedNeedReboot, _) => {
                 "an update is staged: the other slot holds the new image, and not the one to go back to"
                     .to_owned()
@@ -299,7 +303,6 @@ async fn no_stay(context: &Context, dry: Dry) -> Result<(), Failure> {
     if let Ok(bus) = &bus {
         systemd::unit(bus, "StartUnit", UNIT).await?;
     }
-}
     // Last: who is cut off before it does all of it again.
     fs::remove_file(&kept).map_err(unwritable(&kept))
 }
@@ -307,3 +310,4 @@ async fn no_stay(context: &Context, dry: Dry) -> Result<(), Failure> {
 /// What is to be done to update_engine where no systemd is on the bus: an image on a desk, a container.
 pub(super) fn by_hand(verb: &str, error: &BusError) -> String {
     format!("as there is no system bus ({error}); where it runs: systemctl {verb} {UNIT}")
+}

@@ -49,7 +49,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         Command::Check => check(&engine).await,
         Command::Reset => {
             engine.reset_status().await?;
-            output::say("Reset. Which slot boots next is as it was: pointsman slots shows it.")
+            output::say(format!(
+                "Reset. Which slot boots next is as it was; to see it: {}",
+                context.command("slots")
+            ))
         }
         Command::Channel { .. } => Ok(()),
     }

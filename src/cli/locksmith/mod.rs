@@ -217,8 +217,7 @@ fn dashed(name: &'static str) -> &'static str {
 async fn daemon(flags: &Flags) -> u8 {
     let run = async {
         let sources = sources(Face::Daemon, flags)?;
-        let config = sources.load()?;
-        super::agent::run(Context { config, sources }).await
+        super::agent::run(Context::strict(sources, CommonArgs::default())?).await
     };
     match run.await {
         Ok(()) => 0,
