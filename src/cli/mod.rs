@@ -11,6 +11,7 @@ mod go_flags;
 pub mod import_locksmith;
 pub mod lock;
 pub mod locksmith;
+mod names;
 pub mod output;
 pub mod pause;
 pub mod quarantine;
@@ -26,8 +27,8 @@ pub mod update;
 
 use clap::{Parser, Subcommand};
 
-pub use exit::{Exit, Failure};
 pub use context::Context;
+pub use exit::{Exit, Failure};
 
 use crate::{node::Group, semaphore::etcd};
 use common::CommonArgs;
