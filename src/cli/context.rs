@@ -122,6 +122,21 @@ impl Context {
         }
     }
 
+    /// For what is done in etcd or on this node alone, as the strategy says.
+    ///
+    /// # Errors
+    /// When just that is wrong.
+    pub fn strategy_is_certain(&self) -> Result<(), Failure> {
+        let concerned = |fault: &ConfigError| fault.concerns("strategy") == Some(true);
+        if !self.faults.iter().any(concerned) {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Exit::Usage,
+            "strategy has to be mended first, see above: it says whether that is done in etcd or on this node alone",
+        ))
+    }
+
     /// The configuration by which etcd is asked: the whole, where its faults do not touch what says which semaphore is
     /// meant; else the flags alone, where they say it.
     fn of_etcd(&self) -> Result<Cow<'_, Config>, Failure> {

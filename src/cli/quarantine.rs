@@ -83,6 +83,7 @@ fn image(text: &str) -> Result<Image, String> {
 /// # Errors
 /// When etcd cannot be reached, or the agent of a node that asks nobody refuses.
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    context.strategy_is_certain()?;
     if context.config.strategy == Strategy::EtcdLock {
         in_the_cluster(context, args).await
     } else {

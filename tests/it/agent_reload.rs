@@ -15,7 +15,7 @@ use crate::{
 
 const FILE: &str = "etc/pointsman/config.yaml";
 
-/// A property of the agent: with a fault in the configuration the commands refuse as well.
+/// A property of the agent: with a fault in the configuration not every command goes on.
 async fn property(node: &Node, name: &str) -> String {
     let bus = node.bus().connection().await;
     let agent = "org.pointsman.Agent1";

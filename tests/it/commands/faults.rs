@@ -72,6 +72,11 @@ async fn which_semaphore_is_meant_is_never_guessed() {
     op.says(&["status", "--group", "red"], 0, "locked by").await;
     op.says(&["status", "--group", "blue"], 0, "Not used yet")
         .await;
+    // In etcd, or on this node alone?
+    op.config("strategy: rebot\n");
+    op.says(&["quarantine"], 2, "strategy has to be mended first")
+        .await;
+    op.says(&["status", "--group", "red"], 0, "locked by").await;
     // By flags alone: what else was read of a file with faults does not count.
     op.config("etcd: {usrname: u, cafile: /none.pem}\n");
     op.says(&["status"], 2, "unknown key \"etcd.usrname\"")
