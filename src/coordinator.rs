@@ -56,6 +56,12 @@ pub enum CoordinatorError {
         /// Its strategy, as the file says.
         strategy: String,
     },
+    /// A reboot in the foreground is.
+    #[error(
+        "a `pointsman reboot` in the foreground (process {0}) coordinates this node's reboots already; two would not know \
+         of each other. To take it back: Ctrl-C there, or: kill {0}"
+    )]
+    Foreground(String),
     /// The file cannot be used.
     #[error("{}: {error}", path.display())]
     File {
@@ -73,6 +79,8 @@ pub struct Coordinator {
     path: PathBuf,
     strategy: String,
     state: Option<State>,
+    /// In the foreground: of which no unit tells.
+    pid: Option<u32>,
 }
 
 impl Coordinator {
@@ -81,6 +89,18 @@ impl Coordinator {
     /// # Errors
     /// When another program is, or the file cannot be made.
     pub fn take(root: &Root, strategy: &str) -> Result<Self, CoordinatorError> {
+        Self::take_as(root, strategy, None)
+    }
+
+    /// Becomes the coordinator for one reboot, as this process and no service.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn take_in_the_foreground(root: &Root, strategy: &str) -> Result<Self, CoordinatorError> {
+        Self::take_as(root, strategy, Some(std::process::id()))
+    }
+
+    fn take_as(root: &Root, strategy: &str, pid: Option<u32>) -> Result<Self, CoordinatorError> {
         let path = root.path("run/update-engine/coordinator.conf");
         let failed = |error: io::Error| CoordinatorError::File {
             path: path.clone(),
@@ -111,6 +131,7 @@ impl Coordinator {
             path,
             strategy: strategy.to_owned(),
             state: None,
+            pid,
         };
         coordinator.set_state(State::Starting)?;
         Ok(coordinator)
@@ -137,8 +158,9 @@ impl Coordinator {
         if self.state.replace(state) == Some(state) {
             return Ok(());
         }
+        let pid = self.pid.map_or(String::new(), |pid| format!("PID={pid}\n"));
         let text = format!(
-            "NAME=pointsman\nSTRATEGY={}\nSTATE={}\n",
+            "NAME=pointsman\n{pid}STRATEGY={}\nSTATE={}\n",
             self.strategy,
             state.word()
         );
@@ -159,6 +181,23 @@ impl Coordinator {
 /// Who coordinates this node's reboots now, and what it is doing, in words; none where nobody does, or none can be told.
 #[must_use]
 pub fn seen(root: &Root) -> Option<String> {
+    let text = said(root)?;
+    let name = field(&text, "NAME").unwrap_or_else(|| "another program".into());
+    let state = field(&text, "STATE").map_or(String::new(), |state| format!(" ({state})"));
+    let here = field(&text, "PID").map_or(String::new(), |pid| {
+        format!(" in the foreground, process {pid}")
+    });
+    Some(format!("{name}{here}{state}"))
+}
+
+/// The process of a reboot in the foreground, where one coordinates this node's reboots.
+#[must_use]
+pub fn in_the_foreground(root: &Root) -> Option<String> {
+    field(&said(root)?, "PID")
+}
+
+/// What the coordinator says; none where nobody is, or none can be told.
+fn said(root: &Root) -> Option<String> {
     let mut file = File::open(root.path("run/update-engine/coordinator.conf")).ok()?;
     let mut text = String::new();
     file.read_to_string(&mut text).ok()?;
@@ -167,9 +206,7 @@ pub fn seen(root: &Root) -> Option<String> {
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => {}
         _ => return None,
     }
-    let name = field(&text, "NAME").unwrap_or_else(|| "another program".into());
-    let state = field(&text, "STATE").map_or(String::new(), |state| format!(" ({state})"));
-    Some(format!("{name}{state}"))
+    Some(text)
 }
 
 /// What the file says under this name.
@@ -188,6 +225,9 @@ impl Drop for Coordinator {
 }
 
 fn taken(text: &str) -> CoordinatorError {
+    if let Some(pid) = field(text, "PID") {
+        return CoordinatorError::Foreground(pid);
+    }
     let name = field(text, "NAME").unwrap_or_else(|| "another program".into());
     let unit = match name.as_str() {
         "locksmith" | "locksmithd" => "locksmithd.service".into(),
@@ -234,6 +274,25 @@ mod tests {
         drop(first);
         assert_eq!(text(), "");
         Coordinator::take(&root, "reboot").unwrap();
+    }
+
+    #[test]
+    fn a_reboot_in_the_foreground_is_named_by_its_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        assert_eq!(in_the_foreground(&root), None);
+        let first = Coordinator::take_in_the_foreground(&root, "reboot").unwrap();
+        let pid = std::process::id();
+        let error = Coordinator::take(&root, "reboot").unwrap_err().to_string();
+        assert!(error.contains(&format!("kill {pid}")), "{error}");
+        assert!(!error.contains("systemctl"), "{error}");
+        assert_eq!(in_the_foreground(&root), Some(pid.to_string()));
+        assert_eq!(
+            seen(&root).unwrap(),
+            format!("pointsman in the foreground, process {pid} (starting)")
+        );
+        drop(first);
+        assert_eq!(in_the_foreground(&root), None);
     }
 
     #[test]

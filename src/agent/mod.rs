@@ -60,6 +60,9 @@ pub enum AgentError {
     /// The reboot asked for was refused.
     #[error("{0}")]
     Refused(String),
+    /// The reboot asked for in the foreground was taken back by a signal.
+    #[error("the reboot was taken back")]
+    TakenBack(SignalKind),
     /// The system refused something every program needs.
     #[error("the system refuses: {0}")]
     System(#[from] std::io::Error),
@@ -72,13 +75,14 @@ pub enum AgentError {
 /// When it cannot start, or the system bus goes away.
 pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Result<(), AgentError> {
     // Before anything is done that would have to be undone.
+    let listen = |kind| Ok::<_, std::io::Error>((kind, signal(kind)?));
     let mut ends = vec![
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::interrupt())?,
     ];
-    let hangup = signal(SignalKind::hangup())?;
+    let hangup = listen(SignalKind::hangup())?;
     let reload = match reload {
-        Some(reload) => Some((hangup, reload)),
+        Some(reload) => Some((hangup.1, reload)),
         // The terminal it runs on is closed.
         None => {
             ends.push(hangup);
@@ -86,7 +90,11 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
         }
     };
     let root = config.root.clone();
-    let coordinator = Coordinator::take(&root, &config.strategy.to_string())?;
+    let strategy = config.strategy.to_string();
+    let coordinator = match mode {
+        Mode::Service => Coordinator::take(&root, &strategy)?,
+        Mode::Once(_) => Coordinator::take_in_the_foreground(&root, &strategy)?,
+    };
     let connection = crate::bus::connect(&root).await?;
     let (calls, asked) = mpsc::channel(8);
     let bus = match mode {
@@ -121,6 +129,7 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
         let driver = Driver::new(world, mode.clone());
         match driver.run(&mut outside, facts, noted).await {
             Ending::Stopped | Ending::Done => return Ok(()),
+            Ending::TakenBack(signal) => return Err(AgentError::TakenBack(signal)),
             Ending::Refused(why) => return Err(AgentError::Refused(why)),
             Ending::BusLost => return Err(AgentError::BusLost),
             Ending::Reconfigured(changed) => config = *changed,
@@ -167,9 +176,9 @@ fn world(
         bus: connection.clone(),
         updates: updates.clone(),
         points,
-        semaphore,
+        semaphore: RefCell::new(semaphore),
         keys,
-        etcd,
+        etcd: RefCell::new(etcd),
         told: RefCell::default(),
         notes,
         config,

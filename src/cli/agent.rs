@@ -9,7 +9,9 @@ use crate::config::{Config, ConfigError};
 /// # Errors
 /// When it cannot start, or the system bus goes away.
 pub async fn run(context: Context) -> Result<(), Failure> {
-    let Context { config, sources } = context;
+    let Context {
+        config, sources, ..
+    } = context;
     let reload = Box::new(move || checked(sources.load()?));
     agent::run(config, Mode::Service, Some(reload)).await?;
     Ok(())

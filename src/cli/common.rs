@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::output;
 use crate::{
     config::{ConfigError, Environment, Origin, Partial, Sources},
     node::Root,
@@ -80,16 +81,56 @@ impl CommonArgs {
     /// What these flags, the environment and the files of the machine say; for the agent itself, or for a command.
     ///
     /// # Errors
-    /// When a flag is wrong.
+    /// When a flag is wrong, or there is no such root.
     pub fn sources(&self, agent: bool) -> Result<Sources, ConfigError> {
+        let root = self.root();
+        // A machine without any file would be one with all defaults.
+        if !root.folder().is_dir() {
+            return Err(ConfigError::File {
+                path: root.folder().to_owned(),
+                found: "no folder".into(),
+                expected: "the one that --root (or POINTSMAN_ROOT) names: under it the machine's files lie".into(),
+            });
+        }
         Ok(Sources {
-            root: self.root(),
+            root,
             file: self.config.clone(),
             flags: self.flags()?,
             environment: Environment::of_process(),
             defaults: Partial::default(),
             as_the_agent: !agent,
         })
+    }
+
+    /// These flags once more, as a shell reads them and with a blank before each: a command that is suggested without
+    /// them would act on something else. What the environment says it says to that command as well.
+    #[must_use]
+    pub fn again(&self) -> String {
+        let endpoints = (!self.endpoint.is_empty()).then(|| self.endpoint.join(","));
+        let path = |path: &Option<PathBuf>, variable| {
+            let given = path.as_ref().filter(|path| {
+                std::env::var_os(variable).is_none_or(|value| value != path.as_os_str())
+            });
+            given.map(|path| path.display().to_string())
+        };
+        [
+            ("--endpoint", &endpoints),
+            ("--group", &self.group),
+            ("--key-prefix", &self.key_prefix),
+            ("--etcd-cafile", &self.etcd_cafile),
+            ("--etcd-certfile", &self.etcd_certfile),
+            ("--etcd-keyfile", &self.etcd_keyfile),
+            ("--etcd-username", &self.etcd_username),
+            ("--etcd-password-file", &self.etcd_password_file),
+            ("--disk", &self.disk),
+            ("--booted", &self.booted),
+            ("--timeout", &self.timeout),
+            ("--config", &path(&self.config, "POINTSMAN_CONFIG")),
+            ("--root", &path(&self.root, "POINTSMAN_ROOT")),
+        ]
+        .into_iter()
+        .filter_map(|(flag, text)| Some(format!(" {flag} {}", output::word(text.as_deref()?))))
+        .collect()
     }
 
     /// The layer of the flags.
@@ -116,10 +157,25 @@ impl CommonArgs {
             let Some(text) = text else { continue };
             // A person names a file from where they stand.
             let file = flag.ends_with("file") || flag == "--disk";
-            let file = file && !text.is_empty() && self.root().is_host();
-            let path = file.then(|| std::path::absolute(text).ok()).flatten();
+            let here = file && !text.is_empty() && self.root().is_host();
+            let path = here.then(|| std::path::absolute(text).ok()).flatten();
             let path = path.as_deref().and_then(Path::to_str);
-            layer.set(key, path.unwrap_or(text), Origin::Flag(flag))?;
+            let set = layer.set(key, path.unwrap_or(text), Origin::Flag(flag));
+            set.map_err(|error| match error {
+                ConfigError::Value {
+                    at,
+                    found,
+                    expected,
+                } if file && !here => ConfigError::Value {
+                    at,
+                    found,
+                    expected: format!(
+                        "{expected}: with --root (or POINTSMAN_ROOT) it is one below {}",
+                        self.root().folder().display()
+                    ),
+                },
+                other => other,
+            })?;
         }
         Ok(layer)
     }
@@ -182,6 +238,50 @@ mod tests {
     }
 
     #[test]
+    fn the_flags_are_repeated_as_a_shell_reads_them() {
+        let line = [
+            "x",
+            "status",
+            "--root",
+            "/r",
+            "--group",
+            "a b's",
+            "--endpoint",
+            "h:1",
+            "--endpoint",
+            "[::1]:2",
+            "--booted",
+            "",
+        ];
+        let cli = Cli::try_parse_from(line).unwrap();
+        assert_eq!(
+            cli.common.again(),
+            r" --endpoint 'h:1,[::1]:2' --group 'a b'\''s' --booted '' --root /r"
+        );
+    }
+
+    /// A flag that is forgotten here is missing in every command that is suggested.
+    #[test]
+    fn every_flag_is_repeated() {
+        let command = Cli::command();
+        let arguments = command.get_arguments().filter(|a| a.get_id() != "help");
+        let flags: Vec<String> = arguments
+            .map(|a| format!("--{}", a.get_long().unwrap()))
+            .collect();
+        let mut line = vec!["x", "status"];
+        for flag in &flags {
+            line.extend([flag.as_str(), "/1"]);
+        }
+        let again = Cli::try_parse_from(line).unwrap().common.again();
+        let mut repeated: Vec<&str> = again.split(" /1").map(str::trim).collect();
+        repeated.retain(|flag| !flag.is_empty());
+        repeated.sort_unstable();
+        let mut flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        flags.sort_unstable();
+        assert_eq!(repeated, flags);
+    }
+
+    #[test]
     fn an_error_names_the_flag() {
         for (line, message) in [
             (
@@ -194,7 +294,11 @@ mod tests {
             ),
             (
                 "x status --root /r --etcd-cafile ca",
-                "--etcd-cafile: found \"ca\", expected an absolute path",
+                "--etcd-cafile: found \"ca\", expected an absolute path: with --root (or POINTSMAN_ROOT) it is one below /r",
+            ),
+            (
+                "x status --root /r --disk d.img",
+                "--disk: found \"d.img\", expected an absolute path: with --root (or POINTSMAN_ROOT) it is one below /r",
             ),
         ] {
             let error = layer(line).unwrap_err().to_string();

@@ -30,7 +30,8 @@ pub struct InForce {
 /// Shows it.
 ///
 /// # Errors
-/// When it cannot be printed; a configuration with a fault has ended the program before.
+/// When it cannot be printed, or a file that a setting names cannot be used; a configuration with another fault has
+/// ended the program before.
 pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let given = &context.config.given;
     let all: Vec<InForce> = SETTINGS
@@ -47,7 +48,8 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         })
         .collect();
     if args.json {
-        return output::json(&all);
+        output::json(&all)?;
+        return files(context);
     }
     let mut shown = table(&["SETTING", "VALUE", "FROM"]);
     for setting in all {
@@ -58,5 +60,18 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         };
         shown.add_row(cells(vec![setting.key.into(), value.into(), setting.from]));
     }
-    output::say(trimmed(&shown))
+    output::say(trimmed(&shown))?;
+    files(context)
+}
+
+/// Whether the files that settings name are there and can be used, as the agent finds them when it starts.
+fn files(context: &Context) -> Result<(), Failure> {
+    match context.config.etcd_options() {
+        // The agent may read what this user may not.
+        Err(error) if error.is_denied() && !nix::unistd::geteuid().is_root() => {
+            output::note(format!("pointsman: not looked into: {error}"));
+            Ok(())
+        }
+        looked => Ok(looked.map(drop)?),
+    }
 }

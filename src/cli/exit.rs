@@ -1,3 +1,5 @@
+use tokio::signal::unix::SignalKind;
+
 use crate::{
     agent::{AgentError, bus::ClientError},
     bus::BusError,
@@ -84,6 +86,10 @@ impl From<AgentError> for Failure {
             AgentError::Bus(_) | AgentError::BusLost => Exit::Unreachable,
             AgentError::Config(_) => Exit::Usage,
             AgentError::Refused(_) => Exit::Refused,
+            AgentError::TakenBack(signal) if *signal == SignalKind::interrupt() => {
+                Exit::Interrupted
+            }
+            AgentError::TakenBack(_) => Exit::Terminated,
             // A machine id may still be made, a file become readable: the unit is started again.
             AgentError::Node(_)
             | AgentError::Coordinator(_)

@@ -70,8 +70,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             Exit::Failed,
             format!(
                 "nothing is copied: the semaphore of {} is in use already and differs from locksmith's; \
-                 `pointsman set-max`, `lock` and `unlock` change it",
-                others.join(", ")
+                 `{}`, `lock` and `unlock` change it",
+                others.join(", "),
+                context.command("set-max N")
             ),
         ));
     }
@@ -79,7 +80,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     if !args.yes {
-        return output::say("\nNothing was changed. To copy: pointsman import-locksmith --yes");
+        let mut again = "import-locksmith --yes".to_owned();
+        if let Some(from) = &args.from {
+            again += &format!(" --from {}", output::word(from));
+        }
+        return output::say(format!(
+            "\nNothing was changed. To copy: {}",
+            context.command(&again)
+        ));
     }
     for (group, lock) in new {
         let entries: Vec<Holder> = lock

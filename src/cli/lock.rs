@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Context, Exit, Failure, output, pause::person};
+use super::{Context, Exit, Failure, names, output, pause::person};
 use crate::{
     agent::world::AGENT,
     duration, node,
@@ -18,7 +18,8 @@ use crate::{
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The node's machine id, or any name; this node's id when left out.
+    /// The node's machine id, or its host name; or any other name, to take a place that is no node's; this node's id when
+    /// left out.
     id: Option<String>,
     /// Take a place in the queue and wait for at most this long, such as 30m; otherwise at once or not at all.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
@@ -33,11 +34,17 @@ pub struct Args {
 /// # Errors
 /// When nothing is left or the group is paused (now, or with `--wait` in time), or etcd cannot be reached.
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let id = context.id(args.id.as_deref())?;
+    let mut id = context.id(args.id.as_deref())?;
     let semaphore = context.semaphore()?;
+    if let Some(given) = &args.id {
+        id = names::id(context, &semaphore.read().await?, given, "lock")?;
+    }
     let reason = args.reason.clone();
     let reason = reason.unwrap_or_else(|| format!("locked by {}", person(context)));
-    let holder = by_hand(context, &id, reason)?;
+    let mut holder = by_hand(context, &id, reason)?;
+    if let Some(host) = args.id.as_ref().filter(|given| **given != id) {
+        holder.hostname.clone_from(host);
+    }
     let refused = |why: String| {
         Err(Failure::new(
             Exit::Refused,
@@ -57,9 +64,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         }
         Locked::Full(document) => {
             return refused(format!(
-                "all {} of the semaphore is held by {}; see pointsman status",
+                "all {} of the semaphore is held by {}; see {}",
                 document.max,
-                document.holders.join(", ")
+                document.holders.join(", "),
+                context.command("status")
             ));
         }
         Locked::Paused(all, pause) => {
@@ -76,7 +84,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         }
     }
     output::say(format!(
-        "{id} holds the semaphore until: pointsman unlock {id}"
+        "{id} holds the semaphore until: {}",
+        context.command(&format!("unlock {id}"))
     ))?;
     Ok(())
 }
@@ -126,7 +135,10 @@ async fn wait(
     {
         return Err(Failure::new(
             Exit::Refused,
-            format!("{id} waits in the queue already; see pointsman status"),
+            format!(
+                "{id} waits in the queue already; see {}",
+                context.command("status")
+            ),
         ));
     }
     let claim = Claim {

@@ -5,11 +5,13 @@ pub mod cloud_config;
 pub mod cloudinit;
 pub mod common;
 pub mod config;
+mod context;
 mod exit;
 mod go_flags;
 pub mod import_locksmith;
 pub mod lock;
 pub mod locksmith;
+mod names;
 pub mod output;
 pub mod pause;
 pub mod quarantine;
@@ -25,15 +27,11 @@ pub mod update;
 
 use clap::{Parser, Subcommand};
 
+pub use context::Context;
 pub use exit::{Exit, Failure};
 
-use crate::{
-    agent::world::World,
-    cli::common::CommonArgs,
-    config::{Config, Sources},
-    node,
-    semaphore::{etcd::Semaphore, keys::Keys},
-};
+use crate::{node::Group, semaphore::etcd};
+use common::CommonArgs;
 
 /// Decides when this node may reboot into its new image: takes the group's semaphore in etcd first, and gives
 /// it back when the node is up again.
@@ -90,48 +88,6 @@ pub enum Command {
     CloudConfig(cloud_config::Args),
 }
 
-/// What a command works with.
-pub struct Context {
-    /// The configuration.
-    pub config: Config,
-    /// Where it came from, to be read again.
-    pub sources: Sources,
-}
-
-impl Context {
-    /// The group's semaphore.
-    ///
-    /// # Errors
-    /// When a certificate or password cannot be read.
-    pub fn semaphore(&self) -> Result<Semaphore, Failure> {
-        self.semaphore_of(self.config.group.clone())
-    }
-
-    /// Another group's semaphore.
-    ///
-    /// # Errors
-    /// When a certificate or password cannot be read.
-    pub fn semaphore_of(&self, group: node::Group) -> Result<Semaphore, Failure> {
-        Ok(Semaphore::new(
-            self.config.etcd_options()?,
-            Keys::new(&self.config.prefix, group),
-            World::back_off(&self.config),
-        ))
-    }
-
-    /// The id given, checked, or this node's.
-    ///
-    /// # Errors
-    /// When the given one is no id, or this machine has none.
-    pub fn id(&self, given: Option<&str>) -> Result<String, Failure> {
-        match given {
-            Some(id) => node::check_id(id).map(|()| id.to_owned()),
-            None => node::machine_id(&self.config.root),
-        }
-        .map_err(|e| Failure::new(Exit::Usage, e.to_string()))
-    }
-}
-
 /// Runs a command; the text for standard output.
 ///
 /// # Errors
@@ -142,11 +98,20 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         return cloud_config::run(args, &cli.common).await;
     }
     let sources = cli.common.sources(matches!(cli.command, Command::Agent))?;
-    let context = Context {
-        config: sources.load()?,
-        sources,
+    let context = match &cli.command {
+        // What reboots nodes does so only as everything it was told says; and who names a file means that file.
+        Command::Agent | Command::Config(_) | Command::Reboot(_) => {
+            Context::strict(sources, cli.common.clone())?
+        }
+        _ if sources.file.is_some() => Context::strict(sources, cli.common.clone())?,
+        _ => Context::lenient(sources, cli.common.clone()),
     };
-    match cli.command {
+    // Where a document's group is known, the flags of this command line are not.
+    let rebuild = (
+        etcd::rebuild(&Group::default()),
+        context.command_in_a_group("set-max N --rebuild"),
+    );
+    let done = match cli.command {
         Command::Agent => agent::run(context).await,
         Command::Status(args) => status::run(&context, &args).await,
         Command::Config(args) => config::run(&context, &args),
@@ -163,5 +128,9 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Pause(args) => pause::pause(&context, &args).await,
         Command::Resume(args) => pause::resume(&context, &args).await,
         Command::CloudConfig(args) => cloud_config::run(&args, &cli.common).await,
-    }
+    };
+    done.map_err(|failure| Failure {
+        message: failure.message.replace(&rebuild.0, &rebuild.1),
+        ..failure
+    })
 }

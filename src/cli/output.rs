@@ -86,6 +86,17 @@ pub fn in_line(text: &str) -> String {
     plain(text).replace('\n', "\\n")
 }
 
+/// The text as one word of a shell's line.
+#[must_use]
+pub fn word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._/:@,=+%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 /// Whether it is more than text: control characters, and Unicode's explicit directional formatting, by which a
 /// text shows other words than it has.
 fn acts(c: char) -> bool {

@@ -85,15 +85,17 @@ pub fn person(context: &Context) -> String {
 /// When etcd cannot be reached, or the length is less than a second.
 pub async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
     let now = Timestamp::now();
+    let all = if args.all { " --all" } else { "" };
     let seconds = args.length.map(|length| length.as_secs());
     if seconds.is_some_and(|seconds| !(1..=LONGEST).contains(&seconds)) {
         return Err(Failure::new(
             Exit::Usage,
             format!(
                 "--for: found {}, expected from 1s to {}, which is as long as etcd keeps anything for a time; \
-                 without --for until `pointsman resume`",
+                 without --for until `{}`",
                 args.length.map(duration::print).unwrap_or_default(),
                 duration::print(Duration::from_secs(LONGEST)),
+                context.command(&format!("resume{all}")),
             ),
         ));
     }
@@ -106,7 +108,6 @@ pub async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
         unknown: serde_json::Map::new(),
     };
     let which = which(context, args.all);
-    let all = if args.all { " --all" } else { "" };
     let semaphore = context.semaphore()?;
     match semaphore
         .pause(args.all, &pause, seconds, args.replace)
@@ -120,17 +121,17 @@ pub async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
             return Err(Failure::new(
                 Exit::Refused,
                 format!(
-                    "{which} is paused already {}; to have yours instead: pointsman pause{all} --replace --reason …",
-                    said(&before)
+                    "{which} is paused already {}; to have yours instead: {}",
+                    said(&before),
+                    context.command(&format!("pause{all} --replace --reason …"))
                 ),
             ));
         }
     }
-    let length = args
-        .length
-        .map_or(format!("until `pointsman resume{all}`"), |length| {
-            format!("for {}", duration::print(length))
-        });
+    let length = args.length.map_or_else(
+        || format!("until `{}`", context.command(&format!("resume{all}"))),
+        |length| format!("for {}", duration::print(length)),
+    );
     output::say(format!(
         "{which} is paused {length}. A node that has committed to its reboot still goes."
     ))?;
@@ -154,15 +155,17 @@ pub async fn resume(context: &Context, args: &ResumeArgs) -> Result<(), Failure>
     let left = semaphore.read().await?;
     if let (false, Some(pause)) = (args.all, &left.pause_all) {
         output::say(format!(
-            "The whole cluster still is, {}; to end that: pointsman resume --all",
-            said(pause)
+            "The whole cluster still is, {}; to end that: {}",
+            said(pause),
+            context.command("resume --all")
         ))?;
     }
     if let (true, Some(pause)) = (args.all, &left.pause) {
         let own = self::which(context, false);
         output::say(format!(
-            "{own} still is, {}; to end that: pointsman resume",
-            said(pause)
+            "{own} still is, {}; to end that: {}",
+            said(pause),
+            context.command("resume")
         ))?;
     }
     Ok(())

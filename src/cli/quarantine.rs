@@ -83,6 +83,7 @@ fn image(text: &str) -> Result<Image, String> {
 /// # Errors
 /// When etcd cannot be reached, or the agent of a node that asks nobody refuses.
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    context.strategy_is_certain()?;
     if context.config.strategy == Strategy::EtcdLock {
         in_the_cluster(context, args).await
     } else {
@@ -104,9 +105,12 @@ async fn in_the_cluster(context: &Context, args: &Args) -> Result<(), Failure> {
                 since: Some(Timestamp::now()),
             };
             let done = if semaphore.quarantine(&quarantine).await? {
-                "is quarantined. A node that has committed to its reboot still goes."
+                "is quarantined. A node that has committed to its reboot still goes.".to_owned()
             } else {
-                "was quarantined already, and stays so for the reason given then: see pointsman quarantine."
+                format!(
+                    "was quarantined already, and stays so for the reason given then: see {}.",
+                    context.command("quarantine")
+                )
             };
             output::say(format!("{what} {done}"))
         }

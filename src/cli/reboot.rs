@@ -7,7 +7,7 @@ use crate::agent::{
     driver::Mode,
     machine::NOTHING_ASKED,
 };
-use crate::{config::Strategy, slots::storage::Access, systemd};
+use crate::{config::Strategy, coordinator, slots::storage::Access, systemd};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -74,9 +74,11 @@ pub async fn ask(context: Context, args: Asking) -> Result<(), Failure> {
     };
     client.request_reboot(&args.reason).await?;
     if !args.wait {
-        output::say(
-            "Asked for. To see what it waits for: pointsman status; to take it back: pointsman cancel",
-        )?;
+        output::say(format!(
+            "Asked for. To see what it waits for: {}; to take it back: {}",
+            context.command("status"),
+            context.command("cancel")
+        ))?;
         return Ok(());
     }
     // What the agent says first may be from before it was asked.
@@ -113,22 +115,37 @@ pub(super) async fn here(
     if !nix::unistd::geteuid().is_root() {
         return Err(Failure::new(Exit::Failed, "only root may reboot this node"));
     }
+    if let Some(pid) = coordinator::in_the_foreground(&context.config.root) {
+        let other = coordinator::CoordinatorError::Foreground(pid);
+        return Err(Failure::new(Exit::Refused, other.to_string()));
+    }
     if context.config.strategy == Strategy::EtcdLock {
         let connection = crate::bus::connect(&context.config.root).await?;
         let enabled = systemd::enabled(&connection, "pointsman.service").await?;
-        if enabled == Some(false) && !without_agent {
+        if enabled != Some(true) && !without_agent {
+            let found = match enabled {
+                Some(_) => "pointsman.service is not enabled",
+                None => {
+                    "whether pointsman.service is enabled cannot be told, since systemd is not on the bus"
+                }
+            };
             return Err(Failure::new(
                 Exit::Refused,
-                "pointsman.service is not enabled: after the boot nobody would give the semaphore back, and no other node \
-                 of the group could reboot. Enable it (systemctl enable pointsman), or, to give it back by hand \
-                 (pointsman unlock): pointsman reboot --without-agent",
+                format!(
+                    "{found}: after the boot perhaps nobody would give the semaphore back, and no other \
+                     node of the group could reboot. Enable it (systemctl enable pointsman), or, to give it back by hand \
+                     ({}): {}",
+                    context.command("unlock"),
+                    context.command("reboot --without-agent")
+                ),
             ));
         }
         if enabled != Some(true) {
-            output::note(
+            output::note(format!(
                 "The semaphore is given back after the boot, by the agent: have it started (systemctl enable pointsman), \
-                 or give it back by hand (pointsman unlock).",
-            );
+                 or give it back by hand ({}).",
+                context.command("unlock")
+            ));
         }
     }
     output::note(
@@ -153,7 +170,19 @@ pub async fn cancel(context: &Context) -> Result<(), Failure> {
         Err(ClientError::Refused(why)) if why == NOTHING_ASKED => {
             output::say(format!("Nothing to take back: {why}."))?
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            let other = coordinator::in_the_foreground(&context.config.root);
+            return Err(match (error, other) {
+                (ClientError::NotRunning, Some(pid)) => Failure::new(
+                    Exit::Refused,
+                    format!(
+                        "no agent runs on this node, but a reboot in the foreground does (process {pid}); to take it back: \
+                         Ctrl-C there, or: kill {pid}"
+                    ),
+                ),
+                (error, _) => error.into(),
+            });
+        }
     }
     Ok(())
 }
@@ -164,8 +193,9 @@ fn elsewhere(context: &Context) -> Option<String> {
     let (booted, next) = (slots.booted()?, slots.next()?);
     (booted != next).then(|| {
         format!(
-            "{} is the next to boot all the same, whoever reboots; to undo that: pointsman rollback",
-            slots.slots()[next].name()
+            "{} is the next to boot all the same, whoever reboots; to undo that: {}",
+            slots.slots()[next].name(),
+            context.command("rollback")
         )
     })
 }

@@ -50,8 +50,11 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
     if args.no_stay {
         return no_stay(&context, args.dry).await;
     }
+    if args.reboot {
+        context.without_fault("rollback --reboot")?;
+    }
     let engine = Engine::look(&context.config.root).await?;
-    engine.allows()?;
+    engine.allows(&context)?;
     if args.reboot && !args.dry.dry_run {
         // Nothing is changed for a reboot that cannot be asked for.
         AgentClient::connect(&context.config.root).await?;
@@ -59,7 +62,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
     let mut slots = open(&context, args.dry.access())?;
     // Who says what is to follow wants to go there, also when asking a second time.
     let undoes = !args.reboot && !args.stay;
-    let target = target(&slots, undoes)?;
+    let target = target(&context, &slots, undoes)?;
     let (name, from) = (slots.slots()[target].name(), booted(&slots)?);
     if slots.content(target)?.is_none() {
         return Err(Failure::new(
@@ -94,7 +97,8 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
     drop(slots);
     if !dry {
         output::say(format!(
-            "A reboot now boots {name}; to undo this: pointsman rollback"
+            "A reboot now boots {name}; to undo this: {}",
+            context.command("rollback")
         ))?;
     }
     if args.stay {
@@ -109,14 +113,15 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
 }
 
 /// The slot that is to boot next: the other one, or, where it is chosen already, the booted one again if that `undoes` it.
-fn target(slots: &Slots, undoes: bool) -> Result<usize, Failure> {
+fn target(context: &Context, slots: &Slots, undoes: bool) -> Result<usize, Failure> {
     let booted = booted(slots)?;
     let Some(other) = slots.other() else {
         return Err(Failure::new(
             Exit::Failed,
             format!(
-                "found {} slots, expected two to go from one to the other; `pointsman slots prioritize SLOT` chooses",
-                slots.slots().len()
+                "found {} slots, expected two to go from one to the other; `{}` chooses",
+                slots.slots().len(),
+                context.command("slots prioritize SLOT")
             ),
         ));
     };
@@ -159,16 +164,16 @@ impl Engine {
     }
 
     /// Whether what is changed now stays.
-    fn allows(&self) -> Result<(), Failure> {
+    fn allows(&self, context: &Context) -> Result<(), Failure> {
         let Some((operation, age)) = &self.running else {
             return Ok(());
         };
         let why = match (operation, age) {
-            (Operation::Downloading | Operation::Verifying | Operation::Finalizing, _) => {
+            (Operation::Downloading | Operation::Verifying | Operation::Finalizing, _) => format!(
                 "update_engine is writing an update to the other slot, and will make it the next to boot; \
-                 `pointsman update status` shows how far it is"
-                    .to_owned()
-            }
+                 `{}` shows how far it is",
+                context.command("update status")
+            ),
             (Operation::UpdatedNeedReboot, _) => {
                 "an update is staged: the other slot holds the new image, and not the one to go back to"
                     .to_owned()
@@ -279,19 +284,44 @@ async fn no_stay(context: &Context, dry: Dry) -> Result<(), Failure> {
         Err(error) => return Err(unwritable(&kept)(error)),
     };
     let value = Some(before.as_str()).filter(|value| !value.is_empty());
-    output::say(format!(
-        "{}: SERVER=disabled → {}",
-        path.display(),
-        value.unwrap_or("(none)")
-    ))?;
-    output::say(format!("{UNIT}: started"))?;
+    let text = conf::read(&path).map_err(unwritable(&path))?;
+    let now = conf::get(&text, "SERVER");
+    let stays = now == Some("disabled");
+    if stays {
+        output::say(format!(
+            "{}: SERVER=disabled → {}",
+            path.display(),
+            value.unwrap_or("(none)")
+        ))?;
+    } else {
+        output::say(format!(
+            "{}: SERVER={} is no more what --stay has made of it, and is left",
+            path.display(),
+            now.unwrap_or("(none)")
+        ))?;
+    }
+    let bus = bus::connect(root).await;
+    match &bus {
+        Ok(_) => output::say(format!("{UNIT}: started"))?,
+        Err(error) => output::say(format!(
+            "{UNIT}: not started here, {}",
+            by_hand("start", error)
+        ))?,
+    }
     if dry.dry_run {
         return output::say("Nothing was changed: --dry-run.");
     }
-    conf::change(&path, &[("SERVER", value)]).map_err(unwritable(&path))?;
-    fs::remove_file(&kept).map_err(unwritable(&kept))?;
-    match bus::connect(root).await {
-        Ok(bus) => Ok(systemd::unit(&bus, "StartUnit", UNIT).await?),
-        Err(error) => Err(error.into()),
+    if stays {
+        conf::change(&path, &[("SERVER", value)]).map_err(unwritable(&path))?;
     }
+    if let Ok(bus) = &bus {
+        systemd::unit(bus, "StartUnit", UNIT).await?;
+    }
+    // Last: who is cut off before it does all of it again.
+    fs::remove_file(&kept).map_err(unwritable(&kept))
+}
+
+/// What is to be done to update_engine where no systemd is on the bus: an image on a desk, a container.
+pub(super) fn by_hand(verb: &str, error: &BusError) -> String {
+    format!("as there is no system bus ({error}); where it runs: systemctl {verb} {UNIT}")
 }

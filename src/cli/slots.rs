@@ -151,6 +151,7 @@ impl From<SlotsError> for Failure {
 /// # Errors
 /// When there are no slots.
 pub fn open(context: &Context, access: Access) -> Result<Slots, Failure> {
+    context.slots_are_certain()?;
     let config = &context.config;
     Ok(Slots::open(&config.root, &config.slots, access)?)
 }
@@ -281,6 +282,7 @@ fn nothing_boots(slots: &Slots) -> String {
 }
 
 fn proven(context: &Context) -> Result<(), Failure> {
+    context.slots_are_certain()?;
     let slots = match Slots::open(&context.config.root, &context.config.slots, Access::Read) {
         Ok(slots) => slots,
         // Nothing on trial that anybody knows of: what waits must not wait for ever.
@@ -310,7 +312,7 @@ fn check(context: &Context) -> Result<(), Failure> {
     let mends = if slots.findings().is_empty() {
         ""
     } else {
-        "\nto mend it: pointsman slots repair"
+        &format!("\nto mend it: {}", context.command("slots repair"))
     };
     Err(Failure::new(
         Exit::Failed,
@@ -408,7 +410,8 @@ async fn show(context: &Context, json: bool) -> Result<(), Failure> {
     }
     output::say(format!("{}\n\n{}", trimmed(&lines), shown.reboot))?;
     for finding in &shown.findings {
-        output::say(format!("{finding}; to mend it: pointsman slots repair"))?;
+        let mends = context.command("slots repair");
+        output::say(format!("{finding}; to mend it: {mends}"))?;
     }
     Ok(())
 }

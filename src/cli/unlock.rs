@@ -1,12 +1,12 @@
 //! `pointsman unlock`.
 
-use super::{Context, Exit, Failure, output};
+use super::{Context, Exit, Failure, names, output};
 use crate::semaphore::{etcd::Unlocked, records::Phase};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The node's machine id, or the name given to `lock`; this node's when left out.
+    /// The node's machine id, its host name, or whatever else holds; this node's id when left out.
     id: Option<String>,
     /// Also where the node is rebooting or proving its new boot: another node may then go out beside it.
     #[arg(long)]
@@ -21,8 +21,11 @@ pub struct Args {
 /// # Errors
 /// When etcd cannot be reached, the document cannot be used, or the node is rebooting and `--force` is not given.
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let id = context.id(args.id.as_deref())?;
     let semaphore = context.semaphore()?;
+    let id = match &args.id {
+        Some(given) => names::id(context, &semaphore.read().await?, given, "unlock")?,
+        None => context.id(None)?,
+    };
     if args.ticket {
         return output::say(if semaphore.delete_ticket(&id).await? {
             format!("The ticket of {id} is deleted.")
@@ -55,8 +58,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
                 Exit::Refused,
                 format!(
                     "{id} ({}) is {}: it may come back at any moment, and another node would go out beside it. \
-                     If it is gone for good: pointsman unlock --force {id}",
-                    holder.hostname, holder.phase
+                     If it is gone for good: {}",
+                    holder.hostname,
+                    holder.phase,
+                    context.command(&format!("unlock --force {}", output::word(&id)))
                 ),
             ));
         }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Context, Exit, Failure, output};
+use super::{Context, Exit, Failure, output, rollback::by_hand};
 use crate::{
     bus, systemd,
     update_engine::{Change, Operation, Status, UpdateEngine, conf},
@@ -49,7 +49,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         Command::Check => check(&engine).await,
         Command::Reset => {
             engine.reset_status().await?;
-            output::say("Reset. Which slot boots next is as it was: pointsman slots shows it.")
+            output::say(format!(
+                "Reset. Which slot boots next is as it was; to see it: {}",
+                context.command("slots")
+            ))
         }
         Command::Channel { .. } => Ok(()),
     }
@@ -198,6 +201,11 @@ async fn channel(context: &Context, name: Option<&str>) -> Result<(), Failure> {
         path.display(),
         now.as_deref().unwrap_or("(none)")
     ))?;
-    let bus = bus::connect(root).await?;
-    Ok(systemd::unit(&bus, "RestartUnit", "update-engine.service").await?)
+    match bus::connect(root).await {
+        Ok(bus) => Ok(systemd::unit(&bus, "RestartUnit", "update-engine.service").await?),
+        Err(error) => output::say(format!(
+            "update-engine.service: not restarted here, {}",
+            by_hand("restart", &error)
+        )),
+    }
 }

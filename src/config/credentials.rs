@@ -42,6 +42,14 @@ impl Config {
                     pem(certificate, "CERTIFICATE", "etcd.certfile")?,
                     pem(key, "PRIVATE KEY", "etcd.keyfile")?,
                 );
+                if let Some(version @ ..3) = version(&pair.0) {
+                    let error = wrong(
+                        &self.root.path(certificate),
+                        format!("a certificate of X.509's version {version}"),
+                        "version 3, which TLS takes; openssl makes it when it is given extensions (-extfile, -addext)",
+                    );
+                    return Err(self.of("etcd.certfile", error));
+                }
                 if !belong(&pair.0, &pair.1) {
                     let error = wrong(
                         &self.root.path(key),
@@ -84,6 +92,28 @@ impl Config {
             at: At { origin, key },
             error: Box::new(error),
         }
+    }
+}
+
+/// The version of X.509 of the first certificate; none where it cannot be read. By RFC 5280 (4.1) its body begins with
+/// `[0] INTEGER version - 1`, which version 1 leaves out.
+fn version(certificates: &[u8]) -> Option<u8> {
+    const SEQUENCE: u8 = 0x30;
+    /// What is in a sequence, as far as it reaches.
+    fn inside(der: &[u8]) -> Option<&[u8]> {
+        let (&[SEQUENCE, length], rest) = der.split_first_chunk()? else {
+            return None;
+        };
+        // The long form has the number of its bytes first.
+        let more = if length & 0x80 == 0 { 0 } else { length & 0x7f };
+        rest.get(usize::from(more)..)
+    }
+    let first = CertificateDer::pem_slice_iter(certificates).next()?.ok()?;
+    match inside(inside(&first)?)? {
+        [0xa0, 3, 2, 1, version, ..] => version.checked_add(1),
+        // The serial number, an INTEGER.
+        [2, ..] => Some(1),
+        _ => None,
     }
 }
 
@@ -168,6 +198,32 @@ mod tests {
 
     const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
     const KEY: &str = "-----BEGIN EC PRIVATE KEY-----\nAA==\n-----END EC PRIVATE KEY-----\n";
+
+    /// Made by `openssl x509 -req` without extensions.
+    const VERSION_1: &str = "-----BEGIN CERTIFICATE-----\n\
+        MIIBFTCBvQIUTXA4mNUpDhU6Ds9vuwfE57y3w3cwCgYIKoZIzj0EAwIwDTELMAkG\n\
+        A1UEAwwCdjEwIBcNMjYxMTI1MDgyNTIwWhgPMjEyNjExMDEwODI1MjBaMA0xCzAJ\n\
+        BgNVBAMMAnYxMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE9b3+87eHXsOXio+z\n\
+        7+KQ00jqbZTAUJmcPqSCG2DhCcIY4ELVPb6kVWVPoHgF4R2RkehS15u19GLoxcpe\n\
+        TUZauzAKBggqhkjOPQQDAgNHADBEAiBWn7x7dLM5F5CR6bq9ptjrz45V9fX76Ssv\n\
+        AuQuiZ7zjwIgJBLA5pNuKSwcicVfYEYibAqi7ejZ5JoLv1CiK8+Vvgg=\n\
+        -----END CERTIFICATE-----\n";
+
+    #[test]
+    fn a_certificate_that_tls_does_not_take_is_named() {
+        assert_eq!(version(VERSION_1.as_bytes()), Some(1));
+        assert_eq!(version(CERTIFICATE.as_bytes()), None);
+        let (_dir, root) = root(Some(
+            b"etcd: {endpoints: 'h:1', certfile: /cert, keyfile: /key}",
+        ));
+        fs::write(root.path("cert"), VERSION_1).unwrap();
+        fs::write(root.path("key"), KEY).unwrap();
+        let config = load_at(&root, &[], &[]).unwrap();
+        let error = config.etcd_options().err().unwrap().to_string();
+        let expected = "/cert: found a certificate of X.509's version 1, expected version 3";
+        assert!(error.contains(expected), "{error}");
+        assert!(error.contains("etcd.certfile: "), "{error}");
+    }
 
     #[test]
     fn certificates_and_passwords_are_read_under_the_root() {

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 
 use super::{
-    error::{At, ConfigError, Origin},
+    error::{At, ConfigError, Faults, Origin, or_fault},
     settings::{Partial, SETTINGS},
 };
 
@@ -115,28 +115,30 @@ impl Environment {
         })
     }
 
-    /// The layer of `POINTSMAN_*`.
-    ///
-    /// # Errors
-    /// When a variable holds what its setting does not take, or there is no setting of that name.
-    pub(super) fn own(&self) -> Result<Partial, ConfigError> {
+    /// The layer of `POINTSMAN_*`, without the variables that hold what their setting does not take, or that no
+    /// setting has.
+    pub(super) fn own(&self, faults: &mut Faults) -> Partial {
         let mut layer = Partial::default();
         for (name, value) in self.beginning(PREFIX) {
             let setting = SETTINGS.iter().find(|s| s.variable == Some(name));
             let origin = Origin::Environment(name.to_owned());
             match setting {
-                Some(setting) => layer.set(setting.key, text(value, name, setting.key)?, origin)?,
+                Some(setting) => {
+                    let set = text(value, name, setting.key)
+                        .and_then(|text| layer.set(setting.key, text, origin));
+                    or_fault(set, faults);
+                }
                 None if NO_SETTINGS.contains(&&name[PREFIX.len()..]) => {}
                 None => {
                     let known = SETTINGS.iter().filter_map(|s| s.variable);
-                    return Err(ConfigError::UnknownVariable {
+                    faults.push(ConfigError::UnknownVariable {
                         origin,
                         expected: known.collect::<Vec<_>>().join(", "),
                     });
                 }
             }
         }
-        Ok(layer)
+        layer
     }
 
     /// The layer of locksmith's commands: `LOCKSMITHCTL_*`.
@@ -158,21 +160,20 @@ impl Environment {
     }
 
     /// The layer of locksmith's daemon: `LOCKSMITHD_*` and `REBOOT_*`; of two names for one setting the one with the
-    /// prefix.
-    ///
-    /// # Errors
-    /// When a variable holds what its setting does not take, or the daemon has none of that name.
-    pub(super) fn daemons(&self) -> Result<Partial, ConfigError> {
+    /// prefix. Without the variables that hold what their setting does not take, or that the daemon does not have.
+    pub(super) fn daemons(&self, faults: &mut Faults) -> Partial {
         let mut layers = [Partial::default(), Partial::default()];
         for (layer, prefix) in layers.iter_mut().zip(["REBOOT_", DAEMON]) {
             for (name, value) in self.beginning(prefix) {
                 let origin = Origin::Environment(name.to_owned());
                 match of_daemon(name) {
                     Meaning::Setting(key) => {
-                        set_locksmiths(layer, name, key, text(value, name, key)?, origin)?;
+                        let set = text(value, name, key)
+                            .and_then(|text| set_locksmiths(layer, name, key, text, origin));
+                        or_fault(set, faults);
                     }
                     Meaning::Unknown if prefix == DAEMON => {
-                        return Err(ConfigError::UnknownVariable {
+                        faults.push(ConfigError::UnknownVariable {
                             origin,
                             expected: daemons_names(),
                         });
@@ -183,7 +184,7 @@ impl Environment {
             }
         }
         let [bare, prefixed] = layers;
-        Ok(prefixed.over(bare))
+        prefixed.over(bare)
     }
 }
 

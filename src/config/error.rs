@@ -151,6 +151,50 @@ pub enum ConfigError {
     },
 }
 
+/// What is wrong with a configuration, in the order in which it was read.
+pub type Faults = Vec<ConfigError>;
+
+/// A value, or its default and a fault more.
+pub(super) fn or_fault<T: Default>(read: Result<T, ConfigError>, faults: &mut Faults) -> T {
+    read.unwrap_or_else(|error| {
+        faults.push(error);
+        T::default()
+    })
+}
+
+impl ConfigError {
+    /// Whether it is only that this user may not read a file.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Self::Read { error, .. } => error.kind() == io::ErrorKind::PermissionDenied,
+            Self::Named { error, .. } => error.is_denied(),
+            _ => false,
+        }
+    }
+
+    /// Whether this setting may have another value than the one that was read; none where that cannot be told, as it
+    /// may be any setting that is missing.
+    #[must_use]
+    pub fn concerns(&self, key: &str) -> Option<bool> {
+        match self {
+            Self::Value { at, .. } | Self::Named { at, .. } => Some(at.key == key),
+            Self::Half { at, missing } => Some(at.key == key || *missing == key),
+            Self::Window { .. } => Some(key.starts_with("window.")),
+            // Which key of its section was meant is not known.
+            Self::Unknown { key: found, .. } => {
+                let (section, _) = found.split_once('.')?;
+                Some(key.split_once('.').is_some_and(|(own, _)| own == section))
+            }
+            Self::UnknownVariable { .. }
+            | Self::Shape { .. }
+            | Self::Syntax { .. }
+            | Self::Read { .. }
+            | Self::File { .. } => None,
+        }
+    }
+}
+
 /// Why a text is no value of its setting.
 #[derive(Debug)]
 pub(super) struct Bad {

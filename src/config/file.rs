@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    error::{ConfigError, Origin},
+    error::{ConfigError, Faults, Origin, or_fault},
     settings::{Partial, SETTINGS, allowed},
 };
 use crate::yaml::{self, Limits, Node, Place, Value};
@@ -25,11 +25,17 @@ const LIMITS: Limits = Limits {
     duplicates: false,
 };
 
-/// The layer of a file; none where there is no such file.
-pub(super) fn read(path: &Path) -> Result<Option<Partial>, ConfigError> {
-    content_if_any(path)?
-        .map(|bytes| parse(path, bytes))
-        .transpose()
+/// The layer of a file, without what is wrong in it; none where there is no such file.
+pub(super) fn read(path: &Path, faults: &mut Faults) -> Option<Partial> {
+    let bytes = match content_if_any(path) {
+        Ok(bytes) => bytes?,
+        Err(fault) => {
+            faults.push(fault);
+            return Some(Partial::default());
+        }
+    };
+    let parsed = parse(path, bytes, faults);
+    Some(or_fault(parsed, faults))
 }
 
 /// What a file holds; none where there is no such file.
@@ -81,7 +87,7 @@ pub(super) fn content(path: &Path, largest: u64) -> Result<Vec<u8>, ConfigError>
     Ok(bytes)
 }
 
-fn parse(path: &Path, bytes: Vec<u8>) -> Result<Partial, ConfigError> {
+fn parse(path: &Path, bytes: Vec<u8>, faults: &mut Faults) -> Result<Partial, ConfigError> {
     let file: Arc<Path> = path.into();
     let at = |place: Place| Origin::File {
         path: file.clone(),
@@ -104,7 +110,7 @@ fn parse(path: &Path, bytes: Vec<u8>) -> Result<Partial, ConfigError> {
         message: format!("not valid YAML: {message}"),
     })?;
     let mut layer = Partial::default();
-    section(&mut layer, "", tree, &at)?;
+    section(&mut layer, "", tree, &at, faults);
     Ok(layer)
 }
 
@@ -113,21 +119,23 @@ fn section(
     name: &str,
     node: Node,
     at: &dyn Fn(Place) -> Origin,
-) -> Result<(), ConfigError> {
+    faults: &mut Faults,
+) {
     let entries = match node.value {
         Value::Map(entries) => entries,
-        Value::Null => return Ok(()),
+        Value::Null => return,
         other => {
             let of = if name.is_empty() {
                 "the keys".to_owned()
             } else {
                 format!("under {name}: the keys")
             };
-            return Err(ConfigError::Shape {
+            faults.push(ConfigError::Shape {
                 origin: at(node.span.place),
                 found: other.describe(),
                 expected: format!("{of} {}", allowed(name)),
             });
+            return;
         }
     };
     for yaml::Entry {
@@ -144,18 +152,17 @@ fn section(
         // A dot in a key is part of its name, no way into a section.
         let known = |full: &str| !key.contains('.') && SETTINGS.iter().any(|s| s.key == full);
         if known(&full) {
-            set(layer, &full, value, at)?;
+            or_fault(set(layer, &full, value, at), faults);
         } else if name.is_empty() && SETTINGS.iter().any(|s| section_of(s.key) == Some(&key)) {
-            section(layer, &key, value, at)?;
+            section(layer, &key, value, at, faults);
         } else {
-            return Err(ConfigError::Unknown {
+            faults.push(ConfigError::Unknown {
                 origin: at(key_at.place),
                 key: full,
                 expected: allowed(name),
             });
         }
     }
-    Ok(())
 }
 
 fn section_of(key: &str) -> Option<&str> {
@@ -169,24 +176,36 @@ fn set(
     at: &dyn Fn(Place) -> Origin,
 ) -> Result<(), ConfigError> {
     let origin = at(node.span.place);
+    let endpoints = key == "etcd.endpoints";
+    let lists = endpoints || key.starts_with("checks.");
     let wrong = |found: String| ConfigError::Shape {
         origin: origin.clone(),
         found: format!("{found} for {key}"),
-        expected: "one value".into(),
+        expected: if lists {
+            "a list, or values with commas between them"
+        } else {
+            "one value"
+        }
+        .into(),
     };
     match node.value {
         Value::Scalar(scalar) => layer.set(key, &scalar.text, origin),
-        Value::List(items) if key == "etcd.endpoints" => {
+        Value::List(items) if lists => {
             let texts = items.into_iter().map(|item| match item.value {
                 Value::Scalar(scalar) => Ok(scalar.text),
                 other => Err(ConfigError::Shape {
                     origin: at(item.span.place),
                     found: format!("{} in {key}", other.describe()),
-                    expected: "an endpoint".into(),
+                    expected: if endpoints {
+                        "an endpoint"
+                    } else {
+                        "the name of a unit"
+                    }
+                    .into(),
                 }),
             });
             let texts: Vec<String> = texts.collect::<Result<_, _>>()?;
-            if texts.is_empty() {
+            if texts.is_empty() && endpoints {
                 return Err(ConfigError::Shape {
                     origin,
                     found: format!("an empty list for {key}"),

@@ -17,7 +17,7 @@ mod update_conf;
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 pub use environment::Environment;
-pub use error::{At, ConfigError, Origin};
+pub use error::{At, ConfigError, Faults, Origin};
 pub use of_agent::OfAgent;
 pub use settings::{Given, Partial, SETTINGS, Setting};
 pub use sources::Sources;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Config, Password,
-    error::{ConfigError, Origin},
+    error::{Faults, Origin},
     file,
     settings::{Partial, SETTINGS},
 };
@@ -19,8 +19,8 @@ const FILE: &str = "run/pointsman/agent.yaml";
 const PASSWORD: &str = "run/pointsman/agent-password";
 
 /// The layer the agent left; none where no agent runs.
-pub(super) fn read(root: &Root) -> Result<Partial, ConfigError> {
-    Ok(file::read(&root.path(FILE))?.unwrap_or_default())
+pub(super) fn read(root: &Root, faults: &mut Faults) -> Partial {
+    file::read(&root.path(FILE), faults).unwrap_or_default()
 }
 
 /// The agent's word, as long as this lives.

@@ -50,6 +50,12 @@ macro_rules! settings {
                 Self { $($field: self.$field.or(lower.$field),)* }
             }
 
+            /// This layer without the settings of which this is true.
+            #[must_use]
+            pub fn without(self, left_out: impl Fn(&str) -> bool) -> Self {
+                Self { $($field: self.$field.filter(|_| !left_out($key)),)* }
+            }
+
             /// Gives a setting a value, replacing an earlier one. `key` is one of [`SETTINGS`].
             ///
             /// # Errors

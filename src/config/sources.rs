@@ -7,13 +7,19 @@ use std::{
 };
 
 use super::{
-    Config, environment::Environment, error::ConfigError, file, of_agent, settings::Partial,
+    Config,
+    environment::Environment,
+    error::{ConfigError, Faults, or_fault},
+    file, of_agent,
+    settings::Partial,
     update_conf,
 };
 use crate::node::Root;
 
 /// The file of configuration, in each of [`FOLDERS`].
 const FILE: &str = "config.yaml";
+/// What others call such a file.
+const MISNAMED: &str = "config.yml";
 /// The folder of its drop-ins, in each of [`FOLDERS`].
 const DROP_INS: &str = "config.d";
 /// The vendor's, the boot's, the operator's: of files with one name the last one counts.
@@ -43,30 +49,60 @@ impl Sources {
     /// # Errors
     /// The first thing that is wrong in any layer, also where a higher one has another value.
     pub fn load(&self) -> Result<Config, ConfigError> {
+        let (given, faults) = self.read();
+        match faults.into_iter().next() {
+            Some(fault) => Err(fault),
+            None => Config::resolve(&self.root, given),
+        }
+    }
+
+    /// The configuration without what is wrong in it, and all that is wrong: for a person who must act before it is
+    /// mended. What is not certain then, [`ConfigError::concerns`] tells.
+    #[must_use]
+    pub fn load_what_is_right(&self) -> (Config, Faults) {
+        let (mut given, mut faults) = self.read();
+        loop {
+            match Config::resolve(&self.root, given.clone()) {
+                Ok(config) => return (config, faults),
+                Err(fault) => {
+                    // It is always of settings that somebody gave: the defaults go together.
+                    given = given.without(|key| fault.concerns(key) == Some(true));
+                    faults.push(fault);
+                }
+            }
+        }
+    }
+
+    /// Every layer, laid over each other, without what is wrong in them.
+    fn read(&self) -> (Partial, Faults) {
+        let mut faults = Faults::new();
         let agents = if self.as_the_agent {
-            of_agent::read(&self.root)?
+            of_agent::read(&self.root, &mut faults)
         } else {
             Partial::default()
         };
         let given = self
             .flags
             .clone()
-            .over(self.environment.own()?)
+            .over(self.environment.own(&mut faults))
             .over(agents)
-            .over(self.files()?)
-            .over(self.environment.daemons()?)
-            .over(update_conf::read(&self.root)?)
+            .over(self.files(&mut faults))
+            .over(self.environment.daemons(&mut faults))
+            .over(update_conf::read(&self.root, &mut faults))
             .over(self.defaults.clone());
-        Config::resolve(&self.root, given)
+        (given, faults)
     }
 
     /// The layer of the configuration files: a drop-in over the ones before it in the order of the names, all of
     /// them over the main file.
-    fn files(&self) -> Result<Partial, ConfigError> {
+    fn files(&self, faults: &mut Faults) -> Partial {
         if let Some(path) = &self.file {
-            return file::read(path)?.ok_or_else(|| ConfigError::Read {
-                path: path.clone(),
-                error: std::io::ErrorKind::NotFound.into(),
+            return file::read(path, faults).unwrap_or_else(|| {
+                faults.push(ConfigError::Read {
+                    path: path.clone(),
+                    error: std::io::ErrorKind::NotFound.into(),
+                });
+                Partial::default()
             });
         }
         let mut main = None;
@@ -77,46 +113,54 @@ impl Sources {
             if path.symlink_metadata().is_ok() {
                 main = Some(path);
             }
-            for (name, path) in in_folder(&folder.join(DROP_INS))? {
+            let path = folder.join(MISNAMED);
+            if path.symlink_metadata().is_ok() {
+                faults.push(not_read(path, FILE));
+            }
+            for (name, path) in in_folder(&folder.join(DROP_INS), faults) {
                 drop_ins.insert(name, path);
             }
         }
         let mut layer = Partial::default();
         for path in main.into_iter().chain(drop_ins.into_values()) {
-            layer = file::read(&path)?.unwrap_or_default().over(layer);
+            layer = file::read(&path, faults).unwrap_or_default().over(layer);
         }
-        Ok(layer)
+        layer
+    }
+}
+
+/// Of a file that somebody meant, and that would not be read.
+fn not_read(path: PathBuf, expected: &str) -> ConfigError {
+    ConfigError::File {
+        path,
+        found: "a name that is not read".into(),
+        expected: expected.into(),
     }
 }
 
 /// The drop-ins of a folder by name; none where there is no such folder.
-fn in_folder(folder: &Path) -> Result<Vec<(OsString, PathBuf)>, ConfigError> {
+fn in_folder(folder: &Path, faults: &mut Faults) -> Vec<(OsString, PathBuf)> {
     let unreadable = |error| ConfigError::Read {
         path: folder.to_owned(),
         error,
     };
     let entries = match folder.read_dir() {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(unreadable(error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read.and_then(Iterator::collect::<Result<_, _>>),
     };
+    let entries = or_fault(entries.map_err(unreadable), faults);
     let mut found = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(unreadable)?;
         let path = entry.path();
         match path.extension().and_then(|e| e.to_str()) {
             Some("yaml") => found.push((entry.file_name(), path)),
             // Meant, and not read: worse than an error.
             Some("yml" | "conf") => {
-                return Err(ConfigError::File {
-                    path,
-                    found: "a name that is not read".into(),
-                    expected: "one that ends in .yaml".into(),
-                });
+                faults.push(not_read(path, "one that ends in .yaml"));
             }
             // An editor's or a package manager's leavings.
             _ => {}
         }
     }
-    Ok(found)
+    found
 }

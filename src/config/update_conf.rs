@@ -5,7 +5,7 @@ use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use super::{
     environment::{Meaning, daemons_names, of_daemon, set_locksmiths},
-    error::{ConfigError, Origin},
+    error::{ConfigError, Faults, Origin, or_fault},
     file::content_if_any,
     settings::Partial,
 };
@@ -20,18 +20,18 @@ const FILES: [&str; 4] = [
 ];
 
 /// The layer of all of them.
-pub(super) fn read(root: &Root) -> Result<Partial, ConfigError> {
+pub(super) fn read(root: &Root, faults: &mut Faults) -> Partial {
     let mut layer = Partial::default();
     for file in FILES {
         let path = root.path(file);
-        if let Some(bytes) = content_if_any(&path)? {
-            layer = layer.over(parse(&path, &bytes)?);
+        if let Some(bytes) = or_fault(content_if_any(&path), faults) {
+            layer = layer.over(parse(&path, &bytes, faults));
         }
     }
-    Ok(layer)
+    layer
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<Partial, ConfigError> {
+fn parse(path: &Path, bytes: &[u8], faults: &mut Faults) -> Partial {
     let file: Arc<Path> = path.into();
     let (mut bare, mut prefixed) = (Partial::default(), Partial::default());
     for (line, bytes) in (1..).zip(bytes.split(|b| *b == b'\n')) {
@@ -51,31 +51,35 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Partial, ConfigError> {
         let key = match of_daemon(name) {
             Meaning::Foreign | Meaning::Nothing => continue,
             Meaning::Unknown => {
-                return Err(ConfigError::Unknown {
+                faults.push(ConfigError::Unknown {
                     origin: origin(),
                     key: name.to_owned(),
                     expected: daemons_names(),
                 });
+                continue;
             }
             Meaning::Setting(key) => key,
         };
-        let value =
-            str::from_utf8(bytes[equals + 1..].trim_ascii()).map_err(|_| ConfigError::Shape {
-                origin: origin(),
-                found: format!("bytes that are not UTF-8 for {name}"),
-                expected: "text in UTF-8".into(),
-            })?;
-        if name.ends_with("ETCD_PASSWORD") {
-            only_the_owners(path, name)?;
-        }
         let layer = if name.starts_with("REBOOT_") {
             &mut bare
         } else {
             &mut prefixed
         };
-        set_locksmiths(layer, name, key, unquoted(value), origin())?;
+        let value = str::from_utf8(bytes[equals + 1..].trim_ascii());
+        let value = value.map_err(|_| ConfigError::Shape {
+            origin: origin(),
+            found: format!("bytes that are not UTF-8 for {name}"),
+            expected: "text in UTF-8".into(),
+        });
+        let set = value.and_then(|value| {
+            if name.ends_with("ETCD_PASSWORD") {
+                only_the_owners(path, name)?;
+            }
+            set_locksmiths(layer, name, key, unquoted(value), origin())
+        });
+        or_fault(set, faults);
     }
-    Ok(prefixed.over(bare))
+    prefixed.over(bare)
 }
 
 fn unquoted(text: &str) -> &str {

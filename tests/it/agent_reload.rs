@@ -1,16 +1,21 @@
 //! SIGHUP: the configuration is read again, and only a good one comes into force.
 
 use pointsman::semaphore::records::Phase;
-use pointsman_testbed::{node::Node, process::Signal};
+use pointsman_testbed::{
+    etcd::shared_cluster,
+    node::Node,
+    process::Signal,
+    proxy::{Mode, Proxy},
+};
 
 use crate::{
-    agents::{Site, coordinator, drained, draining, slow_drain},
+    agents::{Site, bin, coordinator, drained, draining, machine, slow_drain},
     support::eventually,
 };
 
 const FILE: &str = "etc/pointsman/config.yaml";
 
-/// A property of the agent: with a fault in the configuration the commands refuse as well.
+/// A property of the agent: with a fault in the configuration not every command goes on.
 async fn property(node: &Node, name: &str) -> String {
     let bus = node.bus().connection().await;
     let agent = "org.pointsman.Agent1";
@@ -145,5 +150,50 @@ async fn a_change_waits_for_the_end_of_what_is_under_way() {
     site.unlock(node.machine_id()).await;
     drained(&node);
     node.wait_status(|status| status.contains("off")).await;
+    assert!(node.logind().asked().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_given_back_is_given_back_where_etcd_is_to_be_found_by_now() {
+    let site = Site::new("reload-moved");
+    let node = machine("node-1").await;
+    let cluster = shared_cluster();
+    let proxy = Proxy::start(cluster.address(0)).await;
+    let etcd_at = |endpoints: &[String]| {
+        let line = format!("etcd: {{endpoints: [{}]}}\n", endpoints.join(", "));
+        node.write(FILE, &format!("key-prefix: {}\n{line}", site.prefix));
+    };
+    etcd_at(&[proxy.url()]);
+    slow_drain(&node);
+    let quick = [
+        ("POINTSMAN_RETRY_MIN", "20ms"),
+        ("POINTSMAN_RETRY_MAX", "300ms"),
+        ("POINTSMAN_TIMEOUT", "1s"),
+    ];
+    node.start(bin(), &[""; 0], &quick).await;
+    node.wait_ready().await;
+    node.update_engine().ready("2").await;
+    draining(&node).await;
+    site.phase(&node, Phase::Draining).await;
+    // The one endpoint it knows is gone while it holds, and what it holds for is taken back.
+    proxy.set(Mode::Refuse).await;
+    node.update_engine()
+        .set(pointsman_testbed::fakes::Status::idle())
+        .await;
+    drained(&node);
+    node.wait_status(|status| status.starts_with("releasing") && status.contains("etcd"))
+        .await;
+    // A file that names another group as well: the claim is given back in its own.
+    etcd_at(&cluster.endpoints());
+    let moved = std::fs::read_to_string(node.path(FILE)).unwrap();
+    node.write(FILE, &format!("group: other\n{moved}"));
+    node.child().signal(Signal::SIGHUP);
+    site.free().await;
+    eventually(
+        "the rest of the change",
+        async || property(&node, "Group").await,
+        |group| group == "other",
+    )
+    .await;
     assert!(node.logind().asked().is_empty());
 }

@@ -10,7 +10,7 @@ use std::{
 
 use jiff::Timestamp;
 use tokio::{
-    signal::unix::Signal,
+    signal::unix::{Signal, SignalKind},
     sync::{Notify, mpsc, oneshot},
     time::{Instant, sleep_until},
 };
@@ -26,8 +26,8 @@ use super::{
     world::{Updates, World},
 };
 use crate::{
-    config::{Config, ConfigError},
-    coordinator::Coordinator,
+    config::{Config, ConfigError, Strategy},
+    coordinator::{self, Coordinator},
     duration, node,
     semaphore::etcd::Wait,
     telemetry::notify,
@@ -41,6 +41,8 @@ pub enum Ending {
     Stopped,
     /// In the foreground: there is nothing to do any more.
     Done,
+    /// In the foreground: this signal took the reboot back.
+    TakenBack(SignalKind),
     /// The reboot asked for in the foreground was refused: why.
     Refused(String),
     /// The system bus went away; a new start finds everything in the journal.
@@ -58,7 +60,7 @@ pub struct Outside {
     /// What people ask over the bus.
     pub calls: mpsc::Receiver<Call>,
     /// What ends it: SIGTERM, SIGINT, on a terminal SIGHUP.
-    pub ends: Vec<Signal>,
+    pub ends: Vec<(SignalKind, Signal)>,
     /// SIGHUP, where it means to read the configuration again.
     pub reload: Option<(Signal, Reload)>,
 }
@@ -97,6 +99,8 @@ pub struct Driver {
     /// Why this boot is not proven, as the cluster was told last.
     unproven: Option<String>,
     ending: Option<Ending>,
+    /// In the foreground: the signal that came before the node was going down.
+    taken_back: Option<SignalKind>,
     stop_by: Option<Instant>,
     /// A changed configuration, until the machine is where it may be exchanged.
     changed: Option<Box<Config>>,
@@ -150,6 +154,7 @@ impl Driver {
             since: Timestamp::now(),
             unproven: None,
             ending: None,
+            taken_back: None,
             stop_by: None,
             changed: None,
             config_error: String::new(),
@@ -187,7 +192,7 @@ impl Driver {
         loop {
             self.say(outside).await;
             if let Some(ending) = self.ending.take() {
-                return ending;
+                return self.taken_back.map_or(ending, Ending::TakenBack);
             }
             if let Some(config) = self.changed.take_if(|_| self.machine.may_be_exchanged()) {
                 return Ending::Reconfigured(config);
@@ -235,7 +240,7 @@ impl Driver {
                     self.reporting = None;
                     self.step(reported);
                 }
-                () = any(&mut outside.ends) => self.stop(),
+                signal = any(&mut outside.ends) => self.stop(signal),
                 () = told(outside.reload.as_mut()) => self.reload(outside),
                 () = until(self.points_again) => {
                     self.points_again = None;
@@ -263,11 +268,16 @@ impl Driver {
             Ok(config) => {
                 // Certificates and the password are renewed in their files, under the same names.
                 let etcd = config.etcd_options().ok();
-                if config == self.world.config && etcd.as_ref() == Some(&self.world.etcd) {
+                if config == self.world.config && etcd.as_ref() == Some(&*self.world.etcd.borrow())
+                {
                     tracing::info!("the configuration was read again, and has not changed");
                     self.changed = None;
                 } else {
                     tracing::info!("the configuration has changed");
+                    // What is under way may wait for an etcd that is to be found elsewhere by now, and all else waits for it.
+                    if let (Strategy::EtcdLock, Some(etcd)) = (config.strategy, etcd) {
+                        self.world.reach(etcd);
+                    }
                     self.changed = Some(Box::new(config));
                 }
                 String::new()
@@ -279,7 +289,7 @@ impl Driver {
         };
     }
 
-    fn stop(&mut self) {
+    fn stop(&mut self, signal: SignalKind) {
         notify::stopping();
         // Two rounds to etcd fit, and the undo of a drain; what is not done by then, the journal has.
         let timings = &self.world.config.timings;
@@ -295,6 +305,8 @@ impl Driver {
         let patience = self.world.config.etcd.timeout * 2 + undo;
         self.stop_by = Some(Instant::now() + patience);
         if self.mode != Mode::Service {
+            let goes = self.coordinator_state() == coordinator::State::Rebooting;
+            self.taken_back = (!goes).then_some(signal);
             self.step(Event::Cancelled);
         }
         self.step(Event::Stop);
@@ -420,15 +432,13 @@ impl Driver {
 }
 
 /// The first of these signals.
-async fn any(signals: &mut [Signal]) {
+async fn any(signals: &mut [(SignalKind, Signal)]) -> SignalKind {
     poll_fn(|context| {
-        let mut came = signals.iter_mut().map(|one| one.poll_recv(context));
-        match came.any(|one| one.is_ready()) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        }
+        let mut came = signals.iter_mut();
+        let came = came.find_map(|(kind, one)| one.poll_recv(context).is_ready().then_some(*kind));
+        came.map_or(Poll::Pending, Poll::Ready)
     })
-    .await;
+    .await
 }
 
 /// The signal that may not be there.

@@ -68,7 +68,7 @@ impl Driver {
             && self.op.is_none()
             && self.publishing.is_none()
             && self.reporting.is_none()
-            && let Some(semaphore) = &self.world.semaphore
+            && let Some(semaphore) = self.world.own_semaphore()
         {
             semaphore.connection().close();
         }
@@ -82,17 +82,22 @@ impl Driver {
 
     /// Tells the cluster of what this node found to be bad, as soon as etcd answers.
     fn report_condemned(&mut self) {
-        let (Some(semaphore), Some(owed)) = (&self.world.semaphore, self.machine.owed()) else {
+        let Some(owed) = self.machine.owed() else {
             return;
         };
+        if self.world.own_semaphore().is_none() {
+            return;
+        }
         if self.reporting.is_some() || self.ending.is_some() {
             return;
         }
-        let (semaphore, world, what) = (semaphore.clone(), self.world.clone(), owed.what.clone());
+        let (world, what) = (self.world.clone(), owed.what.clone());
         let quarantine = self.world.quarantine(owed);
         let mut waits = World::back_off(&self.world.config).waits();
         self.reporting = Some(Box::pin(async move {
-            while let Err(error) = semaphore.quarantine(&quarantine).await {
+            while let Some(semaphore) = world.own_semaphore()
+                && let Err(error) = semaphore.quarantine(&quarantine).await
+            {
                 tracing::warn!("{error}");
                 sleep(waits.next().unwrap_or(Duration::from_secs(60))).await;
             }
@@ -117,9 +122,10 @@ impl Driver {
         let here = matches!(state, "waiting" | "unproven")
             || (state == "idle"
                 && matches!(before, "starting" | "waiting" | "proving" | "unproven"));
-        let Some(semaphore) = self.world.semaphore.clone() else {
+        let world = self.world.clone();
+        if world.own_semaphore().is_none() {
             return;
-        };
+        }
         if !here {
             // An older word must not come after the newer one.
             self.publishing = None;
@@ -128,10 +134,12 @@ impl Driver {
         if state == "unproven" {
             self.unproven = Some(reason.to_owned());
         }
-        let record = self.world.record(state, reason);
+        let record = world.record(state, reason);
         let mut waits = World::back_off(&self.world.config).waits();
         self.publishing = Some(Box::pin(async move {
-            while let Err(error) = semaphore.publish(&record).await {
+            while let Some(semaphore) = world.own_semaphore()
+                && let Err(error) = semaphore.publish(&record).await
+            {
                 tracing::debug!("{error}");
                 sleep(waits.next().unwrap_or(Duration::from_secs(60))).await;
             }
@@ -170,7 +178,7 @@ impl Driver {
         }
     }
 
-    fn coordinator_state(&self) -> coordinator::State {
+    pub(super) fn coordinator_state(&self) -> coordinator::State {
         match self.machine.state() {
             State::Starting => coordinator::State::Starting,
             _ if self.world.config.strategy == Strategy::Off => coordinator::State::Disabled,

@@ -104,7 +104,7 @@ impl World {
             // It went as a node without one: whatever keeps it from being told now says nothing of its image.
             Some(claim) if claim.member.is_none() => return Ok(()),
             Some(claim) => (&claim.keys, claim.member),
-            None if self.semaphore.is_none() => return Ok(()),
+            None if self.own_semaphore().is_none() => return Ok(()),
             None => (&self.keys, None),
         };
         let local = &self.config.etcd.member;

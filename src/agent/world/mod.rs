@@ -56,9 +56,9 @@ pub struct World {
     /// Where the semaphore of the configured group is.
     pub keys: Keys,
     /// That semaphore; none where the strategy asks nobody.
-    pub semaphore: Option<Rc<Semaphore>>,
-    /// How etcd is reached, for a claim made under other keys than the configured ones.
-    pub etcd: etcd::Options,
+    pub semaphore: RefCell<Option<Rc<Semaphore>>>,
+    /// How etcd is reached, also for a claim made under other keys than the configured ones.
+    pub etcd: RefCell<etcd::Options>,
     /// What the cluster has been told is bad, in this run: told once, it is for people to clear.
     pub told: RefCell<Vec<Image>>,
     /// Where operations say what they wait for.
@@ -203,15 +203,34 @@ impl World {
         }
     }
 
+    /// The semaphore of the configured group, as etcd is reached now; none where the strategy asks nobody.
+    #[must_use]
+    pub fn own_semaphore(&self) -> Option<Rc<Semaphore>> {
+        self.semaphore.borrow().clone()
+    }
+
     fn semaphore(&self, keys: &Keys) -> Rc<Semaphore> {
-        match &self.semaphore {
-            Some(semaphore) if semaphore.keys() == keys => semaphore.clone(),
+        match self.own_semaphore() {
+            Some(semaphore) if semaphore.keys() == keys => semaphore,
             // Taken under another configuration: given back where it was taken.
-            _ => Rc::new(Semaphore::new(
-                self.etcd.clone(),
-                keys.clone(),
-                Self::back_off(&self.config),
-            )),
+            _ => self.reached(keys),
+        }
+    }
+
+    fn reached(&self, keys: &Keys) -> Rc<Semaphore> {
+        Rc::new(Semaphore::new(
+            self.etcd.borrow().clone(),
+            keys.clone(),
+            Self::back_off(&self.config),
+        ))
+    }
+
+    /// Reaches etcd in another way from now on, with the next request of what is under way as well. What it asks for, and
+    /// under which keys, is as before.
+    pub fn reach(&self, etcd: etcd::Options) {
+        self.etcd.replace(etcd);
+        if self.own_semaphore().is_some() {
+            self.semaphore.replace(Some(self.reached(&self.keys)));
         }
     }
 
@@ -257,10 +276,12 @@ impl World {
         let Some(key) = &entry.claim else {
             return Event::Left(false);
         };
-        let semaphore = self.semaphore(&key.keys);
         let idle = self.record("", "");
         let left = self
-            .until_known(async || semaphore.leave(&key.id, &key.nonce, Some(&idle)).await)
+            .until_known(async || {
+                let semaphore = self.semaphore(&key.keys);
+                semaphore.leave(&key.id, &key.nonce, Some(&idle)).await
+            })
             .await;
         Event::Left(left == Left::Held)
     }
@@ -272,14 +293,15 @@ impl World {
         if let Err(why) = self.members_content(entry).await {
             return Event::CommitEnded(Err(why));
         }
-        let semaphore = self.semaphore(&key.keys);
         let claim = self.claim(entry, key);
         let committed = self
-            .until_known(async || match semaphore.commit(&claim).await {
-                // An answer, if not the one hoped for: nothing was committed.
-                Err(error) if !error.is_unreachable() => Ok(Committed::No(error.to_string())),
-                other => other,
-            })
+            .until_known(
+                async || match self.semaphore(&key.keys).commit(&claim).await {
+                    // An answer, if not the one hoped for: nothing was committed.
+                    Err(error) if !error.is_unreachable() => Ok(Committed::No(error.to_string())),
+                    other => other,
+                },
+            )
             .await;
         Event::CommitEnded(match committed {
             Committed::Yes => Ok(()),
@@ -289,13 +311,12 @@ impl World {
 
     async fn release(&self, entry: &Entry, owed: Option<&Condemned>) -> Event {
         if let Some(key) = &entry.claim {
-            let semaphore = self.semaphore(&key.keys);
             let idle = self.record("", "");
             let released = self
                 .until_known(async || {
                     let untold = |owed: &&Condemned| !self.told.borrow().contains(&owed.what);
                     let owed = owed.filter(untold).map(|owed| self.quarantine(owed));
-                    semaphore
+                    self.semaphore(&key.keys)
                         .release(&key.id, &key.nonce, owed.as_ref(), Some(&idle))
                         .await
                 })
@@ -371,9 +392,9 @@ impl World {
         let member = async || self.own_member(claim).await;
         let verdict = match claim {
             Some(key) => {
-                let semaphore = self.semaphore(&key.keys);
                 let node = self.record("", "");
                 let tell = async || {
+                    let semaphore = self.semaphore(&key.keys);
                     let told = semaphore.proving(&key.id, &key.nonce, Some(&node)).await;
                     told.inspect_err(|error| tracing::debug!("{error}"))
                 };

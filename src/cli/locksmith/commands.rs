@@ -5,6 +5,7 @@ use crate::{
     agent::bus::AgentClient,
     cli::{
         self, Context, Failure,
+        common::CommonArgs,
         go_flags::{self, Wrong},
         output, pause,
     },
@@ -150,8 +151,7 @@ fn fault(before: &'static str) -> impl Fn(Failure) -> Fault {
 fn context(flags: &Flags) -> Result<Context, Fault> {
     let load = || {
         let sources = sources(Face::Commands, flags)?;
-        let config = sources.load()?;
-        Ok::<_, Failure>(Context { config, sources })
+        Ok::<_, Failure>(Context::strict(sources, CommonArgs::default())?)
     };
     load().map_err(fault(INITIALIZING))
 }

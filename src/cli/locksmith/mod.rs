@@ -12,7 +12,8 @@ use std::{
 };
 
 use super::{
-    Context,
+    Context, Exit,
+    common::CommonArgs,
     go_flags::{self, Wrong},
     output,
 };
@@ -216,8 +217,7 @@ fn dashed(name: &'static str) -> &'static str {
 async fn daemon(flags: &Flags) -> u8 {
     let run = async {
         let sources = sources(Face::Daemon, flags)?;
-        let config = sources.load()?;
-        super::agent::run(Context { config, sources }).await
+        super::agent::run(Context::strict(sources, CommonArgs::default())?).await
     };
     match run.await {
         Ok(()) => 0,
@@ -240,7 +240,16 @@ pub fn words(args: impl IntoIterator<Item = OsString>) -> Vec<String> {
 async fn reboot(context: Context, reason: &str) -> Result<(), super::Failure> {
     let client = AgentClient::connect(&context.config.root).await?;
     match client.request_reboot(reason).await {
-        Err(ClientError::NotRunning) => super::reboot::here(context, reason.to_owned(), true).await,
+        Err(ClientError::NotRunning) => {
+            let done = super::reboot::here(context, reason.to_owned(), true).await;
+            match done {
+                // Locksmith's ended well when it was told to end.
+                Err(failure) if matches!(failure.exit, Exit::Interrupted | Exit::Terminated) => {
+                    Ok(())
+                }
+                done => done,
+            }
+        }
         asked => Ok(asked?),
     }
 }

@@ -51,6 +51,18 @@ fn errors_in_the_file_name_place_and_expectation() {
             ":2:14: etcd.endpoints: found \"ftp://b\", expected http(s)://host[:port] or host:port",
         ),
         (
+            "checks: {ignore-units: {a: b}}\n",
+            ": found a mapping for checks.ignore-units, expected a list, or values with commas between them",
+        ),
+        (
+            "checks:\n  cluster-units:\n    - a.service\n    - [b]\n",
+            ":4:7: found a list in checks.cluster-units, expected the name of a unit",
+        ),
+        (
+            "checks: {ignore-units: [a.service, b]}\n",
+            ": checks.ignore-units: found \"a.service,b\", expected names of units such as foo.service",
+        ),
+        (
             "etcd: {endpoints: []}\n",
             ": found an empty list for etcd.endpoints, expected at least one endpoint",
         ),
@@ -207,9 +219,11 @@ fn errors_elsewhere_name_flag_or_variable() {
     }
     let binary = [("POINTSMAN_STRATEGY".into(), OsString::from_vec(vec![0xff]))];
     let binary = Environment::from_iter(binary);
-    let error = binary.own().unwrap_err().to_string();
+    let mut faults = Vec::new();
+    binary.own(&mut faults);
+    assert_eq!(faults.len(), 1);
     assert_eq!(
-        error,
+        faults[0].to_string(),
         "POINTSMAN_STRATEGY: found bytes that are not UTF-8, expected text"
     );
 }
@@ -253,6 +267,97 @@ fn a_file_that_is_none_is_an_error() {
     fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink("/dev/null", &path).unwrap();
     load_at(&root, &[], &[]).unwrap();
+}
+
+#[test]
+fn a_file_by_the_name_others_give_it_is_no_absence() {
+    for folder in ["etc", "run", "usr/lib"] {
+        let (_dir, root) = root(None);
+        let path = root.path(format!("{folder}/pointsman/config.yml"));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "group: a").unwrap();
+        let error = load_at(&root, &[], &[]).unwrap_err().to_string();
+        let expected = format!(
+            "{}: found a name that is not read, expected config.yaml",
+            path.display()
+        );
+        assert_eq!(error, expected);
+    }
+}
+
+/// What is right in this configuration, and its faults.
+fn what_is_right(file: &str, flags: Pairs<'_>, variables: Pairs<'_>) -> (Config, Vec<String>) {
+    let (_dir, root) = root(Some(file.as_bytes()));
+    let mut layer = Partial::default();
+    for (key, text) in flags {
+        layer.set(key, text, Origin::Flag("--flag")).unwrap();
+    }
+    let (config, faults) = sources(&root, layer, variables).load_what_is_right();
+    (config, faults.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn what_is_right_stays_and_every_fault_is_said() {
+    let file = "group: blue\nwindw: 1\nslots: {disk: rel, booted: B}\nwindow: {start: noon, length: 1h}\n\
+                timings: {proving: 1m, retry-min: 2m, retry-max: 1m}\netcd: {timeout: never, cafile: /ca, certfile: /c}\n";
+    let variables = [("POINTSMAN_GRUP", "a"), ("LOCKSMITHD_X", "1")];
+    let (config, faults) = what_is_right(file, &[("etcd.username", "u")], &variables);
+    assert_eq!(config.group.as_str(), "blue");
+    assert_eq!(config.slots.disk, None);
+    assert_eq!(config.slots.booted.as_deref(), Some("B"));
+    assert_eq!(config.etcd.cafile, Some("/ca".into()));
+    assert_eq!((config.etcd.identity, config.etcd.user), (None, None));
+    assert_eq!(config.timings.proving, Duration::from_secs(60));
+    assert_eq!(config.timings.retry_min, Duration::from_secs(1));
+    assert!(config.window.is_none());
+    let parts = [
+        "POINTSMAN_GRUP: unknown variable",
+        "unknown key \"windw\"",
+        "slots.disk: found \"rel\"",
+        "etcd.timeout: found \"never\"",
+        "LOCKSMITHD_X: unknown variable",
+        "etcd.certfile: given without etcd.keyfile",
+        "--flag: given without etcd.password-file",
+        "timings.retry-min: found 2m",
+        "window.start: ",
+    ];
+    assert_eq!(faults.len(), parts.len(), "{faults:#?}");
+    for (fault, part) in faults.iter().zip(parts) {
+        assert!(fault.contains(part), "{fault}\n{part}");
+    }
+    for (none, part) in [
+        ("group: blue\n\tx: 1\n", "not valid YAML"),
+        ("- a\n", "found a list"),
+    ] {
+        let (config, faults) = what_is_right(none, &[("key-prefix", "p")], &[]);
+        assert_eq!((config.group.as_str(), config.prefix.as_str()), ("", "p"));
+        assert!(faults.len() == 1 && faults[0].contains(part), "{faults:?}");
+    }
+}
+
+#[test]
+fn a_fault_says_which_settings_it_leaves_open() {
+    for (file, key, concerned) in [
+        ("timings: {proving: x}", "timings.proving", Some(true)),
+        ("timings: {proving: x}", "timings.retry-min", Some(false)),
+        ("timings: {provng: 1m}", "timings.retry-min", Some(true)),
+        ("timings: {provng: 1m}", "group", Some(false)),
+        (
+            "window: {start: noon, length: 1h}",
+            "window.length",
+            Some(true),
+        ),
+        ("window: {start: noon, length: 1h}", "group", Some(false)),
+        ("etcd: {certfile: /c}", "etcd.keyfile", Some(true)),
+        ("etcd: {certfile: /c}", "etcd.endpoints", Some(false)),
+        // It may be meant to be any.
+        ("windw: 1", "group", None),
+        ("timings: 5", "group", None),
+        ("a: b: c", "group", None),
+    ] {
+        let error = load(file, &[], &[]).unwrap_err();
+        assert_eq!(error.concerns(key), concerned, "{file}: {key}");
+    }
 }
 
 #[test]

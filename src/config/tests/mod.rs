@@ -143,6 +143,21 @@ fn every_key_of_the_file_is_taken() {
 }
 
 #[test]
+fn units_are_a_list_or_have_commas_between_them() {
+    for file in [
+        "checks: {ignore-units: 'a.service, b.mount'}",
+        "checks: {ignore-units: [a.service, b.mount]}",
+        "checks:\n  ignore-units:\n  - a.service\n  - b.mount\n",
+    ] {
+        let config = load(file, &[], &[]).unwrap();
+        assert_eq!(config.ignore_units, ["a.service", "b.mount"], "{file}");
+    }
+    for none in ["checks: {cluster-units: []}", "checks: {cluster-units: ''}"] {
+        assert!(load(none, &[], &[]).unwrap().cluster_units.is_empty());
+    }
+}
+
+#[test]
 fn layers_win_in_order_setting_by_setting() {
     let file = "group: file\nkey-prefix: file\nwindow:\n  length: 1h\netcd:\n  timeout: 1s\n";
     let variables: Pairs<'_> = &[

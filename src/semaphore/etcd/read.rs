@@ -129,6 +129,12 @@ fn quarantines(kvs: &[KeyValue]) -> Vec<Quarantine> {
     all
 }
 
+/// What follows this beginning of a key: another tool's id may have slashes.
+fn after(beginning: &str, kv: &KeyValue) -> String {
+    let key = text(kv.key());
+    key.strip_prefix(beginning).unwrap_or(&key).to_owned()
+}
+
 fn last_part(key: &[u8]) -> String {
     let key = text(key);
     key.rsplit('/').next().unwrap_or(&key).to_owned()
@@ -185,9 +191,12 @@ impl Semaphore {
         let document = next().first().map(|kv| Document::parse(kv.value()));
         let entries = next()
             .iter()
-            .map(|kv| (last_part(kv.key()), holder(kv).0))
+            .map(|kv| (after(&keys.holders(), kv), holder(kv).0))
             .collect();
-        let deadlines: Vec<String> = next().iter().map(|kv| last_part(kv.key())).collect();
+        let deadlines: Vec<String> = next()
+            .iter()
+            .map(|kv| after(&keys.deadlines(), kv))
+            .collect();
         let mut tickets = next();
         tickets.sort_by_key(KeyValue::create_revision);
         let pauses = [next(), next()];

@@ -115,7 +115,9 @@ async fn a_terminal_that_is_closed_takes_the_foreground_reboot_back() {
     let site = Site::new("attack-hup");
     let node = machine("node-1").await;
     slow_drain(&node);
-    let child = site.foreground(&node, &["reboot"]).spawn();
+    let child = site
+        .foreground(&node, &["reboot", "--without-agent"])
+        .spawn();
     draining(&node).await;
     child.signal(Signal::SIGHUP);
     child.wait().await;
@@ -286,10 +288,12 @@ async fn of_an_agent_and_a_foreground_reboot_one_works() {
     let site = Site::new("attack-two");
     let node = machine("node-1").await;
     slow_drain(&node);
-    let child = site.foreground(&node, &["reboot"]).spawn();
+    let child = site
+        .foreground(&node, &["reboot", "--without-agent"])
+        .spawn();
     draining(&node).await;
     let nonce = site.phase(&node, Phase::Draining).await.nonce;
-    let second = site.command(&node, &["reboot"]).await;
+    let second = site.command(&node, &["reboot", "--without-agent"]).await;
     assert_eq!(second.code, Some(1), "{second:?}");
     assert!(
         second
@@ -365,7 +369,11 @@ async fn a_hook_is_done_when_it_ends_however_much_it_left_behind_says() {
     let node = site
         .node("node-1", &[("POINTSMAN_HOOK_TIMEOUT", "5s")])
         .await;
-    hook(&node, "pre-reboot.d/10-chatty", "yes & yes & yes >&2 & exit 0");
+    hook(
+        &node,
+        "pre-reboot.d/10-chatty",
+        "yes & yes & yes >&2 & exit 0",
+    );
     node.update_engine().ready("2").await;
     node.logind().rebooted().await;
 }

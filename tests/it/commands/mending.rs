@@ -177,6 +177,10 @@ async fn whether_an_agent_runs_is_not_guessed() {
 async fn a_reboot_after_which_nobody_would_give_back_is_asked_for_by_name() {
     let site = Site::new("disabled");
     let node = machine("node-1").await;
+    // Not known is not yes.
+    let refused = site.command(&node, &["reboot"]).await;
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    assert!(refused.stderr.contains("cannot be told"), "{refused:?}");
     let systemd = Systemd::start(node.bus()).await;
     systemd.set_enabled(false);
     let refused = site.command(&node, &["reboot"]).await;

@@ -3,7 +3,9 @@
 mod by_hand;
 mod config;
 mod documents;
+mod faults;
 mod mending;
+mod names;
 mod output;
 mod reboot;
 mod status;

@@ -1,6 +1,7 @@
 //! `reboot` and `cancel`.
 
 use super::*;
+use crate::agents::{draining, slow_drain};
 
 #[tokio::test]
 async fn a_reboot_is_asked_for_followed_and_taken_back() {
@@ -60,12 +61,16 @@ async fn without_an_agent_the_reboot_is_done_in_the_foreground() {
         "--key-prefix",
         &site.prefix,
     ];
-    let once = || site.foreground(&node, &["reboot"]).spawn();
+    let once = || {
+        site.foreground(&node, &["reboot", "--without-agent"])
+            .spawn()
+    };
     let process = once();
     site.until("its ticket", |group| group.queue.len() == 1)
         .await;
     process.signal(Signal::SIGINT);
-    process.wait_timeout(PATIENCE).await.unwrap();
+    let ended = process.wait_timeout(PATIENCE).await.unwrap();
+    assert_eq!(ended.code(), Some(130), "{}", process.log());
     site.until("no ticket", |group| group.queue.is_empty())
         .await;
     let journal = std::fs::read_to_string(node.path("var/lib/pointsman/journal.json")).unwrap();
@@ -75,8 +80,10 @@ async fn without_an_agent_the_reboot_is_done_in_the_foreground() {
     let process = once();
     node.logind().rebooted().await;
     site.phase(&node, Phase::Rebooting).await;
+    // That one is not taken back any more.
     process.signal(Signal::SIGTERM);
-    process.wait_timeout(PATIENCE).await.unwrap();
+    let ended = process.wait_timeout(PATIENCE).await.unwrap();
+    assert_eq!(ended.code(), Some(0), "{}", process.log());
     // The next boot's agent gives back.
     node.come_up().await;
     site.start(&node, &[]).await;
@@ -111,4 +118,39 @@ async fn where_nobody_is_asked_the_foreground_needs_no_etcd() {
     process.wait_timeout(PATIENCE).await.unwrap();
     let said = process.log();
     assert!(!said.contains("etcd"), "{said}");
+}
+
+#[tokio::test]
+async fn beside_a_reboot_in_the_foreground_people_are_told_of_it() {
+    let site = Site::new("foreground-beside");
+    let node = machine("node-1").await;
+    slow_drain(&node);
+    let process = site
+        .foreground(&node, &["reboot", "--without-agent"])
+        .spawn();
+    draining(&node).await;
+    site.phase(&node, Phase::Draining).await;
+    let kill = format!("kill {}", process.pid());
+    for (args, says) in [
+        (&["cancel"][..], "a reboot in the foreground does"),
+        (&["reboot"], "coordinates this node's reboots already"),
+    ] {
+        let refused = site.command(&node, args).await;
+        assert_eq!(refused.code, Some(3), "{refused:?}");
+        for part in [says, &kill] {
+            assert!(refused.stderr.contains(part), "{refused:?}");
+        }
+    }
+    let status = site.command(&node, &["status"]).await.stdout;
+    let here = format!("pointsman in the foreground, process {}", process.pid());
+    assert!(status.contains(&here), "{status}");
+    // It only drains: what it holds is given back without force, and it steps back.
+    let unlocked = site.command(&node, &["unlock"]).await;
+    assert_eq!(unlocked.code, Some(0), "{unlocked:?}");
+    assert!(unlocked.stdout.contains("steps back"), "{unlocked:?}");
+    process.signal(Signal::SIGTERM);
+    let ended = process.wait_timeout(PATIENCE).await.unwrap();
+    assert_eq!(ended.code(), Some(143), "{}", process.log());
+    site.free().await;
+    assert!(node.logind().asked().is_empty());
 }

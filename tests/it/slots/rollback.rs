@@ -236,3 +236,113 @@ async fn a_reboot_into_the_other_slot_waits_for_its_turn() {
     node.logind().rebooted().await;
     assert!(disk.bits(Slot::B).priority > disk.bits(Slot::A).priority);
 }
+
+/// Whoever stands before a node that does not boot right is not sent to mend a line about something else first.
+#[tokio::test]
+async fn a_fault_elsewhere_in_the_configuration_keeps_nobody_from_the_slots() {
+    let desk = with_two();
+    let file = desk.dir.path().join("etc/pointsman/config.yaml");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let root = desk.dir.path().display().to_string();
+    // The disk stands in the file that has the fault.
+    let place = "slots: {disk: /disk.img, booted: A}\n";
+    let says = async |args: &[&str], code: i32, says: &str| {
+        let done = run(bin(), [args, &["--root", &root]].concat(), &[], PATIENCE).await;
+        assert_eq!(done.code, Some(code), "{args:?}: {done:?}");
+        let text = format!("{}{}", done.stdout, done.stderr);
+        assert!(text.contains(says), "{args:?} should say {says:?}: {text}");
+        done
+    };
+    for (fault, named) in [
+        ("windw: 1\n", "unknown key \"windw\""),
+        (
+            "timings: {proving: soon}\n",
+            "timings.proving: found \"soon\"",
+        ),
+    ] {
+        fs::write(&file, format!("{fault}{place}")).unwrap();
+        for (args, words) in [
+            (&["slots"][..], "A reboot now boots"),
+            (&["slots", "prioritize", "B"], "USR-B: "),
+            (&["slots", "mark-good"], "USR-A: "),
+            (&["slots", "check"], "nothing is wrong"),
+            (&["slots", "repair"], "Nothing to change"),
+            (&["rollback"], "A reboot now boots USR-B"),
+            (&["rollback"], "A reboot now boots USR-A"),
+        ] {
+            let done = says(args, 0, words).await;
+            assert!(done.stderr.contains(named), "{done:?}");
+        }
+        let next = says(&["slots", "next"], 0, named).await;
+        assert_eq!(next.stdout, "USR-A\n");
+        says(&["slots", "proven"], 0, named).await;
+        // A reboot goes by all of it.
+        let before = desk.disk.bits(Slot::B);
+        says(&["rollback", "--reboot"], 2, "has to be mended first").await;
+        assert_eq!(desk.disk.bits(Slot::B), before);
+    }
+    // Where the slots are is not guessed.
+    fs::write(&file, "slots: {disk: disk.img, booted: A}\n").unwrap();
+    says(
+        &["slots", "mark-good"],
+        2,
+        "slots.disk has to be mended first, see above, or be given here: --disk",
+    )
+    .await;
+    says(
+        &["slots", "mark-good", "B", "--disk", "/disk.img"],
+        0,
+        "USR-B: ",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn where_nothing_can_be_started_staying_is_undone_all_the_same() {
+    let desk = with_two();
+    let conf = desk.dir.path().join("etc/flatcar/update.conf");
+    fs::create_dir_all(conf.parent().unwrap()).unwrap();
+    fs::write(&conf, "GROUP=beta\nSERVER=https://updates.example\n").unwrap();
+    let text = || fs::read_to_string(&conf).unwrap();
+    desk.says(&["rollback", "--stay"], 0, "→ disabled").await;
+    assert_eq!(text(), "GROUP=beta\nSERVER=disabled\n");
+    desk.says(
+        &["rollback", "--no-stay"],
+        0,
+        "where it runs: systemctl start update-engine.service",
+    )
+    .await;
+    assert_eq!(text(), "GROUP=beta\nSERVER=https://updates.example\n");
+    desk.says(&["rollback", "--no-stay"], 0, "Nothing to undo")
+        .await;
+    // What somebody has set since stays.
+    desk.says(&["rollback", "--stay"], 0, "→ disabled").await;
+    fs::write(&conf, "SERVER=https://own.example\n").unwrap();
+    desk.says(&["rollback", "--no-stay"], 0, "is left").await;
+    assert_eq!(text(), "SERVER=https://own.example\n");
+    desk.says(&["rollback", "--no-stay"], 0, "Nothing to undo")
+        .await;
+}
+
+#[tokio::test]
+async fn what_was_cut_off_while_staying_was_undone_is_done_again() {
+    let (node, _disk) = node_with_two(100).await;
+    let conf = "etc/flatcar/update.conf";
+    node.write(conf, "SERVER=https://updates.example\n");
+    let systemd = Systemd::start(node.bus()).await;
+    let run = async |args: &[&str]| node.run(bin(), &[args, &PLACE].concat()).await;
+    let done = run(&["rollback", "--stay"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    drop(systemd);
+    // systemd does not answer: as if it had been cut off before it was asked.
+    let done = run(&["rollback", "--no-stay"]).await;
+    assert_ne!(done.code, Some(0), "{done:?}");
+    let text = || fs::read_to_string(node.path(conf)).unwrap();
+    assert_eq!(text(), "SERVER=https://updates.example\n");
+    let systemd = Systemd::start(node.bus()).await;
+    let done = run(&["rollback", "--no-stay"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let unit = "update-engine.service".to_owned();
+    assert_eq!(systemd.asked(), [("StartUnit".to_owned(), unit)]);
+    assert_eq!(text(), "SERVER=https://updates.example\n");
+}

@@ -1,0 +1,128 @@
+//! Commands where the configuration has faults, or lies where it is not read.
+
+use super::*;
+
+impl Operator {
+    fn config(&self, text: &str) {
+        let folder = self.root.path().join("etc/pointsman");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("config.yaml"), text).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_fault_elsewhere_keeps_nobody_from_the_semaphore() {
+    let op = Operator::new("fault-elsewhere");
+    op.config("group: blue\ntimings: {proving: soon}\nwindow: {start: noon, length: 1h}\n");
+    for (args, says) in [
+        (&["lock", "a"][..], "a holds the semaphore"),
+        (&["status"], "Group: blue"),
+        (&["unlock", "a"], "does not hold"),
+        (
+            &["pause", "--reason", "mending"],
+            "The group blue is paused",
+        ),
+        (&["resume"], "not paused any more"),
+        (&["set-max", "2"], "Max: 2"),
+        (&["quarantine"], "Nothing is quarantined."),
+    ] {
+        let output = op.says(args, 0, says).await;
+        for fault in ["timings.proving: found \"soon\"", "window.start: "] {
+            assert!(output.stderr.contains(fault), "{output:?}");
+        }
+    }
+    // What reboots nodes, and what is asked what is wrong, go by all of it or not at all.
+    for strict in [&["reboot"][..], &["agent"], &["config"]] {
+        op.says(strict, 2, "timings.proving: found \"soon\"").await;
+    }
+    // So does who names a file.
+    let file = op.root.path().join("etc/pointsman/config.yaml");
+    let file = file.display().to_string();
+    op.says(&["status", "--config", &file], 2, "timings.proving")
+        .await;
+}
+
+#[tokio::test]
+async fn which_semaphore_is_meant_is_never_guessed() {
+    let op = Operator::new("fault-group");
+    op.config("group: blue\netdc: {timeout: 1s}\n");
+    // Known without the configuration, but for the group.
+    for args in [
+        &["lock", "a"][..],
+        &["unlock", "a"],
+        &["set-max", "7"],
+        &["pause", "--reason", "mending"],
+        &["resume"],
+        &["quarantine"],
+    ] {
+        let refused = op.says(args, 2, "unknown key \"etdc\"").await;
+        let suggested = format!("--group blue --key-prefix {}", op.prefix);
+        for part in ["is not certain", &suggested] {
+            assert!(refused.stderr.contains(part), "{refused:?}");
+        }
+        assert_eq!(refused.stdout, "", "{refused:?}");
+    }
+    // This node is shown all the same.
+    let shown = op.says(&["status"], 2, "This node: ").await;
+    assert!(shown.stderr.contains("is not certain"), "{shown:?}");
+    // The flags say all of it.
+    op.says(&["lock", "a", "--group", "red"], 0, "a holds the semaphore")
+        .await;
+    op.config("");
+    op.says(&["status", "--group", "red"], 0, "locked by").await;
+    op.says(&["status", "--group", "blue"], 0, "Not used yet")
+        .await;
+    // In etcd, or on this node alone?
+    op.config("strategy: rebot\n");
+    op.says(&["quarantine"], 2, "strategy has to be mended first")
+        .await;
+    op.says(&["status", "--group", "red"], 0, "locked by").await;
+    // By flags alone: what else was read of a file with faults does not count.
+    op.config("etcd: {usrname: u, cafile: /none.pem}\n");
+    op.says(&["status"], 2, "unknown key \"etcd.usrname\"")
+        .await;
+    op.says(&["unlock", "a", "--group", "red"], 0, "does not hold")
+        .await;
+}
+
+#[tokio::test]
+async fn the_files_that_settings_name_are_looked_into() {
+    let op = Operator::new("named-files");
+    let files = pointsman_testbed::etcd::Certificates::write(op.root.path());
+    let below = |path: &std::path::Path| {
+        let path = path.strip_prefix(op.root.path()).unwrap();
+        format!("/{}", path.display())
+    };
+    let [ca, cert, key, other] = [
+        &files.ca,
+        &files.client_cert,
+        &files.client_key,
+        &files.server_key,
+    ]
+    .map(|path| below(path));
+    std::fs::write(op.root.path().join("password"), "s3cret").unwrap();
+    for (etcd, says) in [
+        ("cafile: /none.pem".to_owned(), "/none.pem: No such file"),
+        (
+            format!("certfile: {cert}, keyfile: {other}"),
+            "a key that is not the certificate's",
+        ),
+        (
+            "username: u, password-file: /password".to_owned(),
+            "which lets others at the password",
+        ),
+    ] {
+        op.config(&format!("etcd: {{{etcd}}}\n"));
+        for args in [&["config"][..], &["config", "--json"]] {
+            let shown = op.says(args, 2, says).await;
+            // What is in force is shown first.
+            assert!(shown.stdout.contains("etcd.cafile"), "{shown:?}");
+            assert!(!format!("{shown:?}").contains("s3cret"), "{shown:?}");
+        }
+    }
+    op.config(&format!(
+        "etcd: {{cafile: {ca}, certfile: {cert}, keyfile: {key}}}\n"
+    ));
+    let shown = op.says(&["config"], 0, "etcd.cafile").await;
+    assert_eq!(shown.stderr, "");
+}
