@@ -282,12 +282,11 @@ fn nothing_boots(slots: &Slots) -> String {
 }
 
 fn proven(context: &Context) -> Result<(), Failure> {
-    context.slots_are_certain()?;
-    let slots = match Slots::open(&context.config.root, &context.config.slots, Access::Read) {
+    let slots = match open(context, Access::Read) {
         Ok(slots) => slots,
         // Nothing on trial that anybody knows of: what waits must not wait for ever.
-        Err(error) => {
-            output::note(error);
+        Err(failure) => {
+            output::note(failure.message);
             return Ok(());
         }
     };

@@ -86,6 +86,16 @@ async fn which_semaphore_is_meant_is_never_guessed() {
 }
 
 #[tokio::test]
+async fn whoever_waits_for_a_proof_does_not_wait_for_a_mended_file() {
+    let op = Operator::new("fault-proven");
+    for config in ["stategy: reboot\n", "slots: {disk: sda}\n"] {
+        op.config(config);
+        let said = op.says(&["slots", "proven"], 0, "").await;
+        assert!(said.stderr.contains("config.yaml:1:"), "{said:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_files_that_settings_name_are_looked_into() {
     let op = Operator::new("named-files");
     let files = pointsman_testbed::etcd::Certificates::write(op.root.path());
