@@ -185,9 +185,9 @@ pub fn seen(root: &Root) -> Option<String> {
     let name = field(&text, "NAME").unwrap_or_else(|| "another program".into());
     let state = field(&text, "STATE").map_or(String::new(), |state| format!(" ({state})"));
     let here = field(&text, "PID").map_or(String::new(), |pid| {
-        format!(" in the foreground, process {pid}")
+        format!(", in the foreground, process {pid}")
     });
-    Some(format!("{name}{here}{state}"))
+    Some(format!("{name}{state}{here}"))
 }
 
 /// The process of a reboot in the foreground, where one coordinates this node's reboots.
@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(in_the_foreground(&root), Some(pid.to_string()));
         assert_eq!(
             seen(&root).unwrap(),
-            format!("pointsman in the foreground, process {pid} (starting)")
+            format!("pointsman (starting), in the foreground, process {pid}")
         );
         drop(first);
         assert_eq!(in_the_foreground(&root), None);

@@ -81,19 +81,10 @@ impl CommonArgs {
     /// What these flags, the environment and the files of the machine say; for the agent itself, or for a command.
     ///
     /// # Errors
-    /// When a flag is wrong, or there is no such root.
+    /// When a flag is wrong.
     pub fn sources(&self, agent: bool) -> Result<Sources, ConfigError> {
-        let root = self.root();
-        // A machine without any file would be one with all defaults.
-        if !root.folder().is_dir() {
-            return Err(ConfigError::File {
-                path: root.folder().to_owned(),
-                found: "no folder".into(),
-                expected: "the one that --root (or POINTSMAN_ROOT) names: under it the machine's files lie".into(),
-            });
-        }
         Ok(Sources {
-            root,
+            root: self.root(),
             file: self.config.clone(),
             flags: self.flags()?,
             environment: Environment::of_process(),

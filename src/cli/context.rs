@@ -23,7 +23,7 @@ pub struct Context {
 }
 
 /// The settings that say which semaphore is meant, and how it is reached, with the flag of each.
-const OF_ETCD: [(&str, &str); 8] = [
+const OF_ETCD: [(&str, &str); 9] = [
     ("etcd.endpoints", "--endpoint"),
     ("group", "--group"),
     ("key-prefix", "--key-prefix"),
@@ -32,6 +32,7 @@ const OF_ETCD: [(&str, &str); 8] = [
     ("etcd.keyfile", "--etcd-keyfile"),
     ("etcd.username", "--etcd-username"),
     ("etcd.password-file", "--etcd-password-file"),
+    ("etcd.timeout", "--timeout"),
 ];
 /// What stands for a password.
 const HIDDEN: &str = "(hidden)";
@@ -77,12 +78,12 @@ impl Context {
         format!("pointsman {words}{}", self.common.again())
     }
 
-    /// That command where its group follows, unless that is the default one.
+    /// The flags of this command line for a command that names its group already, unless that is the default one.
     #[must_use]
-    pub fn command_in_a_group(&self, words: &str) -> String {
+    pub fn flags_but_the_group(&self) -> String {
         let mut common = self.common.clone();
         common.group.take_if(|group| !group.is_empty());
-        format!("pointsman {words}{}", common.again())
+        common.again()
     }
 
     /// For what may be done only by a configuration without fault.

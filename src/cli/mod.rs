@@ -30,7 +30,7 @@ use clap::{Parser, Subcommand};
 pub use context::Context;
 pub use exit::{Exit, Failure};
 
-use crate::{node::Group, semaphore::etcd};
+use crate::semaphore::etcd;
 use common::CommonArgs;
 
 /// Decides when this node may reboot into its new image: takes the group's semaphore in etcd first, and gives
@@ -106,11 +106,8 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         _ if sources.file.is_some() => Context::strict(sources, cli.common.clone())?,
         _ => Context::lenient(sources, cli.common.clone()),
     };
-    // Where a document's group is known, the flags of this command line are not.
-    let rebuild = (
-        etcd::rebuild(&Group::default()),
-        context.command_in_a_group("set-max N --rebuild"),
-    );
+    let rebuild = etcd::rebuild(&context.config.group);
+    let flags = context.flags_but_the_group();
     let done = match cli.command {
         Command::Agent => agent::run(context).await,
         Command::Status(args) => status::run(&context, &args).await,
@@ -129,8 +126,11 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Resume(args) => pause::resume(&context, &args).await,
         Command::CloudConfig(args) => cloud_config::run(&args, &cli.common).await,
     };
+    // What mends a document is said where its group is known, and the flags of this command line are not.
     done.map_err(|failure| Failure {
-        message: failure.message.replace(&rebuild.0, &rebuild.1),
+        message: failure
+            .message
+            .replace(&format!("{rebuild} ("), &format!("{rebuild}{flags} (")),
         ..failure
     })
 }

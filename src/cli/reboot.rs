@@ -117,7 +117,7 @@ pub(super) async fn here(
     }
     if let Some(pid) = coordinator::in_the_foreground(&context.config.root) {
         let other = coordinator::CoordinatorError::Foreground(pid);
-        return Err(Failure::new(Exit::Refused, other.to_string()));
+        return Err(Failure::new(Exit::Failed, other.to_string()));
     }
     if context.config.strategy == Strategy::EtcdLock {
         let connection = crate::bus::connect(&context.config.root).await?;

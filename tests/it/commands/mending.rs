@@ -74,7 +74,7 @@ async fn anothers_pause_is_not_replaced_by_accident() {
     op.says(
         &["pause", "--all", "--reason", "all"],
         0,
-        "`pointsman resume --all`",
+        "`pointsman resume --all --endpoint ",
     )
     .await;
     op.says(&["resume"], 0, "The whole cluster still is, by root@desk")

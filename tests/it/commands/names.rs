@@ -116,7 +116,7 @@ async fn what_is_suggested_has_the_flags_that_were_given() {
     let mut client = shared_cluster().client().await;
     client.put(red.semaphore(), "{", None).await.unwrap();
     let mends = format!(
-        "pointsman set-max N --rebuild {} --group 'red team'",
+        "pointsman set-max N --rebuild --group 'red team' {}",
         again.replace("--group 'red team' ", "")
     );
     for args in [

@@ -131,18 +131,18 @@ async fn beside_a_reboot_in_the_foreground_people_are_told_of_it() {
     draining(&node).await;
     site.phase(&node, Phase::Draining).await;
     let kill = format!("kill {}", process.pid());
-    for (args, says) in [
-        (&["cancel"][..], "a reboot in the foreground does"),
-        (&["reboot"], "coordinates this node's reboots already"),
+    for (args, code, says) in [
+        (&["cancel"][..], 3, "a reboot in the foreground does"),
+        (&["reboot"], 1, "coordinates this node's reboots already"),
     ] {
         let refused = site.command(&node, args).await;
-        assert_eq!(refused.code, Some(3), "{refused:?}");
+        assert_eq!(refused.code, Some(code), "{refused:?}");
         for part in [says, &kill] {
             assert!(refused.stderr.contains(part), "{refused:?}");
         }
     }
     let status = site.command(&node, &["status"]).await.stdout;
-    let here = format!("pointsman in the foreground, process {}", process.pid());
+    let here = format!(", in the foreground, process {}", process.pid());
     assert!(status.contains(&here), "{status}");
     // It only drains: what it holds is given back without force, and it steps back.
     let unlocked = site.command(&node, &["unlock"]).await;
