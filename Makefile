@@ -6,12 +6,13 @@ export CARGO_TERM_COLOR ?= auto
 # What the package is made of: `make deb PROFILE=dev` is quicker.
 PROFILE ?= release
 
-.PHONY: demo test nodes-test vm-test vm-power setup-vm lint doc bench build deb setup help
+.PHONY: demo test nodes-test vm-test vm-power setup-vm lint doc bench fuzz build deb setup help
 
 help:
 	@echo "make demo   five agents on this machine roll an update out, one at a time (under a minute)"
 	@echo "make test   everything that is checked: format, lints, docs, unit and integration tests"
 	@echo "make bench  what an etcd transaction, a hand-over, an idle agent, a flip and a cloud-config cost"
+	@echo "make fuzz   documents, applies and partition tables nobody thought of: FUZZ_SECONDS=300 for each target, or for FUZZ=one"
 	@echo "make nodes-test  a cluster of booted containers, with the package as users have it (as root)"
 	@echo "make vm-test     emulated machines: panics, hangs, a watchdog (as root; minutes)"
 	@echo "make vm-power    two of them, whose power is cut at twenty seeded moments (as root)"
@@ -67,3 +68,20 @@ vm-power: setup-vm
 bench: setup
 	$(CARGO) build --release --bin pointsman
 	$(CARGO) bench --quiet --profile measure --bench handover --bench flip --bench cloud_config
+
+# LLVM's coverage passes are in every toolchain. It begins with the examples and what was of use before; an input that fails
+# is left under fuzz/target/failures, and given to the program of its target it fails again.
+FUZZ ?= cloud_config cloud_config_apply table
+FUZZ_SECONDS ?= 300
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ_FLAGS = -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares
+
+fuzz: setup
+	cd fuzz && RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --quiet --release --target $(HOST)
+	set -e; for target in $(FUZZ); do \
+		mkdir -p fuzz/target/corpus/$$target fuzz/target/failures/$$target; \
+		fuzz/target/$(HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -timeout=25 -rss_limit_mb=2048 \
+			-artifact_prefix=fuzz/target/failures/$$target/ fuzz/target/corpus/$$target cloud-config; \
+	done

@@ -47,21 +47,23 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn print_line(&self, name: &str, line: Line<'_>) -> String {
-        let Self {
-            line: number,
-            column,
-            path,
-            ..
-        } = self;
-        let mut text = format!("{name}:{number}:{column}: {}: ", self.level.name());
-        if !path.is_empty() {
-            let _ = write!(text, "{path}: ");
+    /// It in one line, where a document of this name is known.
+    #[must_use]
+    pub fn line(&self, name: &str) -> String {
+        let Self { line, column, .. } = self;
+        let mut text = format!("{name}:{line}:{column}: {}: ", self.level.name());
+        if !self.path.is_empty() {
+            let _ = write!(text, "{}: ", self.path);
         }
-        let _ = writeln!(text, "{}", self.message);
-        let (shown, before, length) = excerpt(line, *column, self.length);
+        text + &self.message
+    }
+
+    fn print_line(&self, name: &str, line: Line<'_>) -> String {
+        let mut text = self.line(name) + "\n";
+        let (shown, before, length) = excerpt(line, self.column, self.length);
         if !shown.trim().is_empty() {
-            let gutter = number.to_string().len();
+            let number = self.line.to_string();
+            let gutter = number.len();
             let _ = writeln!(text, "{number} | {shown}");
             let _ = writeln!(
                 text,
@@ -79,6 +81,9 @@ impl Finding {
 /// further down than the place its findings are counted from.
 #[must_use]
 pub fn print(findings: &[Finding], name: &str, source: &str, lines_before: u64) -> String {
+    if findings.is_empty() {
+        return String::new();
+    }
     let lines = source.lines().map(|text| (text.is_ascii(), text));
     let lines: Vec<(bool, &str)> = lines.collect();
     findings

@@ -1,40 +1,22 @@
 //! `pointsman cloud-config` as people call it.
 
-use std::{
-    io::Write as _,
-    process::{Command, Stdio},
-};
+use std::process::Command;
 
+use pointsman_testbed::process::{self, Output};
 use serde_json::Value;
 
-/// What a call gave.
-struct Called {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
+use crate::agents::bin;
 
 /// Calls it with this text on standard input, and no address known.
-fn call(arguments: &[&str], input: &[u8]) -> Called {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+fn call(arguments: &[&str], input: &[u8]) -> Output {
+    let mut command = Command::new(bin());
+    command
         .arg("cloud-config")
         .args(arguments)
         .env_clear()
         // Documents are looked at without this node's configuration, however wrong it is.
-        .env("POINTSMAN_TIMEOUT", "never")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // A program that does not read is not our failure.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    let output = child.wait_with_output().unwrap();
-    Called {
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+        .env("POINTSMAN_TIMEOUT", "never");
+    process::call(&mut command, input)
 }
 
 const WARNED: &str = "#cloud-config\nhostnam: a\n";

@@ -139,7 +139,7 @@ async fn what_is_no_line_of_its_is_said() {
         (
             vec!["-oem=vmware"],
             2,
-            "-from-vmware-guestinfo cannot be served",
+            "-from-vmware-guestinfo (of -oem=vmware) cannot be served",
         ),
         (vec!["-validate", "-from-file=/none"], 1, "No such file"),
         (vec!["-help"], 0, "-from-configdrive DIR"),

@@ -4,7 +4,7 @@ use super::{AddressArgs, ApplyArgs, HistoryArgs, PlanArgs, RevertArgs, boot, cou
 use crate::{
     cli::{Exit, Failure, common::CommonArgs, output},
     cloud_config::{
-        self, Addresses, Level, PartContent, Unknown,
+        self, Addresses, Finding, Level, PartContent, Unknown,
         apply::{self, ApplyError, End, Machine, Outline, Past},
         boot::Outcome,
         plan::{self, Planned, Platform, Step},
@@ -48,11 +48,12 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
         return boot::apply(&args.sources, &args.addresses, common).await;
     }
     let fetched = args.sources.fetch(common).await?;
+    let origin = fetched.origin.clone();
     let wanted = Wanted::new(fetched, &args.addresses);
-    let outline = wanted.clone().carry_out(&root).await?;
+    let outline = wanted.carry_out(&root).await?;
     // By hand what went wrong at boot is put right.
     if Outcome::load(&root).is_some_and(|outcome| !outcome.is_good()) {
-        boot::note_success(&wanted.fetched, &outline, &root);
+        boot::note_success(&origin, &outline, &root);
     }
     output::print(&apply::print(&outline, false))
 }
@@ -96,8 +97,11 @@ pub(super) fn history(args: &HistoryArgs, root: &Root) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How many warnings are said on the way; `validate` says all.
+const MOST_WARNINGS: usize = 10;
+
 /// What is to be applied, wherever it came from.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(in crate::cli) struct Wanted {
     pub(in crate::cli) fetched: Fetched,
     /// What `$private_ipv4` and its kin stand for.
@@ -142,7 +146,7 @@ impl Wanted {
             keys: fetched.metadata.ssh_keys,
             network,
         })];
-        let mut wrong = 0;
+        let (mut wrong, mut warnings) = (0, Vec::new());
         for part in parts {
             let text = match part.content {
                 PartContent::Script(script) => {
@@ -152,25 +156,39 @@ impl Wanted {
                 PartContent::CloudConfig(text) => text,
             };
             let mut reading = cloud_config::read(&text, &addresses, Unknown::Error);
-            // What works, though perhaps not as meant, is for `validate` to say.
-            reading
-                .findings
-                .retain(|finding| finding.level == Level::Error);
             for finding in &mut reading.findings {
                 finding.line += part.lines_before;
             }
-            wrong += reading.findings.len();
             let shown = match &part.name {
                 Some(part) => format!("{name} ({part})"),
                 None => name.clone(),
             };
+            let of = |level| {
+                reading
+                    .findings
+                    .iter()
+                    .filter(move |one| one.level == level)
+            };
+            let errors: Vec<Finding> = of(Level::Error).cloned().collect();
+            wrong += errors.len();
             output::note_text(&cloud_config::print(
-                &reading.findings,
+                &errors,
                 &shown,
                 &text,
                 part.lines_before,
             ));
+            warnings.extend(of(Level::Warning).map(|warning| warning.line(&shown)));
             planned.push(Planned::Document(Box::new(reading.document)));
+        }
+        // What works, though perhaps not as meant, in short: `validate` shows the places.
+        for warning in warnings.iter().take(MOST_WARNINGS) {
+            output::note(warning);
+        }
+        if let Some(more) = warnings.len().checked_sub(MOST_WARNINGS).filter(|n| *n > 0) {
+            output::note(format!(
+                "{name}: {} more; `pointsman cloud-config validate` shows all",
+                counted(more, "warning")
+            ));
         }
         if wrong > 0 {
             return Err(failed(format!(

@@ -42,7 +42,7 @@ pub(in crate::cli) async fn carry_out(
                     "pointsman: the document cannot be kept for the next boot: {error}"
                 ));
             }
-            note_success(&fetched, &outline, root);
+            note_success(&fetched.origin, &outline, root);
             output::print(&apply::print(&outline, false))
         }
         Err(failure) => Err(fall_back(failure, Some(&fetched), again, root).await),
@@ -87,12 +87,12 @@ pub(in crate::cli) async fn fall_back(
 }
 
 /// Tells that a document was applied.
-pub(super) fn note_success(fetched: &Fetched, outline: &Outline, root: &Root) {
+pub(super) fn note_success(origin: &str, outline: &Outline, root: &Root) {
     let ending = match outline.is_due() {
         true => Ending::Applied,
         false => Ending::Unchanged,
     };
-    note(&Outcome::now(&fetched.origin, ending, ""), root);
+    note(&Outcome::now(origin, ending, ""), root);
 }
 
 fn note(outcome: &Outcome, root: &Root) {

@@ -37,7 +37,11 @@ pub(super) const FLAGS: [(&str, Takes, &str); 21] = [
         TEXT,
         "URL  Google Compute Engine's service",
     ),
-    ("from-cloudsigma-metadata", BOOL, "not served"),
+    (
+        "from-cloudsigma-metadata",
+        BOOL,
+        "not served; -from-file is",
+    ),
     (
         "from-digitalocean-metadata",
         TEXT,
@@ -161,10 +165,16 @@ pub(super) fn read(args: Vec<String>) -> Result<Line, Wrong> {
         return Err(usage(format!("found {word:?}, expected flags only")));
     }
     platform(&mut given)?;
+    // Who named a platform is told of that, too.
+    let of = match given.text("oem").filter(|name| !name.is_empty()) {
+        Some(name) => format!(" (of -oem={name})"),
+        None => String::new(),
+    };
     for (name, why) in [
         (
             "from-cloudsigma-metadata",
-            "CloudSigma's server context comes by a serial line, which is not read here",
+            "CloudSigma's server context comes by a serial line, which is not read here; save its \
+             cloudinit-user-data to a file and name that with -from-file",
         ),
         (
             "from-vmware-guestinfo",
@@ -173,15 +183,21 @@ pub(super) fn read(args: Vec<String>) -> Result<Line, Wrong> {
         ),
     ] {
         if given.bool(name) == Some(true) {
-            return Err(usage(format!("-{name} cannot be served: {why}")));
+            return Err(usage(format!("-{name}{of} cannot be served: {why}")));
         }
     }
     let netconf = match given.text("convert-netconf").unwrap_or_default() {
         "" => false,
         "debian" => true,
+        known @ ("packet" | "vmware") => {
+            return Err(usage(format!(
+                "-convert-netconf={known} cannot be served: only debian's form is read; leave the flag out, and \
+                 give the network as .network units under coreos.units where DHCP does not"
+            )));
+        }
         other => {
             return Err(usage(format!(
-                "-convert-netconf={other} cannot be served; of networks only debian's form is read"
+                "-convert-netconf={other}: unknown, expected debian"
             )));
         }
     };
@@ -190,7 +206,7 @@ pub(super) fn read(args: Vec<String>) -> Result<Line, Wrong> {
         && name != KEY_NAME
     {
         return Err(usage(format!(
-            "-ssh-key-name={name} cannot be served: keys are kept under the name {KEY_NAME}"
+            "-ssh-key-name={name} cannot be served: keys are kept under the name {KEY_NAME}; leave the flag out"
         )));
     }
     let sources = sources(&given)?;
@@ -365,28 +381,43 @@ mod tests {
             ("-from-file=", "found no source"),
             (
                 "-from-cloudsigma-metadata",
-                "-from-cloudsigma-metadata cannot be served",
+                "-from-cloudsigma-metadata cannot be served: CloudSigma's server context comes by a serial line, which \
+                 is not read here; save its cloudinit-user-data to a file and name that with -from-file",
             ),
             (
                 "-oem=cloudsigma",
-                "-from-cloudsigma-metadata cannot be served",
+                "-from-cloudsigma-metadata (of -oem=cloudsigma) cannot be served",
             ),
             (
                 "-from-vmware-guestinfo",
-                "-from-vmware-guestinfo cannot be served",
+                "-from-vmware-guestinfo cannot be served: the hypervisor's back door is not used here; save its \
+                 properties with `vmtoolsd --cmd 'info-get guestinfo.ovfEnv' >FILE` and name that with \
+                 -from-vmware-ovf-env",
             ),
-            ("-oem=vmware", "-from-vmware-guestinfo cannot be served"),
+            (
+                "-oem=vmware",
+                "-from-vmware-guestinfo (of -oem=vmware) cannot be served",
+            ),
             (
                 "-oem=aws",
                 "-oem=aws: unknown, expected one of azure, cloudsigma",
             ),
             (
                 "-from-file=/a -convert-netconf=packet",
-                "-convert-netconf=packet cannot be served",
+                "-convert-netconf=packet cannot be served: only debian's form is read; leave the flag out, and give \
+                 the network as .network units",
+            ),
+            (
+                "-from-file=/a -convert-netconf=vmware",
+                "-convert-netconf=vmware cannot be served: ",
+            ),
+            (
+                "-from-file=/a -convert-netconf=x",
+                "-convert-netconf=x: unknown, expected debian",
             ),
             (
                 "-from-file=/a -ssh-key-name=x",
-                "-ssh-key-name=x cannot be served",
+                "-ssh-key-name=x cannot be served: keys are kept under the name coreos-cloudinit; leave the flag out",
             ),
             (
                 "-from-url=/a",

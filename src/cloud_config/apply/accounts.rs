@@ -47,6 +47,27 @@ impl Accounts<'_> {
         Ok(None)
     }
 
+    /// The homes of all users but root, as the files of the machine list them.
+    ///
+    /// # Errors
+    /// When the lists cannot be read.
+    pub(super) fn homes(&self) -> io::Result<Vec<String>> {
+        let mut homes = Vec::new();
+        for folder in FOLDERS {
+            let bytes = self.tree.read(&format!("{folder}/passwd"), MOST)?;
+            let bytes = bytes.unwrap_or_default();
+            let text = String::from_utf8_lossy(&bytes);
+            let home = |line: &str| {
+                let mut fields = line.split(':').skip(2);
+                let (uid, home) = (fields.next()?, fields.nth(2)?);
+                (uid != "0").then(|| home.trim_end_matches('/').to_owned())
+            };
+            homes.extend(text.lines().filter_map(home));
+        }
+        homes.retain(|home| home.starts_with('/'));
+        Ok(homes)
+    }
+
     /// A user, by name.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use jiff::Timestamp;
 use nix::errno::Errno;
 
 use super::record::FOLDER;
@@ -76,6 +77,14 @@ pub enum ApplyError {
     /// There is nothing to take back.
     #[error("there is no apply to take back")]
     Nothing,
+    /// What there was before is not known any more.
+    #[error(
+        "the apply of {at} is the oldest that is kept whole: what was before it is not known any more, and it stays"
+    )]
+    Oldest {
+        /// When it began.
+        at: Timestamp,
+    },
     /// Somebody changed what would be taken back.
     #[error("{}; `--force` takes back all the same", .0.join("\n"))]
     Changed(Vec<String>),

@@ -36,6 +36,9 @@ pub(super) enum Line {
     },
 }
 
+/// How much of a journal waits to be written, in bytes, give or take a line.
+const PENDING: usize = 64 << 10;
+
 /// The record that is being written.
 #[derive(Debug)]
 pub(super) struct Journal {
@@ -80,10 +83,34 @@ impl Journal {
         })
     }
 
-    pub(super) fn line(&mut self, line: &Line) {
+    /// Notes a line. Of many, those before are written out meanwhile.
+    ///
+    /// # Errors
+    /// When there is no room for them.
+    pub(super) fn line(&mut self, line: &Line) -> Result<(), ApplyError> {
         serde_json::to_writer(&mut self.pending, line)
             .expect("strings and numbers always serialize");
         self.pending.push(b'\n');
+        if self.pending.len() < PENDING {
+            return Ok(());
+        }
+        self.tried(Self::write)
+    }
+
+    /// Writes what is pending.
+    fn write(&mut self) -> io::Result<()> {
+        let pending = std::mem::take(&mut self.pending);
+        self.file.write_all(&pending)?;
+        self.written += pending.len() as u64;
+        Ok(())
+    }
+
+    fn tried(&mut self, act: impl FnOnce(&mut Self) -> io::Result<()>) -> Result<(), ApplyError> {
+        act(self).map_err(|error| {
+            // Half a line would spoil the next one.
+            let _ = self.file.set_len(self.written);
+            ApplyError::record(error)
+        })
     }
 
     /// The number of the next thing that is done.
@@ -149,8 +176,11 @@ impl Journal {
     }
 
     /// Notes what is about to be done; it may be done after [`Self::sync`].
-    pub(super) fn will(&mut self, will: &Will) {
-        self.line(&Line::Will(will.clone()));
+    ///
+    /// # Errors
+    /// As [`Self::line`].
+    pub(super) fn will(&mut self, will: &Will) -> Result<(), ApplyError> {
+        self.line(&Line::Will(will.clone()))
     }
 
     /// Waits until all that was noted and kept is on the disk.
@@ -158,22 +188,15 @@ impl Journal {
     /// # Errors
     /// When it is not: nothing of it may be done.
     pub(super) fn sync(&mut self) -> Result<(), ApplyError> {
-        let write = |journal: &mut Self| {
-            let pending = std::mem::take(&mut journal.pending);
-            journal.file.write_all(&pending)?;
-            journal.written += pending.len() as u64;
+        self.tried(|journal| {
+            journal.write()?;
             if std::mem::take(&mut journal.kept) {
                 unistd::syncfs(journal.folder.as_fd())?;
             } else {
                 journal.file.sync_data()?;
                 unistd::fsync(&journal.folder)?;
             }
-            io::Result::Ok(())
-        };
-        write(self).map_err(|error| {
-            // Half a line would spoil the next one.
-            let _ = self.file.set_len(self.written);
-            ApplyError::record(error)
+            Ok(())
         })
     }
 
@@ -181,10 +204,9 @@ impl Journal {
     ///
     /// # Errors
     /// When that cannot be written: then the apply counts as one that was cut off.
-    pub(super) fn end(&mut self, how: End, state: Option<&State>) -> Result<(), ApplyError> {
+    pub(super) fn end(&mut self, how: End, state: Option<State>) -> Result<(), ApplyError> {
         let at = Timestamp::now();
-        let state = state.cloned();
-        self.line(&Line::End { how, at, state });
+        self.line(&Line::End { how, at, state })?;
         self.sync()
     }
 }

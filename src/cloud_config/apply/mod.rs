@@ -33,12 +33,10 @@ pub use show::{Change, Outline, Past, print};
 use self::{
     accounts::Accounts,
     act::{Act, tasks},
-    entry::Place,
     look::{Earlier, look},
     manager::{Manager, NETWORKD},
-    record::{Old, Record, Store},
+    record::{Old, Record, SoFar, Store},
     run::Run,
-    state::Will,
     tree::Tree,
 };
 use super::plan::Step;
@@ -70,9 +68,14 @@ impl Machine {
             root: root.folder().display().to_string(),
             error,
         };
-        // `/mnt/..` is this machine as well.
-        let live = root.folder().canonicalize().map_err(failed)? == std::path::Path::new("/");
-        let root = if live { Root::default() } else { root.clone() };
+        // `/mnt/..` is this machine as well; the tools for users take only whole paths.
+        let folder = root.folder().canonicalize().map_err(failed)?;
+        let live = folder == std::path::Path::new("/");
+        let root = if live {
+            Root::default()
+        } else {
+            Root::new(folder)
+        };
         Ok(Self {
             tree: Tree::open(&root).map_err(failed)?,
             live,
@@ -133,14 +136,16 @@ impl Machine {
     /// When the records cannot be read, or the steps cannot be done here.
     pub async fn outline(&mut self, steps: &[Step]) -> Result<Outline, ApplyError> {
         let store = Store::look(&self.tree)?;
-        let records = store.as_ref().map_or(Ok(Vec::new()), Store::records)?;
+        let SoFar { state, cut, .. } = match &store {
+            Some(store) => store.so_far()?,
+            None => SoFar::default(),
+        };
         let steps = fetch::all(&self.tree, steps).await?;
         self.survey(&steps, store.as_ref()).await?;
-        let state = record::state(&records);
         let tasks = tasks(&steps, state.keys.keys().map(String::as_str));
         let found = look(self, &state, &Earlier::default(), &tasks, true);
         let mut outline = show::outline(self, &found, true)?;
-        if let Some(cut) = records.last().filter(|record| record.end.is_none()) {
+        if let Some(cut) = cut {
             let at = cut.begin.at;
             outline
                 .notes
@@ -156,9 +161,13 @@ impl Machine {
     /// When a step fails: what was done before it is then undone.
     pub async fn apply(&mut self, steps: &[Step], source: &str) -> Result<Outline, ApplyError> {
         let store = Store::open(&self.tree)?;
-        let mut records = store.records()?;
+        let SoFar {
+            state,
+            mut old,
+            cut,
+        } = store.so_far()?;
         let mut notes = Vec::new();
-        if let Some(cut) = records.pop_if(|record| record.end.is_none()) {
+        if let Some(cut) = cut {
             let systemd = self.survey(&[], None).await?;
             let left = self.mend(&store, systemd.as_ref(), &cut).await?;
             notes.push(format!(
@@ -170,11 +179,8 @@ impl Machine {
         // Before anything is done: it may fail.
         let steps = fetch::all(&self.tree, steps).await?;
         let systemd = self.survey(&steps, Some(&store)).await?;
-        let state = record::state(&records);
-        let mut old: Vec<Old> = records.iter().map(Record::old).collect();
-        drop(records);
-        let known = state.clone();
-        let tasks = tasks(&steps, known.keys.keys().map(String::as_str));
+        let users: Vec<String> = state.keys.keys().cloned().collect();
+        let tasks = tasks(&steps, users.iter().map(String::as_str));
         let found = look(self, &state, &Earlier::default(), &tasks, true);
         let mut outline = show::outline(self, &found, false)?;
         outline.notes.splice(0..0, notes);
@@ -182,7 +188,7 @@ impl Machine {
             return Ok(outline);
         }
         let mut run = Run {
-            journal: store.begin(source, &self.boot)?,
+            journal: store.begin(source, &self.boot, &old)?,
             machine: self,
             store: &store,
             systemd: systemd.as_ref(),
@@ -191,13 +197,17 @@ impl Machine {
         };
         // Looked at once, unless something that is done changes what the rest finds.
         let first = (!found.acts.iter().any(Act::disturbs)).then_some(found);
-        let state = match run.all(state, &tasks, first).await {
-            Ok(state) => run.journal.end(End::Applied, Some(&state)).map(|()| state),
+        let ended = match run.all(state, &tasks, first).await {
+            Ok(state) => {
+                let this = Old::new(run.journal.number, Some(&state));
+                let ended = run.journal.end(End::Applied, Some(state));
+                ended.map(|()| this)
+            }
             Err(failure) => Err(failure),
         };
-        match state {
-            Ok(state) => {
-                old.push(Old::new(run.journal.number, Some(&state)));
+        match ended {
+            Ok(this) => {
+                old.push(this);
                 store.prune(&old);
                 outline.notes.append(&mut run.notes);
                 Ok(outline)
@@ -237,17 +247,11 @@ impl Machine {
     /// When there is none, somebody has changed what it wrote (unless `force`), or a step fails.
     pub async fn revert(&mut self, force: bool) -> Result<Past, ApplyError> {
         let store = Store::open(&self.tree)?;
-        let records = store.records()?;
-        let standing = |record: &&Record| matches!(record.end, None | Some((End::Applied, _)));
-        let record = records
-            .iter()
-            .rev()
-            .find(standing)
-            .ok_or(ApplyError::Nothing)?;
+        let record = store.last()?;
         // One that was cut off is undone as far as it can be.
         let whole = record.end.is_some();
         if whole && !force {
-            let changed = undo::changed(self, record)?;
+            let changed = undo::changed(self, &record)?;
             if !changed.is_empty() {
                 return Err(ApplyError::Changed(changed));
             }
@@ -255,15 +259,9 @@ impl Machine {
         let systemd = self.survey(&[], None).await?;
         let mut journal = store.resume(record.number)?;
         let left = undo::undo(self, systemd.as_ref(), &journal, &record.will, force).await;
-        let places: Vec<Place> = record
-            .will
-            .iter()
-            .filter_map(Will::place)
-            .cloned()
-            .collect();
-        run::sync(&self.tree, &places)?;
+        run::sync(&self.tree, &record.will)?;
         journal.end(if whole { End::Reverted } else { End::Undone }, None)?;
-        let mut past = show::past(record);
+        let mut past = show::past(&record);
         past.left = left;
         Ok(past)
     }
@@ -274,7 +272,10 @@ impl Machine {
     /// When the records cannot be read.
     pub fn history(&self) -> Result<Vec<Past>, ApplyError> {
         let store = Store::look(&self.tree)?;
-        let records = store.as_ref().map_or(Ok(Vec::new()), Store::records)?;
-        Ok(records.iter().map(show::past).collect())
+        let Some(store) = store else {
+            return Ok(Vec::new());
+        };
+        let past = |record: Result<Record, _>| Ok(show::past(&record?));
+        store.records()?.map(past).collect()
     }
 }

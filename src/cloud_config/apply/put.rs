@@ -22,6 +22,8 @@ pub(super) struct Put<'a> {
     pub(super) after: Entry,
     /// What a file holds.
     pub(super) bytes: Cow<'a, [u8]>,
+    /// A part of that is others': it was added to.
+    pub(super) added: bool,
     /// Owner, group and mode of a folder.
     pub(super) folder: (u32, u32, u32),
     /// Where what was there before the first apply is kept, if it comes back.
@@ -39,6 +41,7 @@ impl<'a> Put<'a> {
             before,
             after,
             bytes: Cow::Borrowed(&[]),
+            added: false,
             folder: (0, 0, 0o755),
             kept: None,
             owner: None,

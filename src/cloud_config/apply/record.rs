@@ -7,7 +7,7 @@
 use std::{
     collections::HashSet,
     fs::File,
-    io::{self, Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     os::fd::OwnedFd,
 };
 
@@ -34,7 +34,7 @@ pub const FOLDER: &str = "/var/lib/pointsman/cloud-config";
 /// The format that this program writes, and the newest that it reads.
 const VERSION: u32 = 1;
 
-/// How many applies can be taken back.
+/// How many applies can be taken back, and how many are remembered that were.
 const MOST: usize = 20;
 
 /// How an apply began.
@@ -49,6 +49,9 @@ pub(super) struct Begin {
     /// The boot that it was in.
     #[serde(default)]
     pub boot: String,
+    /// The apply that stood when this one began: taken back, this one leads to that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
 }
 
 /// How an apply ended.
@@ -97,11 +100,29 @@ impl Old {
 }
 
 impl Record {
-    /// The same, as far as it matters for how long it is kept.
-    pub(super) fn old(&self) -> Old {
-        let standing = matches!(self.end, Some((End::Applied, _)));
-        Old::new(self.number, self.state.as_ref().filter(|_| standing))
+    /// Whether it came to its end and was not taken back.
+    pub(super) fn is_applied(&self) -> bool {
+        matches!(self.end, Some((End::Applied, _)))
     }
+
+    /// The same, as far as it matters for how long it is kept.
+    fn old(&self) -> Old {
+        Old::new(
+            self.number,
+            self.state.as_ref().filter(|_| self.is_applied()),
+        )
+    }
+}
+
+/// What all records of a machine amount to.
+#[derive(Debug, Default)]
+pub(super) struct SoFar {
+    /// What the last apply that stands says.
+    pub(super) state: State,
+    /// All that came to an end, oldest first.
+    pub(super) old: Vec<Old>,
+    /// The last of all, where it never came to its end.
+    pub(super) cut: Option<Record>,
 }
 
 /// All records of a machine. Nobody else writes any while this is there.
@@ -178,45 +199,87 @@ impl Store {
         Ok(numbers)
     }
 
-    /// All records, oldest first.
+    /// All records, oldest first, each read when it is wanted: one may be as large as its document.
     ///
     /// # Errors
     /// When one cannot be read or understood.
-    pub(super) fn records(&self) -> Result<Vec<Record>, ApplyError> {
+    pub(super) fn records(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Record, ApplyError>>, ApplyError> {
         let numbers = self.numbers().map_err(ApplyError::record)?;
-        let mut records = Vec::new();
-        for number in numbers {
-            records.extend(self.record(number)?);
+        let records = numbers.into_iter().map(|number| self.record(number));
+        Ok(records.filter_map(Result::transpose))
+    }
+
+    /// The last apply that stands or was cut off.
+    ///
+    /// # Errors
+    /// As [`Self::records`]; when there is none, or nobody knows any more what was before it.
+    pub(super) fn last(&self) -> Result<Record, ApplyError> {
+        let (mut numbers, mut last) = (HashSet::new(), None);
+        for record in self.records()? {
+            let record = record?;
+            numbers.insert(record.number);
+            if record.end.is_none() || record.is_applied() {
+                last = Some(record);
+            }
         }
-        Ok(records)
+        let record = last.ok_or(ApplyError::Nothing)?;
+        let after = record.begin.after.filter(|_| record.is_applied());
+        match after.is_none_or(|after| numbers.contains(&after)) {
+            true => Ok(record),
+            false => Err(ApplyError::Oldest {
+                at: record.begin.at,
+            }),
+        }
+    }
+
+    /// What the applies so far amount to.
+    ///
+    /// # Errors
+    /// As [`Self::records`].
+    pub(super) fn so_far(&self) -> Result<SoFar, ApplyError> {
+        let mut so_far = SoFar::default();
+        for record in self.records()? {
+            let mut record = record?;
+            so_far.old.extend(so_far.cut.take().map(|cut| cut.old()));
+            if record.end.is_none() {
+                so_far.cut = Some(record);
+                continue;
+            }
+            so_far.old.push(record.old());
+            if record.is_applied() {
+                so_far.state = record.state.take().unwrap_or_default();
+            }
+        }
+        Ok(so_far)
     }
 
     fn record(&self, number: u64) -> Result<Option<Record>, ApplyError> {
-        let mut text = Vec::new();
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let path = format!("{number:06}/journal");
-        match fcntl::openat(&self.folder, path.as_str(), flags, Mode::empty()) {
+        let mut journal = match fcntl::openat(&self.folder, path.as_str(), flags, Mode::empty()) {
             // Begun, and nothing was to be done yet.
             Err(Errno::ENOENT) => return Ok(None),
             Err(error) => return Err(ApplyError::record(error.into())),
-            Ok(file) => {
-                File::from(file)
-                    .read_to_end(&mut text)
-                    .map_err(ApplyError::record)?;
-            }
-        }
-        // What has no end of line was cut off while it was written: before it was to be done.
-        let whole = text
-            .iter()
-            .rposition(|b| *b == b'\n')
-            .map_or(0, |end| end + 1);
+            Ok(file) => BufReader::new(File::from(file)),
+        };
         let mut record: Option<Record> = None;
-        for line in text[..whole]
-            .split(|b| *b == b'\n')
-            .filter(|line| !line.is_empty())
-        {
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            journal
+                .read_until(b'\n', &mut line)
+                .map_err(ApplyError::record)?;
+            // What has no end of line was cut off while it was written: before it was to be done.
+            if !line.ends_with(b"\n") {
+                return Ok(record);
+            }
+            if line == b"\n" {
+                continue;
+            }
             let damaged = |why: String| ApplyError::Damaged { number, why };
-            let line: Line = serde_json::from_slice(line).map_err(|e| damaged(e.to_string()))?;
+            let line: Line = serde_json::from_slice(&line).map_err(|e| damaged(e.to_string()))?;
             match (line, &mut record) {
                 (Line::Begin(begin), None) if begin.version > VERSION => {
                     return Err(damaged(format!(
@@ -241,14 +304,18 @@ impl Store {
                 _ => return Err(damaged("its lines are out of order".into())),
             }
         }
-        Ok(record)
     }
 
     /// A folder for a new record.
     ///
     /// # Errors
     /// When there is no room for it.
-    pub(super) fn begin(&self, source: &str, boot: &str) -> Result<Journal, ApplyError> {
+    pub(super) fn begin(
+        &self,
+        source: &str,
+        boot: &str,
+        old: &[Old],
+    ) -> Result<Journal, ApplyError> {
         let make = || {
             let number = self.numbers()?.last().copied().unwrap_or_default() + 1;
             let name = format!("{number:06}");
@@ -263,7 +330,8 @@ impl Store {
             at: Timestamp::now(),
             source: source.to_owned(),
             boot: boot.to_owned(),
-        }));
+            after: old.iter().rfind(|old| old.standing).map(|old| old.number),
+        }))?;
         Ok(journal)
     }
 
@@ -319,12 +387,15 @@ impl Store {
     /// Takes the records away that nobody needs: the oldest that can be taken back, and the oldest that are history,
     /// unless what they keep is still wanted.
     pub(super) fn prune(&self, old: &[Old]) {
-        let too_old = |standing: bool| {
+        let too_old = |standing: bool, most: usize| {
             let of_kind = old.iter().filter(move |old| old.standing == standing);
-            let few = of_kind.clone().count().saturating_sub(MOST);
+            let few = of_kind.clone().count().saturating_sub(most);
             of_kind.take(few).map(|old| old.number)
         };
-        let gone: HashSet<u64> = too_old(true).chain(too_old(false)).collect();
+        // One more than can be taken back: it says what is owned once all those are.
+        let gone: HashSet<u64> = too_old(true, MOST + 1)
+            .chain(too_old(false, MOST))
+            .collect();
         let stay = old.iter().filter(|old| !gone.contains(&old.number));
         let wanted: HashSet<u64> = stay.flat_map(|old| &old.wants).copied().collect();
         for number in gone.difference(&wanted) {
@@ -349,12 +420,4 @@ impl Store {
             UnlinkatFlags::RemoveDir,
         )?)
     }
-}
-
-/// What the applies among these records amount to: what the last one that stands says.
-pub(super) fn state(records: &[Record]) -> State {
-    let standing = |record: &&Record| matches!(record.end, Some((End::Applied, _)));
-    let last = records.iter().rev().find(standing);
-    last.and_then(|record| record.state.clone())
-        .unwrap_or_default()
 }

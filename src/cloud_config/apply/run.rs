@@ -42,7 +42,6 @@ impl Run<'_> {
     ) -> Result<State, ApplyError> {
         let mut earlier = Earlier::default();
         let mut from = 0;
-        let mut touched = Vec::new();
         let mut commands = Vec::new();
         loop {
             let found = match first.take() {
@@ -62,9 +61,6 @@ impl Run<'_> {
                 }
                 if let Act::Put(put) = act {
                     self.put(put, numbers.get(&at).copied().unwrap_or_default())?;
-                    if put.after != Entry::Absent {
-                        touched.push(put.place.clone());
-                    }
                 } else {
                     self.act(act).await?;
                 }
@@ -77,7 +73,7 @@ impl Run<'_> {
                 break;
             }
         }
-        sync(&self.machine.tree, &touched)?;
+        sync(&self.machine.tree, &self.done)?;
         if let Some(systemd) = self.systemd {
             for will in &self.done {
                 if let Will::Command { unit, command, .. } = will {
@@ -92,6 +88,8 @@ impl Run<'_> {
     /// Notes what this look has found to be due, and keeps what is replaced; under which number each thing is.
     fn note(&mut self, acts: &[Act<'_>]) -> Result<HashMap<usize, u64>, ApplyError> {
         let mut numbers = HashMap::new();
+        let due = acts.iter().filter(|act| act.is_due()).count();
+        self.done.reserve_exact(due);
         for (at, act) in acts.iter().enumerate().filter(|(_, act)| act.is_due()) {
             let will = match act {
                 Act::Put(put) => {
@@ -133,7 +131,7 @@ impl Run<'_> {
                 Act::Command { .. } => continue,
                 Act::Enable { .. } | Act::Reload | Act::RestartNetworkd => continue,
             };
-            self.journal.will(&will);
+            self.journal.will(&will)?;
             self.done.push(will);
         }
         self.journal.sync()?;
@@ -218,7 +216,7 @@ impl Run<'_> {
             command: command.to_owned(),
             active,
         };
-        self.journal.will(&will);
+        self.journal.will(&will)?;
         self.done.push(will);
         self.journal.sync()?;
         if systemd.command(unit, command).await? == Told::Queued {
@@ -245,7 +243,7 @@ impl Run<'_> {
                 after: Entry::Link(target),
                 folder: None,
             };
-            self.journal.will(&will);
+            self.journal.will(&will)?;
             self.done.push(will);
         }
         self.journal.sync()
@@ -256,9 +254,9 @@ impl Run<'_> {
 ///
 /// # Errors
 /// When one is not.
-pub(super) fn sync(tree: &Tree, touched: &[Place]) -> Result<(), ApplyError> {
+pub(super) fn sync(tree: &Tree, done: &[Will]) -> Result<(), ApplyError> {
     let mut synced = Vec::new();
-    for place in touched {
+    for place in done.iter().filter_map(Will::place) {
         let Some((device, _)) = tree.identity(place) else {
             continue;
         };

@@ -184,7 +184,7 @@ fn diff(machine: &Machine, put: &Put<'_>) -> Option<String> {
     if before.sha256 == after.sha256 || !put.is_open() || put.bytes.len() as u64 > MOST {
         return None;
     }
-    let before = machine.tree.read(&put.place.path, MOST + 1).ok()??;
+    let before = machine.tree.read_at(&put.place, MOST + 1).ok()??;
     if before.len() as u64 > MOST {
         return None;
     }

@@ -110,19 +110,27 @@ impl State {
                 self.owned.remove(path);
                 continue;
             }
+            let anew = || {
+                let kept = !matches!(put.before, Entry::Absent | Entry::Folder);
+                Owned {
+                    place: put.place.clone(),
+                    put: put.after.clone(),
+                    original: put.before.clone(),
+                    kept: numbers.get(&at).filter(|_| kept).map(|n| (record, *n)),
+                }
+            };
             match self.owned.get_mut(path) {
+                // Somebody has changed what was added to: all that is there is what is added to from now on.
+                Some(earlier) if put.added && put.before != earlier.put => {
+                    if put.is_due() {
+                        *earlier = anew();
+                    }
+                }
                 Some(earlier) => earlier.put = put.after.clone(),
                 // It was so already, by somebody else.
                 None if !put.is_due() => {}
                 None => {
-                    let kept = !matches!(put.before, Entry::Absent | Entry::Folder);
-                    let owned = Owned {
-                        place: put.place.clone(),
-                        put: put.after.clone(),
-                        original: put.before.clone(),
-                        kept: numbers.get(&at).filter(|_| kept).map(|n| (record, *n)),
-                    };
-                    self.owned.insert(path.clone(), owned);
+                    self.owned.insert(path.clone(), anew());
                 }
             }
         }

@@ -166,6 +166,17 @@ pub(super) fn file(text: &str) -> Option<Fault> {
             "found {found}: /usr is read-only, expected a path elsewhere, such as /opt or /etc"
         ));
     }
+    if matches!(parts[0], "proc" | "sys") {
+        return error(format!(
+            "found {found}: /{} is the kernel's, no file can be made there; expected one under /etc/sysctl.d or /etc/tmpfiles.d that sets it",
+            parts[0]
+        ));
+    }
+    if parts.starts_with(&["var", "lib", "pointsman"]) {
+        return error(format!(
+            "found {found}: what is there tells how to go back, expected a path elsewhere"
+        ));
+    }
     None
 }
 

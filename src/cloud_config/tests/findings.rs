@@ -218,6 +218,14 @@ fn values_not_of_their_form_are_named() {
             "error 3:9 write_files[0].path: found \"/usr/a\": /usr is read-only",
         ),
         (
+            &file("path: /proc/sys/vm/x"),
+            "error 3:9 write_files[0].path: found \"/proc/sys/vm/x\": /proc is the kernel's, no file can be made there",
+        ),
+        (
+            &file("path: /var/./lib/pointsman/cloud-config/lock"),
+            "error 3:9 write_files[0].path: found \"/var/./lib/pointsman/cloud-config/lock\": what is there tells how to go back",
+        ),
+        (
             &file("path: //usr/./a"),
             "error 3:9 write_files[0].path: found \"//usr/./a\": /usr is read-only",
         ),

@@ -9,9 +9,7 @@ use std::{
 };
 
 use nix::fcntl::{Flock, FlockArg};
-use pointsman_testbed::process::{Child, Spec};
-
-use super::{Called, call};
+use pointsman_testbed::process::{Child, Output, Spec, call};
 
 /// What the tree holds besides Debian's essentials. Another list is another tree.
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,passwd,procps";
@@ -199,17 +197,17 @@ impl Container {
         command
     }
 
-    pub(crate) fn run(&self, arguments: &[&str]) -> Called {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         call(&mut self.command(arguments), b"")
     }
 
     /// `pointsman cloud-config` in the container.
-    pub(crate) fn cloud_config(&self, arguments: &[&str], document: &str) -> Called {
+    pub(crate) fn cloud_config(&self, arguments: &[&str], document: &str) -> Output {
         let all = [&["pointsman", "cloud-config"], arguments].concat();
         call(&mut self.command(&all), document.as_bytes())
     }
 
-    pub(crate) fn apply(&self, document: &str) -> Called {
+    pub(crate) fn apply(&self, document: &str) -> Output {
         self.cloud_config(&["apply", "-"], document)
     }
 

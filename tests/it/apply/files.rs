@@ -252,20 +252,129 @@ fn old_records_go_and_what_they_keep_stays_while_it_is_wanted() {
         let folders = records.filter(|entry| entry.as_ref().unwrap().path().is_dir());
         folders.count()
     };
-    // The first one keeps what was there before any.
-    assert_eq!(numbers(), 21);
+    // The first one keeps what was there before any, and one before those that can be taken back says what is owned then.
+    assert_eq!(numbers(), 22);
     // Those that fail or are taken back push none of those that stand out.
     for _ in 0..12 {
         tree.apply(&document(99)).must(0);
         tree.revert().must(0);
-        let called = tree.apply("#cloud-config\nwrite_files: [{path: /etc/a, content: x}, {path: /proc/none/x, content: x}, {path: /etc/hostname/x, content: x}]\n");
+        let called = tree.apply("#cloud-config\nwrite_files: [{path: /etc/a, content: x}, {path: /etc/hostname/x, content: x}]\n");
         assert_eq!(called.code, Some(1));
     }
-    assert!(numbers() <= 42, "{}", numbers());
+    assert!(numbers() <= 43, "{}", numbers());
     for n in (20..24).rev() {
         tree.revert().must(0);
         assert_eq!(tree.text("etc/n"), n.to_string());
     }
     tree.apply("#cloud-config\n{}\n").must(0);
     assert_eq!(tree.seen(), before);
+}
+
+#[test]
+fn what_is_not_read_is_said_in_short() {
+    let tree = Tree::new();
+    let document =
+        "#cloud-config\nhostnam: a\nwrite_files: [{path: /a, content: x, mode: '0600'}]\n";
+    let said = "standard input:2:1: warning: hostnam: unknown key \"hostnam\", it is not read; did you mean hostname?\n\
+                standard input:3:38: warning: write_files[0].mode: mode is not read here: it is called permissions\n";
+    for (command, code) in [("plan", 10), ("apply", 0), ("apply", 0)] {
+        let called = tree.call(&[command, "-"], document);
+        assert_eq!(called.code, Some(code));
+        assert_eq!(called.stderr, said);
+    }
+    // Of many only the first.
+    let many: String = (0..25).map(|n| format!("key{n}: x\n")).collect();
+    let called = tree.apply(&format!("#cloud-config\n{many}"));
+    let lines: Vec<&str> = called.stderr.lines().collect();
+    assert_eq!((called.code, lines.len()), (Some(0), 11), "{lines:?}");
+    assert_eq!(
+        lines[10],
+        "standard input: 15 warnings more; `pointsman cloud-config validate` shows all"
+    );
+}
+
+#[test]
+fn what_others_add_to_a_file_that_is_appended_to_stays() {
+    let tree = Tree::new();
+    let append = |text: &str, more: &str| {
+        format!(
+            "#cloud-config\nwrite_files: [{{path: /etc/list, content: \"{text}\\n\", append: true}}{more}]\n"
+        )
+    };
+    let (one, two) = (append("one", ""), append("two", ""));
+    let other = append("two", ", {path: /etc/other, content: x}");
+    tree.write("etc/list", "base\n");
+    tree.apply(&one).must(0);
+    tree.write("etc/list", "base\none\nmine\n");
+    tree.apply(&two).must(0);
+    assert_eq!(tree.text("etc/list"), "base\none\nmine\ntwo\n");
+    assert_eq!(tree.apply(&two).must(0), "");
+    // Before it: what is added is at the end still, and nothing is to be done.
+    tree.write("etc/list", "base\nours\ntwo\n");
+    for document in [&two, &other, &two] {
+        tree.apply(document).must(0);
+        assert_eq!(tree.text("etc/list"), "base\nours\ntwo\n");
+    }
+    let plan = tree.plan("#cloud-config\n").must(0);
+    assert!(plan.contains("! /etc/list stays"), "{plan}");
+    // What only we have added to goes back to what it was before that.
+    tree.write("etc/list", "base\nours\n");
+    tree.apply(&two).must(0);
+    tree.apply("#cloud-config\n").must(0);
+    assert_eq!(tree.text("etc/list"), "base\nours\n");
+}
+
+#[test]
+fn to_a_link_nothing_is_appended() {
+    let tree = Tree::new();
+    tree.write("usr/share/hosts", "127.0.0.1 localhost\n");
+    symlink("../usr/share/hosts", tree.path("etc/hosts")).unwrap();
+    let before = tree.seen();
+    let append = "#cloud-config\nwrite_files: [{path: /etc/hosts, content: \"10.0.0.5 n5\\n\", append: true}]\n";
+    let whole = append.replace(", append: true", "");
+    let refused = |tree: &Tree| {
+        let called = tree.apply(append);
+        assert_eq!(called.code, Some(1));
+        assert_eq!(
+            called.stderr,
+            "pointsman: /etc/hosts: found a link to ../usr/share/hosts, expected a file to append to; \
+             append to that one, or write this one whole\n"
+        );
+    };
+    refused(&tree);
+    assert_eq!(tree.seen(), before);
+    // Whatever was applied before.
+    tree.apply(&whole).must(0);
+    refused(&tree);
+    tree.revert().must(0);
+    assert_eq!(tree.seen(), before);
+}
+
+#[test]
+fn once_all_that_is_kept_is_taken_back_what_is_ours_is_still_known() {
+    let tree = Tree::new();
+    tree.write("etc/motd", "pristine");
+    let document = |n: usize| {
+        format!(
+            "#cloud-config\nwrite_files: [{{path: /etc/motd, content: motd{n}}}, {{path: /etc/file{n}, content: x}}]\n"
+        )
+    };
+    for n in 1..=24 {
+        tree.apply(&document(n)).must(0);
+    }
+    for _ in 0..20 {
+        tree.revert().must(0);
+    }
+    let called = tree.revert();
+    assert_eq!(called.code, Some(1));
+    assert!(
+        called.stderr.contains("is the oldest that is kept whole"),
+        "{}",
+        called.stderr
+    );
+    assert_eq!(tree.text("etc/motd"), "motd4");
+    assert_eq!(tree.plan(&document(4)).must(0), "");
+    tree.apply("#cloud-config\n").must(0);
+    assert_eq!(tree.text("etc/motd"), "pristine");
+    assert!(!tree.path("etc/file4").exists());
 }

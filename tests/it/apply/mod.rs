@@ -11,46 +11,12 @@ mod trouble;
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write as _,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
-/// What a call gave.
-pub(crate) struct Called {
-    pub(crate) code: Option<i32>,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
-impl Called {
-    /// It must have ended so; its standard output.
-    #[track_caller]
-    pub(crate) fn must(self, code: i32) -> String {
-        let Self { stdout, stderr, .. } = &self;
-        assert_eq!(self.code, Some(code), "{stdout}\n{stderr}");
-        self.stdout
-    }
-}
-
-/// Gives a program this input and waits for it.
-pub(crate) fn call(command: &mut Command, input: &[u8]) -> Called {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // A program that does not read is not our failure.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    let output = child.wait_with_output().unwrap();
-    Called {
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
+use pointsman_testbed::process::{Output, call};
 
 /// A machine that is only files.
 pub(crate) struct Tree {
@@ -113,19 +79,30 @@ impl Tree {
         command
     }
 
-    pub(crate) fn call(&self, arguments: &[&str], document: &str) -> Called {
+    pub(crate) fn call(&self, arguments: &[&str], document: &str) -> Output {
         call(&mut self.command(arguments), document.as_bytes())
     }
 
-    pub(crate) fn plan(&self, document: &str) -> Called {
+    /// The same, run by another program.
+    pub(crate) fn call_by(&self, by: &[&str], arguments: &[&str], document: &[u8]) -> Output {
+        let inner = self.command(arguments);
+        let mut command = Command::new(by[0]);
+        command
+            .args(&by[1..])
+            .arg(inner.get_program())
+            .args(inner.get_args());
+        call(&mut command, document)
+    }
+
+    pub(crate) fn plan(&self, document: &str) -> Output {
         self.call(&["plan", "-"], document)
     }
 
-    pub(crate) fn apply(&self, document: &str) -> Called {
+    pub(crate) fn apply(&self, document: &str) -> Output {
         self.call(&["apply", "-"], document)
     }
 
-    pub(crate) fn revert(&self) -> Called {
+    pub(crate) fn revert(&self) -> Output {
         self.call(&["revert"], "")
     }
 

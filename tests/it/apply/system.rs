@@ -129,6 +129,33 @@ fn users_keys_and_the_name_are_set_once_and_taken_back() {
 }
 
 #[test]
+fn a_root_may_be_named_from_where_one_is() {
+    let tree = Tree::with_users();
+    let accounts = tree.accounts();
+    let name = tree.root().file_name().unwrap();
+    for (command, input) in [
+        (
+            &["apply", "-"][..],
+            "#cloud-config\nusers: [{name: ann, passwd: '*'}]\n",
+        ),
+        (&["revert"], ""),
+    ] {
+        let mut inner = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+        inner
+            .arg("cloud-config")
+            .args(command)
+            .arg("--root")
+            .arg(name);
+        call(
+            inner.current_dir(tree.root().parent().unwrap()),
+            input.as_bytes(),
+        )
+        .must(0);
+    }
+    assert_eq!(tree.accounts(), accounts);
+}
+
+#[test]
 fn a_home_that_is_in_use_stays() {
     let tree = Tree::with_users();
     tree.apply("#cloud-config\nusers: [{name: ann}]\n").must(0);
@@ -175,6 +202,50 @@ fn nobodys_links_lead_keys_elsewhere() {
 }
 
 #[test]
+fn nobodys_links_lead_files_elsewhere() {
+    let tree = Tree::with_users();
+    std::os::unix::fs::chown(tree.path("home/core"), Some(500), Some(500)).unwrap();
+    let file = |path: &str, more: &str| {
+        format!("#cloud-config\nwrite_files: [{{path: {path}, content: x, owner: core{more}}}]\n")
+    };
+    // A folder that its owner makes a link to another.
+    symlink("/etc", tree.path("home/core/d")).unwrap();
+    for document in [file("/home/core/d/f", ""), file("/home/core/d/new/f", "")] {
+        let called = tree.apply(&document);
+        assert_eq!(called.code, Some(1));
+        assert!(
+            called
+                .stderr
+                .contains("a link is on the way to it, and in a home none is followed"),
+            "{}",
+            called.stderr
+        );
+    }
+    assert!(!tree.path("etc/f").exists() && !tree.path("etc/new").exists());
+    // Nor is what a link leads to read, to be added to.
+    tree.write("etc/secret", "secret\n");
+    symlink("/etc/secret", tree.path("home/core/f")).unwrap();
+    let called = tree.apply(&file("/home/core/f", ", append: true"));
+    assert_eq!(called.code, Some(1));
+    assert!(
+        called
+            .stderr
+            .contains("found a link to /etc/secret, expected a file to append to"),
+        "{}",
+        called.stderr
+    );
+    // What is as it should be is written, and goes by itself once it is not wanted.
+    fs::remove_file(tree.path("home/core/d")).unwrap();
+    tree.apply(&file("/home/core/d/f", "")).must(0);
+    assert_eq!(tree.owner("home/core/d/f"), (500, 0));
+    fs::rename(tree.path("home/core/d"), tree.path("home/core/e")).unwrap();
+    symlink("/etc", tree.path("home/core/d")).unwrap();
+    tree.write("etc/f", "x");
+    let called = tree.apply("#cloud-config\n");
+    assert!(tree.path("etc/f").exists(), "{}", called.stdout);
+}
+
+#[test]
 fn who_does_not_exist_is_named() {
     let tree = Tree::with_users();
     let before = tree.seen();
@@ -186,6 +257,41 @@ fn who_does_not_exist_is_named() {
         called.stderr,
         "pointsman: /a: its user, nobody-here, does not exist\n/b: its group, no-group, does not exist\n"
     );
+    assert_eq!(tree.seen(), before);
+    // Groups: of files, of users who are made, and one that stands in the way of a user's own.
+    tree.write("etc/group", "root:x:0:\ncore:x:500:\ndocker:x:233:\n");
+    let groups = "#cloud-config
+users:
+  - {name: ann, passwd: '*', groups: [docker, wheel]}
+  - {name: bob, passwd: '*', primary_group: staff, groups: [ann]}
+  - {name: docker, passwd: '*'}
+  - {name: eve, passwd: '*', no_user_group: true}
+write_files: [{path: /a, content: x, owner: 'ann:ann'}, {path: /b, content: y, owner: 'eve:eve'}]
+";
+    for command in ["plan", "apply"] {
+        let called = tree.call(&[command, "-"], groups);
+        assert_eq!(called.code, Some(1));
+        assert_eq!(
+            called.stderr,
+            "pointsman: users: ann: its group, wheel, does not exist\n\
+             users: bob: its group, staff, does not exist\n\
+             users: docker: there is a group docker already; give it as primary_group, or set no_user_group\n\
+             /b: its group, eve, does not exist\n"
+        );
+    }
+    let mended = groups
+        .replace(", wheel", "")
+        .replace("staff", "core")
+        .replace("docker, passwd", "docker, primary_group: docker, passwd")
+        .replace("eve:eve", "eve");
+    tree.apply(&mended).must(0);
+    assert!(
+        tree.text("etc/group").contains("ann:x:1000:bob"),
+        "{}",
+        tree.text("etc/group")
+    );
+    tree.revert().must(0);
+    tree.write("etc/group", "root:x:0:\ncore:x:500:\n");
     fs::remove_dir(tree.path("home/core")).unwrap();
     let called = tree.plan("#cloud-config\nssh_authorized_keys: [ssh-rsa AAAA1]\n");
     assert_eq!(called.code, Some(1));
@@ -197,7 +303,6 @@ fn who_does_not_exist_is_named() {
         called.stderr
     );
     fs::create_dir(tree.path("home/core")).unwrap();
-    assert_eq!(tree.seen(), before);
 }
 
 const UNITS: &str = "#cloud-config
@@ -308,7 +413,7 @@ fn what_needs_a_running_system_is_left_and_said() {
         .must(0);
     assert_eq!(
         plan,
-        "! 1 commands to units are left: systemd does not run here\n"
+        "! 1 command to a unit is left: systemd does not run here\n"
     );
     let plan = tree.plan("#!/bin/sh\ntouch /tmp/never\n").must(0);
     assert!(

@@ -4,7 +4,9 @@ use std::{fs, process::Command};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{Called, Tree, call};
+use pointsman_testbed::process::{Output, call};
+
+use super::Tree;
 
 const DOCUMENT: &str = "#cloud-config
 write_files:
@@ -16,7 +18,7 @@ coreos: {units: [{name: m.service, mask: true}]}
 ";
 
 /// Applies a document where this shell script has mounted things below `$ROOT`, then says what is in `data`.
-fn mounted(tree: &Tree, script: &str, document: &str) -> Called {
+fn mounted(tree: &Tree, script: &str, document: &str) -> Output {
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "--propagation", "private", "sh", "-euc"])
@@ -97,20 +99,13 @@ fn where_nothing_can_be_written_nothing_is_left() {
     );
     assert_eq!(tree.seen(), before);
     // Not allowed to.
-    let inner = tree.command(&["apply", "-"]);
-    let mut command = Command::new("setpriv");
-    command
-        .args([
-            "--reuid",
-            "65534",
-            "--regid",
-            "65534",
-            "--clear-groups",
-            "--",
-        ])
-        .arg(inner.get_program())
-        .args(inner.get_args());
-    let called = call(&mut command, DOCUMENT.as_bytes());
+    let nobody = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
+    let called = tree.call_by(&nobody, &["apply", "-"], DOCUMENT.as_bytes());
     assert_eq!(called.code, Some(1));
     assert!(
         called.stderr.contains("Permission denied") && called.stderr.contains("run as root"),
@@ -194,14 +189,9 @@ fn documents_of_all_kinds_are_read_or_refused() {
             ": error:",
         ),
     ] {
-        let inner = tree.command(&["apply", "-"]);
         // Little memory has to do.
-        let mut command = Command::new("prlimit");
-        command
-            .arg("--data=100000000")
-            .arg(inner.get_program())
-            .args(inner.get_args());
-        let called = call(&mut command, &input);
+        let little = ["prlimit", "--data=100000000"];
+        let called = tree.call_by(&little, &["apply", "-"], &input);
         let shown = String::from_utf8_lossy(&input[..input.len().min(60)]).into_owned();
         assert_eq!(called.code, Some(code), "{shown:?}: {}", called.stderr);
         assert!(
@@ -295,14 +285,10 @@ fn killed_at_every_step_it_ends_clean() {
             tree.write("etc/systemd/system/m.service", "[Service]\n");
             tree.apply(first).must(0);
             let before = tree.seen();
-            let inner = tree.command(&["apply", "-"]);
-            let mut strace = Command::new("strace");
-            strace
-                .args(["-qq", "-o", "/dev/null", &format!("--trace={step}")])
-                .arg(format!("--inject={step}:signal=KILL:when={n}"))
-                .arg(inner.get_program())
-                .args(inner.get_args());
-            let called = call(&mut strace, DOCUMENT.as_bytes());
+            let trace = format!("--trace={step}");
+            let inject = format!("--inject={step}:signal=KILL:when={n}");
+            let strace = ["strace", "-qq", "-o", "/dev/null", &trace, &inject];
+            let called = tree.call_by(&strace, &["apply", "-"], DOCUMENT.as_bytes());
             if called.code.is_some() {
                 assert_eq!(called.code, Some(0), "{step} {n}: {}", called.stderr);
                 break;

@@ -6,6 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
@@ -278,6 +279,37 @@ pub struct Output {
     pub stdout: String,
     /// What it wrote to stderr.
     pub stderr: String,
+}
+
+impl Output {
+    /// It must have ended so; its standard output.
+    #[track_caller]
+    pub fn must(self, code: i32) -> String {
+        let Self { stdout, stderr, .. } = &self;
+        assert_eq!(self.code, Some(code), "{stdout}\n{stderr}");
+        self.stdout
+    }
+}
+
+/// Gives a command this input and waits for its end.
+pub fn call(command: &mut Command, input: &[u8]) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("cannot run {:?}: {e}", command.get_program()));
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that does not read is not our failure.
+        let _ = stdin.write_all(input);
+    }
+    let output = child.wait_with_output().expect("a child can be waited for");
+    let text = |bytes| String::from_utf8(bytes).expect("programs print text");
+    Output {
+        code: output.status.code(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
 }
 
 /// Runs a command to its end, at most `limit`, then panics showing what it had printed.

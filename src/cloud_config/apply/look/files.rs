@@ -28,11 +28,11 @@ impl<'a> Look<'a, '_> {
                 match self.id(name, is_group)? {
                     Some(found) => *id = found,
                     None => {
-                        if !self.made.contains_key(name.as_str()) {
-                            let what = if is_group { "group" } else { "user" };
-                            self.refused
-                                .push(format!("{}: its {what}, {name}, does not exist", file.path));
-                        }
+                        let (what, made) = match is_group {
+                            true => ("group", self.made_groups.contains(name.as_str())),
+                            false => ("user", self.made.contains_key(name.as_str())),
+                        };
+                        self.unknown(&file.path, what, name, made);
                         owner = Some(name.clone());
                     }
                 }
@@ -60,6 +60,7 @@ impl<'a> Look<'a, '_> {
         });
         self.put(Put {
             owner,
+            added: matches!(file.content, NewContent::Append(_)),
             ..Put::new(place, before, after).with(bytes)
         });
         Ok(())
@@ -73,18 +74,21 @@ impl<'a> Look<'a, '_> {
         let owned = self.owned.get(&self.key(place)).filter(|owned| {
             owned.put == *before && !self.earlier.wanted.contains(&owned.place.path)
         });
-        let bytes = match owned {
-            // In place of a link, or of nothing, it began empty.
-            Some(owned) => match (owned.kept, &owned.original) {
-                (Some(kept), Entry::File(_)) => self.machine.kept(kept)?,
-                _ => Vec::new(),
-            },
-            None if matches!(before, Entry::File(_)) => self
-                .machine
-                .tree
-                .read_at(place, LARGEST + 1)?
-                .unwrap_or_default(),
-            None => Vec::new(),
+        let original = owned.map_or(before, |owned| &owned.original);
+        let bytes = match (owned.and_then(|owned| owned.kept), original) {
+            (Some(kept), Entry::File(_)) => self.machine.kept(kept)?,
+            (None, Entry::File(_)) => {
+                let bytes = self.machine.tree.read_at(place, LARGEST + 1)?;
+                bytes.unwrap_or_default()
+            }
+            // What is behind it is another file, which may change without it.
+            (_, Entry::Link(target)) => {
+                return Err(io::Error::other(format!(
+                    "found a link to {target}, expected a file to append to; append to that one, or write this one whole"
+                )));
+            }
+            // In place of nothing it begins with nothing.
+            _ => Vec::new(),
         };
         if bytes.len() as u64 > LARGEST {
             return Err(io::Error::other(format!(
@@ -113,7 +117,7 @@ impl<'a> Look<'a, '_> {
         Ok(())
     }
 
-    fn id(&mut self, name: &str, group: bool) -> io::Result<Option<u32>> {
+    pub(super) fn id(&mut self, name: &str, group: bool) -> io::Result<Option<u32>> {
         if let Some(known) = self.ids.get(&(group, name.to_owned())) {
             return Ok(*known);
         }

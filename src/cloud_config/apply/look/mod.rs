@@ -11,6 +11,8 @@ use std::{
     io,
 };
 
+use nix::errno::Errno;
+
 use super::{
     Machine,
     act::{Act, Task},
@@ -42,7 +44,8 @@ impl Earlier {
         for act in acts.iter().filter(|act| act.is_due()) {
             match act {
                 Act::Put(put) => {
-                    self.files |= put.place.home.is_none();
+                    // Who may log in is nothing to any unit.
+                    self.files |= !put.place.path.contains("/.ssh/authorized_keys");
                     self.units |= is_systemds(&put.place.path, "system");
                     self.network |= is_systemds(&put.place.path, "network");
                 }
@@ -63,11 +66,14 @@ pub(super) fn is_systemds(path: &str, kind: &str) -> bool {
 
 /// Where a new user's home will be.
 pub(super) fn home(user: &NewUser) -> String {
+    given(user, "--home-dir").map_or_else(|| format!("/home/{}", user.name), str::to_owned)
+}
+
+/// What an option of `useradd` is given for a user.
+fn given<'a>(user: &'a NewUser, option: &str) -> Option<&'a str> {
     let mut arguments = user.arguments.iter();
-    let given = arguments.find(|argument| *argument == "--home-dir");
-    given
-        .and_then(|_| arguments.next().cloned())
-        .unwrap_or_else(|| format!("/home/{}", user.name))
+    arguments.find(|argument| *argument == option)?;
+    arguments.next().map(String::as_str)
 }
 
 /// What a document changes on a machine.
@@ -107,6 +113,10 @@ struct Look<'a, 'm> {
     ids: HashMap<(bool, String), Option<u32>>,
     /// Users who are made by an act.
     made: HashMap<&'a str, &'a NewUser>,
+    /// Homes that are there and whose owners, not root, may turn what is in them.
+    homes: Vec<String>,
+    /// Groups that are made with them.
+    made_groups: HashSet<&'a str>,
     commands: Vec<(&'a str, &'a str)>,
     /// A script runs before what is looked at: what is not there may be then.
     after_script: bool,
@@ -122,6 +132,7 @@ pub(super) fn look<'a>(
 ) -> Found<'a> {
     machine.tree.forget();
     let mut look = Look::new(machine, state, earlier, tasks.len());
+    look.tried("the list of users", Look::homes);
     let owned = state.owned.values();
     look.owned = owned.map(|owned| (look.key(&owned.place), owned)).collect();
     for task in tasks {
@@ -158,6 +169,8 @@ impl<'a, 'm> Look<'a, 'm> {
             folders: HashSet::new(),
             ids: HashMap::new(),
             made: HashMap::new(),
+            homes: Vec::new(),
+            made_groups: HashSet::new(),
             commands: Vec::new(),
             after_script: earlier.script,
         }
@@ -228,9 +241,25 @@ impl<'a, 'm> Look<'a, 'm> {
 
     /// Does something that looks at a path; what cannot be looked at cannot be planned.
     fn tried(&mut self, path: &str, look: impl FnOnce(&mut Self) -> io::Result<()>) {
-        if let Err(error) = look(self) {
-            self.refused.push(format!("{path}: {error}"));
-        }
+        let Err(error) = look(self) else { return };
+        self.refused
+            .push(match error.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::ELOOP) => format!(
+                    "{path}: a link is on the way to it, and in a home none is followed; expected a folder"
+                ),
+                _ => format!("{path}: {error}"),
+            });
+    }
+
+    fn homes(&mut self) -> io::Result<()> {
+        let tree = &self.machine.tree;
+        let theirs = |home: &String| {
+            let folder = tree.of_folder(&Place::from(home.as_str()));
+            folder.is_ok_and(|(owner, ..)| owner != 0)
+        };
+        self.homes = self.machine.accounts().homes()?;
+        self.homes.retain(theirs);
+        Ok(())
     }
 
     fn key(&self, place: &Place) -> Key {
@@ -259,7 +288,15 @@ impl<'a, 'm> Look<'a, 'm> {
 
     /// What is at a path before any act.
     fn before(&self, path: &str) -> io::Result<(Place, Entry)> {
-        let place = Place::from(path);
+        let inside = |home: &&String| {
+            let below = path.strip_prefix(home.as_str());
+            below.is_some_and(|below| below.starts_with('/'))
+        };
+        let homes = self.homes.iter().filter(inside);
+        let place = Place {
+            path: path.to_owned(),
+            home: homes.max_by_key(|home| home.len()).cloned(),
+        };
         let entry = self.machine.tree.look(&place)?;
         Ok((place, entry))
     }

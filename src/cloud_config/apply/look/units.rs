@@ -180,12 +180,13 @@ impl<'a> Look<'a, '_> {
     /// What systemd is told once all files are there.
     pub(super) fn tell(&mut self) {
         if !self.machine.systemd {
-            let left = self.commands.len();
-            if left > 0 {
-                self.notes.push(format!(
-                    "{left} commands to units are left: systemd does not run here"
-                ));
-            }
+            let left = match self.commands.len() {
+                0 => return,
+                1 => "1 command to a unit is left".to_owned(),
+                left => format!("{left} commands to units are left"),
+            };
+            self.notes
+                .push(format!("{left}: systemd does not run here"));
             return;
         }
         let mut so_far = Earlier {

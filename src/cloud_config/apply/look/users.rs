@@ -9,7 +9,7 @@ use super::{
         entry::{Entry, FileEntry, Place, sha256},
         put::Put,
     },
-    Look, home,
+    Look, given, home,
 };
 use crate::cloud_config::plan::NewUser;
 
@@ -27,6 +27,7 @@ impl<'a> Look<'a, '_> {
         let name = user.name.as_str();
         let exists = self.machine.accounts().user(name)?.is_some();
         if !exists {
+            self.groups(user)?;
             self.made.insert(name, user);
             self.acts.push(Act::User(user));
         }
@@ -44,6 +45,44 @@ impl<'a> Look<'a, '_> {
             before,
         });
         Ok(())
+    }
+
+    /// Whether the groups of a user who is to be made are there; `useradd` would refuse only once other things are done.
+    fn groups(&mut self, user: &'a NewUser) -> io::Result<()> {
+        let name = user.name.as_str();
+        let primary = given(user, "--gid");
+        let further = given(user, "--groups").unwrap_or_default();
+        for group in primary.into_iter().chain(further.split(',')) {
+            if !group.is_empty() && self.id(group, true)?.is_none() {
+                let made = self.made_groups.contains(group);
+                self.unknown(&format!("users: {name}"), "group", group, made);
+            }
+        }
+        if primary.is_none() && !user.arguments.iter().any(|one| one == "--no-user-group") {
+            if self.id(name, true)?.is_some() {
+                self.refused.push(format!(
+                    "users: {name}: there is a group {name} already; give it as primary_group, or set no_user_group"
+                ));
+            }
+            self.made_groups.insert(name);
+        }
+        Ok(())
+    }
+
+    /// A user or group that does not exist now: that is an error, unless it is about to be made, or a script that runs
+    /// before may make it.
+    pub(super) fn unknown(&mut self, whose: &str, what: &str, name: &str, made: bool) {
+        let script = |act: &Act<'_>| matches!(act, Act::Script { due: true, .. });
+        let text = format!("{whose}: its {what}, {name}, does not exist");
+        if made {
+            return;
+        }
+        if self.acts.iter().any(script) {
+            let text = format!("{text}; the script before it has to make it");
+            self.notes.push(text);
+        } else {
+            self.refused.push(text);
+        }
     }
 
     /// Lets exactly these keys, and those that others have put there, log in as a user.
