@@ -9,6 +9,7 @@ macro_rules! local {
 mod documents;
 mod holding;
 mod line;
+mod races;
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
