@@ -92,7 +92,7 @@ async fn entry(client: &mut etcd_client::Client, s: &Semaphore) -> Option<(i64, 
 }
 
 /// So often that a step which did not compare what it was decided on would be caught many times over.
-const TIMES: usize = 150;
+const TIMES: usize = 60;
 
 #[tokio::test]
 async fn no_commit_is_later_than_a_word_against_it() {
