@@ -32,6 +32,8 @@ use crate::{duration, node::Root};
 const TERM: Duration = Duration::from_secs(5);
 /// The exit code by which a hook says no without being at fault (EX_TEMPFAIL, sysexits.h).
 pub const NOT_NOW: i32 = 75;
+/// The units that hooks are.
+const UNITS: &str = "pointsman-hook-*.service";
 /// How much of one hook's output is logged, in bytes.
 const OUTPUT: usize = 64 * 1024;
 /// How much a pipe holds, and the buffer that reads it (pipe(7)).
@@ -127,7 +129,9 @@ impl Hooks {
     /// # Errors
     /// The first that fails, with its reason.
     pub async fn run(&self, moment: &str, variables: &[(String, String)]) -> Result<(), HookError> {
-        for hook in self.list(moment)? {
+        let hooks = self.list(moment)?;
+        self.end_others(&hooks).await;
+        for hook in hooks {
             self.run_one(hook, variables).await?;
         }
         Ok(())
@@ -139,11 +143,21 @@ impl Hooks {
             Ok(hooks) => hooks,
             Err(error) => return vec![error],
         };
+        self.end_others(&hooks).await;
         let mut failed = Vec::new();
         for hook in hooks {
             failed.extend(self.run_one(hook, variables).await.err());
         }
         failed
+    }
+
+    /// Ends what an agent that died, or a moment that was given up, has left running: a drain that goes on beside the
+    /// undrain would be the last word.
+    async fn end_others(&self, hooks: &[PathBuf]) {
+        if self.as_units && !hooks.is_empty() {
+            // One that cannot be ended ends by itself; the moment at hand does not wait for that.
+            drop(timeout(2 * TERM, stop(UNITS).status()).await);
+        }
     }
 
     async fn run_one(

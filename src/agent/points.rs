@@ -63,10 +63,39 @@ impl Points {
         match (staged, self.hold || shunned) {
             (true, true) => self.keep(),
             // Held by an earlier configuration: it goes as update_engine left it.
-            (true, false) if self.is_held() => self.throw(),
+            (true, false) if self.is_held() => {
+                self.throw()?;
+                self.unmark().map_err(|e| self.failed(&e))
+            }
             (true, false) => Ok(()),
             // Reset, or booted: what was staged is not any more.
-            (false, _) => self.unmark().map_err(|e| self.failed(&e)),
+            (false, _) => {
+                self.put_back()?;
+                self.unmark().map_err(|e| self.failed(&e))
+            }
+        }
+    }
+
+    /// Puts the booted slot first again, where [`Self::throw`] has put the other one first: no reboot has followed. What
+    /// else is first stays so.
+    ///
+    /// # Errors
+    /// A sentence: the disk cannot be read or written.
+    pub fn put_back(&self) -> Result<(), String> {
+        if !self.hold {
+            return Ok(());
+        }
+        let held = match fs::read_to_string(self.mark()) {
+            Ok(label) => label,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(self.failed(&error)),
+        };
+        // Let go of before it is opened to be changed.
+        let name = |(slots, _, other): (Slots, usize, usize)| slots.slots()[other].name();
+        if self.open(Access::Read)?.map(name) == Some(held) {
+            self.keep()
+        } else {
+            Ok(())
         }
     }
 
@@ -246,7 +275,8 @@ impl Points {
         Ok(())
     }
 
-    /// Puts the staged slot first, where the points are held, or are to be.
+    /// Puts the staged slot first, where the points are held, or are to be. The mark stays: should no reboot follow, it
+    /// tells who has put it first.
     ///
     /// # Errors
     /// A sentence: the disk cannot be read or written, or the staged slot cannot boot.
@@ -256,13 +286,19 @@ impl Points {
             return Ok(());
         }
         if let Some((mut slots, _, other)) = self.open(Access::Write)? {
+            // A person has.
+            if slots.next() == Some(other) && !self.is_held() {
+                return Ok(());
+            }
             let staged = slots.slots()[other].clone();
             bootable(&staged)?;
+            write_atomic(&self.mark(), staged.name().as_bytes(), 0o644)
+                .map_err(|e| self.failed(&e))?;
             let change = slots.change(|all| select::prioritize(all, other));
             slots.apply(change).map_err(|e| e.to_string())?;
             tracing::info!("{} is the next to boot", staged.name());
         }
-        self.unmark().map_err(|e| self.failed(&e))
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The points are thrown last: which slot boots next while an update waits, and when it goes.
 
-use pointsman::{agent::points::Points, node::Root, slots::Place};
+use pointsman::{agent::points::Points, node::Root, semaphore::records::Phase, slots::Place};
 use pointsman_testbed::{
     disk::{Bits, DiskImage, Slot},
     fakes::{OnReboot, Status},
@@ -89,6 +89,65 @@ async fn a_crash_after_they_were_thrown_holds_them_again() {
     node.start_again();
     until_next(&disk, Slot::A).await;
     site.free().await;
+}
+
+#[tokio::test]
+async fn they_go_back_before_the_semaphore_whatever_update_engine_says_by_then() {
+    for away in [true, false] {
+        let site = Site::new("points-back-away");
+        let (node, disk) = node(&site, &[("POINTSMAN_RETRY_MAX", "1h")]).await;
+        node.logind().on_reboot(OnReboot::Nothing);
+        node.stage("2").await;
+        node.logind().wait_asked(1).await;
+        assert_eq!(next(&disk), Slot::B);
+        // It was stopped for the shutdown, which was called off then; or it has been started again since.
+        match away {
+            true => node.update_engine().stop().await,
+            false => node.update_engine().set_silently(Status::idle()),
+        }
+        node.kill().await;
+        node.start_again();
+        site.free().await;
+        assert_eq!(next(&disk), Slot::A, "away: {away}");
+    }
+}
+
+#[tokio::test]
+async fn as_long_as_they_cannot_go_back_the_semaphore_is_kept() {
+    let site = Site::new("points-stuck");
+    let (node, disk) = node(&site, &[]).await;
+    node.logind().on_reboot(OnReboot::Nothing);
+    node.stage("2").await;
+    node.logind().wait_asked(1).await;
+    node.kill().await;
+    let mark = node.path("var/lib/pointsman/points-held");
+    let label = std::fs::read_to_string(&mark).unwrap();
+    std::fs::remove_file(&mark).unwrap();
+    node.write("var/lib/pointsman/points-held/in-the-way", "");
+    node.start_again();
+    node.wait_status(|status| {
+        status.starts_with("stepping-back: ") && status.contains("still the next to boot")
+    })
+    .await;
+    assert_eq!(site.read().await.holders.len(), 1);
+    std::fs::remove_dir_all(&mark).unwrap();
+    std::fs::write(&mark, label).unwrap();
+    until_next(&disk, Slot::A).await;
+    // And it tries again.
+    node.logind().wait_asked(2).await;
+}
+
+#[tokio::test]
+async fn what_is_staged_after_the_commit_of_another_reboot_is_held() {
+    let site = Site::new("points-late");
+    let (node, disk) = node(&site, &[]).await;
+    node.logind().on_reboot(OnReboot::Nothing);
+    let asked = site.command(&node, &["reboot"]).await;
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+    node.logind().wait_asked(1).await;
+    node.stage("2").await;
+    until_next(&disk, Slot::A).await;
+    site.phase(&node, Phase::Rebooting).await;
 }
 
 #[tokio::test]
@@ -225,6 +284,19 @@ async fn a_reboot_into_the_slot_a_person_made_next_asks_for_that_image() {
     assert_eq!(next(&disk), Slot::A);
 }
 
+#[tokio::test]
+async fn what_a_person_made_next_stays_so_where_no_reboot_follows() {
+    let site = Site::new("points-person-back");
+    let (node, disk) = node(&site, &[("POINTSMAN_RETRY_MAX", "1h")]).await;
+    node.logind().on_reboot(OnReboot::Fail("no".into()));
+    disk.post_install(Slot::B, "2");
+    let asked = site.command(&node, &["reboot"]).await;
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+    node.logind().wait_asked(1).await;
+    site.free().await;
+    assert_eq!(next(&disk), Slot::B);
+}
+
 #[test]
 fn nothing_is_gone_back_to_that_is_not_what_ran_before() {
     let dir = scratch::dir("go-back");
@@ -265,4 +337,66 @@ async fn an_update_that_could_not_boot_is_known_before_the_node_stands_in_the_li
     disk.set(Slot::B, bits);
     node.update_engine().ready("2").await;
     node.logind().rebooted().await;
+}
+
+#[test]
+fn a_slot_that_runs_by_now_was_thrown_for_this_boot_and_what_a_person_made_next_stays_so() {
+    let dir = scratch::dir("thrown");
+    let path = dir.path().join("disk");
+    let disk = DiskImage::new(&path, "1");
+    disk.post_install(Slot::B, "2");
+    for (slot, priority) in [(Slot::A, 2), (Slot::B, 1)] {
+        let good = Bits {
+            priority,
+            tries: 0,
+            successful: true,
+        };
+        disk.set(slot, good);
+    }
+    let mark = dir.path().join("var/lib/pointsman/points-held");
+    std::fs::create_dir_all(mark.parent().unwrap()).unwrap();
+    std::fs::write(&mark, "USR-B").unwrap();
+    let place = Place {
+        disk: Some(path),
+        booted: Some("USR-B".into()),
+    };
+    let points = Points::new(Root::new(dir.path()), place, true);
+    points.put_back().unwrap();
+    points.settle(false, false).unwrap();
+    assert_eq!((next(&disk), mark.exists()), (Slot::A, false));
+}
+
+#[test]
+fn only_what_can_boot_is_put_first() {
+    let dir = scratch::dir("bootable");
+    let path = dir.path().join("disk");
+    let disk = DiskImage::new(&path, "1");
+    let place = Place {
+        disk: Some(path),
+        booted: Some("USR-A".into()),
+    };
+    let points = Points::new(Root::new(dir.path()), place, true);
+    std::fs::create_dir_all(dir.path().join("var/lib/pointsman")).unwrap();
+    disk.post_install(Slot::B, "2");
+    // The booted one is on trial itself: the boot loader would not come back to it.
+    let (good, staged) = (disk.bits(Slot::A), disk.bits(Slot::B));
+    let trial = Bits {
+        successful: false,
+        ..good
+    };
+    disk.set(Slot::A, trial);
+    points.settle(true, false).unwrap();
+    assert_eq!([disk.bits(Slot::A), disk.bits(Slot::B)], [trial, staged]);
+    // Held, and its one try is gone.
+    disk.set(Slot::A, good);
+    points.settle(true, false).unwrap();
+    assert_eq!(next(&disk), Slot::A);
+    let spent = Bits {
+        tries: 0,
+        ..disk.bits(Slot::B)
+    };
+    disk.set(Slot::B, spent);
+    let refused = points.throw().unwrap_err();
+    assert!(refused.contains("could not boot"), "{refused}");
+    assert_eq!(disk.bits(Slot::B), spent);
 }

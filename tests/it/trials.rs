@@ -7,6 +7,7 @@ use pointsman_testbed::{
     etcd::shared_cluster,
     fakes::{OnReboot, Systemd},
     node::{AutoReboot, Death, Node},
+    process::Signal,
     proxy::{Mode, Proxy},
 };
 
@@ -332,6 +333,26 @@ async fn systemd_must_have_started_what_it_was_told_to() {
     site.free().await;
     let bad = site.read().await.quarantine;
     assert!(bad[0].reason.contains("sshd.service has failed"), "{bad:?}");
+}
+
+#[tokio::test]
+async fn an_unproven_boot_is_judged_by_the_configuration_read_again() {
+    let site = Site::new("trial-reload");
+    let (node, _) = node(&site, "node-1", &[]).await;
+    let systemd = Systemd::start(node.bus()).await;
+    systemd.set_failed(["motd.service"]);
+    let asked = site.command(&node, &["reboot"]).await;
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+    node.wait_status(|s| s.starts_with("unproven: ") && s.contains("motd.service has failed"))
+        .await;
+    assert_eq!(site.read().await.holders.len(), 1);
+    node.write(
+        "etc/pointsman/config.yaml",
+        "checks: {ignore-units: motd.service}\n",
+    );
+    node.child().signal(Signal::SIGHUP);
+    site.free().await;
+    assert_eq!((node.reboots(), node.booted()), (1, Slot::A));
 }
 
 #[tokio::test]

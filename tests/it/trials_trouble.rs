@@ -8,11 +8,13 @@ use pointsman::semaphore::{
 };
 use pointsman_testbed::{
     disk::Slot,
+    etcd::shared_cluster,
     node::{AutoReboot, Death, Node},
+    proxy::{Mode, Proxy},
 };
 
 use crate::{
-    agents::{Site, bin, entry, hook, machine},
+    agents::{Site, agent, bin, entry, hook, machine},
     support::{Random, eventually},
     trials::{QUICK, judge, node, runs_from},
 };
@@ -97,6 +99,41 @@ async fn a_quarantined_update_is_reset_so_that_a_better_one_is_found() {
         0,
         "after 12 h"
     );
+}
+
+#[tokio::test]
+async fn what_a_person_cleared_is_not_put_again_by_a_release_that_is_still_tried() {
+    let site = Site::new("trial-told");
+    let proxy = Proxy::start(shared_cluster().address(0)).await;
+    let node = machine("node-1").await;
+    node.add_disk("1");
+    judge(&node, "health.d", &["2"]);
+    agent(&node, &[proxy.url()], &site.prefix, &QUICK).await;
+    node.wait_status(|status| status == "idle").await;
+    node.stage("2").await;
+    node.logind().rebooted().await;
+    proxy.set(Mode::Refuse).await;
+    node.auto_reboot(AutoReboot::default());
+    node.reboot(Death::Term).await;
+    runs_from(&node, Slot::A, 2).await;
+    node.wait_status(|status| status.starts_with("releasing: "))
+        .await;
+    // Of the image it can be told, and the semaphore cannot be given back.
+    let mut client = shared_cluster().client().await;
+    let key = site.semaphore.keys().semaphore();
+    let document = client.get(key.clone(), None).await.unwrap().kvs()[0].clone();
+    client.put(key.clone(), "spoilt", None).await.unwrap();
+    proxy.set(Mode::Pass).await;
+    site.until("it is told", |group| group.quarantine.len() == 1)
+        .await;
+    node.wait_status(|status| status.contains("--rebuild"))
+        .await;
+    let cleared = site.command(&node, &["quarantine", "clear", "2"]).await;
+    assert_eq!(cleared.code, Some(0), "{cleared:?}");
+    assert!(holds(&site.read().await, &node));
+    client.put(key, document.value(), None).await.unwrap();
+    site.free().await;
+    assert_eq!(site.read().await.quarantine, []);
 }
 
 #[tokio::test]

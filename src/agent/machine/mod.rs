@@ -127,31 +127,38 @@ impl Machine {
         Some(&self.journal.as_ref().ok()?.request.as_ref()?.request)
     }
 
-    /// Whether another machine, started from the same journal, would go on as this one would: nothing is held or
-    /// on its way to be held or given back.
+    /// Whether another machine, started from the same journal, would go on as this one would: nothing is on its way to
+    /// be held or given back. A boot that has not passed its checks is checked again, and perhaps by better rules.
     #[must_use]
     pub fn may_be_exchanged(&self) -> bool {
         !self.stopping
             && matches!(
                 self.state,
-                State::Starting | State::Idle | State::Waiting { .. } | State::Queued { .. }
+                State::Starting
+                    | State::Idle
+                    | State::Waiting { .. }
+                    | State::Queued { .. }
+                    | State::Unproven { .. }
             )
     }
 
-    /// Whether no reboot of this machine's own is on its way: from the commit on the points belong to that.
+    /// Whether no reboot of this machine's own into another image is on its way: from the commit on the points belong to
+    /// that. Where none is, nobody has cleared what is staged, also while the system goes down.
     #[must_use]
     pub fn may_hold_points(&self) -> bool {
-        !matches!(
-            self.state,
-            State::Starting
-                | State::Committing
-                | State::Committed
-                | State::Rebooting { .. }
-                | State::Doubting { .. }
-                | State::GoingDown { .. }
-                | State::RollingBack { .. }
-                | State::Stopped
-        )
+        let moves = |entry: &Entry| {
+            let committed = entry.stage == Stage::Committing;
+            committed && entry.boot_id == self.identity.boot_id && !entry.intent.to.is(&entry.from)
+        };
+        match self.state {
+            State::Starting | State::RollingBack { .. } | State::Stopped => false,
+            State::Committing
+            | State::Committed
+            | State::Rebooting { .. }
+            | State::Doubting { .. }
+            | State::GoingDown { .. } => !self.entry().is_some_and(moves),
+            _ => true,
+        }
     }
 
     /// What is known from outside.
@@ -178,6 +185,8 @@ impl Machine {
             .take_if(|asked| asked.boot_id != this_boot)
             .is_some();
         let Some(entry) = journal.entry.clone() else {
+            // A proof that was cut off in a boot nobody had cleared: it says nothing of any later one.
+            journal.trial = None;
             // Nobody's reboot, or a person's: a slot that is not marked good is to be proven all the same.
             return if self.identity.boot.trial {
                 self.prove(now)
@@ -195,6 +204,8 @@ impl Machine {
             // Whether it holds is asked in the same step that gives up the ticket. On the same boot the line is
             // taken up again as soon as the facts are known; the place in it is kept until then.
             (Stage::Queued, false) => Vec::new(),
+            // A trial is proven, or gone back from, also where etcd cannot be asked.
+            (Stage::Queued, true) if self.identity.boot.trial => self.prove(now),
             (Stage::Queued, true) => self.run(State::Leaving, Op::Leave(entry)),
             (Stage::Draining, false) => {
                 self.step_back("the agent was started anew during the drain")
@@ -314,11 +325,8 @@ impl Machine {
                 };
                 Vec::new()
             }
-            (State::Releasing { .. }, Event::Released) => {
-                // In one step with the release, where there was something to release.
-                if self.entry().is_some_and(|entry| entry.claim.is_some())
-                    && let Some(what) = self.owed().map(|owed| owed.what.clone())
-                {
+            (State::Releasing { .. }, Event::Released(told)) => {
+                if let Some(what) = told {
                     self.reported(&what);
                 }
                 self.clear()
@@ -331,7 +339,12 @@ impl Machine {
         let here = |entry: &Entry| entry.boot_id == self.identity.boot_id;
         if self.entry().is_some_and(here) {
             self.look(State::Taken)
+        } else if self.stopping {
+            // The next start asks again, and proves this boot.
+            self.state = State::Stopped;
+            vec![Effect::Exit]
         } else {
+            self.at_stage(Stage::Draining);
             self.prove(now)
         }
     }

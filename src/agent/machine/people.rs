@@ -4,7 +4,7 @@ use super::{Effect, Machine, Op, State};
 use crate::{
     agent::{
         gate::{Now, Request},
-        journal::Asked,
+        journal::{Asked, Stage},
     },
     config::Strategy,
 };
@@ -95,11 +95,9 @@ impl Machine {
                 Vec::new()
             }
             State::Draining { .. } | State::Committing => {
-                // Journalled as an earlier stage: a crash now is mended by the same release.
-                let entry = self.entry().cloned();
-                entry.map_or_else(Vec::new, |entry| {
-                    self.run(State::SteppingBack { why }, Op::Undo(entry))
-                })
+                // Journalled as an earlier stage: a crash now is mended by the same release. Nor was anything thrown.
+                let entry = self.at_stage(Stage::Draining);
+                self.run(State::SteppingBack { why }, Op::Undo(entry))
             }
             // What is in the journal of these only tells a later boot more: they go on without.
             State::Proving => {
@@ -110,6 +108,7 @@ impl Machine {
                 let entry = self.entry().cloned();
                 entry.map_or_else(Vec::new, |entry| vec![Effect::Run(Op::Undrain(entry))])
             }
+            State::Leaving => self.leave(),
             // The other slot, once it has booted, finds by the tries that this one failed.
             State::RollingBack { why, .. } => vec![Effect::Run(self.way_of(why.clone()))],
             // Giving back needs no journal to be right: repeated after a crash, it is harmless.

@@ -16,9 +16,13 @@ impl Machine {
     /// The entry of a boot made while holding, which its release waits for.
     pub(super) fn brought(&self) -> Option<Entry> {
         let entry = self.entry()?;
-        // Of one that was queued it has been asked whether it was won after all. Of one that was being given back in an
-        // earlier boot it is still held, and this boot is to be proven like any other.
-        let held = entry.stage != Stage::Releasing || !self.was_proven();
+        let held = match entry.stage {
+            // Whether it was won after all has not been asked.
+            Stage::Queued => false,
+            // Given back in an earlier boot, perhaps in vain: it is still held, and this boot is to be proven like any other.
+            Stage::Releasing => !self.was_proven(),
+            Stage::Draining | Stage::Committing => true,
+        };
         (held && entry.boot_id != self.identity.boot_id).then(|| entry.clone())
     }
 
@@ -184,6 +188,7 @@ impl Machine {
         if let Ok(journal) = &mut self.journal {
             journal.trial = None;
         }
+        self.nothing_is_meant();
         let mut effects = vec![Effect::Journal(self.journal.clone().unwrap_or_default())];
         effects.extend(self.call_back(why, now));
         effects
@@ -201,9 +206,9 @@ impl Machine {
 
     fn condemn(&mut self, what: Image, reason: String) {
         let boot_id = self.identity.boot_id.clone();
-        if let Ok(journal) = &mut self.journal
-            && !journal.condemned.iter().any(|c| c.what.is(&what))
-        {
+        if let Ok(journal) = &mut self.journal {
+            // What was said of it before may have been cleared since: found again, it is said again.
+            journal.condemned.retain(|c| !c.what.is(&what));
             journal.condemned.push(Condemned {
                 what,
                 reason,
@@ -239,9 +244,11 @@ impl Machine {
             journal.condemned.retain(|c| !cleared(c));
             journal.good = Some(runs);
         }
-        match brought {
-            Some(entry) => self.journalled(State::Undraining, Op::Undrain(entry)),
-            None => {
+        match (brought, self.entry().cloned()) {
+            (Some(entry), _) => self.journalled(State::Undraining, Op::Undrain(entry)),
+            // It stood in the line when this boot came.
+            (None, Some(entry)) => self.journalled(State::Leaving, Op::Leave(entry)),
+            (None, None) => {
                 self.state = State::Idle;
                 let journal = self.journal.clone().ok().map(Effect::Journal);
                 journal.into_iter().chain([Effect::Again]).collect()
@@ -281,6 +288,17 @@ impl Machine {
             journal.forgiven = Some(to);
         } else {
             self.condemn(to, "the node fell back from it: it did not come up".into());
+        }
+        self.nothing_is_meant();
+    }
+
+    /// What was meant to boot has been judged: later boots, before this one gives back, say nothing more of it.
+    fn nothing_is_meant(&mut self) {
+        if self
+            .entry()
+            .is_some_and(|entry| entry.stage == Stage::Committing)
+        {
+            self.at_stage(Stage::Draining);
         }
     }
 

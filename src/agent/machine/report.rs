@@ -16,6 +16,11 @@ impl Machine {
                 self.note.clone()
             }
         };
+        let silent = self.facts.as_ref().and_then(|f| f.logind.as_ref().err());
+        let unless_unknown = |otherwise: &str| match silent {
+            Some(error) => format!("whether the system goes down is not known: {error}"),
+            None => otherwise.to_owned(),
+        };
         match &self.state {
             State::Starting => ("starting", "waiting for update_engine and logind".into()),
             State::Idle => ("idle", String::new()),
@@ -33,10 +38,13 @@ impl Machine {
             State::Committing | State::Committed => {
                 ("committing", note("a last look before the reboot"))
             }
-            State::Rebooting { .. } => ("rebooting", "waiting for the system to go down".into()),
-            State::Doubting { why } => ("rebooting", why.clone()),
-            State::GoingDown { .. } => ("rebooting", "the system is going down".into()),
-            State::SteppingBack { why } => ("stepping-back", why.clone()),
+            State::Rebooting { .. } => (
+                "rebooting",
+                unless_unknown("waiting for the system to go down"),
+            ),
+            State::Doubting { why } => ("rebooting", unless_unknown(why)),
+            State::GoingDown { .. } => ("rebooting", unless_unknown("the system is going down")),
+            State::SteppingBack { why } => ("stepping-back", note(why)),
             State::Proving => ("proving", note("checking the new boot")),
             State::Unproven { why, .. } => ("unproven", why.clone()),
             State::Marking => ("proving", note("marking the slot good")),

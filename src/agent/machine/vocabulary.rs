@@ -143,8 +143,8 @@ pub enum Event {
     Marked(Result<(), String>),
     /// [`Op::RollBack`] ended: the reboot call was accepted, or why not.
     RolledBack(Result<(), String>),
-    /// [`Op::Release`] ended: it is given back.
-    Released,
+    /// [`Op::Release`] ended: it is given back; and what the cluster was told to be bad in the same step.
+    Released(Option<Image>),
     /// The cluster knows that this image is bad.
     Reported(Image),
     /// The journal could not be written; the effects after it were not done.

@@ -10,7 +10,7 @@ mod line;
 use super::{
     checks::Checks,
     gate::{Facts, Intent, Logins, Update},
-    journal::{ClaimKey, Condemned, Entry},
+    journal::{ClaimKey, Condemned, Entry, Stage},
     machine::{Boot, Event, Op},
     points::Points,
 };
@@ -116,6 +116,7 @@ impl World {
                 Event::Drained(drained.map_err(|e| e.to_string()))
             }
             Op::Undo(entry) => {
+                self.put_points_back(&entry).await;
                 self.undrain(&entry, "stepping-back").await;
                 Event::Undone
             }
@@ -326,7 +327,8 @@ impl World {
                 "the semaphore is given back ({released:?})"
             );
         }
-        Event::Released
+        let told = entry.claim.as_ref().and(owed);
+        Event::Released(told.map(|owed| owed.what.clone()))
     }
 
     fn note(&self, why: String) {
@@ -457,6 +459,20 @@ impl World {
         }
         let called = Logind::new(&self.bus).reboot().await;
         Event::RebootCalled(called.map_err(|e| e.to_string()))
+    }
+
+    /// Before anything is given back: whoever reboots the node afterwards asks nobody. Whether update_engine still says
+    /// that something is staged does not matter.
+    async fn put_points_back(&self, entry: &Entry) {
+        let thrown = entry.stage == Stage::Committing && entry.boot_id == self.boot_id;
+        let mut waits = World::back_off(&self.config).waits();
+        while thrown && let Err(why) = self.points.put_back() {
+            tracing::error!("the other slot is still the next to boot: {why}");
+            self.note(format!(
+                "no reboot follows, and the other slot is still the next to boot: {why}"
+            ));
+            sleep(waits.next().unwrap_or(self.config.timings.retry_max)).await;
+        }
     }
 
     fn hooks(&self) -> Hooks {

@@ -24,6 +24,7 @@ on_both!(
     a_take_that_the_backup_forgot_is_not_committed,
     a_holder_that_the_backup_brought_back_blocks_until_it_is_unlocked,
     who_waits_says_that_the_store_is_another_one_or_went_back,
+    a_watch_that_comes_to_another_cluster_is_not_believed,
 );
 
 async fn compaction_takes_nobodys_turn(version: Version) {
@@ -139,6 +140,33 @@ async fn a_holder_that_the_backup_brought_back_blocks_until_it_is_unlocked(versi
             s.unlock("n", false).await.unwrap(),
             Unlocked::Unlocked(Some(entry)) if entry.nonce == own.claim.holder.nonce
         ));
+    });
+}
+
+async fn a_watch_that_comes_to_another_cluster_is_not_believed(version: Version) {
+    local!({
+        let (before, after) = (one(version).await, one(version).await);
+        let prefix = unique_prefix("two-clusters");
+        // There nothing is quarantined, and the history is longer.
+        let (here, there) = (on(&before, &prefix), on(&after, &prefix));
+        let bad = serde_json::from_str(r#"{"version":"2","reason":"bad"}"#).unwrap();
+        here.quarantine(&bad).await.unwrap();
+        for (semaphore, times) in [(&here, 10), (&there, 30)] {
+            for _ in 0..times {
+                semaphore.publish(&node("other")).await.unwrap();
+            }
+        }
+        let proxy = Proxy::start(before.address(0)).await;
+        proxy.set(Mode::Delay(Duration::from_millis(300))).await;
+        let endpoints = vec![proxy.url(), after.endpoint(0)];
+        let mut waiter = Waiter::start(endpoints, &prefix, "n");
+        // Without a place in the line, and so without a lease that would end.
+        waiter.says(0, "2 is quarantined: bad").await;
+        // What it has read is from here; what it asks from now on is answered there.
+        proxy.set(Mode::Refuse).await;
+        waiter.takes().await;
+        assert_eq!(holders(&there).await, ["n"]);
+        assert!(holders(&here).await.is_empty());
     });
 }
 

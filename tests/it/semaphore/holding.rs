@@ -159,6 +159,27 @@ async fn two_machines_with_one_id_do_not_go_together() {
 }
 
 #[tokio::test]
+async fn a_release_takes_away_no_other_nodes_word_that_a_member_of_etcd_is_out() {
+    let cluster = shared_cluster();
+    let prefix = unique_prefix("members");
+    let s = on(cluster, &prefix);
+    s.set_max(2, false).await.unwrap();
+    let (mut hosts, other) = (claim("hosts"), claim("other"));
+    hosts.member = true;
+    acquire(&s, &hosts).await;
+    acquire(&s, &other).await;
+    let out = async || s.read().await.unwrap().member_out.map(|out| out.id);
+    s.release("other", &other.holder.nonce, None, None)
+        .await
+        .unwrap();
+    assert_eq!(out().await.as_deref(), Some("hosts"));
+    s.release("hosts", &hosts.holder.nonce, None, None)
+        .await
+        .unwrap();
+    assert_eq!(out().await, None);
+}
+
+#[tokio::test]
 async fn overdue_is_said_by_the_lease() {
     let cluster = shared_cluster();
     let prefix = unique_prefix("overdue");

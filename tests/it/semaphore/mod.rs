@@ -10,6 +10,7 @@ mod documents;
 mod holding;
 mod line;
 mod nameless;
+mod races;
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 

@@ -3,6 +3,8 @@
 mod happening;
 mod operations;
 mod slots;
+mod struck;
+mod tables;
 mod world;
 
 use std::time::Duration;
@@ -40,6 +42,14 @@ fn image(number: u8) -> Image {
     Image {
         image: Some(format!("sha256:{number}")),
         version: None,
+    }
+}
+
+/// The same, as update_engine and the system itself name it.
+fn named(number: u8) -> Image {
+    Image {
+        version: Some(number.to_string()),
+        ..image(number)
     }
 }
 
@@ -85,7 +95,16 @@ proptest! {
         }
         // Left in peace, with nothing to do, it gives back what it holds and rests.
         world.disk_works = true;
+        world.etcd = true;
+        world.broken = false;
+        world.logind = true;
+        world.slots_readable = true;
         world.exited = false;
+        // It says so, and what mends it: systemctl restart pointsman.
+        if world.blind {
+            world.asked_logind = true;
+            world.start();
+        }
         if world.going_down() {
             world.reboot();
         }
@@ -111,8 +130,12 @@ proptest! {
         }
         prop_assert_eq!(&world.holder, &None, "in {:?}", world.machine.state());
         prop_assert_eq!(world.machine.state(), &State::Idle);
+        if world.disk.is_newer() {
+            return Ok(());
+        }
         // And it can still do its work.
-        world.minutes += 1440 - world.minutes % 1440 + 125;
+        world.minutes += 240;
+        world.until_window();
         let before = world.reboots;
         world.stage(Some(8));
         world.change(|facts| facts.logind = Ok(Logins::default()));

@@ -1,9 +1,8 @@
 //! What must hold when an operation begins, and how it ends: the properties.
 
-use super::{image, world::World};
+use super::{image, named, world::World};
 use crate::{
     agent::{
-        gate::Update,
         journal::Stage,
         machine::{Event, Op, Verdict},
     },
@@ -19,6 +18,9 @@ impl World {
                     Some(entry),
                     "the nonce is not in the journal"
                 );
+            }
+            Op::Drain(_) | Op::Commit(_) | Op::Reboot(_) if self.disk.is_newer() => {
+                panic!("a newer program's journal, and a reboot begun")
             }
             Op::Drain(_) if !self.may_go() => panic!("a drain for a reboot that may not be"),
             Op::Drain(_) => assert_eq!(self.disk.entry.as_ref().unwrap().stage, Stage::Draining),
@@ -41,10 +43,14 @@ impl World {
                 let to = self.destination();
                 if !to.is(&image(self.slots.runs())) {
                     assert!(entry.intent.to.is(&to), "cleared for another image");
-                    assert!(!self.known_bad.contains(&to), "into a quarantined image");
-                    let own = self.disk.condemned.iter().find(|c| c.what.is(&to));
+                    let bad = self.known_bad.iter().find(|bad| bad.is(&to));
+                    assert_eq!(bad, None, "into a quarantined image");
+                    let asks = self.strategy == Strategy::EtcdLock;
+                    let mut own = self.disk.condemned.iter();
+                    let own = own.find(|c| c.what.is(&to) && !(c.reported && asks));
                     assert_eq!(own, None, "into an image this node went back from");
                 }
+                self.cleared = Some(to);
             }
             Op::RollBack { .. } => {
                 assert!(
@@ -56,6 +62,10 @@ impl World {
                     self.slots.good[other] || self.slots.tries[other],
                     "back to what cannot boot"
                 );
+                let journal = self.machine.journal.as_ref().unwrap();
+                let to = named(self.slots.images[other]);
+                let bad = journal.condemned.iter().find(|c| to.is_meant_by(&c.what));
+                assert_eq!(bad, None, "back to what is quarantined as well");
             }
             Op::Mark => assert!(self.passed, "marked good without proof"),
             Op::Release(entry, owed) => {
@@ -66,6 +76,17 @@ impl World {
                     "given back before proof"
                 );
                 assert_eq!(owed.as_ref(), self.machine.owed());
+                if let Some(bad) = &self.fell_from
+                    && self.strategy == Strategy::EtcdLock
+                    && self.slots_readable
+                {
+                    let told = owed.iter().map(|owed| &owed.what);
+                    let mut told = told.chain(&self.known_bad);
+                    assert!(
+                        told.any(|one| one.is(bad)),
+                        "fell back from {bad}, and told nobody"
+                    );
+                }
                 // The last word of this agent on this boot may have been a reboot that is under way.
                 assert!(!self.going_down() || entry.boot_id != format!("boot-{}", self.boot));
             }
@@ -76,6 +97,16 @@ impl World {
 
     pub(super) fn end(&mut self, well: bool) {
         let Some(op) = self.op.take() else { return };
+        let asks = match &op {
+            Op::Acquire(entry) | Op::Leave(entry) | Op::Commit(entry) | Op::Release(entry, _) => {
+                entry.claim.is_some()
+            }
+            _ => false,
+        };
+        if asks && !self.etcd {
+            self.op = Some(op);
+            return;
+        }
         let no = |why: &str| Err(why.to_owned());
         let event = match &op {
             Op::May(_) => {
@@ -84,7 +115,10 @@ impl World {
             }
             Op::Acquire(entry) => {
                 let Some(claim) = &entry.claim else { return };
-                if self.holder.is_some() && !self.held_by(entry) || !well {
+                let mut known = self.known_bad.iter();
+                let bad =
+                    !entry.intent.to.is(&entry.from) && known.any(|bad| bad.is(&entry.intent.to));
+                if self.holder.is_some() && !self.held_by(entry) || bad || !well {
                     // Still waiting.
                     self.op = Some(op);
                     return;
@@ -106,18 +140,28 @@ impl World {
             Op::Drain(_) if well => Event::Drained(Ok(())),
             Op::Drain(_) if self.random.is_multiple_of(2) => Event::Refused("not now".into()),
             Op::Drain(_) => Event::Drained(no("the drain failed")),
-            Op::Undo(_) => Event::Undone,
+            Op::Undo(_) => {
+                // The points go back first.
+                if self.strategy == Strategy::EtcdLock && self.moves() {
+                    self.slots.first = self.slots.booted;
+                }
+                Event::Undone
+            }
             Op::Commit(entry) if entry.claim.is_none() => Event::CommitEnded(Ok(())),
             Op::Commit(entry) => {
-                let may = well && self.held_by(entry);
+                let mut known = self.known_bad.iter();
+                let bad =
+                    !entry.intent.to.is(&entry.from) && known.any(|bad| bad.is(&entry.intent.to));
+                let may = well && self.held_by(entry) && !bad;
                 if let (true, Some(holder)) = (may, &mut self.holder) {
                     holder.1 = true;
                 }
                 Event::CommitEnded(if may { Ok(()) } else { no("paused") })
             }
-            Op::Reboot(_) => {
+            Op::Reboot(entry) => {
+                let well = well && self.logind;
                 self.called = well;
-                if well && matches!(self.facts.update, Update::Staged(_)) {
+                if !entry.intent.to.is(&entry.from) && self.strategy == Strategy::EtcdLock {
                     // The points are thrown.
                     self.slots.first = 1 - self.slots.booted;
                 }
@@ -127,7 +171,7 @@ impl World {
                 Event::RebootCalled(if well { Ok(()) } else { no("no") })
             }
             Op::Prove { entry } => {
-                let bad = self.slots.runs() % 2 == 1;
+                let bad = self.slots.runs() % 2 == 1 || self.broken;
                 let verdict = match (bad, well, entry) {
                     (true, true, _) | (true, false, Some(_)) => Verdict::Failed("bad".into()),
                     (true, false, None) => Verdict::Unknown("alone".into()),
@@ -135,9 +179,13 @@ impl World {
                     (false, false, _) => Verdict::Unknown("not yet".into()),
                 };
                 self.passed |= verdict == Verdict::Passed;
-                Event::Checked(verdict, Ok(self.slots.boot_of().other))
+                let other = match self.slots_readable {
+                    true => Ok(self.slots.boot_of().other),
+                    false => Err("medium error".into()),
+                };
+                Event::Checked(verdict, other)
             }
-            Op::Mark if well => {
+            Op::Mark if well && self.slots_readable => {
                 let booted = self.slots.booted;
                 self.slots.good[booted] = true;
                 self.slots.first = booted;
@@ -147,7 +195,10 @@ impl World {
             Op::Undrain(_) => Event::Undone,
             // It refuses where something was written over what it goes back to.
             Op::RollBack { to, .. }
-                if well && to.is(&image(self.slots.images[1 - self.slots.booted])) =>
+                if well
+                    && self.slots_readable
+                    && self.logind
+                    && to.is(&image(self.slots.images[1 - self.slots.booted])) =>
             {
                 self.slots.first = 1 - self.slots.booted;
                 self.slots.abandoned[self.slots.booted] = true;
@@ -159,13 +210,13 @@ impl World {
             }
             Op::RollBack { .. } => Event::RolledBack(no("no")),
             Op::Release(entry, owed) => {
-                if let (true, Some(owed)) = (self.held_by(entry), owed) {
-                    self.known_bad.push(owed.what.clone());
-                }
+                let told = entry.claim.as_ref().and(owed.as_ref());
+                let told = told.map(|owed| owed.what.clone());
+                self.known_bad.extend(told.clone());
                 if self.held_by(entry) {
                     self.holder = None;
                 }
-                Event::Released
+                Event::Released(told)
             }
         };
         self.step(event);

@@ -4,25 +4,32 @@ use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{ID, happening::Happening, image, rules, slots::Slots};
+use super::{ID, happening::Happening, image, named, rules, slots::Slots};
 use crate::{
     agent::{
         gate::{Facts, Logins, Now, Request, Update},
         journal::{Entry, Journal, Stage},
-        machine::{Effect, Event, Identity, Machine, Op, State},
+        machine::{Boot, Effect, Event, Identity, Machine, Op, State},
     },
     config::Strategy,
     node::Group,
     semaphore::{keys::Keys, records::Image},
 };
 
-fn identity(boot: u32, slots: &Slots) -> Identity {
+fn identity(boot: u32, slots: &Slots, readable: bool) -> Identity {
+    let Image { image, version } = named(slots.runs());
     Identity {
         id: ID.into(),
         boot_id: format!("boot-{boot}"),
         keys: Keys::new("p", Group::default()),
-        runs: image(slots.runs()),
-        boot: slots.boot_of(),
+        runs: Image {
+            image: image.filter(|_| readable),
+            version,
+        },
+        boot: match readable {
+            true => slots.boot_of(),
+            false => Boot::default(),
+        },
     }
 }
 
@@ -52,6 +59,18 @@ pub(super) struct World {
     pub(super) passed: bool,
     /// What the cluster knows to be bad.
     pub(super) known_bad: Vec<Image>,
+    /// By how many minutes the wall clock is wrong.
+    pub(super) clock: i64,
+    pub(super) etcd: bool,
+    pub(super) broken: bool,
+    pub(super) logind: bool,
+    pub(super) slots_readable: bool,
+    /// Whether this run of the agent could not read the slots when it was started.
+    pub(super) blind: bool,
+    /// What the last reboot by this agent was for.
+    pub(super) cleared: Option<Image>,
+    /// What was to boot after this agent's reboot and did not come up: until it is given back the cluster must be told.
+    pub(super) fell_from: Option<Image>,
 }
 
 impl World {
@@ -59,7 +78,7 @@ impl World {
         let mut world = Self {
             machine: Machine::new(
                 rules(strategy),
-                identity(0, &Slots::new()),
+                identity(0, &Slots::new(), true),
                 Ok(Journal::default()),
             ),
             strategy,
@@ -83,6 +102,14 @@ impl World {
             went_back: false,
             passed: false,
             known_bad: Vec::new(),
+            clock: 0,
+            etcd: true,
+            broken: false,
+            logind: true,
+            slots_readable: true,
+            blind: false,
+            cleared: None,
+            fell_from: None,
         };
         world.start();
         world
@@ -90,9 +117,8 @@ impl World {
 
     pub(super) fn now(&mut self) -> Now {
         self.random += 1;
-        let minutes = i64::try_from(self.minutes).unwrap();
         Now {
-            wall: Timestamp::from_second(minutes * 60)
+            wall: Timestamp::from_second(self.wall() * 60)
                 .unwrap()
                 .to_zoned(TimeZone::UTC),
             monotonic: Duration::from_secs(self.minutes * 60),
@@ -100,17 +126,30 @@ impl World {
         }
     }
 
+    /// What the wall clock says, in minutes.
+    fn wall(&self) -> i64 {
+        i64::try_from(self.minutes).unwrap() + self.clock
+    }
+
     pub(super) fn in_window(&self) -> bool {
-        (120..240).contains(&(self.minutes % 1440))
+        (120..240).contains(&self.wall().rem_euclid(1440))
+    }
+
+    /// Lets time pass until the window is open.
+    pub(super) fn until_window(&mut self) {
+        while !self.in_window() {
+            self.minutes += 1;
+        }
     }
 
     pub(super) fn start(&mut self) {
         self.machine = Machine::new(
             rules(self.strategy),
-            identity(self.boot, &self.slots),
+            identity(self.boot, &self.slots, self.slots_readable),
             Ok(self.disk.clone()),
         );
         self.op = None;
+        self.blind = !self.slots_readable;
         self.exited = false;
         self.passed = false;
         let now = self.now();
@@ -121,13 +160,29 @@ impl World {
 
     /// The facts, with what the slots say by now.
     pub(super) fn facts(&self) -> Facts {
-        let next = match self.facts.update {
-            Update::Staged(_) => None,
-            _ => Some(image(self.slots.images[self.slots.next()])),
+        let unreadable = || "medium error".to_owned();
+        let (update, next) = match &self.facts.update {
+            Update::Staged(_) if !self.slots_readable => {
+                (Update::Unreadable(unreadable()), Ok(None))
+            }
+            Update::Staged(image) => (Update::Staged(image.clone()), Ok(None)),
+            other if !self.slots_readable => (other.clone(), Err(unreadable())),
+            other => {
+                let next = match self.slots.next() {
+                    next if next == self.slots.booted => named(self.slots.images[next]),
+                    next => image(self.slots.images[next]),
+                };
+                (other.clone(), Ok(Some(next)))
+            }
+        };
+        let logind = match self.logind {
+            true => self.facts.logind.clone(),
+            false => Err("no reply".into()),
         };
         Facts {
-            next: Ok(next),
-            ..self.facts.clone()
+            update,
+            next,
+            logind,
         }
     }
 
@@ -194,6 +249,7 @@ impl World {
     pub(super) fn report(&mut self) {
         if let Some(owed) = self.machine.owed().cloned()
             && self.strategy == Strategy::EtcdLock
+            && self.etcd
         {
             self.known_bad.push(owed.what.clone());
             self.step(Event::Reported(owed.what));
@@ -202,6 +258,9 @@ impl World {
 
     pub(super) fn happen(&mut self, happening: &Happening) {
         match happening {
+            Happening::Ends(true) if self.op.is_none() && (self.called || self.went_back) => {
+                self.reboot();
+            }
             Happening::Ends(well) => self.end(*well),
             Happening::Staged(version) => self.stage(*version),
             Happening::EngineGone => {
@@ -226,6 +285,24 @@ impl World {
             Happening::Minutes(minutes) => {
                 self.minutes += u64::from(*minutes);
                 self.tick();
+            }
+            Happening::Window => {
+                self.until_window();
+                self.tick();
+            }
+            Happening::Clock(by) => {
+                self.clock += i64::from(*by);
+                // The watchdog's.
+                self.step(Event::Tick);
+            }
+            Happening::Etcd(there) => self.etcd = *there,
+            Happening::Logind(there) => {
+                self.logind = *there;
+                self.change(|_| ());
+            }
+            Happening::Slots(readable) => {
+                self.slots_readable = *readable;
+                self.change(|_| ());
             }
             Happening::Asked(true) => self.step(Event::Asked(Request {
                 reason: "why not".into(),
@@ -262,10 +339,10 @@ impl World {
                 for _ in 0..10 {
                     self.end(true);
                 }
-                // With a disk that cannot be written the driver's patience ends it.
+                // With a disk that cannot be written, or without etcd, the driver's patience ends it.
                 let state = self.machine.state();
                 assert!(
-                    self.exited || !self.disk_works,
+                    self.exited || !self.disk_works || !self.etcd,
                     "does not stop in {state:?}"
                 );
                 let this_boot = format!("boot-{}", self.boot);
@@ -273,7 +350,7 @@ impl World {
                 // Whether a shutdown follows a call that failed, or one of an earlier run, is still in doubt.
                 let doubting = matches!(&self.disk.entry, Some(e) if e.stage == Stage::Committing);
                 let excused = going || proving || doubting && self.asked_logind;
-                if self.disk_works && !excused {
+                if self.disk_works && self.etcd && self.logind && !excused {
                     assert_eq!(
                         self.holder, None,
                         "stopped before the call, and still holding"
@@ -289,16 +366,62 @@ impl World {
                 }
             }
             Happening::Reboots => self.reboot(),
+            Happening::ComesNot => self.comes_not(),
+            Happening::Broken(broken) => self.broken = *broken,
+            Happening::Pardoned(number) => {
+                self.known_bad.retain(|bad| !bad.is(&image(*number)));
+            }
+            Happening::Strategy => self.reload(),
+            Happening::Newer => {
+                self.disk.version = 99;
+                self.asked_logind = true;
+                self.start();
+            }
             Happening::Disk(works) => self.disk_works = *works,
             Happening::Report => self.report(),
         }
         self.check();
     }
 
+    /// Another strategy, once the machine may be exchanged.
+    fn reload(&mut self) {
+        if self.exited || !self.machine.may_be_exchanged() {
+            return;
+        }
+        self.strategy = match self.strategy {
+            Strategy::EtcdLock => Strategy::Reboot,
+            _ => Strategy::EtcdLock,
+        };
+        if matches!(self.facts.update, Update::Staged(_)) {
+            self.slots.first = 1 - self.slots.booted;
+        }
+        self.start();
+        self.hold_points();
+    }
+
+    /// What the driver does with the points while an update is staged.
+    fn hold_points(&mut self) {
+        let staged = matches!(self.facts.update, Update::Staged(_));
+        if staged && self.strategy == Strategy::EtcdLock && self.machine.may_hold_points() {
+            self.slots.first = self.slots.booted;
+        }
+    }
+
+    /// Whether this agent goes into another image by now: what is written over that nobody can help.
+    pub(super) fn moves(&self) -> bool {
+        let here = format!("boot-{}", self.boot);
+        self.machine.entry().is_some_and(|e| {
+            e.stage == Stage::Committing && e.boot_id == here && !e.intent.to.is(&e.from)
+        })
+    }
+
     /// update_engine writes an image to the other slot (or forgets it). It is let in only where the booted one is good.
     pub(super) fn stage(&mut self, version: Option<u8>) {
         if let Some(version) = version {
-            if !self.slots.good[self.slots.booted] || self.going_down() {
+            // What is written between the last look and the boot nobody can help.
+            let late = self.going_down() || matches!(self.op, Some(Op::Reboot(_)));
+            let good = self.slots.good[self.slots.booted];
+            if !good || self.went_back || late && self.moves() {
                 return;
             }
             let other = 1 - self.slots.booted;
@@ -306,18 +429,16 @@ impl World {
             self.slots.good[other] = false;
             self.slots.tries[other] = true;
             self.slots.abandoned[other] = false;
-            // Its post-install makes it next; a coordinated agent holds it back.
-            self.slots.first = match self.strategy {
-                Strategy::EtcdLock => self.slots.booted,
-                _ => other,
-            };
+            // Its post-install makes it next.
+            self.slots.first = other;
         }
         self.change(|facts| {
             facts.update = match version {
-                Some(version) => Update::Staged(image(version)),
+                Some(version) => Update::Staged(named(version)),
                 None => Update::None("UPDATE_STATUS_IDLE".into()),
             }
         });
+        self.hold_points();
     }
 
     pub(super) fn tick(&mut self) {
@@ -327,7 +448,34 @@ impl World {
         }
     }
 
+    /// The machine goes down, and what boots next does not come up.
+    pub(super) fn comes_not(&mut self) {
+        let next = self.slots.next();
+        let (meant, before) = (image(self.slots.images[next]), self.slots.booted);
+        if self.slots.good[next] || self.went_back || next == before {
+            return self.reboot();
+        }
+        let cleared = self.cleared.as_ref().is_some_and(|to| to.is(&meant));
+        if self.called && cleared && self.slots.can(before) {
+            self.fell_from = Some(meant);
+        }
+        self.slots.boot();
+        self.cleared = None;
+        self.reboot();
+    }
+
     pub(super) fn reboot(&mut self) {
+        let before = named(self.slots.runs());
+        let next = image(self.slots.images[self.slots.next()]);
+        if self.called
+            && self.strategy == Strategy::EtcdLock
+            && let Some(cleared) = self.cleared.take()
+        {
+            assert!(
+                next.is(&cleared) || next.is(&before),
+                "into what nobody cleared"
+            );
+        }
         self.boot += 1;
         self.reboots += 1;
         self.slots.boot();

@@ -9,6 +9,7 @@ use pointsman_testbed::{
     disk::Slot,
     process::{Output, run},
 };
+use tokio::time::Instant;
 
 use crate::turns;
 
@@ -37,6 +38,14 @@ async fn leader(cluster: &Cluster) -> &Container {
         }
     }
     panic!("etcd has no leader")
+}
+
+/// Waits until this node's member serves what the whole quorum agrees to.
+async fn until_asked(cluster: &Cluster, node: &Container) {
+    let until = Instant::now() + PATIENCE;
+    while etcdctl(cluster, node, &["get", "x"]).await.code != Some(0) {
+        assert!(Instant::now() < until, "{} is not back", node.name());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,5 +204,87 @@ async fn a_node_that_is_cut_off_while_it_proves_holds_on_until_the_cluster_hears
     for node in [outer, member, first] {
         assert_eq!(node.state().boots, [Slot::A, Slot::B], "{}", node.name());
         assert_eq!(turns::of(node).len(), 1, "{}", node.name());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaders_node_that_is_cut_off_while_it_drains_is_undone_or_goes_on_and_loses_nothing() {
+    if skipped("a leader that is cut off while its node drains") {
+        return;
+    }
+    let cluster = Cluster::new(4).await;
+    turns::note(&cluster);
+    for node in &cluster.nodes {
+        let wait = "touch /var/draining; until [ -e /var/drained ]; do sleep 0.1; done";
+        node.hook("pre-reboot.d/20-wait", wait);
+    }
+    cluster.up().await;
+    let outer = &cluster.nodes[3];
+    outer.write("var/drained", "");
+    let holds = async |node: &Container, phase: &str| {
+        let group = cluster.group().await;
+        let held: Vec<_> = holders(&group).map(|h| (&h["id"], &h["phase"])).collect();
+        assert_eq!(held, [(&node.id().into(), &phase.into())], "{group:#}");
+    };
+    let goes_on_without = async |node: &Container| {
+        cluster
+            .until("etcd has another leader", |group| group.is_object())
+            .await;
+        assert_ne!(leader(&cluster).await.name(), node.name());
+        holds(node, "draining").await;
+    };
+
+    // Drained while nobody can be asked: what was drained is let in again, what was taken is kept, and the line waits.
+    let first = leader(&cluster).await;
+    first.stage("2").await;
+    first.until("test -e /var/draining").await;
+    first.port().cut().await;
+    goes_on_without(first).await;
+    outer.stage("2").await;
+    outer.says("is held by").await;
+    first.sh("touch /var/drained").await;
+    first.agent_is("releasing").await;
+    first
+        .until("journalctl -u pointsman | grep -q 'giving the semaphore back: no etcd endpoint answered'")
+        .await;
+    assert_eq!(turns::of(first).len(), 1, "its drain is undone");
+    holds(first, "draining").await;
+    assert_eq!((first.boots(), outer.boots()), (1, 1));
+    first.port().mend().await;
+    // The one who waited first; and then it tries again.
+    for node in [outer, first] {
+        node.booted(2).await;
+        cluster
+            .until("it is proven", |_| node.disk().bits(Slot::B).successful)
+            .await;
+    }
+    cluster.free().await;
+
+    // Back before its drain has ended: it goes on where it was, and who leads does not matter.
+    let second = leader(&cluster).await;
+    assert_ne!(second.name(), first.name(), "it has been started since");
+    second.stage("2").await;
+    second.until("test -e /var/draining").await;
+    second.port().cut().await;
+    goes_on_without(second).await;
+    second.port().mend().await;
+    until_asked(&cluster, second).await;
+    second.sh("touch /var/drained").await;
+    second.booted(2).await;
+    cluster.free().await;
+
+    let last = cluster.nodes[..3]
+        .iter()
+        .find(|node| node.boots() == 1)
+        .expect("there are three");
+    last.write("var/drained", "");
+    last.stage("2").await;
+    last.booted(2).await;
+    cluster.free().await;
+    turns::one_at_a_time(&cluster);
+    for (node, turns) in [(outer, 1), (first, 2), (second, 1), (last, 1)] {
+        assert_eq!(node.state().boots, [Slot::A, Slot::B], "{}", node.name());
+        assert!(node.disk().bits(Slot::B).successful, "{}", node.name());
+        assert_eq!(turns::of(node).len(), turns, "{}", node.name());
     }
 }

@@ -149,6 +149,11 @@ async fn in_the_drain_it_is_undone_and_begun_again() {
         "pre-reboot.d/20-wait",
         "touch /var/begun; until [ -e /var/drained ]; do sleep 0.1; done",
     );
+    // A drain that outlives its agent would have the last word.
+    node.hook(
+        "post-boot.d/05-alone",
+        "systemctl --no-legend list-units 'pointsman-hook-20_wait-*' >>/var/log/beside",
+    );
     cluster.up().await;
     node.stage("2").await;
     for blow in BLOWS {
@@ -176,6 +181,7 @@ async fn in_the_drain_it_is_undone_and_begun_again() {
     assert!(node.disk().bits(Slot::B).successful);
     // Each drain was undone before the next one, and the last one after the boot.
     assert_eq!(turns::of(node).len(), BLOWS.len() + 2);
+    assert_eq!(node.read("var/log/beside"), "");
 }
 
 #[tokio::test(flavor = "multi_thread")]

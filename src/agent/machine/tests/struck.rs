@@ -1,0 +1,274 @@
+//! Single histories in which something once went wrong.
+
+use super::{named, world::World};
+use crate::{
+    agent::{
+        gate::{Request, Update},
+        journal::{Condemned, Stage},
+        machine::{Event, Op, State},
+    },
+    config::Strategy,
+};
+
+/// In the window, with this image staged.
+fn staged(number: u8) -> World {
+    let mut world = World::new(Strategy::EtcdLock);
+    world.until_window();
+    world.stage(Some(number));
+    world
+}
+
+/// Ends one operation after the other, well, until the reboot is called.
+fn goes(world: &mut World) {
+    for _ in 0..20 {
+        if world.called {
+            return;
+        }
+        world.end(true);
+    }
+    panic!("no reboot, in {:?}", world.machine.state());
+}
+
+/// Ends one operation after the other, well, until there is none.
+fn rests(world: &mut World) {
+    for _ in 0..20 {
+        world.end(true);
+    }
+    assert_eq!(world.machine.state(), &State::Idle);
+    assert_eq!(world.holder, None);
+}
+
+#[test]
+fn an_image_cleared_by_a_person_and_fallen_back_from_again_is_quarantined_again() {
+    let mut world = staged(1);
+    goes(&mut world);
+    world.comes_not();
+    rests(&mut world);
+    assert_eq!(world.known_bad, [named(1)]);
+    // Told, and not told again.
+    world.report();
+    assert_eq!(world.known_bad.len(), 1);
+
+    world.known_bad.clear();
+    world.stage(Some(1));
+    goes(&mut world);
+    world.comes_not();
+    rests(&mut world);
+    assert_eq!(world.known_bad.len(), 1, "found again, and told nobody");
+}
+
+#[test]
+fn what_a_person_cleared_is_not_told_again_by_a_boot_in_which_nothing_was_found() {
+    let mut world = staged(1);
+    goes(&mut world);
+    // Goes back by itself; the others know it before the node is down.
+    world.reboot();
+    world.end(true);
+    world.report();
+    world.end(true);
+    assert!(world.went_back);
+    world.known_bad.clear();
+    for _ in 0..2 {
+        world.reboot();
+    }
+    rests(&mut world);
+    assert!(
+        world.known_bad.is_empty(),
+        "told again: {:?}",
+        world.known_bad
+    );
+}
+
+#[test]
+fn a_proof_that_was_cut_off_stays_forgiven_when_the_power_fails_once_more() {
+    let mut world = staged(2);
+    goes(&mut world);
+    world.reboot();
+    assert_eq!(world.machine.state(), &State::Proving);
+    assert_eq!(world.slots.runs(), 2);
+    // The power fails while it is proving, and again before the old slot has been.
+    for _ in 0..2 {
+        world.reboot();
+        assert_eq!(world.slots.runs(), 0);
+        assert_eq!(world.machine.state(), &State::Proving);
+    }
+    rests(&mut world);
+    assert!(world.known_bad.is_empty(), "{:?}", world.known_bad);
+}
+
+#[test]
+fn a_proof_cut_off_in_a_boot_nobody_cleared_excuses_no_later_one() {
+    let mut world = World::new(Strategy::EtcdLock);
+    world.slots.images[1] = 2;
+    world.slots.tries[1] = true;
+    world.slots.first = 1;
+    // Somebody boots it, and the power fails while it is proving.
+    world.reboot();
+    assert_eq!(world.machine.state(), &State::Proving);
+    world.reboot();
+    assert_eq!(world.slots.runs(), 0);
+    world.until_window();
+    world.stage(Some(2));
+    goes(&mut world);
+    world.comes_not();
+    rests(&mut world);
+    assert_eq!(world.known_bad, [named(2)]);
+}
+
+#[test]
+fn a_trial_that_stood_in_the_line_goes_back_although_etcd_is_away() {
+    let mut world = World::new(Strategy::EtcdLock);
+    world.until_window();
+    world.stage(Some(1));
+    world.change(|facts| facts.update = Update::None("UPDATE_STATUS_IDLE".into()));
+    world.slots.first = 1;
+    world.step(Event::Asked(Request {
+        reason: "ann".into(),
+    }));
+    world.end(true);
+    assert!(matches!(world.machine.state(), State::Queued { .. }));
+    world.etcd = false;
+    world.reboot();
+    assert_eq!(world.slots.runs(), 1);
+    for _ in 0..5 {
+        world.end(true);
+    }
+    assert!(world.went_back, "in {:?}", world.machine.state());
+    world.reboot();
+    world.etcd = true;
+    rests(&mut world);
+    assert_eq!(world.known_bad, []);
+    world.report();
+    assert_eq!(world.known_bad, [named(1)]);
+}
+
+#[test]
+fn a_trial_that_stood_in_the_line_is_proven_and_then_leaves_it_or_gives_back_what_it_won() {
+    for won in [false, true] {
+        let mut world = World::new(Strategy::EtcdLock);
+        world.until_window();
+        world.stage(Some(2));
+        world.change(|facts| facts.update = Update::None("UPDATE_STATUS_IDLE".into()));
+        world.slots.first = 1;
+        world.step(Event::Asked(Request {
+            reason: "ann".into(),
+        }));
+        world.end(true);
+        let nonce = world.disk.entry.as_ref().unwrap().claim.clone().unwrap();
+        world.holder = won.then_some((nonce.nonce, false));
+        world.etcd = false;
+        world.reboot();
+        for _ in 0..5 {
+            world.end(true);
+        }
+        assert!(world.slots.good[1], "in {:?}", world.machine.state());
+        world.etcd = true;
+        world.end(true);
+        assert_eq!(world.machine.holds(), won);
+        rests(&mut world);
+        assert_eq!(world.disk.entry, None);
+    }
+}
+
+#[test]
+fn who_does_not_hear_from_logind_says_that_and_not_that_the_system_goes_down() {
+    let mut world = staged(2);
+    while !matches!(world.machine.state(), State::Draining { .. }) {
+        world.end(true);
+    }
+    world.logind = false;
+    world.change(|_| ());
+    for _ in 0..10 {
+        world.end(true);
+        world.minutes += 10;
+        world.tick();
+        let (state, why) = world.machine.report();
+        assert!(
+            state == "stepping-back" || why.contains("not known: no reply"),
+            "{state}: {why}"
+        );
+        assert!(world.holder.is_some(), "given back on a guess");
+    }
+    world.logind = true;
+    world.change(|_| ());
+    world.change(|facts| facts.update = Update::None("UPDATE_STATUS_IDLE".into()));
+    rests(&mut world);
+}
+
+#[test]
+fn what_was_told_with_the_release_is_what_counts_as_told() {
+    let mut world = staged(2);
+    goes(&mut world);
+    world.reboot();
+    let bad = |number| Condemned {
+        what: named(number),
+        reason: "bad".into(),
+        boot_id: "boot-0".into(),
+        reported: false,
+    };
+    world.machine.journal.as_mut().unwrap().condemned = vec![bad(3), bad(5)];
+    while !matches!(world.op, Some(Op::Release(..))) {
+        world.end(true);
+    }
+    // The first is told on its own meanwhile.
+    world.report();
+    assert_eq!(world.known_bad, [named(3)]);
+    rests(&mut world);
+    world.report();
+    assert!(world.known_bad.contains(&named(5)), "{:?}", world.known_bad);
+}
+
+#[test]
+fn what_is_staged_while_the_node_goes_down_for_something_else_waits_its_turn() {
+    let mut world = World::new(Strategy::EtcdLock);
+    world.until_window();
+    world.step(Event::Asked(Request {
+        reason: "a new disk".into(),
+    }));
+    goes(&mut world);
+    world.stage(Some(1));
+    world.reboot();
+    assert_eq!(world.slots.runs(), 0, "into what nobody cleared");
+    assert_eq!(world.disk.entry.as_ref().unwrap().stage, Stage::Committing);
+}
+
+#[test]
+fn a_trial_that_stood_in_the_line_leaves_it_although_the_disk_is_full() {
+    let mut world = World::new(Strategy::EtcdLock);
+    world.until_window();
+    world.stage(Some(2));
+    world.change(|facts| facts.update = Update::None("UPDATE_STATUS_IDLE".into()));
+    world.slots.first = 1;
+    world.step(Event::Asked(Request {
+        reason: "ann".into(),
+    }));
+    world.end(true);
+    let nonce = world.disk.entry.as_ref().unwrap().claim.clone().unwrap();
+    world.holder = Some((nonce.nonce, false));
+    world.reboot();
+    world.disk_works = false;
+    for _ in 0..20 {
+        world.end(true);
+    }
+    assert_eq!(world.holder, None, "in {:?}", world.machine.state());
+}
+
+#[test]
+fn what_was_won_under_a_newer_programs_journal_is_given_back() {
+    let mut world = staged(2);
+    world.end(true);
+    let nonce = world.disk.entry.as_ref().unwrap().claim.clone().unwrap();
+    // A newer program takes its place, and then this one again, while the take is on its way.
+    world.disk.version = 99;
+    world.start();
+    world.holder = Some((nonce.nonce, false));
+    for _ in 0..10 {
+        world.end(true);
+    }
+    assert_eq!(world.holder, None);
+    let (state, why) = world.machine.report();
+    assert!(
+        state == "waiting" && why.contains("newer pointsman"),
+        "{state}: {why}"
+    );
+}

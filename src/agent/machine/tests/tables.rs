@@ -1,0 +1,294 @@
+//! The decisions about a boot, one table each.
+
+use super::{ID, image, named, rules};
+use crate::{
+    agent::{
+        gate::{Facts, Intent, Logins, Now, Rules, Update},
+        journal::{ClaimKey, Condemned, Entry, Journal, Stage},
+        machine::{Boot, Event, Identity, Machine, Other, State, Verdict},
+    },
+    config::Strategy,
+    node::Group,
+    semaphore::{keys::Keys, records::Image},
+};
+
+/// The boot that is decided about.
+const BOOT: &str = "boot-2";
+
+/// What a case changes of the one before it in the table's head.
+type Change = fn(&mut Identity, &mut Journal);
+
+fn now() -> Now {
+    Now {
+        wall: jiff::Timestamp::UNIX_EPOCH.to_zoned(jiff::tz::TimeZone::UTC),
+        monotonic: std::time::Duration::ZERO,
+        random: 7,
+    }
+}
+
+/// A node that runs one image from a slot, and has another in the other.
+fn identity(runs: u8, trial: bool, other: u8) -> Identity {
+    Identity {
+        id: ID.into(),
+        boot_id: BOOT.into(),
+        keys: Keys::new("p", Group::default()),
+        runs: named(runs),
+        boot: Boot {
+            trial,
+            other: Some(Other {
+                image: image(other),
+                successful: trial,
+                tries: false,
+                abandoned: false,
+            }),
+        },
+    }
+}
+
+fn other(identity: &mut Identity) -> &mut Other {
+    identity.boot.other.as_mut().unwrap()
+}
+
+/// A reboot from image 0 to image 1, committed in an earlier boot.
+fn committed() -> Entry {
+    Entry {
+        stage: Stage::Committing,
+        boot_id: "boot-1".into(),
+        claim: None,
+        intent: Intent {
+            reason: "update".into(),
+            to: named(1),
+        },
+        from: named(0),
+    }
+}
+
+fn condemned(what: Image, boot_id: &str) -> Condemned {
+    Condemned {
+        what,
+        reason: "it is bad".into(),
+        boot_id: boot_id.into(),
+        reported: true,
+    }
+}
+
+#[test]
+fn a_failed_boot_goes_back_only_from_a_trial_once_and_to_what_ran_here_before() {
+    let cases: [(&str, Change); 12] = [
+        ("", |_, _| {}),
+        ("", |_, journal| {
+            journal.good = None;
+            journal.entry = Some(committed());
+        }),
+        ("", |identity, _| {
+            other(identity).successful = false;
+            other(identity).tries = true;
+        }),
+        // Killed between the verdict and the reboot.
+        ("", |_, journal| {
+            journal.condemned.push(condemned(named(1), BOOT));
+        }),
+        ("marked good before", |identity, _| {
+            identity.boot.trial = false;
+        }),
+        ("no other slot", |identity, _| identity.boot.other = None),
+        ("the other slot cannot boot", |identity, _| {
+            other(identity).successful = false;
+        }),
+        ("went back from this image before", |_, journal| {
+            journal.condemned.push(condemned(named(1), "boot-0"));
+        }),
+        ("which is quarantined as well (it is bad)", |_, journal| {
+            journal.condemned.push(condemned(named(0), "boot-0"));
+        }),
+        ("not what ran here before", |_, journal| {
+            journal.good = Some(named(4));
+        }),
+        ("not what ran here before", |_, journal| {
+            journal.good = None;
+        }),
+        ("not what ran here before", |identity, _| {
+            other(identity).image = image(4);
+        }),
+    ];
+    for (number, (stays, change)) in cases.into_iter().enumerate() {
+        let mut identity = identity(1, true, 0);
+        let mut journal = Journal {
+            good: Some(named(0)),
+            ..Journal::default()
+        };
+        change(&mut identity, &mut journal);
+        let found = Ok(identity.boot.other.clone());
+        if !identity.boot.trial {
+            journal.entry = Some(committed());
+        }
+        let mut machine = Machine::new(rules(Strategy::EtcdLock), identity, Ok(journal));
+        machine.start(&now());
+        machine.step(
+            Event::Checked(Verdict::Failed("no network".into()), found),
+            &now(),
+        );
+        match machine.state() {
+            State::RollingBack { .. } => assert_eq!(stays, "", "case {number}"),
+            State::Unproven { why, .. } => {
+                let said = why.contains("no network; ") && why.contains(stays);
+                assert!(said && !stays.is_empty(), "case {number}: {why}");
+            }
+            state => panic!("case {number}: {state:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_the_other_slot_holds_is_what_is_found_after_the_checks() {
+    let journal = Journal {
+        good: Some(named(0)),
+        ..Journal::default()
+    };
+    for (found, says) in [
+        (Err("medium error".to_owned()), "(medium error)"),
+        (
+            Ok(identity(1, true, 4).boot.other),
+            "not what ran here before",
+        ),
+    ] {
+        let identity = identity(1, true, 0);
+        let mut machine = Machine::new(rules(Strategy::EtcdLock), identity, Ok(journal.clone()));
+        machine.start(&now());
+        let failed = Verdict::Failed("no network".into());
+        machine.step(Event::Checked(failed, found), &now());
+        let State::Unproven { why, .. } = machine.state() else {
+            panic!("{:?}", machine.state())
+        };
+        assert!(why.contains(says), "{why}");
+    }
+}
+
+#[test]
+fn a_boot_whose_slots_are_lost_is_not_proven_by_passing() {
+    let identity = Identity {
+        runs: Image {
+            image: None,
+            ..named(1)
+        },
+        boot: Boot::default(),
+        ..identity(1, true, 0)
+    };
+    let journal = Journal {
+        entry: Some(committed()),
+        ..Journal::default()
+    };
+    let mut machine = Machine::new(rules(Strategy::EtcdLock), identity, Ok(journal));
+    machine.start(&now());
+    machine.step(Event::Checked(Verdict::Passed, Ok(None)), &now());
+    assert!(
+        matches!(machine.state(), State::Unproven { why, .. } if why.contains("not known")),
+        "{:?}",
+        machine.state()
+    );
+}
+
+#[test]
+fn an_image_is_fallen_back_from_where_it_was_meant_and_tried_and_did_not_come_up() {
+    let cases: [(bool, Change); 13] = [
+        (true, |_, _| {}),
+        (true, |_, journal| {
+            journal.trial = Some(named(1));
+            journal.forgiven = Some(named(1));
+        }),
+        (true, |_, journal| {
+            journal.trial = Some(named(1));
+            journal.forgiven = Some(named(3));
+            journal.trial = Some(named(3));
+        }),
+        (true, |identity, journal| {
+            journal.trial = Some(named(1));
+            other(identity).abandoned = true;
+        }),
+        // Found before, and cleared since.
+        (true, |_, journal| {
+            journal.condemned.push(condemned(named(1), "boot-0"));
+        }),
+        (false, |_, journal| journal.trial = Some(named(1))),
+        (false, |identity, _| other(identity).tries = true),
+        (false, |identity, _| other(identity).successful = true),
+        (false, |identity, _| other(identity).image = image(3)),
+        (false, |identity, _| identity.runs = named(3)),
+        (false, |_, journal| journal.judged = Some(BOOT.into())),
+        (false, |_, journal| {
+            journal.entry.as_mut().unwrap().stage = Stage::Draining;
+        }),
+        (false, |_, journal| {
+            journal.entry.as_mut().unwrap().intent.to = named(0);
+        }),
+    ];
+    for (number, (bad, change)) in cases.into_iter().enumerate() {
+        let mut identity = identity(0, false, 1);
+        let mut journal = Journal {
+            entry: Some(committed()),
+            ..Journal::default()
+        };
+        change(&mut identity, &mut journal);
+        let mut machine = Machine::new(rules(Strategy::EtcdLock), identity, Ok(journal));
+        machine.start(&now());
+        let owed = machine.owed().map(|owed| owed.what.clone());
+        assert_eq!(owed, bad.then(|| named(1)), "case {number}");
+    }
+}
+
+#[test]
+fn a_place_in_the_line_is_kept_only_where_the_node_still_asks_for_it() {
+    let facts = Facts {
+        update: Update::Staged(named(1)),
+        next: Ok(None),
+        logind: Ok(Logins::default()),
+    };
+    let elsewhere = || Keys::new("p", Group::new("elsewhere").unwrap());
+    let cases: [(bool, Strategy, Keys, u8); 4] = [
+        (
+            true,
+            Strategy::EtcdLock,
+            Keys::new("p", Group::default()),
+            1,
+        ),
+        (false, Strategy::EtcdLock, elsewhere(), 1),
+        (false, Strategy::Reboot, Keys::new("p", Group::default()), 1),
+        (
+            false,
+            Strategy::EtcdLock,
+            Keys::new("p", Group::default()),
+            3,
+        ),
+    ];
+    for (number, (kept, strategy, keys, to)) in cases.into_iter().enumerate() {
+        let mut entry = Entry {
+            stage: Stage::Queued,
+            boot_id: BOOT.into(),
+            claim: Some(ClaimKey {
+                nonce: "n".into(),
+                id: ID.into(),
+                keys,
+                member: None,
+            }),
+            ..committed()
+        };
+        entry.intent.to = named(to);
+        let journal = Journal {
+            entry: Some(entry),
+            ..Journal::default()
+        };
+        let rules = Rules {
+            window: None,
+            ..rules(strategy)
+        };
+        let mut machine = Machine::new(rules, identity(0, false, 1), Ok(journal));
+        machine.start(&now());
+        machine.step(Event::Facts(facts.clone()), &now());
+        let found = match machine.state() {
+            State::Queued { .. } => true,
+            State::Leaving => false,
+            state => panic!("case {number}: {state:?}"),
+        };
+        assert_eq!(found, kept, "case {number}");
+    }
+}
