@@ -5,12 +5,16 @@ use std::{cell::RefCell, pin::pin, rc::Rc, time::Duration};
 use jiff::Timestamp;
 use tokio::{sync::mpsc, time::sleep};
 
+mod hold;
 mod line;
+mod look;
+
+pub use look::{from_engine, from_sentinel};
 
 use super::{
     checks::Checks,
-    gate::{Facts, Intent, Logins, Update},
-    journal::{ClaimKey, Condemned, Entry, Stage},
+    gate::Intent,
+    journal::{Condemned, Entry, Stage},
     machine::{Boot, Event, Op},
     points::Points,
 };
@@ -20,12 +24,11 @@ use crate::{
     hooks::{self, Hooks},
     logind::Logind,
     semaphore::{
-        etcd::{self, BackOff, Claim, Committed, Left, Place, Semaphore, Wait},
+        etcd::{self, BackOff, Place, Semaphore, Wait},
         keys::Keys,
-        records::{Holder, Image, NodeRecord, Phase, Quarantine},
+        records::{Image, NodeRecord, Quarantine},
     },
     systemd,
-    update_engine::{self, UpdateEngine},
 };
 
 /// The program and its version, as it stands in etcd.
@@ -133,69 +136,6 @@ impl World {
         }
     }
 
-    /// Asks update_engine and logind how things are.
-    pub async fn look(&self) -> Facts {
-        self.facts(self.update().await, self.logins().await)
-    }
-
-    /// These, and what the slots say.
-    #[must_use]
-    pub fn facts(&self, update: Update, logind: Result<Logins, String>) -> Facts {
-        // Of a staged update it has been read which image it is, and the points are thrown for it.
-        let next = match &update {
-            Update::Staged(_) => Ok(None),
-            _ => self.points.next(&self.runs),
-        };
-        Facts {
-            update,
-            next,
-            logind,
-        }
-    }
-
-    /// Asks whether an update waits for a reboot.
-    pub async fn update(&self) -> Update {
-        match &self.updates {
-            Updates::Sentinel(path) => from_sentinel(path.exists()),
-            Updates::Engine => match UpdateEngine::new(&self.bus).get_status().await {
-                Ok(status) => self.staged(&status),
-                Err(error) => Update::Unknown(error.to_string()),
-            },
-        }
-    }
-
-    /// What update_engine's status means for this node: which image is staged is told by what is in the slot.
-    #[must_use]
-    pub fn staged(&self, status: &update_engine::Status) -> Update {
-        let Update::Staged(update) = from_engine(status) else {
-            return from_engine(status);
-        };
-        match self.points.staged() {
-            Ok(None) if self.runs.image.is_some() => Update::Unusable(
-                "which image is staged cannot be told: the slots are not found any more".into(),
-            ),
-            Ok(image) => Update::Staged(Image { image, ..update }),
-            Err(why) => Update::Unusable(why),
-        }
-    }
-
-    /// Asks logind, and systemd for a shutdown it has begun.
-    pub async fn logins(&self) -> Result<Logins, String> {
-        let logind = Logind::new(&self.bus);
-        let ask = async {
-            let sessions = logind.sessions().await?;
-            let inhibitors = logind.block_inhibitors().await?;
-            let going_down = logind.preparing_for_shutdown().await?
-                || systemd::shutdown_job(&self.bus).await?.is_some();
-            Ok::<_, crate::bus::BusError>(Logins {
-                people: sessions.into_iter().map(|s| (s.user, s.tty)).collect(),
-                inhibitors: inhibitors.into_iter().map(|i| (i.who, i.why)).collect(),
-                going_down,
-            })
-        };
-        ask.await.map_err(|e| e.to_string())
-    }
-
     /// Tells the people logged in.
     pub async fn tell(&self, message: &str) {
         if let Ok(sessions) = Logind::new(&self.bus).sessions().await {
@@ -249,86 +189,6 @@ impl World {
             agent: AGENT.to_owned(),
             since: Some(Timestamp::now()),
         }
-    }
-
-    fn claim(&self, entry: &Entry, key: &ClaimKey) -> Claim {
-        Claim {
-            holder: Holder {
-                id: key.id.clone(),
-                hostname: self.hostname.clone(),
-                nonce: key.nonce.clone(),
-                boot_id: entry.boot_id.clone(),
-                since: Some(Timestamp::now()),
-                from: entry.from.clone(),
-                to: entry.intent.to.clone(),
-                phase: Phase::Draining,
-                deadline: Some(self.config.timings.reboot_deadline.as_secs()),
-                reason: Some(entry.intent.reason.clone()),
-                agent: AGENT.to_owned(),
-                unknown: serde_json::Map::new(),
-            },
-            ticket_lease: self.config.timings.ticket_lease.as_secs(),
-            member: key.member.is_some(),
-            node: Some(self.record("", "")),
-        }
-    }
-
-    async fn leave(&self, entry: &Entry) -> Event {
-        let Some(key) = &entry.claim else {
-            return Event::Left(false);
-        };
-        let idle = self.record("", "");
-        let left = self
-            .until_known(async || {
-                let semaphore = self.semaphore(&key.keys);
-                semaphore.leave(&key.id, &key.nonce, Some(&idle)).await
-            })
-            .await;
-        Event::Left(left == Left::Held)
-    }
-
-    async fn commit(&self, entry: &Entry) -> Event {
-        let Some(key) = &entry.claim else {
-            return Event::CommitEnded(Ok(()));
-        };
-        if let Err(why) = self.members_content(entry).await {
-            return Event::CommitEnded(Err(why));
-        }
-        let claim = self.claim(entry, key);
-        let committed = self
-            .until_known(
-                async || match self.semaphore(&key.keys).commit(&claim).await {
-                    // An answer, if not the one hoped for: nothing was committed.
-                    Err(error) if !error.is_unreachable() => Ok(Committed::No(error.to_string())),
-                    other => other,
-                },
-            )
-            .await;
-        Event::CommitEnded(match committed {
-            Committed::Yes => Ok(()),
-            Committed::No(why) => Err(why),
-        })
-    }
-
-    async fn release(&self, entry: &Entry, owed: Option<&Condemned>) -> Event {
-        if let Some(key) = &entry.claim {
-            let idle = self.record("", "");
-            let released = self
-                .until_known(async || {
-                    let untold = |owed: &&Condemned| !self.told.borrow().contains(&owed.what);
-                    let owed = owed.filter(untold).map(|owed| self.quarantine(owed));
-                    self.semaphore(&key.keys)
-                        .release(&key.id, &key.nonce, owed.as_ref(), Some(&idle))
-                        .await
-                })
-                .await;
-            tracing::info!(
-                group = key.keys.group().as_str(),
-                "the semaphore is given back ({released:?})"
-            );
-        }
-        let told = entry.claim.as_ref().and(owed);
-        Event::Released(told.map(|owed| owed.what.clone()))
     }
 
     fn note(&self, why: String) {
@@ -537,27 +397,5 @@ async fn while_telling<T, E>(
     tokio::select! {
         done = &mut doing => done,
         never = again => never,
-    }
-}
-
-/// What update_engine's status means for this node.
-#[must_use]
-pub fn from_engine(status: &update_engine::Status) -> Update {
-    match &status.operation {
-        update_engine::Operation::UpdatedNeedReboot => Update::Staged(Image {
-            image: None,
-            version: status.version.clone(),
-        }),
-        other => Update::None(other.to_string()),
-    }
-}
-
-/// What the sentinel file means for this node.
-#[must_use]
-pub fn from_sentinel(exists: bool) -> Update {
-    if exists {
-        Update::Staged(Image::default())
-    } else {
-        Update::None("no reboot required".into())
     }
 }

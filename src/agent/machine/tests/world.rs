@@ -162,9 +162,7 @@ impl World {
     pub(super) fn facts(&self) -> Facts {
         let unreadable = || "medium error".to_owned();
         let (update, next) = match &self.facts.update {
-            Update::Staged(_) if !self.slots_readable => {
-                (Update::Unreadable(unreadable()), Ok(None))
-            }
+            Update::Staged(_) if !self.slots_readable => (Update::Unusable(unreadable()), Ok(None)),
             Update::Staged(image) => (Update::Staged(image.clone()), Ok(None)),
             other if !self.slots_readable => (other.clone(), Err(unreadable())),
             other => {

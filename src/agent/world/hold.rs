@@ -1,0 +1,97 @@
+//! From leaving the line to giving back: what is done in etcd with a claim.
+
+use jiff::Timestamp;
+
+use super::{AGENT, World};
+use crate::{
+    agent::{
+        journal::{ClaimKey, Condemned, Entry},
+        machine::Event,
+    },
+    semaphore::{
+        etcd::{Claim, Committed, Left},
+        records::{Holder, Phase},
+    },
+};
+
+impl World {
+    pub(super) fn claim(&self, entry: &Entry, key: &ClaimKey) -> Claim {
+        Claim {
+            holder: Holder {
+                id: key.id.clone(),
+                hostname: self.hostname.clone(),
+                nonce: key.nonce.clone(),
+                boot_id: entry.boot_id.clone(),
+                since: Some(Timestamp::now()),
+                from: entry.from.clone(),
+                to: entry.intent.to.clone(),
+                phase: Phase::Draining,
+                deadline: Some(self.config.timings.reboot_deadline.as_secs()),
+                reason: Some(entry.intent.reason.clone()),
+                agent: AGENT.to_owned(),
+                unknown: serde_json::Map::new(),
+            },
+            ticket_lease: self.config.timings.ticket_lease.as_secs(),
+            member: key.member.is_some(),
+            node: Some(self.record("", "")),
+        }
+    }
+
+    pub(super) async fn leave(&self, entry: &Entry) -> Event {
+        let Some(key) = &entry.claim else {
+            return Event::Left(false);
+        };
+        let idle = self.record("", "");
+        let left = self
+            .until_known(async || {
+                let semaphore = self.semaphore(&key.keys);
+                semaphore.leave(&key.id, &key.nonce, Some(&idle)).await
+            })
+            .await;
+        Event::Left(left == Left::Held)
+    }
+
+    pub(super) async fn commit(&self, entry: &Entry) -> Event {
+        let Some(key) = &entry.claim else {
+            return Event::CommitEnded(Ok(()));
+        };
+        if let Err(why) = self.members_content(entry).await {
+            return Event::CommitEnded(Err(why));
+        }
+        let claim = self.claim(entry, key);
+        let committed = self
+            .until_known(
+                async || match self.semaphore(&key.keys).commit(&claim).await {
+                    // An answer, if not the one hoped for: nothing was committed.
+                    Err(error) if !error.is_unreachable() => Ok(Committed::No(error.to_string())),
+                    other => other,
+                },
+            )
+            .await;
+        Event::CommitEnded(match committed {
+            Committed::Yes => Ok(()),
+            Committed::No(why) => Err(why),
+        })
+    }
+
+    pub(super) async fn release(&self, entry: &Entry, owed: Option<&Condemned>) -> Event {
+        if let Some(key) = &entry.claim {
+            let idle = self.record("", "");
+            let released = self
+                .until_known(async || {
+                    let untold = |owed: &&Condemned| !self.told.borrow().contains(&owed.what);
+                    let owed = owed.filter(untold).map(|owed| self.quarantine(owed));
+                    self.semaphore(&key.keys)
+                        .release(&key.id, &key.nonce, owed.as_ref(), Some(&idle))
+                        .await
+                })
+                .await;
+            tracing::info!(
+                group = key.keys.group().as_str(),
+                "the semaphore is given back ({released:?})"
+            );
+        }
+        let told = entry.claim.as_ref().and(owed);
+        Event::Released(told.map(|owed| owed.what.clone()))
+    }
+}

@@ -1,0 +1,97 @@
+//! How things are: what update_engine, the slots and logind say.
+
+use super::{Updates, World};
+use crate::{
+    agent::gate::{Facts, Logins, Update},
+    logind::Logind,
+    semaphore::records::Image,
+    systemd,
+    update_engine::{self, UpdateEngine},
+};
+
+impl World {
+    /// Asks update_engine and logind how things are.
+    pub async fn look(&self) -> Facts {
+        self.facts(self.update().await, self.logins().await)
+    }
+
+    /// These, and what the slots say.
+    #[must_use]
+    pub fn facts(&self, update: Update, logind: Result<Logins, String>) -> Facts {
+        // Of a staged update it has been read which image it is, and the points are thrown for it.
+        let next = match &update {
+            Update::Staged(_) => Ok(None),
+            _ => self.points.next(&self.runs),
+        };
+        Facts {
+            update,
+            next,
+            logind,
+        }
+    }
+
+    /// Asks whether an update waits for a reboot.
+    pub async fn update(&self) -> Update {
+        match &self.updates {
+            Updates::Sentinel(path) => from_sentinel(path.exists()),
+            Updates::Engine => match UpdateEngine::new(&self.bus).get_status().await {
+                Ok(status) => self.staged(&status),
+                Err(error) => Update::Unknown(error.to_string()),
+            },
+        }
+    }
+
+    /// What update_engine's status means for this node: which image is staged is told by what is in the slot.
+    #[must_use]
+    pub fn staged(&self, status: &update_engine::Status) -> Update {
+        let Update::Staged(update) = from_engine(status) else {
+            return from_engine(status);
+        };
+        match self.points.staged() {
+            Ok(None) if self.runs.image.is_some() => Update::Unusable(
+                "which image is staged cannot be told: the slots are not found any more".into(),
+            ),
+            Ok(image) => Update::Staged(Image { image, ..update }),
+            Err(why) => Update::Unusable(why),
+        }
+    }
+
+    /// Asks logind, and systemd for a shutdown it has begun.
+    pub async fn logins(&self) -> Result<Logins, String> {
+        let logind = Logind::new(&self.bus);
+        let ask = async {
+            let sessions = logind.sessions().await?;
+            let inhibitors = logind.block_inhibitors().await?;
+            let going_down = logind.preparing_for_shutdown().await?
+                || systemd::shutdown_job(&self.bus).await?.is_some();
+            Ok::<_, crate::bus::BusError>(Logins {
+                people: sessions.into_iter().map(|s| (s.user, s.tty)).collect(),
+                inhibitors: inhibitors.into_iter().map(|i| (i.who, i.why)).collect(),
+                going_down,
+            })
+        };
+        ask.await.map_err(|e| e.to_string())
+    }
+}
+
+/// What update_engine's status means for this node.
+#[must_use]
+pub fn from_engine(status: &update_engine::Status) -> Update {
+    match &status.operation {
+        update_engine::Operation::UpdatedNeedReboot => Update::Staged(Image {
+            image: None,
+            version: status.version.clone(),
+        }),
+        other => Update::None(other.to_string()),
+    }
+}
+
+/// What the sentinel file means for this node.
+#[must_use]
+pub fn from_sentinel(exists: bool) -> Update {
+    if exists {
+        Update::Staged(Image::default())
+    } else {
+        Update::None("no reboot required".into())
+    }
+}
