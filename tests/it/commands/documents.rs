@@ -53,12 +53,8 @@ fn the_documents_name_every_command_flag_and_setting() {
         }
     }
     for setting in pointsman::config::SETTINGS {
-        let key = setting.key.rsplit('.').next().unwrap();
-        assert!(
-            configuration.contains(&format!("`{key}`")),
-            "{}",
-            setting.key
-        );
+        let key = setting.key;
+        assert!(configuration.contains(&format!("| `{key}` |")), "{key}");
         if let Some(variable) = setting.variable {
             assert!(
                 configuration.contains(&format!("`{variable}`")),

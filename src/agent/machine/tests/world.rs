@@ -367,7 +367,13 @@ impl World {
             Happening::ComesNot => self.comes_not(),
             Happening::Broken(broken) => self.broken = *broken,
             Happening::Pardoned(number) => {
-                self.known_bad.retain(|bad| !bad.is(&image(*number)));
+                let pardoned = image(*number);
+                let told = self.known_bad.iter().any(|bad| bad.is(&pardoned));
+                self.known_bad.retain(|bad| !bad.is(&pardoned));
+                // The cluster was told of it, and somebody has decided otherwise: once is enough.
+                if told {
+                    self.fell_from.take_if(|from| from.is(&pardoned));
+                }
             }
             Happening::Strategy => self.reload(),
             Happening::Newer => {
