@@ -23,7 +23,7 @@ pub struct Args {
     /// Reboot then, through window and queue like any reboot; the other slot is next until then, whoever reboots.
     #[arg(long)]
     reboot: bool,
-    /// Give a slot one try that is neither marked good nor has a try left.
+    /// Give a slot one try that is neither marked good nor has a try left; and go back from one that is on trial.
     #[arg(long)]
     force: bool,
     /// Keep it so: no updates (SERVER=disabled in update.conf), and update_engine stopped until the reboot.
@@ -70,6 +70,17 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
             format!("{name} holds no file system: there is nothing to go back to"),
         ));
     }
+    let on_trial = target != from && !slots.slots()[from].attributes.successful();
+    if on_trial && !args.force && agent_runs(&context).await {
+        let from = slots.slots()[from].name();
+        return Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "not rolled back: {from}, which runs, is on trial: once it is proven, the agent marks it good and puts it \
+                 first, which would undo this. A reboot now goes back by itself; --force does it all the same"
+            ),
+        ));
+    }
     let bootable = slots.slots()[target].attributes.bootable();
     if !bootable && !args.force {
         return Err(Failure::new(
@@ -88,7 +99,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
     });
     make(&mut slots, change, args.dry)?;
     let dry = args.dry.dry_run;
-    if target != from && !slots.slots()[from].attributes.successful() {
+    if on_trial {
         output::note(format!(
             "warning: {}, which runs, is not marked good yet: the boot loader will not come back to it by itself",
             slots.slots()[from].name()
@@ -110,6 +121,13 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
         return ask(context, reboot::Asking::once(format!("rollback to {name}"))).await;
     }
     Ok(())
+}
+
+async fn agent_runs(context: &Context) -> bool {
+    match AgentClient::connect(&context.config.root).await {
+        Ok(client) => client.properties().await.is_ok(),
+        Err(_) => false,
+    }
 }
 
 /// The slot that is to boot next: the other one, or, where it is chosen already, the booted one again if that `undoes` it.

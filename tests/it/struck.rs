@@ -66,6 +66,13 @@ async fn a_trial_nobody_cleared_is_told_to_be_over() {
     node.reboot(Death::Term).await;
     node.wait_status(|s| s.starts_with("unproven: ")).await;
     site.record(&node, |r| r.state == "unproven").await;
+    // Once proven it is put first: going back would be undone.
+    let back = site.command(&node, &["rollback"]).await;
+    assert_eq!(back.code, Some(3), "{back:?}");
+    assert!(
+        back.stderr.contains("USR-B, which runs, is on trial"),
+        "{back:?}"
+    );
     judge(&node, "health-cluster.d", &[]);
     node.wait_status(|s| s == "idle").await;
     assert!(disk.bits(Slot::B).successful);
