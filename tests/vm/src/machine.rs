@@ -29,7 +29,7 @@ use crate::parts;
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The kernel's command line.
-const APPEND: &str = "console=ttyS0 quiet panic=1 net.ifnames=0 mitigations=off nokaslr cryptomgr.notests \
+const APPEND: &str = "console=ttyS0 quiet panic=10 net.ifnames=0 mitigations=off nokaslr cryptomgr.notests \
                       tsc=reliable systemd.getty_auto=no";
 
 /// A machine. Dropped, it is gone.
