@@ -6,7 +6,7 @@ export CARGO_TERM_COLOR ?= auto
 # What the package is made of: `make deb PROFILE=dev` is quicker.
 PROFILE ?= release
 
-.PHONY: demo test nodes-test vm-test vm-power setup-vm lint doc bench fuzz build deb setup help
+.PHONY: demo test nodes-test vm-test vm-power vagrant-test setup-vm setup-vagrant lint doc bench fuzz build deb setup help
 
 help:
 	@echo "make demo   five agents on this machine roll an update out, one at a time (under a minute)"
@@ -16,6 +16,7 @@ help:
 	@echo "make nodes-test  a cluster of booted containers, with the package as users have it (as root)"
 	@echo "make vm-test     emulated machines: panics, hangs, a watchdog (as root; minutes)"
 	@echo "make vm-power    two of them, whose power is cut at twenty seeded moments (as root)"
+	@echo "make vagrant-test  three of them by vagrant up: a roll-out, a bad image, the way back (as root; by hand)"
 	@echo "make build  the release binary, target/release/pointsman"
 	@echo "make deb    Debian's package, target/deb/pointsman_*.deb"
 
@@ -24,6 +25,9 @@ setup:
 
 setup-vm:
 	@sh tests/setup.sh vm
+
+setup-vagrant:
+	@sh tests/setup.sh vagrant
 
 build: setup
 	$(CARGO) build --release --bin pointsman
@@ -64,6 +68,11 @@ vm-test: setup-vm
 vm-power: setup-vm
 	$(CARGO) build --quiet -p pointsman -p pointsman-pages -p pointsman-nodes --bins
 	$(CARGO) test -p pointsman-vm --test power -- --nocapture
+
+# A minute a node to come up, and one a reboot, where nothing else runs. Not part of what CI runs.
+vagrant-test: setup-vagrant
+	$(CARGO) build --quiet -p pointsman -p pointsman-pages -p pointsman-nodes --bins
+	tests/vm/box/try.sh target/debug
 
 bench: setup
 	$(CARGO) build --release --bin pointsman

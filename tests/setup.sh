@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what the build, the tests and the demo need and this machine lacks; with `vm`, what virtual machines need as well.
+# Installs what the build, the tests and the demo need and this machine lacks; with `vm`, what virtual machines need as well;
+# with `vagrant`, what Vagrant needs to bring some up here.
 # Does nothing where all is there.
 set -eu
 cd "$(dirname "$0")/.."
@@ -32,11 +33,18 @@ lacks haproxy haproxy
 lacks socat socat
 # protoc reads etcd's definitions with the well-known types beside it.
 [ -e /usr/include/google/protobuf/any.proto ] || need="$need libprotobuf-dev"
-if [ "${1:-}" = vm ]; then
+if [ "${1:-}" = vagrant ]; then
+    lacks libvirtd libvirt-daemon-system
+    lacks virsh libvirt-clients
+    lacks dnsmasq dnsmasq-base
+    lacks ssh openssh-client
+fi
+if [ -n "${1:-}" ]; then
     lacks qemu-system-x86_64 "qemu-system-x86 qemu-utils"
     lacks mksquashfs squashfs-tools
     lacks busybox busybox-static
     lacks cpio cpio
+    lacks genisoimage genisoimage
     lacks modprobe kmod
     lacks vagrant "vagrant vagrant-libvirt"
     lacks xz xz-utils

@@ -1,9 +1,10 @@
 #!/bin/sh
 # Makes a Debian machine a node: etcd (on the machines named as its members) and pointsman, from its package.
 #
-# provision.sh --name NAME --address ADDRESS --members "NAME=ADDRESS …" [--package FILE] [--group GROUP] [--root DIR]
+# provision.sh --name NAME --address ADDRESS --members "NAME=ADDRESS …" [--package FILE] [--group GROUP] [--cloud-config FILE] [--root DIR]
 #
-# With --root only the files below DIR are written: for a system that is prepared, and not running.
+# The cloud-config is applied now and at each boot. With --root only the files below DIR are written: for a system that is
+# prepared, and not running.
 set -eu
 
 usage() {
@@ -12,7 +13,7 @@ usage() {
     exit 2
 }
 
-name="" address="" members="" package="" group="" root=""
+name="" address="" members="" package="" group="" document="" root=""
 while [ $# -gt 0 ]; do
     [ $# -gt 1 ] || usage "$1: expected a value"
     case $1 in
@@ -21,6 +22,7 @@ while [ $# -gt 0 ]; do
     --members) members=$2 ;;
     --package) package=$2 ;;
     --group) group=$2 ;;
+    --cloud-config) document=$2 ;;
     --root) root=${2%/} ;;
     *) usage "$1 is unknown" ;;
     esac
@@ -72,6 +74,14 @@ group: "$group"
 etcd:
   endpoints: [${endpoints#, }]
 END
+if [ -n "$document" ]; then
+    # Where an installer leaves it: the package's unit looks there.
+    mkdir -p "$root/var/lib/flatcar-install"
+    cp "$document" "$root/var/lib/flatcar-install/user_data"
+    touch "$root/etc/environment"
+    sed -i '/^COREOS_PRIVATE_IPV4=/d' "$root/etc/environment"
+    echo "COREOS_PRIVATE_IPV4=$address" >>"$root/etc/environment"
+fi
 
 if [ -z "$root" ]; then
     if [ "$member" = yes ]; then
@@ -82,6 +92,10 @@ if [ -z "$root" ]; then
     if [ -n "$package" ]; then
         apt-get install -y -qq --no-install-recommends dbus
         dpkg -i "$package"
+    fi
+    if [ -n "$document" ]; then
+        systemctl enable pointsman-cloud-config-early
+        pointsman cloud-config apply --private-ipv4 "$address" install
     fi
     systemctl enable pointsman
     systemctl restart pointsman

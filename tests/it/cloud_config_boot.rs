@@ -198,7 +198,9 @@ async fn without_a_document_that_worked_the_failure_is_all_there_is() {
 async fn a_machine_that_names_nothing_has_nothing_to_do() {
     let machine = Machine::new().await;
     fs::write(machine.path("proc/cmdline"), "ro\n").unwrap();
-    let booted = machine.boot(&["cmdline", "install", "vagrant"]).await;
+    let booted = machine
+        .boot(&["cmdline", "install", "vagrant", "configdrive"])
+        .await;
     assert_eq!(booted.code, Some(0), "{booted:?}");
     assert!(
         booted.stderr.starts_with("pointsman: nothing to apply: "),

@@ -10,7 +10,7 @@ use crate::{agents::bin, apply::Tree};
 const ADDRESSES: [&str; 4] = ["--private-ipv4", "10.0.0.4", "--public-ipv4", "192.0.2.4"];
 
 /// What each example must leave on the machine: a file, and words in it.
-const LEAVES: [(&str, &str, &str); 8] = [
+const LEAVES: [(&str, &str, &str); 9] = [
     (
         "coordinated-reboots.yaml",
         "etc/coreos/update.conf",
@@ -43,6 +43,11 @@ const LEAVES: [(&str, &str, &str); 8] = [
         "hello",
     ),
     ("updates-off.yaml", "etc/oem-release", "VERSION_ID=12.0"),
+    (
+        "vagrant.yaml",
+        "etc/pointsman/hooks/health.d/20-etcd",
+        "src 10.0.0.4:2379",
+    ),
 ];
 
 #[tokio::test]

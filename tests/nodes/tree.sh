@@ -1,9 +1,9 @@
 #!/bin/sh
-# tests/nodes/tree.sh FOLDER: the system that all nodes of the tests are laid over, made once and never changed. Made
-# anew when what it is made of has changed.
+# tests/nodes/tree.sh FOLDER [PACKAGES]: the system that all nodes of the tests are laid over, and these packages, made
+# once and never changed. Made anew when what it is made of has changed.
 set -eu
 tree=$1
-with=systemd,systemd-sysv,dbus,libpam-systemd,iproute2,etcd-server,busybox,socat,nftables
+with=systemd,systemd-sysv,dbus,libpam-systemd,iproute2,etcd-server,busybox,socat,nftables,udev${2:+,$2}
 made="bookworm $with"
 [ "$(cat "$tree.made" 2>/dev/null)" = "$made" ] && exit 0
 new="$tree.new"

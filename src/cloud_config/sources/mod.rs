@@ -157,7 +157,8 @@ impl<'a> Ways<'a> {
                 let document = cmdline::read(self.root)?;
                 url::fetch(&document, self.documents()?).await?.into()
             }
-            Source::ConfigDrive(folder) => config_drive::read(folder)?,
+            Source::ConfigDrive(Some(folder)) => config_drive::read(folder)?,
+            Source::ConfigDrive(None) => config_drive::find(self.root).await?,
             Source::Service(platform, base) => {
                 service::fetch(*platform, base, self.services()?).await?
             }

@@ -15,8 +15,8 @@ pub enum Source {
     Url(Document),
     /// What `cloud-config-url=` on the kernel's command line names: `cmdline`.
     Cmdline,
-    /// A drive of OpenStack, mounted at a folder: `configdrive:DIR`.
-    ConfigDrive(PathBuf),
+    /// A drive of OpenStack, by its label, or mounted at a folder: `configdrive:DIR`.
+    ConfigDrive(Option<PathBuf>),
     /// A platform's service: `ec2:URL` and so on.
     Service(Platform, Url),
     /// The folder of Azure's agent: `waagent:DIR`.
@@ -69,7 +69,7 @@ const PLATFORMS: [(Platform, &str, &str); 5] = [
 ];
 
 /// What can be said in short, for error messages and help.
-pub const FORMS: &str = "a file, -, http(s)://…, cmdline, configdrive:DIR, ec2[:URL], openstack[:URL], gce[:URL], \
+pub const FORMS: &str = "a file, -, http(s)://…, cmdline, configdrive[:DIR], ec2[:URL], openstack[:URL], gce[:URL], \
                          digitalocean[:URL], packet[:URL], waagent[:DIR], ovf-env:FILE, vagrant, install or etcd:KEY";
 
 /// Why a text names no source.
@@ -108,7 +108,8 @@ impl FromStr for Source {
             ("cmdline", None) => Self::Cmdline,
             ("vagrant", None) => Self::Vagrant,
             ("install", None) => Self::Install,
-            ("configdrive", _) => Self::ConfigDrive(needs("DIR")?.into()),
+            ("configdrive", None) => Self::ConfigDrive(None),
+            ("configdrive", Some(_)) => Self::ConfigDrive(Some(needs("DIR")?.into())),
             ("waagent", None) => Self::Waagent(None),
             ("waagent", Some(_)) => Self::Waagent(Some(needs("DIR")?.into())),
             ("ovf-env", _) => Self::OvfEnv(needs("FILE")?.into()),
@@ -190,7 +191,8 @@ impl fmt::Display for Source {
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Url(document) => f.write_str(&shown(&document.url)),
             Self::Cmdline => f.write_str("cmdline"),
-            Self::ConfigDrive(folder) => write!(f, "configdrive:{}", folder.display()),
+            Self::ConfigDrive(None) => f.write_str("configdrive"),
+            Self::ConfigDrive(Some(folder)) => write!(f, "configdrive:{}", folder.display()),
             Self::Service(platform, url) => {
                 let name = PLATFORMS
                     .iter()
@@ -223,6 +225,7 @@ mod tests {
             ("https://u:p@h:1/x?q=1", "https://u:***@h:1/x?***"),
             ("cmdline", "cmdline"),
             ("./cmdline", "./cmdline"),
+            ("configdrive", "configdrive"),
             (
                 "configdrive:/media/configdrive",
                 "configdrive:/media/configdrive",
@@ -266,7 +269,6 @@ mod tests {
                 "found #sha256=12, expected #sha256=",
             ),
             ("https://h/x#part", "found #part, expected #sha256="),
-            ("configdrive", "expected configdrive:DIR"),
             ("configdrive:", "expected configdrive:DIR"),
             ("etcd:", "expected etcd:KEY"),
             ("ovf-env", "expected ovf-env:FILE"),

@@ -186,6 +186,27 @@ async fn openstack_tells_of_itself_by_its_service_and_by_a_drive() {
 }
 
 #[tokio::test]
+async fn a_drive_that_nobody_says_where_is_read_where_it_belongs() {
+    let dir = scratch::dir("machine");
+    let root = || Root::new(dir.path());
+    let nothing = ask(&["configdrive"], root(), None).await.unwrap_err();
+    assert!(nothing.none_here(), "{nothing}");
+    let folder = dir.path().join("media/configdrive");
+    let text = nothing.to_string();
+    assert!(
+        text.contains("expected a config drive mounted at") && text.contains("media/configdrive"),
+        "{text}"
+    );
+    assert!(!folder.exists(), "nothing is mounted under a root");
+    let latest = folder.join("openstack/latest");
+    fs::create_dir_all(&latest).unwrap();
+    fs::write(latest.join("user_data"), GOOD).unwrap();
+    let fetched = ask(&["configdrive"], root(), None).await.unwrap();
+    assert_eq!(fetched.user_data, GOOD.as_bytes());
+    assert_eq!(fetched.origin, "configdrive");
+}
+
+#[tokio::test]
 async fn gce_is_asked_with_its_header() {
     let instance = |attributes: serde_json::Value| {
         let text = json!({

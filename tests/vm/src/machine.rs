@@ -26,11 +26,24 @@ use tokio::{
 use crate::parts;
 
 /// How long a boot may take, the watchdog's patience before it included: emulated, on a machine that does other work.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The kernel's command line.
-const APPEND: &str = "console=ttyS0 quiet panic=1 net.ifnames=0 mitigations=off nokaslr cryptomgr.notests \
+const APPEND: &str = "console=ttyS0 quiet panic=10 no_timer_check net.ifnames=0 mitigations=off nokaslr cryptomgr.notests \
                       tsc=reliable systemd.getty_auto=no";
+
+/// What a machine is switched on with.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Outfit<'a> {
+    /// What its clock shows (`2026-01-31T12:00:00`); else the time.
+    pub clock: Option<&'a str>,
+    /// At the end of the kernel's command line.
+    pub words: &'a str,
+    /// A second drive, read-only.
+    pub drive: Option<&'a Path>,
+    /// Its network's cable is pulled out.
+    pub unplugged: bool,
+}
 
 /// A machine. Dropped, it is gone.
 pub struct Machine {
@@ -60,6 +73,8 @@ impl Machine {
         put("etc/machine-id", &format!("{}\n", this.id));
         put("etc/hostname", &format!("{name}\n"));
         put("etc/pointsman/config.yaml", config);
+        // A test has not the time that a server has.
+        put("etc/environment", "CLOUD_CONFIG_WAIT=2s\n");
         sh(&format!(
             "cp --sparse=always {parts}/disk {disk}
              first=$(sgdisk --info 9 {disk} | sed -n 's/^First sector: \\([0-9]*\\).*/\\1/p')
@@ -140,35 +155,42 @@ impl Machine {
         self.console().matches("boot loader: USR-").count()
     }
 
-    /// Switches it on; its clock shows the time, or this one (`2026-01-31T12:00:00`).
-    pub async fn start(&self, clock: Option<&str>) {
-        self.start_with(clock, "").await;
+    /// Switches it on.
+    pub async fn start(&self) {
+        self.start_with(&Outfit::default()).await;
     }
 
-    /// As [`Self::start`], with this at the end of the kernel's command line.
-    pub async fn start_with(&self, clock: Option<&str>, words: &str) {
+    /// Switches it on, with this.
+    pub async fn start_with(&self, outfit: &Outfit<'_>) {
         let parts = parts().await;
         let _ = fs::remove_file(self.path("shell"));
         let file = |path: &Path| path.display().to_string();
+        let network = match outfit.unplugged {
+            false => "user,id=n0",
+            true => "hubport,id=n0,hubid=0",
+        };
+        let drive = outfit.drive.map(|path| {
+            let path = file(path);
+            [
+                "-drive".into(),
+                format!("file={path},if=virtio,format=raw,readonly=on"),
+            ]
+        });
         let child = Spec::new("qemu-system-x86_64", self.path("qemu.log"))
             .args(["-M", "q35", "-accel", "tcg,tb-size=128", "-cpu", "Nehalem"])
             .args(["-m", "512", "-smp", "2", "-nodefaults", "-display", "none"])
             .args(["-kernel", &file(&parts.join("kernel"))])
             .args(["-initrd", &file(&parts.join("initrd"))])
-            .args(["-append", &format!("{APPEND} {words}")])
+            .args(["-append", &format!("{APPEND} {}", outfit.words)])
             .args([
                 "-drive",
                 &format!("file={},if=none,id=d0,format=raw", file(&self.path("disk"))),
             ])
-            .args([
-                "-device",
-                "virtio-blk-pci,drive=d0",
-                "-netdev",
-                "user,id=n0",
-            ])
+            .args(["-device", "virtio-blk-pci,drive=d0", "-netdev", network])
+            .args(drive.iter().flatten())
             .args(["-device", "virtio-net-pci,netdev=n0,romfile="])
             .args(["-device", "i6300esb", "-watchdog-action", "reset"])
-            .args(["-rtc", &format!("base={}", clock.unwrap_or("utc"))])
+            .args(["-rtc", &format!("base={}", outfit.clock.unwrap_or("utc"))])
             .args([
                 "-chardev",
                 &format!("file,id=c0,path={},append=on", file(&self.path("console"))),

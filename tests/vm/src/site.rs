@@ -51,7 +51,7 @@ impl Site {
             .map(|url| url.replace("127.0.0.1", "10.0.2.2"))
             .collect();
         let config = format!(
-            "key-prefix: vm\netcd: {{endpoints: [{}]}}\nslots: {{disk: /dev/vda}}\n\
+            "key-prefix: vm\netcd: {{endpoints: [{}]}}\n\
              timings: {{retry-min: 500ms, retry-max: 3s, proving: 30s, login-grace: 0s}}\n",
             endpoints.join(", ")
         );

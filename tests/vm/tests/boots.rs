@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pointsman_testbed::{disk::Slot, process::run};
 use pointsman_vm::{
-    machine::Machine,
+    machine::{Machine, Outfit},
     site::{Site, record},
     skipped,
 };
@@ -18,7 +18,7 @@ async fn up(name: &str) -> Option<(Site, Machine)> {
     }
     let site = Site::new().await;
     let machine = site.machine(name).await;
-    machine.start(None).await;
+    machine.start().await;
     site.rests(&machine, "1").await;
     Some((site, machine))
 }
@@ -103,7 +103,11 @@ async fn a_person_goes_back_and_forth_and_the_clock_may_be_wrong() {
         let clock = run("date", format, &[], LIMIT).await.stdout;
         let clock = clock.trim();
         machine.cut().await;
-        machine.start(Some(clock)).await;
+        let outfit = Outfit {
+            clock: Some(clock),
+            ..Outfit::default()
+        };
+        machine.start_with(&outfit).await;
         machine.stage(version).await;
         site.rests(&machine, version).await;
     }

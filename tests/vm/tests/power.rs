@@ -17,7 +17,7 @@ async fn cut(name: &str, seed: u64, bad: &str) {
     let site = Site::new().await;
     let machine = site.machine(name).await;
     let mut random = Random(seed);
-    machine.start(None).await;
+    machine.start().await;
     site.rests(&machine, "1").await;
     let mut moments: Vec<String> = Vec::new();
     for round in 0..CUTS {
@@ -46,7 +46,7 @@ async fn cut(name: &str, seed: u64, bad: &str) {
         );
         // Whoever is out now is out until it is back.
         assert_eq!(phase(&site.read().await), moment);
-        machine.start(None).await;
+        machine.start().await;
         site.until(&machine, "it has come to rest", |group| {
             group.holders.is_empty()
                 && group.queue.is_empty()

@@ -41,6 +41,8 @@ async fn a_node_is_written_below_a_root_and_a_wrong_line_names_what_is_wrong() {
     let root = scratch::dir("provision");
     let folder = root.path().display().to_string();
     let members = "n1=10.0.0.1 n2=10.0.0.2 n3=10.0.0.3";
+    let document = repository().join("cloud-config/vagrant.yaml");
+    let document = document.display().to_string();
     for (name, member) in [("n2", true), ("n4", false)] {
         let folder = format!("{folder}/{name}");
         let args = [
@@ -52,9 +54,14 @@ async fn a_node_is_written_below_a_root_and_a_wrong_line_names_what_is_wrong() {
             "10.0.0.2",
             "--members",
             members,
+            "--cloud-config",
+            &document,
         ];
-        let said = provision(&args).await;
-        assert_eq!(said.code, Some(0), "{said:?}");
+        // A second time in the same state adds nothing.
+        for _ in 0..2 {
+            let said = provision(&args).await;
+            assert_eq!(said.code, Some(0), "{said:?}");
+        }
         let config = fs::read_to_string(format!("{folder}/etc/pointsman/config.yaml")).unwrap();
         assert!(
             config.contains(
@@ -64,6 +71,11 @@ async fn a_node_is_written_below_a_root_and_a_wrong_line_names_what_is_wrong() {
         );
         let etcd = fs::read_to_string(format!("{folder}/etc/default/etcd"));
         assert_eq!(etcd.is_ok(), member, "{name}: {etcd:?}");
+        // Where the package's unit looks for it, and what is filled in there.
+        let kept = fs::read(format!("{folder}/var/lib/flatcar-install/user_data")).unwrap();
+        assert_eq!(kept, fs::read(&document).unwrap());
+        let told = fs::read_to_string(format!("{folder}/etc/environment")).unwrap();
+        assert_eq!(told, "COREOS_PRIVATE_IPV4=10.0.0.2\n");
     }
     for (args, says) in [
         (&["--name", "n1"][..], "--address is missing"),
