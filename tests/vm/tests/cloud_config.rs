@@ -41,7 +41,9 @@ async fn outcome(machine: &Machine) -> String {
 }
 
 async fn file(machine: &Machine) -> String {
-    let said = machine.sh("cat /etc/from-cloud || echo none").await;
+    let said = machine
+        .sh("cat /etc/from-cloud 2>/dev/null || echo none")
+        .await;
     said.trim().to_owned()
 }
 
