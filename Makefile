@@ -87,7 +87,8 @@ FUZZ_FLAGS = -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 	-Cllvm-args=-sanitizer-coverage-trace-compares
 
-fuzz: setup
+fuzz:
+	@sh tests/setup.sh fuzz
 	cd fuzz && RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --quiet --release --target $(HOST)
 	set -e; for target in $(FUZZ); do \
 		mkdir -p fuzz/target/corpus/$$target fuzz/target/failures/$$target; \

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the build, the tests and the demo need and this machine lacks; with `vm`, what virtual machines need as well;
-# with `vagrant`, what Vagrant needs to bring some up here.
+# with `vagrant`, what Vagrant needs to bring some up here; with `fuzz`, what fuzzing needs.
 # Does nothing where all is there.
 set -eu
 cd "$(dirname "$0")/.."
@@ -33,13 +33,15 @@ lacks haproxy haproxy
 lacks socat socat
 # protoc reads etcd's definitions with the well-known types beside it.
 [ -e /usr/include/google/protobuf/any.proto ] || need="$need libprotobuf-dev"
+[ "${1:-}" != fuzz ] || lacks g++ g++
 if [ "${1:-}" = vagrant ]; then
+    lacks qemu-img qemu-utils
     lacks libvirtd libvirt-daemon-system
     lacks virsh libvirt-clients
     lacks dnsmasq dnsmasq-base
     lacks ssh openssh-client
 fi
-if [ -n "${1:-}" ]; then
+if [ "${1:-}" = vm ] || [ "${1:-}" = vagrant ]; then
     lacks qemu-system-x86_64 "qemu-system-x86 qemu-utils"
     lacks mksquashfs squashfs-tools
     lacks busybox busybox-static
@@ -65,7 +67,7 @@ if [ -n "$need" ]; then
     # Debian starts etcd as a service where systemd runs; the tests start their own.
     # One source, one version: newer tools, as from backports, would keep the emulator out.
     version=$(apt-cache policy qemu-system-x86 | sed -n 's/^ *Candidate: //p')
-    need=$(printf %s "$need" | sed "s| qemu-utils| qemu-utils=$version|")
+    need=$(printf %s "$need" | sed "s| qemu-utils| qemu-utils=$version|g")
     # shellcheck disable=SC2086
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends --allow-downgrades $need >&2
 fi
