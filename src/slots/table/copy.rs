@@ -242,7 +242,8 @@ impl TableCopy {
     /// backup's entries.
     pub(super) fn needs(&self, sector: u64) -> u64 {
         let partitions = self.used().into_iter().map(|entry| entry.last).max();
-        let backup = partitions.unwrap_or(0) + self.entries.len() as u64 / sector + 1;
+        let entries = self.entries.len() as u64 / sector;
+        let backup = partitions.unwrap_or(0).saturating_add(entries + 1);
         backup.max(self.other()).max(self.own())
     }
 
@@ -333,19 +334,16 @@ fn check_header(header: &[u8], geometry: Geometry, at: u64) -> Result<(u64, u64)
         let expected = format!("at least {}, after the primary copy's entries", 2 + length);
         return Err(wrong("first sector for partitions", first_usable, expected));
     }
-    // Before the partitions and after the header, or after the partitions and before the header.
-    let (room, expected) = if at == 1 {
-        (
-            2..first_usable.saturating_add(1),
-            format!("after the header and before sector {first_usable}"),
-        )
+    // After the header and before the partitions, or after the partitions and before the header.
+    let (after, before, expected) = if at == 1 {
+        let before = first_usable.min(geometry.last + 1);
+        let expected = format!("after the header and before sector {before}");
+        (1, before, expected)
     } else {
-        (
-            last_usable.saturating_add(1)..at.saturating_add(1),
-            format!("after sector {last_usable} and before the header"),
-        )
+        let expected = format!("after sector {last_usable} and before the header");
+        (last_usable, at, expected)
     };
-    if first < room.start || end > room.end - u64::from(at != 1) {
+    if first <= after || end > before {
         return Err(wrong("place of the entries", first, expected));
     }
     if last_usable > geometry.last && at != 1 {

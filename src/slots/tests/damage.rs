@@ -211,6 +211,46 @@ fn a_backup_whose_partitions_begin_where_the_primary_copy_lies_is_not_copied_ove
 }
 
 #[test]
+fn sectors_no_disk_has_are_damage_and_not_reckoned_with() {
+    let whole = disk(512, 400, &usual());
+    // The place of the entries, and the usable sectors they have to lie outside of.
+    for (at, first, last) in [
+        (512usize, 34, u64::MAX),
+        (512, u64::MAX, u64::MAX),
+        (399 * 512, 34, 366),
+    ] {
+        for place in [1u64 << 55, u64::MAX - 33, u64::MAX] {
+            let mut bytes = whole.clone();
+            for (field, value) in [(40, first), (48, last), (72, place)] {
+                bytes[at + field..at + field + 8].copy_from_slice(&value.to_le_bytes());
+            }
+            bytes[at + 16..at + 20].fill(0);
+            let sum = crc32fast::hash(&bytes[at..at + 92]);
+            bytes[at + 16..at + 20].copy_from_slice(&sum.to_le_bytes());
+            let slots = open(&bytes, 512).unwrap();
+            assert_eq!(slots.findings().len(), 1);
+            assert_eq!(after(&bytes, 512, &slots.repair().steps), whole);
+        }
+    }
+    // Entries that end where the first partition may begin lie before it; one sector more does not.
+    let mut bytes = whole;
+    for (field, value) in [(40, 34u64), (72, 3)] {
+        bytes[512 + field..512 + field + 8].copy_from_slice(&value.to_le_bytes());
+    }
+    bytes[512 + 16..512 + 20].fill(0);
+    let sum = crc32fast::hash(&bytes[512..512 + 92]);
+    bytes[512 + 16..512 + 20].copy_from_slice(&sum.to_le_bytes());
+    assert_eq!(
+        open(&bytes, 512).unwrap().findings(),
+        [Finding::Primary(Damage::Header {
+            field: "place of the entries",
+            found: 3,
+            expected: "after the header and before sector 34".into(),
+        })]
+    );
+}
+
+#[test]
 fn the_protective_mbr_is_written_anew_with_the_boot_code_kept() {
     let mut bytes = disk(512, 400, &usual());
     bytes[..440].fill(0x90);
