@@ -1,6 +1,9 @@
 //! The flags every command takes: where the machine and etcd are.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
@@ -67,8 +70,17 @@ pub struct CommonArgs {
     pub config: Option<PathBuf>,
 
     /// Folder under which all files of the machine lie [default: /]
-    #[arg(long, global = true, value_name = "DIR", env = "POINTSMAN_ROOT")]
+    #[arg(long, global = true, value_name = "DIR", env = "POINTSMAN_ROOT", value_parser = folder)]
     pub root: Option<PathBuf>,
+}
+
+/// A folder that is there: below a mistyped one there is no configuration, and all would be as by default.
+fn folder(text: &str) -> Result<PathBuf, String> {
+    match fs::metadata(text) {
+        Ok(found) if found.is_dir() => Ok(text.into()),
+        Ok(_) => Err("found a file, expected a folder".into()),
+        Err(error) => Err(format!("expected a folder: {error}")),
+    }
 }
 
 impl CommonArgs {

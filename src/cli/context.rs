@@ -86,6 +86,12 @@ impl Context {
         common.again()
     }
 
+    /// Whether this command line says which disk has the slots.
+    #[must_use]
+    pub fn names_the_disk(&self) -> bool {
+        self.common.disk.is_some()
+    }
+
     /// For what may be done only by a configuration without fault.
     ///
     /// # Errors

@@ -72,12 +72,17 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
     }
     let on_trial = target != from && !slots.slots()[from].attributes.successful();
     if on_trial && !args.force && agent_runs(&context).await {
+        let back = if slots.next() == Some(from) {
+            "--force does it all the same"
+        } else {
+            "A reboot now goes back by itself; --force does it all the same"
+        };
         let from = slots.slots()[from].name();
         return Err(Failure::new(
             Exit::Refused,
             format!(
                 "not rolled back: {from}, which runs, is on trial: once it is proven, the agent marks it good and puts it \
-                 first, which would undo this. A reboot now goes back by itself; --force does it all the same"
+                 first, which would undo this. {back}"
             ),
         ));
     }
@@ -197,14 +202,14 @@ impl Engine {
                     .to_owned()
             }
             (_, Some(age)) if *age < SETGOODROOT => format!(
-                "update_engine started {} ago, and marks the booted slot good and puts it first 45s after its start, which \
+                "update_engine started {} ago, and marks the booted slot good and puts it first some 45s after its start, which \
                  would undo this; try again in {}",
                 duration::print(Duration::from_secs(age.as_secs())),
                 duration::print(Duration::from_secs((SETGOODROOT - *age).as_secs() + 1))
             ),
             (_, None) => {
                 output::note(
-                    "warning: it is not known when update_engine started; 45s after its start it puts the booted slot first",
+                    "warning: it is not known when update_engine started; some 45s after its start it puts the booted slot first",
                 );
                 return Ok(());
             }

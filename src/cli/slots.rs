@@ -165,7 +165,10 @@ pub fn make(slots: &mut Slots, change: Change, dry: Dry) -> Result<(), Failure> 
         return output::say("Nothing to change.");
     }
     for line in &change.lines {
-        output::say(line)?;
+        match line.strip_prefix("mended: ") {
+            Some(what) if dry.dry_run => output::say(format!("would be mended: {what}"))?,
+            _ => output::say(line)?,
+        }
     }
     if dry.dry_run {
         return output::say("Nothing was changed: --dry-run.");
@@ -344,8 +347,9 @@ async fn show(context: &Context, json: bool) -> Result<(), Failure> {
         let (image, content) = (slots.image(index)?, slots.content(index)?);
         let slot = slots.slots()[index].clone();
         let mut version = version::of_slot(slots.disk(), &slot, content).await;
-        // What runs here is known without it; an image on a desk does not run here, whichever slot is said to be booted.
-        let here = context.config.slots.disk.is_none() || !context.config.root.is_host();
+        // What runs here is known without it; of a disk that a flag names nobody knows whether it is this machine's,
+        // whichever slot is said to be booted.
+        let here = !context.names_the_disk() || !context.config.root.is_host();
         if version.is_none() && booted == Some(index) && here {
             version = version::of_booted(&context.config.root);
         }

@@ -2,7 +2,7 @@
 
 use pointsman::semaphore::{etcd::Paused, records::Phase};
 use pointsman_testbed::{
-    disk::Slot,
+    disk::{Bits, Slot},
     etcd::{Cluster, unique_prefix},
     fakes::Status,
     node::{AutoReboot, Death, Node},
@@ -70,9 +70,19 @@ async fn a_trial_nobody_cleared_is_told_to_be_over() {
     let back = site.command(&node, &["rollback"]).await;
     assert_eq!(back.code, Some(3), "{back:?}");
     assert!(
-        back.stderr.contains("USR-B, which runs, is on trial"),
+        back.stderr.contains("USR-B, which runs, is on trial")
+            && back.stderr.contains("A reboot now goes back by itself"),
         "{back:?}"
     );
+    // With a further try, it would not.
+    let b = disk.bits(Slot::B);
+    disk.set(Slot::B, Bits { tries: 1, ..b });
+    let back = site.command(&node, &["rollback"]).await;
+    assert!(
+        back.code == Some(3) && !back.stderr.contains("by itself"),
+        "{back:?}"
+    );
+    disk.set(Slot::B, b);
     judge(&node, "health-cluster.d", &[]);
     node.wait_status(|s| s == "idle").await;
     assert!(disk.bits(Slot::B).successful);

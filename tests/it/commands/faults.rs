@@ -136,3 +136,25 @@ async fn the_files_that_settings_name_are_looked_into() {
     let shown = op.says(&["config"], 0, "etcd.cafile").await;
     assert_eq!(shown.stderr, "");
 }
+
+#[tokio::test]
+async fn a_root_that_is_not_there_is_an_error_and_not_a_machine_without_a_configuration() {
+    let folder = scratch::dir("no-root");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let missing = folder.path().join("typo");
+    for (root, found) in [(&missing, "No such file"), (&file, "found a file")] {
+        let root = root.display().to_string();
+        for (args, env) in [
+            (&["config", "--root", &root][..], &[][..]),
+            (&["config"], &[("POINTSMAN_ROOT", root.as_str())]),
+            (&["cloud-config", "history", "--root", &root], &[]),
+        ] {
+            let said = run(bin(), args.iter().copied(), env, PATIENCE).await;
+            assert_eq!(said.code, Some(2), "{said:?}");
+            for words in [&root, "--root", "expected a folder", found] {
+                assert!(said.stderr.contains(words), "{words}: {said:?}");
+            }
+        }
+    }
+}

@@ -155,6 +155,28 @@ async fn changes_are_shown_first_and_dry_ones_not_made() {
 }
 
 #[tokio::test]
+async fn the_version_that_runs_is_shown_where_the_disk_is_known_to_be_this_machines() {
+    let desk = Desk::new();
+    let disk = desk.disk.path().display().to_string();
+    let file = desk.dir.path().join("config.yaml");
+    fs::write(&file, format!("slots: {{disk: {disk}, booted: A}}\n")).unwrap();
+    let file = file.display().to_string();
+    for (args, here) in [
+        (["slots", "--json", "--config", &file].to_vec(), true),
+        (
+            ["slots", "--json", "--disk", &disk, "--booted", "A"].to_vec(),
+            false,
+        ),
+    ] {
+        let done = run(bin(), args, &[], PATIENCE).await;
+        let json: Value = serde_json::from_str(&done.stdout).unwrap();
+        assert_eq!(json["slots"][0]["booted"], true, "{json}");
+        assert_eq!(json["slots"][0]["version"].is_string(), here, "{json}");
+        assert!(json["slots"][1]["version"].is_null(), "{json}");
+    }
+}
+
+#[tokio::test]
 async fn a_damaged_table_is_said_and_mended() {
     let desk = Desk::new();
     let whole = fs::read(desk.disk.path()).unwrap();
@@ -174,6 +196,10 @@ async fn a_damaged_table_is_said_and_mended() {
     .await;
     desk.says(&["slots", "check"], 1, "to mend it: pointsman slots repair")
         .await;
+    let damaged = fs::read(desk.disk.path()).unwrap();
+    let words = "would be mended: the primary copy";
+    desk.says(&["slots", "repair", "--dry-run"], 0, words).await;
+    assert_eq!(fs::read(desk.disk.path()).unwrap(), damaged);
     desk.says(&["slots", "repair"], 0, "mended: the primary copy")
         .await;
     assert_eq!(fs::read(desk.disk.path()).unwrap(), whole);
