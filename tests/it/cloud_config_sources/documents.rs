@@ -308,6 +308,26 @@ async fn the_exit_code_says_where_the_fault_is() {
             2,
             "expected a duration",
         ),
+        (
+            vec![file.as_str(), "--private-ipv4", "banana"],
+            2,
+            "'--private-ipv4 <ADDRESS>': found \"banana\", expected an IPv4 address such as 10.0.0.4",
+        ),
+        (
+            vec![file.as_str(), "--public-ipv4", "2001:db8::4"],
+            2,
+            "'--public-ipv4 <ADDRESS>': found \"2001:db8::4\", expected an IPv4 address",
+        ),
+        (
+            vec![file.as_str(), "--public-ipv6", "10.0.0.4"],
+            2,
+            "'--public-ipv6 <ADDRESS>': found \"10.0.0.4\", expected an IPv6 address such as 2001:db8::4",
+        ),
+        (
+            vec![file.as_str(), "--private-ipv6", "fe80::1%eth0"],
+            2,
+            "'--private-ipv6 <ADDRESS>': found",
+        ),
     ] {
         let called = validate(&args).await;
         assert_eq!(called.code, Some(code), "{args:?} {}", called.stderr);
