@@ -77,12 +77,16 @@ async fn what_installers_leave_lies_under_the_root() {
     ] {
         let path = root.path().join(path);
         let at = Root::new(root.path());
-        if path.to_str().unwrap().contains("coreos") {
+        if let Some((before, rest)) = path.to_str().unwrap().split_once("coreos") {
             let why = ask(&[source], at.clone(), None)
                 .await
                 .unwrap_err()
                 .to_string();
-            assert!(why.contains("No such file"), "{why}");
+            let neither = format!("found neither {before}flatcar{rest} nor {before}coreos{rest}: ");
+            assert!(
+                why.contains(&neither) && why.contains("No such file"),
+                "{why}"
+            );
         }
         let text = format!("{GOOD}# {}\n", path.display());
         fs::create_dir_all(path.parent().unwrap()).unwrap();
