@@ -105,6 +105,13 @@ async fn a_document_is_applied_from_where_the_flags_say() {
         .await;
     assert_eq!(called.code, Some(0), "{called:?}");
     assert_eq!(fs::read_to_string(old.path("etc/site")).unwrap(), "one");
+    // Of several, the one that was taken is named; for a dry look as well.
+    let file = old.file("good.yaml", GOOD);
+    for more in ["-validate", "-workspace=/w"] {
+        let called = old.call(&["-from-file", &file, &url, more]).await;
+        assert_eq!(called.code, Some(0), "{called:?}");
+        assert_eq!(called.stderr, format!("pointsman: from {file}\n"));
+    }
     // It stays where the next one is wrong, and that is a failure unless it is not to be one.
     let bad = old.file(
         "bad.yaml",
