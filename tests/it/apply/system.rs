@@ -413,7 +413,16 @@ fn what_needs_a_running_system_is_left_and_said() {
         .must(0);
     assert_eq!(
         plan,
-        "! 1 command to a unit is left: systemd does not run here\n"
+        "! 1 command to a unit is left: systemd does not run here (start a.service)\n"
+    );
+    let plan = tree
+        .plan(
+            "#cloud-config\ncoreos: {units: [{name: a.service, command: start}, {name: b.socket, command: restart}]}\n",
+        )
+        .must(0);
+    assert_eq!(
+        plan,
+        "! 2 commands to units are left: systemd does not run here (start a.service, restart b.socket)\n"
     );
     let plan = tree.plan("#!/bin/sh\ntouch /tmp/never\n").must(0);
     assert!(

@@ -185,8 +185,15 @@ impl<'a> Look<'a, '_> {
                 1 => "1 command to a unit is left".to_owned(),
                 left => format!("{left} commands to units are left"),
             };
-            self.notes
-                .push(format!("{left}: systemd does not run here"));
+            let commands: Vec<String> = self
+                .commands
+                .iter()
+                .map(|(unit, command)| format!("{command} {unit}"))
+                .collect();
+            self.notes.push(format!(
+                "{left}: systemd does not run here ({})",
+                commands.join(", ")
+            ));
             return;
         }
         let mut so_far = Earlier {
