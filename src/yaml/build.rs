@@ -84,8 +84,19 @@ fn refused(error: &ScanError, source: &str) -> SyntaxError {
     } else {
         ""
     };
-    let text = error.info();
-    (span, format!("{}{hint}", text.escape_debug()))
+    (span, format!("{}{hint}", visible(&error.info())))
+}
+
+/// The parser's words, in which a character of the text may stand: what cannot be seen is escaped, quotes stay.
+fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\'' | '"' | '\\' => out.push(c),
+            c => out.extend(c.escape_debug()),
+        }
+    }
+    out
 }
 
 /// A list or mapping whose end has not come yet.

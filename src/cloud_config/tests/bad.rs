@@ -45,6 +45,7 @@ fn what_is_no_yaml_has_one_finding_with_its_place() {
             "error 2:2 : not valid YAML: …use spaces",
         ),
         ("hostname: \"a", "error 1:"),
+        ("users: [a", "not valid YAML: unclosed bracket '['"),
         // To YAML a carriage return ends a line, to editors it does not.
         (
             "# a\rhostname: a: b",
