@@ -15,17 +15,26 @@ pub(crate) static ROOT: Section = Section {
             "bootcmd",
             "cloud-init's; here a unit of type oneshot runs a command",
         ),
-        ("packages", "cloud-init's; these systems have no packages"),
+        (
+            "packages",
+            "cloud-init's; here packages are in the image, or a unit of type oneshot installs them",
+        ),
         (
             "package_update",
-            "cloud-init's; these systems have no packages",
+            "cloud-init's; here packages are in the image, or a unit of type oneshot installs them",
         ),
         (
             "package_upgrade",
-            "cloud-init's; these systems have no packages",
+            "cloud-init's; here packages are in the image, or a unit of type oneshot installs them",
         ),
-        ("apt", "cloud-init's; these systems have no packages"),
-        ("yum_repos", "cloud-init's; these systems have no packages"),
+        (
+            "apt",
+            "cloud-init's; here packages are in the image, or a unit of type oneshot installs them",
+        ),
+        (
+            "yum_repos",
+            "cloud-init's; here packages are in the image, or a unit of type oneshot installs them",
+        ),
         (
             "mounts",
             "cloud-init's; here a unit such as var-lib-data.mount mounts",

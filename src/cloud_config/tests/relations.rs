@@ -126,6 +126,10 @@ fn parts_that_do_not_go_together_are_named() {
             "warning 1:1 runcmd: runcmd is not read here: cloud-init's",
         ),
         (
+            "packages: [vim]",
+            "warning 1:1 packages: packages is not read here: cloud-init's; here packages are in the image, or a unit of type oneshot installs them",
+        ),
+        (
             "update: {}",
             "warning 1:1 update: update is not read here: it belongs under coreos",
         ),
