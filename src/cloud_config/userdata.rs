@@ -77,6 +77,16 @@ pub enum UserDataError {
         /// What may have been meant.
         hint: &'static str,
     },
+    /// Its first line is empty.
+    #[error(
+        "user data of unknown kind: it begins with {}, expected #cloud-config or #! as its first line: take away what is \
+         before line {line}",
+        if *line > 2 { "blank lines" } else { "a blank line" }
+    )]
+    Blank {
+        /// The first line that is not.
+        line: u64,
+    },
     /// A part of a multipart text is wrong.
     #[error("part {number}{}: {error}", name.as_ref().map_or(String::new(), |name| format!(" ({name})")))]
     Part {
@@ -269,7 +279,17 @@ fn multipart(text: &[u8]) -> Option<Message<'_>> {
 }
 
 fn unknown(text: &[u8]) -> UserDataError {
-    let line = text.split(|b| *b == b'\n').next().unwrap_or_default();
+    let mut lines = text.split(|b| *b == b'\n');
+    let blank = lines
+        .clone()
+        .take_while(|line| line.trim_ascii().is_empty())
+        .count();
+    if blank > 0 {
+        return UserDataError::Blank {
+            line: blank as u64 + 1,
+        };
+    }
+    let line = lines.next().unwrap_or_default();
     let line = String::from_utf8_lossy(&line[..line.len().min(60)]).into_owned();
     let lower = line.to_ascii_lowercase();
     let squeezed: String = lower.chars().filter(|c| c.is_alphanumeric()).collect();

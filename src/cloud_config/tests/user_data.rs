@@ -114,6 +114,8 @@ fn what_is_not_ours_is_named() {
         (b"variant: flatcar\n", "Butane"),
         (b"#include\nhttp://x\n", "cloud-init's"),
         (b"\x00\x01\x02", "unknown kind"),
+        (b"\n#cloud-config\n", "it begins with a blank line, expected #cloud-config or #! as its first line: take away what is before line 2"),
+        (b" \r\n\n#cloud-config\n", "it begins with blank lines, expected #cloud-config or #! as its first line: take away what is before line 3"),
         (b"\x1f\x8b\x00garbage", "does not unpack"),
         (&gzip(b"#cloud-config\n")[..15], "does not unpack"),
         (b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\n\nhello\n--b--\n", "part 1: user data of unknown kind"),
