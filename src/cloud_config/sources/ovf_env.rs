@@ -4,11 +4,17 @@ use std::{collections::HashMap, path::Path};
 
 use roxmltree::Document;
 
-use super::{Absent, Found, Metadata, file, source, url};
-use crate::{cloud_config::content, http::Http};
+use super::{Absent, Found, Hope, Metadata, file, source, url};
+use crate::{
+    cloud_config::{UserDataError, content},
+    http::Http,
+};
 
 /// Below this name lies everything that is meant for the guest.
 const PREFIX: &str = "guestinfo.";
+
+/// What is another program's, which runs before this one.
+const IGNITION: &str = "ignition.config.";
 
 /// Interfaces and addresses of one: more than any machine has.
 const MOST: usize = 64;
@@ -27,6 +33,7 @@ pub(super) async fn read<'a>(
             .map(String::as_str)
             .filter(|text| !text.is_empty())
     };
+    let metadata = metadata(&said).map_err(named)?;
     let user_data = match (get("coreos.config.data"), get("coreos.config.url")) {
         (Some(data), _) => {
             let encoding = get("coreos.config.data.encoding");
@@ -38,11 +45,26 @@ pub(super) async fn read<'a>(
                 .map_err(|why| named(format!("guestinfo.coreos.config.url {at:?}: {why}")))?;
             url::fetch(&document, http()?).await?
         }
-        (None, None) => Vec::new(),
+        (None, None) => {
+            let ignition = said
+                .iter()
+                .filter(|(key, value)| key.starts_with(IGNITION) && !value.is_empty());
+            if let Some(key) = ignition.map(|(key, _)| key).min() {
+                return Err(named(format!("{PREFIX}{key}: {}", UserDataError::Ignition)));
+            }
+            if metadata == Metadata::default() {
+                let reason = format!(
+                    "{}: found no guestinfo.coreos.config.data, no .url and nothing else of this node, expected one",
+                    path.display()
+                );
+                return Err(Absent::none_here(Hope::Later, reason));
+            }
+            Vec::new()
+        }
     };
     Ok(Found {
         user_data,
-        metadata: metadata(&said).map_err(named)?,
+        metadata,
     })
 }
 

@@ -377,6 +377,40 @@ async fn vmwares_properties_hold_a_document_or_where_it_is() {
             .await
             .contains("guestinfo.coreos.config.url \"n1.yaml\": found no URL")
     );
+    // Of a machine that has only Ignition's nothing is taken away.
+    let ignition = ovf(&[
+        ("hostname", "n1"),
+        ("ignition.config.data", "e30="),
+        ("ignition.config.data.encoding", "base64"),
+    ]);
+    fs::write(&path, ignition).unwrap();
+    let none = one(&source).await.unwrap_err();
+    let why = none.to_string();
+    assert!(
+        why.contains("guestinfo.ignition.config.data")
+            && why.contains("this is a configuration for Ignition"),
+        "{why}"
+    );
+    assert!(!none.none_here(), "it is wrong, not away: {why}");
+    // Nor of one that has nothing; but a name alone is something.
+    for (properties, there) in [
+        (&[][..], false),
+        (&[("coreos.config.data", ""), ("dvs", "x")], false),
+        (&[("hostname", "n1")], true),
+    ] {
+        fs::write(&path, ovf(properties)).unwrap();
+        match one(&source).await {
+            Ok(fetched) => assert!(there && fetched.user_data.is_empty(), "{properties:?}"),
+            Err(none) => assert!(
+                !there
+                    && none.none_here()
+                    && none
+                        .to_string()
+                        .contains("found no guestinfo.coreos.config.data"),
+                "{none}"
+            ),
+        }
+    }
 }
 
 #[tokio::test]
