@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{Absent, Found, Metadata, service::Service};
+use super::{
+    Absent, Found, Metadata,
+    service::{Service, object},
+};
 
 /// The fields of `meta_data.json` that concern us.
 #[derive(Debug, Default, Deserialize)]
@@ -23,7 +26,7 @@ struct NetworkConfig {
 
 /// Reads `meta_data.json`; also the path, below `openstack/`, of the network's configuration.
 pub(super) fn meta_data(bytes: &[u8], name: &str) -> Result<(Metadata, Option<String>), Absent> {
-    let said: Said = serde_json::from_slice(bytes)
+    let said: Said = object(bytes)
         .map_err(|error| Absent::never(format!("{name}: found no JSON of OpenStack: {error}")))?;
     let mut metadata = Metadata::default();
     metadata.name(said.hostname.as_deref().unwrap_or_default());

@@ -82,9 +82,19 @@ impl Service<'_> {
         headers: &[(&str, &str)],
     ) -> Result<T, Absent> {
         let body = self.needed(path, headers).await?;
-        serde_json::from_slice(&body).map_err(|error| {
+        object(&body).map_err(|error| {
             let name = self.name(path);
             Absent::never(format!("{name}: found no JSON as expected there: {error}"))
         })
     }
+}
+
+/// A JSON object. A list is none, though what is derived would take one for its fields in order.
+pub(super) fn object<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(serde::de::Error::custom(
+            "invalid type: a list, expected an object",
+        ));
+    }
+    serde_json::from_slice(bytes)
 }

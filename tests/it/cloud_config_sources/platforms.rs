@@ -175,6 +175,10 @@ async fn openstack_tells_of_itself_by_its_service_and_by_a_drive() {
             "meta_data.json: found no JSON of OpenStack: invalid",
         ),
         (
+            " []",
+            "meta_data.json: found no JSON of OpenStack: invalid type: a list, expected an object",
+        ),
+        (
             r#"{"network_config": {"content_path": "../../etc/shadow"}}"#,
             "leads out of the drive",
         ),
