@@ -92,6 +92,8 @@ pub struct Answer {
     pub status: u16,
     /// The body.
     pub body: Vec<u8>,
+    /// The other place that it names (`Location`), as people may see it.
+    pub location: Option<String>,
 }
 
 /// Fetches.
@@ -201,6 +203,11 @@ impl Http {
         };
         let mut response = request.send().await.map_err(lost)?;
         let status = response.status().as_u16();
+        let location = response.headers().get("location").map(|location| {
+            let location = String::from_utf8_lossy(location.as_bytes());
+            let url = response.url().join(&location);
+            url.map_or_else(|_| location.into_owned(), |url| shown(&url))
+        });
         if response
             .content_length()
             .is_some_and(|length| length > self.most as u64)
@@ -214,7 +221,11 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, body })
+        Ok(Answer {
+            status,
+            body,
+            location,
+        })
     }
 }
 
@@ -241,10 +252,16 @@ fn redirects(most: usize) -> redirect::Policy {
         let bare = attempt.url().scheme() == "http"
             && before.last().is_some_and(|url| url.scheme() == "https");
         if before.len() > most {
-            attempt.error(format!("redirected more than {most} times"))
+            let last = shown(attempt.url());
+            attempt.error(format!(
+                "redirected more than {most} times, at last to {last}"
+            ))
         } else if bare {
-            let text = format!("redirected from https to {}, expected https", attempt.url());
-            attempt.error(text)
+            let to = shown(attempt.url());
+            attempt.error(format!("redirected from https to {to}, expected https"))
+        } else if !matches!(attempt.url().scheme(), "http" | "https") {
+            let to = shown(attempt.url());
+            attempt.error(format!("redirected to {to}, expected http:// or https://"))
         } else {
             attempt.follow()
         }

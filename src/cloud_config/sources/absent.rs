@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use crate::http::{Cause, Distrust, HttpError};
+use crate::http::{Answer, Cause, Distrust, HttpError};
 
 /// Whether a source that gave nothing may give something when asked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,18 +84,22 @@ impl Absent {
         }
     }
 
-    /// A status that is no document.
-    pub(super) fn status(url: &str, status: u16) -> Self {
+    /// An answer that is no document.
+    pub(super) fn answer(url: &str, answer: &Answer) -> Self {
+        let status = answer.status;
         let hope = match status {
             404 | 410 => Hope::Later,
             408 | 425 | 429 | 500.. => Hope::Soon,
             _ => Hope::Never,
         };
-        let cure = match status {
-            300..=399 => "; the server names another place, which is not followed",
-            401 | 403 => "; the server does not let this node read it",
-            404 | 410 => "; the server has nothing there",
-            _ => "",
+        let cure = match (status, &answer.location) {
+            (300..=399, Some(place)) => {
+                format!("; the server names another place, {place}, which is not followed")
+            }
+            (300..=399, None) => "; the server names no other place (Location)".into(),
+            (401 | 403, _) => "; the server does not let this node read it".into(),
+            (404 | 410, _) => "; the server has nothing there".into(),
+            _ => String::new(),
         };
         Self::new(
             hope,

@@ -9,11 +9,12 @@ const TOKEN_LIFE: &str = "300";
 pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Absent> {
     let life = [("x-aws-ec2-metadata-token-ttl-seconds", TOKEN_LIFE)];
     let path = "latest/api/token";
-    let token = match service.ask(Method::PUT, path, &life).await? {
-        (200, body) => Some(String::from_utf8_lossy(&body).trim().to_owned()),
+    let answer = service.ask(Method::PUT, path, &life).await?;
+    let token = match answer.status {
+        200 => Some(String::from_utf8_lossy(&answer.body).trim().to_owned()),
         // A service of before IMDSv2, or of another platform that speaks as EC2 does.
-        (400 | 404 | 405 | 501, _) => None,
-        (status, _) => return Err(Absent::status(&service.name(path), status)),
+        400 | 404 | 405 | 501 => None,
+        _ => return Err(Absent::answer(&service.name(path), &answer)),
     };
     let headers: Vec<_> = token
         .iter()

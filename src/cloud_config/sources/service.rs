@@ -1,7 +1,7 @@
 //! Asking a platform's service: a tree of small texts below a URL.
 
 use super::{Absent, Found, Platform, digitalocean, ec2, gce, openstack, packet};
-use crate::http::{Http, Method, Url, shown};
+use crate::http::{Answer, Http, Method, Url, shown};
 
 /// A platform's service.
 pub(super) struct Service<'a> {
@@ -28,16 +28,15 @@ impl Service<'_> {
         format!("{}{path}", shown(self.base))
     }
 
-    /// Any answer: its status and body.
+    /// Any answer.
     pub(super) async fn ask(
         &self,
         method: Method,
         path: &str,
         headers: &[(&str, &str)],
-    ) -> Result<(u16, Vec<u8>), Absent> {
+    ) -> Result<Answer, Absent> {
         let url = format!("{}{path}", self.base);
-        let answer = self.http.ask(method, &url, headers).await?;
-        Ok((answer.status, answer.body))
+        Ok(self.http.ask(method, &url, headers).await?)
     }
 
     /// What must be there.
@@ -46,9 +45,10 @@ impl Service<'_> {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<Vec<u8>, Absent> {
-        match self.ask(Method::GET, path, headers).await? {
-            (200, body) => Ok(body),
-            (status, _) => Err(Absent::status(&self.name(path), status)),
+        let answer = self.ask(Method::GET, path, headers).await?;
+        match answer.status {
+            200 => Ok(answer.body),
+            _ => Err(Absent::answer(&self.name(path), &answer)),
         }
     }
 
@@ -58,10 +58,11 @@ impl Service<'_> {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<Option<Vec<u8>>, Absent> {
-        match self.ask(Method::GET, path, headers).await? {
-            (200, body) => Ok(Some(body)),
-            (404 | 410, _) => Ok(None),
-            (status, _) => Err(Absent::status(&self.name(path), status)),
+        let answer = self.ask(Method::GET, path, headers).await?;
+        match answer.status {
+            200 => Ok(Some(answer.body)),
+            404 | 410 => Ok(None),
+            _ => Err(Absent::answer(&self.name(path), &answer)),
         }
     }
 

@@ -10,7 +10,7 @@ pub(super) async fn fetch(document: &Document, http: &Http) -> Result<Vec<u8>, A
     let name = shown(&document.url);
     let answer = http.ask(Method::GET, document.url.as_str(), &[]).await?;
     if answer.status != 200 {
-        return Err(Absent::status(&name, answer.status));
+        return Err(Absent::answer(&name, &answer));
     }
     if let Some(expected) = &document.sha256 {
         let found: String = Sha256::digest(&answer.body)

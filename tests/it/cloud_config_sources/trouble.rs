@@ -39,6 +39,49 @@ async fn a_server_that_redirects_for_ever_is_asked_six_times() {
 }
 
 #[tokio::test]
+async fn a_redirect_that_is_not_followed_is_told_with_where_to() {
+    let (why, _, asked) = always(Reply::Redirect("/again?key=secret".into())).await;
+    assert!(
+        why.contains("redirected more than 5 times, at last to http://127.0.0.1:")
+            && why.ends_with("/again?***"),
+        "{why}"
+    );
+    assert_eq!(asked, 6);
+    for (to, words) in [
+        (
+            "file:///etc/shadow",
+            "found status 302, expected 200; the server names another place, file:///etc/shadow, which is not followed",
+        ),
+        (
+            "ftp://h/x",
+            "redirected to ftp://h/x, expected http:// or https://",
+        ),
+    ] {
+        let (why, _, asked) = always(Reply::Redirect(to.into())).await;
+        assert!(why.contains(words), "{why}");
+        assert_eq!(asked, 1);
+    }
+    let (why, _, asked) = always(Reply::Body(302, Vec::new())).await;
+    assert!(
+        why.ends_with("found status 302, expected 200; the server names no other place (Location)"),
+        "{why}"
+    );
+    assert_eq!(asked, 1);
+    // Services are on the node's own network: they are not followed anywhere.
+    let web = Web::serve(|_, _| Reply::Redirect("http://elsewhere.example/".into())).await;
+    let why = one(&format!("digitalocean:{}", web.url()))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        why.contains(
+            "the server names another place, http://elsewhere.example/, which is not followed"
+        ),
+        "{why}"
+    );
+}
+
+#[tokio::test]
 async fn a_body_shorter_than_it_was_said_to_be_is_no_document() {
     let (why, ..) = always(Reply::Claim(1000, GOOD.into())).await;
     assert!(
