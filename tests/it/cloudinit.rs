@@ -112,6 +112,23 @@ async fn a_document_is_applied_from_where_the_flags_say() {
         assert_eq!(called.code, Some(0), "{called:?}");
         assert_eq!(called.stderr, format!("pointsman: from {file}\n"));
     }
+    // Whoever wants to know everything is told also of what there is nothing to do about.
+    let called = old
+        .call(&["-from-file=/none", "-from-url", &url[10..], "-debug"])
+        .await;
+    assert_eq!(called.code, Some(0), "{called:?}");
+    for words in [
+        "/none: asked".to_owned(),
+        format!("{}/node: asked", web.url()),
+        format!(
+            "{}/node: taken, {} bytes of user data",
+            web.url(),
+            GOOD.len()
+        ),
+        "file /etc/site: as it should be".to_owned(),
+    ] {
+        assert!(called.stderr.contains(&words), "{words}: {}", called.stderr);
+    }
     // It stays where the next one is wrong, and that is a failure unless it is not to be one.
     let bad = old.file(
         "bad.yaml",

@@ -184,6 +184,13 @@ impl Machine {
         let found = look(self, &state, &Earlier::default(), &tasks, true);
         let mut outline = show::outline(self, &found, false)?;
         outline.notes.splice(0..0, notes);
+        for change in outline
+            .changes
+            .iter()
+            .filter(|change| change.change == "same")
+        {
+            tracing::debug!("{} {}: as it should be", change.kind, change.name);
+        }
         if !outline.is_due() {
             return Ok(outline);
         }

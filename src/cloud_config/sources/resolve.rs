@@ -69,6 +69,7 @@ pub async fn resolve(sources: &[Source], options: &Options<'_>) -> Result<Fetche
     let started = Instant::now();
     let asked = async |index: usize, pause: Duration, mut pauses: backon::ExponentialBackoff| {
         sleep(pause).await;
+        tracing::debug!("{}: asked", sources[index]);
         let answer = ways.ask(&sources[index]).await;
         let next = pauses.next();
         (index, answer, next.map(|next| (next, pauses)))
@@ -108,6 +109,8 @@ pub async fn resolve(sources: &[Source], options: &Options<'_>) -> Result<Fetche
         else {
             continue;
         };
+        let size = user_data.len();
+        tracing::debug!("{}: taken, {size} bytes of user data", sources[first]);
         reasons.truncate(first);
         return Ok(Fetched {
             user_data,
