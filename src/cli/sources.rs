@@ -18,7 +18,7 @@ use crate::{
 pub struct SourceArgs {
     #[arg(value_name = "SRC", required = true, help = help())]
     sources: Vec<Source>,
-    /// How long a source may take to appear. Without it, one that is not there is given up at once, and a server with
+    /// How long a source, or what its document fetches, may take to appear. Without it, one that is not there is given up at once, and a server with
     /// the trouble of a moment after ten seconds
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     wait: Option<Duration>,
@@ -35,6 +35,12 @@ impl SourceArgs {
     #[must_use]
     pub fn new(sources: Vec<Source>, wait: Option<Duration>) -> Self {
         Self { sources, wait }
+    }
+
+    /// How long they may take to appear.
+    #[must_use]
+    pub fn wait(&self) -> Option<Duration> {
+        self.wait
     }
 
     /// Asks them all, and takes the first that is there.

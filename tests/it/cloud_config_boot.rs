@@ -248,3 +248,23 @@ async fn a_platform_names_the_node_and_an_address_that_nobody_knows_is_an_error(
     assert_eq!(machine.text("etc/hosts").unwrap(), "127.0.0.1 n1\n");
     assert_eq!(machine.text("etc/hostname").unwrap().trim(), "n1");
 }
+
+#[tokio::test]
+async fn what_a_document_fetches_is_waited_for_as_the_document_is() {
+    let machine = Machine::new().await;
+    let late = Web::serve(|_, before| match before {
+        0..3 => Reply::missing(),
+        _ => Reply::ok("late"),
+    })
+    .await;
+    let document = format!(
+        "#cloud-config\nwrite_files: [{{path: /etc/late, source: '{}/late'}}]\n",
+        late.url()
+    );
+    machine.serve(Reply::ok(document));
+    let called = machine.boot(&["cmdline"]).await;
+    assert_eq!((called.code, late.seen().len()), (Some(1), 1), "{called:?}");
+    let called = machine.boot(&["--wait", "60s", "cmdline"]).await;
+    assert_eq!((called.code, late.seen().len()), (Some(0), 4), "{called:?}");
+    assert_eq!(machine.text("etc/late").as_deref(), Some("late"));
+}

@@ -129,6 +129,22 @@ async fn a_document_is_applied_from_where_the_flags_say() {
     ] {
         assert!(called.stderr.contains(&words), "{words}: {}", called.stderr);
     }
+    // What it fetches is waited for as it is.
+    let late = Web::serve(|_, before| match before {
+        0 => Reply::missing(),
+        _ => Reply::ok(GOOD),
+    })
+    .await;
+    let fetches = Web::with_text(&format!(
+        "#cloud-config\nwrite_files: [{{path: /etc/late, source: '{}'}}]\n",
+        late.url()
+    ))
+    .await;
+    let called = old.call(&["-from-url", fetches.url()]).await;
+    assert_eq!((called.code, late.seen().len()), (Some(0), 2), "{called:?}");
+    assert_eq!(fs::read_to_string(old.path("etc/late")).unwrap(), GOOD);
+    let called = old.call(&[&url]).await;
+    assert_eq!(called.code, Some(0), "{called:?}");
     // It stays where the next one is wrong, and that is a failure unless it is not to be one.
     let bad = old.file(
         "bad.yaml",

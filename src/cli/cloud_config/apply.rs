@@ -1,5 +1,7 @@
 //! `plan`, `apply`, `revert` and `history` of `pointsman cloud-config`.
 
+use std::time::Duration;
+
 use super::{AddressArgs, ApplyArgs, HistoryArgs, PlanArgs, RevertArgs, boot, counted};
 use crate::{
     cli::{Exit, Failure, common::CommonArgs, output},
@@ -27,7 +29,7 @@ impl From<ApplyError> for Failure {
 
 pub(super) async fn plan(args: &PlanArgs, common: &CommonArgs) -> Result<(), Failure> {
     let root = common.root();
-    let mut machine = Machine::open(&root)?;
+    let mut machine = Machine::open(&root)?.waiting(args.sources.wait());
     let fetched = args.sources.fetch(common).await?;
     let steps = Wanted::new(fetched, &args.addresses).steps(&root, &machine)?;
     let outline = machine.outline(&steps).await?;
@@ -49,7 +51,7 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
     }
     let fetched = args.sources.fetch(common).await?;
     let origin = fetched.origin.clone();
-    let wanted = Wanted::new(fetched, &args.addresses);
+    let wanted = Wanted::new(fetched, &args.addresses).waiting(args.sources.wait());
     let outline = wanted.carry_out(&root).await?;
     // By hand what went wrong at boot is put right.
     if Outcome::load(&root).is_some_and(|outcome| !outcome.is_good()) {
@@ -108,6 +110,8 @@ pub(in crate::cli) struct Wanted {
     pub(in crate::cli) addresses: Addresses,
     /// Units of networkd that hold until the next boot: names and texts.
     pub(in crate::cli) network: Vec<(String, String)>,
+    /// How long the contents it fetches may take to appear.
+    pub(in crate::cli) wait: Option<Duration>,
 }
 
 impl Wanted {
@@ -115,8 +119,14 @@ impl Wanted {
         Self {
             addresses: addresses.addresses(fetched.metadata.addresses.clone()),
             network: Vec::new(),
+            wait: None,
             fetched,
         }
+    }
+
+    /// What it fetches may take so long to appear.
+    pub(in crate::cli) fn waiting(self, wait: Option<Duration>) -> Self {
+        Self { wait, ..self }
     }
 
     /// Applies it.
@@ -124,7 +134,7 @@ impl Wanted {
     /// # Errors
     /// When it has errors, which are printed, or a step fails: what was done is then undone.
     pub(in crate::cli) async fn carry_out(self, root: &Root) -> Result<Outline, Failure> {
-        let mut machine = Machine::open(root)?;
+        let mut machine = Machine::open(root)?.waiting(self.wait);
         let name = self.fetched.origin.clone();
         let steps = self.steps(root, &machine)?;
         Ok(machine.apply(&steps, &name).await?)
@@ -136,6 +146,7 @@ impl Wanted {
             fetched,
             addresses,
             network,
+            ..
         } = self;
         let name = fetched.origin;
         let failed = |text: String| Failure::new(Exit::Failed, text);

@@ -19,7 +19,11 @@ pub(super) async fn apply(
     let root = common.root();
     let wanted = |fetched: Fetched| Wanted::new(fetched, addresses);
     match sources.ask(common).await? {
-        Ok(fetched) => carry_out(wanted(fetched), wanted, &root).await,
+        Ok(fetched) => {
+            // Only for the document that is there: by the time the last one's turn comes, it has been waited enough.
+            let fresh = wanted(fetched).waiting(sources.wait());
+            carry_out(fresh, wanted, &root).await
+        }
         Err(none) if none.none_here() => {
             output::note(format!("pointsman: nothing to apply: {none}"));
             Ok(())

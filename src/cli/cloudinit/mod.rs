@@ -117,7 +117,10 @@ impl Call {
             }
         };
         let done = match network(netconf, &fetched) {
-            Ok(network) => boot::carry_out(wanted(fetched, network), again, &root).await,
+            Ok(network) => {
+                let fresh = wanted(fetched, network).waiting(sources.wait());
+                boot::carry_out(fresh, again, &root).await
+            }
             Err(failure) => Err(boot::fall_back(failure, Some(&fetched), again, &root).await),
         };
         match done {
@@ -158,6 +161,7 @@ fn wanted(fetched: Fetched, network: Vec<(String, String)>) -> Wanted {
     Wanted {
         addresses: known(&fetched.metadata.addresses),
         network,
+        wait: None,
         fetched,
     }
 }

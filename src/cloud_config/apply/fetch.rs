@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use tokio::time::sleep;
+
 use super::{
     entry::{Entry, Place, sha256},
     error::ApplyError,
@@ -11,8 +13,9 @@ use crate::{
     cloud_config::{
         LARGEST, content,
         plan::{NewContent, NewFile, Step},
+        sources::{Absent, Patience},
     },
-    http::{Http, Limits},
+    http::{Http, Limits, Method, Url, shown},
 };
 
 /// What one file may cost to come; as a document, it may come through a proxy and be elsewhere by now.
@@ -29,11 +32,15 @@ fn client() -> Result<Http, String> {
     Http::new(None, &LIMITS).map_err(|error| error.to_string())
 }
 
-/// The steps with all contents at hand.
+/// The steps with all contents at hand. What is away is asked again as documents are, for so long where that is said.
 ///
 /// # Errors
 /// Each source that cannot be had, or is not what it should be.
-pub(super) async fn all<'s>(tree: &Tree, steps: &'s [Step]) -> Result<Cow<'s, [Step]>, ApplyError> {
+pub(super) async fn all<'s>(
+    tree: &Tree,
+    steps: &'s [Step],
+    wait: Option<Duration>,
+) -> Result<Cow<'s, [Step]>, ApplyError> {
     let elsewhere = |step: &Step| matches!(step, Step::File(file) if matches!(file.content, NewContent::Fetch { .. }));
     if !steps.iter().any(elsewhere) {
         return Ok(Cow::Borrowed(steps));
@@ -41,8 +48,14 @@ pub(super) async fn all<'s>(tree: &Tree, steps: &'s [Step]) -> Result<Cow<'s, [S
     let http = client().map_err(|error| ApplyError::Refused(vec![error]))?;
     let (mut steps, mut refused) = (steps.to_vec(), Vec::new());
     for step in &mut steps {
+        // Once one cannot be had, nothing is waited for: the others are only asked to name all that is wrong.
+        let wait = if refused.is_empty() {
+            wait
+        } else {
+            Some(Duration::ZERO)
+        };
         if let Step::File(file) = step
-            && let Err(error) = one(&http, tree, file).await
+            && let Err(error) = one(&http, tree, file, Patience::new(wait)).await
         {
             refused.push(format!("{}: {error}", file.path));
         }
@@ -54,7 +67,12 @@ pub(super) async fn all<'s>(tree: &Tree, steps: &'s [Step]) -> Result<Cow<'s, [S
     }
 }
 
-async fn one(http: &Http, tree: &Tree, file: &mut NewFile) -> Result<(), String> {
+async fn one(
+    http: &Http,
+    tree: &Tree,
+    file: &mut NewFile,
+    patience: Patience,
+) -> Result<(), String> {
     let NewContent::Fetch {
         url,
         sha256: wanted,
@@ -76,28 +94,43 @@ async fn one(http: &Http, tree: &Tree, file: &mut NewFile) -> Result<(), String>
             return Ok(());
         }
     }
-    let answer = http
-        .get(url, None)
-        .await
-        .map_err(|error| error.to_string())?;
-    if answer.status != 200 {
-        return Err(format!(
-            "{url}: found status {}, expected 200",
-            answer.status
-        ));
-    }
-    let found = sha256(&answer.body);
+    let name = url
+        .parse::<Url>()
+        .map_or_else(|_| url.clone(), |url| shown(&url));
+    let body = body(http, url, &name, patience).await?;
+    let found = sha256(&body);
     if let Some(wanted) = wanted.as_ref().filter(|wanted| **wanted != found) {
         return Err(format!(
-            "{url}: found content with the SHA-256 {found}, expected {wanted}"
+            "{name}: found content with the SHA-256 {found}, expected {wanted}"
         ));
     }
-    let bytes = content::unpack(answer.body, encoding.as_deref())
-        .map_err(|error| format!("{url}: {error}"))?;
+    let bytes =
+        content::unpack(body, encoding.as_deref()).map_err(|error| format!("{name}: {error}"))?;
     file.content = if *append {
         NewContent::Append(bytes)
     } else {
         NewContent::Bytes(bytes)
     };
     Ok(())
+}
+
+/// What a URL gives, which people see under this name.
+async fn body(
+    http: &Http,
+    url: &str,
+    name: &str,
+    mut patience: Patience,
+) -> Result<Vec<u8>, String> {
+    loop {
+        let absent = match http.ask(Method::GET, url, &[]).await {
+            Ok(answer) if answer.status == 200 => return Ok(answer.body),
+            Ok(answer) => Absent::answer(name, &answer),
+            Err(error) => error.into(),
+        };
+        let Some(pause) = patience.again(absent.hope) else {
+            return Err(absent.reason);
+        };
+        tracing::debug!("{absent}; asked again");
+        sleep(pause).await;
+    }
 }

@@ -24,7 +24,7 @@ mod tools;
 mod tree;
 mod undo;
 
-use std::{collections::HashSet, io};
+use std::{collections::HashSet, io, time::Duration};
 
 pub use error::ApplyError;
 pub use record::{End, FOLDER};
@@ -56,6 +56,8 @@ pub struct Machine {
     scripts: HashSet<String>,
     /// Those of the units that are told something that run.
     active: HashSet<String>,
+    /// How long contents that are elsewhere may take to appear.
+    wait: Option<Duration>,
 }
 
 impl Machine {
@@ -83,8 +85,15 @@ impl Machine {
             boot: node::boot_id(&root).unwrap_or_default(),
             scripts: HashSet::new(),
             active: HashSet::new(),
+            wait: None,
             root,
         })
+    }
+
+    /// Contents that are elsewhere may take so long to appear. Without it, what is not there is given up at once.
+    #[must_use]
+    pub fn waiting(self, wait: Option<Duration>) -> Self {
+        Self { wait, ..self }
     }
 
     /// The text of a file, where it is there and is text.
@@ -140,7 +149,7 @@ impl Machine {
             Some(store) => store.so_far()?,
             None => SoFar::default(),
         };
-        let steps = fetch::all(&self.tree, steps).await?;
+        let steps = fetch::all(&self.tree, steps, self.wait).await?;
         self.survey(&steps, store.as_ref()).await?;
         let tasks = tasks(&steps, state.keys.keys().map(String::as_str));
         let found = look(self, &state, &Earlier::default(), &tasks, true);
@@ -177,7 +186,7 @@ impl Machine {
             notes.extend(left);
         }
         // Before anything is done: it may fail.
-        let steps = fetch::all(&self.tree, steps).await?;
+        let steps = fetch::all(&self.tree, steps, self.wait).await?;
         let systemd = self.survey(&steps, Some(&store)).await?;
         let users: Vec<String> = state.keys.keys().cloned().collect();
         let tasks = tasks(&steps, users.iter().map(String::as_str));

@@ -85,7 +85,7 @@ impl Absent {
     }
 
     /// An answer that is no document.
-    pub(super) fn answer(url: &str, answer: &Answer) -> Self {
+    pub(in crate::cloud_config) fn answer(url: &str, answer: &Answer) -> Self {
         let status = answer.status;
         let hope = match status {
             404 | 410 => Hope::Later,

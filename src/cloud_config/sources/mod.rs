@@ -2,7 +2,7 @@
 //!
 //! - `source`: how people name sources
 //! - [`resolve`]: all of them asked at once, the first that is there taken
-//! - `absent`: why a source gave nothing, and whether to ask again
+//! - `absent`: why a source gave nothing, and whether to ask again; `patience`: for how long
 //! - `metadata`: what a platform says of the node beside
 //!
 //! The sources know neither the semaphore nor its etcd: who asks for a key of etcd hands the way to read it in.
@@ -18,6 +18,7 @@ mod metadata;
 mod openstack;
 mod ovf_env;
 mod packet;
+mod patience;
 mod resolve;
 mod service;
 mod source;
@@ -30,6 +31,7 @@ use futures_util::future::LocalBoxFuture;
 
 pub use absent::{Absent, Hope, Place};
 pub use metadata::Metadata;
+pub(in crate::cloud_config) use patience::Patience;
 pub use resolve::{NoneThere, resolve};
 pub use source::{Document, FORMS, Platform, Source, SourceError};
 
@@ -38,9 +40,6 @@ use crate::{
     http::{Http, Limits},
     node::Root,
 };
-
-/// How long a source that has the trouble of a moment is asked again where nobody said how long to wait.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What one request may cost: a document of the largest size comes through a slow line, and a server that stalls or
 /// never ends is given up.

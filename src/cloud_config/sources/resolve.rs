@@ -5,11 +5,10 @@
 
 use std::{fmt, time::Duration};
 
-use backon::BackoffBuilder as _;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
-use super::{Absent, Fetched, Found, Hope, Options, PATIENCE, Source, Ways};
+use super::{Absent, Fetched, Found, Options, Patience, Source, Ways};
 
 /// No source gave anything.
 #[derive(Debug, thiserror::Error)]
@@ -66,33 +65,24 @@ pub async fn resolve(sources: &[Source], options: &Options<'_>) -> Result<Fetche
             .collect(),
     };
     let ways = Ways::new(options);
-    let started = Instant::now();
-    let asked = async |index: usize, pause: Duration, mut pauses: backon::ExponentialBackoff| {
+    let asked = async |index: usize, pause: Duration, patience: Patience| {
         sleep(pause).await;
         tracing::debug!("{}: asked", sources[index]);
         let answer = ways.ask(&sources[index]).await;
-        let next = pauses.next();
-        (index, answer, next.map(|next| (next, pauses)))
+        (index, answer, patience)
     };
     let mut asking: FuturesUnordered<_> = (0..sources.len())
-        .map(|index| asked(index, Duration::ZERO, pauses()))
+        .map(|index| asked(index, Duration::ZERO, Patience::new(options.wait)))
         .collect();
     let mut there: Vec<Option<Found>> = sources.iter().map(|_| None).collect();
     let mut reasons: Vec<Option<Absent>> = vec![None; sources.len()];
-    while let Some((index, answer, next)) = asking.next().await {
+    while let Some((index, answer, mut patience)) = asking.next().await {
         match answer {
             Ok(found) => there[index] = Some(found),
             Err(absent) => {
-                let patience = match (absent.hope, options.wait) {
-                    (Hope::Never, _) | (Hope::Later, None) => Duration::ZERO,
-                    (Hope::Soon, None) => PATIENCE,
-                    (_, Some(wait)) => wait,
-                };
-                if let Some((pause, pauses)) = next
-                    && started.elapsed() + pause < patience
-                {
+                if let Some(pause) = patience.again(absent.hope) {
                     tracing::debug!("{}: {absent}; asked again", sources[index]);
-                    asking.push(asked(index, pause, pauses));
+                    asking.push(asked(index, pause, patience));
                 }
                 reasons[index] = Some(absent);
             }
@@ -120,14 +110,4 @@ pub async fn resolve(sources: &[Source], options: &Options<'_>) -> Result<Fetche
         });
     }
     Err(none(reasons))
-}
-
-/// The pauses between two requests to the same source.
-fn pauses() -> backon::ExponentialBackoff {
-    backon::ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(250))
-        .with_max_delay(Duration::from_secs(5))
-        .with_jitter()
-        .without_max_times()
-        .build()
 }

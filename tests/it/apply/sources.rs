@@ -1,6 +1,7 @@
 //! Files whose content is fetched.
 
 use std::{
+    collections::HashMap,
     io::{Read as _, Write as _},
     net::{Ipv4Addr, TcpListener},
     sync::{
@@ -11,13 +12,15 @@ use std::{
 
 use super::Tree;
 
-/// Answers every request with what its path names, and counts them; until the test ends.
+/// Answers every request with what its path names, and counts them; until the test ends. What is of a moment is over
+/// at the third request for it.
 fn serve() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = asked.clone();
     std::thread::spawn(move || {
+        let mut times: HashMap<String, usize> = HashMap::new();
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let mut request = Vec::new();
@@ -30,9 +33,15 @@ fn serve() -> (String, Arc<AtomicUsize>) {
             }
             counter.fetch_add(1, Ordering::SeqCst);
             let request = String::from_utf8_lossy(&request).into_owned();
-            let (status, body) = match request.split_whitespace().nth(1) {
-                Some("/plain") => ("200 OK", "fetched\n"),
-                Some("/base64") => ("200 OK", "cGFja2Vk"),
+            let path = request.split_whitespace().nth(1).unwrap_or_default();
+            let before = times.entry(path.to_owned()).or_default();
+            *before += 1;
+            let (status, body) = match (path.split('?').next().unwrap_or_default(), *before) {
+                ("/plain", _) => ("200 OK", "fetched\n"),
+                ("/base64", _) => ("200 OK", "cGFja2Vk"),
+                ("/busy", 1 | 2) | ("/broken", _) => ("503 Service Unavailable", "busy"),
+                ("/busy", _) => ("200 OK", "fetched\n"),
+                ("/late", 3..) => ("200 OK", "fetched\n"),
                 _ => ("404 Not Found", "no such thing"),
             };
             let length = body.len();
@@ -109,4 +118,49 @@ fn what_is_not_what_it_should_be_stops_everything() {
         }
         assert_eq!(tree.seen(), before);
     }
+}
+
+#[test]
+fn a_source_that_is_away_is_asked_again_as_documents_are() {
+    let (url, asked) = serve();
+    let tree = Tree::new();
+    let asking = |arguments: &[&str], files: &[&str]| {
+        let files: Vec<String> = files
+            .iter()
+            .enumerate()
+            .map(|(n, path)| format!("{{path: /f{n}, source: '{url}/{path}'}}"))
+            .collect();
+        let document = format!("#cloud-config\nwrite_files: [{}]\n", files.join(", "));
+        let before = asked.load(Ordering::SeqCst);
+        let called = tree.call(arguments, &document);
+        (called, asked.load(Ordering::SeqCst) - before)
+    };
+    // The trouble of a moment is waited out, for a dry look as well.
+    let (called, times) = asking(&["plan", "-"], &["busy?1"]);
+    assert_eq!(times, 3, "{called:?}");
+    called.must(10);
+    let (called, times) = asking(&["apply", "-"], &["busy?2"]);
+    assert_eq!(times, 3, "{called:?}");
+    called.must(0);
+    assert_eq!(tree.text("f0"), "fetched\n");
+    // What is not there is given up at once, unless somebody says how long to wait.
+    let (called, times) = asking(&["apply", "-"], &["late?1"]);
+    assert_eq!((called.code, times), (Some(1), 1), "{called:?}");
+    for command in ["plan", "apply"] {
+        let path = format!("late?{command}");
+        let (called, times) = asking(&[command, "--wait", "60s", "-"], &[&path]);
+        assert_eq!(times, 3, "{called:?}");
+        called.must(0);
+    }
+    // Nothing is waited for once the apply cannot come about; everything that is wrong is said.
+    let (called, times) = asking(&["apply", "-"], &["none", "broken", "broken?key=secret"]);
+    assert_eq!((called.code, times), (Some(1), 3), "{called:?}");
+    for words in [
+        format!("/f0: {url}/none: found status 404, expected 200; the server has nothing there"),
+        format!("/f1: {url}/broken: found status 503, expected 200"),
+        format!("/f2: {url}/broken?***: found status 503, expected 200"),
+    ] {
+        assert!(called.stderr.contains(&words), "{words}: {}", called.stderr);
+    }
+    assert!(!called.stderr.contains("secret"), "{}", called.stderr);
 }
