@@ -29,6 +29,17 @@ pub(super) fn document(document: &Document, source: &str, report: &mut Report) {
             window(service, report);
         }
     }
+    if let Some(strategy) = &document.update.reboot_strategy
+        && strategy.text == "best-effort"
+    {
+        let message = "deprecated, and taken as etcd-lock by this program's agent; expected etcd-lock, reboot or off";
+        report.add(
+            Level::Warning,
+            strategy.span,
+            "coreos.update.reboot_strategy",
+            message,
+        );
+    }
     if let (Some(hosts), None) = (&document.hosts, &document.hostname) {
         let message =
             "the document gives no hostname: /etc/hosts names what the node is called then";

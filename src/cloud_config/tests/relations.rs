@@ -137,6 +137,10 @@ fn parts_that_do_not_go_together_are_named() {
             "users: [{name: a, passwd: '*', coreos_ssh_import_github: x}]",
             "warning 1:32 users[0].coreos_ssh_import_github: deprecated: keys are not fetched",
         ),
+        (
+            "coreos: {update: {reboot_strategy: best-effort}}",
+            "warning 1:36 coreos.update.reboot_strategy: deprecated, and taken as etcd-lock",
+        ),
     ] {
         says(source, &[expected]);
     }
