@@ -1,12 +1,14 @@
 //! `plan`, `apply`, `revert` and `history` of `pointsman cloud-config`.
 
+use std::time::Duration;
+
 use super::{AddressArgs, ApplyArgs, HistoryArgs, PlanArgs, RevertArgs, boot, counted};
 use crate::{
     cli::{Exit, Failure, common::CommonArgs, output},
     cloud_config::{
         self, Addresses, Finding, Level, PartContent, Unknown,
         apply::{self, ApplyError, End, Machine, Outline, Past},
-        boot::Outcome,
+        boot::{LastGood, Outcome},
         plan::{self, Planned, Platform, Step},
         sources::Fetched,
     },
@@ -60,6 +62,14 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
 
 pub(super) async fn revert(args: &RevertArgs, root: &Root) -> Result<(), Failure> {
     let past = Machine::open(root)?.revert(args.force).await?;
+    // What was taken back does not come back by itself.
+    if past.end.is_some()
+        && let Err(error) = LastGood::forget(root)
+    {
+        output::note(format!(
+            "pointsman: the document that worked last cannot be forgotten: {error}"
+        ));
+    }
     output::say(format!(
         "taken back: the apply of {} ({})",
         past.at, past.source
@@ -97,6 +107,9 @@ pub(super) fn history(args: &HistoryArgs, root: &Root) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How long an apply at boot waits for another: units of the same boot, each with a document of its own.
+pub(in crate::cli) const BOOT_PATIENCE: Duration = Duration::from_secs(60);
+
 /// How many warnings are said on the way; `validate` says all.
 const MOST_WARNINGS: usize = 10;
 
@@ -108,6 +121,10 @@ pub(in crate::cli) struct Wanted {
     pub(in crate::cli) addresses: Addresses,
     /// Units of networkd that hold until the next boot: names and texts.
     pub(in crate::cli) network: Vec<(String, String)>,
+    /// What earlier documents wrote stays.
+    pub(in crate::cli) adds: bool,
+    /// How long another apply is waited for.
+    pub(in crate::cli) patience: Duration,
 }
 
 impl Wanted {
@@ -115,7 +132,17 @@ impl Wanted {
         Self {
             addresses: addresses.addresses(fetched.metadata.addresses.clone()),
             network: Vec::new(),
+            adds: false,
+            patience: Duration::ZERO,
             fetched,
+        }
+    }
+
+    /// At boot nobody is there to ask again: another apply is waited for.
+    pub(super) fn at_boot(fetched: Fetched, addresses: &AddressArgs) -> Self {
+        Self {
+            patience: BOOT_PATIENCE,
+            ..Self::new(fetched, addresses)
         }
     }
 
@@ -124,7 +151,8 @@ impl Wanted {
     /// # Errors
     /// When it has errors, which are printed, or a step fails: what was done is then undone.
     pub(in crate::cli) async fn carry_out(self, root: &Root) -> Result<Outline, Failure> {
-        let mut machine = Machine::open(root)?;
+        let machine = Machine::open(root)?;
+        let mut machine = machine.adding(self.adds).patient(self.patience);
         let name = self.fetched.origin.clone();
         let steps = self.steps(root, &machine)?;
         Ok(machine.apply(&steps, &name).await?)
@@ -136,6 +164,7 @@ impl Wanted {
             fetched,
             addresses,
             network,
+            ..
         } = self;
         let name = fetched.origin;
         let failed = |text: String| Failure::new(Exit::Failed, text);
