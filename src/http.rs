@@ -1,10 +1,13 @@
 //! Fetching over HTTP, bounded in time, size and redirects.
 
+mod certificate;
+
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, Identity, RequestBuilder, redirect};
 use rustls::CertificateError;
 
+pub use certificate::Distrust;
 pub use reqwest::{Method, Url};
 
 use crate::semaphore::etcd::Tls;
@@ -43,9 +46,7 @@ pub enum Cause {
     /// It took too long, or broke off.
     Broken,
     /// The server's certificate is not trusted.
-    Certificate,
-    /// The server's certificate is not valid at the time this machine's clock shows.
-    Clock,
+    Certificate(Distrust),
     /// It was redirected too often, or from https to http.
     Redirects,
     /// What was asked for cannot be.
@@ -183,10 +184,16 @@ impl Http {
         let url = url
             .parse()
             .map_or_else(|_| url.to_owned(), |url| shown(&url));
-        let lost = |error: reqwest::Error| HttpError::NoAnswer {
-            url: url.clone(),
-            cause: cause(&error),
-            reason: explain(&error.without_url()),
+        let lost = |error: reqwest::Error| {
+            let (cause, reason) = match certificate(&error).map(certificate::told) {
+                Some((distrust, words)) => (Cause::Certificate(distrust), words),
+                None => (cause(&error), explain(&error.without_url())),
+            };
+            HttpError::NoAnswer {
+                url: url.clone(),
+                cause,
+                reason,
+            }
         };
         let large = || HttpError::Large {
             url: url.clone(),
@@ -251,16 +258,9 @@ fn cause(error: &reqwest::Error) -> Cause {
     if error.is_builder() {
         return Cause::Request;
     }
-    match certificate(error) {
-        Some(
-            CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. }
-            | CertificateError::Expired
-            | CertificateError::ExpiredContext { .. },
-        ) => Cause::Clock,
-        Some(_) => Cause::Certificate,
-        None if error.is_connect() => Cause::Connect,
-        None => Cause::Broken,
+    match error.is_connect() {
+        true => Cause::Connect,
+        false => Cause::Broken,
     }
 }
 

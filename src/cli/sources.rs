@@ -82,6 +82,10 @@ impl SourceArgs {
             for (name, absent) in &fetched.passed {
                 output::note(format!("pointsman: {name} is passed over: {absent}"));
             }
+            // Who named several cannot know which it was.
+            if self.sources.len() > 1 {
+                output::note(format!("pointsman: from {}", fetched.origin));
+            }
         }
         Ok(answer)
     }

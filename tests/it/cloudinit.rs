@@ -105,6 +105,13 @@ async fn a_document_is_applied_from_where_the_flags_say() {
         .await;
     assert_eq!(called.code, Some(0), "{called:?}");
     assert_eq!(fs::read_to_string(old.path("etc/site")).unwrap(), "one");
+    // Of several, the one that was taken is named; for a dry look as well.
+    let file = old.file("good.yaml", GOOD);
+    for more in ["-validate", "-workspace=/w"] {
+        let called = old.call(&["-from-file", &file, &url, more]).await;
+        assert_eq!(called.code, Some(0), "{called:?}");
+        assert_eq!(called.stderr, format!("pointsman: from {file}\n"));
+    }
     // It stays where the next one is wrong, and that is a failure unless it is not to be one.
     let bad = old.file(
         "bad.yaml",
@@ -201,6 +208,23 @@ async fn the_network_of_a_drive_becomes_units_of_networkd() {
         "{called:?}"
     );
     assert_eq!(fs::read_to_string(&unit).unwrap(), text);
+    // Nor does a drive that has lost it take away the units of the apply before.
+    let content = format!("{drive}/openstack/content/0000");
+    fs::remove_file(&content).unwrap();
+    let called = old.call(&[&from, "-convert-netconf=debian"]).await;
+    assert_eq!(called.code, Some(1));
+    assert!(
+        called.stderr.contains(&format!(
+            "the platform's network: {content}: found no such file, expected the network's description, as \
+             content_path in {drive}/openstack/latest/meta_data.json says"
+        )),
+        "{called:?}"
+    );
+    assert_eq!(fs::read_to_string(&unit).unwrap(), text);
+    // Who does not want the network from there does without.
+    old.file("drive/openstack/latest/user_data", GOOD);
+    assert_eq!(old.call(&[&from]).await.code, Some(0));
+    assert_eq!(fs::read_to_string(old.path("etc/site")).unwrap(), "one");
 }
 
 #[tokio::test]

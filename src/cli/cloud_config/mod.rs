@@ -3,6 +3,11 @@
 pub(super) mod apply;
 pub(super) mod boot;
 
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
+
 use serde::Serialize;
 
 use super::{Exit, Failure, common::CommonArgs, output, sources::SourceArgs};
@@ -89,17 +94,33 @@ struct HistoryArgs {
 #[derive(Debug, clap::Args)]
 struct AddressArgs {
     /// What $public_ipv4 stands for [env: COREOS_PUBLIC_IPV4]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = ipv4)]
     public_ipv4: Option<String>,
     /// What $private_ipv4 stands for [env: COREOS_PRIVATE_IPV4]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = ipv4)]
     private_ipv4: Option<String>,
     /// What $public_ipv6 stands for [env: COREOS_PUBLIC_IPV6]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = ipv6)]
     public_ipv6: Option<String>,
     /// What $private_ipv6 stands for [env: COREOS_PRIVATE_IPV6]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = ipv6)]
     private_ipv6: Option<String>,
+}
+
+fn ipv4(text: &str) -> Result<String, String> {
+    address::<Ipv4Addr>(text, "an IPv4 address such as 10.0.0.4")
+}
+
+fn ipv6(text: &str) -> Result<String, String> {
+    address::<Ipv6Addr>(text, "an IPv6 address such as 2001:db8::4")
+}
+
+/// An address of this kind, as it is written.
+fn address<A: FromStr>(text: &str, expected: &str) -> Result<String, String> {
+    match text.parse::<A>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(format!("found {text:?}, expected {expected}")),
+    }
 }
 
 impl AddressArgs {

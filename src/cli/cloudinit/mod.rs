@@ -170,12 +170,17 @@ fn wanted(fetched: Fetched, network: Vec<(String, String)>) -> Wanted {
 
 /// The platform's network as units, where that is asked for.
 fn network(asked: bool, fetched: &Fetched) -> Result<Vec<(String, String)>, Failure> {
-    let Some(bytes) = fetched.metadata.network.as_ref().filter(|_| asked) else {
+    if !asked {
         return Ok(Vec::new());
-    };
+    }
     let failed = |why: String| {
         let text = format!("{}: the platform's network: {why}", fetched.origin);
         Failure::new(Exit::Failed, text)
+    };
+    let Some(bytes) = &fetched.metadata.network else {
+        // A platform that says nothing of the network is one thing, a drive that has lost it another.
+        let lost = fetched.metadata.network_lost.clone();
+        return lost.map_or_else(|| Ok(Vec::new()), |why| Err(failed(why)));
     };
     let text = str::from_utf8(bytes).map_err(|error| failed(error.to_string()))?;
     let converted = netconf::debian(text).map_err(|error| failed(error.to_string()))?;

@@ -3,7 +3,7 @@
 use std::{io, path::Path};
 
 use super::{Source, source::meant};
-use crate::http::{Cause, HttpError};
+use crate::http::{Cause, Distrust, HttpError};
 
 /// Whether a source that gave nothing may give something when asked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,18 +148,37 @@ impl From<HttpError> for Absent {
             HttpError::NoAnswer { cause, .. } => match cause {
                 Cause::Connect => (Hope::Later, ""),
                 Cause::Broken => (Hope::Soon, ""),
-                Cause::Certificate => (
-                    Hope::Never,
-                    "; put the authority that signed its certificate among the system's",
-                ),
-                // A machine without a battery starts in 1970 and learns the time from the network.
-                Cause::Clock => (
-                    Hope::Later,
-                    "; is this machine's clock right? `timedatectl` shows it",
-                ),
+                Cause::Certificate(distrust) => {
+                    let hope = match distrust {
+                        // A machine without a battery starts in 1970 and learns the time from the network.
+                        Distrust::Clock => Hope::Later,
+                        _ => Hope::Never,
+                    };
+                    (hope, cure(*distrust))
+                }
                 Cause::Redirects | Cause::Request => (Hope::Never, ""),
             },
         };
         Self::new(hope, format!("{error}{cure}"))
+    }
+}
+
+/// What mends a certificate that is not trusted, on this machine or on the server.
+fn cure(distrust: Distrust) -> &'static str {
+    match distrust {
+        Distrust::Issuer => "; put the authority that signed its certificate among the system's",
+        Distrust::Key => {
+            "; if it is the right server, put the authority that did sign it among the system's, in place of the one of \
+             the same name"
+        }
+        Distrust::Authority => {
+            "; give the server one with basicConstraints CA:FALSE and its names as subjectAltName: an authority's own is \
+             no server's, trusted or not"
+        }
+        Distrust::Name => {
+            "; ask it by a name that its certificate is for, or give it one that is for this name too"
+        }
+        Distrust::Other => "; give the server another one",
+        Distrust::Clock => "; is this machine's clock right? `timedatectl` shows it",
     }
 }

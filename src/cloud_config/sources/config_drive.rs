@@ -111,6 +111,12 @@ pub(super) fn read(folder: &Path) -> Result<Found, Absent> {
                 .join("openstack")
                 .join(content.trim_start_matches('/'));
             metadata.network = file::read_if_there(&path)?;
+            if metadata.network.is_none() {
+                let path = path.display();
+                metadata.network_lost = Some(format!(
+                    "{path}: found no such file, expected the network's description, as content_path in {name} says"
+                ));
+            }
         }
     }
     Ok(Found {

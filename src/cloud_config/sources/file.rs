@@ -60,7 +60,14 @@ pub(super) fn install(root: &Root) -> Result<Vec<u8>, Absent> {
 fn first([newer, older]: [PathBuf; 2]) -> Result<Vec<u8>, Absent> {
     match read_if_there(&newer)? {
         Some(bytes) => Ok(bytes),
-        None => read(&older),
+        // Who has either system is told where it would be.
+        None => read(&older).map_err(|absent| match absent.none_here {
+            true => Absent {
+                reason: format!("found neither {} nor {}", newer.display(), absent.reason),
+                ..absent
+            },
+            false => absent,
+        }),
     }
 }
 

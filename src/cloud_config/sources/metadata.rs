@@ -18,6 +18,8 @@ pub struct Metadata {
     pub ssh_keys: Vec<String>,
     /// How the network is set up, in the platform's own form.
     pub network: Option<Vec<u8>>,
+    /// Why there is none of what it is said to have of that: only who wants the network needs it.
+    pub network_lost: Option<String>,
 }
 
 impl Metadata {

@@ -77,12 +77,16 @@ async fn what_installers_leave_lies_under_the_root() {
     ] {
         let path = root.path().join(path);
         let at = Root::new(root.path());
-        if path.to_str().unwrap().contains("coreos") {
+        if let Some((before, rest)) = path.to_str().unwrap().split_once("coreos") {
             let why = ask(&[source], at.clone(), None)
                 .await
                 .unwrap_err()
                 .to_string();
-            assert!(why.contains("No such file"), "{why}");
+            let neither = format!("found neither {before}flatcar{rest} nor {before}coreos{rest}: ");
+            assert!(
+                why.contains(&neither) && why.contains("No such file"),
+                "{why}"
+            );
         }
         let text = format!("{GOOD}# {}\n", path.display());
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -224,6 +228,72 @@ async fn a_server_is_trusted_by_the_systems_authorities() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_a_certificate_is_said_with_what_mends_it() {
+    let dir = scratch::dir("tls");
+    let all = Certificates::write(dir.path());
+    let authority = "the server's certificate is an authority's own (CA:TRUE), expected a server's (CA:FALSE); give \
+                     the server one with basicConstraints CA:FALSE";
+    let own = (&all.own_cert, &all.server_key);
+    for ((cert, key), trusted, words) in [
+        (own, &all.ca, authority),
+        // Trusting it does not help, so that nobody is told to.
+        (own, &all.own_cert, authority),
+        (
+            (&all.stranger_cert, &all.server_key),
+            &all.ca,
+            "the server's certificate is for elsewhere.example, expected one for 127.0.0.1; ask it by a name that its \
+             certificate is for",
+        ),
+        (
+            (&all.namesake_cert, &all.namesake_key),
+            &all.ca,
+            "the server's certificate names an authority that is trusted here, but another key than that one's signed \
+             it; if it is the right server, put the authority that did sign it among the system's",
+        ),
+        (
+            (&all.plain_cert, &all.server_key),
+            &all.ca,
+            "the server's certificate is signed by no authority that is trusted here (UnknownIssuer); put the \
+             authority that signed its certificate among the system's",
+        ),
+        (
+            (&all.expired_cert, &all.server_key),
+            &all.ca,
+            "the server's certificate was valid until 2020-01-01T00:00:00Z, and this machine's clock shows 2",
+        ),
+        (
+            (&all.early_cert, &all.server_key),
+            &all.ca,
+            "the server's certificate is valid from 2090-01-01T00:00:00Z on, and this machine's clock shows 2",
+        ),
+        (
+            (&all.client_cert, &all.client_key),
+            &all.ca,
+            "the server's certificate is not for servers, expected one with the extended key usage serverAuth; give the \
+             server another one",
+        ),
+    ] {
+        let web = Web::with_tls(cert, key, |_, _| Reply::ok(GOOD)).await;
+        let env = [("SSL_CERT_FILE", trusted.to_str().unwrap())];
+        let called = validate_with(&[web.url()], &env).await;
+        assert_eq!(called.code, Some(1), "{}", called.stderr);
+        let expected = format!("pointsman: {}/: {words}", web.url());
+        assert!(called.stderr.starts_with(&expected), "{}", called.stderr);
+        assert_eq!(
+            called.stderr.contains("among the system's"),
+            words.contains("among the system's"),
+            "{}",
+            called.stderr
+        );
+    }
+    // What is told does mend it.
+    let web = Web::with_tls(&all.plain_cert, &all.server_key, |_, _| Reply::ok(GOOD)).await;
+    let env = [("SSL_CERT_FILE", all.plain_cert.to_str().unwrap())];
+    let called = validate_with(&[web.url()], &env).await;
+    assert_eq!((called.code, called.stderr.as_str()), (Some(0), ""));
+}
+
+#[tokio::test]
 async fn the_exit_code_says_where_the_fault_is() {
     let dir = scratch::dir("exit");
     let file = dir.path().join("none.yaml").display().to_string();
@@ -241,6 +311,26 @@ async fn the_exit_code_says_where_the_fault_is() {
             vec![file.as_str(), "--wait", "soon"],
             2,
             "expected a duration",
+        ),
+        (
+            vec![file.as_str(), "--private-ipv4", "banana"],
+            2,
+            "'--private-ipv4 <ADDRESS>': found \"banana\", expected an IPv4 address such as 10.0.0.4",
+        ),
+        (
+            vec![file.as_str(), "--public-ipv4", "2001:db8::4"],
+            2,
+            "'--public-ipv4 <ADDRESS>': found \"2001:db8::4\", expected an IPv4 address",
+        ),
+        (
+            vec![file.as_str(), "--public-ipv6", "10.0.0.4"],
+            2,
+            "'--public-ipv6 <ADDRESS>': found \"10.0.0.4\", expected an IPv6 address such as 2001:db8::4",
+        ),
+        (
+            vec![file.as_str(), "--private-ipv6", "fe80::1%eth0"],
+            2,
+            "'--private-ipv6 <ADDRESS>': found",
         ),
     ] {
         let called = validate(&args).await;

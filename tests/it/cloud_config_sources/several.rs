@@ -42,14 +42,17 @@ async fn the_first_in_order_that_is_there_is_taken() {
 
     let called = validate(&["/none", second.url()]).await;
     assert_eq!(called.code, Some(0));
+    let lines: Vec<&str> = called.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(
-        called
-            .stderr
-            .starts_with("pointsman: /none is passed over: ")
-            && called.stderr.lines().count() == 1,
-        "{}",
-        called.stderr
+        lines[0].starts_with("pointsman: /none is passed over: "),
+        "{lines:?}"
     );
+    assert_eq!(lines[1], format!("pointsman: from {}/", second.url()));
+    // Which one it was is said also where both are there, and not where there was nothing to choose.
+    let called = validate(&[first.url(), second.url()]).await;
+    assert_eq!(called.stderr, format!("pointsman: from {}/\n", first.url()));
+    assert_eq!(validate(&[first.url()]).await.stderr, "");
 }
 
 #[tokio::test]

@@ -22,9 +22,21 @@ pub struct Certificates {
     pub server_key: PathBuf,
     /// A server's on 127.0.0.1 that is good from the year 2090 on: what a certificate of today is to a clock at 1970.
     pub early_cert: PathBuf,
-    expired_cert: PathBuf,
-    stranger_cert: PathBuf,
+    /// A server's on 127.0.0.1 that ran out long ago.
+    pub expired_cert: PathBuf,
+    /// A server's for `elsewhere.example` only.
+    pub stranger_cert: PathBuf,
+    /// A server's on 127.0.0.1 that its own key signed, as an authority's is: what `openssl req -x509` makes.
+    pub own_cert: PathBuf,
+    /// The same, but a server's only.
+    pub plain_cert: PathBuf,
+    /// A server's on 127.0.0.1 that its own key signed, under the name of the CA.
+    pub namesake_cert: PathBuf,
+    /// The key of that one, of another kind than the CA's.
+    pub namesake_key: PathBuf,
 }
+
+const CA: &str = "pointsman-testbed CA";
 
 impl Certificates {
     /// From the next connection on, the members show a certificate that ran out long ago: etcd reads the file anew for
@@ -54,6 +66,10 @@ impl Certificates {
             early_cert: dir.join("early.pem"),
             expired_cert: dir.join("expired.pem"),
             stranger_cert: dir.join("stranger.pem"),
+            own_cert: dir.join("own.pem"),
+            plain_cert: dir.join("plain.pem"),
+            namesake_cert: dir.join("namesake.pem"),
+            namesake_key: dir.join("namesake-key.pem"),
         };
         let result = files.try_write();
         result.unwrap_or_else(|e| panic!("cannot make certificates in {}: {e}", dir.display()));
@@ -61,7 +77,7 @@ impl Certificates {
     }
 
     fn try_write(&self) -> Result<(), Box<dyn std::error::Error>> {
-        let mut ca = params("pointsman-testbed CA", &[])?;
+        let mut ca = params(CA, &[])?;
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate()?;
@@ -114,8 +130,17 @@ impl Certificates {
                 std::fs::write(&self.early_cert, early.signed_by(&pair, &issuer)?.pem())?;
                 leaf.not_after = rcgen::date_time_ymd(2020, 1, 1);
                 std::fs::write(&self.expired_cert, leaf.signed_by(&pair, &issuer)?.pem())?;
+                let mut own = params(name, hosts)?;
+                own.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+                std::fs::write(&self.own_cert, own.self_signed(&pair)?.pem())?;
+                own.is_ca = IsCa::ExplicitNoCa;
+                std::fs::write(&self.plain_cert, own.self_signed(&pair)?.pem())?;
             }
         }
+        let key = KeyPair::generate_for(&rcgen::PKCS_ED25519)?;
+        let namesake = params(CA, &["127.0.0.1"])?;
+        std::fs::write(&self.namesake_cert, namesake.self_signed(&key)?.pem())?;
+        std::fs::write(&self.namesake_key, key.serialize_pem())?;
         Ok(())
     }
 }
