@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The exit codes, as documented in `--help` and docs/commands.md.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// It failed.
     Failed = 1,

@@ -43,6 +43,17 @@ impl SourceArgs {
         self.wait
     }
 
+    /// Each on its own where all are files; together where they are not.
+    #[must_use]
+    pub fn files_apart(&self) -> Vec<Self> {
+        let is_file = |source: &Source| matches!(source, Source::File(_));
+        let each = |source: &Source| Self::new(vec![source.clone()], self.wait);
+        match self.sources.iter().all(is_file) {
+            true => self.sources.iter().map(each).collect(),
+            false => vec![Self::new(self.sources.clone(), self.wait)],
+        }
+    }
+
     /// Asks them all, and takes the first that is there.
     ///
     /// # Errors

@@ -15,6 +15,9 @@ const KEPT: &str = "var/lib/pointsman/cloud-config/last-good.json";
 /// How the last apply at boot went; gone with the boot.
 const OUTCOME: &str = "run/pointsman/cloud-config.json";
 
+/// Whether a document was found in this boot, good or bad: the units look whether this is there.
+const FOUND: &str = "run/pointsman/cloud-config.found";
+
 /// What who logs in is told, where it did not go well (pam_motd(8)).
 const MESSAGE: &str = "run/motd.d/50-pointsman-cloud-config";
 
@@ -104,6 +107,17 @@ impl LastGood {
             .ok()
     }
 
+    /// Forgets it: it was taken back.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget(root: &Root) -> io::Result<()> {
+        match fs::remove_file(root.path(KEPT)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Keeps what was applied, for its owner's eyes only.
     ///
     /// # Errors
@@ -145,14 +159,18 @@ impl Outcome {
         serde_json::from_slice(&fs::read(root.path(OUTCOME)).ok()?).ok()
     }
 
-    /// Leaves it for `pointsman status` and, where it is not good, for who logs in.
+    /// Leaves it for `pointsman status` and, where it is not good, for who logs in. Where no document was found, one may
+    /// be yet, and is applied then.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn save(&self, root: &Root) -> io::Result<()> {
+    pub fn save(&self, root: &Root, found: bool) -> io::Result<()> {
         let path = root.path(OUTCOME);
         folder_of(&path)?;
         write_atomic(&path, &json(self), 0o644)?;
+        if found {
+            write_atomic(&root.path(FOUND), b"", 0o644)?;
+        }
         let message = root.path(MESSAGE);
         if self.is_good() {
             return match fs::remove_file(&message) {
@@ -245,11 +263,12 @@ mod tests {
         let root = Root::new(dir.path());
         let message = root.path(MESSAGE);
         let good = Outcome::now("a", Ending::Applied, "");
-        good.save(&root).unwrap();
+        good.save(&root, true).unwrap();
+        assert!(root.path(FOUND).exists());
         assert_eq!(Outcome::load(&root), Some(good.clone()));
         assert!(!message.exists());
         let bad = Outcome::now("a", Ending::Kept, "b: 1 error\nat length\u{1b}");
-        bad.save(&root).unwrap();
+        bad.save(&root, true).unwrap();
         let text = fs::read_to_string(&message).unwrap();
         assert!(
             text.contains(
@@ -257,7 +276,7 @@ mod tests {
             ) && !text.contains("at length"),
             "{text}"
         );
-        good.save(&root).unwrap();
+        good.save(&root, true).unwrap();
         assert!(!message.exists());
     }
 }

@@ -14,6 +14,12 @@ pub(crate) fn drop_in(variables: &[Variable]) -> String {
     text
 }
 
+/// Whether one of them is a password.
+pub(crate) fn holds_secret(variables: &[Variable]) -> bool {
+    let mut names = variables.iter().map(|variable| &variable.name);
+    names.any(|name| name.ends_with("PASSWORD"))
+}
+
 /// An environment file, as systemd.exec(5) reads `EnvironmentFile=`. Plain values stand as they are, as other
 /// programs read this file too.
 pub(crate) fn file(variables: &[Variable]) -> String {

@@ -113,7 +113,7 @@ fn root_fields(root: yaml::Node, report: &mut Report) -> Vec<check::Field> {
             Level::Info,
             root.span,
             "",
-            "the document is empty: it changes nothing",
+            "the document is empty: it writes nothing, and what an earlier one wrote goes",
         );
     }
     match check::read(root, Kind::Section(&ROOT), Path::Root, report) {

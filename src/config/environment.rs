@@ -56,6 +56,10 @@ const COMMANDS: &str = "LOCKSMITHCTL_";
 /// Prefix of those that set its daemon.
 const DAEMON: &str = "LOCKSMITHD_";
 
+/// A strategy that locksmith once had: by the semaphore where etcd runs on the node, else without asking. Nobody is not
+/// asked because etcd happens to be down.
+const BEST_EFFORT: &str = "best-effort";
+
 /// What the daemon makes of this name.
 pub(super) fn of_daemon(name: &str) -> Meaning {
     let bare = name.strip_prefix(DAEMON);
@@ -94,6 +98,8 @@ pub(super) fn set_locksmiths(
         Ok(())
     } else if name.ends_with("ETCD_PASSWORD") {
         layer.set_password(text, origin)
+    } else if key == "strategy" && text == BEST_EFFORT {
+        layer.set(key, "etcd-lock", origin)
     } else {
         layer.set(key, text, origin)
     }

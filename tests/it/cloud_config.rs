@@ -27,7 +27,8 @@ const WRONG: &str =
 fn the_exit_code_says_whether_there_are_errors() {
     for (arguments, input, code) in [
         (&["validate", "-"][..], "#cloud-config\nhostname: a\n", 0),
-        (&["validate", "-"], "", 0),
+        (&["validate", "-"], "", 2),
+        (&["validate", "-"], "#cloud-config", 0),
         (&["validate", "-"], "#!/bin/sh\n", 0),
         (&["validate", "-"], WARNED, 0),
         (&["validate", "--strict", "-"], WARNED, 1),
@@ -89,7 +90,10 @@ fn people_see_the_line_and_programs_its_number() {
         (shown["findings"][0]["line"].as_u64(), called.code),
         (Some(2), Some(1))
     );
-    let called = call(&["validate", "--json", "-"], b"");
+    let called = call(
+        &["validate", "--json", "-"],
+        b"#cloud-config\nhostname: a\n",
+    );
     let shown: Value = serde_json::from_str(&called.stdout).unwrap();
     assert_eq!(shown, serde_json::json!({ "findings": [] }));
 }
@@ -197,8 +201,56 @@ fn the_schema_points_only_at_what_it_holds() {
             "etcd-lock",
             "reboot",
             "off",
+            "best-effort",
             null,
             false
         ]))
     );
+}
+
+#[test]
+fn of_several_files_each_is_looked_at() {
+    let folder = pointsman_testbed::scratch::dir("several");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let good = file("good.yaml", "#cloud-config\nhostname: a\n");
+    let warned = file("warned.yaml", WARNED);
+    let wrong = file("wrong.yaml", WRONG);
+    let missing = folder.path().join("missing.yaml").display().to_string();
+    call(&["validate", &good, &warned], b"").must(0);
+    let called = call(&["validate", &good, &wrong, &warned], b"");
+    assert_eq!(called.code, Some(1), "{called:?}");
+    for place in [
+        format!("{wrong}:6:16: error"),
+        format!("{warned}:2:1: warning"),
+    ] {
+        assert!(called.stdout.contains(&place), "{place}: {called:?}");
+    }
+    assert_eq!(
+        called.stderr,
+        format!("pointsman: {wrong}: 1 error, 1 warning\n")
+    );
+    let called = call(&["validate", "--json", &warned, &missing, &wrong], b"");
+    assert_eq!(called.code, Some(2), "{called:?}");
+    assert!(
+        called.stderr.contains("missing.yaml: No such file"),
+        "{called:?}"
+    );
+    assert!(
+        called
+            .stderr
+            .contains(&format!("pointsman: {wrong}: 1 error")),
+        "{called:?}"
+    );
+    let shown: Value = serde_json::from_str(&called.stdout).unwrap();
+    let sources: Vec<_> = shown["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["source"])
+        .collect();
+    assert_eq!(sources, [&warned, &wrong, &wrong]);
 }

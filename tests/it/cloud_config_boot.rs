@@ -8,13 +8,13 @@ use std::{
 
 use pointsman_testbed::{
     fakes::PATIENCE,
-    process::{Output, run},
+    process::{Output, Signal, Spec, run},
     scratch,
     web::{Reply, Web},
 };
 use serde_json::Value;
 
-use crate::agents::bin;
+use crate::{agents::bin, support::eventually};
 
 /// A machine that is told by its command line where its document is.
 struct Machine {
@@ -267,4 +267,161 @@ async fn what_a_document_fetches_is_waited_for_as_the_document_is() {
     let called = machine.boot(&["--wait", "60s", "cmdline"]).await;
     assert_eq!((called.code, late.seen().len()), (Some(0), 4), "{called:?}");
     assert_eq!(machine.text("etc/late").as_deref(), Some("late"));
+}
+
+#[tokio::test]
+async fn an_empty_answer_is_no_document_that_takes_all_away() {
+    let machine = Machine::new().await;
+    machine.serve(Reply::ok(document("one")));
+    assert_eq!(machine.boot(&["cmdline"]).await.code, Some(0));
+    let file = machine.path("file").display().to_string();
+    for (text, found) in [
+        ("", "found nothing"),
+        (" \n", "found 2 bytes of white space"),
+    ] {
+        machine.serve(Reply::ok(text));
+        fs::write(machine.path("file"), text).unwrap();
+        for source in ["cmdline", &file] {
+            let booted = machine.boot(&[source]).await;
+            assert!(
+                booted.code != Some(0) && booted.stderr.contains(found),
+                "{source}: {booted:?}"
+            );
+            assert_eq!(machine.written(), of("one"));
+            assert_eq!(machine.outcome().await.0, "kept");
+            for command in ["validate", "plan", "apply"] {
+                let said = machine.call(&["cloud-config", command, source]).await;
+                assert!(
+                    matches!(said.code, Some(1 | 2)) && said.stderr.contains(found),
+                    "{said:?}"
+                );
+            }
+        }
+    }
+    // Who wants nothing says so.
+    machine.serve(Reply::ok("#cloud-config\n"));
+    assert_eq!(machine.boot(&["cmdline"]).await.code, Some(0));
+    assert_eq!(machine.written(), (None, None));
+}
+
+#[tokio::test]
+async fn what_was_there_once_and_is_gone_is_still_what_the_node_is_to_be() {
+    let machine = Machine::new().await;
+    let left = machine.path("var/lib/flatcar-install");
+    fs::create_dir_all(&left).unwrap();
+    fs::write(left.join("user_data"), document("one")).unwrap();
+    let early = ["install", "vagrant"];
+    assert_eq!(machine.boot(&early).await.code, Some(0));
+    let found = machine.path("run/pointsman/cloud-config.found");
+    assert!(found.exists());
+    fs::remove_dir_all(&left).unwrap();
+    let booted = machine.boot(&early).await;
+    assert!(
+        booted.code == Some(1)
+            && booted
+                .stderr
+                .contains("install was there once and is not now"),
+        "{booted:?}"
+    );
+    assert_eq!(machine.written(), of("one"));
+    assert_eq!(machine.outcome().await.0, "kept");
+    // It may still come: the units look for this.
+    assert!(!found.exists());
+    // Other sources never had one.
+    let booted = machine.boot(&["vagrant"]).await;
+    assert_eq!(booted.code, Some(0), "{booted:?}");
+    // Nor has who took it back.
+    assert_eq!(
+        machine.call(&["cloud-config", "revert"]).await.code,
+        Some(0)
+    );
+    let booted = machine.boot(&early).await;
+    assert_eq!(booted.code, Some(0), "{booted:?}");
+    assert_eq!(machine.written().1, None);
+}
+
+#[tokio::test]
+async fn a_file_that_is_named_is_meant_to_be_there() {
+    let machine = Machine::new().await;
+    machine.serve(Reply::ok(document("one")));
+    assert_eq!(machine.boot(&["cmdline"]).await.code, Some(0));
+    for (source, says) in [
+        (
+            "cmdlin",
+            "cmdlin: No such file or directory (os error 2); did you mean cmdline?",
+        ),
+        ("Vagrant", "did you mean vagrant?"),
+        ("/no/such/file", "/no/such/file: No such file"),
+    ] {
+        let booted = machine.boot(&["vagrant", source]).await;
+        assert!(
+            booted.code == Some(2) && booted.stderr.contains(says),
+            "{booted:?}"
+        );
+        assert_eq!(machine.written(), of("one"));
+        assert_eq!(machine.outcome().await.0, "kept");
+    }
+}
+
+#[tokio::test]
+async fn who_is_told_to_end_waits_no_longer_and_keeps_what_worked() {
+    let machine = Machine::new().await;
+    machine.serve(Reply::ok(document("one")));
+    assert_eq!(machine.boot(&["cmdline"]).await.code, Some(0));
+    machine.serve(Reply::missing());
+    let asked = machine.web.seen().len();
+    fs::remove_dir_all(machine.path("run")).unwrap();
+    let process = Spec::new(bin(), machine.path("log"))
+        .args([
+            "cloud-config",
+            "apply",
+            "--at-boot",
+            "--wait",
+            "1h",
+            "cmdline",
+        ])
+        .arg("--root")
+        .arg(machine.root.path())
+        .spawn();
+    eventually(
+        "it asks once more",
+        async || machine.web.seen().len(),
+        |seen| *seen > asked,
+    )
+    .await;
+    process.signal(Signal::SIGTERM);
+    let ended = process.wait_timeout(PATIENCE).await.unwrap();
+    assert_eq!(ended.code(), Some(143), "{}", process.log());
+    assert!(process.log().contains("told to end"), "{}", process.log());
+    assert_eq!(machine.written(), of("one"));
+    assert_eq!(machine.outcome().await.0, "kept");
+}
+
+#[tokio::test]
+async fn a_platforms_key_for_a_user_that_is_not_there_refuses_no_document() {
+    let machine = Machine::new().await;
+    let latest = machine.path("drive/openstack/latest");
+    fs::create_dir_all(&latest).unwrap();
+    let metadata = r#"{"public_keys": {"ops": "ssh-ed25519 A ops"}}"#;
+    fs::write(latest.join("meta_data.json"), metadata).unwrap();
+    fs::write(latest.join("user_data"), document("one")).unwrap();
+    let drive = format!("configdrive:{}", machine.path("drive").display());
+    let booted = machine.boot(&[&drive]).await;
+    assert_eq!(booted.code, Some(0), "{booted:?}");
+    assert!(
+        booted
+            .stdout
+            .contains("the platform's keys let nobody in: there is no user core here"),
+        "{booted:?}"
+    );
+    assert_eq!(machine.written(), of("one"));
+    // A document that lets somebody in means it.
+    let own = format!("{}ssh_authorized_keys: [ssh-rsa AAAA1]\n", document("two"));
+    fs::write(latest.join("user_data"), own).unwrap();
+    let booted = machine.boot(&[&drive]).await;
+    assert!(
+        booted.code == Some(1) && booted.stderr.contains("the user core does not exist"),
+        "{booted:?}"
+    );
+    assert_eq!(machine.written(), of("one"));
 }

@@ -80,7 +80,7 @@ async fn a_document_is_validated_one_line_a_finding() {
         lines,
         [
             "line 2: warning: hostnam: unknown key \"hostnam\", it is not read; did you mean hostname?",
-            "line 5: error: coreos.update.reboot_strategy: found \"never\", expected etcd-lock, reboot, off",
+            "line 5: error: coreos.update.reboot_strategy: found \"never\", expected etcd-lock, reboot, off, best-effort",
         ]
     );
     // An address that is known where it will be applied is no fault.
@@ -257,5 +257,83 @@ async fn the_network_of_a_drive_becomes_units_of_networkd() {
     // Who does not want the network from there does without.
     old.file("drive/openstack/latest/user_data", GOOD);
     assert_eq!(old.call(&[&from]).await.code, Some(0));
+    assert_eq!(fs::read_to_string(old.path("etc/site")).unwrap(), "one");
+}
+
+#[tokio::test]
+async fn documents_applied_one_after_the_other_add_up() {
+    let old = Old::new();
+    fs::write(
+        old.path("etc/passwd"),
+        "core:x:500:500::/home/core:/bin/sh\n",
+    )
+    .unwrap();
+    fs::create_dir_all(old.path("home/core")).unwrap();
+    let platform = old.file(
+        "oem.yaml",
+        "#cloud-config\nssh_authorized_keys: [ssh-rsa AAAA1]\nwrite_files: [{path: /etc/oem, content: oem}]\n",
+    );
+    let user = old.file("user.yaml", GOOD);
+    let seen = || {
+        let text = |path: &str| fs::read_to_string(old.path(path)).unwrap();
+        (
+            text("etc/oem"),
+            text("etc/site"),
+            text("home/core/.ssh/authorized_keys"),
+        )
+    };
+    let all = (
+        "oem".to_owned(),
+        "one".to_owned(),
+        "ssh-rsa AAAA1\n".to_owned(),
+    );
+    for round in 0..2 {
+        for document in [&platform, &user] {
+            let called = old.call(&["-from-file", document]).await;
+            assert_eq!(called.code, Some(0), "{called:?}");
+            assert!(round == 0 || called.stdout.is_empty(), "{called:?}");
+        }
+        assert_eq!(seen(), all);
+    }
+    // Keys of one user are those of the last document that names some: a key that is to let nobody in any more does not.
+    let changed = fs::read_to_string(&platform)
+        .unwrap()
+        .replace("AAAA1", "AAAA2");
+    fs::write(&platform, changed).unwrap();
+    assert_eq!(old.call(&["-from-file", &platform]).await.code, Some(0));
+    assert_eq!(seen().2, "ssh-rsa AAAA2\n");
+    // A document of this program's own is the whole of it.
+    let root = old.path("").display().to_string();
+    let args = ["cloud-config", "apply", "--root", &root, &user];
+    run(bin(), args, &[], PATIENCE).await.must(0);
+    assert!(!old.path("etc/oem").exists() && old.path("etc/site").exists());
+    assert!(!old.path("home/core/.ssh/authorized_keys").exists());
+}
+
+#[tokio::test]
+async fn who_finds_another_apply_under_way_waits_for_it() {
+    let old = Old::new();
+    let user = old.file("user.yaml", GOOD);
+    let records = old.path("var/lib/pointsman/cloud-config");
+    fs::create_dir_all(&records).unwrap();
+    let lock = fs::File::create(records.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let root = old.path("").display().to_string();
+    let args = ["cloud-config", "apply", "--root", &root, &user];
+    // A person is told at once.
+    assert_eq!(run(bin(), args, &[], PATIENCE).await.code, Some(3));
+    let args = ["-from-file", user.as_str()];
+    let mut call = std::pin::pin!(old.call(&args));
+    // It looks again and again; a document that was applied meanwhile would be there.
+    for _ in 0..3 {
+        let pause = std::time::Duration::from_millis(100);
+        assert!(
+            tokio::time::timeout(pause, &mut call).await.is_err(),
+            "it waits"
+        );
+    }
+    assert!(!old.path("etc/site").exists());
+    drop(lock);
+    assert_eq!(call.await.code, Some(0));
     assert_eq!(fs::read_to_string(old.path("etc/site")).unwrap(), "one");
 }

@@ -8,7 +8,7 @@ use crate::{
     cloud_config::{
         self, Addresses, Finding, Level, PartContent, Unknown,
         apply::{self, ApplyError, End, Machine, Outline, Past},
-        boot::Outcome,
+        boot::{LastGood, Outcome},
         plan::{self, Planned, Platform, Step},
         sources::Fetched,
     },
@@ -62,6 +62,14 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
 
 pub(super) async fn revert(args: &RevertArgs, root: &Root) -> Result<(), Failure> {
     let past = Machine::open(root)?.revert(args.force).await?;
+    // What was taken back does not come back by itself.
+    if past.end.is_some()
+        && let Err(error) = LastGood::forget(root)
+    {
+        output::note(format!(
+            "pointsman: the document that worked last cannot be forgotten: {error}"
+        ));
+    }
     output::say(format!(
         "taken back: the apply of {} ({})",
         past.at, past.source
@@ -99,6 +107,9 @@ pub(super) fn history(args: &HistoryArgs, root: &Root) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How long an apply at boot waits for another: units of the same boot, each with a document of its own.
+pub(in crate::cli) const BOOT_PATIENCE: Duration = Duration::from_secs(60);
+
 /// How many warnings are said on the way; `validate` says all.
 const MOST_WARNINGS: usize = 10;
 
@@ -112,6 +123,10 @@ pub(in crate::cli) struct Wanted {
     pub(in crate::cli) network: Vec<(String, String)>,
     /// How long the contents it fetches may take to appear.
     pub(in crate::cli) wait: Option<Duration>,
+    /// What earlier documents wrote stays.
+    pub(in crate::cli) adds: bool,
+    /// How long another apply is waited for.
+    pub(in crate::cli) patience: Duration,
 }
 
 impl Wanted {
@@ -120,6 +135,8 @@ impl Wanted {
             addresses: addresses.addresses(fetched.metadata.addresses.clone()),
             network: Vec::new(),
             wait: None,
+            adds: false,
+            patience: Duration::ZERO,
             fetched,
         }
     }
@@ -129,12 +146,21 @@ impl Wanted {
         Self { wait, ..self }
     }
 
+    /// At boot nobody is there to ask again: another apply is waited for.
+    pub(super) fn at_boot(fetched: Fetched, addresses: &AddressArgs) -> Self {
+        Self {
+            patience: BOOT_PATIENCE,
+            ..Self::new(fetched, addresses)
+        }
+    }
+
     /// Applies it.
     ///
     /// # Errors
     /// When it has errors, which are printed, or a step fails: what was done is then undone.
     pub(in crate::cli) async fn carry_out(self, root: &Root) -> Result<Outline, Failure> {
-        let mut machine = Machine::open(root)?.waiting(self.wait);
+        let machine = Machine::open(root)?.waiting(self.wait);
+        let mut machine = machine.adding(self.adds).patient(self.patience);
         let name = self.fetched.origin.clone();
         let steps = self.steps(root, &machine)?;
         Ok(machine.apply(&steps, &name).await?)

@@ -1,12 +1,14 @@
 //! `apply --at-boot`: what a boot names, else the last document that worked, and how it went where people look.
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::{AddressArgs, apply::Wanted};
 use crate::{
-    cli::{Failure, common::CommonArgs, output, sources::SourceArgs},
+    cli::{Exit, Failure, common::CommonArgs, output, sources::SourceArgs},
     cloud_config::{
         apply::{self, Outline},
         boot::{Ending, LastGood, Outcome},
-        sources::Fetched,
+        sources::{Absent, Fetched, NoneThere},
     },
     node::Root,
 };
@@ -17,19 +19,44 @@ pub(super) async fn apply(
     common: &CommonArgs,
 ) -> Result<(), Failure> {
     let root = common.root();
-    let wanted = |fetched: Fetched| Wanted::new(fetched, addresses);
-    match sources.ask(common).await? {
+    let wanted = |fetched: Fetched| Wanted::at_boot(fetched, addresses);
+    // Who may wait no longer is told so by systemd, at the unit's TimeoutStartSec=; from here on a signal is no end.
+    let mut terminated = signal(SignalKind::terminate())
+        .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+    let answer = tokio::select! {
+        answer = sources.ask(common) => answer?,
+        _ = terminated.recv() => {
+            let failure = Failure::new(Exit::Terminated, "told to end before any source was there");
+            return Err(fall_back(failure, None, wanted, &root).await);
+        }
+    };
+    match answer {
         Ok(fetched) => {
             // Only for the document that is there: by the time the last one's turn comes, it has been waited enough.
             let fresh = wanted(fetched).waiting(sources.wait());
             carry_out(fresh, wanted, &root).await
         }
-        Err(none) if none.none_here() => {
-            output::note(format!("pointsman: nothing to apply: {none}"));
-            Ok(())
-        }
-        Err(none) => Err(fall_back(none.into(), None, wanted, &root).await),
+        Err(none) if !none.none_here() => Err(fall_back(none.into(), None, wanted, &root).await),
+        Err(none) => match was_there(&none, &root) {
+            // What such a document left under /run is gone with the last boot.
+            Some(origin) => {
+                let text = format!("{origin} was there once and is not now: {none}");
+                let failure = Failure::new(Exit::Failed, text);
+                Err(fall_back_for_now(failure, wanted, &root).await)
+            }
+            None => {
+                output::note(format!("pointsman: nothing to apply: {none}"));
+                Ok(())
+            }
+        },
     }
+}
+
+/// Which of these sources gave the last document that worked.
+fn was_there(none: &NoneThere, root: &Root) -> Option<String> {
+    let origin = LastGood::load(root)?.fetched.origin;
+    let named = |(name, _): &(String, Absent)| *name == origin;
+    none.reasons.iter().any(named).then_some(origin)
 }
 
 /// Applies it, and keeps it for the next boot; where that fails, the last one that worked.
@@ -60,6 +87,25 @@ pub(in crate::cli) async fn fall_back(
     wanted: impl Fn(Fetched) -> Wanted,
     root: &Root,
 ) -> Failure {
+    last_good(failure, tried, wanted, root, true).await
+}
+
+/// As [`fall_back`], until a source appears after all: a drive that is slow.
+async fn fall_back_for_now(
+    failure: Failure,
+    wanted: impl Fn(Fetched) -> Wanted,
+    root: &Root,
+) -> Failure {
+    last_good(failure, None, wanted, root, false).await
+}
+
+async fn last_good(
+    failure: Failure,
+    tried: Option<&Fetched>,
+    wanted: impl Fn(Fetched) -> Wanted,
+    root: &Root,
+    found: bool,
+) -> Failure {
     let last = LastGood::load(root)
         .filter(|last| tried.is_none_or(|tried| tried.user_data != last.fetched.user_data));
     let Some(last) = last else {
@@ -67,6 +113,7 @@ pub(in crate::cli) async fn fall_back(
         note(
             &Outcome::now(origin, Ending::Failed, &failure.message),
             root,
+            found,
         );
         return failure;
     };
@@ -86,7 +133,11 @@ pub(in crate::cli) async fn fall_back(
             (Ending::Failed, text)
         }
     };
-    note(&Outcome::now(&origin, ending, &failure.message), root);
+    note(
+        &Outcome::now(&origin, ending, &failure.message),
+        root,
+        found,
+    );
     Failure::new(failure.exit, format!("{}\n{more}", failure.message))
 }
 
@@ -96,11 +147,11 @@ pub(super) fn note_success(origin: &str, outline: &Outline, root: &Root) {
         true => Ending::Applied,
         false => Ending::Unchanged,
     };
-    note(&Outcome::now(origin, ending, ""), root);
+    note(&Outcome::now(origin, ending, ""), root, true);
 }
 
-fn note(outcome: &Outcome, root: &Root) {
-    if let Err(error) = outcome.save(root) {
+fn note(outcome: &Outcome, root: &Root, found: bool) {
+    if let Err(error) = outcome.save(root, found) {
         output::note(format!(
             "pointsman: how it went cannot be left for `status`: {error}"
         ));

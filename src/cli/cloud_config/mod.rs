@@ -154,17 +154,20 @@ pub async fn run(args: &Args, common: &CommonArgs) -> Result<(), Failure> {
 
 /// A finding as JSON shows it.
 #[derive(Serialize)]
-struct Shown<'a> {
+struct Shown {
     #[serde(flatten)]
-    finding: &'a Finding,
+    finding: Finding,
+    /// The file, where several are looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
     /// The file name of the part that it is in, in MIME.
     #[serde(skip_serializing_if = "Option::is_none")]
-    part: Option<&'a str>,
+    part: Option<String>,
 }
 
 #[derive(Serialize)]
-struct Shape<'a> {
-    findings: Vec<Shown<'a>>,
+struct Shape {
+    findings: Vec<Shown>,
 }
 
 /// What was found in one part, and the text it stands in.
@@ -175,27 +178,57 @@ struct Checked {
     findings: Vec<Finding>,
 }
 
+/// Files that a person names are all looked at; of other sources, the first that is there.
 async fn validate(args: &ValidateArgs, common: &CommonArgs) -> Result<(), Failure> {
-    let fetched = args.sources.fetch(common).await?;
-    let name = fetched.origin;
-    let addresses = args.addresses.addresses(fetched.metadata.addresses);
-    let checked = check_all(fetched.user_data, &addresses);
-    let shown = || {
-        checked
-            .iter()
-            .flat_map(|c| c.findings.iter().map(move |f| (c, f)))
-    };
-    if args.json {
-        let findings = shown().map(|(c, finding)| Shown {
-            finding,
-            part: c.part.as_deref(),
-        });
-        let shape = Shape {
-            findings: findings.collect(),
+    let all = args.sources.files_apart();
+    let mut checked = Vec::new();
+    let mut failures = Vec::new();
+    for sources in &all {
+        let fetched = match sources.fetch(common).await {
+            Ok(fetched) => fetched,
+            Err(failure) => {
+                failures.push(failure);
+                continue;
+            }
         };
-        output::json(&shape)?;
+        let addresses = args.addresses.addresses(fetched.metadata.addresses);
+        let these = check_all(fetched.user_data, &addresses);
+        let count = |level| {
+            let findings = these.iter().flat_map(|one| &one.findings);
+            findings.filter(|finding| finding.level == level).count()
+        };
+        let (errors, warnings) = (count(Level::Error), count(Level::Warning));
+        if errors > 0 || (args.strict && warnings > 0) {
+            let text = format!(
+                "{}: {}, {}",
+                fetched.origin,
+                counted(errors, "error"),
+                counted(warnings, "warning")
+            );
+            failures.push(Failure::new(Exit::Failed, text));
+        }
+        checked.extend(these.into_iter().map(|one| (fetched.origin.clone(), one)));
+    }
+    if checked.is_empty() {
+        // There is nothing to be said of any document.
+    } else if args.json {
+        let shown = |(name, one): &'_ (String, Checked)| {
+            let source = (all.len() > 1).then(|| name.clone());
+            let part = one.part.clone();
+            let findings = one.findings.iter().cloned();
+            findings
+                .map(|finding| Shown {
+                    finding,
+                    source: source.clone(),
+                    part: part.clone(),
+                })
+                .collect::<Vec<_>>()
+        };
+        output::json(&Shape {
+            findings: checked.iter().flat_map(shown).collect(),
+        })?;
     } else {
-        for one in &checked {
+        for (name, one) in &checked {
             let name = match &one.part {
                 Some(part) => format!("{name} ({part})"),
                 None => name.clone(),
@@ -208,21 +241,11 @@ async fn validate(args: &ValidateArgs, common: &CommonArgs) -> Result<(), Failur
             ))?;
         }
     }
-    let count = |level| {
-        shown()
-            .filter(|(_, finding)| finding.level == level)
-            .count()
-    };
-    let (errors, warnings) = (count(Level::Error), count(Level::Warning));
-    if errors > 0 || (args.strict && warnings > 0) {
-        let text = format!(
-            "{name}: {}, {}",
-            counted(errors, "error"),
-            counted(warnings, "warning")
-        );
-        return Err(Failure::new(Exit::Failed, text));
-    }
-    Ok(())
+    // Where a file cannot even be read, that is the worse of it.
+    let exit = failures.iter().map(|failure| failure.exit).max();
+    let Some(exit) = exit else { return Ok(()) };
+    let texts: Vec<String> = failures.into_iter().map(|one| one.message).collect();
+    Err(Failure::new(exit, texts.join("\npointsman: ")))
 }
 
 /// All that is to be said of user data, part by part.

@@ -7,7 +7,10 @@ use std::path::Path;
 
 use super::{
     Exit, Failure,
-    cloud_config::{apply::Wanted, boot, findings},
+    cloud_config::{
+        apply::{BOOT_PATIENCE, Wanted},
+        boot, findings,
+    },
     common::CommonArgs,
     go_flags::{Takes, Wrong},
     output,
@@ -162,6 +165,9 @@ fn wanted(fetched: Fetched, network: Vec<(String, String)>) -> Wanted {
         addresses: known(&fetched.metadata.addresses),
         network,
         wait: None,
+        // That program took nothing away, and several of its units apply a document each, one after the other.
+        adds: true,
+        patience: BOOT_PATIENCE,
         fetched,
     }
 }

@@ -81,7 +81,12 @@ pub(super) enum Task<'a> {
     /// A step, but for its keys.
     Step(&'a Step),
     /// Who may log in.
-    Keys { user: &'a str, keys: Vec<&'a str> },
+    Keys {
+        user: &'a str,
+        keys: Vec<&'a str>,
+        /// Where there is no such user, it goes without.
+        optional: bool,
+    },
 }
 
 /// The tasks of steps. The keys of a user come after the last step about that user, who may be made by it; those who
@@ -91,16 +96,21 @@ pub(super) fn tasks<'a>(
     earlier: impl Iterator<Item = &'a str>,
 ) -> Vec<Task<'a>> {
     let about = |step: &'a Step| match step {
-        Step::Keys { user, keys } => Some((user.as_str(), keys)),
-        Step::User(user) => Some((user.name.as_str(), &user.keys)),
+        Step::Keys {
+            user,
+            keys,
+            optional,
+        } => Some((user.as_str(), keys, *optional)),
+        Step::User(user) => Some((user.name.as_str(), &user.keys, false)),
         _ => None,
     };
     let mut tasks = Vec::with_capacity(steps.len());
-    let mut of: HashMap<&str, (usize, Vec<&str>)> = HashMap::new();
+    let mut of: HashMap<&str, (usize, Vec<&str>, bool)> = HashMap::new();
     for (at, step) in steps.iter().enumerate() {
-        if let Some((user, keys)) = about(step) {
-            let (last, all) = of.entry(user).or_default();
+        if let Some((user, keys, optional)) = about(step) {
+            let (last, all, all_optional) = of.entry(user).or_insert((at, Vec::new(), true));
             *last = at;
+            *all_optional &= optional;
             for key in keys.iter().map(String::as_str) {
                 if !all.contains(&key) {
                     all.push(key);
@@ -109,20 +119,27 @@ pub(super) fn tasks<'a>(
         }
     }
     for user in earlier.filter(|user| !of.contains_key(user)) {
-        let keys = Vec::new();
-        tasks.push(Task::Keys { user, keys });
+        tasks.push(Task::Keys {
+            user,
+            keys: Vec::new(),
+            optional: true,
+        });
     }
     for (at, step) in steps.iter().enumerate() {
         if !matches!(step, Step::Keys { .. } | Step::Enable { .. }) {
             tasks.push(Task::Step(step));
         }
-        let Some((user, _)) = about(step) else {
+        let Some((user, ..)) = about(step) else {
             continue;
         };
-        if of.get(user).is_some_and(|(last, _)| *last == at)
-            && let Some((_, keys)) = of.remove(user)
+        if of.get(user).is_some_and(|(last, ..)| *last == at)
+            && let Some((_, keys, optional)) = of.remove(user)
         {
-            tasks.push(Task::Keys { user, keys });
+            tasks.push(Task::Keys {
+                user,
+                keys,
+                optional,
+            });
         }
     }
     // Once all units are there: one may be enabled with another that is written later.

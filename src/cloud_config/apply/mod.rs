@@ -26,6 +26,8 @@ mod undo;
 
 use std::{collections::HashSet, io, time::Duration};
 
+use tokio::time::{Instant, sleep};
+
 pub use error::ApplyError;
 pub use record::{End, FOLDER};
 pub use show::{Change, Outline, Past, print};
@@ -41,6 +43,9 @@ use self::{
 };
 use super::plan::Step;
 use crate::node::{self, Root};
+
+/// The pause between two looks whether another apply has ended.
+const ASKED_AGAIN: Duration = Duration::from_millis(200);
 
 /// A machine, or the tree of one.
 #[derive(Debug)]
@@ -58,6 +63,10 @@ pub struct Machine {
     active: HashSet<String>,
     /// How long contents that are elsewhere may take to appear.
     wait: Option<Duration>,
+    /// What earlier documents wrote stays.
+    adds: bool,
+    /// How long another apply is waited for.
+    patience: Duration,
 }
 
 impl Machine {
@@ -86,6 +95,8 @@ impl Machine {
             scripts: HashSet::new(),
             active: HashSet::new(),
             wait: None,
+            adds: false,
+            patience: Duration::ZERO,
             root,
         })
     }
@@ -94,6 +105,19 @@ impl Machine {
     #[must_use]
     pub fn waiting(self, wait: Option<Duration>) -> Self {
         Self { wait, ..self }
+    }
+
+    /// What earlier documents wrote stays, as coreos-cloudinit had it: where that program applied several documents, one
+    /// after the other, each says but a part of what the machine is to have.
+    #[must_use]
+    pub fn adding(self, adds: bool) -> Self {
+        Self { adds, ..self }
+    }
+
+    /// Another apply is waited for, so long.
+    #[must_use]
+    pub fn patient(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The text of a file, where it is there and is text.
@@ -169,7 +193,7 @@ impl Machine {
     /// # Errors
     /// When a step fails: what was done before it is then undone.
     pub async fn apply(&mut self, steps: &[Step], source: &str) -> Result<Outline, ApplyError> {
-        let store = Store::open(&self.tree)?;
+        let store = self.store().await?;
         let SoFar {
             state,
             mut old,
@@ -188,7 +212,10 @@ impl Machine {
         // Before anything is done: it may fail.
         let steps = fetch::all(&self.tree, steps, self.wait).await?;
         let systemd = self.survey(&steps, Some(&store)).await?;
-        let users: Vec<String> = state.keys.keys().cloned().collect();
+        let users: Vec<String> = match self.adds {
+            true => Vec::new(),
+            false => state.keys.keys().cloned().collect(),
+        };
         let tasks = tasks(&steps, users.iter().map(String::as_str));
         let found = look(self, &state, &Earlier::default(), &tasks, true);
         let mut outline = show::outline(self, &found, false)?;
@@ -240,6 +267,18 @@ impl Machine {
                     failure: Box::new(failure),
                     left,
                 })
+            }
+        }
+    }
+
+    /// The records, once nobody else writes them.
+    async fn store(&self) -> Result<Store, ApplyError> {
+        let limit = Instant::now() + self.patience;
+        loop {
+            match Store::open(&self.tree) {
+                // A lock that is asked for can no longer be left alone, so it is not waited for in flock(2).
+                Err(ApplyError::Busy) if Instant::now() < limit => sleep(ASKED_AGAIN).await,
+                done => return done,
             }
         }
     }

@@ -81,7 +81,7 @@ impl Run<'_> {
                 }
             }
         }
-        state.finish(&earlier, tasks, &self.machine.boot, commands);
+        state.finish(&earlier, tasks, self.machine, commands);
         Ok(state)
     }
 

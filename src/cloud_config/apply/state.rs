@@ -1,10 +1,11 @@
 //! What a record tells: the things that are about to be done, and what all applies so far amount to.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
+    Machine,
     act::{Act, Task},
     entry::{Entry, Place},
     look::Earlier,
@@ -86,6 +87,9 @@ pub(super) struct State {
     /// The keys of each user that a document let in.
     #[serde(default)]
     pub(super) keys: BTreeMap<String, Vec<String>>,
+    /// The users that a document made.
+    #[serde(default)]
+    pub(super) users: BTreeSet<String>,
     /// What systemd was told.
     #[serde(default)]
     pub(super) commands: Commands,
@@ -104,6 +108,9 @@ impl State {
     /// Takes in what one look has found and this record has done, each thing under its number.
     pub(super) fn take(&mut self, acts: &[Act<'_>], numbers: &HashMap<usize, u64>, record: u64) {
         for (at, act) in acts.iter().enumerate() {
+            if let Act::User(user) = act {
+                self.users.insert(user.name.clone());
+            }
             let Act::Put(put) = act else { continue };
             let path = &put.place.path;
             if put.why == Why::Gone || put.after == Entry::Absent {
@@ -141,27 +148,32 @@ impl State {
         &mut self,
         earlier: &Earlier,
         tasks: &[Task<'_>],
-        boot: &str,
+        machine: &Machine,
         commands: Vec<(String, String)>,
     ) {
-        self.owned
-            .retain(|path, owned| earlier.wanted.contains(path) || owned.put == Entry::Folder);
-        self.keys = tasks
-            .iter()
-            .filter_map(|task| match task {
-                Task::Keys { user, keys } if !keys.is_empty() => {
-                    let keys = keys.iter().map(|key| (*key).to_owned());
-                    Some(((*user).to_owned(), keys.collect()))
-                }
-                _ => None,
-            })
-            .collect();
-        if self.commands.boot != boot {
+        let boot = &machine.boot;
+        if !machine.adds {
+            self.owned
+                .retain(|path, owned| earlier.wanted.contains(path) || owned.put == Entry::Folder);
+            self.keys.clear();
+        }
+        let keys = tasks.iter().filter_map(|task| match task {
+            Task::Keys { user, keys, .. } if !keys.is_empty() => {
+                let keys = keys.iter().map(|key| (*key).to_owned());
+                Some(((*user).to_owned(), keys.collect()))
+            }
+            _ => None,
+        });
+        self.keys.extend(keys);
+        if self.commands.boot != *boot {
             self.commands = Commands {
-                boot: boot.to_owned(),
+                boot: boot.clone(),
                 done: Vec::new(),
             };
         }
-        self.commands.done = commands;
+        if !machine.adds {
+            self.commands.done.clear();
+        }
+        self.commands.done.extend(commands);
     }
 }

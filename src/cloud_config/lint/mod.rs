@@ -1,5 +1,6 @@
 //! What is wrong between the parts of a document, though each of them fits its key.
 
+mod etcd;
 mod files;
 mod unit_keys;
 mod unit_text;
@@ -25,9 +26,22 @@ pub(super) fn document(document: &Document, source: &str, report: &mut Report) {
     units::check(&document.units, source, report);
     for service in &document.services {
         variables(service, report);
-        if service.key == "locksmith" {
-            window(service, report);
+        match service.key {
+            "locksmith" => window(service, report),
+            "etcd_member" => etcd::flags(service, report),
+            _ => {}
         }
+    }
+    if let Some(strategy) = &document.update.reboot_strategy
+        && strategy.text == "best-effort"
+    {
+        let message = "deprecated, and taken as etcd-lock by this program's agent; expected etcd-lock, reboot or off";
+        report.add(
+            Level::Warning,
+            strategy.span,
+            "coreos.update.reboot_strategy",
+            message,
+        );
     }
     if let (Some(hosts), None) = (&document.hosts, &document.hostname) {
         let message =

@@ -28,6 +28,8 @@ pub enum Step {
         user: String,
         /// The public keys, a line each.
         keys: Vec<String>,
+        /// A platform alone gives them: a machine without that user goes without.
+        optional: bool,
     },
     /// Create a user, or of one that exists set password and keys.
     User(NewUser),
@@ -188,8 +190,12 @@ pub fn plan(parts: Vec<Planned>, machine: &Machine<'_>) -> Result<Vec<Step>, Pla
         }
     }
     if !keys.is_empty() {
-        let user = "core".to_owned();
-        steps.push(Step::Keys { user, keys });
+        let optional = documents().all(|document| document.keys.is_empty());
+        steps.push(Step::Keys {
+            user: "core".to_owned(),
+            keys,
+            optional,
+        });
     }
     let hostname = hostname.as_deref().unwrap_or(machine.hostname);
     for part in parts {
@@ -276,7 +282,11 @@ impl Steps {
         let flannel = services.iter().find(|service| service.key == "flannel");
         if let Some(service) = flannel.filter(|service| !service.variables.is_empty()) {
             let text = environment::file(&service.variables);
-            self.write(NewFile::plain("/run/flannel/options.env", text));
+            let mut file = NewFile::plain("/run/flannel/options.env", text);
+            if environment::holds_secret(&service.variables) {
+                file.mode = 0o600;
+            }
+            self.write(file);
         }
         let known = known(machine.addresses);
         if !known.is_empty() && !self.writes(texts::ENVIRONMENT) {

@@ -34,7 +34,7 @@ fn shown(step: &Step) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match step {
         Step::Hostname(name) => format!("hostname {name}"),
-        Step::Keys { user, keys } => format!("keys {user} {keys:?}"),
+        Step::Keys { user, keys, .. } => format!("keys {user} {keys:?}"),
         Step::User(user) => format!(
             "user {} {:?} {:?} {}",
             user.name,

@@ -25,6 +25,8 @@ struct Task {
     enable: bool,
     content: Option<String>,
     drop_ins: Vec<(String, String)>,
+    /// They are for nobody but root.
+    secret: bool,
     command: Option<String>,
 }
 
@@ -47,6 +49,7 @@ impl Steps {
             enable,
             content,
             drop_ins,
+            secret,
             command,
         } = task;
         let top = if runtime { "/run" } else { "/etc" };
@@ -58,7 +61,11 @@ impl Steps {
             self.write(NewFile::plain(&path, content));
         }
         for (drop_in, content) in drop_ins {
-            self.write(NewFile::plain(format!("{path}.d/{drop_in}"), content));
+            let mut file = NewFile::plain(format!("{path}.d/{drop_in}"), content);
+            if secret {
+                file.mode = 0o600;
+            }
+            self.write(file);
         }
         let own = self.writes(&path);
         if mask {
@@ -103,6 +110,7 @@ fn task(unit: Unit) -> Option<Task> {
         enable: unit.enable,
         content: unit.content.map(|content| content.text),
         drop_ins: drop_ins.collect(),
+        secret: false,
         command: unit
             .command
             .map(|command| command.text)
@@ -120,6 +128,7 @@ fn service(service: &Service) -> Option<Task> {
             "20-cloudinit.conf".to_owned(),
             environment::drop_in(&service.variables),
         )],
+        secret: environment::holds_secret(&service.variables),
         ..Task::default()
     })
 }

@@ -324,7 +324,7 @@ static DROP_IN: Section = Section::of(&[
 static UPDATE: Section = Section::of(&[
     Key::text(
         "reboot_strategy",
-        Form::OneOf(&["etcd-lock", "reboot", "off"]),
+        Form::OneOf(&["etcd-lock", "reboot", "off", "best-effort"]),
         "What is asked before the node reboots into an update.",
     ),
     Key::text("group", Form::Line, "The channel, such as stable."),

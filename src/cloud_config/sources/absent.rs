@@ -2,6 +2,7 @@
 
 use std::{io, path::Path};
 
+use super::{Source, source::meant};
 use crate::http::{Answer, Cause, Distrust, HttpError};
 
 /// Whether a source that gave nothing may give something when asked again.
@@ -74,6 +75,42 @@ impl Absent {
         match error.kind() {
             io::ErrorKind::NotFound => Self::none_here(Hope::Later, reason),
             _ => Self::never(reason).here(),
+        }
+    }
+
+    /// A file that is not there though somebody named it, or meant something else.
+    pub(super) fn meant(mut self, path: &Path) -> Self {
+        if self.none_here
+            && let Some(word) = meant(path)
+        {
+            self.reason += &format!("; did you mean {word}?");
+        }
+        Self {
+            none_here: false,
+            ..self
+        }
+    }
+
+    /// A document of so many bytes, and nothing in it.
+    pub(super) fn empty(source: &Source, bytes: usize) -> Self {
+        let hope = match source {
+            Source::Stdin => Hope::Never,
+            _ => Hope::Later,
+        };
+        let found = match bytes {
+            0 => "nothing".to_owned(),
+            _ => format!("{bytes} bytes of white space"),
+        };
+        let reason =
+            format!("found {found}, expected a document; one that says nothing is `#cloud-config`");
+        let absent = Self::new(hope, reason);
+        match source {
+            Source::Url(_) | Source::Cmdline => absent,
+            Source::Etcd(_) => Self {
+                place: Place::Etcd,
+                ..absent
+            },
+            _ => absent.here(),
         }
     }
 

@@ -146,9 +146,20 @@ impl<'a> Ways<'a> {
 
     /// Asks a source once.
     async fn ask(&self, source: &Source) -> Result<Found, Absent> {
+        let found = self.found(source).await?;
+        // A server that is set up anew, a file that is being written: where no document is, none says that all is to go.
+        if found.user_data.trim_ascii().is_empty() && !source.may_have_none() {
+            return Err(Absent::empty(source, found.user_data.len()));
+        }
+        Ok(found)
+    }
+
+    async fn found(&self, source: &Source) -> Result<Found, Absent> {
         Ok(match source {
             Source::Stdin => file::stdin()?.into(),
-            Source::File(path) => file::read(path)?.into(),
+            Source::File(path) => file::read(path)
+                .map_err(|absent| absent.meant(path))?
+                .into(),
             Source::Vagrant => file::vagrant(self.root)?.into(),
             Source::Install => file::install(self.root)?.into(),
             Source::Url(document) => url::fetch(document, self.documents()?).await?.into(),

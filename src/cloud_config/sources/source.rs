@@ -1,8 +1,15 @@
 //! Sources as people name them.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
-use crate::http::{Url, shown};
+use crate::{
+    cloud_config::finding::nearest,
+    http::{Url, shown},
+};
 
 /// Where user data comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,10 +139,25 @@ impl FromStr for Source {
 }
 
 fn scheme(word: &str) -> bool {
-    !word.is_empty()
-        && word
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+impl Source {
+    /// Whether it may be there without user data, and tell of the node alone: what a platform has.
+    pub(super) fn may_have_none(&self) -> bool {
+        match self {
+            Self::Stdin | Self::File(_) | Self::Url(_) | Self::Cmdline => false,
+            Self::Vagrant | Self::Install | Self::Etcd(_) => false,
+            Self::ConfigDrive(_) | Self::Service(..) | Self::Waagent(_) | Self::OvfEnv(_) => true,
+        }
+    }
+}
+
+/// The word for a source that a file's name may have been meant for.
+pub(super) fn meant(name: &Path) -> Option<&'static str> {
+    let words = ["cmdline", "configdrive", "waagent", "vagrant", "install"];
+    let words = words.into_iter().chain(PLATFORMS.map(|(_, name, _)| name));
+    nearest(&name.to_str()?.to_ascii_lowercase(), words)
 }
 
 impl Document {
@@ -263,6 +285,7 @@ mod tests {
             ("", "expected a file, -, http"),
             ("ftp://h/x", "unknown scheme \"ftp\", expected a file"),
             ("openstak:http://h", "unknown kind of source \"openstak\""),
+            ("HTTP://h", "unknown scheme \"HTTP\""),
             ("http://", "found no URL"),
             (
                 "https://h/x#sha256=12",

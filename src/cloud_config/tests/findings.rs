@@ -283,7 +283,7 @@ fn values_not_of_their_form_are_named() {
         ),
         (
             "coreos: {update: {reboot_strategy: etcd_lock}}",
-            "error 1:36 coreos.update.reboot_strategy: found \"etcd_lock\", expected etcd-lock, reboot, off; did you mean etcd-lock?",
+            "error 1:36 coreos.update.reboot_strategy: found \"etcd_lock\", expected etcd-lock, reboot, off, best-effort; did you mean etcd-lock?",
         ),
         (
             "coreos: {update: {group: \"a\\nb\"}}",

@@ -141,6 +141,14 @@ fn parts_that_do_not_go_together_are_named() {
             "users: [{name: a, passwd: '*', coreos_ssh_import_github: x}]",
             "warning 1:32 users[0].coreos_ssh_import_github: deprecated: keys are not fetched",
         ),
+        (
+            "coreos: {etcd_member: {name: a, initial-advertise-peer-url: 'http://a', brand_new_flag: 1}}",
+            "warning 1:61 coreos.etcd_member.initial_advertise_peer_url: etcd has no flag \"initial_advertise_peer_url\" that is known here; did you mean initial_advertise_peer_urls?",
+        ),
+        (
+            "coreos: {update: {reboot_strategy: best-effort}}",
+            "warning 1:36 coreos.update.reboot_strategy: deprecated, and taken as etcd-lock",
+        ),
     ] {
         says(source, &[expected]);
     }

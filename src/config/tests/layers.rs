@@ -229,6 +229,13 @@ fn the_daemons_variables_are_taken() {
         config.given.given("etcd.password-file").unwrap().0,
         "(hidden)"
     );
+    // What locksmith once had asks the semaphore; a file of our own does not know it.
+    let old = load(&[], &[("REBOOT_STRATEGY", "best-effort")]).unwrap();
+    assert_eq!(old.strategy, Strategy::EtcdLock);
+    let conf = ("etc/flatcar/update.conf", "REBOOT_STRATEGY=best-effort\n");
+    assert_eq!(load(&[conf], &[]).unwrap().strategy, Strategy::EtcdLock);
+    let own = ("etc/pointsman/config.yaml", "strategy: best-effort\n");
+    assert!(error(&[own], &[]).contains("found \"best-effort\", expected etcd-lock"));
     // An empty one counts as none, as with locksmith.
     assert_eq!(group(&[], &[("LOCKSMITHD_GROUP", "")]), "");
     for (name, value, message) in [

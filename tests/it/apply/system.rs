@@ -305,6 +305,48 @@ write_files: [{path: /a, content: x, owner: 'ann:ann'}, {path: /b, content: y, o
     fs::create_dir(tree.path("home/core")).unwrap();
 }
 
+#[test]
+fn who_exists_keeps_what_useradd_would_be_told_and_that_is_said() {
+    let tree = Tree::with_users();
+    let document = "#cloud-config\nusers: [{name: core, passwd: '*', shell: /bin/zsh, groups: [docker]}, {name: ann, passwd: '*', gecos: Ann}]\n";
+    let said = "users: core exists: of what is said of them only passwd and keys apply, not what useradd would be told (--groups, --shell)";
+    let called = tree.apply(document);
+    assert_eq!(called.code, Some(0), "{called:?}");
+    assert!(called.stdout.contains(said), "{called:?}");
+    // Who was made by the document has it all.
+    let called = tree.plan(document);
+    assert!(
+        called.stdout.contains(said) && !called.stdout.contains("ann exists"),
+        "{called:?}"
+    );
+    tree.revert().must(0);
+}
+
+#[test]
+fn what_holds_a_password_is_for_nobody_else() {
+    let tree = Tree::new();
+    let document = "#cloud-config\ncoreos: {locksmith: {group: g}, flannel: {etcd_password: secret}, fleet: {etcd_password: secret}}\n";
+    tree.apply(document).must(0);
+    let mode = |path: &str| {
+        use std::os::unix::fs::PermissionsExt as _;
+        let meta = fs::metadata(tree.path(path)).unwrap();
+        meta.permissions().mode() & 0o777
+    };
+    for (path, expected) in [
+        (
+            "run/systemd/system/locksmithd.service.d/20-cloudinit.conf",
+            0o644,
+        ),
+        (
+            "run/systemd/system/fleet.service.d/20-cloudinit.conf",
+            0o600,
+        ),
+        ("run/flannel/options.env", 0o600),
+    ] {
+        assert_eq!(mode(path), expected, "{path}");
+    }
+}
+
 const UNITS: &str = "#cloud-config
 coreos:
   units:

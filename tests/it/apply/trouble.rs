@@ -153,7 +153,7 @@ fn documents_of_all_kinds_are_read_or_refused() {
             0,
             "",
         ),
-        (Vec::new(), 0, ""),
+        (Vec::new(), 2, "found nothing, expected a document"),
         (b"#cloud-config\n".to_vec(), 0, ""),
         (b"#cloud-config\n---\n...\n".to_vec(), 0, ""),
         (

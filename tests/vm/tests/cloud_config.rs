@@ -138,12 +138,16 @@ async fn a_drive_is_found_by_its_label_at_the_first_boot_and_at_later_ones() {
     machine.sh("cp /dev/vdb /root/late.iso; sync").await;
     machine.cut().await;
 
-    // Without one all stays as it is; one that appears late is read when it does.
+    // Without one all stays as it was to be; one that appears late is read when it does.
     machine.start().await;
     site.rests(&machine, "1").await;
     assert_eq!(file(&machine).await, "two");
+    assert_eq!(outcome(&machine).await, "kept");
     machine
-        .sh("test ! -e /run/pointsman/cloud-config.json; losetup --find /root/late.iso")
+        .sh("test ! -e /run/pointsman/cloud-config.found && losetup --find /root/late.iso")
+        .await;
+    machine
+        .sh("until test -e /run/pointsman/cloud-config.found; do sleep 0.5; done")
         .await;
     assert_eq!(outcome(&machine).await, "kept");
 }

@@ -18,6 +18,18 @@ fn staged(number: u8) -> World {
     world
 }
 
+/// In the line for a reboot that somebody asked for, with this image next to boot, which nobody has staged.
+fn queued_beside(number: u8) -> World {
+    let mut world = staged(number);
+    world.change(|facts| facts.update = Update::None("UPDATE_STATUS_IDLE".into()));
+    world.slots.first = 1;
+    world.step(Event::Asked(Request {
+        reason: "ann".into(),
+    }));
+    world.end(true);
+    world
+}
+
 /// Ends one operation after the other, well, until the reboot is called.
 fn goes(world: &mut World) {
     for _ in 0..20 {
@@ -117,15 +129,7 @@ fn a_proof_cut_off_in_a_boot_nobody_cleared_excuses_no_later_one() {
 
 #[test]
 fn a_trial_that_stood_in_the_line_goes_back_although_etcd_is_away() {
-    let mut world = World::new(Strategy::EtcdLock);
-    world.until_window();
-    world.stage(Some(1));
-    world.change(|facts| facts.update = Update::None("UPDATE_STATUS_IDLE".into()));
-    world.slots.first = 1;
-    world.step(Event::Asked(Request {
-        reason: "ann".into(),
-    }));
-    world.end(true);
+    let mut world = queued_beside(1);
     assert!(matches!(world.machine.state(), State::Queued { .. }));
     world.etcd = false;
     world.reboot();
@@ -145,15 +149,7 @@ fn a_trial_that_stood_in_the_line_goes_back_although_etcd_is_away() {
 #[test]
 fn a_trial_that_stood_in_the_line_is_proven_and_then_leaves_it_or_gives_back_what_it_won() {
     for won in [false, true] {
-        let mut world = World::new(Strategy::EtcdLock);
-        world.until_window();
-        world.stage(Some(2));
-        world.change(|facts| facts.update = Update::None("UPDATE_STATUS_IDLE".into()));
-        world.slots.first = 1;
-        world.step(Event::Asked(Request {
-            reason: "ann".into(),
-        }));
-        world.end(true);
+        let mut world = queued_beside(2);
         let nonce = world.disk.entry.as_ref().unwrap().claim.clone().unwrap();
         world.holder = won.then_some((nonce.nonce, false));
         world.etcd = false;
@@ -234,15 +230,7 @@ fn what_is_staged_while_the_node_goes_down_for_something_else_waits_its_turn() {
 
 #[test]
 fn a_trial_that_stood_in_the_line_leaves_it_although_the_disk_is_full() {
-    let mut world = World::new(Strategy::EtcdLock);
-    world.until_window();
-    world.stage(Some(2));
-    world.change(|facts| facts.update = Update::None("UPDATE_STATUS_IDLE".into()));
-    world.slots.first = 1;
-    world.step(Event::Asked(Request {
-        reason: "ann".into(),
-    }));
-    world.end(true);
+    let mut world = queued_beside(2);
     let nonce = world.disk.entry.as_ref().unwrap().claim.clone().unwrap();
     world.holder = Some((nonce.nonce, false));
     world.reboot();

@@ -138,8 +138,12 @@ pub(super) fn look<'a>(
     for task in tasks {
         match task {
             Task::Step(step) => look.step(step),
-            Task::Keys { user, keys } => {
-                look.tried(user, |look| look.keys(user, keys.clone()));
+            Task::Keys {
+                user,
+                keys,
+                optional,
+            } => {
+                look.tried(user, |look| look.keys(user, keys.clone(), *optional));
             }
         }
         look.tasks += 1;
@@ -147,7 +151,9 @@ pub(super) fn look<'a>(
             return look.found();
         }
     }
-    look.gone();
+    if !machine.adds {
+        look.gone();
+    }
     look.tell();
     look.found()
 }

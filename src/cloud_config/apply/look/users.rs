@@ -26,6 +26,21 @@ impl<'a> Look<'a, '_> {
     pub(super) fn user(&mut self, user: &'a NewUser) -> io::Result<()> {
         let name = user.name.as_str();
         let exists = self.machine.accounts().user(name)?.is_some();
+        // What every user is made with was not asked for.
+        let asked = |argument: &&str| argument.starts_with("--") && *argument != "--create-home";
+        let passed: Vec<&str> = user
+            .arguments
+            .iter()
+            .map(String::as_str)
+            .filter(asked)
+            .collect();
+        if exists && !passed.is_empty() && !self.state.users.contains(name) {
+            self.notes.push(format!(
+                "users: {name} exists: of what is said of them only passwd and keys apply, not what useradd would be told \
+                 ({})",
+                passed.join(", ")
+            ));
+        }
         if !exists {
             self.groups(user)?;
             self.made.insert(name, user);
@@ -86,7 +101,12 @@ impl<'a> Look<'a, '_> {
     }
 
     /// Lets exactly these keys, and those that others have put there, log in as a user.
-    pub(super) fn keys(&mut self, user: &'a str, keys: Vec<&'a str>) -> io::Result<()> {
+    pub(super) fn keys(
+        &mut self,
+        user: &'a str,
+        keys: Vec<&'a str>,
+        optional: bool,
+    ) -> io::Result<()> {
         let earlier = self.state.keys.get(user);
         if keys.is_empty() && earlier.is_none() {
             return Ok(());
@@ -99,6 +119,13 @@ impl<'a> Look<'a, '_> {
                 home: home(self.made[user]),
             },
             None if keys.is_empty() => return Ok(()),
+            None if optional => {
+                self.notes.push(format!(
+                    "the platform's keys let nobody in: there is no user {user} here; a document with a user of that name, \
+                     or with keys under users, does"
+                ));
+                return Ok(());
+            }
             None => {
                 let text = format!(
                     "ssh_authorized_keys: the user {user} does not exist; name {user} under users to make one"
