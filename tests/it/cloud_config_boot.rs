@@ -267,6 +267,32 @@ async fn what_a_document_fetches_is_waited_for_as_the_document_is() {
     let called = machine.boot(&["--wait", "60s", "cmdline"]).await;
     assert_eq!((called.code, late.seen().len()), (Some(0), 4), "{called:?}");
     assert_eq!(machine.text("etc/late").as_deref(), Some("late"));
+    // Who is told to end waits no longer, and keeps what worked.
+    let never = Web::serve(|_, _| Reply::missing()).await;
+    let document = format!(
+        "#cloud-config\nwrite_files: [{{path: /etc/never, source: '{}'}}]\n",
+        never.url()
+    );
+    machine.serve(Reply::ok(document));
+    fs::remove_dir_all(machine.path("run")).unwrap();
+    let process = Spec::new(bin(), machine.path("log"))
+        .args(["cloud-config", "apply", "--at-boot", "--wait", "1h"])
+        .arg("cmdline")
+        .arg("--root")
+        .arg(machine.root.path())
+        .spawn();
+    eventually(
+        "it asks for the file",
+        async || never.seen().len(),
+        |seen| *seen > 0,
+    )
+    .await;
+    process.signal(Signal::SIGTERM);
+    let ended = process.wait_timeout(PATIENCE).await.unwrap();
+    assert_eq!(ended.code(), Some(143), "{}", process.log());
+    assert!(process.log().contains("told to end"), "{}", process.log());
+    assert_eq!(machine.text("etc/late").as_deref(), Some("late"));
+    assert_eq!(machine.outcome().await.0, "kept");
 }
 
 #[tokio::test]

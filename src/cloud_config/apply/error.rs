@@ -43,6 +43,9 @@ pub enum ApplyError {
     /// The plan cannot be carried out here.
     #[error("{}", .0.join("\n"))]
     Refused(Vec<String>),
+    /// There was no more time for what the document fetches.
+    #[error("told to end before all that the document fetches was there; nothing is done")]
+    ToldToEnd,
     /// A step failed.
     #[error("{what}: {error}{}", hint(error))]
     Step {

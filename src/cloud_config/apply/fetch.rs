@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use tokio::time::sleep;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::sleep,
+};
 
 use super::{
     entry::{Entry, Place, sha256},
@@ -45,6 +48,24 @@ pub(super) async fn all<'s>(
     if !steps.iter().any(elsewhere) {
         return Ok(Cow::Borrowed(steps));
     }
+    let steps = fetched(tree, steps, wait);
+    if wait.is_none() {
+        return steps.await.map(Cow::Owned);
+    }
+    // Nothing is done yet, and who may wait no longer is told so: at boot by systemd, at the unit's TimeoutStartSec=.
+    let mut told = signal(SignalKind::terminate())
+        .map_err(|error| ApplyError::Refused(vec![error.to_string()]))?;
+    tokio::select! {
+        steps = steps => steps.map(Cow::Owned),
+        _ = told.recv() => Err(ApplyError::ToldToEnd),
+    }
+}
+
+async fn fetched(
+    tree: &Tree,
+    steps: &[Step],
+    wait: Option<Duration>,
+) -> Result<Vec<Step>, ApplyError> {
     let http = client().map_err(|error| ApplyError::Refused(vec![error]))?;
     let (mut steps, mut refused) = (steps.to_vec(), Vec::new());
     for step in &mut steps {
@@ -61,7 +82,7 @@ pub(super) async fn all<'s>(
         }
     }
     if refused.is_empty() {
-        Ok(Cow::Owned(steps))
+        Ok(steps)
     } else {
         Err(ApplyError::Refused(refused))
     }
