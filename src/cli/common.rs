@@ -246,7 +246,7 @@ mod tests {
             "x",
             "status",
             "--root",
-            "/r",
+            "/usr",
             "--group",
             "a b's",
             "--endpoint",
@@ -259,7 +259,7 @@ mod tests {
         let cli = Cli::try_parse_from(line).unwrap();
         assert_eq!(
             cli.common.again(),
-            r" --endpoint 'h:1,[::1]:2' --group 'a b'\''s' --booted '' --root /r"
+            r" --endpoint 'h:1,[::1]:2' --group 'a b'\''s' --booted '' --root /usr"
         );
     }
 
@@ -273,10 +273,10 @@ mod tests {
             .collect();
         let mut line = vec!["x", "status"];
         for flag in &flags {
-            line.extend([flag.as_str(), "/1"]);
+            line.extend([flag.as_str(), "/usr"]);
         }
         let again = Cli::try_parse_from(line).unwrap().common.again();
-        let mut repeated: Vec<&str> = again.split(" /1").map(str::trim).collect();
+        let mut repeated: Vec<&str> = again.split(" /usr").map(str::trim).collect();
         repeated.retain(|flag| !flag.is_empty());
         repeated.sort_unstable();
         let mut flags: Vec<&str> = flags.iter().map(String::as_str).collect();
@@ -296,12 +296,12 @@ mod tests {
                 "--endpoint: found \"a:b\", expected http(s)://",
             ),
             (
-                "x status --root /r --etcd-cafile ca",
-                "--etcd-cafile: found \"ca\", expected an absolute path: with --root (or POINTSMAN_ROOT) it is one below /r",
+                "x status --root /usr --etcd-cafile ca",
+                "--etcd-cafile: found \"ca\", expected an absolute path: with --root (or POINTSMAN_ROOT) it is one below /usr",
             ),
             (
-                "x status --root /r --disk d.img",
-                "--disk: found \"d.img\", expected an absolute path: with --root (or POINTSMAN_ROOT) it is one below /r",
+                "x status --root /usr --disk d.img",
+                "--disk: found \"d.img\", expected an absolute path: with --root (or POINTSMAN_ROOT) it is one below /usr",
             ),
         ] {
             let error = layer(line).unwrap_err().to_string();

@@ -86,8 +86,8 @@ async fn the_daemon_reboots_without_etcd_unless_it_is_told_otherwise() {
     // What is wrong ends it, and reboots nothing.
     for (env, words) in [
         (
-            ("REBOOT_STRATEGY", "best-effort"),
-            "REBOOT_STRATEGY: found \"best-effort\", expected etcd-lock",
+            ("REBOOT_STRATEGY", "at-once"),
+            "REBOOT_STRATEGY: found \"at-once\", expected etcd-lock",
         ),
         (
             ("REBOOT_WINDOW_START", "04:00"),

@@ -29,7 +29,7 @@ impl Operator<'_> {
         let endpoint = self.0.endpoint(0);
         let common = [
             "--root",
-            "/nowhere",
+            "/mnt",
             "--endpoint",
             &endpoint,
             "--key-prefix",

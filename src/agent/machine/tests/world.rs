@@ -428,6 +428,10 @@ impl World {
             if !good || self.went_back || late && self.moves() {
                 return;
             }
+            // Written over before the agent could read the slots in this boot: nothing tells any more that it failed.
+            if self.blind {
+                self.fell_from = None;
+            }
             let other = 1 - self.slots.booted;
             self.slots.images[other] = version;
             self.slots.good[other] = false;
