@@ -5,12 +5,13 @@ use std::{fs, io, path::PathBuf};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::sources::{Fetched, Metadata};
 use crate::node::{Root, write_atomic};
 
-/// Where the last document that worked is kept, beside the records of all applies. It may hold secrets.
-const KEPT: &str = "var/lib/pointsman/cloud-config/last-good.json";
+/// Where documents that worked are kept, beside the records of all applies. They may hold secrets.
+const FOLDER: &str = "var/lib/pointsman/cloud-config";
 
 /// How the last apply at boot went; gone with the boot.
 const OUTCOME: &str = "run/pointsman/cloud-config.json";
@@ -33,6 +34,29 @@ struct Kept {
     /// Base64.
     user_data: String,
     metadata: Metadata,
+}
+
+/// Whose document it was that worked last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose<'a> {
+    /// The machine's, which has one at a time.
+    Machine,
+    /// One of those that add up, as coreos-cloudinit's do: that of this source.
+    Source(&'a str),
+}
+
+impl Whose<'_> {
+    fn path(self, root: &Root) -> PathBuf {
+        let name = match self {
+            Self::Machine => "last-good.json".to_owned(),
+            Self::Source(source) => {
+                let hash = Sha256::digest(source.as_bytes());
+                let short: String = hash.iter().take(8).map(|b| format!("{b:02x}")).collect();
+                format!("last-good-{short}.json")
+            }
+        };
+        root.path(FOLDER).join(name)
+    }
 }
 
 /// The last user data that was applied as a whole, and when that was.
@@ -74,8 +98,8 @@ pub enum Ending {
 impl LastGood {
     /// The one that is kept; none where there is none, or it cannot be used.
     #[must_use]
-    pub fn load(root: &Root) -> Option<Self> {
-        let path = root.path(KEPT);
+    pub fn load(root: &Root, whose: Whose<'_>) -> Option<Self> {
+        let path = whose.path(root);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -111,8 +135,8 @@ impl LastGood {
     ///
     /// # Errors
     /// When it cannot be removed.
-    pub fn forget(root: &Root) -> io::Result<()> {
-        match fs::remove_file(root.path(KEPT)) {
+    pub fn forget(root: &Root, whose: Whose<'_>) -> io::Result<()> {
+        match fs::remove_file(whose.path(root)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
@@ -122,9 +146,12 @@ impl LastGood {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn save(root: &Root, fetched: &Fetched) -> io::Result<()> {
-        if Self::load(root).is_some_and(|last| {
-            last.fetched.user_data == fetched.user_data && last.fetched.metadata == fetched.metadata
+    pub fn save(root: &Root, whose: Whose<'_>, fetched: &Fetched) -> io::Result<()> {
+        if Self::load(root, whose).is_some_and(|last| {
+            let last = &last.fetched;
+            last.user_data == fetched.user_data
+                && last.metadata == fetched.metadata
+                && last.origin == fetched.origin
         }) {
             return Ok(());
         }
@@ -135,7 +162,7 @@ impl LastGood {
             user_data: STANDARD.encode(&fetched.user_data),
             metadata: fetched.metadata.clone(),
         };
-        let path = root.path(KEPT);
+        let path = whose.path(root);
         folder_of(&path)?;
         write_atomic(&path, &json(&kept), 0o600)
     }
@@ -240,20 +267,26 @@ mod tests {
     fn the_last_good_document_is_kept_for_its_owner_only() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
-        assert_eq!(LastGood::load(&root), None);
-        LastGood::save(&root, &fetched("one\u{0}")).unwrap();
-        let first = LastGood::load(&root).unwrap();
+        assert_eq!(LastGood::load(&root, Whose::Machine), None);
+        LastGood::save(&root, Whose::Machine, &fetched("one\u{0}")).unwrap();
+        let first = LastGood::load(&root, Whose::Machine).unwrap();
         assert_eq!(first.fetched, fetched("one\u{0}"));
-        let mode = fs::metadata(root.path(KEPT)).unwrap().permissions().mode();
+        let mode = fs::metadata(Whose::Machine.path(&root))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         // The same one is not written again.
-        LastGood::save(&root, &fetched("one\u{0}")).unwrap();
-        assert_eq!(LastGood::load(&root).unwrap().at, first.at);
-        LastGood::save(&root, &fetched("two")).unwrap();
-        assert_eq!(LastGood::load(&root).unwrap().fetched, fetched("two"));
+        LastGood::save(&root, Whose::Machine, &fetched("one\u{0}")).unwrap();
+        assert_eq!(LastGood::load(&root, Whose::Machine).unwrap().at, first.at);
+        LastGood::save(&root, Whose::Machine, &fetched("two")).unwrap();
+        assert_eq!(
+            LastGood::load(&root, Whose::Machine).unwrap().fetched,
+            fetched("two")
+        );
         for text in ["", "{}", "{\"version\":2}"] {
-            fs::write(root.path(KEPT), text).unwrap();
-            assert_eq!(LastGood::load(&root), None, "{text}");
+            fs::write(Whose::Machine.path(&root), text).unwrap();
+            assert_eq!(LastGood::load(&root, Whose::Machine), None, "{text}");
         }
     }
 

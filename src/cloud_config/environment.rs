@@ -14,10 +14,15 @@ pub(crate) fn drop_in(variables: &[Variable]) -> String {
     text
 }
 
-/// Whether one of them is a password.
+/// Whether one of them is a password, or a URL with one.
 pub(crate) fn holds_secret(variables: &[Variable]) -> bool {
-    let mut names = variables.iter().map(|variable| &variable.name);
-    names.any(|name| name.ends_with("PASSWORD"))
+    let with_user = |url: &str| {
+        let host = url.split(['/', '?', '#']).next();
+        host.is_some_and(|host| host.contains('@'))
+    };
+    variables.iter().any(|Variable { name, value, .. }| {
+        name.ends_with("PASSWORD") || value.split("://").skip(1).any(with_user)
+    })
 }
 
 /// An environment file, as systemd.exec(5) reads `EnvironmentFile=`. Plain values stand as they are, as other

@@ -67,6 +67,11 @@ pub enum UserDataError {
         /// The column of the first bad byte.
         column: u64,
     },
+    /// There is something, and nothing in it.
+    #[error(
+        "user data with nothing in it, expected a document; one that says nothing is #cloud-config"
+    )]
+    Nothing,
     /// Nothing of ours.
     #[error(
         "user data of unknown kind: it begins with {found}, expected #cloud-config or #! as its first line{hint}"
@@ -118,7 +123,7 @@ impl UserDataError {
     }
 }
 
-/// Takes user data apart. Of empty user data there are no parts.
+/// Takes user data apart. Of empty user data, which a platform may have, there are no parts.
 ///
 /// # Errors
 /// When it is of no kind that is applied here, or larger than [`LARGEST`] once unpacked.
@@ -130,7 +135,11 @@ pub fn parts(bytes: Vec<u8>) -> Result<Vec<Part>, UserDataError> {
         parts: Vec::new(),
         unpacked: 0,
     };
+    let is_empty = bytes.trim_ascii().is_empty();
     reader.read(bytes.into(), None, None, 0, DEEPEST)?;
+    if reader.parts.is_empty() && !is_empty {
+        return Err(UserDataError::Nothing);
+    }
     Ok(reader.parts)
 }
 
@@ -232,8 +241,25 @@ impl Reader {
         if number == 0 {
             return Err(UserDataError::Mime("found no part, expected at least one"));
         }
+        if !ends(message, raw) {
+            return Err(UserDataError::Mime(
+                "found no end, expected its boundary and two hyphens: is it whole?",
+            ));
+        }
         Ok(())
     }
+}
+
+/// Whether the last boundary is there: what was cut off has none (RFC 2046, 5.1.1).
+fn ends(message: &Message<'_>, raw: &[u8]) -> bool {
+    let boundary = message
+        .content_type()
+        .and_then(|kind| kind.attribute("boundary"));
+    boundary.is_some_and(|boundary| {
+        let end = format!("--{boundary}--");
+        raw.split(|b| *b == b'\n')
+            .any(|line| line.trim_ascii_end() == end.as_bytes())
+    })
 }
 
 /// The text of a document.

@@ -451,3 +451,66 @@ async fn a_platforms_key_for_a_user_that_is_not_there_refuses_no_document() {
     );
     assert_eq!(machine.written(), of("one"));
 }
+
+#[tokio::test]
+async fn a_platform_that_had_a_document_and_has_none_takes_nothing_away() {
+    let machine = Machine::new().await;
+    let latest = machine.path("drive/openstack/latest");
+    fs::create_dir_all(&latest).unwrap();
+    fs::write(latest.join("meta_data.json"), "{}").unwrap();
+    fs::write(latest.join("user_data"), document("one")).unwrap();
+    let drive = format!("configdrive:{}", machine.path("drive").display());
+    assert_eq!(machine.boot(&[&drive]).await.code, Some(0));
+    // What `gzip` makes of nothing.
+    let packed = [
+        0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ];
+    for nothing in [
+        Some(b"".to_vec()),
+        Some("\u{feff}\n".into()),
+        Some(packed.to_vec()),
+        Some(b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/cloud-config\n\n#cloud-config\nwri".to_vec()),
+        None,
+    ] {
+        match &nothing {
+            Some(bytes) => fs::write(latest.join("user_data"), bytes).unwrap(),
+            None => fs::remove_file(latest.join("user_data")).unwrap(),
+        }
+        let booted = machine.boot(&[&drive]).await;
+        assert!(
+            booted.code == Some(1) && booted.stderr.contains("the last that worked stays"),
+            "{nothing:?}: {booted:?}"
+        );
+        assert_eq!(machine.written(), of("one"));
+        assert_eq!(machine.outcome().await.0, "kept");
+    }
+}
+
+#[tokio::test]
+async fn what_is_applied_or_taken_back_by_hand_counts_where_the_boot_has_it_from() {
+    let machine = Machine::new().await;
+    let file = machine.path("node.yaml");
+    let path = file.display().to_string();
+    fs::write(&file, document("one")).unwrap();
+    assert_eq!(machine.boot(&[&path]).await.code, Some(0));
+    fs::write(&file, document("two")).unwrap();
+    assert_eq!(
+        machine.call(&["cloud-config", "apply", &path]).await.code,
+        Some(0)
+    );
+    // Another one, for a try.
+    let other = machine.path("other.yaml");
+    fs::write(&other, document("three")).unwrap();
+    let other = other.display().to_string();
+    assert_eq!(
+        machine.call(&["cloud-config", "apply", &other]).await.code,
+        Some(0)
+    );
+    assert_eq!(
+        machine.call(&["cloud-config", "revert"]).await.code,
+        Some(0)
+    );
+    fs::remove_file(&file).unwrap();
+    assert_eq!(machine.boot(&[&path]).await.code, Some(2));
+    assert_eq!(machine.written(), of("two"));
+}

@@ -145,9 +145,12 @@ async fn a_document_is_applied_from_where_the_flags_say() {
     assert_eq!(fs::read_to_string(old.path("etc/late")).unwrap(), GOOD);
     let called = old.call(&[&url]).await;
     assert_eq!(called.code, Some(0), "{called:?}");
-    // It stays where the next one is wrong, and that is a failure unless it is not to be one.
-    let bad = old.file(
-        "bad.yaml",
+    // It stays where it becomes wrong, and that is a failure unless it is not to be one.
+    let bad = old.file("node.yaml", GOOD);
+    let called = old.call(&["-from-file", &bad]).await;
+    assert_eq!(called.code, Some(0), "{called:?}");
+    old.file(
+        "node.yaml",
         "#cloud-config\nwrite_files: [{path: etc/site}]\n",
     );
     for (more, code) in [("-ignore-failure=false", 1), ("-ignore-failure", 0)] {
@@ -336,4 +339,66 @@ async fn who_finds_another_apply_under_way_waits_for_it() {
     drop(lock);
     assert_eq!(call.await.code, Some(0));
     assert_eq!(fs::read_to_string(old.path("etc/site")).unwrap(), "one");
+}
+
+#[tokio::test]
+async fn what_adds_up_takes_nothing_from_the_others() {
+    let old = Old::new();
+    fs::write(
+        old.path("etc/passwd"),
+        "core:x:500:500::/home/core:/bin/sh\n",
+    )
+    .unwrap();
+    fs::create_dir_all(old.path("home/core")).unwrap();
+    fs::write(old.path("etc/hosts"), "127.0.0.1 localhost\n").unwrap();
+    let text = |path: &str| fs::read_to_string(old.path(path)).unwrap();
+    let document = |name: &str, more: &str| {
+        let hosts = format!("{{path: /etc/hosts, append: true, content: \"1.1.1.1 {name}\\n\"}}");
+        let run = format!("{{path: /run/{name}, content: {name}}}");
+        old.file(
+            name,
+            &format!("#cloud-config\nwrite_files: [{hosts}, {run}]\n{more}"),
+        )
+    };
+    let one = document(
+        "one",
+        "ssh_authorized_keys: [ssh-rsa AAAA1]\ncoreos: {units: [{name: a.service, mask: true}]}\n",
+    );
+    // Who is spoken of without keys keeps them; a mask goes where the unit is to be enabled.
+    let two = document(
+        "two",
+        "users: [{name: core, groups: []}]\ncoreos: {units: [{name: a.service, enable: true, content: \"[Service]\\nExecStart=/bin/true\\n[Install]\\nWantedBy=multi-user.target\\n\"}]}\n",
+    );
+    for document in [&one, &two, &two] {
+        let called = old.call(&["-from-file", document]).await;
+        assert_eq!(called.code, Some(0), "{called:?}");
+    }
+    let hosts = "127.0.0.1 localhost\n1.1.1.1 one\n1.1.1.1 two\n";
+    assert_eq!(text("etc/hosts"), hosts);
+    assert_eq!(text("home/core/.ssh/authorized_keys"), "ssh-rsa AAAA1\n");
+    assert!(text("etc/systemd/system/a.service").contains("ExecStart"));
+    assert!(
+        old.path("etc/systemd/system/multi-user.target.wants/a.service")
+            .is_symlink()
+    );
+    // Each has a last good one of its own, and the machine's is none of theirs.
+    fs::remove_dir_all(old.path("run")).unwrap();
+    fs::write(&two, "#cloud-config\nwrite_files: 3\n").unwrap();
+    assert_eq!(old.call(&["-from-file", &one]).await.code, Some(0));
+    let called = old.call(&["-from-file", &two]).await;
+    assert_eq!(called.code, Some(1));
+    assert!(
+        called.stderr.contains("the last that worked stays"),
+        "{called:?}"
+    );
+    assert_eq!(
+        (text("run/one"), text("run/two")),
+        ("one".into(), "two".into())
+    );
+    assert_eq!(text("etc/hosts"), hosts);
+    assert!(!old.path("run/pointsman/cloud-config.found").exists());
+    assert!(
+        !old.path("var/lib/pointsman/cloud-config/last-good.json")
+            .exists()
+    );
 }

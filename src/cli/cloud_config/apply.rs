@@ -8,7 +8,7 @@ use crate::{
     cloud_config::{
         self, Addresses, Finding, Level, PartContent, Unknown,
         apply::{self, ApplyError, End, Machine, Outline, Past},
-        boot::{LastGood, Outcome},
+        boot::{LastGood, Outcome, Whose},
         plan::{self, Planned, Platform, Step},
         sources::Fetched,
     },
@@ -51,12 +51,20 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
         return boot::apply(&args.sources, &args.addresses, common).await;
     }
     let fetched = args.sources.fetch(common).await?;
-    let origin = fetched.origin.clone();
+    let (origin, kept) = (fetched.origin.clone(), fetched.clone());
     let wanted = Wanted::new(fetched, &args.addresses).waiting(args.sources.wait());
     let outline = wanted.carry_out(&root).await?;
+    // What the boot takes from there as well is what it falls back to.
+    if LastGood::load(&root, Whose::Machine).is_some_and(|last| last.fetched.origin == origin)
+        && let Err(error) = LastGood::save(&root, Whose::Machine, &kept)
+    {
+        output::note(format!(
+            "pointsman: the document cannot be kept for the next boot: {error}"
+        ));
+    }
     // By hand what went wrong at boot is put right.
     if Outcome::load(&root).is_some_and(|outcome| !outcome.is_good()) {
-        boot::note_success(&origin, &outline, &root);
+        boot::note_success(&origin, &outline, &root, true);
     }
     output::print(&apply::print(&outline, false))
 }
@@ -65,7 +73,10 @@ pub(super) async fn revert(args: &RevertArgs, root: &Root) -> Result<(), Failure
     let past = Machine::open(root)?.revert(args.force).await?;
     // What was taken back does not come back by itself.
     if past.end.is_some()
-        && let Err(error) = LastGood::forget(root)
+        && LastGood::load(root, Whose::Machine)
+            .is_none_or(|last| last.fetched.origin == past.source)
+        && let Err(error) = LastGood::forget(root, Whose::Machine)
+            .and_then(|()| LastGood::forget(root, Whose::Source(&past.source)))
     {
         output::note(format!(
             "pointsman: the document that worked last cannot be forgotten: {error}"
@@ -162,6 +173,7 @@ impl Wanted {
     pub(in crate::cli) async fn carry_out(self, root: &Root) -> Result<Outline, Failure> {
         let machine = Machine::open(root)?.waiting(self.wait);
         let mut machine = machine.adding(self.adds).patient(self.patience);
+        machine.lock().await?;
         let name = self.fetched.origin.clone();
         let steps = self.steps(root, &machine)?;
         Ok(machine.apply(&steps, &name).await?)

@@ -7,8 +7,8 @@ use crate::{
     cli::{Exit, Failure, common::CommonArgs, output, sources::SourceArgs},
     cloud_config::{
         apply::{self, Outline},
-        boot::{Ending, LastGood, Outcome},
-        sources::{Absent, Fetched, NoneThere},
+        boot::{Ending, LastGood, Outcome, Whose},
+        sources::{Absent, Fetched, NoneThere, Source},
     },
     node::Root,
 };
@@ -27,16 +27,26 @@ pub(super) async fn apply(
         answer = sources.ask(common) => answer?,
         _ = terminated.recv() => {
             let failure = Failure::new(Exit::Terminated, "told to end before any source was there");
-            return Err(fall_back(failure, None, wanted, &root).await);
+            return Err(fall_back(failure, None, wanted, &root, Whose::Machine).await);
         }
     };
     match answer {
+        Ok(fetched) if lost_its_document(&fetched, &root) => {
+            let text = format!(
+                "{} has no document now, and had one: found nothing, expected user data; one that says nothing is `#cloud-config`",
+                fetched.origin
+            );
+            let failure = Failure::new(Exit::Failed, text);
+            Err(fall_back_for_now(failure, wanted, &root).await)
+        }
         Ok(fetched) => {
             // Only for the document that is there: by the time the last one's turn comes, it has been waited enough.
             let fresh = wanted(fetched).waiting(sources.wait());
             carry_out(fresh, wanted, &root).await
         }
-        Err(none) if !none.none_here() => Err(fall_back(none.into(), None, wanted, &root).await),
+        Err(none) if !none.none_here() => {
+            Err(fall_back(none.into(), None, wanted, &root, Whose::Machine).await)
+        }
         Err(none) => match was_there(&none, &root) {
             // What such a document left under /run is gone with the last boot.
             Some(origin) => {
@@ -52,9 +62,20 @@ pub(super) async fn apply(
     }
 }
 
-/// Which of these sources gave the last document that worked.
+/// Whether a platform tells of the node alone that gave the last document that worked.
+fn lost_its_document(fetched: &Fetched, root: &Root) -> bool {
+    let blank = |fetched: &Fetched| fetched.user_data.trim_ascii().is_empty();
+    let last = || LastGood::load(root, Whose::Machine).map(|last| last.fetched);
+    blank(fetched) && last().is_some_and(|last| last.origin == fetched.origin && !blank(&last))
+}
+
+/// Which of these sources gave the last document that worked. A command line that names none any more was changed by
+/// somebody.
 fn was_there(none: &NoneThere, root: &Root) -> Option<String> {
-    let origin = LastGood::load(root)?.fetched.origin;
+    let origin = LastGood::load(root, Whose::Machine)?.fetched.origin;
+    if origin == Source::Cmdline.to_string() {
+        return None;
+    }
     let named = |(name, _): &(String, Absent)| *name == origin;
     none.reasons.iter().any(named).then_some(origin)
 }
@@ -66,17 +87,29 @@ pub(in crate::cli) async fn carry_out(
     root: &Root,
 ) -> Result<(), Failure> {
     let fetched = wanted.fetched.clone();
+    // Documents that add up are each one's own, and say nothing of the one that the units apply.
+    let whose = match wanted.adds {
+        true => Whose::Source(&fetched.origin),
+        false => Whose::Machine,
+    };
+    let found = whose == Whose::Machine;
     match wanted.carry_out(root).await {
         Ok(outline) => {
-            if let Err(error) = LastGood::save(root, &fetched) {
+            if let Err(error) = LastGood::save(root, whose, &fetched) {
                 output::note(format!(
                     "pointsman: the document cannot be kept for the next boot: {error}"
                 ));
             }
-            note_success(&fetched.origin, &outline, root);
+            note_success(&fetched.origin, &outline, root, found);
             output::print(&apply::print(&outline, false))
         }
-        Err(failure) => Err(fall_back(failure, Some(&fetched), again, root).await),
+        // Nothing is wrong with the document: somebody else is at it.
+        Err(failure) if failure.exit == Exit::Refused => {
+            let outcome = Outcome::now(&fetched.origin, Ending::Failed, &failure.message);
+            note(&outcome, root, false);
+            Err(failure)
+        }
+        Err(failure) => Err(fall_back(failure, Some(&fetched), again, root, whose).await),
     }
 }
 
@@ -86,8 +119,10 @@ pub(in crate::cli) async fn fall_back(
     tried: Option<&Fetched>,
     wanted: impl Fn(Fetched) -> Wanted,
     root: &Root,
+    whose: Whose<'_>,
 ) -> Failure {
-    last_good(failure, tried, wanted, root, true).await
+    let found = whose == Whose::Machine;
+    last_good(failure, tried, wanted, root, (whose, found)).await
 }
 
 /// As [`fall_back`], until a source appears after all: a drive that is slow.
@@ -96,7 +131,7 @@ async fn fall_back_for_now(
     wanted: impl Fn(Fetched) -> Wanted,
     root: &Root,
 ) -> Failure {
-    last_good(failure, None, wanted, root, false).await
+    last_good(failure, None, wanted, root, (Whose::Machine, false)).await
 }
 
 async fn last_good(
@@ -104,10 +139,13 @@ async fn last_good(
     tried: Option<&Fetched>,
     wanted: impl Fn(Fetched) -> Wanted,
     root: &Root,
-    found: bool,
+    (whose, found): (Whose<'_>, bool),
 ) -> Failure {
-    let last = LastGood::load(root)
-        .filter(|last| tried.is_none_or(|tried| tried.user_data != last.fetched.user_data));
+    let same = |one: &Fetched, other: &Fetched| {
+        one.user_data == other.user_data && one.metadata == other.metadata
+    };
+    let last = LastGood::load(root, whose)
+        .filter(|last| tried.is_none_or(|tried| !same(tried, &last.fetched)));
     let Some(last) = last else {
         let origin = tried.map_or("", |tried| &tried.origin);
         note(
@@ -142,12 +180,12 @@ async fn last_good(
 }
 
 /// Tells that a document was applied.
-pub(super) fn note_success(origin: &str, outline: &Outline, root: &Root) {
+pub(super) fn note_success(origin: &str, outline: &Outline, root: &Root, found: bool) {
     let ending = match outline.is_due() {
         true => Ending::Applied,
         false => Ending::Unchanged,
     };
-    note(&Outcome::now(origin, ending, ""), root, true);
+    note(&Outcome::now(origin, ending, ""), root, found);
 }
 
 fn note(outcome: &Outcome, root: &Root, found: bool) {

@@ -209,7 +209,7 @@ async fn validate(args: &ValidateArgs, common: &CommonArgs) -> Result<(), Failur
         }
         checked.extend(these.into_iter().map(|one| (fetched.origin.clone(), one)));
     }
-    if checked.is_empty() {
+    if checked.is_empty() && !failures.is_empty() {
         // There is nothing to be said of any document.
     } else if args.json {
         let shown = |(name, one): &'_ (String, Checked)| {

@@ -16,7 +16,12 @@ use super::{
     output,
     sources::SourceArgs,
 };
-use crate::cloud_config::{Addresses, Level, netconf, sources::Fetched};
+use crate::cloud_config::{
+    Addresses, Level,
+    boot::{LastGood, Whose},
+    netconf,
+    sources::Fetched,
+};
 use flags::{FLAGS, Line, Run};
 
 const NAME: &str = "coreos-cloudinit";
@@ -116,7 +121,13 @@ impl Call {
             Ok(fetched) => fetched,
             // Not even a failure that is to be ignored: nobody has seen a document.
             Err(none) => {
-                return ended(&boot::fall_back(none.into(), None, again, &root).await).min(1);
+                let names = none.reasons.iter().map(|(name, _)| name.clone());
+                let kept = |name: &String| LastGood::load(&root, Whose::Source(name)).is_some();
+                let name = names.clone().find(kept).or_else(|| names.clone().next());
+                let name = name.unwrap_or_default();
+                let whose = Whose::Source(&name);
+                let failure = boot::fall_back(none.into(), None, again, &root, whose).await;
+                return ended(&failure).min(1);
             }
         };
         let done = match network(netconf, &fetched) {
@@ -124,7 +135,10 @@ impl Call {
                 let fresh = wanted(fetched, network).waiting(sources.wait());
                 boot::carry_out(fresh, again, &root).await
             }
-            Err(failure) => Err(boot::fall_back(failure, Some(&fetched), again, &root).await),
+            Err(failure) => {
+                let whose = Whose::Source(&fetched.origin);
+                Err(boot::fall_back(failure, Some(&fetched), again, &root, whose).await)
+            }
         };
         match done {
             Ok(()) => 0,

@@ -67,6 +67,8 @@ pub struct Machine {
     adds: bool,
     /// How long another apply is waited for.
     patience: Duration,
+    /// The records, where nobody else may write them.
+    locked: Option<Store>,
 }
 
 impl Machine {
@@ -97,6 +99,7 @@ impl Machine {
             wait: None,
             adds: false,
             patience: Duration::ZERO,
+            locked: None,
             root,
         })
     }
@@ -132,6 +135,10 @@ impl Machine {
             tree: &self.tree,
             live: self.live,
         }
+    }
+
+    fn has_user(&self, name: &str) -> bool {
+        self.accounts().user(name).is_ok_and(|user| user.is_some())
     }
 
     /// The bytes that a record has kept.
@@ -193,7 +200,8 @@ impl Machine {
     /// # Errors
     /// When a step fails: what was done before it is then undone.
     pub async fn apply(&mut self, steps: &[Step], source: &str) -> Result<Outline, ApplyError> {
-        let store = self.store().await?;
+        self.lock().await?;
+        let store = self.locked.take().expect("locked right before");
         let SoFar {
             state,
             mut old,
@@ -271,16 +279,24 @@ impl Machine {
         }
     }
 
-    /// The records, once nobody else writes them.
-    async fn store(&self) -> Result<Store, ApplyError> {
+    /// Sees to it that nobody else applies or reverts until the next apply of this one has ended: before anything is read
+    /// that steps are made of.
+    ///
+    /// # Errors
+    /// When somebody else does so, for longer than is waited.
+    pub async fn lock(&mut self) -> Result<(), ApplyError> {
+        if self.locked.is_some() {
+            return Ok(());
+        }
         let limit = Instant::now() + self.patience;
-        loop {
+        self.locked = loop {
             match Store::open(&self.tree) {
                 // A lock that is asked for can no longer be left alone, so it is not waited for in flock(2).
                 Err(ApplyError::Busy) if Instant::now() < limit => sleep(ASKED_AGAIN).await,
-                done => return done,
+                done => break Some(done?),
             }
-        }
+        };
+        Ok(())
     }
 
     /// Undoes an apply that never came to its end; what could not be undone.

@@ -158,6 +158,12 @@ impl State {
             self.keys.clear();
         }
         let keys = tasks.iter().filter_map(|task| match task {
+            // What was left out is not ours.
+            Task::Keys {
+                user,
+                optional: true,
+                ..
+            } if !machine.has_user(user) => None,
             Task::Keys { user, keys, .. } if !keys.is_empty() => {
                 let keys = keys.iter().map(|key| (*key).to_owned());
                 Some(((*user).to_owned(), keys.collect()))

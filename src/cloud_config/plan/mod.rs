@@ -198,6 +198,10 @@ pub fn plan(parts: Vec<Planned>, machine: &Machine<'_>) -> Result<Vec<Step>, Pla
         });
     }
     let hostname = hostname.as_deref().unwrap_or(machine.hostname);
+    // A platform may have no document, and tell the addresses all the same.
+    let alone = parts
+        .iter()
+        .all(|part| matches!(part, Planned::Platform(_)));
     for part in parts {
         match part {
             Planned::Document(document) => steps.document(*document, hostname, machine)?,
@@ -206,6 +210,9 @@ pub fn plan(parts: Vec<Planned>, machine: &Machine<'_>) -> Result<Vec<Step>, Pla
             }
             Planned::Platform(platform) => steps.network_of(platform),
         }
+    }
+    if alone {
+        steps.addresses(machine);
     }
     Ok(steps.finish())
 }
@@ -288,14 +295,19 @@ impl Steps {
             }
             self.write(file);
         }
+        self.addresses(machine);
+        self.units(units, &services, &update);
+        Ok(())
+    }
+
+    /// Leaves the addresses that are known for all programs, and for the next boot.
+    fn addresses(&mut self, machine: &Machine<'_>) {
         let known = known(machine.addresses);
         if !known.is_empty() && !self.writes(texts::ENVIRONMENT) {
             let before = (machine.text)(texts::ENVIRONMENT).unwrap_or_default();
             let text = texts::merge(&before, &known);
             self.write(NewFile::plain(texts::ENVIRONMENT, text));
         }
-        self.units(units, &services, &update);
-        Ok(())
     }
 
     fn network_of(&mut self, platform: Platform) {

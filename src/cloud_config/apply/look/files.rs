@@ -5,7 +5,7 @@ use std::{borrow::Cow, io};
 use super::{
     super::{
         entry::{Entry, FileEntry, Place, sha256},
-        put::{Put, appended},
+        put::{Put, Why, appended},
     },
     Look,
 };
@@ -45,7 +45,15 @@ impl<'a> Look<'a, '_> {
                 if let Entry::File(was) = &before {
                     (mode, uid, gid) = (was.mode, was.uid, was.gid);
                 }
-                Cow::Owned(appended(self.base(&place, &before)?, more))
+                let base = self.base(&place, &before)?;
+                // Of several documents that add to a file each finds what the others added.
+                let is_there = self.machine.adds
+                    && !more.is_empty()
+                    && base.windows(more.len()).any(|part| part == more.as_slice());
+                Cow::Owned(match is_there {
+                    true => base,
+                    false => appended(base, more),
+                })
             }
             NewContent::Fetch { url, .. } => {
                 return Err(io::Error::other(format!("{url} was not fetched")));
@@ -72,7 +80,9 @@ impl<'a> Look<'a, '_> {
             return Ok(put.bytes.to_vec());
         }
         let owned = self.owned.get(&self.key(place)).filter(|owned| {
-            owned.put == *before && !self.earlier.wanted.contains(&owned.place.path)
+            !self.machine.adds
+                && owned.put == *before
+                && !self.earlier.wanted.contains(&owned.place.path)
         });
         let original = owned.map_or(before, |owned| &owned.original);
         let bytes = match (owned.and_then(|owned| owned.kept), original) {
@@ -98,6 +108,24 @@ impl<'a> Look<'a, '_> {
         Ok(bytes)
     }
 
+    /// Takes away what an earlier document masks a unit with that is to be enabled now, before that is looked at.
+    pub(super) fn lift(&mut self, unit: &str) -> io::Result<()> {
+        for top in ["/etc", "/run"] {
+            let (place, before) = self.before(&format!("{top}/systemd/system/{unit}"))?;
+            let key = self.key(&place);
+            let mask = Entry::Link("/dev/null".to_owned());
+            let ours = self.owned.get(&key).filter(|owned| owned.put == mask);
+            if let Some(owned) = ours.filter(|_| before == mask && !self.at.contains_key(&key)) {
+                self.put(Put {
+                    why: Why::Gone,
+                    kept: owned.kept,
+                    ..Put::new(place, before, owned.original.clone())
+                });
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn unmask(&mut self, path: &str) -> io::Result<()> {
         let (place, before) = self.before(path)?;
         let now = self.planned(&place).map_or(&before, |put| &put.after);
@@ -111,7 +139,7 @@ impl<'a> Look<'a, '_> {
             .owned
             .get(&self.key(&place))
             .is_some_and(|owned| owned.put == before);
-        if masks && (!ours || self.planned(&place).is_some()) {
+        if masks && (!ours || self.machine.adds || self.planned(&place).is_some()) {
             self.put(Put::new(place, before, Entry::Absent));
         }
         Ok(())

@@ -205,7 +205,10 @@ impl<'a, 'm> Look<'a, 'm> {
             Step::Unmask { path } => self.tried(path, |look| look.unmask(path)),
             Step::User(user) => self.tried(&user.name, |look| look.user(user)),
             Step::Enable { unit, runtime } => {
-                self.tried(unit, |look| look.enable(unit, *runtime));
+                self.tried(unit, |look| {
+                    look.lift(unit)?;
+                    look.enable(unit, *runtime)
+                });
             }
             Step::Script(bytes) => self.script(bytes),
             Step::Command { unit, command } => self.commands.push((unit, command)),

@@ -108,7 +108,8 @@ impl<'a> Look<'a, '_> {
         optional: bool,
     ) -> io::Result<()> {
         let earlier = self.state.keys.get(user);
-        if keys.is_empty() && earlier.is_none() {
+        // Who is spoken of without keys keeps those that another document gave.
+        if keys.is_empty() && (earlier.is_none() || self.machine.adds) {
             return Ok(());
         }
         let account = match self.machine.accounts().user(user)? {
