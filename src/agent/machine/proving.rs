@@ -150,6 +150,13 @@ impl Machine {
         if !other.successful && !other.tries {
             return Err("the other slot cannot boot: it stays up".into());
         }
+        // What is condemned here would run there.
+        if other.image.is(&self.identity.runs) {
+            return Err(format!(
+                "the other slot holds the same image, {}: it stays up",
+                other.image
+            ));
+        }
         let journal = self.journal.as_ref().map_err(Clone::clone)?;
         let earlier =
             |c: &&Condemned| c.what.is(&self.identity.runs) && c.boot_id != self.identity.boot_id;

@@ -74,7 +74,7 @@ fn condemned(what: Image, boot_id: &str) -> Condemned {
 
 #[test]
 fn a_failed_boot_goes_back_only_from_a_trial_once_and_to_what_ran_here_before() {
-    let cases: [(&str, Change); 12] = [
+    let cases: [(&str, Change); 13] = [
         ("", |_, _| {}),
         ("", |_, journal| {
             journal.good = None;
@@ -95,6 +95,13 @@ fn a_failed_boot_goes_back_only_from_a_trial_once_and_to_what_ran_here_before() 
         ("the other slot cannot boot", |identity, _| {
             other(identity).successful = false;
         }),
+        (
+            "the other slot holds the same image",
+            |identity, journal| {
+                other(identity).image = image(1);
+                journal.good = Some(named(1));
+            },
+        ),
         ("went back from this image before", |_, journal| {
             journal.condemned.push(condemned(named(1), "boot-0"));
         }),

@@ -310,7 +310,9 @@ impl World {
             Happening::Rollback => {
                 let to = 1 - self.slots.next();
                 let staged = matches!(self.facts.update, Update::Staged(_));
-                if !staged && !self.going_down() && self.slots.can(to) {
+                // What is made next between the last look and the boot nobody can help.
+                let late = self.going_down() || matches!(self.op, Some(Op::Reboot(_)));
+                if !staged && !late && self.slots.can(to) {
                     self.slots.first = to;
                 }
             }
