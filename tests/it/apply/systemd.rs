@@ -145,9 +145,10 @@ async fn a_unit_or_a_script_that_fails_is_named_and_all_is_undone() {
             "Type=oneshot\\nExecStart=/bin/sh -c 'echo last words; exit 3'",
             "last words",
         ),
+        // The line with the program's name is written by a process that has ended before journald can tell whose it was.
         (
             "Type=notify\\nExecStart=/no/such/program",
-            "/no/such/program",
+            "status=203/EXEC",
         ),
     ] {
         let called = node.apply(&unit(content));
