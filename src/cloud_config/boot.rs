@@ -284,6 +284,14 @@ mod tests {
             LastGood::load(&root, Whose::Machine).unwrap().fetched,
             fetched("two")
         );
+        // The same from elsewhere is: what is missed is the source.
+        let elsewhere = Fetched {
+            origin: "configdrive".into(),
+            ..fetched("two")
+        };
+        LastGood::save(&root, Whose::Machine, &elsewhere).unwrap();
+        let last = LastGood::load(&root, Whose::Machine).unwrap();
+        assert_eq!(last.fetched.origin, "configdrive");
         for text in ["", "{}", "{\"version\":2}"] {
             fs::write(Whose::Machine.path(&root), text).unwrap();
             assert_eq!(LastGood::load(&root, Whose::Machine), None, "{text}");

@@ -441,6 +441,20 @@ async fn a_platforms_key_for_a_user_that_is_not_there_refuses_no_document() {
         "{booted:?}"
     );
     assert_eq!(machine.written(), of("one"));
+    // Who lets the same key in by hand keeps it when the platform gives it no more.
+    let authorized = machine.path("home/core/.ssh/authorized_keys");
+    fs::create_dir_all(authorized.parent().unwrap()).unwrap();
+    fs::write(&authorized, "ssh-ed25519 A ops\n").unwrap();
+    let passwd = machine.path("etc/passwd");
+    fs::write(&passwd, "core:x:500:500::/home/core:/bin/sh\n").unwrap();
+    fs::write(latest.join("meta_data.json"), "{}").unwrap();
+    assert_eq!(machine.boot(&[&drive]).await.code, Some(0));
+    assert_eq!(
+        fs::read_to_string(&authorized).unwrap(),
+        "ssh-ed25519 A ops\n"
+    );
+    fs::remove_file(&passwd).unwrap();
+    fs::write(latest.join("meta_data.json"), metadata).unwrap();
     // A document that lets somebody in means it.
     let own = format!("{}ssh_authorized_keys: [ssh-rsa AAAA1]\n", document("two"));
     fs::write(latest.join("user_data"), own).unwrap();

@@ -24,6 +24,15 @@ impl Old {
         Self { dir }
     }
 
+    /// One with the user whom documents let in.
+    fn with_core() -> Self {
+        let old = Self::new();
+        let core = "core:x:500:500::/home/core:/bin/sh\n";
+        fs::write(old.path("etc/passwd"), core).unwrap();
+        fs::create_dir_all(old.path("home/core")).unwrap();
+        old
+    }
+
     fn path(&self, path: &str) -> PathBuf {
         self.dir.path().join("root").join(path)
     }
@@ -265,13 +274,7 @@ async fn the_network_of_a_drive_becomes_units_of_networkd() {
 
 #[tokio::test]
 async fn documents_applied_one_after_the_other_add_up() {
-    let old = Old::new();
-    fs::write(
-        old.path("etc/passwd"),
-        "core:x:500:500::/home/core:/bin/sh\n",
-    )
-    .unwrap();
-    fs::create_dir_all(old.path("home/core")).unwrap();
+    let old = Old::with_core();
     let platform = old.file(
         "oem.yaml",
         "#cloud-config\nssh_authorized_keys: [ssh-rsa AAAA1]\nwrite_files: [{path: /etc/oem, content: oem}]\n",
@@ -343,13 +346,7 @@ async fn who_finds_another_apply_under_way_waits_for_it() {
 
 #[tokio::test]
 async fn what_adds_up_takes_nothing_from_the_others() {
-    let old = Old::new();
-    fs::write(
-        old.path("etc/passwd"),
-        "core:x:500:500::/home/core:/bin/sh\n",
-    )
-    .unwrap();
-    fs::create_dir_all(old.path("home/core")).unwrap();
+    let old = Old::with_core();
     fs::write(old.path("etc/hosts"), "127.0.0.1 localhost\n").unwrap();
     let text = |path: &str| fs::read_to_string(old.path(path)).unwrap();
     let document = |name: &str, more: &str| {

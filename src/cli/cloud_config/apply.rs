@@ -71,16 +71,18 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
 
 pub(super) async fn revert(args: &RevertArgs, root: &Root) -> Result<(), Failure> {
     let past = Machine::open(root)?.revert(args.force).await?;
-    // What was taken back does not come back by itself.
-    if past.end.is_some()
-        && LastGood::load(root, Whose::Machine)
-            .is_none_or(|last| last.fetched.origin == past.source)
-        && let Err(error) = LastGood::forget(root, Whose::Machine)
-            .and_then(|()| LastGood::forget(root, Whose::Source(&past.source)))
-    {
-        output::note(format!(
-            "pointsman: the document that worked last cannot be forgotten: {error}"
-        ));
+    // What was taken back does not come back by itself. One that was cut off never counted.
+    let from = |whose: &Whose<'_>| {
+        let last = LastGood::load(root, *whose);
+        past.end.is_some() && last.is_some_and(|last| last.fetched.origin == past.source)
+    };
+    let both = [Whose::Machine, Whose::Source(&past.source)];
+    for whose in both.into_iter().filter(from) {
+        if let Err(error) = LastGood::forget(root, whose) {
+            output::note(format!(
+                "pointsman: the document that worked last cannot be forgotten: {error}"
+            ));
+        }
     }
     output::say(format!(
         "taken back: the apply of {} ({})",

@@ -2,7 +2,7 @@
 
 use crate::cloud_config::{document::Service, finding::Level, report::Report};
 
-/// The flags that last: those of `etcd --help` of 3.4 to 3.6, without the experimental ones.
+/// The flags that last: those of `etcd --help` of 3.4 and 3.5 but for the experimental ones, and some that came later.
 const FLAGS: [&str; 84] = [
     "advertise_client_urls",
     "auth_token",

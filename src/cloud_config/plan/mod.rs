@@ -289,11 +289,8 @@ impl Steps {
         let flannel = services.iter().find(|service| service.key == "flannel");
         if let Some(service) = flannel.filter(|service| !service.variables.is_empty()) {
             let text = environment::file(&service.variables);
-            let mut file = NewFile::plain("/run/flannel/options.env", text);
-            if environment::holds_secret(&service.variables) {
-                file.mode = 0o600;
-            }
-            self.write(file);
+            let secret = environment::holds_secret(&service.variables);
+            self.write(NewFile::plain("/run/flannel/options.env", text).secret(secret));
         }
         self.addresses(machine);
         self.units(units, &services, &update);
@@ -373,6 +370,14 @@ impl NewFile {
             owner: None,
             content: NewContent::Bytes(text.into()),
         }
+    }
+
+    /// For nobody but its owner, if it is a secret.
+    fn secret(mut self, secret: bool) -> Self {
+        if secret {
+            self.mode = 0o600;
+        }
+        self
     }
 }
 

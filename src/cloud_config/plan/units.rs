@@ -61,11 +61,7 @@ impl Steps {
             self.write(NewFile::plain(&path, content));
         }
         for (drop_in, content) in drop_ins {
-            let mut file = NewFile::plain(format!("{path}.d/{drop_in}"), content);
-            if secret {
-                file.mode = 0o600;
-            }
-            self.write(file);
+            self.write(NewFile::plain(format!("{path}.d/{drop_in}"), content).secret(secret));
         }
         let own = self.writes(&path);
         if mask {

@@ -325,7 +325,7 @@ fn who_exists_keeps_what_useradd_would_be_told_and_that_is_said() {
 #[test]
 fn what_holds_a_password_is_for_nobody_else() {
     let tree = Tree::new();
-    let document = "#cloud-config\ncoreos: {locksmith: {group: g}, flannel: {etcd_password: secret}, fleet: {etcd_password: secret}}\n";
+    let document = "#cloud-config\ncoreos: {locksmith: {group: g}, flannel: {etcd_password: secret}, fleet: {etcd_password: secret}, etcd2: {discovery: \"https://u:p@h/x\"}}\n";
     tree.apply(document).must(0);
     let mode = |path: &str| {
         use std::os::unix::fs::PermissionsExt as _;
@@ -339,6 +339,10 @@ fn what_holds_a_password_is_for_nobody_else() {
         ),
         (
             "run/systemd/system/fleet.service.d/20-cloudinit.conf",
+            0o600,
+        ),
+        (
+            "run/systemd/system/etcd2.service.d/20-cloudinit.conf",
             0o600,
         ),
         ("run/flannel/options.env", 0o600),

@@ -119,7 +119,8 @@ proptest! {
             }
         }
         // Somebody booted an image again that the node had gone back from: it stays up, holds, and waits for a person.
-        // Or somebody quarantined what it would go back to, or the other slot has nothing else to go back to. Or somebody booted a bad one whose forerunner could not be written down: it stays up as well.
+        // Or somebody quarantined what it would go back to, or the other slot has nothing else to go back to. Or somebody
+        // booted a bad one whose forerunner could not be written down: it stays up as well.
         let forgot = happenings.iter().any(|h| matches!(h, Happening::Disk(false)));
         if let State::Unproven { why, .. } = world.machine.state()
             && (why.contains("it went back from this image before")
