@@ -483,7 +483,7 @@ async fn a_platform_that_had_a_document_and_has_none_takes_nothing_away() {
         Some(b"".to_vec()),
         Some("\u{feff}\n".into()),
         Some(packed.to_vec()),
-        Some(b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/cloud-config\n\n#cloud-config\nwri".to_vec()),
+        Some(b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/cloud-config\n\n#cloud-config\nhostname: a\n".to_vec()),
         None,
     ] {
         match &nothing {

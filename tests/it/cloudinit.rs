@@ -348,6 +348,9 @@ async fn who_finds_another_apply_under_way_waits_for_it() {
 async fn what_adds_up_takes_nothing_from_the_others() {
     let old = Old::with_core();
     fs::write(old.path("etc/hosts"), "127.0.0.1 localhost\n").unwrap();
+    fs::create_dir_all(old.path("usr/lib/systemd/system")).unwrap();
+    let unit = "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n";
+    fs::write(old.path("usr/lib/systemd/system/a.service"), unit).unwrap();
     let text = |path: &str| fs::read_to_string(old.path(path)).unwrap();
     let document = |name: &str, more: &str| {
         let hosts = format!("{{path: /etc/hosts, append: true, content: \"1.1.1.1 {name}\\n\"}}");
@@ -364,7 +367,7 @@ async fn what_adds_up_takes_nothing_from_the_others() {
     // Who is spoken of without keys keeps them; a mask goes where the unit is to be enabled.
     let two = document(
         "two",
-        "users: [{name: core, groups: []}]\ncoreos: {units: [{name: a.service, enable: true, content: \"[Service]\\nExecStart=/bin/true\\n[Install]\\nWantedBy=multi-user.target\\n\"}]}\n",
+        "users: [{name: core, groups: []}]\ncoreos: {units: [{name: a.service, enable: true}]}\n",
     );
     for document in [&one, &two, &two] {
         let called = old.call(&["-from-file", document]).await;
@@ -373,7 +376,7 @@ async fn what_adds_up_takes_nothing_from_the_others() {
     let hosts = "127.0.0.1 localhost\n1.1.1.1 one\n1.1.1.1 two\n";
     assert_eq!(text("etc/hosts"), hosts);
     assert_eq!(text("home/core/.ssh/authorized_keys"), "ssh-rsa AAAA1\n");
-    assert!(text("etc/systemd/system/a.service").contains("ExecStart"));
+    assert!(!old.path("etc/systemd/system/a.service").is_symlink());
     assert!(
         old.path("etc/systemd/system/multi-user.target.wants/a.service")
             .is_symlink()

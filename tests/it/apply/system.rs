@@ -323,6 +323,25 @@ fn who_exists_keeps_what_useradd_would_be_told_and_that_is_said() {
 }
 
 #[test]
+fn a_mask_of_an_earlier_document_keeps_no_later_one_from_enabling() {
+    let tree = Tree::new();
+    fs::create_dir_all(tree.path("usr/lib/systemd/system")).unwrap();
+    let unit = "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n";
+    tree.write("usr/lib/systemd/system/a.service", unit);
+    let document =
+        |what: &str| format!("#cloud-config\ncoreos: {{units: [{{name: a.service, {what}}}]}}\n");
+    tree.apply(&document("mask: true")).must(0);
+    assert!(tree.path("etc/systemd/system/a.service").is_symlink());
+    tree.apply(&document("enable: true")).must(0);
+    assert!(!tree.path("etc/systemd/system/a.service").is_symlink());
+    let wants = "etc/systemd/system/multi-user.target.wants/a.service";
+    assert!(tree.path(wants).is_symlink());
+    tree.revert().must(0);
+    assert!(tree.path("etc/systemd/system/a.service").is_symlink());
+    assert!(!tree.path(wants).is_symlink());
+}
+
+#[test]
 fn what_holds_a_password_is_for_nobody_else() {
     let tree = Tree::new();
     let document = "#cloud-config\ncoreos: {locksmith: {group: g}, flannel: {etcd_password: secret}, fleet: {etcd_password: secret}, etcd2: {discovery: \"https://u:p@h/x\"}}\n";
