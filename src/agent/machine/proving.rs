@@ -309,11 +309,16 @@ impl Machine {
         }
     }
 
-    /// The first that the cluster does not know of yet.
+    /// What the cluster does not know of yet: first what this node was to boot, as with the release others may follow there.
     #[must_use]
     pub fn owed(&self) -> Option<&Condemned> {
         let journal = self.journal.as_ref().ok()?;
-        journal.condemned.iter().find(|c| !c.reported)
+        let mut owed = journal.condemned.iter().filter(|c| !c.reported);
+        let meant = self.entry().map(|entry| &entry.intent.to);
+        let to = owed
+            .clone()
+            .find(|c| meant.is_some_and(|to| to.is_meant_by(&c.what)));
+        to.or_else(|| owed.next())
     }
 
     /// The cluster knows of it now; what is there counts from now on.

@@ -260,3 +260,27 @@ fn what_was_won_under_a_newer_programs_journal_is_given_back() {
         "{state}: {why}"
     );
 }
+
+#[test]
+fn what_the_node_fell_from_is_told_with_the_release_before_anything_else() {
+    let mut world = staged(1);
+    goes(&mut world);
+    world.comes_not();
+    // A person has quarantined another one meanwhile, and that came first.
+    let journal = world.machine.journal.as_mut().unwrap();
+    let other = Condemned {
+        what: named(4),
+        reason: "ann says so".into(),
+        boot_id: "boot-0".into(),
+        reported: false,
+    };
+    journal.condemned.insert(0, other);
+    for _ in 0..20 {
+        if let Some(Op::Release(_, owed)) = &world.op {
+            assert_eq!(owed.as_ref().map(|owed| &owed.what), Some(&named(1)));
+            return;
+        }
+        world.end(true);
+    }
+    panic!("no release, in {:?}", world.machine.state());
+}

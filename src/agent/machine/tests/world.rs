@@ -320,7 +320,11 @@ impl World {
                 what: image(*version),
                 reason: "ann says so".into(),
             }),
-            Happening::Judged(version, false) => self.step(Event::Cleared(image(*version))),
+            // Of what a person has cleared here nobody need be told.
+            Happening::Judged(version, false) => {
+                self.step(Event::Cleared(image(*version)));
+                self.fell_from.take_if(|from| from.is(&image(*version)));
+            }
             Happening::Unlocked => {
                 self.holder = self.holder.take().filter(|(_, committed)| *committed)
             }
@@ -334,7 +338,14 @@ impl World {
                     self.machine.state(),
                     State::GoingDown { .. } | State::Doubting { .. }
                 );
-                let going = self.going_down() || believed;
+                // So it does where logind did not say, and it has called for no reboot itself.
+                let uncommitted = self
+                    .machine
+                    .entry()
+                    .is_some_and(|entry| entry.stage != Stage::Committing);
+                let doubted =
+                    matches!(self.machine.state(), State::Rebooting { .. }) && uncommitted;
+                let going = self.going_down() || believed || doubted;
                 self.step(Event::Stop);
                 for _ in 0..10 {
                     self.end(true);
@@ -466,7 +477,9 @@ impl World {
             return self.reboot();
         }
         let cleared = self.cleared.as_ref().is_some_and(|to| to.is(&meant));
-        if self.called && cleared && self.slots.can(before) {
+        // Who asked nobody holds nothing that others wait for.
+        let holds = self.holder.is_some();
+        if self.called && cleared && holds && self.slots.can(before) {
             self.fell_from = Some(meant);
         }
         self.slots.boot();
