@@ -23,6 +23,7 @@ lacks sgdisk gdisk
 lacks cgpt cgpt
 lacks mke2fs e2fsprogs
 lacks losetup mount
+lacks partx util-linux
 lacks systemd-nspawn systemd-container
 lacks mmdebstrap mmdebstrap
 lacks nsenter util-linux

@@ -346,7 +346,8 @@ async fn show(context: &Context, json: bool) -> Result<(), Failure> {
     for index in 0..slots.slots().len() {
         let (image, content) = (slots.image(index)?, slots.content(index)?);
         let slot = slots.slots()[index].clone();
-        let mut version = version::of_slot(slots.disk(), &slot, content).await;
+        let device = slots.device(index);
+        let mut version = version::of_slot(slots.disk(), &slot, device.as_deref(), content).await;
         // What runs here is known without it; of a disk that a flag names nobody knows whether it is this machine's,
         // whichever slot is said to be booted.
         let here = !context.names_the_disk() || !context.config.root.is_host();
@@ -356,9 +357,7 @@ async fn show(context: &Context, json: bool) -> Result<(), Failure> {
         shown.slots.push(ShownSlot {
             slot: slot.letter,
             partition: slot.number,
-            device: slots
-                .device(index)
-                .map(|device| device.display().to_string()),
+            device: device.map(|device| device.display().to_string()),
             version,
             image,
             content,

@@ -1,9 +1,10 @@
 //! The two system partitions: what they hold, which one boots next, and changing that.
 //!
-//! [`attributes`], [`select`], [`scheme`] and [`table`] are pure; [`storage`] and [`find`] touch the machine.
+//! [`attributes`], [`select`], [`scheme`] and [`table`] are pure; [`storage`], [`partition`] and [`find`] touch the machine.
 
 pub mod attributes;
 pub mod find;
+pub mod partition;
 pub mod scheme;
 pub mod select;
 pub mod storage;
@@ -18,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::node::Root;
 use attributes::Attributes;
+use partition::Extent;
 use scheme::{SCHEMES, Scheme};
 use storage::{Access, Disk, DiskError, Storage};
 use table::{Finding, Step, Table, TableError};
@@ -108,6 +110,16 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// Where it lies on the disk.
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        Extent {
+            number: self.number,
+            offset: self.offset,
+            length: self.length,
+        }
+    }
+
     /// What people call it: the label, else the partition's number.
     #[must_use]
     pub fn name(&self) -> String {
@@ -249,21 +261,10 @@ impl Slots {
         &self.path
     }
 
-    /// The device of a slot's partition, by the kernel's rule for names; none where the disk is an image.
+    /// The device of a slot's partition; none where the disk is an image, or the kernel has no device for it.
     #[must_use]
     pub fn device(&self, index: usize) -> Option<PathBuf> {
-        use std::os::unix::fs::FileTypeExt as _;
-        let is_device = self
-            .path
-            .metadata()
-            .is_ok_and(|m| m.file_type().is_block_device());
-        let name = self.path.to_str().filter(|_| is_device)?;
-        let between = if name.ends_with(|c: char| c.is_ascii_digit()) {
-            "p"
-        } else {
-            ""
-        };
-        Some(format!("{name}{between}{}", self.slots[index].number).into())
+        self.storage.device(&self.slots[index].extent())
     }
 
     /// Whose slots they are.
@@ -419,9 +420,9 @@ impl Slots {
         let slot = &self.slots[index];
         let end = slot.length.min(from.saturating_add(length));
         let mut bytes = vec![0; usize::try_from(end.saturating_sub(from)).unwrap_or(0)];
-        let offset = slot.offset + from;
+        let extent = slot.extent();
         self.storage
-            .read(offset, &mut bytes)
+            .read_partition(&extent, from, &mut bytes)
             .map_err(|error| SlotsError::Io {
                 disk: self.path.clone(),
                 error,
@@ -429,7 +430,8 @@ impl Slots {
         Ok(bytes)
     }
 
-    /// What tells the image in a slot from others: `sha256:` of its first MiB.
+    /// What tells the image in a slot from others: `sha256:` of its first MiB as it is on the partition now, and in no
+    /// cache.
     ///
     /// # Errors
     /// When the disk does not give it.

@@ -10,7 +10,10 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::table::Step;
+use super::{
+    partition::{self, Extent},
+    table::Step,
+};
 use crate::node::Root;
 
 /// Sectors to read, write and sync.
@@ -24,6 +27,17 @@ pub trait Storage {
     /// # Errors
     /// When the disk does not give the bytes.
     fn read(&mut self, offset: u64, into: &mut [u8]) -> io::Result<()>;
+    /// Reads what a partition holds now, from this offset within it, all or nothing: never from a cache that others bypass.
+    ///
+    /// # Errors
+    /// When the disk does not give the bytes, or it is not known through which device others write them.
+    fn read_partition(&mut self, partition: &Extent, from: u64, into: &mut [u8]) -> io::Result<()> {
+        self.read(partition.offset + from, into)
+    }
+    /// The device of a partition; none where the storage is an image, or the kernel has none.
+    fn device(&self, _partition: &Extent) -> Option<PathBuf> {
+        None
+    }
     /// Writes at this offset; the bytes may reach the disk at any time until [`Self::sync`] returns.
     ///
     /// # Errors
@@ -98,6 +112,15 @@ pub struct Disk {
     file: Flock<File>,
     sector: u64,
     size: u64,
+    device: Option<Device>,
+}
+
+/// The block device that a disk is, where it is no image file.
+#[derive(Debug)]
+struct Device {
+    root: Root,
+    path: PathBuf,
+    number: u64,
 }
 
 impl Disk {
@@ -113,8 +136,12 @@ impl Disk {
         // Looked at first: opening a pipe may wait for ever.
         let metadata = path.metadata().map_err(failed)?;
         let kind = metadata.file_type();
-        let device = kind.is_block_device();
-        if !device && !kind.is_file() {
+        let device = kind.is_block_device().then(|| Device {
+            root: root.clone(),
+            path: path.to_owned(),
+            number: metadata.rdev(),
+        });
+        if device.is_none() && !kind.is_file() {
             return Err(DiskError::NoDisk {
                 path: path.to_owned(),
                 found: if kind.is_dir() {
@@ -131,12 +158,16 @@ impl Disk {
             .map_err(failed)?;
         let mut file = lock(file, access, path)?;
         let size = io::Seek::seek(&mut *file, io::SeekFrom::End(0)).map_err(failed)?;
-        let sector = if device {
-            sector_of_device(root, metadata.rdev()).map_err(failed)?
-        } else {
-            sector_of_image(&file, size)
+        let sector = match &device {
+            Some(device) => sector_of_device(root, device.number).map_err(failed)?,
+            None => sector_of_image(&file, size),
         };
-        Ok(Self { file, sector, size })
+        Ok(Self {
+            file,
+            sector,
+            size,
+            device,
+        })
     }
 }
 
@@ -210,6 +241,23 @@ impl Storage for Disk {
 
     fn read(&mut self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(into, offset)
+    }
+
+    fn read_partition(&mut self, partition: &Extent, from: u64, into: &mut [u8]) -> io::Result<()> {
+        let offset = partition.offset + from;
+        let Some(disk) = &self.device else {
+            // All who open a file share one cache.
+            return self.read(offset, into);
+        };
+        match partition::device(&disk.root, disk.number, partition)? {
+            Some(device) => partition::read_uncached(&device, from, into),
+            None => partition::read_uncached(&disk.path, offset, into),
+        }
+    }
+
+    fn device(&self, partition: &Extent) -> Option<PathBuf> {
+        let disk = self.device.as_ref()?;
+        partition::device(&disk.root, disk.number, partition).ok()?
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {

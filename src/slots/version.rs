@@ -39,18 +39,27 @@ pub fn of_booted(root: &Root) -> Option<String> {
     of_text(&text)
 }
 
-/// The version in a slot that does not run; none where it cannot be read, which takes root.
-pub async fn of_slot(disk: &Path, slot: &Slot, content: Option<&str>) -> Option<String> {
+/// The version in a slot that does not run; none where it cannot be read, which takes root. It is read through the
+/// slot's own `device` where there is one: what was written there may not be seen through the `disk`.
+pub async fn of_slot(
+    disk: &Path,
+    slot: &Slot,
+    device: Option<&Path>,
+    content: Option<&str>,
+) -> Option<String> {
     let kind = content.filter(|kind| *kind != "kernel")?;
     // A journal is not replayed: nothing is written to a slot to read its version.
     let journal = if kind == "ext4" { ",noload" } else { "" };
-    let options = format!(
-        "ro{journal},loop,offset={},sizelimit={}",
-        slot.offset, slot.length
-    );
+    let options = match device {
+        Some(_) => format!("ro{journal}"),
+        None => format!(
+            "ro{journal},loop,offset={},sizelimit={}",
+            slot.offset, slot.length
+        ),
+    };
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-c", READ, "sh", kind, &options])
-        .arg(disk)
+        .arg(device.unwrap_or(disk))
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)

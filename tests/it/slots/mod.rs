@@ -1,5 +1,6 @@
 //! Slots: the commands on image files, judged by other programs.
 
+mod block;
 mod oracles;
 mod rollback;
 mod show;

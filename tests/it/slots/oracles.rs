@@ -156,9 +156,11 @@ impl Loop {
 
 impl Drop for Loop {
     fn drop(&mut self) {
-        let _ = std::process::Command::new("losetup")
-            .args(["--detach", &self.0])
-            .status();
+        for (tool, flag) in [("partx", "--delete"), ("losetup", "--detach")] {
+            let _ = std::process::Command::new(tool)
+                .args([flag, &self.0])
+                .output();
+        }
     }
 }
 
@@ -177,6 +179,8 @@ async fn real_block_devices_of_both_sector_sizes_are_flipped() {
             &device.0,
         ];
         assert_eq!(tool("sgdisk", &args).await.code, Some(0));
+        let partitions = tool("partx", &["--add", &device.0]).await;
+        assert_eq!(partitions.code, Some(0), "{partitions:?}");
         let run = async |args: &[&str]| {
             let place = ["--disk", &device.0, "--booted", "A"];
             let done = tool(bin().to_str().unwrap(), &[args, &place].concat()).await;

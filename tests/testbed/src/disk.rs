@@ -1,14 +1,22 @@
-//! An image of a disk with two slots, made and read by a program that is not the one under test (the crate gptman).
+//! A disk with two slots, made and read by a program that is not the one under test (the crate gptman): an image file, or
+//! the block device that stands for it.
+
+mod block;
 
 use std::{
     fs::{File, OpenOptions},
     io::{Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
+
+pub use block::BlockDevice;
 
 const SECTOR: u64 = 512;
 /// Each slot: more than the first MiB, by which images are told apart.
 const SLOT: u64 = 2 << 20;
+/// What tells a test's images apart: the boot block, which file systems such as ext4 leave to others.
+const HEADER: usize = 1024;
 /// `USR-A`, `USR-B` on Flatcar.
 const KIND: [u8; 16] = [
     0xf4, 0xf5, 0xfb, 0x5d, 0x48, 0x28, 0xac, 0x4b, 0xaa, 0x5e, 0x0d, 0x9a, 0x20, 0xb7, 0x45, 0xa6,
@@ -66,18 +74,18 @@ pub struct Bits {
     pub successful: bool,
 }
 
-/// The file.
+/// The disk.
 #[derive(Clone, Debug)]
 pub struct DiskImage {
     path: PathBuf,
+    /// Where it is a block device: it and the devices of its partitions.
+    block: Option<Arc<BlockDevice>>,
 }
 
 impl DiskImage {
     /// A new one: A holds the image of this version and is good, B is empty and never boots.
     pub fn new(path: &Path, version: &str) -> Self {
-        let this = Self {
-            path: path.to_owned(),
-        };
+        let this = Self::at(path);
         let mut file = File::create_new(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         file.set_len(2 * SLOT + (2 << 20))
             .expect("room for an image");
@@ -112,6 +120,33 @@ impl DiskImage {
     pub fn at(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
+            block: None,
+        }
+    }
+
+    /// The same disk as a block device whose partitions have devices of their own (as root). Slot A holds a file system
+    /// besides its image, and is mounted: as on a real machine, something keeps the disk open.
+    pub fn attached(self) -> Self {
+        let block = BlockDevice::attach(&self.path);
+        let this = Self {
+            path: block.path().to_owned(),
+            block: Some(Arc::new(block)),
+        };
+        let version = this.version(Slot::A).expect("a new disk has an image in A");
+        this.write_image(Slot::A, &version);
+        this.mount(Slot::A);
+        this
+    }
+
+    /// The block device that it is, if it is one.
+    pub fn block(&self) -> Option<&BlockDevice> {
+        self.block.as_deref()
+    }
+
+    /// Mounts what a slot holds, read-only, in place of what was mounted before; does nothing with an image file.
+    pub fn mount(&self, slot: Slot) {
+        if let Some(block) = &self.block {
+            block.mount(slot.number());
         }
     }
 
@@ -151,24 +186,41 @@ impl DiskImage {
         gpt.write_into(&mut file).expect("the table is written");
     }
 
-    /// Writes the image of a version: what could be a file system by its first bytes, and the version.
+    /// Writes the image of a version: what could be a file system by its first bytes, and the version. As update_engine
+    /// does, through the partition's own device, where there is one; there it is a file system as well.
     pub fn write_image(&self, slot: Slot, version: &str) {
-        let (mut file, gpt) = self.open();
-        let mut bytes = vec![0u8; 4096];
+        let mut bytes = vec![0u8; HEADER];
         bytes[..4].copy_from_slice(b"hsqs");
         bytes[512..512 + version.len()].copy_from_slice(version.as_bytes());
-        let at = gpt[slot.number()].starting_lba * SECTOR;
-        file.seek(SeekFrom::Start(at)).expect("within the image");
-        file.write_all(&bytes).expect("an image is written");
+        let Some(block) = &self.block else {
+            let (mut file, gpt) = self.open();
+            let at = gpt[slot.number()].starting_lba * SECTOR;
+            file.seek(SeekFrom::Start(at)).expect("within the image");
+            return file.write_all(&bytes).expect("an image is written");
+        };
+        block.format(slot.number());
+        let device = block.partition(slot.number());
+        let mut file = OpenOptions::new()
+            .write(true)
+            .open(&device)
+            .unwrap_or_else(|e| panic!("{}: {e}", device.display()));
+        file.write_all(&bytes)
+            .and_then(|()| file.sync_all())
+            .expect("an image is written");
     }
 
     /// The version of the image in a slot; none where there is none.
     pub fn version(&self, slot: Slot) -> Option<String> {
-        let (mut file, gpt) = self.open();
-        let mut bytes = vec![0u8; 4096];
-        let at = gpt[slot.number()].starting_lba * SECTOR;
-        file.seek(SeekFrom::Start(at)).expect("within the image");
-        file.read_exact(&mut bytes).expect("an image is read");
+        let mut bytes = vec![0u8; HEADER];
+        if let Some(block) = &self.block {
+            let mut file = File::open(block.partition(slot.number())).expect("a partition");
+            file.read_exact(&mut bytes).expect("an image is read");
+        } else {
+            let (mut file, gpt) = self.open();
+            let at = gpt[slot.number()].starting_lba * SECTOR;
+            file.seek(SeekFrom::Start(at)).expect("within the image");
+            file.read_exact(&mut bytes).expect("an image is read");
+        }
         let end = bytes[512..].iter().position(|b| *b == 0).unwrap_or(0);
         let version = String::from_utf8_lossy(&bytes[512..512 + end]).into_owned();
         bytes.starts_with(b"hsqs").then_some(version)
