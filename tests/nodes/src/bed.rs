@@ -233,7 +233,11 @@ fn clean(name: &str) -> String {
             umount -l "$mount"
         done
         for disk in {BASE}/{name}/*.disk; do
-            [ -e "$disk" ] && losetup -j "$disk" | cut -d: -f1 | xargs -r -n1 losetup -d
+            [ -e "$disk" ] || continue
+            for device in $(losetup -j "$disk" | cut -d: -f1); do
+                partx --delete "$device"
+                losetup -d "$device"
+            done
         done
         for namespace in $(ip netns | awk '$1 ~ "^{name}-" {{ print $1 }}'); do
             ip netns delete "$namespace"

@@ -186,24 +186,39 @@ impl DiskImage {
         gpt.write_into(&mut file).expect("the table is written");
     }
 
-    /// Writes the image of a version: what could be a file system by its first bytes, and the version. As update_engine
-    /// does, through the partition's own device, where there is one; there it is a file system as well.
+    /// The device of a slot's partition, where the kernel has one.
+    fn partition(&self, slot: Slot) -> Option<PathBuf> {
+        block::partition(&self.path, slot.number())
+    }
+
+    /// Opens what a slot lies on, at its beginning: as update_engine does its partition's own device, where there is one.
+    fn open_slot(&self, slot: Slot) -> File {
+        let (path, at) = match self.partition(slot) {
+            Some(device) => (device, 0),
+            None => (
+                self.path.clone(),
+                self.open().1[slot.number()].starting_lba * SECTOR,
+            ),
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        file.seek(SeekFrom::Start(at)).expect("within the disk");
+        file
+    }
+
+    /// Writes the image of a version: what could be a file system by its first bytes, and the version; on an attached disk
+    /// it is a file system.
     pub fn write_image(&self, slot: Slot, version: &str) {
         let mut bytes = vec![0u8; HEADER];
         bytes[..4].copy_from_slice(b"hsqs");
         bytes[512..512 + version.len()].copy_from_slice(version.as_bytes());
-        let Some(block) = &self.block else {
-            let (mut file, gpt) = self.open();
-            let at = gpt[slot.number()].starting_lba * SECTOR;
-            file.seek(SeekFrom::Start(at)).expect("within the image");
-            return file.write_all(&bytes).expect("an image is written");
-        };
-        block.format(slot.number());
-        let device = block.partition(slot.number());
-        let mut file = OpenOptions::new()
-            .write(true)
-            .open(&device)
-            .unwrap_or_else(|e| panic!("{}: {e}", device.display()));
+        if let Some(block) = &self.block {
+            block.format(slot.number());
+        }
+        let mut file = self.open_slot(slot);
         file.write_all(&bytes)
             .and_then(|()| file.sync_all())
             .expect("an image is written");
@@ -212,15 +227,9 @@ impl DiskImage {
     /// The version of the image in a slot; none where there is none.
     pub fn version(&self, slot: Slot) -> Option<String> {
         let mut bytes = vec![0u8; HEADER];
-        if let Some(block) = &self.block {
-            let mut file = File::open(block.partition(slot.number())).expect("a partition");
-            file.read_exact(&mut bytes).expect("an image is read");
-        } else {
-            let (mut file, gpt) = self.open();
-            let at = gpt[slot.number()].starting_lba * SECTOR;
-            file.seek(SeekFrom::Start(at)).expect("within the image");
-            file.read_exact(&mut bytes).expect("an image is read");
-        }
+        self.open_slot(slot)
+            .read_exact(&mut bytes)
+            .expect("an image is read");
         let end = bytes[512..].iter().position(|b| *b == 0).unwrap_or(0);
         let version = String::from_utf8_lossy(&bytes[512..512 + end]).into_owned();
         bytes.starts_with(b"hsqs").then_some(version)

@@ -72,9 +72,10 @@ impl Container {
         let root = bed.lay(&[image], name).await;
         let file = bed.path(&format!("{name}.disk"));
         DiskImage::new(&file, "1");
-        // Through the device alone from here on: it has a cache of its own.
+        // Through the devices alone from here on: the disk and each partition have a cache of their own.
         let device = sh(&format!("losetup --find --show {}", file.display())).await;
         let device = device.trim().to_owned();
+        sh(&format!("partx --add {device}")).await;
         let machine_id = random_hex();
         let inner = Inner {
             name: name.to_owned(),

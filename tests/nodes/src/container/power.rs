@@ -59,7 +59,7 @@ impl Container {
                done
                exec systemd-nspawn --quiet --directory={root} --machine={name} --register=no --keep-unit \
                    --capability=CAP_NET_ADMIN --link-journal=no --resolv-conf=off --timezone=off --network-namespace-path=/run/netns/{namespace} \
-                   --bind={device}:/dev/disk-ab --console=read-only --boot"#,
+                   --bind={device}:/dev/disk-ab --bind={device}p3 --bind={device}p4 --console=read-only --boot"#,
             cgroup = self.0.cgroup,
             root = self.0.root.display(),
             name = self.0.name,

@@ -3,11 +3,13 @@
 
 use std::{
     fs,
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     process::Command,
     sync::Mutex,
 };
 
+use nix::sys::stat;
 use tempfile::TempDir;
 
 use crate::scratch;
@@ -110,6 +112,24 @@ impl Drop for BlockDevice {
             .arg(&self.path)
             .output();
     }
+}
+
+/// The device of a disk's partition, where the disk is a block device and the kernel has one.
+pub(super) fn partition(disk: &Path, number: u32) -> Option<PathBuf> {
+    let disk = fs::metadata(disk).ok()?;
+    if !disk.file_type().is_block_device() {
+        return None;
+    }
+    let (major, minor) = (stat::major(disk.rdev()), stat::minor(disk.rdev()));
+    let folder = fs::read_dir(format!("/sys/dev/block/{major}:{minor}")).ok()?;
+    let is_it = |path: &Path| {
+        let found = fs::read_to_string(path.join("partition"));
+        found.is_ok_and(|text| text.trim() == number.to_string())
+    };
+    let mut entries = folder.flatten();
+    let found = entries.find(|entry| is_it(&entry.path()))?;
+    let device = Path::new("/dev").join(found.file_name());
+    device.exists().then_some(device)
 }
 
 /// Detaches what test processes that were killed have left: their images are gone.
