@@ -9,8 +9,10 @@
 //! - [`window`], [`duration`]: when, and how long (pure)
 //! - [`update_engine`], [`sentinel`], [`logind`], [`systemd`], [`bus`]: what the node's own services say
 //! - [`http`], [`hooks`], [`broadcast`], [`coordinator`], [`telemetry`], [`node`]: the rest of the machine
+//! - [`blocking`]: work that waits for a disk
 
 pub mod agent;
+pub mod blocking;
 pub mod broadcast;
 pub mod bus;
 pub mod cli;

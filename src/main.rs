@@ -1,6 +1,6 @@
 //! The program: arguments, logs, dispatch, also by the name it was called.
 
-use std::{future::Future, process::ExitCode};
+use std::{future::Future, process::ExitCode, time::Duration};
 
 use clap::Parser as _;
 use pointsman::{
@@ -54,13 +54,21 @@ fn main() -> ExitCode {
     })
 }
 
+/// How long work for a disk that nobody waits for any more may still take at the end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Runs what the program is to do, on one thread.
 fn to_its_end(doing: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     match runtime {
-        Ok(runtime) => tokio::task::LocalSet::new().block_on(&runtime, doing),
+        Ok(runtime) => {
+            let done = tokio::task::LocalSet::new().block_on(&runtime, doing);
+            // A disk that does not answer keeps no program from its end.
+            runtime.shutdown_timeout(PATIENCE);
+            done
+        }
         Err(error) => {
             cli::output::note(format!(
                 "pointsman: the system refuses what every program needs: {error}"

@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::machine::Verdict;
 use crate::{
+    blocking,
     hooks::{HookError, Hooks},
     node::{Root, write_atomic},
     semaphore::etcd::BackOff,
@@ -83,7 +84,7 @@ impl Checks<'_> {
         let texts =
             |errors: Vec<HookError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
         let mut own = texts(self.hooks.run_all("health.d", self.variables).await);
-        own.extend(self.state_is_writable().err());
+        own.extend(self.state_is_writable().await.err());
         let mut others = texts(self.hooks.run_all("health-cluster.d", self.variables).await);
         match systemd::unsettled(self.bus).await {
             Ok(units) => {
@@ -109,8 +110,11 @@ impl Checks<'_> {
     }
 
     /// The journal must be writable, or the node would forget what it holds.
-    fn state_is_writable(&self) -> Result<(), String> {
+    async fn state_is_writable(&self) -> Result<(), String> {
         let path = self.root.path("var/lib/pointsman/writable");
-        write_atomic(&path, b"", 0o600).map_err(|error| format!("{}: {error}", path.display()))
+        blocking::run(move || {
+            write_atomic(&path, b"", 0o600).map_err(|error| format!("{}: {error}", path.display()))
+        })
+        .await
     }
 }

@@ -69,7 +69,7 @@ async fn run(world: &World, tell: &mpsc::Sender<Facts>, told: &Notify) -> Result
     };
     let mut logind = world.logins().await;
     loop {
-        let facts = world.facts(update.clone(), logind.clone());
+        let facts = world.facts(update.clone(), logind.clone()).await;
         // Also when nothing changed: the machine may have looked for itself meanwhile, and seen otherwise.
         if tell.send(facts).await.is_err() {
             return Ok(());
@@ -124,7 +124,7 @@ impl Source {
     async fn next(&mut self, world: &World) -> Option<Update> {
         match self {
             Self::Engine(watch) => Some(match watch.next().await? {
-                Change::Status(status) => world.staged(&status),
+                Change::Status(status) => world.staged(&status).await,
                 Change::Gone => Update::Unknown("update_engine is not running".into()),
                 Change::Failed(why) => Update::Unknown(why),
             }),

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use crate::{
+    blocking,
     bus::BusError,
     config::{Config, ConfigError, OfAgent, Strategy},
     coordinator::{Coordinator, CoordinatorError},
@@ -33,7 +34,8 @@ use crate::{
 };
 use bus::{AgentBus, AgentBusError};
 use driver::{Driver, Ending, Mode, Outside, Reload};
-use points::{Points, Survey};
+use journal::Journal;
+use points::{Points, PointsQueue, Survey};
 use world::{Updates, World};
 
 /// Why the agent did not start, or ended by itself.
@@ -122,11 +124,15 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
             .coordinator
             .set_strategy(&config.strategy.to_string())?;
         let (notes, noted) = mpsc::unbounded_channel();
-        let world = Rc::new(world(config, &connection, &updates, notes)?);
+        // Where the configuration has changed, the watchdog waits already.
+        let world = notify::watched(world(config, &connection, &updates, notes)).await?;
+        let world = Rc::new(world);
+        let path = Journal::path(&world.config.root);
+        let journal = notify::watched(blocking::run(move || Journal::load(&path))).await;
         let facts = facts::watch(world.clone());
         // The signals are listened to: whoever is told that the agent is ready may send one.
         notify::ready();
-        let driver = Driver::new(world, mode.clone());
+        let driver = Driver::new(world, mode.clone(), journal);
         match driver.run(&mut outside, facts, noted).await {
             Ending::Stopped | Ending::Done => return Ok(()),
             Ending::TakenBack(signal) => return Err(AgentError::TakenBack(signal)),
@@ -137,7 +143,7 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
     }
 }
 
-fn world(
+async fn world(
     config: Config,
     connection: &zbus::Connection,
     updates: &Updates,
@@ -158,7 +164,8 @@ fn world(
         config.slots.clone(),
         config.strategy == Strategy::EtcdLock && config.hold_points,
     );
-    let survey = points.survey().unwrap_or_else(|why| {
+    let points = PointsQueue::new(points);
+    let survey = points.run(Points::survey).await.unwrap_or_else(|why| {
         // Unknown: it is taken for no trial, which could go back; everything else goes on.
         tracing::error!("what the slots hold is not known: {why}");
         Survey::default()

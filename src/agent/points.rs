@@ -2,10 +2,11 @@
 //! staged one becomes it right before the reboot. A power cut or somebody's own reboot then moves no node to an image
 //! nobody has cleared.
 
-use std::{fs, io, path::PathBuf};
+use std::{fs, io, path::PathBuf, sync::Arc};
 
 use super::machine::{Boot, Other};
 use crate::{
+    blocking,
     node::{Root, write_atomic},
     semaphore::records::Image,
     slots::{Place, Slot, Slots, SlotsError, select, storage::Access},
@@ -18,6 +19,40 @@ pub struct Points {
     place: Place,
     /// Whether they are to be held.
     hold: bool,
+}
+
+/// The points as the agent uses them. A disk may be slow, and its lock may be held: each operation runs on a thread of its
+/// own, one after the other in the order in which they were asked for, also where nobody waits for one any more.
+#[derive(Debug, Clone)]
+pub struct PointsQueue {
+    points: Arc<Points>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl PointsQueue {
+    /// A queue for these.
+    #[must_use]
+    pub fn new(points: Points) -> Self {
+        Self {
+            points: Arc::new(points),
+            turn: Arc::default(),
+        }
+    }
+
+    /// Does an operation on a thread that may wait for the disk.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&Points) -> T + Send + 'static,
+    ) -> T {
+        // Tokio's mutex lets in first who asked first.
+        let turn = self.turn.clone().lock_owned().await;
+        let points = self.points.clone();
+        blocking::run(move || {
+            let _turn = turn;
+            operation(&points)
+        })
+        .await
+    }
 }
 
 /// What the slots say of this boot.

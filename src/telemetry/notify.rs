@@ -1,8 +1,9 @@
 //! What systemd is told of the agent (sd_notify(3)). Without systemd these do nothing.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use sd_notify::NotifyState;
+use tokio::time::{Instant, sleep_until};
 
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
@@ -31,6 +32,22 @@ pub fn stopping() {
 #[must_use]
 pub fn watchdog_period() -> Option<Duration> {
     sd_notify::watchdog_enabled()
+}
+
+/// Waits for something, and feeds the watchdog meanwhile.
+pub async fn watched<T>(doing: impl Future<Output = T>) -> T {
+    let Some(period) = watchdog_period() else {
+        return doing.await;
+    };
+    let mut doing = pin!(doing);
+    loop {
+        let next = Instant::now() + period / 2;
+        tokio::select! {
+            biased;
+            done = &mut doing => return done,
+            () = sleep_until(next) => watchdog(),
+        }
+    }
 }
 
 /// Feeds the watchdog.

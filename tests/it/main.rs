@@ -8,6 +8,7 @@ mod agent_people;
 mod agent_points;
 mod agent_refusals;
 mod agent_reload;
+mod agent_slow_disk;
 mod agent_trouble;
 mod agents;
 mod apply;

@@ -1,8 +1,9 @@
 //! Drives the machine: brings it events, does its effects, and says how things stand.
 
 use std::{
+    collections::VecDeque,
     future::{Future, poll_fn},
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::Poll,
     time::Duration,
@@ -21,11 +22,12 @@ use super::{
     bus::{AgentBus, Call},
     facts::Watching,
     gate::{Facts, Now, Request, Rules, Update},
-    journal::Journal,
+    journal::{Journal, JournalError},
     machine::{Effect, Event, Identity, Machine, Op, State},
     world::{Updates, World},
 };
 use crate::{
+    blocking,
     config::{Config, ConfigError, Strategy},
     coordinator::{self, Coordinator},
     duration, node,
@@ -87,6 +89,8 @@ pub struct Driver {
     journal: std::path::PathBuf,
     started: Instant,
     op: Option<Doing<Event>>,
+    /// How the operation ended, where that was while the driver waited for the disk.
+    ended: Option<Event>,
     /// What the watch has told since the operation began.
     heard: Option<Facts>,
     /// Who waits for the machine's answer.
@@ -115,11 +119,10 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// A driver for this node; nothing happens yet.
+    /// A driver for this node, with what its journal says; nothing happens yet.
     #[must_use]
-    pub fn new(world: Rc<World>, mode: Mode) -> Self {
-        let journal = Journal::path(&world.config.root);
-        let loaded = Journal::load(&journal).map_err(|e| e.to_string());
+    pub fn new(world: Rc<World>, mode: Mode, journal: Result<Journal, JournalError>) -> Self {
+        let loaded = journal.map_err(|e| e.to_string());
         if let Err(why) = &loaded {
             tracing::error!("{why}");
         }
@@ -141,11 +144,12 @@ impl Driver {
         };
         Self {
             machine: Machine::new(rules, identity, loaded),
+            journal: Journal::path(&world.config.root),
             world,
             mode,
-            journal,
             started: Instant::now(),
             op: None,
+            ended: None,
             heard: None,
             asker: None,
             publishing: None,
@@ -178,13 +182,13 @@ impl Driver {
         let mut next_watchdog = Instant::now();
         let now = self.now();
         let effects = self.machine.start(&now);
-        self.perform(effects);
+        self.carry_out(effects).await;
         if let Mode::Once(reason) = &self.mode {
             let request = Request {
                 reason: reason.clone(),
             };
             let (answer, answered) = oneshot::channel();
-            self.ask(Event::Asked(request), answer);
+            self.ask(Event::Asked(request), answer).await;
             if let Ok(Err(why)) = answered.await {
                 return Ending::Refused(why);
             }
@@ -198,54 +202,54 @@ impl Driver {
                 return Ending::Reconfigured(config);
             }
             let wake = self.machine.wake_at().map(|at| self.started + at);
+            if let Some(event) = self.ended.take() {
+                self.op_ended(event).await;
+                continue;
+            }
             tokio::select! {
                 event = maybe(self.op.as_mut()) => {
                     self.op = None;
-                    let looked = matches!(event, Event::Looked(_) | Event::Allowed(..));
-                    let heard = self.heard.take().filter(|_| looked);
-                    self.step(event);
-                    // What was heard during the look may be newer than it, and nothing wakes for it again.
-                    if let Some(facts) = heard {
-                        self.step(Event::Facts(facts));
-                    }
+                    self.op_ended(event).await;
                 }
                 received = facts.next() => match received {
                     Some(facts) => {
                         self.heard = Some(facts.clone());
-                        self.step(Event::Facts(facts));
+                        self.step(Event::Facts(facts)).await;
                     }
                     None => return Ending::BusLost,
                 },
-                Some(note) = notes.recv() => self.step(Event::Note(note)),
+                Some(note) = notes.recv() => self.step(Event::Note(note)).await,
                 Some(call) = outside.calls.recv() => match call {
                     Call::RequestReboot { reason, reply } => {
-                        self.look_at_the_slots();
-                        self.ask(Event::Asked(Request { reason }), reply);
+                        self.look_at_the_slots().await;
+                        self.ask(Event::Asked(Request { reason }), reply).await;
                     }
-                    Call::Cancel { reply } => self.ask(Event::Cancelled, reply),
+                    Call::Cancel { reply } => self.ask(Event::Cancelled, reply).await,
                     Call::Quarantine { what, reason, reply } => {
-                        self.ask(Event::Condemned { what, reason }, reply);
+                        self.ask(Event::Condemned { what, reason }, reply).await;
                     }
-                    Call::ClearQuarantine { what, reply } => self.ask(Event::Cleared(what), reply),
+                    Call::ClearQuarantine { what, reply } => {
+                        self.ask(Event::Cleared(what), reply).await;
+                    }
                 },
-                () = until(wake) => self.step(Event::Tick),
+                () = until(wake) => self.step(Event::Tick).await,
                 () = until(watchdog.map(|_| next_watchdog)) => {
                     notify::watchdog();
                     next_watchdog = Instant::now() + watchdog.unwrap_or_default() / 2;
                     // A clock that was set moves the window.
-                    self.step(Event::Tick);
+                    self.step(Event::Tick).await;
                 }
                 () = maybe(self.publishing.as_mut()) => self.publishing = None,
                 reported = maybe(self.reporting.as_mut()) => {
                     self.reporting = None;
-                    self.step(reported);
+                    self.step(reported).await;
                 }
-                signal = any(&mut outside.ends) => self.stop(signal),
+                signal = any(&mut outside.ends) => self.stop(signal).await,
                 () = told(outside.reload.as_mut()) => self.reload(outside),
                 () = until(self.points_again) => {
                     self.points_again = None;
                     self.points_due = true;
-                    self.points();
+                    self.points().await;
                 }
                 () = until(self.stop_by) => self.ending = Some(Ending::Stopped),
             }
@@ -253,9 +257,37 @@ impl Driver {
     }
 
     /// Nothing signals that a person made the other slot next, and who asks for a reboot may just have done that.
-    fn look_at_the_slots(&mut self) {
+    async fn look_at_the_slots(&mut self) {
         if let Some(Facts { update, logind, .. }) = self.machine.facts().cloned() {
-            self.step(Event::Facts(self.world.facts(update, logind)));
+            let world = self.world.clone();
+            let facts = self.meanwhile(world.facts(update, logind)).await;
+            self.step(Event::Facts(facts)).await;
+        }
+    }
+
+    /// An operation ended.
+    async fn op_ended(&mut self, event: Event) {
+        let looked = matches!(event, Event::Looked(_) | Event::Allowed(..));
+        let heard = self.heard.take().filter(|_| looked);
+        self.step(event).await;
+        // What was heard during the look may be newer than it, and nothing wakes for it again.
+        if let Some(facts) = heard {
+            self.step(Event::Facts(facts)).await;
+        }
+    }
+
+    /// Waits for the disk. The operation under way, which may keep a lease, goes on, and the watchdog is fed.
+    async fn meanwhile<T>(&mut self, disk: impl Future<Output = T>) -> T {
+        let mut disk = pin!(notify::watched(disk));
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut disk => return done,
+                event = maybe(self.op.as_mut()) => {
+                    self.op = None;
+                    self.ended = Some(event);
+                }
+            }
         }
     }
 
@@ -289,7 +321,7 @@ impl Driver {
         };
     }
 
-    fn stop(&mut self, signal: SignalKind) {
+    async fn stop(&mut self, signal: SignalKind) {
         notify::stopping();
         // Two rounds to etcd fit, and the undo of a drain; what is not done by then, the journal has.
         let timings = &self.world.config.timings;
@@ -307,9 +339,9 @@ impl Driver {
         if self.mode != Mode::Service {
             let goes = self.coordinator_state() == coordinator::State::Rebooting;
             self.taken_back = (!goes).then_some(signal);
-            self.step(Event::Cancelled);
+            self.step(Event::Cancelled).await;
         }
-        self.step(Event::Stop);
+        self.step(Event::Stop).await;
     }
 
     fn now(&self) -> Now {
@@ -325,19 +357,19 @@ impl Driver {
         }
     }
 
-    fn step(&mut self, event: Event) {
+    async fn step(&mut self, event: Event) {
         tracing::debug!(state = ?self.machine.state(), ?event, "event");
         self.points_due |= matches!(event, Event::Facts(_) | Event::Looked(_));
         let now = self.now();
         let shunned = self.machine.shuns();
         let effects = self.machine.step(event, &now);
+        self.carry_out(effects).await;
         self.points_due |= self.machine.shuns() != shunned;
-        self.perform(effects);
-        self.points();
+        self.points().await;
     }
 
     /// Holds the points, or lets go of them, once for what became known.
-    fn points(&mut self) {
+    async fn points(&mut self) {
         let staged = match self.machine.facts().map(|facts| &facts.update) {
             Some(Update::Staged(_)) => true,
             Some(Update::None(_)) => false,
@@ -348,16 +380,20 @@ impl Driver {
         if self.points_due && by_engine && self.machine.may_hold_points() {
             self.points_due = false;
             self.points_again = None;
-            if let Err(why) = self.world.points.settle(staged, self.machine.shuns()) {
+            let (world, shunned) = (self.world.clone(), self.machine.shuns());
+            let settling = world
+                .points
+                .run(move |points| points.settle(staged, shunned));
+            if let Err(why) = self.meanwhile(settling).await {
                 tracing::error!("which slot boots next is as it was: {why}");
                 self.points_again = Some(Instant::now() + self.world.config.timings.retry_max);
             }
         }
     }
 
-    fn ask(&mut self, event: Event, asker: oneshot::Sender<Result<(), String>>) {
+    async fn ask(&mut self, event: Event, asker: oneshot::Sender<Result<(), String>>) {
         self.asker = Some(asker);
-        self.step(event);
+        self.step(event).await;
     }
 
     fn answer(&mut self, answer: Result<(), String>) {
@@ -367,43 +403,66 @@ impl Driver {
         }
     }
 
-    fn perform(&mut self, effects: Vec<Effect>) {
-        for effect in effects {
-            match effect {
-                Effect::Journal(journal) => {
-                    if let Err(error) = journal.save(&self.journal) {
-                        tracing::error!("{error}");
-                        self.answer(Err(error.to_string()));
-                        self.step(Event::JournalFailed(error.to_string()));
-                        return;
-                    }
-                }
-                Effect::Remember(journal) => {
-                    if let Err(error) = journal.save(&self.journal) {
-                        tracing::error!("{error}");
-                    }
-                }
-                Effect::Run(op) => {
-                    tracing::debug!(?op, "operation");
-                    // It throws them; should no reboot follow, they are held again.
-                    self.points_due |= matches!(op, Op::Reboot(_));
-                    self.heard = None;
-                    self.op = Some(Box::pin(self.world.clone().run(op)));
-                }
-                Effect::Announce(grace) => {
-                    let world = self.world.clone();
-                    let message = format!(
-                        "Reboot pending: the system reboots in {}.",
-                        duration::print(grace)
-                    );
-                    tokio::task::spawn_local(async move { world.tell(&message).await });
-                }
-                Effect::Reset => self.reset_update(),
-                Effect::Answer(answer) => self.answer(answer),
-                Effect::Again => self.step(Event::Tick),
-                Effect::Exit => self.ending = Some(Ending::Stopped),
+    /// Does these effects, and those of the events that they lead to at once.
+    async fn carry_out(&mut self, effects: Vec<Effect>) {
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
+            let Some(event) = self.perform(effect).await else {
+                continue;
+            };
+            if matches!(event, Event::JournalFailed(_)) {
+                effects.clear();
+            }
+            let now = self.now();
+            for effect in self.machine.step(event, &now).into_iter().rev() {
+                effects.push_front(effect);
             }
         }
+    }
+
+    /// Does an effect; the event that it leads to at once, if it does.
+    async fn perform(&mut self, effect: Effect) -> Option<Event> {
+        match effect {
+            Effect::Journal(journal) => {
+                if let Err(error) = self.save(journal).await {
+                    tracing::error!("{error}");
+                    self.answer(Err(error.to_string()));
+                    return Some(Event::JournalFailed(error.to_string()));
+                }
+            }
+            Effect::Remember(journal) => {
+                if let Err(error) = self.save(journal).await {
+                    tracing::error!("{error}");
+                }
+            }
+            Effect::Run(op) => {
+                tracing::debug!(?op, "operation");
+                // It throws them; should no reboot follow, they are held again.
+                self.points_due |= matches!(op, Op::Reboot(_));
+                self.heard = None;
+                self.ended = None;
+                self.op = Some(Box::pin(self.world.clone().run(op)));
+            }
+            Effect::Announce(grace) => {
+                let world = self.world.clone();
+                let message = format!(
+                    "Reboot pending: the system reboots in {}.",
+                    duration::print(grace)
+                );
+                tokio::task::spawn_local(async move { world.tell(&message).await });
+            }
+            Effect::Reset => self.reset_update(),
+            Effect::Answer(answer) => self.answer(answer),
+            Effect::Again => return Some(Event::Tick),
+            Effect::Exit => self.ending = Some(Ending::Stopped),
+        }
+        None
+    }
+
+    async fn save(&mut self, journal: Journal) -> Result<(), JournalError> {
+        let path = self.journal.clone();
+        self.meanwhile(blocking::run(move || journal.save(&path)))
+            .await
     }
 
     /// Has update_engine forget what it staged; of that it sends no signal.
@@ -411,13 +470,16 @@ impl Driver {
         if self.world.updates != Updates::Engine {
             return;
         }
-        // After it nobody knows any more which version the other slot holds.
-        if let Err(why) = self.world.points.settle(true, true) {
-            tracing::error!("the quarantined update is not reset, since it would boot next: {why}");
-            return;
-        }
         let (world, look_again) = (self.world.clone(), self.look_again.clone());
         tokio::task::spawn_local(async move {
+            // After it nobody knows any more which version the other slot holds.
+            let held = world.points.run(|points| points.settle(true, true)).await;
+            if let Err(why) = held {
+                tracing::error!(
+                    "the quarantined update is not reset, since it would boot next: {why}"
+                );
+                return;
+            }
             match UpdateEngine::new(&world.bus).reset_status().await {
                 Ok(()) => {
                     tracing::info!(

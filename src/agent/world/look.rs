@@ -2,7 +2,10 @@
 
 use super::{Updates, World};
 use crate::{
-    agent::gate::{Facts, Logins, Update},
+    agent::{
+        gate::{Facts, Logins, Update},
+        points::Points,
+    },
     logind::Logind,
     semaphore::records::Image,
     systemd,
@@ -12,16 +15,19 @@ use crate::{
 impl World {
     /// Asks update_engine and logind how things are.
     pub async fn look(&self) -> Facts {
-        self.facts(self.update().await, self.logins().await)
+        let update = self.update().await;
+        self.facts(update, self.logins().await).await
     }
 
     /// These, and what the slots say.
-    #[must_use]
-    pub fn facts(&self, update: Update, logind: Result<Logins, String>) -> Facts {
+    pub async fn facts(&self, update: Update, logind: Result<Logins, String>) -> Facts {
         // Of a staged update it has been read which image it is, and the points are thrown for it.
         let next = match &update {
             Update::Staged(_) => Ok(None),
-            _ => self.points.next(&self.runs),
+            _ => {
+                let runs = self.runs.clone();
+                self.points.run(move |points| points.next(&runs)).await
+            }
         };
         Facts {
             update,
@@ -35,19 +41,18 @@ impl World {
         match &self.updates {
             Updates::Sentinel(path) => from_sentinel(path.exists()),
             Updates::Engine => match UpdateEngine::new(&self.bus).get_status().await {
-                Ok(status) => self.staged(&status),
+                Ok(status) => self.staged(&status).await,
                 Err(error) => Update::Unknown(error.to_string()),
             },
         }
     }
 
     /// What update_engine's status means for this node: which image is staged is told by what is in the slot.
-    #[must_use]
-    pub fn staged(&self, status: &update_engine::Status) -> Update {
+    pub async fn staged(&self, status: &update_engine::Status) -> Update {
         let Update::Staged(update) = from_engine(status) else {
             return from_engine(status);
         };
-        match self.points.staged() {
+        match self.points.run(Points::staged).await {
             Ok(None) if self.runs.image.is_some() => Update::Unusable(
                 "which image is staged cannot be told: the slots are not found any more".into(),
             ),

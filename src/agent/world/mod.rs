@@ -16,7 +16,7 @@ use super::{
     gate::Intent,
     journal::{Condemned, Entry, Stage},
     machine::{Boot, Event, Op},
-    points::Points,
+    points::{Points, PointsQueue},
 };
 use crate::{
     broadcast,
@@ -55,7 +55,7 @@ pub struct World {
     /// Where updates come from.
     pub updates: Updates,
     /// Which slot boots next.
-    pub points: Points,
+    pub points: PointsQueue,
     /// Where the semaphore of the configured group is.
     pub keys: Keys,
     /// That semaphore; none where the strategy asks nobody.
@@ -269,13 +269,14 @@ impl World {
             }
             None => checks.run(false, member, note).await,
         };
-        let other = self.points.survey().map(|survey| survey.boot.other);
+        let survey = self.points.run(Points::survey).await;
+        let other = survey.map(|survey| survey.boot.other);
         Event::Checked(verdict, other)
     }
 
     /// Marks the slot good, and lets update_engine in, which was held back until then.
     async fn mark(&self) -> Result<(), String> {
-        self.points.mark_good()?;
+        self.points.run(Points::mark_good).await?;
         if self.updates == Updates::Engine {
             let started = systemd::unit(&self.bus, "StartUnit", "update-engine.service").await;
             // Where no systemd is on the bus nobody has held it back.
@@ -287,7 +288,10 @@ impl World {
     }
 
     async fn roll_back(&self, why: &str, to: &Image) -> Result<(), String> {
-        self.points.go_back(to)?;
+        let image = to.clone();
+        self.points
+            .run(move |points| points.go_back(&image))
+            .await?;
         tracing::error!("going back to the other slot: {why}");
         self.tell("The system goes back to its former image and reboots now.")
             .await;
@@ -313,7 +317,7 @@ impl World {
         tracing::info!("rebooting: {}", entry.intent.reason);
         // Only where another image is what was cleared: a person's reboot of what runs stays on it.
         if !entry.intent.to.is(&entry.from)
-            && let Err(why) = self.points.throw()
+            && let Err(why) = self.points.run(Points::throw).await
         {
             return Event::RebootCalled(Err(why));
         }
@@ -326,7 +330,7 @@ impl World {
     async fn put_points_back(&self, entry: &Entry) {
         let thrown = entry.stage == Stage::Committing && entry.boot_id == self.boot_id;
         let mut waits = World::back_off(&self.config).waits();
-        while thrown && let Err(why) = self.points.put_back() {
+        while thrown && let Err(why) = self.points.run(Points::put_back).await {
             tracing::error!("the other slot is still the next to boot: {why}");
             self.note(format!(
                 "no reboot follows, and the other slot is still the next to boot: {why}"
