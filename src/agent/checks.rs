@@ -1,20 +1,24 @@
 //! The checks of a boot: this node's own, those that need other nodes, and those that only warn.
 
-use std::time::Duration;
+use std::{cell::RefCell, time::Duration};
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::machine::Verdict;
+use super::{
+    health::{Round, Rules, judge},
+    machine::Verdict,
+};
 use crate::{
     blocking,
+    bus::BusError,
     hooks::{HookError, Hooks},
     node::{Root, write_atomic},
     semaphore::etcd::BackOff,
-    systemd,
+    systemd::{
+        self, Unsettled,
+        boot_complete::{self, Gate},
+    },
 };
-
-/// What waits for the proof itself.
-const BEHIND_THE_GATE: [&str; 1] = ["update-engine.service"];
 
 /// What the checks are made with.
 pub struct Checks<'a> {
@@ -22,10 +26,8 @@ pub struct Checks<'a> {
     pub root: &'a Root,
     /// Its system bus.
     pub bus: &'a zbus::Connection,
-    /// The units whose state says nothing.
-    pub ignore_units: &'a [String],
-    /// The units that need other nodes.
-    pub cluster_units: &'a [String],
+    /// By what units are judged.
+    pub rules: Rules<'a>,
     /// Its hooks: `health.d`, `health-cluster.d`, `health-wanted.d`.
     pub hooks: &'a Hooks,
     /// Their variables.
@@ -37,10 +39,10 @@ pub struct Checks<'a> {
 }
 
 impl Checks<'_> {
-    /// Runs all of them, again and again until those required pass or the time is over. `held`: this boot was made while
-    /// holding the semaphore, so that the rest of the cluster was there: only then does a check that needs it tell
-    /// anything. `member` asks how the node's own member of etcd is, where it hosts one; `note` is told what has not passed
-    /// yet.
+    /// Runs all of them, again and again until those required pass or the time is over, and then starts systemd's
+    /// `boot-complete.target`, which is a check as well. `held`: this boot was made while holding the semaphore, so that the
+    /// rest of the cluster was there: only then does a check that needs it tell anything. `member` asks how the node's own
+    /// member of etcd is, where it hosts one; `note` is told what has not passed yet.
     pub async fn run(
         &self,
         held: bool,
@@ -49,19 +51,26 @@ impl Checks<'_> {
     ) -> Verdict {
         let until = Instant::now() + self.limit;
         let mut waits = self.waits.waits();
+        let said = RefCell::new(Vec::new());
         loop {
-            let (own, mut others) = self.round().await;
-            others.extend(member().await.err());
-            let why = own
-                .iter()
-                .chain(&others)
-                .cloned()
-                .collect::<Vec<_>>()
-                .join("; ");
-            if why.is_empty() {
-                self.wanted().await;
-                return Verdict::Passed;
+            let (mut round, gate) = self.round().await;
+            round.others.extend(member().await.err());
+            if round.fault().is_none()
+                && let Some(gate) = gate
+            {
+                self.boot_complete(&gate, until, &mut round).await;
             }
+            let before = round.before();
+            if *said.borrow() != before {
+                for unit in &before {
+                    tracing::warn!("{unit}, as it had before the reboot: that does not count");
+                }
+                said.replace(before);
+            }
+            let Some(why) = round.fault() else {
+                self.wanted().await;
+                return round.verdict(held);
+            };
             note(&why);
             let wait = waits.next().unwrap_or(self.waits.max);
             if Instant::now() + wait < until {
@@ -69,38 +78,68 @@ impl Checks<'_> {
                 continue;
             }
             tracing::error!("the boot has not passed its checks: {why}");
-            return if !own.is_empty() || held {
-                Verdict::Failed(why)
-            } else {
-                Verdict::Unknown(format!(
-                    "{why} (this needs other nodes, which may be starting as well)"
-                ))
-            };
+            return round.verdict(held);
         }
     }
 
-    /// What fails of this node's own checks, and of those that need others.
-    async fn round(&self) -> (Vec<String>, Vec<String>) {
+    /// One round of all that are required, and what there is of `boot-complete.target`, whose turn comes when they pass.
+    pub async fn round(&self) -> (Round, Option<Gate>) {
         let texts =
             |errors: Vec<HookError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let mut own = texts(self.hooks.run_all("health.d", self.variables).await);
-        own.extend(self.state_is_writable().await.err());
-        let mut others = texts(self.hooks.run_all("health-cluster.d", self.variables).await);
-        match systemd::unsettled(self.bus).await {
-            Ok(units) => {
-                for (unit, what) in units {
-                    if BEHIND_THE_GATE.contains(&unit.as_str()) || self.ignore_units.contains(&unit)
-                    {
-                        continue;
-                    }
-                    let of_cluster = self.cluster_units.contains(&unit);
-                    let list = if of_cluster { &mut others } else { &mut own };
-                    list.push(format!("{unit} {what}"));
-                }
+        let mut round = Round {
+            own: texts(self.hooks.run_all("health.d", self.variables).await),
+            ..Round::default()
+        };
+        round.own.extend(self.state_is_writable().await.err());
+        round.others = texts(self.hooks.run_all("health-cluster.d", self.variables).await);
+        let asked = async {
+            let Some(units) = systemd::unsettled(self.bus).await? else {
+                return Ok::<_, BusError>(None);
+            };
+            Ok(Some((units, boot_complete::gate(self.bus).await?)))
+        };
+        match asked.await {
+            Ok(None) => (round, None),
+            Ok(Some((units, gate))) => {
+                let later =
+                    |unit: &Unsettled| gate.as_ref().is_some_and(|g| g.concerns(&unit.unit));
+                let now = units.into_iter().filter(|unit| !later(unit));
+                round.units = now.map(|unit| judge(unit, &self.rules)).collect();
+                (round, gate)
             }
-            Err(error) => own.push(format!("systemd does not say what it has started: {error}")),
+            Err(error) => {
+                let fault = format!("systemd does not say what it has started: {error}");
+                round.own.push(fault);
+                (round, None)
+            }
         }
-        (own, others)
+    }
+
+    /// Starts `boot-complete.target`, and with it the units that it requires, and waits for them.
+    async fn boot_complete(&self, gate: &Gate, until: Instant, round: &mut Round) {
+        let started = timeout_at(until, boot_complete::start(self.bus)).await;
+        let reached = match started {
+            Ok(Ok(reached)) => reached,
+            Ok(Err(error)) => return round.own.push(error.to_string()),
+            Err(_) => false,
+        };
+        if reached {
+            return;
+        }
+        let failed = match systemd::unsettled(self.bus).await {
+            Ok(units) => units.unwrap_or_default(),
+            Err(error) => return round.own.push(error.to_string()),
+        };
+        let required = failed
+            .into_iter()
+            .filter(|unit| gate.checks.contains(&unit.unit));
+        let judged: Vec<_> = required.map(|unit| judge(unit, &self.rules)).collect();
+        // What has failed says more than that the target was not reached, and may have failed before as well.
+        if judged.is_empty() {
+            let target = boot_complete::TARGET;
+            round.own.push(format!("{target} was not reached"));
+        }
+        round.units.extend(judged);
     }
 
     async fn wanted(&self) {

@@ -10,7 +10,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::gate::{Intent, Request};
+use super::{
+    gate::{Intent, Request},
+    health::Baseline,
+};
 use crate::{node::write_atomic, semaphore::keys::Keys, semaphore::records::Image};
 
 /// The version this program writes and understands.
@@ -45,6 +48,12 @@ pub struct Journal {
     /// The boot that was proven last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven: Option<String>,
+    /// What had failed before the reboot that was committed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
+    /// What failed in the boot that was proven last, as it had before, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_before: Vec<String>,
     /// What this node found to be bad.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub condemned: Vec<Condemned>,
@@ -132,6 +141,8 @@ impl Default for Journal {
             forgiven: None,
             judged: None,
             proven: None,
+            baseline: None,
+            failed_before: Vec::new(),
             condemned: Vec::new(),
         }
     }

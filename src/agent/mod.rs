@@ -5,6 +5,7 @@ pub mod checks;
 pub mod driver;
 mod facts;
 pub mod gate;
+pub mod health;
 pub mod journal;
 pub mod machine;
 pub mod points;

@@ -124,6 +124,8 @@ pub struct NodeStatus {
     pub to: String,
     /// Why the configuration on disk is not the one in force; empty where it is.
     pub config_error: String,
+    /// The units that fail in this boot as they did before the reboot, which proves nothing against the image.
+    pub failed_before: Vec<String>,
 }
 
 impl From<Published> for NodeStatus {
@@ -140,6 +142,7 @@ impl From<Published> for NodeStatus {
             update: said.update,
             to: said.to,
             config_error: said.config_error,
+            failed_before: said.failed_before,
         }
     }
 }
@@ -403,6 +406,7 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
             line("to", &node.to);
             line("strategy", &node.strategy);
             line("configuration", &node.config_error);
+            line("failed before", &node.failed_before.join("; "));
         }
     }
     if let Some(outcome) = &status.cloud_config {

@@ -326,10 +326,13 @@ async fn systemd_must_have_started_what_it_was_told_to() {
     node.wait_status(|status| status == "idle").await;
     assert!(disk.bits(Slot::B).successful);
     // One of its own: the next image is gone back from.
-    systemd.set_failed(["sshd.service"]);
+    let seen = node.clone();
+    systemd.fail(move || match seen.version().as_str() {
+        "3" => vec!["sshd.service"],
+        _ => Vec::new(),
+    });
     node.stage("3").await;
     runs_from(&node, Slot::B, 3).await;
-    systemd.set_failed([]);
     site.free().await;
     let bad = site.read().await.quarantine;
     assert!(bad[0].reason.contains("sshd.service has failed"), "{bad:?}");
@@ -340,7 +343,11 @@ async fn an_unproven_boot_is_judged_by_the_configuration_read_again() {
     let site = Site::new("trial-reload");
     let (node, _) = node(&site, "node-1", &[]).await;
     let systemd = Systemd::start(node.bus()).await;
-    systemd.set_failed(["motd.service"]);
+    let seen = node.clone();
+    systemd.fail(move || match seen.reboots() {
+        0 => Vec::new(),
+        _ => vec!["motd.service"],
+    });
     let asked = site.command(&node, &["reboot"]).await;
     assert_eq!(asked.code, Some(0), "{asked:?}");
     node.wait_status(|s| s.starts_with("unproven: ") && s.contains("motd.service has failed"))

@@ -124,6 +124,8 @@ published! {
     config_error: String = "ConfigError",
     /// `To`: what the node would reboot into, or empty.
     to: String = "To",
+    /// `FailedBefore`: the units that fail in this boot as they did before the reboot, a sentence each.
+    failed_before: Vec<String> = "FailedBefore",
 }
 
 /// Why the agent cannot be on the bus.
@@ -408,6 +410,12 @@ impl Agent {
     #[zbus(property)]
     fn to(&self) -> String {
         self.values.borrow().to.clone()
+    }
+
+    /// The units that fail in this boot as they did before the reboot.
+    #[zbus(property)]
+    fn failed_before(&self) -> Vec<String> {
+        self.values.borrow().failed_before.clone()
     }
 }
 

@@ -163,6 +163,7 @@ impl Driver {
                 .unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             config_error: self.config_error.clone(),
+            failed_before: self.machine.failed_before().to_vec(),
             update: match facts.map(|f| &f.update) {
                 None => String::new(),
                 Some(Update::Unknown(why) | Update::Unusable(why) | Update::None(why)) => {

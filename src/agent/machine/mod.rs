@@ -184,6 +184,10 @@ impl Machine {
             .request
             .take_if(|asked| asked.boot_id != this_boot)
             .is_some();
+        journal.baseline = journal
+            .baseline
+            .take()
+            .and_then(|baseline| baseline.for_boot(&this_boot, journal.entry.as_ref()));
         let Some(entry) = journal.entry.clone() else {
             // A proof that was cut off in a boot nobody had cleared: it says nothing of any later one.
             journal.trial = None;
@@ -288,13 +292,16 @@ impl Machine {
                 self.consider(now)
             }
             (State::Leaving, Event::Left(false)) => self.clear(),
-            (State::Draining { .. }, Event::Drained(Ok(()))) => self.look(State::Drained),
+            (State::Draining { .. }, Event::Drained(Ok(()), before)) => {
+                self.take_baseline(before);
+                self.look(State::Drained)
+            }
             // There is nothing to undo: only whether the system goes down by now is asked.
             (State::Draining { .. }, Event::Refused(why)) => {
                 self.hold_off(now, &why);
                 self.look(State::SteppingBack { why })
             }
-            (State::Draining { .. }, Event::Drained(Err(why))) => {
+            (State::Draining { .. }, Event::Drained(Err(why), _)) => {
                 self.hold_off(now, &why);
                 self.step_back(&why)
             }

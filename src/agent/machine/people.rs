@@ -100,10 +100,7 @@ impl Machine {
                 self.run(State::SteppingBack { why }, Op::Undo(entry))
             }
             // What is in the journal of these only tells a later boot more: they go on without.
-            State::Proving => {
-                let entry = self.brought();
-                vec![Effect::Run(Op::Prove { entry })]
-            }
+            State::Proving => vec![Effect::Run(self.proof())],
             State::Undraining => {
                 let entry = self.entry().cloned();
                 entry.map_or_else(Vec::new, |entry| vec![Effect::Run(Op::Undrain(entry))])

@@ -6,10 +6,12 @@ use super::{Effect, Identity, Machine, Op, Other, State, Verdict};
 use crate::{
     agent::{
         gate::Now,
+        health::Baseline,
         journal::{Condemned, Entry, Stage},
     },
     config::Strategy,
     semaphore::records::Image,
+    systemd::Unsettled,
 };
 
 impl Machine {
@@ -57,10 +59,10 @@ impl Machine {
 
     /// Begins the checks; first of all journals that a trial has begun.
     pub(super) fn prove(&mut self, now: &Now) -> Vec<Effect> {
-        let entry = self.brought();
         // One that cannot be read is not written over.
         if self.journal.is_err() {
-            return self.run(State::Proving, Op::Prove { entry });
+            let op = self.proof();
+            return self.run(State::Proving, op);
         }
         // Killed between the verdict and the reboot: the verdict stands.
         if let Some(why) = self.condemned_in_this_boot() {
@@ -70,7 +72,43 @@ impl Machine {
         if let Ok(journal) = &mut self.journal {
             journal.trial = trial;
         }
-        self.journalled(State::Proving, Op::Prove { entry })
+        let op = self.proof();
+        self.journalled(State::Proving, op)
+    }
+
+    /// The operation that checks this boot.
+    pub(super) fn proof(&self) -> Op {
+        let journal = self.journal.as_ref().ok();
+        let baseline = journal.and_then(|journal| journal.baseline.as_ref());
+        let this_boot = |baseline: &&Baseline| baseline.of.as_ref() == Some(&self.identity.boot_id);
+        Op::Prove {
+            entry: self.brought(),
+            baseline: baseline.filter(this_boot).cloned(),
+            trial: self.identity.boot.trial,
+        }
+    }
+
+    /// Keeps what had failed before the drain, for the boot that follows: where the image that runs is not proven, it says
+    /// nothing.
+    pub(super) fn take_baseline(&mut self, units: Option<Vec<Unsettled>>) {
+        let units = units.filter(|_| !self.identity.boot.trial);
+        let boot_id = self.identity.boot_id.clone();
+        if let Ok(journal) = &mut self.journal {
+            journal.baseline = units.map(|units| Baseline {
+                boot_id,
+                of: None,
+                units,
+            });
+        }
+    }
+
+    /// What fails in this boot as it had before, where that was found when the boot was proven.
+    #[must_use]
+    pub fn failed_before(&self) -> &[String] {
+        match &self.journal {
+            Ok(journal) if self.was_proven() => &journal.failed_before,
+            _ => &[],
+        }
     }
 
     pub(super) fn checked(
@@ -88,14 +126,22 @@ impl Machine {
             Err(why) => Some(why),
         };
         match verdict {
-            Verdict::Passed if self.has_lost_its_slots() => self.unproven(
+            Verdict::Passed(_) if self.has_lost_its_slots() => self.unproven(
                 "which slot runs is not known, and so not whether it is on trial; \
                  to look again: systemctl restart pointsman"
                     .into(),
                 now,
             ),
-            Verdict::Passed if self.identity.boot.trial => self.run(State::Marking, Op::Mark),
-            Verdict::Passed => self.proven(),
+            Verdict::Passed(failed_before) => {
+                if let Ok(journal) = &mut self.journal {
+                    journal.failed_before = failed_before;
+                }
+                if self.identity.boot.trial {
+                    self.run(State::Marking, Op::Mark)
+                } else {
+                    self.proven()
+                }
+            }
             Verdict::Unknown(why) => self.unproven(why, now),
             Verdict::Failed(why) => match (unreadable, self.way_back()) {
                 (None, Ok(())) => self.roll_back(why, now),

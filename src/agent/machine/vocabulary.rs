@@ -6,9 +6,11 @@ use super::Other;
 use crate::{
     agent::{
         gate::{Facts, Intent, Request},
+        health::Baseline,
         journal::{Condemned, Entry, Journal},
     },
     semaphore::{etcd::Wait, records::Image},
+    systemd::Unsettled,
 };
 
 /// Where the agent stands.
@@ -129,8 +131,9 @@ pub enum Event {
     Looked(Facts),
     /// [`Op::Drain`] ended before anything was drained: who may say no did so, and why.
     Refused(String),
-    /// [`Op::Drain`] ended: well, or with a reason.
-    Drained(Result<(), String>),
+    /// [`Op::Drain`] ended: well, or with a reason; and the units that had failed or were starting before it, where systemd
+    /// told.
+    Drained(Result<(), String>, Option<Vec<Unsettled>>),
     /// [`Op::Undo`] ended; what failed of it has been reported.
     Undone,
     /// [`Op::Commit`] ended: committed, or the reason why not.
@@ -156,8 +159,8 @@ pub enum Event {
 /// What the checks of a boot say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// All that are required passed.
-    Passed,
+    /// All that are required passed; the units that fail as they did before the reboot.
+    Passed(Vec<String>),
     /// One of this node's own failed, or one that needs other nodes although these were there: why.
     Failed(String),
     /// It cannot be known yet: why.
@@ -187,6 +190,10 @@ pub enum Op {
     Prove {
         /// The claim it was made with, to look at meanwhile what a release will find.
         entry: Option<Entry>,
+        /// What had failed before this boot; none where nobody looked.
+        baseline: Option<Baseline>,
+        /// Whether the booted slot is on trial.
+        trial: bool,
     },
     /// Mark the booted slot good, and let update_engine in.
     Mark,

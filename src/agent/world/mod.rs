@@ -14,6 +14,7 @@ pub use look::{from_engine, from_sentinel};
 use super::{
     checks::Checks,
     gate::Intent,
+    health::{self, Baseline},
     journal::{Condemned, Entry, Stage},
     machine::{Boot, Event, Op},
     points::{Points, PointsQueue},
@@ -114,16 +115,30 @@ impl World {
                 if let Err(why) = asked.await {
                     return Event::Refused(why);
                 }
+                // Before the drain, which may stop what runs.
+                let before = match systemd::unsettled(&self.bus).await {
+                    Ok(units) => units,
+                    Err(error) => {
+                        tracing::warn!(
+                            "which units have failed before the reboot is not known: {error}"
+                        );
+                        None
+                    }
+                };
                 let env = self.environment(&entry, "draining");
                 let drained = self.hooks().run("pre-reboot.d", &env).await;
-                Event::Drained(drained.map_err(|e| e.to_string()))
+                Event::Drained(drained.map_err(|e| e.to_string()), before)
             }
             Op::Undo(entry) => {
                 self.put_points_back(&entry).await;
                 self.undrain(&entry, "stepping-back").await;
                 Event::Undone
             }
-            Op::Prove { entry } => self.prove(entry.as_ref()).await,
+            Op::Prove {
+                entry,
+                baseline,
+                trial,
+            } => self.prove(entry.as_ref(), baseline.as_ref(), trial).await,
             Op::Mark => Event::Marked(self.mark().await),
             Op::Undrain(entry) => {
                 self.undrain(&entry, "proving").await;
@@ -229,7 +244,12 @@ impl World {
         })
     }
 
-    async fn prove(&self, entry: Option<&Entry>) -> Event {
+    async fn prove(
+        &self,
+        entry: Option<&Entry>,
+        baseline: Option<&Baseline>,
+        trial: bool,
+    ) -> Event {
         let hooks = self.hooks();
         let variables = match entry {
             Some(entry) => self.environment(entry, "proving"),
@@ -240,8 +260,12 @@ impl World {
         let checks = Checks {
             root: &self.config.root,
             bus: &self.bus,
-            ignore_units: &self.config.ignore_units,
-            cluster_units: &self.config.cluster_units,
+            rules: health::Rules {
+                ignore: &self.config.ignore_units,
+                cluster: &self.config.cluster_units,
+                baseline,
+                trial,
+            },
             hooks: &hooks,
             variables: &variables,
             limit: timings.proving,

@@ -137,9 +137,9 @@ impl World {
                 Event::Left(self.held_by(entry))
             }
             Op::Look => Event::Looked(self.facts()),
-            Op::Drain(_) if well => Event::Drained(Ok(())),
+            Op::Drain(_) if well => Event::Drained(Ok(()), None),
             Op::Drain(_) if self.random.is_multiple_of(2) => Event::Refused("not now".into()),
-            Op::Drain(_) => Event::Drained(no("the drain failed")),
+            Op::Drain(_) => Event::Drained(no("the drain failed"), None),
             Op::Undo(_) => {
                 // The points go back first.
                 if self.strategy == Strategy::EtcdLock && self.moves() {
@@ -170,15 +170,15 @@ impl World {
                 }
                 Event::RebootCalled(if well { Ok(()) } else { no("no") })
             }
-            Op::Prove { entry } => {
+            Op::Prove { entry, .. } => {
                 let bad = self.slots.runs() % 2 == 1 || self.broken;
                 let verdict = match (bad, well, entry) {
                     (true, true, _) | (true, false, Some(_)) => Verdict::Failed("bad".into()),
                     (true, false, None) => Verdict::Unknown("alone".into()),
-                    (false, true, _) => Verdict::Passed,
+                    (false, true, _) => Verdict::Passed(Vec::new()),
                     (false, false, _) => Verdict::Unknown("not yet".into()),
                 };
-                self.passed |= verdict == Verdict::Passed;
+                self.passed |= verdict == Verdict::Passed(Vec::new());
                 let other = match self.slots_readable {
                     true => Ok(self.slots.boot_of().other),
                     false => Err("medium error".into()),

@@ -4,8 +4,9 @@ use super::{ID, image, named, rules};
 use crate::{
     agent::{
         gate::{Facts, Intent, Logins, Now, Rules, Update},
+        health::Baseline,
         journal::{ClaimKey, Condemned, Entry, Journal, Stage},
-        machine::{Boot, Event, Identity, Machine, Other, State, Verdict},
+        machine::{Boot, Effect, Event, Identity, Machine, Op, Other, State, Verdict},
     },
     config::Strategy,
     node::Group,
@@ -187,12 +188,65 @@ fn a_boot_whose_slots_are_lost_is_not_proven_by_passing() {
     };
     let mut machine = Machine::new(rules(Strategy::EtcdLock), identity, Ok(journal));
     machine.start(&now());
-    machine.step(Event::Checked(Verdict::Passed, Ok(None)), &now());
+    machine.step(
+        Event::Checked(Verdict::Passed(Vec::new()), Ok(None)),
+        &now(),
+    );
     assert!(
         matches!(machine.state(), State::Unproven { why, .. } if why.contains("not known")),
         "{:?}",
         machine.state()
     );
+}
+
+#[test]
+fn what_had_failed_before_counts_for_the_boot_that_the_reboot_led_to() {
+    let taken = Baseline {
+        boot_id: "boot-1".into(),
+        of: None,
+        units: Vec::new(),
+    };
+    let before = taken.clone();
+    let cases: [(bool, Change); 7] = [
+        (true, |_, _| {}),
+        // The image failed in the boot between, and the node is back.
+        (true, |_, journal| {
+            journal.entry.as_mut().unwrap().stage = Stage::Draining;
+            journal.baseline.as_mut().unwrap().of = Some("boot-of-the-image".into());
+        }),
+        // The lock is released already, and the agent starts again.
+        (true, |_, journal| {
+            journal.entry = None;
+            journal.baseline.as_mut().unwrap().of = Some(BOOT.into());
+        }),
+        (false, |_, journal| {
+            journal.entry = None;
+            journal.baseline.as_mut().unwrap().of = Some("boot-0".into());
+        }),
+        // Nobody cleared this boot.
+        (false, |_, journal| journal.entry = None),
+        (false, |_, journal| {
+            journal.baseline.as_mut().unwrap().boot_id = "boot-0".into();
+        }),
+        (false, |_, journal| journal.baseline = None),
+    ];
+    for (number, (counts, change)) in cases.into_iter().enumerate() {
+        let mut identity = identity(1, true, 0);
+        let mut journal = Journal {
+            entry: Some(committed()),
+            baseline: Some(before.clone()),
+            ..Journal::default()
+        };
+        change(&mut identity, &mut journal);
+        let mut machine = Machine::new(rules(Strategy::EtcdLock), identity, Ok(journal));
+        let effects = machine.start(&now());
+        let asked = effects.iter().find_map(|effect| match effect {
+            Effect::Run(Op::Prove { baseline, .. }) => Some(baseline.clone()),
+            _ => None,
+        });
+        let of = asked.expect("a proof").map(|baseline| baseline.of);
+        assert_eq!(of, counts.then(|| Some(BOOT.into())), "case {number}");
+    }
 }
 
 #[test]

@@ -1,17 +1,15 @@
 //! systemd's list of jobs: `org.freedesktop.systemd1`. A shutdown under way is a job for `reboot.target`.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, Mutex};
 
-use zbus::{OwnedObjectPath, interface};
+use zbus::{OwnedObjectPath, interface, object_server::SignalEmitter};
 
 use super::Presence;
 use crate::bus::Bus;
 
 const NAME: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
+const TARGET: &str = "boot-complete.target";
 
 /// One job of systemd's queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +51,7 @@ impl Job {
     }
 }
 
+/// A job as `ListJobs` tells of it.
 type Wire = (
     u32,
     String,
@@ -61,9 +60,6 @@ type Wire = (
     OwnedObjectPath,
     OwnedObjectPath,
 );
-
-/// What was asked of it: the method and the unit.
-type Asked = Arc<Mutex<Vec<(String, String)>>>;
 
 /// One unit as `ListUnitsFiltered` tells of it.
 type Unit = (
@@ -79,41 +75,90 @@ type Unit = (
     OwnedObjectPath,
 );
 
-struct Manager(
-    Arc<Mutex<Vec<Job>>>,
-    Asked,
-    Arc<Mutex<Vec<String>>>,
-    Arc<AtomicBool>,
-);
+/// Which units have failed at the moment at which it is asked.
+type Failed = Box<dyn Fn() -> Vec<String> + Send>;
 
-impl Manager {
+struct State {
+    jobs: Vec<Job>,
+    /// What was asked of it: methods and units.
+    asked: Vec<(String, String)>,
+    failed: Failed,
+    enabled: bool,
+    boot_complete: Option<BootComplete>,
+}
+
+/// `boot-complete.target`, and the units that it requires and waits for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct BootComplete {
+    checks: Vec<String>,
+    active: bool,
+}
+
+#[derive(Clone)]
+struct Shared(Arc<Mutex<State>>);
+
+impl Shared {
+    fn with<T>(&self, with: impl FnOnce(&mut State) -> T) -> T {
+        with(&mut self.0.lock().expect("nothing panics while it is locked"))
+    }
+
     fn asked(&self, method: &str, unit: &str) -> OwnedObjectPath {
         let asked = (method.to_owned(), unit.to_owned());
-        self.1
-            .lock()
-            .expect("nothing panics while it is locked")
-            .push(asked);
-        OwnedObjectPath::try_from(format!("{PATH}/job/77")).expect("a path")
+        self.with(|state| state.asked.push(asked));
+        job(77)
     }
 }
 
+fn job(number: u32) -> OwnedObjectPath {
+    OwnedObjectPath::try_from(format!("{PATH}/job/{number}")).expect("a path")
+}
+
+struct Manager(Shared);
+
 #[interface(name = "org.freedesktop.systemd1.Manager")]
 impl Manager {
-    fn start_unit(&self, name: &str, _mode: &str) -> OwnedObjectPath {
-        self.asked("StartUnit", name)
+    fn subscribe(&self) {}
+
+    /// The job is done when this returns: the signal that says so comes after the answer, as from systemd.
+    async fn start_unit(
+        &self,
+        name: &str,
+        _mode: &str,
+        #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
+    ) -> zbus::fdo::Result<OwnedObjectPath> {
+        let path = self.0.asked("StartUnit", name);
+        if name == TARGET {
+            let reached = self.0.with(|state| {
+                let failed = (state.failed)();
+                let gate = state.boot_complete.as_mut()?;
+                gate.active = !gate.checks.iter().any(|unit| failed.contains(unit));
+                Some(gate.active)
+            });
+            let reached = reached
+                .ok_or_else(|| zbus::fdo::Error::Failed(format!("Unit {TARGET} not found.")))?;
+            let result = if reached { "done" } else { "dependency" };
+            let signal = Self::job_removed(&emitter, 77, job(77), name, result);
+            signal.await.expect("the bus takes a signal");
+        }
+        Ok(path)
     }
 
     fn stop_unit(&self, name: &str, _mode: &str) -> OwnedObjectPath {
-        self.asked("StopUnit", name)
+        self.0.asked("StopUnit", name)
     }
 
     fn restart_unit(&self, name: &str, _mode: &str) -> OwnedObjectPath {
-        self.asked("RestartUnit", name)
+        self.0.asked("RestartUnit", name)
+    }
+
+    fn load_unit(&self, name: &str) -> OwnedObjectPath {
+        let path = format!("{PATH}/unit/{}", super::logind::escape(name));
+        OwnedObjectPath::try_from(path).expect("made of letters and digits")
     }
 
     /// Of the states it may be asked for there is only one here.
     fn list_units_filtered(&self, states: Vec<String>) -> Vec<Unit> {
-        let failed = self.2.lock().expect("nothing panics while it is locked");
+        let failed = self.0.with(|state| (state.failed)());
         let path = || OwnedObjectPath::try_from(PATH).expect("a path");
         let unit = |name: &String| {
             let [load, active, sub] = ["loaded", "failed", "failed"].map(str::to_owned);
@@ -137,7 +182,7 @@ impl Manager {
 
     /// Every unit there is here is enabled, or none.
     fn get_unit_file_state(&self, _unit: &str) -> &'static str {
-        if self.3.load(Ordering::SeqCst) {
+        if self.0.with(|state| state.enabled) {
             "enabled"
         } else {
             "disabled"
@@ -146,43 +191,100 @@ impl Manager {
 
     fn list_jobs(&self) -> Vec<Wire> {
         self.0
-            .lock()
-            .expect("nothing panics while it is locked")
-            .iter()
-            .map(Job::wire)
-            .collect()
+            .with(|state| state.jobs.iter().map(Job::wire).collect())
+    }
+
+    #[zbus(signal)]
+    async fn job_removed(
+        emitter: &SignalEmitter<'_>,
+        id: u32,
+        job: OwnedObjectPath,
+        unit: &str,
+        result: &str,
+    ) -> zbus::Result<()>;
+}
+
+/// `boot-complete.target` as an object of its own.
+struct Target(Shared);
+
+#[interface(name = "org.freedesktop.systemd1.Unit")]
+impl Target {
+    #[zbus(property)]
+    fn load_state(&self) -> &'static str {
+        if self.0.with(|state| state.boot_complete.is_some()) {
+            "loaded"
+        } else {
+            "not-found"
+        }
+    }
+
+    #[zbus(property)]
+    fn active_state(&self) -> &'static str {
+        let active =
+            |state: &mut State| state.boot_complete.as_ref().is_some_and(|gate| gate.active);
+        if self.0.with(active) {
+            "active"
+        } else {
+            "inactive"
+        }
+    }
+
+    #[zbus(property)]
+    fn requires(&self) -> Vec<String> {
+        let checks = |state: &mut State| state.boot_complete.clone().unwrap_or_default().checks;
+        let mut requires = self.0.with(checks);
+        // Required, and not ordered before it: no check.
+        requires.push("sysinit.target".into());
+        requires
+    }
+
+    #[zbus(property)]
+    fn after(&self) -> Vec<String> {
+        let checks = |state: &mut State| state.boot_complete.clone().unwrap_or_default().checks;
+        let mut after = self.0.with(checks);
+        // Ordered before it, and not required.
+        after.push("wanted.service".into());
+        after
+    }
+
+    #[zbus(property)]
+    fn job(&self) -> (u32, OwnedObjectPath) {
+        (0, OwnedObjectPath::try_from("/").expect("a path"))
     }
 }
 
 /// A fake systemd that answers `ListJobs`, and writes down which units it is to start, stop and restart.
-#[derive(Debug)]
 pub struct Systemd {
-    jobs: Arc<Mutex<Vec<Job>>>,
-    asked: Asked,
-    failed: Arc<Mutex<Vec<String>>>,
-    enabled: Arc<AtomicBool>,
+    shared: Shared,
     presence: Presence,
 }
 
+impl std::fmt::Debug for Systemd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Systemd").finish_non_exhaustive()
+    }
+}
+
 impl Systemd {
-    /// Comes up on the bus, with no job.
+    /// Comes up on the bus, with no job, and without a `boot-complete.target`.
     pub async fn start(bus: &Bus) -> Self {
-        let jobs = Arc::new(Mutex::new(Vec::new()));
-        let asked = Asked::default();
-        let failed = Arc::new(Mutex::new(Vec::new()));
-        let enabled = Arc::new(AtomicBool::new(true));
-        let manager = Manager(jobs.clone(), asked.clone(), failed.clone(), enabled.clone());
+        let shared = Shared(Arc::new(Mutex::new(State {
+            jobs: Vec::new(),
+            asked: Vec::new(),
+            failed: Box::new(Vec::new),
+            enabled: true,
+            boot_complete: None,
+        })));
+        let target = format!("{PATH}/unit/{}", super::logind::escape(TARGET));
         let connection = zbus::connection::Builder::address(bus.address().as_str())
-            .serve_at(PATH, manager)
+            .serve_at(PATH, Manager(shared.clone()))
+            .serve_at(target, Target(shared.clone()))
             .name(NAME)
             .build()
             .await
             .unwrap_or_else(|e| panic!("the fake systemd cannot own {NAME}: {e}"));
         let systemd = Self {
-            jobs,
-            asked,
-            failed,
-            enabled,
+            shared,
             presence: Presence::default(),
         };
         systemd.presence.set(connection);
@@ -191,29 +293,41 @@ impl Systemd {
 
     /// What `ListJobs` answers from now on.
     pub fn set_jobs(&self, jobs: impl IntoIterator<Item = Job>) {
-        *self.jobs.lock().expect("nothing panics while it is locked") = jobs.into_iter().collect();
+        self.shared
+            .with(|state| state.jobs = jobs.into_iter().collect());
     }
 
     /// Which units have failed, from now on.
     pub fn set_failed(&self, units: impl IntoIterator<Item = &'static str>) {
-        let mut failed = self
-            .failed
-            .lock()
-            .expect("nothing panics while it is locked");
-        *failed = units.into_iter().map(str::to_owned).collect();
+        let units: Vec<&str> = units.into_iter().collect();
+        self.fail(move || units.clone());
+    }
+
+    /// Which units have failed, each time it is asked.
+    pub fn fail(&self, units: impl Fn() -> Vec<&'static str> + Send + 'static) {
+        let units = move || units().into_iter().map(str::to_owned).collect();
+        self.shared.with(|state| state.failed = Box::new(units));
+    }
+
+    /// There is a `boot-complete.target` from now on, which requires these units and is ordered after them; it is reached
+    /// when it is started and none of them has failed.
+    pub fn set_boot_complete(&self, checks: impl IntoIterator<Item = &'static str>) {
+        let checks = checks.into_iter().map(str::to_owned).collect();
+        let gate = BootComplete {
+            checks,
+            active: false,
+        };
+        self.shared.with(|state| state.boot_complete = Some(gate));
     }
 
     /// Whether units are enabled, from now on.
     pub fn set_enabled(&self, enabled: bool) {
-        self.enabled.store(enabled, Ordering::SeqCst);
+        self.shared.with(|state| state.enabled = enabled);
     }
 
     /// Which units it was to start, stop and restart: methods and units, in order.
     pub fn asked(&self) -> Vec<(String, String)> {
-        self.asked
-            .lock()
-            .expect("nothing panics while it is locked")
-            .clone()
+        self.shared.with(|state| state.asked.clone())
     }
 
     /// Leaves the bus.

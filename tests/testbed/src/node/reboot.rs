@@ -83,6 +83,15 @@ impl Node {
         );
     }
 
+    /// The `VERSION_ID` in etc/os-release.
+    pub fn version(&self) -> String {
+        let text = fs::read_to_string(self.path("etc/os-release")).unwrap_or_default();
+        let version = text
+            .lines()
+            .find_map(|line| line.strip_prefix("VERSION_ID="));
+        version.unwrap_or_default().to_owned()
+    }
+
     /// How often the machine has come up again.
     pub fn reboots(&self) -> usize {
         self.inner.reboots.load(Ordering::SeqCst)

@@ -1,10 +1,17 @@
 //! systemd on the system bus.
 
+pub mod boot_complete;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 use zbus::{Connection, OwnedObjectPath};
 
 use crate::bus::{self, BusError};
 
 const NAME: &str = "org.freedesktop.systemd1";
+const PATH: &str = "/org/freedesktop/systemd1";
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 
 /// The targets that take the machine down (systemd.special(7)).
 const DOWN: [&str; 6] = [
@@ -15,6 +22,35 @@ const DOWN: [&str; 6] = [
     "soft-reboot.target",
     "shutdown.target",
 ];
+
+/// What is wrong with a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trouble {
+    /// It has failed.
+    Failed,
+    /// Its job to start is still pending.
+    Starting,
+}
+
+/// A unit that has failed, or is still to start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unsettled {
+    /// Its name.
+    pub unit: String,
+    /// What is wrong with it.
+    pub trouble: Trouble,
+}
+
+impl fmt::Display for Unsettled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.trouble {
+            Trouble::Failed => "has failed",
+            Trouble::Starting => "has not started yet",
+        };
+        write!(f, "{} {what}", self.unit)
+    }
+}
 
 /// The target of the shutdown systemd has begun, if any. Where no systemd is on the bus, it has begun none.
 ///
@@ -40,15 +76,7 @@ async fn jobs(conn: &Connection) -> Result<Option<Vec<String>>, BusError> {
     if !runs(conn).await? {
         return Ok(None);
     }
-    let jobs: Result<Jobs, BusError> = bus::call(
-        conn,
-        NAME,
-        "/org/freedesktop/systemd1",
-        "org.freedesktop.systemd1.Manager",
-        "ListJobs",
-        &(),
-    )
-    .await;
+    let jobs: Result<Jobs, BusError> = bus::call(conn, NAME, PATH, MANAGER, "ListJobs", &()).await;
     match jobs {
         Ok(jobs) => Ok(Some(
             jobs.into_iter()
@@ -84,15 +112,8 @@ pub async fn enabled(conn: &Connection, unit: &str) -> Result<Option<bool>, BusE
     if !runs(conn).await? {
         return Ok(None);
     }
-    let state: Result<String, BusError> = bus::call(
-        conn,
-        NAME,
-        "/org/freedesktop/systemd1",
-        "org.freedesktop.systemd1.Manager",
-        "GetUnitFileState",
-        &unit,
-    )
-    .await;
+    let state: Result<String, BusError> =
+        bus::call(conn, NAME, PATH, MANAGER, "GetUnitFileState", &unit).await;
     match state {
         Ok(state) => Ok(Some(matches!(
             state.as_str(),
@@ -111,7 +132,7 @@ pub async fn enabled(conn: &Connection, unit: &str) -> Result<Option<bool>, BusE
 ///
 /// # Errors
 /// When systemd is there and does not answer.
-pub async fn unsettled(conn: &Connection) -> Result<Vec<(String, &'static str)>, BusError> {
+pub async fn unsettled(conn: &Connection) -> Result<Option<Vec<Unsettled>>, BusError> {
     type Units = Vec<(
         String,
         String,
@@ -125,22 +146,22 @@ pub async fn unsettled(conn: &Connection) -> Result<Vec<(String, &'static str)>,
         OwnedObjectPath,
     )>;
     let Some(starting) = jobs(conn).await? else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     let failed: Units = bus::call(
         conn,
         NAME,
-        "/org/freedesktop/systemd1",
-        "org.freedesktop.systemd1.Manager",
+        PATH,
+        MANAGER,
         "ListUnitsFiltered",
         &(vec!["failed"],),
     )
     .await?;
-    let failed = failed.into_iter().map(|unit| (unit.0, "has failed"));
-    let starting = starting
-        .into_iter()
-        .map(|unit| (unit, "has not started yet"));
-    Ok(failed.chain(starting).collect())
+    let unsettled = |trouble| move |unit| Unsettled { unit, trouble };
+    let failed = failed.into_iter().map(|unit| unit.0);
+    let failed = failed.map(unsettled(Trouble::Failed));
+    let starting = starting.into_iter().map(unsettled(Trouble::Starting));
+    Ok(Some(failed.chain(starting).collect()))
 }
 
 /// Has systemd `StartUnit`, `StopUnit` or `RestartUnit` a unit. It has begun when this returns, and not ended.
@@ -148,14 +169,7 @@ pub async fn unsettled(conn: &Connection) -> Result<Vec<(String, &'static str)>,
 /// # Errors
 /// When systemd is not there, does not answer, or knows no such unit.
 pub async fn unit(conn: &Connection, method: &str, unit: &str) -> Result<(), BusError> {
-    let _job: OwnedObjectPath = bus::call(
-        conn,
-        NAME,
-        "/org/freedesktop/systemd1",
-        "org.freedesktop.systemd1.Manager",
-        method,
-        &(unit, "replace"),
-    )
-    .await?;
+    let _job: OwnedObjectPath =
+        bus::call(conn, NAME, PATH, MANAGER, method, &(unit, "replace")).await?;
     Ok(())
 }

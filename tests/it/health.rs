@@ -1,0 +1,127 @@
+//! What counts against a new image: only what is new on it; and systemd's own gate, `boot-complete.target`.
+
+use pointsman_testbed::{
+    disk::Slot,
+    fakes::Systemd,
+    node::{Death, Node},
+};
+
+use crate::{
+    agents::Site,
+    trials::{node, runs_from},
+};
+
+/// From now on these units fail on these versions, besides those that always do.
+fn fail_on(systemd: &Systemd, node: &Node, versions: &'static [&'static str], unit: &'static str) {
+    let seen = node.clone();
+    systemd.fail(move || {
+        let bad = versions.contains(&seen.version().as_str());
+        let always = ["old.service"];
+        always.into_iter().chain(bad.then_some(unit)).collect()
+    });
+}
+
+#[tokio::test]
+async fn a_unit_that_had_failed_before_is_named_and_fails_no_trial() {
+    let site = Site::new("health-before");
+    let (node, disk) = node(&site, "node-1", &[]).await;
+    let systemd = Systemd::start(node.bus()).await;
+    // One that the package brings as well, on the new image only.
+    fail_on(&systemd, &node, &["2"], "pointsman-cloud-config.service");
+    node.stage("2").await;
+    runs_from(&node, Slot::B, 1).await;
+    site.free().await;
+    assert!(disk.bits(Slot::B).successful);
+    assert!(site.read().await.quarantine.is_empty());
+    let says = "old.service has failed";
+    let shown = site.command(&node, &["status"]).await;
+    let line = format!("failed before: {says}\n");
+    assert!(shown.stdout.contains(&line), "{shown:?}");
+    let json = site.command(&node, &["status", "--json"]).await.stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["node"]["failed_before"], serde_json::json!([says]));
+    assert!(
+        node.log()
+            .contains(&format!("{says}, as it had before the reboot")),
+        "{}",
+        node.log()
+    );
+    // Also for an agent that is started again.
+    node.stop().await;
+    node.start_again();
+    node.wait_status(|status| status == "idle").await;
+    let shown = site.command(&node, &["status"]).await;
+    assert!(shown.stdout.contains(&line), "{shown:?}");
+}
+
+#[tokio::test]
+async fn a_unit_that_fails_on_the_new_image_alone_rolls_it_back() {
+    let site = Site::new("health-new");
+    let (node, _) = node(&site, "node-1", &[]).await;
+    let systemd = Systemd::start(node.bus()).await;
+    fail_on(&systemd, &node, &["2"], "new.service");
+    node.stage("2").await;
+    runs_from(&node, Slot::A, 2).await;
+    // Back on the image before, what always fails holds nothing up.
+    site.free().await;
+    let bad = site.read().await.quarantine;
+    assert_eq!(bad[0].reason, "new.service has failed", "{bad:?}");
+}
+
+#[tokio::test]
+async fn without_a_look_before_the_reboot_a_failed_unit_neither_proves_nor_rolls_back() {
+    let site = Site::new("health-unknown");
+    let (node, disk) = node(&site, "node-1", &[]).await;
+    let systemd = Systemd::start(node.bus()).await;
+    systemd.set_failed(["old.service"]);
+    // Somebody boots the other slot, past the agent.
+    disk.post_install(Slot::B, "2");
+    node.reboot(Death::Kill).await;
+    node.wait_status(|status| {
+        status.starts_with("unproven: old.service has failed (whether that was so before")
+    })
+    .await;
+    assert_eq!((node.booted(), node.reboots()), (Slot::B, 1));
+    assert!(!disk.bits(Slot::B).successful);
+    systemd.set_failed([]);
+    node.wait_status(|status| status == "idle").await;
+    assert!(disk.bits(Slot::B).successful);
+}
+
+#[tokio::test]
+async fn boot_complete_is_reached_once_the_agents_own_checks_have_passed() {
+    let site = Site::new("health-complete");
+    let (node, disk) = node(&site, "node-1", &["2"]).await;
+    let systemd = Systemd::start(node.bus()).await;
+    systemd.set_boot_complete(["check.service"]);
+    let started = || {
+        let asked = systemd.asked();
+        let target = |(method, unit): &(String, String)| {
+            method == "StartUnit" && unit == "boot-complete.target"
+        };
+        asked.iter().filter(|asked| target(asked)).count()
+    };
+    // The agent's own check fails on 2: the target is started on the way back only.
+    node.stage("2").await;
+    runs_from(&node, Slot::A, 2).await;
+    site.free().await;
+    assert_eq!(started(), 1);
+    // 3 is good by the agent's checks, and not by the one that the target requires.
+    fail_on(&systemd, &node, &["3"], "check.service");
+    node.stage("3").await;
+    runs_from(&node, Slot::A, 4).await;
+    site.free().await;
+    let bad = site.read().await.quarantine;
+    let reason = |version: &str| {
+        let mut all = bad.iter();
+        let found = all.find(|bad| bad.what.version.as_deref() == Some(version));
+        found.map(|bad| bad.reason.clone())
+    };
+    assert_eq!(reason("3").as_deref(), Some("check.service has failed"));
+    // 4 fails it as well; but so did the image before it.
+    fail_on(&systemd, &node, &["1", "4"], "check.service");
+    node.stage("4").await;
+    runs_from(&node, Slot::B, 5).await;
+    site.free().await;
+    assert!(disk.bits(Slot::B).successful);
+}
