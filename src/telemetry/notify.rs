@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use crate::text;
+
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::debug!("the service manager cannot be told: {error}");
@@ -16,10 +18,9 @@ pub fn ready() {
 }
 
 /// What `systemctl status` shows.
-pub fn status(text: &str) {
+pub fn status(said: &str) {
     // One line: the protocol's own separator would begin another field.
-    let line = text.replace('\n', " ");
-    tell(&[NotifyState::Status(&line)]);
+    tell(&[NotifyState::Status(&text::one_line(said))]);
 }
 
 /// The agent ends.
