@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{Exit, Failure, common::CommonArgs, output};
 use crate::{
     agent::world::World,
-    config::{Config, ConfigError, Faults, Sources},
+    config::{Config, ConfigError, Faults, Origin, SETTINGS, Setting, Sources},
     node,
     semaphore::{etcd::Semaphore, keys::Keys},
 };
@@ -104,6 +104,25 @@ impl Context {
             Exit::Usage,
             format!("{doing}: the configuration has to be mended first, see above"),
         ))
+    }
+
+    /// What is wrong with the configuration.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// Whether nobody has configured anything: no file, no variable, no flag.
+    #[must_use]
+    pub fn is_not_configured(&self) -> bool {
+        let given = |setting: &Setting| self.config.given.origin(setting.key) != Origin::Default;
+        self.faults.is_empty() && !SETTINGS.iter().any(given)
+    }
+
+    /// Whether a flag of this command line says which group is meant.
+    #[must_use]
+    pub fn names_the_group(&self) -> bool {
+        self.flag_given("group")
     }
 
     fn flag_given(&self, key: &str) -> bool {

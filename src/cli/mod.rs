@@ -40,7 +40,8 @@ use common::CommonArgs;
     name = "pointsman",
     version,
     after_help = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 refused for now (semaphore full, \
-                  paused, …), 4 etcd or the system bus out of reach."
+                  paused, …), 4 etcd or the system bus out of reach, 5 a check for updates that failed, 6 nothing has the \
+                  name that was given."
 )]
 pub struct Cli {
     /// What all commands take.

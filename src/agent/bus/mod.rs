@@ -122,7 +122,7 @@ published! {
     update: String = "Update",
     /// `ConfigError`: why the configuration on disk is not the one in force, or empty.
     config_error: String = "ConfigError",
-    /// `To`: what the node would reboot into, or empty.
+    /// `To`: the version that the node would reboot into, or empty.
     to: String = "To",
 }
 
@@ -404,7 +404,7 @@ impl Agent {
         self.values.borrow().config_error.clone()
     }
 
-    /// What the node would reboot into, or empty.
+    /// The version that the node would reboot into, or empty.
     #[zbus(property)]
     fn to(&self) -> String {
         self.values.borrow().to.clone()

@@ -16,6 +16,7 @@ use crate::{
     config::Strategy,
     coordinator,
     telemetry::{self, notify},
+    text,
 };
 
 /// The most characters of what the agent says it waits for.
@@ -173,7 +174,7 @@ impl Driver {
             to: self
                 .machine
                 .entry()
-                .map(|e| e.intent.to.to_string())
+                .and_then(|entry| entry.intent.to.version.clone())
                 .unwrap_or_default(),
         }
     }
@@ -199,14 +200,6 @@ impl Driver {
 }
 
 /// One line of at most [`LONGEST`] characters: whoever may write to etcd or inhibit a shutdown has a word in it.
-fn sentence(text: &str) -> String {
-    let mut line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(LONGEST)
-        .collect();
-    if text.chars().nth(LONGEST).is_some() {
-        line.push('…');
-    }
-    line
+fn sentence(said: &str) -> String {
+    text::one_line(&text::cut(said, LONGEST)).into_owned()
 }

@@ -64,7 +64,7 @@ async fn a_command_means_the_group_and_the_etcd_of_the_agent() {
     assert_eq!(status.code, Some(0), "{status:?}");
     let shown: Value = serde_json::from_str(&status.stdout).unwrap();
     assert_eq!(shown["groups"][0]["group"], "blue");
-    let locked = node.run(bin(), &["lock", "x"]).await;
+    let locked = node.run(bin(), &["lock", "--as", "x"]).await;
     assert_eq!(locked.code, Some(0), "{locked:?}");
     let blue = pointsman::semaphore::etcd::Semaphore::new(
         crate::support::options(shared_cluster().endpoints()),

@@ -303,25 +303,36 @@ async fn a_first_installation_starts_the_agent_where_any_documented_place_config
         .await;
     let said = node.exec(&["dpkg", "-i", "/root/pointsman.deb"]).await;
     assert!(
-        said.stderr.contains("the agent starts once it is configured"),
+        said.stderr
+            .contains("the agent starts once it is configured"),
         "{said:?}"
     );
     node.sh("[ \"$(systemctl is-active pointsman)\" = inactive ]")
         .await;
     let places = [
         ("etc/pointsman/config.yaml", "strategy: reboot\n"),
-        ("etc/pointsman/config.d/10-strategy.yaml", "strategy: reboot\n"),
+        (
+            "etc/pointsman/config.d/10-strategy.yaml",
+            "strategy: reboot\n",
+        ),
         ("run/pointsman/config.yaml", "strategy: reboot\n"),
         ("usr/lib/pointsman/config.yaml", "strategy: reboot\n"),
-        ("etc/flatcar/update.conf", "GROUP=stable\nREBOOT_STRATEGY=reboot\n"),
-        ("etc/coreos/update.conf", "LOCKSMITHD_REBOOT_STRATEGY=reboot\n"),
+        (
+            "etc/flatcar/update.conf",
+            "GROUP=stable\nREBOOT_STRATEGY=reboot\n",
+        ),
+        (
+            "etc/coreos/update.conf",
+            "LOCKSMITHD_REBOOT_STRATEGY=reboot\n",
+        ),
         (
             "etc/systemd/system/pointsman.service.d/10-strategy.conf",
             "[Service]\nEnvironment=POINTSMAN_STRATEGY=reboot\n",
         ),
     ];
     for (place, text) in places {
-        node.sh("dpkg --purge pointsman; rm -rf /etc/pointsman").await;
+        node.sh("dpkg --purge pointsman; rm -rf /etc/pointsman")
+            .await;
         node.sh(&format!(
             "mkdir -p \"$(dirname /{place})\"; printf '{}' >/{place}",
             text.replace('\n', "\\n")
@@ -329,9 +340,13 @@ async fn a_first_installation_starts_the_agent_where_any_documented_place_config
         .await;
         let said = node.exec(&["dpkg", "-i", "/root/pointsman.deb"]).await;
         assert_eq!(said.code, Some(0), "{place}: {said:?}");
-        assert!(!said.stderr.contains("once it is configured"), "{place}: {said:?}");
+        assert!(
+            !said.stderr.contains("once it is configured"),
+            "{place}: {said:?}"
+        );
         node.sh("systemctl is-active pointsman").await;
         node.agent_is("idle").await;
-        node.sh(&format!("systemctl stop pointsman; rm /{place}")).await;
+        node.sh(&format!("systemctl stop pointsman; rm /{place}"))
+            .await;
     }
 }
