@@ -75,21 +75,21 @@ impl Context {
     /// A command of this program with the flags of this command line, as a shell reads it.
     #[must_use]
     pub fn command(&self, words: &str) -> String {
-        format!("pointsman {words}{}", self.common.again())
+        format!("pointsman {words}{}", self.common.again(words))
     }
 
     /// The flags of this command line for a command that names its group already, unless that is the default one.
     #[must_use]
-    pub fn flags_but_the_group(&self) -> String {
+    pub fn flags_but_the_group(&self, words: &str) -> String {
         let mut common = self.common.clone();
-        common.group.take_if(|group| !group.is_empty());
-        common.again()
+        common.etcd.group.take_if(|group| !group.is_empty());
+        common.again(words)
     }
 
     /// Whether this command line says which disk has the slots.
     #[must_use]
     pub fn names_the_disk(&self) -> bool {
-        self.common.disk.is_some()
+        self.common.slots.disk.is_some()
     }
 
     /// For what may be done only by a configuration without fault.

@@ -7,6 +7,7 @@ pub mod common;
 pub mod config;
 mod context;
 mod exit;
+pub mod flags;
 mod go_flags;
 pub mod import_locksmith;
 pub mod lock;
@@ -29,6 +30,7 @@ use clap::{Parser, Subcommand};
 
 pub use context::Context;
 pub use exit::{Exit, Failure};
+pub use flags::command;
 
 use crate::semaphore::etcd;
 use common::CommonArgs;
@@ -44,7 +46,7 @@ use common::CommonArgs;
                   name that was given."
 )]
 pub struct Cli {
-    /// What all commands take.
+    /// What several commands take.
     #[command(flatten)]
     pub common: CommonArgs,
     /// What to do.
@@ -108,7 +110,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         _ => Context::lenient(sources, cli.common.clone()),
     };
     let rebuild = etcd::rebuild(&context.config.group);
-    let flags = context.flags_but_the_group();
+    let flags = context.flags_but_the_group("set-max");
     let done = match cli.command {
         Command::Agent => agent::run(context).await,
         Command::Status(args) => status::run(&context, &args).await,

@@ -311,7 +311,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
                 Exit::Failed,
                 format!(
                     "the semaphore cannot be used: {error}\nto repair it, N being how many may be out: {}",
-                    etcd::rebuild(&group) + &context.flags_but_the_group()
+                    etcd::rebuild(&group) + &context.flags_but_the_group("set-max")
                 ),
             ))
         }

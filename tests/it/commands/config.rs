@@ -111,3 +111,13 @@ async fn a_key_of_another_certificate_is_a_wrong_setting_and_no_etcd_is_asked() 
         }
     }
 }
+
+#[tokio::test]
+async fn a_root_that_is_not_there_is_an_error() {
+    let none = [("POINTSMAN_ROOT", "/no/such/root")];
+    let done = run(bin(), ["status", "--root", "/no/such/root"], &[], PATIENCE).await;
+    assert_eq!(done.code, Some(2), "{done:?}");
+    assert!(done.stderr.contains("/no/such/root"), "{done:?}");
+    let done = run(bin(), ["status"], &none, PATIENCE).await;
+    assert_eq!(done.code, Some(2), "{done:?}");
+}
