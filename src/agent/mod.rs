@@ -179,6 +179,7 @@ fn world(
         semaphore: RefCell::new(semaphore),
         keys,
         etcd: RefCell::new(etcd),
+        reached_by: RefCell::default(),
         told: RefCell::default(),
         notes,
         config,

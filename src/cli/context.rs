@@ -1,6 +1,8 @@
 //! What a command works with: the configuration, as far as it is certain, and the flags of this command line.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::Cell};
+
+use jiff::Timestamp;
 
 use super::{Exit, Failure, common::CommonArgs, output};
 use crate::{
@@ -20,6 +22,8 @@ pub struct Context {
     faults: Faults,
     /// The flags of this command line, for the commands that are suggested.
     common: CommonArgs,
+    /// Whether the dates of the certificate have been said.
+    warned: Cell<bool>,
 }
 
 /// The settings that say which semaphore is meant, and how it is reached, with the flag of each.
@@ -53,6 +57,7 @@ impl Context {
             sources,
             faults: Faults::new(),
             common,
+            warned: Cell::default(),
         })
     }
 
@@ -69,6 +74,7 @@ impl Context {
             sources,
             faults,
             common,
+            warned: Cell::default(),
         }
     }
 
@@ -215,8 +221,16 @@ impl Context {
     /// As [`Self::semaphore`].
     pub fn semaphore_of(&self, group: node::Group) -> Result<Semaphore, Failure> {
         let config = self.of_etcd()?;
+        let options = config.etcd_options()?;
+        // etcd only closes the connection, without a reason.
+        let warning = config.certificate_warning(Timestamp::now());
+        if let Some(warning) = warning.filter(|warning| warning.contains("expired"))
+            && !self.warned.replace(true)
+        {
+            output::note(format!("pointsman: warning: {warning}"));
+        }
         Ok(Semaphore::new(
-            config.etcd_options()?,
+            options,
             Keys::new(&config.prefix, group),
             World::back_off(&config),
         ))

@@ -129,6 +129,8 @@ pub struct NodeStatus {
     pub update: String,
     /// The version it would reboot into; null where that is not known, or no reboot is under way.
     pub to: Option<String>,
+    /// Why etcd cannot be asked, as the agent last found; empty where it answered, or is not asked.
+    pub etcd_error: String,
     /// Why the configuration on disk is not the one in force; empty where it is.
     pub config_error: String,
 }
@@ -146,6 +148,7 @@ impl From<Published> for NodeStatus {
             request: said.request,
             update: said.update,
             to: Some(said.to).filter(|version| !version.is_empty()),
+            etcd_error: said.etcd_error,
             config_error: said.config_error,
         }
     }
@@ -229,7 +232,7 @@ async fn ask_etcd(context: &Context, all_groups: bool) -> Result<Status, Failure
 }
 
 /// Said before anything else that a node without a configuration shows: it may be the reason of all of it.
-const NOT_CONFIGURED: &str = "pointsman: no configuration was found (/etc/pointsman/config.yaml, config.d/*.yaml, \
+pub(super) const NOT_CONFIGURED: &str = "pointsman: no configuration was found (/etc/pointsman/config.yaml, config.d/*.yaml, \
      variables, flags): the defaults are in use, with etcd at 127.0.0.1";
 
 /// That pointsman.service has failed, and the configuration's faults if it has any; none where it has not, or systemd
@@ -455,6 +458,7 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
             line("update", &node.update);
             line("to", node.to.as_deref().unwrap_or_default());
             line("strategy", &node.strategy);
+            line("etcd", &node.etcd_error);
             line("configuration", &node.config_error);
             if let Some(group) = &status.configured_group {
                 let name = |group: &str| match group {

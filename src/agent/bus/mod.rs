@@ -122,6 +122,8 @@ published! {
     update: String = "Update",
     /// `ConfigError`: why the configuration on disk is not the one in force, or empty.
     config_error: String = "ConfigError",
+    /// `EtcdError`: why etcd cannot be asked, or empty.
+    etcd_error: String = "EtcdError",
     /// `To`: the version that the node would reboot into, or empty.
     to: String = "To",
 }
@@ -402,6 +404,12 @@ impl Agent {
     #[zbus(property)]
     fn config_error(&self) -> String {
         self.values.borrow().config_error.clone()
+    }
+
+    /// Why etcd cannot be asked, or empty.
+    #[zbus(property)]
+    fn etcd_error(&self) -> String {
+        self.values.borrow().etcd_error.clone()
     }
 
     /// The version that the node would reboot into, or empty.

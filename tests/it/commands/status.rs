@@ -162,6 +162,7 @@ async fn status_with_an_agent_shows_this_node_also_when_etcd_is_away() {
         keys(&status["node"]),
         [
             "config_error",
+            "etcd_error",
             "group",
             "holding",
             "id",

@@ -350,3 +350,29 @@ async fn a_first_installation_starts_the_agent_where_any_documented_place_config
             .await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_with_a_fault_fails_and_the_agent_goes_on_as_it_was() {
+    if skipped("a reload with a fault") {
+        return;
+    }
+    let cluster = Cluster::new(1).await;
+    let node = &cluster.nodes[0];
+    cluster.up().await;
+    node.sh("systemctl reload pointsman").await;
+    node.write(
+        "etc/pointsman/config.d/90-fault.yaml",
+        "window: {start: soon, length: 1h}\n",
+    );
+    let reload = node.exec(&["systemctl", "reload", "pointsman"]).await;
+    assert_ne!(reload.code, Some(0), "{reload:?}");
+    node.sh("systemctl is-active pointsman
+             journalctl -u pointsman | grep -q '90-fault.yaml:1:17: .*window'
+             systemctl show -P StatusText pointsman | grep -q 'not in force: .*90-fault.yaml'
+             [ \"$(systemctl show -P NRestarts pointsman)\" = 0 ]
+             rm /etc/pointsman/config.d/90-fault.yaml
+             systemctl reload pointsman")
+        .await;
+    node.until("[ \"$(systemctl show -P StatusText pointsman)\" = idle ]")
+        .await;
+}
