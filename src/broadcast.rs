@@ -10,7 +10,10 @@ use std::{
 use jiff::Zoned;
 use nix::fcntl::OFlag;
 
-use crate::node::{self, Root};
+use crate::{
+    node::{self, Root},
+    text,
+};
 
 /// Writes a message to these terminals (names under `dev`, such as `tty1` or `pts/0`), as wall(1) does.
 ///
@@ -18,8 +21,8 @@ use crate::node::{self, Root};
 /// a reboot waiting.
 pub fn tell(root: &Root, ttys: &[String], message: &str) {
     // A reason a person gave must not steer other people's terminals.
-    let message: String = message.chars().filter(|c| !c.is_control()).collect();
-    let text = format!(
+    let message: String = message.chars().filter(|c| !text::acts(*c)).collect();
+    let broadcast = format!(
         "\r\nBroadcast message from pointsman@{} ({}):\r\n\r\n{message}\r\n",
         node::hostname(root),
         Zoned::now().strftime("%a %Y-%m-%d %H:%M:%S %Z")
@@ -46,7 +49,7 @@ pub fn tell(root: &Root, ttys: &[String], message: &str) {
                     .custom_flags((OFlag::O_NOCTTY | OFlag::O_NONBLOCK).bits())
                     .open(&path)
             })
-            .and_then(|mut terminal| terminal.write_all(text.as_bytes()));
+            .and_then(|mut terminal| terminal.write_all(broadcast.as_bytes()));
         if let Err(error) = written {
             tracing::debug!("{tty} is not told: {error}");
         }

@@ -6,7 +6,7 @@
 //! - [`semaphore`]: who may be out of service; document and queue (pure), etcd
 //! - [`slots`]: the two system partitions, which one boots next, and changing that
 //! - [`cloud_config`]: the document that configures a node: what is in it, where it comes from, what is wrong with it, what it does
-//! - [`window`], [`duration`]: when, and how long (pure)
+//! - [`window`], [`duration`]: when, and how long (pure); [`text`]: foreign text as it may be shown (pure)
 //! - [`update_engine`], [`sentinel`], [`logind`], [`systemd`], [`bus`]: what the node's own services say
 //! - [`http`], [`hooks`], [`broadcast`], [`coordinator`], [`telemetry`], [`node`]: the rest of the machine
 //! - [`blocking`]: work that waits for a disk
@@ -29,6 +29,7 @@ pub mod sentinel;
 pub mod slots;
 pub mod systemd;
 pub mod telemetry;
+pub mod text;
 pub mod update_engine;
 pub mod window;
 mod yaml;

@@ -2,7 +2,7 @@
 
 use std::{future::Future, process::ExitCode, time::Duration};
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 use pointsman::{
     cli::{self, cloudinit, locksmith},
     telemetry,
@@ -34,7 +34,11 @@ fn main() -> ExitCode {
             Err(code) => ExitCode::from(code),
         };
     }
-    let cli = cli::Cli::parse();
+    let mut command = cli::command();
+    let matches = command.get_matches_mut();
+    let read = cli::flags::check(&mut command, &matches)
+        .and_then(|()| cli::Cli::from_arg_matches(&matches));
+    let cli = read.unwrap_or_else(|error| error.exit());
     telemetry::init(if matches!(cli.command, cli::Command::Agent) {
         "info"
     } else {

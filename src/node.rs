@@ -93,13 +93,18 @@ fn read(path: PathBuf) -> Result<String, NodeError> {
 pub fn machine_id(root: &Root) -> Result<String, NodeError> {
     let path = root.path("etc/machine-id");
     let found = read(path.clone())?;
-    let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    let zero = found.bytes().all(|b| b == b'0');
-    if found.len() == 32 && found.bytes().all(hex) && !zero {
+    if is_machine_id(&found) {
         Ok(found)
     } else {
         Err(NodeError::MachineId { path, found })
     }
+}
+
+/// Whether a text is a machine id: 32 lower-case hex digits, not all of them 0 (machine-id(5)).
+#[must_use]
+pub fn is_machine_id(text: &str) -> bool {
+    let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    text.len() == 32 && text.bytes().all(hex) && text.bytes().any(|b| b != b'0')
 }
 
 /// The boot's id, another one after every boot: the root's where it has one; else what systemd says in `POINTSMAN_BOOT_ID`

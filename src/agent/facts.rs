@@ -16,7 +16,7 @@ use crate::{
     bus::BusError,
     logind,
     sentinel::{Sentinel, SentinelError},
-    update_engine::{self, Change, UpdateEngine},
+    update_engine::{self, Change, Operation, UpdateEngine},
 };
 
 /// How long until it is looked again, where nothing wakes for it.
@@ -86,6 +86,7 @@ async fn run(world: &World, tell: &mpsc::Sender<Facts>, told: &Notify) -> Result
                 None => return Ok(()),
             },
             () = told.notified() => update = world.update().await,
+            () = no_longer_staged(world), if is_staged(world, &update) => update = world.update().await,
             // Nothing may wake for the next look: a failed one is no answer, and nobody signals that a shutdown which
             // only systemd knew of was called off.
             () = sleep(AGAIN), if again => {
@@ -94,6 +95,27 @@ async fn run(world: &World, tell: &mpsc::Sender<Facts>, told: &Notify) -> Result
                     update = world.update().await;
                 }
             }
+        }
+    }
+}
+
+fn is_staged(world: &World, update: &Update) -> bool {
+    world.updates == Updates::Engine && matches!(update, Update::Staged(_))
+}
+
+/// Ends when update_engine says that nothing is staged any more: of a reset it sends no signal. Only the status is read for
+/// this, not the slot.
+async fn no_longer_staged(world: &World) {
+    let engine = UpdateEngine::new(&world.bus);
+    let retry = world.config.timings.retry_max;
+    let period = retry.clamp(Duration::from_secs(1), AGAIN);
+    loop {
+        sleep(period).await;
+        // One that does not answer is watched elsewhere.
+        if let Ok(status) = engine.get_status().await
+            && status.operation != Operation::UpdatedNeedReboot
+        {
+            return;
         }
     }
 }

@@ -187,6 +187,7 @@ async fn world(
         semaphore: RefCell::new(semaphore),
         keys,
         etcd: RefCell::new(etcd),
+        reached_by: RefCell::default(),
         told: RefCell::default(),
         notes,
         config,

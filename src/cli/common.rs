@@ -1,4 +1,4 @@
-//! The flags every command takes: where the machine and etcd are.
+//! The flags that several commands have: where the machine, etcd and the slots are.
 
 use std::{
     fs,
@@ -7,17 +7,58 @@ use std::{
 
 use clap::Args;
 
-use super::output;
+use super::{flags, output};
 use crate::{
     config::{ConfigError, Environment, Origin, Partial, Sources},
     node::Root,
 };
 
-/// Flags of every command. Except for `--config` and `--root`, each is a setting of the configuration file as
-/// well; the environment is read with the configuration, so that an error can say where a value came from.
+/// The flags that several commands have, in the groups that mean something together; `flags` says for which commands.
+/// Except for `--config` and `--root`, each is a setting of the configuration file as well; the environment is read with
+/// the configuration, so that an error can say where a value came from.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Common options")]
 pub struct CommonArgs {
+    /// Where the machine is.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+    /// Where etcd is, and which semaphore in it.
+    #[command(flatten)]
+    pub etcd: EtcdArgs,
+    /// Where the slots are.
+    #[command(flatten)]
+    pub slots: SlotsArgs,
+}
+
+/// Where the machine is.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Machine options")]
+pub struct MachineArgs {
+    /// Configuration file instead of etc/pointsman/config.yaml under the root; it must exist
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "POINTSMAN_CONFIG",
+        hide_env_values = true
+    )]
+    pub config: Option<PathBuf>,
+
+    /// Folder under which all files of the machine lie [default: /]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "POINTSMAN_ROOT",
+        hide_env_values = true,
+        value_parser = folder
+    )]
+    pub root: Option<PathBuf>,
+}
+
+/// Where etcd is, and which semaphore in it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "etcd options")]
+pub struct EtcdArgs {
     /// Where etcd listens: a URL such as https://host:2379, or host:2379; several with commas or by repeating the flag
     /// [env: POINTSMAN_ENDPOINT] [default: http://127.0.0.1:2379,http://127.0.0.1:4001]
     #[arg(long, global = true, value_name = "URL")]
@@ -52,6 +93,15 @@ pub struct CommonArgs {
     #[arg(long, global = true, value_name = "FILE")]
     pub etcd_password_file: Option<String>,
 
+    /// The most a request to etcd may take, over all endpoints [env: POINTSMAN_TIMEOUT] [default: 5s]
+    #[arg(long, global = true, value_name = "DURATION")]
+    pub timeout: Option<String>,
+}
+
+/// Where the slots are.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Slot options")]
+pub struct SlotsArgs {
     /// The disk with the slots, or an image of one; without it, the one this system was booted from [env: POINTSMAN_DISK]
     #[arg(long, global = true, value_name = "DEVICE|IMAGE")]
     pub disk: Option<String>,
@@ -60,22 +110,10 @@ pub struct CommonArgs {
     /// [env: POINTSMAN_BOOTED]
     #[arg(long, global = true, value_name = "SLOT")]
     pub booted: Option<String>,
-
-    /// The most a request to etcd may take, over all endpoints [env: POINTSMAN_TIMEOUT] [default: 5s]
-    #[arg(long, global = true, value_name = "DURATION")]
-    pub timeout: Option<String>,
-
-    /// Configuration file instead of etc/pointsman/config.yaml under the root; it must exist
-    #[arg(long, global = true, value_name = "FILE", env = "POINTSMAN_CONFIG")]
-    pub config: Option<PathBuf>,
-
-    /// Folder under which all files of the machine lie [default: /]
-    #[arg(long, global = true, value_name = "DIR", env = "POINTSMAN_ROOT", value_parser = folder)]
-    pub root: Option<PathBuf>,
 }
 
 /// A folder that is there: below a mistyped one there is no configuration, and all would be as by default.
-fn folder(text: &str) -> Result<PathBuf, String> {
+pub(super) fn folder(text: &str) -> Result<PathBuf, String> {
     match fs::metadata(text) {
         Ok(found) if found.is_dir() => Ok(text.into()),
         Ok(_) => Err("found a file, expected a folder".into()),
@@ -84,10 +122,22 @@ fn folder(text: &str) -> Result<PathBuf, String> {
 }
 
 impl CommonArgs {
+    /// No flag but this root, where there is one.
+    #[must_use]
+    pub fn below(root: Option<PathBuf>) -> Self {
+        Self {
+            machine: MachineArgs { config: None, root },
+            ..Self::default()
+        }
+    }
+
     /// Where the machine's files lie.
     #[must_use]
     pub fn root(&self) -> Root {
-        self.root.clone().map_or_else(Root::default, Root::new)
+        self.machine
+            .root
+            .clone()
+            .map_or_else(Root::default, Root::new)
     }
 
     /// What these flags, the environment and the files of the machine say; for the agent itself, or for a command.
@@ -97,7 +147,7 @@ impl CommonArgs {
     pub fn sources(&self, agent: bool) -> Result<Sources, ConfigError> {
         Ok(Sources {
             root: self.root(),
-            file: self.config.clone(),
+            file: self.machine.config.clone(),
             flags: self.flags()?,
             environment: Environment::of_process(),
             defaults: Partial::default(),
@@ -105,11 +155,13 @@ impl CommonArgs {
         })
     }
 
-    /// These flags once more, as a shell reads them and with a blank before each: a command that is suggested without
-    /// them would act on something else. What the environment says it says to that command as well.
+    /// These flags once more, as far as they mean something for the command of these words, as a shell reads them and with a
+    /// blank before each: a command that is suggested without them would act on something else. What the environment says
+    /// it says to that command as well.
     #[must_use]
-    pub fn again(&self) -> String {
-        let endpoints = (!self.endpoint.is_empty()).then(|| self.endpoint.join(","));
+    pub fn again(&self, words: &str) -> String {
+        let command: Vec<&str> = words.split_whitespace().collect();
+        let endpoints = (!self.etcd.endpoint.is_empty()).then(|| self.etcd.endpoint.join(","));
         let path = |path: &Option<PathBuf>, variable| {
             let given = path.as_ref().filter(|path| {
                 std::env::var_os(variable).is_none_or(|value| value != path.as_os_str())
@@ -118,44 +170,45 @@ impl CommonArgs {
         };
         [
             ("--endpoint", &endpoints),
-            ("--group", &self.group),
-            ("--key-prefix", &self.key_prefix),
-            ("--etcd-cafile", &self.etcd_cafile),
-            ("--etcd-certfile", &self.etcd_certfile),
-            ("--etcd-keyfile", &self.etcd_keyfile),
-            ("--etcd-username", &self.etcd_username),
-            ("--etcd-password-file", &self.etcd_password_file),
-            ("--disk", &self.disk),
-            ("--booted", &self.booted),
-            ("--timeout", &self.timeout),
-            ("--config", &path(&self.config, "POINTSMAN_CONFIG")),
-            ("--root", &path(&self.root, "POINTSMAN_ROOT")),
+            ("--group", &self.etcd.group),
+            ("--key-prefix", &self.etcd.key_prefix),
+            ("--etcd-cafile", &self.etcd.etcd_cafile),
+            ("--etcd-certfile", &self.etcd.etcd_certfile),
+            ("--etcd-keyfile", &self.etcd.etcd_keyfile),
+            ("--etcd-username", &self.etcd.etcd_username),
+            ("--etcd-password-file", &self.etcd.etcd_password_file),
+            ("--disk", &self.slots.disk),
+            ("--booted", &self.slots.booted),
+            ("--timeout", &self.etcd.timeout),
+            ("--config", &path(&self.machine.config, "POINTSMAN_CONFIG")),
+            ("--root", &path(&self.machine.root, "POINTSMAN_ROOT")),
         ]
         .into_iter()
+        .filter(|(flag, _)| flags::means_something(&command, flag.trim_start_matches('-')))
         .filter_map(|(flag, text)| Some(format!(" {flag} {}", output::word(text.as_deref()?))))
         .collect()
     }
 
     /// The layer of the flags.
     fn flags(&self) -> Result<Partial, ConfigError> {
-        let endpoints = (!self.endpoint.is_empty()).then(|| self.endpoint.join(","));
+        let endpoints = (!self.etcd.endpoint.is_empty()).then(|| self.etcd.endpoint.join(","));
         let mut layer = Partial::default();
         for (flag, key, text) in [
             ("--endpoint", "etcd.endpoints", &endpoints),
-            ("--group", "group", &self.group),
-            ("--key-prefix", "key-prefix", &self.key_prefix),
-            ("--etcd-cafile", "etcd.cafile", &self.etcd_cafile),
-            ("--etcd-certfile", "etcd.certfile", &self.etcd_certfile),
-            ("--etcd-keyfile", "etcd.keyfile", &self.etcd_keyfile),
-            ("--etcd-username", "etcd.username", &self.etcd_username),
+            ("--group", "group", &self.etcd.group),
+            ("--key-prefix", "key-prefix", &self.etcd.key_prefix),
+            ("--etcd-cafile", "etcd.cafile", &self.etcd.etcd_cafile),
+            ("--etcd-certfile", "etcd.certfile", &self.etcd.etcd_certfile),
+            ("--etcd-keyfile", "etcd.keyfile", &self.etcd.etcd_keyfile),
+            ("--etcd-username", "etcd.username", &self.etcd.etcd_username),
             (
                 "--etcd-password-file",
                 "etcd.password-file",
-                &self.etcd_password_file,
+                &self.etcd.etcd_password_file,
             ),
-            ("--timeout", "etcd.timeout", &self.timeout),
-            ("--disk", "slots.disk", &self.disk),
-            ("--booted", "slots.booted", &self.booted),
+            ("--timeout", "etcd.timeout", &self.etcd.timeout),
+            ("--disk", "slots.disk", &self.slots.disk),
+            ("--booted", "slots.booted", &self.slots.booted),
         ] {
             let Some(text) = text else { continue };
             // A person names a file from where they stand.
@@ -258,7 +311,7 @@ mod tests {
         ];
         let cli = Cli::try_parse_from(line).unwrap();
         assert_eq!(
-            cli.common.again(),
+            cli.common.again("agent"),
             r" --endpoint 'h:1,[::1]:2' --group 'a b'\''s' --booted '' --root /usr"
         );
     }
@@ -275,7 +328,7 @@ mod tests {
         for flag in &flags {
             line.extend([flag.as_str(), "/usr"]);
         }
-        let again = Cli::try_parse_from(line).unwrap().common.again();
+        let again = Cli::try_parse_from(line).unwrap().common.again("agent");
         let mut repeated: Vec<&str> = again.split(" /usr").map(str::trim).collect();
         repeated.retain(|flag| !flag.is_empty());
         repeated.sort_unstable();

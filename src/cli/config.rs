@@ -1,5 +1,6 @@
 //! `pointsman config`.
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
@@ -66,6 +67,12 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
 
 /// Whether the files that settings name are there and can be used, as the agent finds them when it starts.
 fn files(context: &Context) -> Result<(), Failure> {
+    if context.is_not_configured() {
+        output::note(super::status::NOT_CONFIGURED);
+    }
+    if let Some(warning) = context.config.certificate_warning(Timestamp::now()) {
+        output::note(format!("pointsman: warning: {warning}"));
+    }
     match context.config.etcd_options() {
         // The agent may read what this user may not.
         Err(error) if error.is_denied() && !nix::unistd::geteuid().is_root() => {

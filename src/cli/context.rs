@@ -1,11 +1,13 @@
 //! What a command works with: the configuration, as far as it is certain, and the flags of this command line.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::Cell};
+
+use jiff::Timestamp;
 
 use super::{Exit, Failure, common::CommonArgs, output};
 use crate::{
     agent::world::World,
-    config::{Config, ConfigError, Faults, Sources},
+    config::{Config, ConfigError, Faults, Origin, SETTINGS, Setting, Sources},
     node,
     semaphore::{etcd::Semaphore, keys::Keys},
 };
@@ -20,6 +22,8 @@ pub struct Context {
     faults: Faults,
     /// The flags of this command line, for the commands that are suggested.
     common: CommonArgs,
+    /// Whether the dates of the certificate have been said.
+    warned: Cell<bool>,
 }
 
 /// The settings that say which semaphore is meant, and how it is reached, with the flag of each.
@@ -53,6 +57,7 @@ impl Context {
             sources,
             faults: Faults::new(),
             common,
+            warned: Cell::default(),
         })
     }
 
@@ -69,27 +74,28 @@ impl Context {
             sources,
             faults,
             common,
+            warned: Cell::default(),
         }
     }
 
     /// A command of this program with the flags of this command line, as a shell reads it.
     #[must_use]
     pub fn command(&self, words: &str) -> String {
-        format!("pointsman {words}{}", self.common.again())
+        format!("pointsman {words}{}", self.common.again(words))
     }
 
     /// The flags of this command line for a command that names its group already, unless that is the default one.
     #[must_use]
-    pub fn flags_but_the_group(&self) -> String {
+    pub fn flags_but_the_group(&self, words: &str) -> String {
         let mut common = self.common.clone();
-        common.group.take_if(|group| !group.is_empty());
-        common.again()
+        common.etcd.group.take_if(|group| !group.is_empty());
+        common.again(words)
     }
 
     /// Whether this command line says which disk has the slots.
     #[must_use]
     pub fn names_the_disk(&self) -> bool {
-        self.common.disk.is_some()
+        self.common.slots.disk.is_some()
     }
 
     /// For what may be done only by a configuration without fault.
@@ -104,6 +110,25 @@ impl Context {
             Exit::Usage,
             format!("{doing}: the configuration has to be mended first, see above"),
         ))
+    }
+
+    /// What is wrong with the configuration.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// Whether nobody has configured anything: no file, no variable, no flag.
+    #[must_use]
+    pub fn is_not_configured(&self) -> bool {
+        let given = |setting: &Setting| self.config.given.origin(setting.key) != Origin::Default;
+        self.faults.is_empty() && !SETTINGS.iter().any(given)
+    }
+
+    /// Whether a flag of this command line says which group is meant.
+    #[must_use]
+    pub fn names_the_group(&self) -> bool {
+        self.flag_given("group")
     }
 
     fn flag_given(&self, key: &str) -> bool {
@@ -196,8 +221,16 @@ impl Context {
     /// As [`Self::semaphore`].
     pub fn semaphore_of(&self, group: node::Group) -> Result<Semaphore, Failure> {
         let config = self.of_etcd()?;
+        let options = config.etcd_options()?;
+        // etcd only closes the connection, without a reason.
+        let warning = config.certificate_warning(Timestamp::now());
+        if let Some(warning) = warning.filter(|warning| warning.contains("expired"))
+            && !self.warned.replace(true)
+        {
+            output::note(format!("pointsman: warning: {warning}"));
+        }
         Ok(Semaphore::new(
-            config.etcd_options()?,
+            options,
             Keys::new(&config.prefix, group),
             World::back_off(&config),
         ))

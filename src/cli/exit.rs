@@ -18,6 +18,10 @@ pub enum Exit {
     Refused = 3,
     /// etcd or the system bus cannot be reached.
     Unreachable = 4,
+    /// update_engine looked for an update, and could not: whether there is one is not known.
+    CheckFailed = 5,
+    /// What was to be ended or cleared is not there: nothing has this name.
+    Nothing = 6,
     /// `cloud-config plan`: there is something to do.
     Changes = 10,
     /// Ended by Ctrl-C (SIGINT), as shells count it.

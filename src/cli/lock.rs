@@ -18,9 +18,11 @@ use crate::{
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The node's machine id, or its host name; or any other name, to take a place that is no node's; this node's id when
-    /// left out.
+    /// The node's machine id, or the host name of a known node; this node when left out.
     id: Option<String>,
+    /// Take a place under a name that is no node's, instead.
+    #[arg(long = "as", value_name = "NAME", conflicts_with = "id")]
+    name: Option<String>,
     /// Take a place in the queue and wait for at most this long, such as 30m; otherwise at once or not at all.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     wait: Option<Duration>,
@@ -34,10 +36,11 @@ pub struct Args {
 /// # Errors
 /// When nothing is left or the group is paused (now, or with `--wait` in time), or etcd cannot be reached.
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let mut id = context.id(args.id.as_deref())?;
+    // A name is checked before anything is asked of etcd.
+    let mut id = context.id(args.name.as_deref().or(args.id.as_deref()))?;
     let semaphore = context.semaphore()?;
     if let Some(given) = &args.id {
-        id = names::id(context, &semaphore.read().await?, given, "lock")?;
+        id = names::to_lock(context, &semaphore.read().await?, given)?;
     }
     let reason = args.reason.clone();
     let reason = reason.unwrap_or_else(|| format!("locked by {}", person(context)));
@@ -48,7 +51,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let refused = |why: String| {
         Err(Failure::new(
             Exit::Refused,
-            format!("{id} is not locked: {why}"),
+            format!("{} is not locked: {why}", output::in_line(&id)),
         ))
     };
     match semaphore.lock(&holder).await? {
@@ -63,10 +66,15 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             return refused("the group is stopped (max is 0)".into());
         }
         Locked::Full(document) => {
+            let group = semaphore.read().await?;
+            let holders: Vec<String> = group.holders.iter().map(names::shown).collect();
             return refused(format!(
-                "all {} of the semaphore is held by {}; see {}",
-                document.max,
-                document.holders.join(", "),
+                "{} held by {}; see {}",
+                match document.max {
+                    1 => "the only place is".to_owned(),
+                    max => format!("all {max} places are"),
+                },
+                holders.join(", "),
                 context.command("status")
             ));
         }
@@ -78,14 +86,15 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
                 } else {
                     "the group"
                 },
-                pause.by,
-                pause.reason
+                output::in_line(pause.author()),
+                output::in_line(&pause.reason)
             ));
         }
     }
     output::say(format!(
-        "{id} holds the semaphore until: {}",
-        context.command(&format!("unlock {id}"))
+        "{} holds the semaphore until: {}",
+        output::in_line(&id),
+        context.command(&format!("unlock {}", output::word(&id)))
     ))?;
     Ok(())
 }
@@ -177,13 +186,14 @@ fn already(id: &str, entry: Option<Holder>, reason_given: bool) -> Result<(), Fa
     let since = entry
         .since
         .map_or(String::new(), |since| format!(" since {since:.0}"));
-    let why = entry.reason.clone().unwrap_or_default();
+    let why = output::in_line(entry.reason.as_deref().unwrap_or_default());
+    let id = &output::in_line(id);
     if entry.phase != Phase::Manual {
         return Err(Failure::new(
             Exit::Refused,
             format!(
                 "{id} is not locked by hand: its own agent holds the semaphore{since} ({}: {why}), and will give it back",
-                entry.phase
+                output::in_line(&entry.phase.to_string())
             ),
         ));
     }

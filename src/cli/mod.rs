@@ -7,6 +7,7 @@ pub mod common;
 pub mod config;
 mod context;
 mod exit;
+pub mod flags;
 mod go_flags;
 pub mod import_locksmith;
 pub mod lock;
@@ -29,6 +30,7 @@ use clap::{Parser, Subcommand};
 
 pub use context::Context;
 pub use exit::{Exit, Failure};
+pub use flags::command;
 
 use crate::semaphore::etcd;
 use common::CommonArgs;
@@ -40,10 +42,11 @@ use common::CommonArgs;
     name = "pointsman",
     version,
     after_help = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 refused for now (semaphore full, \
-                  paused, …), 4 etcd or the system bus out of reach."
+                  paused, …), 4 etcd or the system bus out of reach, 5 a check for updates that failed, 6 nothing has the \
+                  name that was given."
 )]
 pub struct Cli {
-    /// What all commands take.
+    /// What several commands take.
     #[command(flatten)]
     pub common: CommonArgs,
     /// What to do.
@@ -107,7 +110,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         _ => Context::lenient(sources, cli.common.clone()),
     };
     let rebuild = etcd::rebuild(&context.config.group);
-    let flags = context.flags_but_the_group();
+    let flags = context.flags_but_the_group("set-max");
     let done = match cli.command {
         Command::Agent => agent::run(context).await,
         Command::Status(args) => status::run(&context, &args).await,

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::{Context, Exit, Failure, output};
-use crate::{node, semaphore::etcd::Group};
+use crate::{
+    node,
+    semaphore::etcd::{Group, HolderState},
+};
 
 /// What somebody wrote, to the group as it is.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,7 +47,8 @@ fn meant(given: &str, group: &Group) -> Meant {
     }
 }
 
-/// The id of what was given to `command`; said where it is another word.
+/// The id that a person means by `given`, for a command that acts on who holds or waits: what is known by this word, else
+/// the word itself. Says which node it is where the id is another word.
 ///
 /// # Errors
 /// When several nodes have this host name, or nobody is known by what was given and it is no id.
@@ -57,29 +61,149 @@ pub(super) fn id(
     match meant(given, group) {
         // As it stands there, whoever put it there.
         Meant::Id => Ok(given.to_owned()),
-        Meant::Host(id) => {
-            output::say(format!("{given} is the host name of {id}."))?;
-            Ok(id)
-        }
-        Meant::Several(ids) => Err(Failure::new(
-            Exit::Usage,
-            format!(
-                "{given} is the host name of {} nodes: {}; to say which: {}",
-                ids.len(),
-                ids.join(", "),
-                context.command(&format!("{command} ID"))
-            ),
-        )),
-        Meant::Unknown => node::check_id(given)
-            .map(|()| given.to_owned())
-            .map_err(|error| Failure::new(Exit::Usage, error.to_string())),
+        Meant::Host(id) => is_the_host(given, id),
+        Meant::Several(ids) => one_of(context, group, given, ids, command),
+        Meant::Unknown => checked(given),
     }
+}
+
+/// Whether something in the group is known by this id or host name.
+pub(super) fn is_known(group: &Group, id: &str) -> bool {
+    meant(id, group) != Meant::Unknown
+}
+
+/// The id of the node that a person wants to lock by `given`. A name that no node has is refused: a place taken under it
+/// protects no node, and blocks the group. A machine id is taken, with a note where no node of the group has it.
+///
+/// # Errors
+/// As [`id`], and when nobody is known by what was given.
+pub(super) fn to_lock(context: &Context, group: &Group, given: &str) -> Result<String, Failure> {
+    if meant(given, group) != Meant::Unknown {
+        return id(context, group, given, "lock");
+    }
+    checked(given)?;
+    if node::is_machine_id(given) {
+        output::note(format!(
+            "note: no node of the group is known by the id {given}"
+        ));
+        return Ok(given.to_owned());
+    }
+    let near = nearest(given, group);
+    let near = if near.is_empty() {
+        String::new()
+    } else {
+        format!("; the nearest names are {}", near.join(", "))
+    };
+    Err(Failure::new(
+        Exit::Usage,
+        format!(
+            "no node of the group is called {given}{near}. To take a place under this name all the same, which protects no \
+             node: {}",
+            context.command(&format!("lock --as {}", output::word(given)))
+        ),
+    ))
+}
+
+/// A holder as people know it: host name and id, on one line whatever another tool has written.
+pub(super) fn shown(held: &HolderState) -> String {
+    let host = held.entry.as_ref().map_or("", |entry| &entry.hostname);
+    output::in_line(&match host {
+        "" => held.id.clone(),
+        host if host == held.id => held.id.clone(),
+        host => format!("{host} ({})", held.id),
+    })
+}
+
+fn checked(given: &str) -> Result<String, Failure> {
+    node::check_id(given)
+        .map(|()| given.to_owned())
+        .map_err(|error| Failure::new(Exit::Usage, error.to_string()))
+}
+
+fn is_the_host(given: &str, id: String) -> Result<String, Failure> {
+    output::say(format!("{given} is the host name of {id}."))?;
+    Ok(id)
+}
+
+/// Which of the nodes of one host name is meant: to unlock, the only one that holds; else this machine itself, whose
+/// other records are of earlier installations of it.
+fn one_of(
+    context: &Context,
+    group: &Group,
+    given: &str,
+    ids: Vec<String>,
+    command: &str,
+) -> Result<String, Failure> {
+    let root = &context.config.root;
+    let holding: Vec<&String> = ids
+        .iter()
+        .filter(|id| group.holders.iter().any(|held| held.id == **id))
+        .collect();
+    if let (&[one], "unlock") = (holding.as_slice(), command) {
+        return is_the_host(given, one.clone());
+    }
+    if let Ok(own) = node::machine_id(root)
+        && node::hostname(root) == given
+        && ids.contains(&own)
+    {
+        return is_the_host(given, own);
+    }
+    let zone = node::time_zone(root);
+    let seen = ids.iter().map(|id| {
+        let since = group
+            .nodes
+            .iter()
+            .find(|node| node.id == *id)
+            .and_then(|node| node.since);
+        since.map_or_else(
+            || format!("{id} (last seen at an unknown time)"),
+            |since| {
+                let since = since.to_zoned(zone.clone());
+                format!(
+                    "{id} (last seen {})",
+                    since.strftime("%Y-%m-%d %H:%M:%S %Z")
+                )
+            },
+        )
+    });
+    Err(Failure::new(
+        Exit::Usage,
+        format!(
+            "{given} is the host name of {} nodes: {}; to say which: {}",
+            ids.len(),
+            seen.collect::<Vec<_>>().join(", "),
+            context.command(&format!("{command} ID"))
+        ),
+    ))
+}
+
+/// The host names and ids of the group that look like this one, the nearest first, at most three.
+fn nearest(given: &str, group: &Group) -> Vec<String> {
+    let holders = group.holders.iter().map(|held| {
+        let host = held.entry.as_ref().map_or("", |entry| &entry.hostname);
+        (held.id.as_str(), host)
+    });
+    let nodes = group.nodes.iter();
+    let nodes = nodes.map(|node| (node.id.as_str(), node.hostname.as_str()));
+    let names = holders
+        .chain(nodes)
+        .map(|(id, host)| if host.is_empty() { id } else { host });
+    let mut near: Vec<(usize, &str)> = names
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(given, name), name))
+        .filter(|(apart, name)| *apart <= 1 + given.chars().count() / 3 || name.contains(given))
+        .collect();
+    near.sort_unstable();
+    near.into_iter()
+        .take(3)
+        .map(|(_, name)| name.to_owned())
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::semaphore::etcd::HolderState;
 
     fn group() -> Group {
         let held = |id: &str, entry: Option<&str>| HolderState {
@@ -125,6 +249,17 @@ mod tests {
             ("", Meant::Unknown),
         ] {
             assert_eq!(meant(given, &group()), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_names_are_few_and_near() {
+        for (given, expected) in [
+            ("n33", &["n3", "n1", "n2"][..]),
+            ("twni", &["twin"]),
+            ("web-proxy", &[]),
+        ] {
+            assert_eq!(nearest(given, &group()), expected, "{given}");
         }
     }
 }

@@ -61,7 +61,7 @@ fn said(pause: &Pause) -> String {
     let since = pause
         .since
         .map_or(String::new(), |since| format!(" since {since:.0}"));
-    let by = output::in_line(&pause.by);
+    let by = output::in_line(pause.author());
     format!("by {by}{since} ({})", output::in_line(&pause.reason))
 }
 
@@ -148,7 +148,7 @@ pub async fn resume(context: &Context, args: &ResumeArgs) -> Result<(), Failure>
     match semaphore.resume(args.all).await? {
         Some(pause) => output::say(format!(
             "{which} is not paused any more (it was: {}).",
-            pause.reason
+            output::in_line(&pause.reason)
         ))?,
         None => output::say(format!("{which} was not paused."))?,
     }

@@ -45,8 +45,11 @@ enum Command {
     /// Let nodes reboot into it again.
     Clear {
         /// The image or version; a quarantine that names both ends as a whole.
-        #[arg(value_name = "IMAGE|VERSION", value_parser = image)]
+        #[arg(value_name = "IMAGE|VERSION", value_parser = listed)]
         what: Image,
+        /// Also one whose name is damaged: neither an image nor a version, as `quarantine list` shows it.
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -76,6 +79,59 @@ fn image(text: &str) -> Result<Image, String> {
         image: None,
         version: Some(text.to_owned()),
     })
+}
+
+/// What `quarantine list` shows: an image or version, or the name of a damaged entry.
+fn listed(text: &str) -> Result<Image, String> {
+    if text.is_empty() {
+        return Err("expected an image, sha256:…, or a version such as 4081.2.0".into());
+    }
+    Ok(image(text).unwrap_or_else(|_| {
+        let damaged = Some(text.to_owned());
+        match text.get(..7) {
+            Some(kind) if kind.eq_ignore_ascii_case("sha256:") => Image {
+                image: damaged,
+                version: None,
+            },
+            _ => Image {
+                image: None,
+                version: damaged,
+            },
+        }
+    }))
+}
+
+/// Whether an image or version is one that could be quarantined.
+fn is_sound(what: &Image) -> Result<(), String> {
+    let parts = [&what.image, &what.version];
+    let mut parts = parts.into_iter().flatten();
+    parts.try_for_each(|part| image(part).map(drop))
+}
+
+/// Refuses the name of a damaged entry without `--force`.
+fn sound_or_forced(context: &Context, what: &Image, force: bool) -> Result<(), Failure> {
+    match is_sound(what) {
+        Err(why) if !force => Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "{}: {why}. If it is the damaged name that `quarantine list` shows: {}",
+                output::in_line(&what.name()),
+                context.command(&format!(
+                    "quarantine clear --force {}",
+                    output::word(&what.name())
+                ))
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Of a quarantine to be cleared that does not stand.
+fn not_quarantined(what: &Image) -> Failure {
+    Failure::new(
+        Exit::Nothing,
+        format!("{} was not quarantined.", output::in_line(&what.name())),
+    )
 }
 
 /// Does it: in etcd for all nodes, or, on a node that asks nobody, for that node alone.
@@ -114,15 +170,17 @@ async fn in_the_cluster(context: &Context, args: &Args) -> Result<(), Failure> {
             };
             output::say(format!("{what} {done}"))
         }
-        Some(Command::Clear { what }) => {
+        Some(Command::Clear { what, force }) => {
+            sound_or_forced(context, what, *force)?;
             let cleared = semaphore.clear_quarantine(what).await?;
             if cleared.is_empty() {
-                return output::say(format!("{what} was not quarantined."));
+                return Err(not_quarantined(what));
             }
             for one in cleared {
                 output::say(format!(
                     "{} is not quarantined any more (it was: {}).",
-                    one.what, one.reason
+                    output::in_line(&one.what.to_string()),
+                    output::in_line(&one.reason)
                 ))?;
             }
             Ok(())
@@ -140,13 +198,16 @@ async fn alone(context: &Context, args: &Args) -> Result<(), Failure> {
             client.await?.quarantine(what, reason).await?;
             output::say(format!("{what} is quarantined on this node."))
         }
-        Some(Command::Clear { what }) => match client.await?.clear_quarantine(what).await {
-            Err(ClientError::Refused(why)) if why == NOT_CONDEMNED => {
-                output::say(format!("{what} was not quarantined."))
+        Some(Command::Clear { what, force }) => {
+            sound_or_forced(context, what, *force)?;
+            match client.await?.clear_quarantine(what).await {
+                Err(ClientError::Refused(why)) if why == NOT_CONDEMNED => {
+                    Err(not_quarantined(what))
+                }
+                Err(error) => Err(error.into()),
+                Ok(()) => output::say(format!("{what} is not quarantined any more.")),
             }
-            Err(error) => Err(error.into()),
-            Ok(()) => output::say(format!("{what} is not quarantined any more.")),
-        },
+        }
     }
 }
 

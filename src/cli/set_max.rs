@@ -35,7 +35,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         (Before::Rebuilt, None) => {
             let kept = match set.document.holders.as_slice() {
                 [] => "nobody holds it".into(),
-                ids => format!("held by {}", ids.join(", ")),
+                ids => format!("held by {}", output::in_line(&ids.join(", "))),
             };
             output::say(format!(
                 "Written anew from the holders' own entries: {kept}. Whom only the document named is not kept."

@@ -15,6 +15,7 @@ use crate::{
         etcd::{self, HolderState},
         records::{Image, MemberOut, NodeRecord, Pause, Phase, Quarantine, Ticket},
     },
+    systemd::{self, Trouble},
 };
 
 /// The arguments.
@@ -47,6 +48,12 @@ pub struct Status {
     /// Who coordinates this node's reboots where no agent runs, and what it is about to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coordinator: Option<String>,
+    /// That the agent's unit has failed, and for which faults of the configuration, where it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit_failed: Option<String>,
+    /// That the agent works in another group than the configuration says, where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configured_group: Option<String>,
     /// How the last cloud-config at boot went, where there was one in this boot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cloud_config: Option<Outcome>,
@@ -120,8 +127,10 @@ pub struct NodeStatus {
     pub request: String,
     /// What update_engine does.
     pub update: String,
-    /// What it would reboot into; empty where no reboot is under way.
-    pub to: String,
+    /// The version it would reboot into; null where that is not known, or no reboot is under way.
+    pub to: Option<String>,
+    /// Why etcd cannot be asked, as the agent last found; empty where it answered, or is not asked.
+    pub etcd_error: String,
     /// Why the configuration on disk is not the one in force; empty where it is.
     pub config_error: String,
     /// The units that fail in this boot as they did before the reboot, which proves nothing against the image.
@@ -140,7 +149,8 @@ impl From<Published> for NodeStatus {
             holding: said.holding,
             request: said.request,
             update: said.update,
-            to: said.to,
+            to: Some(said.to).filter(|version| !version.is_empty()),
+            etcd_error: said.etcd_error,
             config_error: said.config_error,
             failed_before: said.failed_before,
         }
@@ -205,7 +215,12 @@ async fn ask_etcd(context: &Context, all_groups: bool) -> Result<Status, Failure
     let mut status = Status::default();
     let own = context.config.group.clone();
     let groups = if all_groups {
-        context.semaphore()?.groups().await?
+        let mut groups = context.semaphore()?.groups().await?;
+        // Also while no node of it has said anything yet.
+        if !groups.contains(&own) {
+            groups.push(own);
+        }
+        groups
     } else {
         vec![own]
     };
@@ -219,6 +234,25 @@ async fn ask_etcd(context: &Context, all_groups: bool) -> Result<Status, Failure
     Ok(status)
 }
 
+/// Said before anything else that a node without a configuration shows: it may be the reason of all of it.
+pub(super) const NOT_CONFIGURED: &str = "pointsman: no configuration was found (/etc/pointsman/config.yaml, config.d/*.yaml, \
+     variables, flags): the defaults are in use, with etcd at 127.0.0.1";
+
+/// That pointsman.service has failed, and the configuration's faults if it has any; none where it has not, or systemd
+/// cannot be asked.
+async fn unit_failed(context: &Context) -> Option<String> {
+    let bus = crate::bus::connect(&context.config.root).await.ok()?;
+    let failed = systemd::unsettled(&bus).await.ok()??;
+    failed
+        .iter()
+        .find(|found| found.unit == "pointsman.service" && found.trouble == Trouble::Failed)?;
+    let faults: Vec<String> = context.faults().iter().map(ToString::to_string).collect();
+    Some(match faults.as_slice() {
+        [] => "pointsman.service has failed; journalctl -u pointsman says why".to_owned(),
+        faults => format!("pointsman.service has failed: {}", faults.join("; ")),
+    })
+}
+
 /// Shows it.
 ///
 /// # Errors
@@ -229,6 +263,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         let client = AgentClient::connect(&context.config.root).await?;
         client.properties().await
     };
+    if context.is_not_configured() {
+        output::note(NOT_CONFIGURED);
+    }
     // Status is asked for on machines without an agent, or without a bus, as well.
     let (node, node_error) = match asked.await {
         Ok(said) => (Some(NodeStatus::from(said)), None),
@@ -253,6 +290,13 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         None => coordinator::seen(&context.config.root),
         Some(_) => None,
     };
+    if node.is_none() && node_error.is_none() {
+        status.unit_failed = unit_failed(context).await;
+    }
+    status.configured_group = node
+        .as_ref()
+        .filter(|node| !context.names_the_group() && node.group != context.config.group.as_str())
+        .map(|_| context.config.group.as_str().to_owned());
     status.node = node;
     status.node_error = node_error;
     status.cloud_config = Outcome::load(&context.config.root);
@@ -273,7 +317,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
                 Exit::Failed,
                 format!(
                     "the semaphore cannot be used: {error}\nto repair it, N being how many may be out: {}",
-                    etcd::rebuild(&group) + &context.flags_but_the_group()
+                    etcd::rebuild(&group) + &context.flags_but_the_group("set-max")
                 ),
             ))
         }
@@ -333,7 +377,16 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
                     holder.reason.clone().unwrap_or_else(|| "-".into()),
                 ]));
             }
-            out += &format!("\n{}\n", trimmed(&table));
+            let rows = trimmed(&table);
+            let mut rows = rows.lines();
+            out += &format!("\n{}\n", rows.next().unwrap_or_default());
+            for (row, holder) in rows.zip(&group.holders) {
+                out += &format!("{row}\n");
+                let record = group.nodes.iter().find(|node| node.id == holder.id);
+                if let Some(said) = record.and_then(|record| says(record, &when)) {
+                    out += &format!("  {said}\n");
+                }
+            }
         }
         if !group.queue.is_empty() {
             let mut table = table(&["QUEUE", "NODE", "HOST", "SINCE", "TO"]);
@@ -373,7 +426,10 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
     match &status.node {
         None => {
             out += &match &status.node_error {
-                None => "This node: no agent runs".to_owned(),
+                None => match &status.unit_failed {
+                    None => "This node: no agent runs".to_owned(),
+                    Some(why) => format!("This node: no agent runs: {}", output::in_line(why)),
+                },
                 Some(why) => format!(
                     "This node: whether an agent runs is not known: {}",
                     output::in_line(why)
@@ -391,8 +447,8 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
             let since: Option<Timestamp> = node.since.parse().ok();
             out += &format!(
                 "This node: {} is {} since {}\n",
-                node.id,
-                node.state,
+                output::in_line(&node.id),
+                output::in_line(&node.state),
                 when(since)
             );
             let mut line = |name: &str, text: &str| {
@@ -400,19 +456,70 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
                     out += &format!("  {name}: {}\n", output::in_line(text));
                 }
             };
-            line("waits for", &node.reason);
+            line("waits for", &with_hosts(&node.reason, &status.groups));
             line("asked for", &node.request);
             line("update", &node.update);
-            line("to", &node.to);
+            line("to", node.to.as_deref().unwrap_or_default());
             line("strategy", &node.strategy);
+            line("etcd", &node.etcd_error);
             line("configuration", &node.config_error);
             line("failed before", &node.failed_before.join("; "));
+            if let Some(group) = &status.configured_group {
+                let name = |group: &str| match group {
+                    "" => "the default one".to_owned(),
+                    group => group.to_owned(),
+                };
+                line(
+                    "group",
+                    &format!(
+                        "the configuration says {}, and the agent works in {}: systemctl reload pointsman",
+                        name(group),
+                        name(&node.group)
+                    ),
+                );
+            }
         }
     }
     if let Some(outcome) = &status.cloud_config {
         out += &format!("{outcome}\n");
     }
     out
+}
+
+/// What a holder's own agent last said of itself, on one line; none where it has said nothing.
+fn says(record: &NodeRecord, when: &impl Fn(Option<Timestamp>) -> String) -> Option<String> {
+    if record.state.is_empty() {
+        return None;
+    }
+    let reason = match record.reason.as_str() {
+        "" => String::new(),
+        reason => format!(": {reason}"),
+    };
+    let host = match record.hostname.as_str() {
+        "" => &record.id,
+        host => host,
+    };
+    Some(output::in_line(&format!(
+        "{host} says: {}{reason}, since {}",
+        record.state,
+        when(record.since)
+    )))
+}
+
+/// A text with the host's name before each id that stands in it, as the tables have both.
+fn with_hosts(text: &str, groups: &[GroupStatus]) -> String {
+    let mut text = text.to_owned();
+    for group in groups {
+        for holder in &group.holders {
+            let host = holder.hostname.as_deref().unwrap_or_default();
+            let named = format!("{host} ({})", holder.id);
+            // Other names than machine ids may be any word.
+            if !host.is_empty() && node::is_machine_id(&holder.id) && !text.contains(&named) {
+                text = text.replace(&holder.id, &named);
+            }
+        }
+    }
+    text
 }
 
 fn said(pause: &Pause, when: &impl Fn(Option<Timestamp>) -> String, zone: &TimeZone) -> String {
@@ -422,7 +529,7 @@ fn said(pause: &Pause, when: &impl Fn(Option<Timestamp>) -> String, zone: &TimeZ
     });
     format!(
         "by {} since {}{until}: {}",
-        output::in_line(&pause.by),
+        output::in_line(pause.author()),
         when(pause.since),
         output::in_line(&pause.reason)
     )

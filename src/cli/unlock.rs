@@ -1,7 +1,10 @@
 //! `pointsman unlock`.
 
 use super::{Context, Exit, Failure, names, output};
-use crate::semaphore::{etcd::Unlocked, records::Phase};
+use crate::{
+    node,
+    semaphore::{etcd::Unlocked, records::Phase},
+};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -22,45 +25,59 @@ pub struct Args {
 /// When etcd cannot be reached, the document cannot be used, or the node is rebooting and `--force` is not given.
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let semaphore = context.semaphore()?;
-    let id = match &args.id {
-        Some(given) => names::id(context, &semaphore.read().await?, given, "unlock")?,
-        None => context.id(None)?,
+    let (id, known) = match &args.id {
+        Some(given) => {
+            let group = semaphore.read().await?;
+            let id = names::id(context, &group, given, "unlock")?;
+            let own = node::machine_id(&context.config.root).is_ok_and(|own| own == id);
+            (id.clone(), own || names::is_known(&group, &id))
+        }
+        None => (context.id(None)?, true),
     };
+    // Of a node that is there it is no failure that there was nothing to do; a name that nothing has is a typing error.
+    let nothing = |said: String| match known {
+        true => output::say(said),
+        false => Err(Failure::new(
+            Exit::Nothing,
+            format!("{said} Nothing in the group has this name."),
+        )),
+    };
+    let shown = output::in_line(&id);
     if args.ticket {
-        return output::say(if semaphore.delete_ticket(&id).await? {
-            format!("The ticket of {id} is deleted.")
+        return if semaphore.delete_ticket(&id).await? {
+            output::say(format!("The ticket of {shown} is deleted."))
         } else {
-            format!("{id} had no ticket.")
-        });
+            nothing(format!("{shown} had no ticket."))
+        };
     }
     match semaphore.unlock(&id, args.force).await? {
         Unlocked::Unlocked(Some(holder)) if holder.phase == Phase::Draining => {
             output::say(format!(
-                "{id} does not hold the semaphore any more. It was draining for its reboot, and steps back."
+                "{shown} does not hold the semaphore any more. It was draining for its reboot, and steps back."
             ))?;
         }
         Unlocked::Unlocked(_) => {
-            output::say(format!("{id} does not hold the semaphore any more."))?
+            output::say(format!("{shown} does not hold the semaphore any more."))?
         }
         Unlocked::NotHeld => {
             let holders = semaphore.read().await?.holders;
             let held = match holders.as_slice() {
                 [] => "Nobody holds it.".into(),
                 all => {
-                    let ids: Vec<&str> = all.iter().map(|held| held.id.as_str()).collect();
-                    format!("It is held by {}.", ids.join(", "))
+                    let all = all.iter().map(names::shown);
+                    format!("It is held by {}.", all.collect::<Vec<_>>().join(", "))
                 }
             };
-            output::say(format!("{id} did not hold the semaphore. {held}"))?;
+            nothing(format!("{shown} did not hold the semaphore. {held}"))?;
         }
         Unlocked::InUse(holder) => {
             return Err(Failure::new(
                 Exit::Refused,
                 format!(
-                    "{id} ({}) is {}: it may come back at any moment, and another node would go out beside it. \
+                    "{shown} ({}) is {}: it may come back at any moment, and another node would go out beside it. \
                      If it is gone for good: {}",
-                    holder.hostname,
-                    holder.phase,
+                    output::in_line(&holder.hostname),
+                    output::in_line(&holder.phase.to_string()),
                     context.command(&format!("unlock --force {}", output::word(&id)))
                 ),
             ));

@@ -1,10 +1,14 @@
 //! `pointsman update`: what `update_engine_client` does.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::{Context, Exit, Failure, output, rollback::by_hand};
 use crate::{
-    bus, systemd,
+    bus, duration, node, systemd,
     update_engine::{Change, Operation, Status, UpdateEngine, conf},
 };
 
@@ -23,8 +27,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Have it look for an update now, and follow it until an update is staged or there is none.
-    Check,
+    /// Have it look for an update now, and follow it until an update is staged or there is none. Exit 5 where whether there is
+    /// one is not known.
+    Check {
+        /// The most this may take, a download included, such as 30m
+        #[arg(long, value_name = "DURATION", default_value = "1h")]
+        timeout: String,
+    },
     /// Have it forget the staged update; which slot boots next stays.
     Reset,
     /// Show the channel, or go to another one: GROUP in update.conf; update_engine is restarted.
@@ -46,9 +55,13 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let engine = UpdateEngine::new(&bus);
     match &args.command {
         Command::Status { json } => status(&engine.get_status().await?, *json),
-        Command::Check => check(&engine).await,
+        Command::Check { timeout } => {
+            let limit = duration::parse(timeout)
+                .map_err(|error| Failure::new(Exit::Usage, format!("--timeout: {error}")))?;
+            check(context, &engine, limit).await
+        }
         Command::Reset => {
-            engine.reset_status().await?;
+            reset(&engine).await?;
             output::say(format!(
                 "Reset. Which slot boots next is as it was; to see it: {}",
                 context.command("slots")
@@ -80,28 +93,51 @@ fn status(status: &Status, json: bool) -> Result<(), Failure> {
         });
     }
     output::say(format!(
-        "LAST_CHECKED_TIME={}\nPROGRESS={:.6}\nCURRENT_OP={operation}\nNEW_VERSION={}\nNEW_SIZE={}",
+        "LAST_CHECKED_TIME={}\nPROGRESS={:.6}\nCURRENT_OP={}\nNEW_VERSION={}\nNEW_SIZE={}",
         status.last_checked,
         status.progress,
-        status.version.as_deref().unwrap_or("0.0.0"),
+        // Scripts read these lines.
+        output::in_line(&operation),
+        output::in_line(status.version.as_deref().unwrap_or("0.0.0")),
         status.size
     ))
 }
 
-/// Asks for an update and says what comes of it.
-async fn check(engine: &UpdateEngine) -> Result<(), Failure> {
+/// How often the status is read beside the signals: what somebody else has begun is told to nobody again.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long update_engine may take to begin what it was asked for, and how old its last check may be at most to be the
+/// answer: asked again within a second of another check, it does nothing.
+const BEGIN: Duration = Duration::from_secs(10);
+
+/// Asks for an update and says what comes of it, within this time.
+async fn check(context: &Context, engine: &UpdateEngine, limit: Duration) -> Result<(), Failure> {
+    let mut said = String::new();
+    let followed = tokio::time::timeout(limit, follow(context, engine, &mut said));
+    followed.await.unwrap_or_else(|_| {
+        let stands = match said.as_str() {
+            "" => "update_engine has not answered".to_owned(),
+            said => format!("update_engine goes on ({said})"),
+        };
+        Err(Failure::new(
+            Exit::CheckFailed,
+            format!(
+                "not done within {}, and {stands}; to see how far it is: {}",
+                duration::print(limit),
+                context.command("update status")
+            ),
+        ))
+    })
+}
+
+async fn follow(
+    context: &Context,
+    engine: &UpdateEngine,
+    said: &mut String,
+) -> Result<(), Failure> {
     // Listens first: a short answer is not missed. What it says first is from before it was asked.
     let mut changes = engine.watch();
-    let before = match changes.next().await {
-        Some(Change::Status(status)) => status,
-        Some(Change::Failed(why)) => return Err(Failure::new(Exit::Unreachable, why)),
-        Some(Change::Gone) | None => {
-            return Err(Failure::new(
-                Exit::Unreachable,
-                "update_engine does not run",
-            ));
-        }
-    };
+    let before = status_of(changes.next().await)?;
     if before.operation == Operation::UpdatedNeedReboot {
         return output::say(format!(
             "{} is staged already and waits for a reboot.",
@@ -109,15 +145,12 @@ async fn check(engine: &UpdateEngine) -> Result<(), Failure> {
         ));
     }
     engine.attempt_update().await?;
-    let mut said = String::new();
-    let mut began = false;
+    let asked = (Instant::now(), Timestamp::now());
+    let mut began = before.operation != Operation::Idle;
     loop {
-        let status = match changes.next().await {
-            Some(Change::Status(status)) => status,
-            Some(Change::Failed(why)) => return Err(Failure::new(Exit::Unreachable, why)),
-            Some(Change::Gone) | None => {
-                return Err(Failure::new(Exit::Unreachable, "update_engine went away"));
-            }
+        let status = tokio::select! {
+            change = changes.next() => status_of(change)?,
+            () = tokio::time::sleep(LOOK) => engine.get_status().await?,
         };
         let line = match &status.operation {
             Operation::Downloading => format!(
@@ -132,29 +165,106 @@ async fn check(engine: &UpdateEngine) -> Result<(), Failure> {
                     version(&status)
                 ));
             }
-            Operation::Idle if began || status.last_checked != before.last_checked => {
-                return output::say("There is no update.");
+            Operation::Idle => {
+                // The server has answered: since it was asked, or to another who asked just before.
+                let age = asked.1.as_second() - status.last_checked;
+                if status.last_checked != before.last_checked || age <= BEGIN.as_secs() as i64 {
+                    return output::say("There is no update.");
+                }
+                if began || asked.0.elapsed() > BEGIN {
+                    return Err(no_answer(context, &status, began));
+                }
+                continue;
             }
-            // Not begun yet.
-            Operation::Idle => continue,
             Operation::ReportingErrorEvent => {
                 return Err(Failure::new(
                     Exit::Failed,
                     "update_engine reports an error; its journal says which: journalctl -u update-engine",
                 ));
             }
-            other => other.to_string(),
+            other => output::in_line(&other.to_string()),
         };
         began = true;
-        if line != said {
+        if line != *said {
             output::say(&line)?;
-            said = line;
+            *said = line;
         }
     }
 }
 
-fn version(status: &Status) -> &str {
-    status.version.as_deref().unwrap_or("an update")
+fn status_of(change: Option<Change>) -> Result<Status, Failure> {
+    let unreachable = |why: &str| Err(Failure::new(Exit::Unreachable, why));
+    match change {
+        Some(Change::Status(status)) => Ok(status),
+        Some(Change::Failed(why)) => unreachable(&why),
+        Some(Change::Gone) | None => unreachable("update_engine does not run"),
+    }
+}
+
+/// Of a check that ended like one without an update, though the server has not answered: only the time of the last answer
+/// tells them apart.
+fn no_answer(context: &Context, status: &Status, began: bool) -> Failure {
+    let root = &context.config.root;
+    let path = conf::path(root);
+    let disabled =
+        conf::read(&path).is_ok_and(|text| conf::get(&text, "SERVER") == Some("disabled"));
+    let why = match (disabled, began) {
+        (true, _) => format!(
+            "updates are switched off: SERVER=disabled in {}",
+            path.display()
+        ),
+        (false, true) => "it has no answer of its server".to_owned(),
+        (false, false) => format!("it has not begun within {}", duration::print(BEGIN)),
+    };
+    let last = match Timestamp::from_second(status.last_checked) {
+        Ok(last) if status.last_checked > 0 => {
+            let last = last.to_zoned(node::time_zone(root));
+            format!(
+                "the last answer is of {}",
+                last.strftime("%Y-%m-%d %H:%M:%S %Z")
+            )
+        }
+        _ => "it never had one".to_owned(),
+    };
+    Failure::new(
+        Exit::CheckFailed,
+        format!(
+            "whether there is an update is not known: {why} ({last}). More is in its journal: journalctl -u update-engine"
+        ),
+    )
+}
+
+/// Has update_engine forget the staged update; refused in words where it is at work.
+async fn reset(engine: &UpdateEngine) -> Result<(), Failure> {
+    let Err(error) = engine.reset_status().await else {
+        return Ok(());
+    };
+    // It fails without a reason then (measured: dbus-glib's own sentence).
+    let doing = match engine.get_status().await {
+        Ok(status) => match status.operation {
+            Operation::Idle | Operation::UpdatedNeedReboot => return Err(error.into()),
+            Operation::CheckingForUpdate => "looks for an update".to_owned(),
+            Operation::UpdateAvailable | Operation::Downloading => format!(
+                "downloads {} ({:.0} %)",
+                version(&status),
+                status.progress * 100.0
+            ),
+            Operation::Verifying => "verifies an update".to_owned(),
+            Operation::Finalizing => "activates an update".to_owned(),
+            other => format!("is at work ({})", output::in_line(&other.to_string())),
+        },
+        Err(_) => return Err(error.into()),
+    };
+    Err(Failure::new(
+        Exit::Refused,
+        format!(
+            "not reset: update_engine {doing}, and can be reset only when an update is staged or nothing is under way"
+        ),
+    ))
+}
+
+fn version(status: &Status) -> String {
+    output::in_line(status.version.as_deref().unwrap_or("an update"))
 }
 
 async fn channel(context: &Context, name: Option<&str>) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use jiff::{SignedDuration, Timestamp};
 use rustls::{
     InconsistentKeys,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -16,6 +17,9 @@ use crate::semaphore::etcd::{Options, Tls};
 
 /// The most a file of certificates may hold; the largest bundle of public authorities has a quarter of it.
 const LARGEST_PEM: u64 = 1 << 20;
+
+/// How long before a certificate expires that is said.
+const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// The most a password file may hold.
 const LARGEST_PASSWORD: u64 = 4096;
@@ -82,6 +86,30 @@ impl Config {
         })
     }
 
+    /// What is to be said of the dates of the certificate that is shown to etcd: that it has expired, or will within
+    /// fourteen days. None where all is well, there is none, or it cannot be read.
+    #[must_use]
+    pub fn certificate_warning(&self, now: Timestamp) -> Option<String> {
+        let (certificate, _) = self.etcd.identity.as_ref()?;
+        let path = self.root.path(certificate);
+        let until = valid_until(&content(&path, LARGEST_PEM).ok()?)?;
+        let left = until.duration_since(now);
+        let date = until.strftime("%Y-%m-%d");
+        let says = if left.is_negative() || left.is_zero() {
+            format!("expired {date}, or this machine's clock is wrong")
+        } else if left <= SOON {
+            format!("expires {date}, in {} days", left.as_hours() / 24)
+        } else {
+            return None;
+        };
+        let key = "etcd.certfile";
+        let at = At {
+            origin: self.given.origin(key),
+            key,
+        };
+        Some(format!("{at}: the certificate {} {says}", path.display()))
+    }
+
     /// What is wrong with a file, with the setting that names it and where that was given.
     fn of(&self, key: &'static str, error: ConfigError) -> ConfigError {
         let origin = match self.given.given(key) {
@@ -95,26 +123,85 @@ impl Config {
     }
 }
 
-/// The version of X.509 of the first certificate; none where it cannot be read. By RFC 5280 (4.1) its body begins with
-/// `[0] INTEGER version - 1`, which version 1 leaves out.
-fn version(certificates: &[u8]) -> Option<u8> {
-    const SEQUENCE: u8 = 0x30;
-    /// What is in a sequence, as far as it reaches.
-    fn inside(der: &[u8]) -> Option<&[u8]> {
-        let (&[SEQUENCE, length], rest) = der.split_first_chunk()? else {
-            return None;
-        };
+/// The elements of a DER sequence, each with its tag and content; empty where it is none.
+fn elements(mut der: &[u8]) -> Vec<(u8, &[u8])> {
+    let mut found = Vec::new();
+    while let Some((&[tag, length], rest)) = der.split_first_chunk() {
         // The long form has the number of its bytes first.
-        let more = if length & 0x80 == 0 { 0 } else { length & 0x7f };
-        rest.get(usize::from(more)..)
+        let (length, rest) = match length {
+            0..0x80 => (usize::from(length), rest),
+            _ => {
+                let Some((bytes, rest)) = rest.split_at_checked(usize::from(length & 0x7f)) else {
+                    break;
+                };
+                let length = bytes.iter().fold(0_usize, |length, byte| {
+                    length
+                        .saturating_mul(256)
+                        .saturating_add(usize::from(*byte))
+                });
+                (length, rest)
+            }
+        };
+        let Some((content, after)) = rest.split_at_checked(length) else {
+            break;
+        };
+        found.push((tag, content));
+        der = after;
     }
-    let first = CertificateDer::pem_slice_iter(certificates).next()?.ok()?;
-    match inside(inside(&first)?)? {
-        [0xa0, 3, 2, 1, version, ..] => version.checked_add(1),
+    found
+}
+
+/// The parts of the body of the first certificate of a PEM file (RFC 5280, 4.1): version (left out by version 1), serial
+/// number, algorithm, issuer, validity, and more.
+fn body(pem: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
+    const SEQUENCE: u8 = 0x30;
+    let first = CertificateDer::pem_slice_iter(pem).next()?.ok()?;
+    let inside = |der: &[u8]| match elements(der).first() {
+        Some(&(SEQUENCE, content)) => Some(content.to_vec()),
+        _ => None,
+    };
+    let body = inside(&inside(&first)?)?;
+    let parts = elements(&body).into_iter();
+    Some(
+        parts
+            .map(|(tag, content)| (tag, content.to_vec()))
+            .collect(),
+    )
+}
+
+/// The version of X.509 of the first certificate; none where it cannot be read.
+fn version(certificates: &[u8]) -> Option<u8> {
+    match body(certificates)?.first()? {
+        // `[0] INTEGER version - 1`.
+        (0xa0, content) => match content.as_slice() {
+            [2, 1, version] => version.checked_add(1),
+            _ => None,
+        },
         // The serial number, an INTEGER.
-        [2, ..] => Some(1),
+        (2, _) => Some(1),
         _ => None,
     }
+}
+
+/// Until when the first certificate is valid; none where that cannot be read.
+fn valid_until(certificates: &[u8]) -> Option<Timestamp> {
+    const UTC_TIME: u8 = 0x17;
+    const GENERALIZED_TIME: u8 = 0x18;
+    let body = body(certificates)?;
+    // After an optional version: serial number, algorithm, issuer, validity.
+    let skipped = usize::from(body.first()?.0 == 0xa0) + 3;
+    let (_, validity) = body.get(skipped)?;
+    let (tag, until) = *elements(validity).get(1)?;
+    let digits = std::str::from_utf8(until).ok()?.strip_suffix('Z')?;
+    let text = match tag {
+        // Two digits of the year: 1950 to 2049 (RFC 5280, 4.1.2.5.1).
+        UTC_TIME if digits.get(..2)? < "50" => format!("20{digits}"),
+        UTC_TIME => format!("19{digits}"),
+        GENERALIZED_TIME => digits.to_owned(),
+        _ => return None,
+    };
+    let time = jiff::civil::DateTime::strptime("%Y%m%d%H%M%S", text).ok()?;
+    Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
 }
 
 /// Whether the key may be the certificate's: false only where both can be read and it is another one's. What cannot be
@@ -223,6 +310,31 @@ mod tests {
         let expected = "/cert: found a certificate of X.509's version 1, expected version 3";
         assert!(error.contains(expected), "{error}");
         assert!(error.contains("etcd.certfile: "), "{error}");
+    }
+
+    #[test]
+    fn a_certificate_that_expires_is_said_to() {
+        let (_dir, root) = root(Some(
+            b"etcd: {endpoints: 'h:1', certfile: /cert, keyfile: /key}",
+        ));
+        fs::write(root.path("cert"), VERSION_1).unwrap();
+        let config = load_at(&root, &[], &[]).unwrap();
+        let warning = |now: &str| config.certificate_warning(now.parse().unwrap());
+        assert_eq!(warning("2026-12-01T00:00:00Z"), None);
+        assert_eq!(warning("2126-10-18T00:00:00Z"), None);
+        let soon = warning("2126-10-20T00:00:00Z").unwrap();
+        assert!(
+            soon.contains("etcd.certfile: the certificate ")
+                && soon.contains("expires 2126-11-01, in 12 days"),
+            "{soon}"
+        );
+        let late = warning("2126-11-02T00:00:00Z").unwrap();
+        assert!(
+            late.contains("expired 2126-11-01, or this machine's clock"),
+            "{late}"
+        );
+        fs::write(root.path("cert"), CERTIFICATE).unwrap();
+        assert_eq!(warning("2126-11-02T00:00:00Z"), None);
     }
 
     #[test]

@@ -107,7 +107,12 @@ pub fn decide(view: &View, id: &str, nonce: &str) -> Step {
         return if holder.nonce == nonce {
             Step::Held
         } else {
-            Step::Blocked(Block::Foreign(holder.clone()))
+            // By the id of its key: the value may say anything.
+            let id = id.to_owned();
+            Step::Blocked(Block::Foreign(Holder {
+                id,
+                ..holder.clone()
+            }))
         };
     }
     if let Some(quarantined) = &view.quarantine {
@@ -168,7 +173,8 @@ impl std::fmt::Display for Block {
                 if let Some(reason) = &holder.reason {
                     write!(f, " ({reason})")?;
                 }
-                write!(f, "; end it with: pointsman unlock {}", holder.id)
+                let id = crate::text::shell_word(&holder.id);
+                write!(f, "; end it with: pointsman unlock {id}")
             }
             Self::Listed => f.write_str(
                 "the semaphore names this node as a holder, but this node did not take it; \

@@ -74,6 +74,15 @@ impl Image {
     }
 }
 
+impl Image {
+    /// The name by which a person gives it to a command: the version, else the whole digest; empty where nothing is known.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let name = self.version.as_ref().or(self.image.as_ref());
+        name.cloned().unwrap_or_default()
+    }
+}
+
 impl std::fmt::Display for Image {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (&self.version, &self.image) {
@@ -160,6 +169,17 @@ pub struct Pause {
     /// Fields of newer programs.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
+}
+
+impl Pause {
+    /// Who paused, for people; a value that cannot be read says nobody.
+    #[must_use]
+    pub fn author(&self) -> &str {
+        match self.by.trim() {
+            "" => "someone unknown",
+            by => by,
+        }
+    }
 }
 
 /// An image or version no node may reboot into: `P/quarantine/…`.

@@ -5,6 +5,8 @@ use std::{pin::pin, time::Duration};
 use sd_notify::NotifyState;
 use tokio::time::{Instant, sleep_until};
 
+use crate::text;
+
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::debug!("the service manager cannot be told: {error}");
@@ -17,10 +19,9 @@ pub fn ready() {
 }
 
 /// What `systemctl status` shows.
-pub fn status(text: &str) {
+pub fn status(said: &str) {
     // One line: the protocol's own separator would begin another field.
-    let line = text.replace('\n', " ");
-    tell(&[NotifyState::Status(&line)]);
+    tell(&[NotifyState::Status(&text::one_line(said))]);
 }
 
 /// The agent ends.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::text;
+
 /// The answer of `GetStatus`, on the wire `xdssx`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
@@ -21,13 +23,17 @@ pub struct Status {
 /// A status as it is on the wire: in order, the fields of [`Status`].
 pub(super) type Wire = (i64, f64, String, String, i64);
 
+/// The most characters of a version or an operation: more is a mistake, and would go to etcd with every ticket.
+const LONGEST: usize = 128;
+
 impl From<Wire> for Status {
     fn from((last_checked, progress, operation, version, size): Wire) -> Self {
         Self {
             last_checked,
             progress,
-            operation: operation.into(),
-            version: Some(version).filter(|v| !["", "0.0.0", "0.0.0.0"].contains(&v.as_str())),
+            operation: text::cut(&operation, LONGEST).into_owned().into(),
+            version: Some(text::cut(&version, LONGEST).into_owned())
+                .filter(|v| !["", "0.0.0", "0.0.0.0"].contains(&v.as_str())),
             size,
         }
     }
@@ -120,6 +126,14 @@ mod tests {
             assert_eq!(found, operation);
             assert_eq!(found.to_string(), word);
         }
+    }
+
+    #[test]
+    fn a_version_of_two_megabytes_is_cut() {
+        let long = "9".repeat(2 << 20);
+        let found = status(&long, &long);
+        assert_eq!(found.version.unwrap().chars().count(), LONGEST + 1);
+        assert_eq!(found.operation.to_string().chars().count(), LONGEST + 1);
     }
 
     #[test]

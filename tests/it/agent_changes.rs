@@ -8,7 +8,7 @@ use pointsman_testbed::{
 };
 
 use crate::{
-    agents::{Site, drained, draining, entry, hook, machine, slow_drain, undrained},
+    agents::{Site, bin, drained, draining, entry, hook, machine, slow_drain, undrained},
     support::eventually,
 };
 
@@ -326,4 +326,30 @@ async fn a_drain_that_could_not_be_run_is_known_before_the_node_stands_in_the_li
     assert!(undrained(&node).is_empty());
     std::fs::remove_file(node.path(name)).unwrap();
     node.logind().rebooted().await;
+}
+
+#[tokio::test]
+async fn a_reset_that_nobody_signals_is_noticed_with_the_next_status_read() {
+    let site = Site::new("silent-reset");
+    site.lock().await;
+    let node = site.node("node-1", &[]).await;
+    node.update_engine().ready("2").await;
+    site.until("its ticket", |group| group.queue.len() == 1)
+        .await;
+    let done = node
+        .run_plain(
+            bin(),
+            &[
+                "update",
+                "reset",
+                "--root",
+                &node.root().display().to_string(),
+            ],
+            &[],
+        )
+        .await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    node.wait_status(|status| status == "idle").await;
+    site.until("no ticket", |group| group.queue.is_empty())
+        .await;
 }

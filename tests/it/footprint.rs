@@ -1,6 +1,6 @@
 //! What an agent costs that has nothing to do, as counts.
 
-use pointsman_testbed::{etcd::Cluster, fakes::Status};
+use pointsman_testbed::{etcd::Cluster, fakes::Status, process::Signal};
 
 use crate::agents::{agent, machine};
 
@@ -53,4 +53,15 @@ async fn an_idle_agent_asks_nothing_of_etcd() {
     }
     let spent = cluster.requests().await.since(&before);
     assert_eq!(spent.total(), 0, "{spent:?}");
+    // A reload asks once more whether etcd is there, and that is all.
+    node.child().signal(Signal::SIGHUP);
+    let version = async || {
+        let found = client.get(record.clone(), None).await.unwrap();
+        found.kvs().first().map(|kv| kv.version())
+    };
+    crate::support::eventually("asked once more", version, |version| *version == Some(2)).await;
+    node.wait_notified("the watchdog is fed", |n| n.watchdog >= fed + 14)
+        .await;
+    let found = client.get(record, None).await.unwrap();
+    assert_eq!(found.kvs()[0].version(), 2);
 }

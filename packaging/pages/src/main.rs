@@ -3,7 +3,6 @@
 
 use std::{fs, io, path::Path, process::ExitCode};
 
-use clap::CommandFactory as _;
 use clap_complete::{Shell, generate_to};
 
 fn main() -> ExitCode {
@@ -27,7 +26,7 @@ fn write(root: &Path) -> io::Result<()> {
     let share = root.join("usr/share");
     let pages = share.join("man/man1");
     fs::create_dir_all(&pages)?;
-    clap_mangen::generate_to(pointsman::cli::Cli::command(), &pages)?;
+    clap_mangen::generate_to(pointsman::cli::command(), &pages)?;
 
     // Each shell looks for the file in a folder and under a name of its own.
     for (shell, folder, name) in [
@@ -37,12 +36,7 @@ fn write(root: &Path) -> io::Result<()> {
     ] {
         let folder = share.join(folder);
         fs::create_dir_all(&folder)?;
-        let written = generate_to(
-            shell,
-            &mut pointsman::cli::Cli::command(),
-            "pointsman",
-            &folder,
-        )?;
+        let written = generate_to(shell, &mut pointsman::cli::command(), "pointsman", &folder)?;
         fs::rename(written, folder.join(name))?;
     }
     Ok(())

@@ -122,7 +122,9 @@ published! {
     update: String = "Update",
     /// `ConfigError`: why the configuration on disk is not the one in force, or empty.
     config_error: String = "ConfigError",
-    /// `To`: what the node would reboot into, or empty.
+    /// `EtcdError`: why etcd cannot be asked, or empty.
+    etcd_error: String = "EtcdError",
+    /// `To`: the version that the node would reboot into, or empty.
     to: String = "To",
     /// `FailedBefore`: the units that fail in this boot as they did before the reboot, a sentence each.
     failed_before: Vec<String> = "FailedBefore",
@@ -406,7 +408,13 @@ impl Agent {
         self.values.borrow().config_error.clone()
     }
 
-    /// What the node would reboot into, or empty.
+    /// Why etcd cannot be asked, or empty.
+    #[zbus(property)]
+    fn etcd_error(&self) -> String {
+        self.values.borrow().etcd_error.clone()
+    }
+
+    /// The version that the node would reboot into, or empty.
     #[zbus(property)]
     fn to(&self) -> String {
         self.values.borrow().to.clone()

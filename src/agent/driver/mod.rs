@@ -79,6 +79,9 @@ pub enum Mode {
     Once(String),
 }
 
+/// Whether etcd answered, and why it did not.
+type Asked = Result<(), String>;
+
 type Doing<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// The driver.
@@ -110,6 +113,12 @@ pub struct Driver {
     changed: Option<Box<Config>>,
     /// Why the configuration on disk is not the one in force.
     config_error: String,
+    /// Why etcd could not be asked when this node last told it of itself; empty where it answered.
+    etcd_error: String,
+    /// Where that becomes known.
+    asked_etcd: (mpsc::UnboundedSender<Asked>, mpsc::UnboundedReceiver<Asked>),
+    /// What systemd was told last.
+    status: String,
     /// Whether the points are to be looked at, as soon as the machine is where they may be held.
     points_due: bool,
     /// When to try again what the disk refused.
@@ -162,6 +171,9 @@ impl Driver {
             stop_by: None,
             changed: None,
             config_error: String::new(),
+            etcd_error: String::new(),
+            asked_etcd: mpsc::unbounded_channel(),
+            status: String::new(),
             points_due: false,
             points_again: None,
             look_again: Rc::default(),
@@ -240,6 +252,7 @@ impl Driver {
                     self.step(Event::Tick).await;
                 }
                 () = maybe(self.publishing.as_mut()) => self.publishing = None,
+                Some(asked) = self.asked_etcd.1.recv() => self.etcd_answered(asked),
                 reported = maybe(self.reporting.as_mut()) => {
                     self.reporting = None;
                     self.step(reported).await;
@@ -304,11 +317,12 @@ impl Driver {
                 {
                     tracing::info!("the configuration was read again, and has not changed");
                     self.changed = None;
+                    self.ask_etcd_once();
                 } else {
                     tracing::info!("the configuration has changed");
                     // What is under way may wait for an etcd that is to be found elsewhere by now, and all else waits for it.
                     if let (Strategy::EtcdLock, Some(etcd)) = (config.strategy, etcd) {
-                        self.world.reach(etcd);
+                        self.world.reach_by(&config, etcd);
                     }
                     self.changed = Some(Box::new(config));
                 }

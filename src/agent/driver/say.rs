@@ -16,6 +16,7 @@ use crate::{
     config::Strategy,
     coordinator,
     telemetry::{self, notify},
+    text,
 };
 
 /// The most characters of what the agent says it waits for.
@@ -50,15 +51,12 @@ impl Driver {
             {
                 telemetry::say(&format!("{state}: {reason}"));
             }
-            notify::status(&format!(
-                "{state}{}{reason}",
-                if reason.is_empty() { "" } else { ": " }
-            ));
             if let Err(error) = outside.coordinator.set_state(self.coordinator_state()) {
                 tracing::warn!("{error}");
             }
             self.publish_in_etcd(before.0, state, &reason);
         }
+        self.tell_systemd(state, &reason);
         if let Some(bus) = &outside.bus {
             bus.publish(&self.published(state, reason)).await;
         }
@@ -77,6 +75,53 @@ impl Driver {
             && self.machine.request().is_none()
         {
             self.ending.get_or_insert(Ending::Done);
+        }
+    }
+
+    /// The unit's status text, where it has changed: state and reason, and what keeps the configuration or etcd from working,
+    /// so that a node in such trouble does not look well until its next update.
+    fn tell_systemd(&mut self, state: &str, reason: &str) {
+        let mut status = state.to_owned();
+        for (before, text) in [
+            (": ", reason),
+            ("; etcd: ", &self.etcd_error),
+            (
+                "; the configuration on disk is not in force: ",
+                &self.config_error,
+            ),
+        ] {
+            if !text.is_empty() {
+                status += before;
+                status += text;
+            }
+        }
+        if status != self.status {
+            notify::status(&status);
+            self.status = status;
+        }
+    }
+
+    /// What came of telling etcd of this node: the one request that an idle agent makes at its start and after a reload.
+    pub(super) fn etcd_answered(&mut self, asked: Result<(), String>) {
+        let now = asked.err().map(|why| sentence(&why)).unwrap_or_default();
+        if now == self.etcd_error {
+            return;
+        }
+        if now.is_empty() {
+            tracing::info!("etcd answers");
+        } else {
+            tracing::warn!(
+                "etcd cannot be used, and no reboot will be coordinated until it can: {now}"
+            );
+        }
+        self.etcd_error = now;
+    }
+
+    /// Tells etcd of this node although nothing has changed, to see whether it can be reached.
+    pub(super) fn ask_etcd_once(&mut self) {
+        let (state, reason) = self.machine.report();
+        if matches!(state, "idle" | "waiting" | "unproven") {
+            self.publish(state, &sentence(&reason));
         }
     }
 
@@ -134,13 +179,24 @@ impl Driver {
         if state == "unproven" {
             self.unproven = Some(reason.to_owned());
         }
+        self.publish(state, reason);
+    }
+
+    fn publish(&mut self, state: &'static str, reason: &str) {
+        let world = self.world.clone();
         let record = world.record(state, reason);
+        let answered = self.asked_etcd.0.clone();
         let mut waits = World::back_off(&self.world.config).waits();
         self.publishing = Some(Box::pin(async move {
-            while let Some(semaphore) = world.own_semaphore()
-                && let Err(error) = semaphore.publish(&record).await
-            {
-                tracing::debug!("{error}");
+            while let Some(semaphore) = world.own_semaphore() {
+                let published = semaphore.publish(&record).await;
+                let failed = published.map_err(|error| world.explain(&error));
+                // The driver outlives it.
+                let _ = answered.send(failed.clone());
+                if failed.is_ok() {
+                    break;
+                }
+                world.read_credentials_again();
                 sleep(waits.next().unwrap_or(Duration::from_secs(60))).await;
             }
         }));
@@ -164,6 +220,7 @@ impl Driver {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             config_error: self.config_error.clone(),
             failed_before: self.machine.failed_before().to_vec(),
+            etcd_error: self.etcd_error.clone(),
             update: match facts.map(|f| &f.update) {
                 None => String::new(),
                 Some(Update::Unknown(why) | Update::Unusable(why) | Update::None(why)) => {
@@ -174,7 +231,7 @@ impl Driver {
             to: self
                 .machine
                 .entry()
-                .map(|e| e.intent.to.to_string())
+                .and_then(|entry| entry.intent.to.version.clone())
                 .unwrap_or_default(),
         }
     }
@@ -200,14 +257,6 @@ impl Driver {
 }
 
 /// One line of at most [`LONGEST`] characters: whoever may write to etcd or inhibit a shutdown has a word in it.
-fn sentence(text: &str) -> String {
-    let mut line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(LONGEST)
-        .collect();
-    if text.chars().nth(LONGEST).is_some() {
-        line.push('…');
-    }
-    line
+fn sentence(said: &str) -> String {
+    text::one_line(&text::cut(said, LONGEST)).into_owned()
 }

@@ -19,7 +19,7 @@ impl World {
         let Some(key) = &entry.claim else {
             return Event::Acquired(None);
         };
-        let semaphore = self.semaphore(&key.keys);
+        let mut semaphore = self.semaphore(&key.keys);
         let said = RefCell::new(None);
         let note = |wait: Wait| {
             if said.borrow().as_ref() != Some(&wait) {
@@ -39,8 +39,13 @@ impl World {
             {
                 Guard::NoMember => {
                     claim.member = false;
-                    semaphore.acquire(&claim, &note).await;
-                    return Event::Acquired(None);
+                    tokio::select! {
+                        () = semaphore.acquire(&claim, &note) => return Event::Acquired(None),
+                        () = self.credentials_change() => {
+                            semaphore = self.semaphore(&key.keys);
+                            continue;
+                        }
+                    }
                 }
                 Guard::Open(member) => {
                     claim.member = true;
@@ -48,6 +53,10 @@ impl World {
                     tokio::select! {
                         () = semaphore.acquire(&claim, &note) => return Event::Acquired(own),
                         why = self.guard_closes(&semaphore, own) => why,
+                        () = self.credentials_change() => {
+                            semaphore = self.semaphore(&key.keys);
+                            continue;
+                        }
                     }
                 }
                 Guard::Closed(why) => why,
@@ -68,6 +77,18 @@ impl World {
     async fn guard(&self, semaphore: &Semaphore, known: Option<u64>) -> Result<Guard, etcd::Error> {
         let local = &self.config.etcd.member;
         semaphore.guard(local, &self.hostname, known).await
+    }
+
+    /// Ends when certificates or password were renewed in their files: the wait goes on with the new ones, in its place.
+    async fn credentials_change(&self) {
+        let before = self.etcd.borrow().clone();
+        loop {
+            sleep(self.config.timings.retry_max).await;
+            self.read_credentials_again();
+            if *self.etcd.borrow() != before {
+                return;
+            }
+        }
     }
 
     /// Ends when the guard has closed: nothing signals how the other members are.

@@ -24,6 +24,7 @@ use crate::{
     config::Config,
     hooks::{self, Hooks},
     logind::Logind,
+    node,
     semaphore::{
         etcd::{self, BackOff, Place, Semaphore, Wait},
         keys::Keys,
@@ -63,6 +64,8 @@ pub struct World {
     pub semaphore: RefCell<Option<Rc<Semaphore>>>,
     /// How etcd is reached, also for a claim made under other keys than the configured ones.
     pub etcd: RefCell<etcd::Options>,
+    /// A changed configuration that says how etcd is reached already, while the rest of it waits.
+    pub reached_by: RefCell<Option<Config>>,
     /// What the cluster has been told is bad, in this run: told once, it is for people to clear.
     pub told: RefCell<Vec<Image>>,
     /// Where operations say what they wait for.
@@ -183,10 +186,51 @@ impl World {
 
     /// Reaches etcd in another way from now on, with the next request of what is under way as well. What it asks for, and
     /// under which keys, is as before.
-    pub fn reach(&self, etcd: etcd::Options) {
+    pub fn reach_by(&self, config: &Config, etcd: etcd::Options) {
+        self.reached_by.replace(Some(config.clone()));
+        self.reach(etcd);
+    }
+
+    fn reach(&self, etcd: etcd::Options) {
         self.etcd.replace(etcd);
         if self.own_semaphore().is_some() {
             self.semaphore.replace(Some(self.reached(&self.keys)));
+        }
+    }
+
+    /// Reads certificates and password again from their files: they may have been renewed there since. What waits for etcd
+    /// goes on with the new ones.
+    pub fn read_credentials_again(&self) {
+        let read = match &*self.reached_by.borrow() {
+            Some(newer) => newer.etcd_options(),
+            None => self.config.etcd_options(),
+        };
+        match read {
+            Ok(etcd) if etcd != *self.etcd.borrow() => {
+                // Endpoints and the like may have been changed by a reload; only the credentials are renewed.
+                let now = etcd::Options {
+                    tls: etcd.tls,
+                    user: etcd.user,
+                    ..self.etcd.borrow().clone()
+                };
+                if now != *self.etcd.borrow() {
+                    tracing::info!(
+                        "certificates or password of etcd have changed, and are used from now on"
+                    );
+                    self.reach(now);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!("{error}"),
+        }
+    }
+
+    /// What kept etcd from answering, with what the certificate's dates have to do with it.
+    #[must_use]
+    pub fn explain(&self, error: &etcd::Error) -> String {
+        match self.config.certificate_warning(Timestamp::now()) {
+            Some(warning) if error.is_unreachable() => format!("{error}; {warning}"),
+            _ => error.to_string(),
         }
     }
 
@@ -206,6 +250,19 @@ impl World {
         }
     }
 
+    /// When something is tried again, for people.
+    #[must_use]
+    pub fn again_in(&self, wait: Duration) -> String {
+        let zone = node::time_zone(&self.config.root);
+        let at = Timestamp::now()
+            .saturating_add(wait)
+            .map(|at| at.to_zoned(zone));
+        at.map_or_else(
+            |_| "it is tried again".to_owned(),
+            |at| format!("it is tried again at {}", at.strftime("%H:%M:%S %Z")),
+        )
+    }
+
     fn note(&self, why: String) {
         // The driver outlives its operations.
         let _ = self.notes.send(Wait {
@@ -222,9 +279,12 @@ impl World {
             match ask().await {
                 Ok(answer) => return answer,
                 Err(error) => {
-                    tracing::warn!("{error}");
-                    self.note(error.to_string());
-                    sleep(waits.next().unwrap_or(timings.retry_max)).await;
+                    let why = self.explain(&error);
+                    let wait = waits.next().unwrap_or(timings.retry_max);
+                    tracing::warn!("{why}; {}", self.again_in(wait));
+                    self.note(format!("{why}; {}", self.again_in(wait)));
+                    sleep(wait).await;
+                    self.read_credentials_again();
                 }
             }
         }

@@ -95,10 +95,7 @@ impl Call {
     /// Does it; the exit code.
     pub async fn run(self) -> u8 {
         let root = std::env::var_os("POINTSMAN_ROOT");
-        let common = CommonArgs {
-            root: root.map(Into::into),
-            ..CommonArgs::default()
-        };
+        let common = CommonArgs::below(root.map(Into::into));
         let sources = SourceArgs::new(self.0.sources, self.0.wait);
         let fetched = match sources.ask(&common).await {
             Err(failure) => return ended(&failure),

@@ -212,7 +212,9 @@ async fn status(flags: &Flags) -> Result<(), Fault> {
         document.max
     );
     if !document.holders.is_empty() {
-        text += &format!("\nMACHINE ID\n{}\n", document.holders.join("\n"));
+        // An id that another tool wrote stays on its line: scripts read one id a line.
+        let ids = document.holders.iter().map(|id| output::in_line(id));
+        text += &format!("\nMACHINE ID\n{}\n", ids.collect::<Vec<_>>().join("\n"));
     }
     output::print(&text).map_err(fault(""))
 }
@@ -240,7 +242,8 @@ async fn lock(flags: &Flags, given: Option<&String>) -> Result<(), Fault> {
             };
             Err(failed(format!(
                 "{which} is paused by {}: {}",
-                pause.by, pause.reason
+                pause.author(),
+                pause.reason
             )))
         }
         // Locksmith looks at what is left before it looks at who holds.

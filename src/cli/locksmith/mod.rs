@@ -192,8 +192,16 @@ fn sources(face: Face, flags: &Flags) -> Result<Sources, ConfigError> {
         Face::Daemon => defaults.set("strategy", "reboot", Origin::Default)?,
     }
     let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let root = path("POINTSMAN_ROOT").map_or_else(Root::default, Root::new);
+    if !root.folder().is_dir() {
+        return Err(ConfigError::File {
+            path: root.folder().to_owned(),
+            found: "no folder in POINTSMAN_ROOT".into(),
+            expected: "the folder under which the machine's files lie".into(),
+        });
+    }
     Ok(Sources {
-        root: path("POINTSMAN_ROOT").map_or_else(Root::default, Root::new),
+        root,
         file: path("POINTSMAN_CONFIG"),
         flags: layer,
         environment,

@@ -307,7 +307,8 @@ impl Semaphore {
                 let pause = read::pause(kv);
                 return Ok(Committed::No(format!(
                     "paused by {}: {}",
-                    pause.by, pause.reason
+                    pause.author(),
+                    pause.reason
                 )));
             }
             if let Some(quarantined) = quarantines.found(bad) {

@@ -1,6 +1,6 @@
 //! Everything about a group as it is in etcd, for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use etcd_client::{GetOptions, KeyValue, Txn, TxnOp, TxnOpResponse};
 use serde::de::DeserializeOwned;
@@ -232,7 +232,7 @@ impl Semaphore {
         }
     }
 
-    /// The groups that have a semaphore under the same prefix, the default group first.
+    /// The groups that have a semaphore or a node under the same prefix, the default group first.
     ///
     /// # Errors
     /// When etcd cannot be reached or refuses.
@@ -243,26 +243,27 @@ impl Semaphore {
         let ops = vec![
             TxnOp::get(default.semaphore(), None),
             TxnOp::get(keys.groups(), Some(only_keys)),
+            TxnOp::get(keys.nodes(), Some(GetOptions::new().with_prefix())),
         ];
         let response = self
             .connection
             .txn("reading the groups", Txn::new().and_then(ops))
             .await?;
         let answers = answers(&response);
-        let mut groups: Vec<node::Group> = answers[1]
-            .iter()
-            .filter_map(|kv| {
-                let key = text(kv.key());
-                let name = key
-                    .strip_prefix(&keys.groups())?
-                    .strip_suffix("/semaphore")?;
-                node::Group::from_escaped(name).ok()
-            })
-            .collect();
+        let used = answers[1].iter().filter_map(|kv| {
+            let key = text(kv.key());
+            let name = key
+                .strip_prefix(&keys.groups())?
+                .strip_suffix("/semaphore")?;
+            node::Group::from_escaped(name).ok()
+        });
+        let lived_in = readable::<NodeRecord>(&answers[2]).into_iter();
+        let lived_in = lived_in.filter_map(|node| node::Group::new(&node.group).ok());
+        let mut groups: BTreeSet<node::Group> = used.chain(lived_in).collect();
         if !answers[0].is_empty() {
-            groups.insert(0, node::Group::default());
+            groups.insert(node::Group::default());
         }
-        Ok(groups)
+        Ok(groups.into_iter().collect())
     }
 }
 

@@ -64,7 +64,7 @@ async fn a_command_means_the_group_and_the_etcd_of_the_agent() {
     assert_eq!(status.code, Some(0), "{status:?}");
     let shown: Value = serde_json::from_str(&status.stdout).unwrap();
     assert_eq!(shown["groups"][0]["group"], "blue");
-    let locked = node.run(bin(), &["lock", "x"]).await;
+    let locked = node.run(bin(), &["lock", "--as", "x"]).await;
     assert_eq!(locked.code, Some(0), "{locked:?}");
     let blue = pointsman::semaphore::etcd::Semaphore::new(
         crate::support::options(shared_cluster().endpoints()),
@@ -110,4 +110,14 @@ async fn a_key_of_another_certificate_is_a_wrong_setting_and_no_etcd_is_asked() 
             assert!(refused.stderr.contains(part), "{refused:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_root_that_is_not_there_is_an_error() {
+    let none = [("POINTSMAN_ROOT", "/no/such/root")];
+    let done = run(bin(), ["status", "--root", "/no/such/root"], &[], PATIENCE).await;
+    assert_eq!(done.code, Some(2), "{done:?}");
+    assert!(done.stderr.contains("/no/such/root"), "{done:?}");
+    let done = run(bin(), ["status"], &none, PATIENCE).await;
+    assert_eq!(done.code, Some(2), "{done:?}");
 }

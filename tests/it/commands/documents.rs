@@ -38,10 +38,9 @@ pub(crate) fn paths(value: &Value) -> BTreeSet<String> {
 
 #[test]
 fn the_documents_name_every_command_flag_and_setting() {
-    use clap::CommandFactory as _;
     let commands = include_str!("../../../docs/commands.md");
     let configuration = include_str!("../../../docs/configuration.md");
-    for command in pointsman::cli::Cli::command().get_subcommands() {
+    for command in pointsman::cli::command().get_subcommands() {
         let name = command.get_name();
         let below: Vec<_> = command.get_subcommands().collect();
         // A command that only gathers others has no row of its own.
@@ -62,7 +61,7 @@ fn the_documents_name_every_command_flag_and_setting() {
             );
         }
     }
-    for flag in pointsman::cli::Cli::command()
+    for flag in pointsman::cli::command()
         .get_arguments()
         .filter_map(clap::Arg::get_long)
     {

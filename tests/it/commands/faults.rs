@@ -15,7 +15,7 @@ async fn a_fault_elsewhere_keeps_nobody_from_the_semaphore() {
     let op = Operator::new("fault-elsewhere");
     op.config("group: blue\ntimings: {proving: soon}\nwindow: {start: noon, length: 1h}\n");
     for (args, says) in [
-        (&["lock", "a"][..], "a holds the semaphore"),
+        (&["lock", "--as", "a"][..], "a holds the semaphore"),
         (&["status"], "Group: blue"),
         (&["unlock", "a"], "does not hold"),
         (
@@ -48,7 +48,7 @@ async fn which_semaphore_is_meant_is_never_guessed() {
     op.config("group: blue\netdc: {timeout: 1s}\n");
     // Known without the configuration, but for the group.
     for args in [
-        &["lock", "a"][..],
+        &["lock", "--as", "a"][..],
         &["unlock", "a"],
         &["set-max", "7"],
         &["pause", "--reason", "mending"],
@@ -66,8 +66,12 @@ async fn which_semaphore_is_meant_is_never_guessed() {
     let shown = op.says(&["status"], 2, "This node: ").await;
     assert!(shown.stderr.contains("is not certain"), "{shown:?}");
     // The flags say all of it.
-    op.says(&["lock", "a", "--group", "red"], 0, "a holds the semaphore")
-        .await;
+    op.says(
+        &["lock", "--as", "a", "--group", "red"],
+        0,
+        "a holds the semaphore",
+    )
+    .await;
     op.config("");
     op.says(&["status", "--group", "red"], 0, "locked by").await;
     op.says(&["status", "--group", "blue"], 0, "Not used yet")

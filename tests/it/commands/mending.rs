@@ -35,17 +35,18 @@ async fn a_hold_of_the_nodes_own_agent_is_not_locked_by_hand() {
 #[tokio::test]
 async fn a_reason_that_is_not_kept_is_said_to_be() {
     let op = Operator::new("lock-twice");
-    op.says(&["lock", "a", "--reason", "one"], 0, "").await;
-    op.says(&["lock", "a"], 0, "(one).\n").await;
+    op.says(&["lock", "--as", "a", "--reason", "one"], 0, "")
+        .await;
+    op.says(&["lock", "--as", "a"], 0, "(one).\n").await;
     op.says(
-        &["lock", "a", "--reason", "two"],
+        &["lock", "--as", "a", "--reason", "two"],
         0,
         "The reason given now is not kept",
     )
     .await;
     op.says(
         &["unlock", "b"],
-        0,
+        6,
         "b did not hold the semaphore. It is held by a.",
     )
     .await;
@@ -99,12 +100,17 @@ async fn the_size_of_a_new_group_and_of_a_rebuilt_one_is_told_as_such() {
         "The group \"web\" is new",
     )
     .await;
-    op.says(&["lock", "a", "--group", "web"], 0, "").await;
+    op.says(&["lock", "--as", "a", "--group", "web"], 0, "")
+        .await;
     let keys = Keys::new(&op.prefix, Group::new("web").unwrap());
     let mut client = shared_cluster().client().await;
     client.put(keys.semaphore(), "{", None).await.unwrap();
     let broken = op
-        .says(&["lock", "b", "--group", "web"], 1, "cannot be used")
+        .says(
+            &["lock", "--as", "b", "--group", "web"],
+            1,
+            "cannot be used",
+        )
         .await;
     assert!(
         broken
@@ -131,9 +137,10 @@ async fn a_ticket_that_nobody_keeps_is_shown_and_deleted() {
     let key = semaphore.keys().ticket("junk");
     client.put(key, "no json", None).await.unwrap();
     op.says(&["status"], 0, "junk").await;
-    op.says(&["lock", "a", "--wait", "300ms"], 0, "").await;
+    op.says(&["lock", "--as", "a", "--wait", "300ms"], 0, "")
+        .await;
     op.says(
-        &["lock", "b", "--wait", "300ms"],
+        &["lock", "--as", "b", "--wait", "300ms"],
         3,
         "in the queue behind junk",
     )
@@ -144,7 +151,7 @@ async fn a_ticket_that_nobody_keeps_is_shown_and_deleted() {
         "The ticket of junk is deleted",
     )
     .await;
-    op.says(&["unlock", "--ticket", "junk"], 0, "junk had no ticket")
+    op.says(&["unlock", "--ticket", "junk"], 6, "junk had no ticket")
         .await;
     assert!(semaphore.read().await.unwrap().queue.is_empty());
 }

@@ -59,9 +59,14 @@ impl Operator {
             "--key-prefix",
             &self.prefix,
         ];
+        // For the others these flags mean nothing, and are refused.
+        let asks_etcd = !args
+            .first()
+            .is_some_and(|command| ["slots", "update", "cancel"].contains(command));
+        let common = if asks_etcd { &common[..] } else { &common[..2] };
         args.iter()
             .copied()
-            .chain(common)
+            .chain(common.iter().copied())
             .map(str::to_owned)
             .collect()
     }

@@ -33,6 +33,16 @@ async fn whatever_holds_can_be_unlocked() {
     }
     let left = semaphore.read().await.unwrap();
     assert!(left.holders.is_empty(), "{left:?}");
+    // What nobody holds and no node is called: a typing error, of which scripts can tell.
+    op.says(
+        &["unlock", "nosuch"],
+        6,
+        "nosuch did not hold the semaphore. Nobody holds it. Nothing in the group has this name.",
+    )
+    .await;
+    op.says(&["unlock", "--ticket", "nosuch"], 6, "Nothing in the group")
+        .await;
+    op.says(&["unlock"], 0, "did not hold the semaphore").await;
     // What nobody holds is a name that is none.
     op.says(&["unlock", "a b"], 2, "the node id \"a b\"").await;
 }
@@ -60,7 +70,7 @@ async fn a_host_name_means_its_node() {
     )
     .await;
     // A name that no node has takes a place of its own, as an id is what it says before it is a host name.
-    op.says(&["lock", "spare"], 0, "spare holds the semaphore")
+    op.says(&["lock", "--as", "spare"], 0, "spare holds the semaphore")
         .await;
     record(&op, &n3, "spare").await;
     op.says(
@@ -102,8 +112,8 @@ async fn what_is_suggested_has_the_flags_that_were_given() {
             "{output:?}\n{suggested}"
         );
     };
-    says(&["lock", "a"], 0, "unlock a").await;
-    says(&["lock", "b"], 3, "status").await;
+    says(&["lock", "--as", "a"], 0, "unlock a").await;
+    says(&["lock", "--as", "b"], 3, "status").await;
     says(&["pause", "--reason", "fair"], 0, "resume").await;
     says(&["pause", "--all", "--reason", "fair"], 0, "resume --all").await;
     says(&["resume"], 0, "resume --all").await;
@@ -121,8 +131,120 @@ async fn what_is_suggested_has_the_flags_that_were_given() {
     );
     for args in [
         &["status", "--all-groups"][..],
-        &["lock", "b", "--group", "red team"],
+        &["lock", "--as", "b", "--group", "red team"],
     ] {
         op.says(args, 1, &mends).await;
     }
+}
+
+#[tokio::test]
+async fn a_lock_of_a_name_that_no_node_has_is_refused_with_the_nearest_names() {
+    let op = Operator::new("no-such-node");
+    let semaphore = on(shared_cluster(), &op.prefix);
+    for (id, host) in [("3", "op3"), ("4", "op4"), ("5", "db1")] {
+        record(&op, &id.repeat(32), host).await;
+    }
+    let refused = op
+        .says(
+            &["lock", "op33"],
+            2,
+            "no node of the group is called op33; the nearest names are op3, op4",
+        )
+        .await;
+    assert!(
+        refused
+            .stderr
+            .contains("pointsman lock --as op33 --endpoint"),
+        "{refused:?}"
+    );
+    let refused = op
+        .says(&["lock", "web-proxy"], 2, "is called web-proxy. To take")
+        .await;
+    assert!(!refused.stderr.contains("nearest"), "{refused:?}");
+    assert!(semaphore.read().await.unwrap().holders.is_empty());
+    // Said to be meant, it is taken; so is a machine id, with a note.
+    op.says(&["set-max", "3"], 0, "").await;
+    op.says(&["lock", "--as", "web-proxy"], 0, "web-proxy holds")
+        .await;
+    let id = "7".repeat(32);
+    let taken = op.says(&["lock", &id], 0, "holds the semaphore").await;
+    assert!(
+        taken
+            .stderr
+            .contains("no node of the group is known by the id"),
+        "{taken:?}"
+    );
+    let taken = op.says(&["lock", "op3"], 0, "holds the semaphore").await;
+    assert_eq!(taken.stderr, "");
+    op.says(&["lock", "--as", "x", "op3"], 2, "cannot be used with")
+        .await;
+    // What it said is a command that works.
+    op.says(&["unlock", "web-proxy"], 0, "any more").await;
+}
+
+#[tokio::test]
+async fn of_two_records_of_one_host_the_machine_itself_or_the_one_that_holds_is_meant() {
+    let op = Operator::new("reinstalled");
+    // The operator's machine is called desk.
+    let (own, old) = ("0123456789abcdef0123456789abcdef", "9".repeat(32));
+    for id in [own, &old] {
+        let since = if id == own {
+            "2026-11-01T00:00:00Z"
+        } else {
+            "2026-01-01T00:00:00Z"
+        };
+        let text = format!(r#"{{"id":"{id}","hostname":"desk","state":"idle","since":"{since}"}}"#);
+        let record: NodeRecord = serde_json::from_str(&text).unwrap();
+        on(shared_cluster(), &op.prefix)
+            .publish(&record)
+            .await
+            .unwrap();
+    }
+    op.says(
+        &["lock", "desk"],
+        0,
+        &format!("desk is the host name of {own}."),
+    )
+    .await;
+    op.says(&["unlock", "desk"], 0, &format!("{own} does not hold"))
+        .await;
+    op.says(&["lock", &old], 0, "").await;
+    op.says(&["unlock", "desk"], 0, &format!("{old} does not hold"))
+        .await;
+    // Seen from elsewhere nobody can tell, but the times help.
+    std::fs::write(op.root.path().join("etc/hostname"), "other\n").unwrap();
+    let refused = op
+        .says(&["lock", "desk"], 2, "desk is the host name of 2 nodes")
+        .await;
+    for part in [
+        format!("{own} (last seen 2026-11-01"),
+        format!("{old} (last seen 2026-01-01"),
+    ] {
+        assert!(refused.stderr.contains(&part), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_suggested_unlock_is_one_word_of_a_shell() {
+    let site = Site::new("shell-word");
+    let node = site.node("node-1", &[]).await;
+    let mut client = shared_cluster().client().await;
+    let id = node.machine_id();
+    // The document and the key name this node; the entry's own id is somebody's joke.
+    let document = format!(r#"{{"semaphore":0,"max":1,"holders":["{id}"]}}"#);
+    client
+        .put(site.semaphore.keys().semaphore(), document, None)
+        .await
+        .unwrap();
+    let entry = r#"{"id":"x; touch pwned #","hostname":"evil","phase":"manual"}"#;
+    client
+        .put(site.semaphore.keys().holder(id), entry, None)
+        .await
+        .unwrap();
+    node.update_engine().ready("2").await;
+    let said = node
+        .wait_status(|status| status.contains("end it with"))
+        .await;
+    assert!(said.contains(&format!("pointsman unlock {id}")), "{said}");
+    assert!(!said.contains("touch"), "{said}");
 }

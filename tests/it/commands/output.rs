@@ -16,7 +16,7 @@ async fn status_into(op: &Operator, redirection: &str) -> Output {
 #[tokio::test]
 async fn a_reader_that_has_left_is_no_failure_and_a_full_disk_is_one() {
     let op = Operator::new("pipes");
-    op.says(&["lock", "a"], 0, "").await;
+    op.says(&["lock", "--as", "a"], 0, "").await;
     // `sleep` never reads: the pipe has no reader by the time `true` has ended.
     let left = status_into(&op, "> >(true)").await;
     assert_eq!((left.code, left.stderr.as_str()), (Some(0), ""));
@@ -35,11 +35,12 @@ async fn a_reader_that_has_left_is_no_failure_and_a_full_disk_is_one() {
 async fn what_others_wrote_does_not_act_on_the_terminal() {
     let op = Operator::new("escape");
     let nasty = "\u{1b}]0;owned\u{7}\u{1b}[2J\r\u{202e}x\ny";
-    op.says(&["lock", "a", "--reason", nasty], 0, "").await;
+    op.says(&["lock", "--as", "a", "--reason", nasty], 0, "")
+        .await;
     op.says(&["pause", "--reason", nasty], 0, "").await;
     let shown = [
         op.says(&["status"], 0, "\\u{1b}]0;owned").await,
-        op.says(&["lock", "b"], 3, "\\u{1b}]0;owned").await,
+        op.says(&["lock", "--as", "b"], 3, "\\u{1b}]0;owned").await,
         op.says(&["resume"], 0, "\\u{1b}]0;owned").await,
     ];
     for output in shown {
@@ -95,4 +96,92 @@ async fn the_environment_says_what_the_flags_may_say() {
         done.stderr.contains("POINTSMAN_TIMEOUT: found \"soon\""),
         "{done:?}"
     );
+}
+
+#[tokio::test]
+async fn foreign_text_forges_no_line() {
+    let op = Operator::new("forged-lines");
+    let semaphore = on(shared_cluster(), &op.prefix);
+    let keys = semaphore.keys();
+    let mut client = shared_cluster().client().await;
+    let document = r#"{"semaphore":0,"max":1,"holders":["h\n  FORGED: line\u2028\u061c\u200b"]}"#;
+    client.put(keys.semaphore(), document, None).await.unwrap();
+    client
+        .put(
+            keys.quarantine_version("9"),
+            r#"{"version":"9","reason":"a\nFORGED: b"}"#,
+            None,
+        )
+        .await
+        .unwrap();
+    client
+        .put(keys.pause_all(), "x\r\nFORGED: y", None)
+        .await
+        .unwrap();
+    for (args, code) in [
+        (&["status"][..], 0),
+        (&["lock", "--as", "b"], 3),
+        (&["unlock", "nosuch"], 6),
+        (&["set-max", "1"], 0),
+        (&["quarantine"], 0),
+        (&["resume", "--all"], 0),
+        (&["quarantine", "clear", "9"], 0),
+        (&["lock", "--as", "b"], 3),
+    ] {
+        let done = op.says(args, code, "").await;
+        let text = format!("{}{}", done.stdout, done.stderr);
+        let forged = text
+            .lines()
+            .any(|line| line.trim_start().starts_with("FORGED"));
+        assert!(!forged, "{args:?}: {text}");
+        for c in ['\r', '\u{2028}', '\u{61c}', '\u{200b}'] {
+            assert!(!text.contains(c), "{args:?}: {text:?}");
+        }
+    }
+    // A pause of which nobody can tell who made it.
+    client.put(keys.pause(), "boo", None).await.unwrap();
+    op.says(&["status"], 0, "PAUSED by someone unknown since -: boo")
+        .await;
+    op.says(&["lock", "--as", "b"], 3, "paused by someone unknown: boo")
+        .await;
+}
+
+#[tokio::test]
+async fn a_quarantine_with_a_damaged_name_is_cleared_by_force() {
+    let op = Operator::new("damaged-quarantine");
+    let semaphore = on(shared_cluster(), &op.prefix);
+    let mut client = shared_cluster().client().await;
+    for name in ["sha256:xyz", "version:a b"] {
+        let key = semaphore.keys().quarantines() + name;
+        client.put(key, r#"{"reason":"#, None).await.unwrap();
+    }
+    op.says(&["quarantine"], 0, "sha256:xyz").await;
+    let refused = op
+        .says(
+            &["quarantine", "clear", "sha256:xyz"],
+            2,
+            "expected sha256:",
+        )
+        .await;
+    assert!(
+        refused
+            .stderr
+            .contains("pointsman quarantine clear --force sha256:xyz"),
+        "{refused:?}"
+    );
+    op.says(
+        &["quarantine", "clear", "sha256:xyz", "--force"],
+        0,
+        "is not quarantined any more",
+    )
+    .await;
+    op.says(
+        &["quarantine", "clear", "a b", "--force"],
+        0,
+        "is not quarantined any more",
+    )
+    .await;
+    op.says(&["quarantine"], 0, "Nothing is quarantined").await;
+    op.says(&["quarantine", "clear", "9"], 6, "9 was not quarantined")
+        .await;
 }

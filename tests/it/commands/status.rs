@@ -162,6 +162,7 @@ async fn status_with_an_agent_shows_this_node_also_when_etcd_is_away() {
         keys(&status["node"]),
         [
             "config_error",
+            "etcd_error",
             "failed_before",
             "group",
             "holding",
@@ -186,7 +187,7 @@ async fn status_with_an_agent_shows_this_node_also_when_etcd_is_away() {
 #[tokio::test]
 async fn a_document_that_was_deleted_under_its_holders_is_no_unused_group() {
     let op = Operator::new("deleted");
-    op.says(&["lock", "a"], 0, "").await;
+    op.says(&["lock", "--as", "a"], 0, "").await;
     let key = on(shared_cluster(), &op.prefix).keys().semaphore();
     let mut client = shared_cluster().client().await;
     client.delete(key, None).await.unwrap();
@@ -196,4 +197,102 @@ async fn a_document_that_was_deleted_under_its_holders_is_no_unused_group() {
     assert!(shown.stderr.contains("--rebuild"), "{shown:?}");
     op.says(&["set-max", "1", "--rebuild"], 0, "").await;
     op.says(&["status"], 0, "Available: 0\nMax: 1").await;
+}
+
+#[tokio::test]
+async fn a_holders_own_state_and_reason_stand_below_its_row() {
+    let op = Operator::new("own-word");
+    let semaphore = on(shared_cluster(), &op.prefix);
+    op.says(&["set-max", "2"], 0, "").await;
+    let id = "1".repeat(32);
+    for who in [id.as_str(), "other"] {
+        let mut claim = claim(who);
+        claim.holder.hostname = "op1".into();
+        claim.node = None;
+        semaphore.acquire(&claim, |_| {}).await;
+    }
+    let record = format!(
+        r#"{{"id":"{id}","hostname":"op1","state":"unproven","reason":"disk\nfull","since":"2026-11-01T00:00:00Z"}}"#
+    );
+    semaphore
+        .publish(&serde_json::from_str(&record).unwrap())
+        .await
+        .unwrap();
+    let shown = op
+        .says(
+            &["status"],
+            0,
+            "op1 says: unproven: disk\\nfull, since 2026-11-01",
+        )
+        .await;
+    let lines: Vec<&str> = shown.stdout.lines().collect();
+    let row = lines.iter().position(|line| line.starts_with(&id)).unwrap();
+    assert!(lines[row + 1].starts_with("  op1 says"), "{lines:#?}");
+    assert!(lines[row + 2].starts_with("other"), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn all_groups_are_those_with_a_document_or_a_node_and_this_nodes_own() {
+    let op = Operator::new("all-groups");
+    let semaphore = on(shared_cluster(), &op.prefix);
+    let record = r#"{"id":"1","hostname":"n1","group":"web","state":"idle"}"#;
+    semaphore
+        .publish(&serde_json::from_str(record).unwrap())
+        .await
+        .unwrap();
+    op.says(&["set-max", "1", "--group", "db"], 0, "").await;
+    let all = op.json(&["--all-groups", "--group", "own"]).await;
+    let names = all["groups"].as_array().unwrap().iter();
+    let names: Vec<_> = names
+        .map(|group| group["group"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["db", "web", "own"]);
+}
+
+#[tokio::test]
+async fn without_any_configuration_that_is_said_first() {
+    let op = Operator::new("unconfigured");
+    let root = op.root.path().display().to_string();
+    let done = run(bin(), ["status", "--root", &root], &[], PATIENCE).await;
+    let first = done.stderr.lines().next().unwrap_or_default();
+    assert!(first.contains("no configuration was found"), "{done:?}");
+    assert!(first.contains("/etc/pointsman/config.yaml"), "{done:?}");
+    let done = op.run(&["status"]).await;
+    assert!(
+        !done.stderr.contains("no configuration was found"),
+        "{done:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_group_that_waits_for_a_reload_and_a_unit_that_failed_are_told() {
+    let site = Site::new("status-config");
+    let node = machine("node-1").await;
+    node.write("etc/pointsman/config.yaml", "group: old\n");
+    site.start(&node, &[]).await;
+    node.wait_status(|status| status == "idle").await;
+    node.write("etc/pointsman/config.yaml", "group: new\n");
+    let shown = site.command(&node, &["status"]).await;
+    let says =
+        "group: the configuration says new, and the agent works in old: systemctl reload pointsman";
+    assert!(shown.stdout.contains(says), "{shown:?}");
+    let shown = site.command(&node, &["status", "--group", "other"]).await;
+    assert!(!shown.stdout.contains("systemctl reload"), "{shown:?}");
+
+    node.stop().await;
+    let systemd = pointsman_testbed::fakes::Systemd::start(node.bus()).await;
+    let shown = site.command(&node, &["status"]).await;
+    assert!(
+        shown.stdout.contains("This node: no agent runs\n"),
+        "{shown:?}"
+    );
+    systemd.set_failed(["pointsman.service"]);
+    node.write(
+        "etc/pointsman/config.yaml",
+        "group: new\nwindow: {start: soon}\n",
+    );
+    let shown = site.command(&node, &["status"]).await;
+    let says = "This node: no agent runs: pointsman.service has failed: ";
+    assert!(shown.stdout.contains(says), "{shown:?}");
+    assert!(shown.stdout.contains("config.yaml:2:"), "{shown:?}");
 }

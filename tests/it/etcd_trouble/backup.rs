@@ -203,7 +203,7 @@ async fn who_waits_says_that_the_store_is_another_one_or_went_back(version: Vers
             .arg("--root")
             .arg(root.path())
             .args(["--endpoint", &cluster.endpoint(0), "--key-prefix", &prefix])
-            .args(["lock", "n", "--wait", "1h"])
+            .args(["lock", "--as", "n", "--wait", "1h"])
             .env("POINTSMAN_RETRY_MIN", "20ms")
             .env("POINTSMAN_RETRY_MAX", "300ms")
             .spawn();

@@ -43,10 +43,10 @@ async fn a_damaged_document_is_shown_and_rebuilt_from_the_holders() {
         put(&prefix, text).await;
         for args in [
             &["status"][..],
-            &["lock", "n"],
+            &["lock", "--as", "n"],
             &["unlock", "a"],
             &["set-max", "3"],
-            &["lock", "n", "--wait", "10ms"],
+            &["lock", "--as", "n", "--wait", "10ms"],
         ] {
             let done = pointsman(&endpoints, &prefix, args).await;
             assert_eq!(done.code, Some(1), "{text} {args:?}: {done:?}");
@@ -65,7 +65,7 @@ async fn a_damaged_document_is_shown_and_rebuilt_from_the_holders() {
             get(&prefix).await,
             r#"{"semaphore":-1,"max":1,"holders":["a","b"]}"#
         );
-        let done = pointsman(&endpoints, &prefix, &["lock", "n"]).await;
+        let done = pointsman(&endpoints, &prefix, &["lock", "--as", "n"]).await;
         assert_eq!(done.code, Some(3), "{done:?}");
     }
 }
@@ -97,7 +97,7 @@ async fn what_other_tools_write_is_understood() {
     ] {
         let prefix = unique_prefix("foreign");
         put(&prefix, text).await;
-        let done = pointsman(&endpoints, &prefix, &["lock", "n"]).await;
+        let done = pointsman(&endpoints, &prefix, &["lock", "--as", "n"]).await;
         assert_eq!(done.code, Some(lock), "{text}: {done:?}");
         assert_eq!(get(&prefix).await, after);
         if text.contains('z') {

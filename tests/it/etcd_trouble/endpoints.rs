@@ -93,22 +93,22 @@ async fn what_is_not_etcd_is_named_in_words_and_does_not_hide_the_good_ones() {
     ];
     for (url, words) in &strangers {
         let prefix = unique_prefix("stranger");
-        let done = pointsman(std::slice::from_ref(url), &prefix, &["lock", "n"]).await;
+        let done = pointsman(std::slice::from_ref(url), &prefix, &["lock", "--as", "n"]).await;
         assert_eq!(done.code, Some(4), "{done:?}");
         let (_, reason) = done.stderr.split_once(&format!("  {url}: ")).unwrap();
         assert!(reason.contains(words), "{done:?}");
         let endpoints = [url.clone(), shared_cluster().endpoint(1)];
-        let done = pointsman(&endpoints, &prefix, &["lock", "n"]).await;
+        let done = pointsman(&endpoints, &prefix, &["lock", "--as", "n"]).await;
         assert_eq!(done.code, Some(0), "{done:?}");
     }
     let mut all: Vec<String> = strangers.into_iter().map(|(url, _)| url).collect();
     let prefix = unique_prefix("strangers");
-    let done = pointsman(&all, &prefix, &["lock", "n"]).await;
+    let done = pointsman(&all, &prefix, &["lock", "--as", "n"]).await;
     for url in &all {
         assert!(done.stderr.contains(url), "{done:?}");
     }
     all.push(shared_cluster().endpoint(2));
-    let done = pointsman(&all, &prefix, &["lock", "n"]).await;
+    let done = pointsman(&all, &prefix, &["lock", "--as", "n"]).await;
     assert_eq!(done.code, Some(0), "{done:?}");
 }
 
@@ -122,7 +122,7 @@ async fn endpoints_come_as_lists_and_as_repeated_flags() {
         format!(" {dead},\t{two}"),
         three.replace("http://", ""),
     ] {
-        let args = ["lock", "n", "--endpoint", &endpoints];
+        let args = ["lock", "--as", "n", "--endpoint", &endpoints];
         let done = pointsman(&[dead.to_owned()], &prefix, &args).await;
         assert_eq!(done.code, Some(0), "{endpoints}: {done:?}");
     }

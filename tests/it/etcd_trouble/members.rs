@@ -16,7 +16,7 @@ on_both!(
 /// Every command that asks etcd.
 const COMMANDS: [&[&str]; 6] = [
     &["status"],
-    &["lock", "x"],
+    &["lock", "--as", "x"],
     &["unlock", "x"],
     &["set-max", "2"],
     &["pause", "--reason", "tea"],
@@ -82,7 +82,7 @@ async fn a_hung_member_holds_up_nobody(version: Version) {
         let mut second = Waiter::start(endpoints.clone(), &prefix, "b");
         second.says(0, "behind host-a").await;
         cluster.stop_member(hung);
-        for args in [&["lock", "x"][..], &["set-max", "1"], &["status"]] {
+        for args in [&["lock", "--as", "x"][..], &["set-max", "1"], &["status"]] {
             let done = pointsman(&endpoints, &prefix, args).await;
             assert!(matches!(done.code, Some(0 | 3)), "{args:?}: {done:?}");
         }
@@ -147,7 +147,7 @@ async fn without_a_quorum_nobody_takes_and_afterwards_exactly_one_does(version: 
         cluster.stop_member(others[0]);
         cluster.kill_member(others[1]).await;
         first.says(0, "no leader").await;
-        for args in [&["lock", "x"][..], &["unlock", "out"]] {
+        for args in [&["lock", "--as", "x"][..], &["unlock", "out"]] {
             let done = pointsman(&minority, &prefix, args).await;
             assert_eq!(done.code, Some(4), "{args:?}: {done:?}");
             assert!(done.stderr.contains(&minority[0]), "{done:?}");

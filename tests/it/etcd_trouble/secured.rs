@@ -34,7 +34,7 @@ async fn lock(cluster: &Cluster, root: &Path, flags: &[&str]) -> Output {
         root,
         &cluster.endpoints(),
         &prefix,
-        &[&["lock", "n"], flags].concat(),
+        &[&["lock", "--as", "n"], flags].concat(),
     )
     .await
 }

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use pointsman_testbed::fakes::{Status, Systemd};
+use pointsman_testbed::{
+    fakes::{Check, Status, Systemd},
+    node::Node,
+};
 
 use super::*;
 use crate::agents::machine;
@@ -101,4 +104,111 @@ async fn the_channel_is_shown_and_changed_with_the_rest_kept() {
         assert_eq!(channel(&[bad]).await.code, Some(2), "{bad:?}");
     }
     assert_eq!(fs::read_to_string(node.path(conf)).unwrap(), text);
+}
+
+/// `pointsman update …` on this machine.
+async fn update(node: &Node, args: &[&str]) -> Output {
+    let root = node.root().display().to_string();
+    let args = [&["update"], args, &["--root", &root]].concat();
+    node.run_plain(bin(), &args, &[]).await
+}
+
+#[tokio::test]
+async fn a_check_that_failed_is_not_no_update() {
+    let node = machine("node-1").await;
+    node.update_engine().checks(Check::NoUpdate);
+    let done = update(&node, &["check"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(done.stdout.ends_with("There is no update.\n"), "{done:?}");
+    // It answered just now; a check that is older does not count.
+    let mut old = node.update_engine().status();
+    old.last_checked_time -= 3600;
+    node.update_engine().set_silently(old);
+    node.update_engine().checks(Check::Fails);
+    let done = update(&node, &["check"]).await;
+    assert_eq!(done.code, Some(5), "{done:?}");
+    assert!(
+        done.stderr
+            .contains("it has no answer of its server (the last answer is of "),
+        "{done:?}"
+    );
+    node.write("etc/flatcar/update.conf", "SERVER=disabled\n");
+    node.update_engine().checks(Check::Fails);
+    let done = update(&node, &["check"]).await;
+    assert_eq!(done.code, Some(5), "{done:?}");
+    assert!(done.stderr.contains("SERVER=disabled in "), "{done:?}");
+}
+
+#[tokio::test]
+async fn two_checks_at_once_both_end() {
+    let node = machine("node-1").await;
+    for (check, code) in [(Check::NoUpdate, 0), (Check::Fails, 5)] {
+        let mut old = node.update_engine().status();
+        old.last_checked_time = 1_700_000_000;
+        node.update_engine().set_silently(old);
+        node.update_engine().checks(check);
+        let (a, b) = tokio::join!(update(&node, &["check"]), update(&node, &["check"]));
+        assert_eq!((a.code, b.code), (Some(code), Some(code)), "{a:?} {b:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_check_ends_in_time_whatever_update_engine_does() {
+    let node = machine("node-1").await;
+    node.update_engine().checks(Check::Hangs);
+    let done = update(&node, &["check", "--timeout", "300ms"]).await;
+    assert_eq!(done.code, Some(5), "{done:?}");
+    assert!(
+        done.stderr
+            .contains("not done within 300ms, and update_engine goes on (UPDATE_STATUS_CHECKING"),
+        "{done:?}"
+    );
+    let done = update(&node, &["check", "--timeout", "soon"]).await;
+    assert_eq!(done.code, Some(2), "{done:?}");
+    assert!(
+        done.stderr.contains("--timeout: found \"soon\""),
+        "{done:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_reset_during_a_download_is_refused_in_words() {
+    let node = machine("node-1").await;
+    let downloading = Status {
+        progress: 0.25,
+        ..Status::new("UPDATE_STATUS_DOWNLOADING", "2")
+    };
+    node.update_engine().set(downloading).await;
+    let done = update(&node, &["reset"]).await;
+    assert_eq!(done.code, Some(3), "{done:?}");
+    assert!(
+        done.stderr
+            .contains("not reset: update_engine downloads 2 (25 %)"),
+        "{done:?}"
+    );
+    assert!(!done.stderr.contains("FALSE"), "{done:?}");
+}
+
+#[tokio::test]
+async fn a_version_with_a_line_of_its_own_forges_none() {
+    let node = machine("node-1").await;
+    let forged = Status::new(
+        "UPDATE_STATUS_DOWNLOADING",
+        "9.9\nCURRENT_OP=UPDATE_STATUS_IDLE\u{202e}",
+    );
+    node.update_engine().set(forged).await;
+    let done = update(&node, &["status"]).await;
+    let ops = done
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("CURRENT_OP="));
+    assert_eq!(
+        ops.collect::<Vec<_>>(),
+        ["CURRENT_OP=UPDATE_STATUS_DOWNLOADING"]
+    );
+    assert!(
+        done.stdout
+            .contains("NEW_VERSION=9.9\\nCURRENT_OP=UPDATE_STATUS_IDLE\\u{202e}\n"),
+        "{done:?}"
+    );
 }

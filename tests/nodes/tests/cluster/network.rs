@@ -90,7 +90,7 @@ async fn a_node_that_is_cut_off_while_it_holds_stays_up_and_a_leader_is_missed_b
     // The leader is cut off, itself in the line: the others elect another, and go on without it.
     leader.write("var/drained", "");
     second.write("var/drained", "");
-    let command = cluster.command(&["lock", "operator"]).await;
+    let command = cluster.command(&["lock", "--as", "operator"]).await;
     assert_eq!(command.code, Some(0), "{command:?}");
     leader.stage("2").await;
     leader.agent_is("queued").await;

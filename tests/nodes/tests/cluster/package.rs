@@ -36,7 +36,7 @@ async fn removed_in_the_line_and_in_a_trial_installed_and_purged() {
         .await;
 
     // In the line, with the points held: the update that waits becomes what boots next, as without the agent.
-    cluster.command(&["lock", "operator"]).await;
+    cluster.command(&["lock", "--as", "operator"]).await;
     node.stage("2").await;
     node.agent_is("queued").await;
     node.until("test -e /var/lib/pointsman/points-held").await;
@@ -288,4 +288,91 @@ async fn without_a_running_system_it_is_installed_and_a_purge_leaves_nothing() {
     assert!(left.is_empty(), "{left:#?}");
     let gone: Vec<_> = before.iter().filter(|line| !after.contains(line)).collect();
     assert!(gone.is_empty(), "{gone:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_installation_starts_the_agent_where_any_documented_place_configures_it() {
+    if skipped("a package on a configured machine") {
+        return;
+    }
+    let cluster = Cluster::new(1).await;
+    let node = &cluster.nodes[0];
+    cluster.up().await;
+    // A machine that never had the package.
+    node.sh("dpkg --purge pointsman; rm -rf /etc/pointsman; ! systemctl cat pointsman")
+        .await;
+    let said = node.exec(&["dpkg", "-i", "/root/pointsman.deb"]).await;
+    assert!(
+        said.stderr
+            .contains("the agent starts once it is configured"),
+        "{said:?}"
+    );
+    node.sh("[ \"$(systemctl is-active pointsman)\" = inactive ]")
+        .await;
+    let places = [
+        ("etc/pointsman/config.yaml", "strategy: reboot\n"),
+        (
+            "etc/pointsman/config.d/10-strategy.yaml",
+            "strategy: reboot\n",
+        ),
+        ("run/pointsman/config.yaml", "strategy: reboot\n"),
+        ("usr/lib/pointsman/config.yaml", "strategy: reboot\n"),
+        (
+            "etc/flatcar/update.conf",
+            "GROUP=stable\nREBOOT_STRATEGY=reboot\n",
+        ),
+        (
+            "etc/coreos/update.conf",
+            "LOCKSMITHD_REBOOT_STRATEGY=reboot\n",
+        ),
+        (
+            "etc/systemd/system/pointsman.service.d/10-strategy.conf",
+            "[Service]\nEnvironment=POINTSMAN_STRATEGY=reboot\n",
+        ),
+    ];
+    for (place, text) in places {
+        node.sh("dpkg --purge pointsman; rm -rf /etc/pointsman")
+            .await;
+        node.sh(&format!(
+            "mkdir -p \"$(dirname /{place})\"; printf '{}' >/{place}",
+            text.replace('\n', "\\n")
+        ))
+        .await;
+        let said = node.exec(&["dpkg", "-i", "/root/pointsman.deb"]).await;
+        assert_eq!(said.code, Some(0), "{place}: {said:?}");
+        assert!(
+            !said.stderr.contains("once it is configured"),
+            "{place}: {said:?}"
+        );
+        node.sh("systemctl is-active pointsman").await;
+        node.agent_is("idle").await;
+        node.sh(&format!("systemctl stop pointsman; rm /{place}"))
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_with_a_fault_fails_and_the_agent_goes_on_as_it_was() {
+    if skipped("a reload with a fault") {
+        return;
+    }
+    let cluster = Cluster::new(1).await;
+    let node = &cluster.nodes[0];
+    cluster.up().await;
+    node.sh("systemctl reload pointsman").await;
+    node.write(
+        "etc/pointsman/config.d/90-fault.yaml",
+        "window: {start: soon, length: 1h}\n",
+    );
+    let reload = node.exec(&["systemctl", "reload", "pointsman"]).await;
+    assert_ne!(reload.code, Some(0), "{reload:?}");
+    node.sh("systemctl is-active pointsman
+             journalctl -u pointsman | grep -q '90-fault.yaml:1:17: .*window'
+             systemctl show -P StatusText pointsman | grep -q 'not in force: .*90-fault.yaml'
+             [ \"$(systemctl show -P NRestarts pointsman)\" = 0 ]
+             rm /etc/pointsman/config.d/90-fault.yaml
+             systemctl reload pointsman")
+        .await;
+    node.until("[ \"$(systemctl show -P StatusText pointsman)\" = idle ]")
+        .await;
 }

@@ -95,7 +95,7 @@ async fn in_the_line_a_place_is_kept_over_a_crash_and_an_upgrade_and_given_up_by
     newer(&cluster).await;
     cluster.up().await;
     let (n1, n2) = (&cluster.nodes[0], &cluster.nodes[1]);
-    let command = cluster.command(&["lock", "operator"]).await;
+    let command = cluster.command(&["lock", "--as", "operator"]).await;
     assert_eq!(command.code, Some(0), "{command:?}");
     n1.stage("2").await;
     n1.agent_is("queued").await;

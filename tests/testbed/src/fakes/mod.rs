@@ -12,7 +12,7 @@ use zbus::Connection;
 
 pub use logind::{InhibitorId, Logind, OnReboot, RebootCall};
 pub use systemd::{Job, Systemd};
-pub use update_engine::{Status, UpdateEngine, forge, forge_to};
+pub use update_engine::{Check, Status, UpdateEngine, forge, forge_to};
 
 /// How long to wait for what a test awaits before the test is given up.
 pub const PATIENCE: Duration = Duration::from_secs(30);

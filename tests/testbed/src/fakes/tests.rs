@@ -73,7 +73,7 @@ async fn update_engine_answers_and_signals() {
         busctl(&bus, &format!("call {manager} ResetStatus"))
             .await
             .unwrap_err()
-            .contains("DOWNLOADING")
+            .contains("returned FALSE but did not set error")
     );
     engine.stop().await;
     assert!(

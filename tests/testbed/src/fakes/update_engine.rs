@@ -1,8 +1,9 @@
 //! update_engine as it is on D-Bus: `com.coreos.update1`, `/com/coreos/update1`, `com.coreos.update1.Manager`.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use zbus::{Connection, fdo, interface};
+use zbus::{BoxDBusError, Connection, DBusError, fdo, interface, object_server::SignalEmitter};
 
 use super::{Calls, Presence};
 use crate::bus::Bus;
@@ -11,6 +12,7 @@ const NAME: &str = "com.coreos.update1";
 const PATH: &str = "/com/coreos/update1";
 const INTERFACE: &str = "com.coreos.update1.Manager";
 const IDLE: &str = "UPDATE_STATUS_IDLE";
+const CHECKING: &str = "UPDATE_STATUS_CHECKING_FOR_UPDATE";
 const NEED_REBOOT: &str = "UPDATE_STATUS_UPDATED_NEED_REBOOT";
 
 /// What `GetStatus` returns and `StatusUpdate` carries: `xdssx`.
@@ -69,10 +71,35 @@ impl Status {
 
 type Wire = (i64, f64, String, String, i64);
 
+/// What comes of an `AttemptUpdate`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// The test says it, by [`UpdateEngine::set`]; the call itself does nothing.
+    ByTheTest,
+    /// The server says that there is nothing: `last_checked_time` becomes now.
+    NoUpdate,
+    /// The server cannot be reached, or is `disabled`: `IDLE` again, and `last_checked_time` as it was. Nothing else tells
+    /// it from [`Self::NoUpdate`].
+    Fails,
+    /// It looks, and never ends.
+    Hangs,
+}
+
+/// How soon after another one an `AttemptUpdate` is answered and then ignored, without a signal.
+const TOO_SOON: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 struct State {
     status: Mutex<Status>,
     calls: Calls,
+    check: Mutex<(Check, Option<Instant>)>,
+}
+
+/// dbus-glib's answer where a method fails without saying why.
+#[derive(Debug, DBusError)]
+#[zbus(prefix = "org.freedesktop.DBus.GLib")]
+enum GLib {
+    ErrorError(String),
 }
 
 impl State {
@@ -108,20 +135,62 @@ impl Manager {
         status
     }
 
-    fn attempt_update(&self) {
+    async fn attempt_update(&self, #[zbus(signal_emitter)] emitter: SignalEmitter<'_>) {
         self.0.calls.count("AttemptUpdate");
+        let check = {
+            let mut check = self
+                .0
+                .check
+                .lock()
+                .expect("nothing panics while it is locked");
+            let too_soon = check.1.is_some_and(|last| last.elapsed() < TOO_SOON);
+            check.1 = Some(Instant::now());
+            if too_soon && check.0 != Check::ByTheTest {
+                return;
+            }
+            check.0
+        };
+        // Whatever runs already goes on, and nobody is told of it again.
+        if check == Check::ByTheTest || self.0.status().operation != IDLE {
+            return;
+        }
+        let mut status = self.0.status();
+        let checking = Status {
+            operation: CHECKING.to_owned(),
+            ..status.clone()
+        };
+        let connection = emitter.connection().clone();
+        self.0.set(checking.clone());
+        emit(&connection, None, &checking).await;
+        if check == Check::Hangs {
+            return;
+        }
+        let state = self.0.clone();
+        // The call returns before the check ends.
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if check == Check::NoUpdate {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH);
+                status.last_checked_time = now.map_or(0, |now| now.as_secs() as i64);
+            }
+            state.set(status.clone());
+            emit(&connection, None, &status).await;
+        });
     }
 
-    fn reset_status(&self) -> fdo::Result<()> {
+    /// Without a signal, as with the real one.
+    fn reset_status(&self) -> Result<(), BoxDBusError> {
         let status = self.0.status();
-        let result = if status.needs_reboot() || status.operation == IDLE {
-            self.0.set(Status::idle());
+        let result: Result<(), BoxDBusError> = if status.needs_reboot() || status.operation == IDLE
+        {
+            self.0.set(Status {
+                last_checked_time: status.last_checked_time,
+                ..Status::idle()
+            });
             Ok(())
         } else {
-            Err(fdo::Error::Failed(format!(
-                "cannot reset while {}",
-                status.operation
-            )))
+            let said = "Method invoked for ResetStatus returned FALSE but did not set error";
+            Err(Box::new(GLib::ErrorError(said.to_owned())))
         };
         self.0.calls.count("ResetStatus");
         result
@@ -149,6 +218,7 @@ impl UpdateEngine {
         let state = State {
             status: Mutex::new(Status::idle()),
             calls: Calls::new(),
+            check: Mutex::new((Check::ByTheTest, None)),
         };
         Self {
             address: bus.address(),
@@ -183,6 +253,15 @@ impl UpdateEngine {
         if let Some(connection) = self.presence.get() {
             emit(&connection, None, &status).await;
         }
+    }
+
+    /// What comes of every `AttemptUpdate` from now on.
+    pub fn checks(&self, check: Check) {
+        *self
+            .state
+            .check
+            .lock()
+            .expect("nothing panics while it is locked") = (check, None);
     }
 
     /// Changes the status without a signal.

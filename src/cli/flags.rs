@@ -1,0 +1,272 @@
+//! Which of the common flags mean something for which command. One table: from it follow what `--help` of a command lists,
+//! what is completed, and which flags are refused.
+
+use clap::{
+    Arg, ArgMatches, Args as _, Command, CommandFactory as _, error::ErrorKind, parser::ValueSource,
+};
+
+use super::{
+    Cli,
+    common::{EtcdArgs, MachineArgs, SlotsArgs},
+};
+
+/// Flags that mean something together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Group {
+    /// `--config`, `--root`.
+    Machine,
+    /// `--endpoint`, `--group` and what else leads to a semaphore in etcd.
+    Etcd,
+    /// `--disk`, `--booted`.
+    Slots,
+}
+use Group::{Etcd, Machine, Slots};
+
+const ALL: [Group; 3] = [Machine, Etcd, Slots];
+
+/// The groups of a command, by its words; the longest line that fits counts. For a command that is not here all of them
+/// mean something.
+const OF_COMMANDS: [(&[&str], &[Group]); 17] = [
+    (&["status"], &[Machine, Etcd]),
+    (&["lock"], &[Machine, Etcd]),
+    (&["unlock"], &[Machine, Etcd]),
+    (&["set-max"], &[Machine, Etcd]),
+    (&["quarantine"], &[Machine, Etcd]),
+    (&["import-locksmith"], &[Machine, Etcd]),
+    (&["pause"], &[Machine, Etcd]),
+    (&["resume"], &[Machine, Etcd]),
+    (&["store"], &[Machine, Etcd]),
+    (&["slots"], &[Machine, Slots]),
+    (&["update"], &[Machine]),
+    // Which slot boots after it.
+    (&["cancel"], &[Machine, Slots]),
+    // A document may stand in etcd.
+    (&["cloud-config"], &[Machine, Etcd]),
+    (&["cloud-config", "revert"], &[Machine]),
+    (&["cloud-config", "history"], &[Machine]),
+    (&["cloud-config", "schema"], &[]),
+    (&["help"], &[]),
+];
+
+fn groups(path: &[&str]) -> &'static [Group] {
+    let fitting = OF_COMMANDS
+        .iter()
+        .filter(|(words, _)| path.starts_with(words));
+    let longest = fitting.max_by_key(|(words, _)| words.len());
+    longest.map_or(&ALL, |(_, groups)| groups)
+}
+
+impl Group {
+    fn flags(self) -> Vec<Arg> {
+        let none = Command::new("flags");
+        let command = match self {
+            Machine => MachineArgs::augment_args(none),
+            Etcd => EtcdArgs::augment_args(none),
+            Slots => SlotsArgs::augment_args(none),
+        };
+        command.get_arguments().cloned().collect()
+    }
+
+    /// What a command does not have for which its flags mean nothing.
+    fn about(self) -> &'static str {
+        match self {
+            Machine => "it reads no file of a machine",
+            Etcd => "it asks no etcd",
+            Slots => "it looks at no slots",
+        }
+    }
+}
+
+/// Whether the common flag of this long name means something for a command. The path is the command's words, such as
+/// `slots next`.
+pub(super) fn means_something(path: &[&str], flag: &str) -> bool {
+    let has = |group: &Group| group.flags().iter().any(|arg| arg.get_long() == Some(flag));
+    groups(path).iter().any(has)
+}
+
+/// The description of the command line: every command with the flags that mean something for it.
+#[must_use]
+pub fn command() -> Command {
+    let mut path = Vec::new();
+    hide(Cli::command(), &mut path)
+}
+
+/// Hides from a command, and from those below it, the common flags that mean nothing there. They are read all the same, to
+/// be refused with a reason.
+fn hide(mut command: Command, path: &mut Vec<String>) -> Command {
+    if !path.is_empty() {
+        let words: Vec<&str> = path.iter().map(String::as_str).collect();
+        let shown = groups(&words);
+        for flag in ALL
+            .iter()
+            .filter(|group| !shown.contains(group))
+            .flat_map(|group| group.flags())
+        {
+            // One that the command has itself is another flag.
+            if command
+                .get_arguments()
+                .all(|own| own.get_long() != flag.get_long())
+            {
+                command = command.arg(flag.hide(true));
+            }
+        }
+    }
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|sub| sub.get_name().to_owned())
+        .collect();
+    for name in names {
+        path.push(name.clone());
+        command = command.mut_subcommand(name, |sub| hide(sub, path));
+        path.pop();
+    }
+    command
+}
+
+/// Refuses a flag of the command line that means nothing for the command it was given to.
+///
+/// # Errors
+/// With the flag, the command, and why it means nothing.
+pub fn check(command: &mut Command, matches: &ArgMatches) -> Result<(), clap::Error> {
+    let (mut path, mut leaf, mut below) = (Vec::new(), &*command, matches);
+    while let Some((name, matches)) = below.subcommand() {
+        path.push(name);
+        below = matches;
+        match leaf.find_subcommand(name) {
+            Some(sub) => leaf = sub,
+            None => break,
+        }
+    }
+    let shown = groups(&path);
+    for group in ALL.iter().filter(|group| !shown.contains(group)) {
+        for flag in group.flags() {
+            let id = flag.get_id().as_str();
+            let own = leaf
+                .get_arguments()
+                .any(|arg| arg.get_id() == id && !arg.is_hide_set());
+            if own || matches.value_source(id) != Some(ValueSource::CommandLine) {
+                continue;
+            }
+            let words = path.join(" ");
+            let why = format!(
+                "--{} means nothing for `pointsman {words}`: {}. Leave it out",
+                flag.get_long().unwrap_or(id),
+                group.about()
+            );
+            return Err(command.error(ErrorKind::ArgumentConflict, why));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn help(words: &[&str]) -> String {
+        let mut command = command();
+        command.build();
+        let mut at = &mut command;
+        for word in words {
+            at = at.find_subcommand_mut(word).unwrap();
+        }
+        at.render_long_help().to_string()
+    }
+
+    #[test]
+    fn the_table_names_commands_that_are_there() {
+        let command = Cli::command();
+        for (words, _) in OF_COMMANDS {
+            let mut at = Some(&command);
+            for word in words {
+                at = at.and_then(|at| at.find_subcommand(word));
+            }
+            assert!(
+                at.is_some() || ["help", "store"].contains(&words[0]),
+                "{words:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_help_of_a_command_lists_what_means_something_for_it() {
+        for (words, has, has_not) in [
+            (
+                &["slots"][..],
+                &["--disk", "--booted", "--root", "--config"][..],
+                &["--endpoint", "--group", "--timeout"][..],
+            ),
+            (
+                &["slots", "next"],
+                &["--disk", "--boot"],
+                &["--endpoint", "--etcd-cafile"],
+            ),
+            (
+                &["status"],
+                &["--endpoint", "--group", "--root"],
+                &["--disk", "--booted"],
+            ),
+            (
+                &["update", "status"],
+                &["--root"],
+                &["--endpoint", "--disk", "--timeout"],
+            ),
+            (&["agent"], &["--endpoint", "--disk", "--root"], &[]),
+            (
+                &["cloud-config", "plan"],
+                &["--endpoint", "--root"],
+                &["--disk"],
+            ),
+            (
+                &["cloud-config", "schema"],
+                &[],
+                &["--endpoint", "--disk", "--root"],
+            ),
+        ] {
+            let help = help(words);
+            for flag in has {
+                assert!(
+                    help.split_whitespace().any(|word| word == *flag),
+                    "{words:?} {flag}: {help}"
+                );
+            }
+            for flag in has_not {
+                assert!(!help.contains(flag), "{words:?} {flag}: {help}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_flag_that_means_nothing_is_refused_wherever_it_stands() {
+        let refused = |line: &str| {
+            let mut command = command();
+            let matches = command
+                .try_get_matches_from_mut(line.split_whitespace())
+                .unwrap();
+            check(&mut command, &matches)
+                .err()
+                .map(|error| error.to_string())
+        };
+        for line in [
+            "pointsman slots --endpoint h:1",
+            "pointsman --endpoint h:1 slots",
+            "pointsman slots next --endpoint h:1",
+            "pointsman slots --endpoint h:1 next",
+        ] {
+            let error = refused(line).unwrap();
+            let says = "--endpoint means nothing for `pointsman slots";
+            assert!(
+                error.contains(says) && error.contains("it asks no etcd"),
+                "{line}: {error}"
+            );
+        }
+        for line in [
+            "pointsman --group g status",
+            "pointsman status --group g",
+            "pointsman --root /usr slots --disk /x next --booted A",
+            "pointsman update --root /usr status",
+        ] {
+            assert_eq!(refused(line), None, "{line}");
+        }
+    }
+}
