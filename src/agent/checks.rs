@@ -5,7 +5,7 @@ use std::{cell::RefCell, time::Duration};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    health::{Round, Rules, judge},
+    health::{Judged, Round, Rules, judge},
     machine::Verdict,
 };
 use crate::{
@@ -126,14 +126,10 @@ impl Checks<'_> {
         if reached {
             return;
         }
-        let failed = match systemd::unsettled(self.bus).await {
-            Ok(units) => units.unwrap_or_default(),
+        let judged = match self.required_by(gate).await {
+            Ok(judged) => judged,
             Err(error) => return round.own.push(error.to_string()),
         };
-        let required = failed
-            .into_iter()
-            .filter(|unit| gate.checks.contains(&unit.unit));
-        let judged: Vec<_> = required.map(|unit| judge(unit, &self.rules)).collect();
         // What has failed says more than that the target was not reached, and may have failed before as well.
         if judged.is_empty() {
             let target = boot_complete::TARGET;
@@ -142,9 +138,27 @@ impl Checks<'_> {
         round.units.extend(judged);
     }
 
+    /// The checks that the target requires and that have failed, or are still to start.
+    ///
+    /// # Errors
+    /// When systemd does not answer.
+    pub async fn required_by(&self, gate: &Gate) -> Result<Vec<Judged>, BusError> {
+        let units = systemd::unsettled(self.bus).await?.unwrap_or_default();
+        let required = units
+            .into_iter()
+            .filter(|unit| gate.checks.contains(&unit.unit));
+        Ok(required.map(|unit| judge(unit, &self.rules)).collect())
+    }
+
+    /// Runs the checks that only warn; what they said.
+    pub async fn warnings(&self) -> Vec<String> {
+        let failed = self.hooks.run_all("health-wanted.d", self.variables).await;
+        failed.iter().map(ToString::to_string).collect()
+    }
+
     async fn wanted(&self) {
-        for error in self.hooks.run_all("health-wanted.d", self.variables).await {
-            tracing::warn!("wanted, and not required: {error}");
+        for warning in self.warnings().await {
+            tracing::warn!("wanted, and not required: {warning}");
         }
     }
 

@@ -161,6 +161,21 @@ impl Round {
         (!all.is_empty()).then(|| all.join("; "))
     }
 
+    /// What it says of the boot now, to a person who does not wait: what is only starting may still come up.
+    #[must_use]
+    pub fn verdict_now(&self, held: bool) -> Verdict {
+        let starting = |unit: &&Judged| unit.what.trouble == Trouble::Starting;
+        let units = self.units.iter().filter(|unit| !starting(unit)).cloned();
+        let settled = Self {
+            units: units.collect(),
+            ..self.clone()
+        };
+        match (settled.verdict(held), self.fault()) {
+            (Verdict::Passed(_), Some(why)) => Verdict::Unknown(why),
+            (verdict, _) => verdict,
+        }
+    }
+
     /// What it says of the boot, were this the last round. `held`: this boot was made while holding the reboot lock, so
     /// that the rest of the cluster was there: only then does a check that needs it say anything.
     #[must_use]
@@ -355,6 +370,15 @@ mod tests {
                 assert_eq!(word, expected, "{round:?} held {is_held}");
             }
         }
+        let slow = Judged {
+            what: starting("slow.service"),
+            ..unit(Standing::New, false)
+        };
+        let slow = round(false, false, &[slow]);
+        assert!(matches!(slow.verdict(false), Verdict::Failed(_)));
+        assert!(matches!(slow.verdict_now(false), Verdict::Unknown(_)));
+        let new = round(false, false, &[unit(Standing::New, false)]);
+        assert_eq!(new.verdict_now(false), new.verdict(false));
         let before = round(false, false, &[unit(Standing::Before, false)]);
         assert_eq!(
             before.verdict(true),

@@ -4,6 +4,7 @@ use crate::{
     agent::{AgentError, bus::ClientError},
     bus::BusError,
     config::ConfigError,
+    node::NodeError,
     semaphore::etcd,
 };
 
@@ -58,6 +59,12 @@ impl From<etcd::Error> for Failure {
             Exit::Failed
         };
         Self::new(exit, error.to_string())
+    }
+}
+
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        Self::new(Exit::Failed, error.to_string())
     }
 }
 

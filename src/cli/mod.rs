@@ -9,6 +9,7 @@ mod context;
 mod exit;
 pub mod flags;
 mod go_flags;
+pub mod health;
 pub mod import_locksmith;
 pub mod lock;
 pub mod locksmith;
@@ -73,6 +74,9 @@ pub enum Command {
     Slots(slots::Args),
     /// Make the other system partition boot next; again, to undo that.
     Rollback(rollback::Args),
+    /// Run the checks of a boot by hand: what fails, and whether it would count against a new image. Exit 0 where the boot
+    /// would pass, 1 where it would fail, 4 where that cannot be told.
+    Health(health::Args),
     /// Show and steer update_engine.
     Update(update::Args),
     /// Reboot this node: when the window, the people logged in and the semaphore allow it.
@@ -120,6 +124,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::SetMax(args) => set_max::run(&context, &args).await,
         Command::Slots(args) => slots::run(&context, &args).await,
         Command::Rollback(args) => rollback::run(context, args).await,
+        Command::Health(args) => health::run(&context, &args).await,
         Command::Update(args) => update::run(&context, &args).await,
         Command::Reboot(args) => reboot::run(context, args).await,
         Command::Cancel => reboot::cancel(&context).await,

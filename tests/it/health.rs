@@ -2,12 +2,13 @@
 
 use pointsman_testbed::{
     disk::Slot,
-    fakes::Systemd,
+    fakes::{Job, Systemd},
     node::{Death, Node},
 };
+use serde_json::Value;
 
 use crate::{
-    agents::Site,
+    agents::{Site, hook},
     trials::{node, runs_from},
 };
 
@@ -124,4 +125,85 @@ async fn boot_complete_is_reached_once_the_agents_own_checks_have_passed() {
     runs_from(&node, Slot::B, 5).await;
     site.free().await;
     assert!(disk.bits(Slot::B).successful);
+}
+
+#[tokio::test]
+async fn health_says_what_would_count_today() {
+    let site = Site::new("health-by-hand");
+    let (node, disk) = node(&site, "node-1", &[]).await;
+    let health = async |args: &[&str]| site.command(&node, &[&["health"], args].concat()).await;
+    let json = async || -> Value {
+        let shown = health(&["--json"]).await;
+        serde_json::from_str(&shown.stdout).unwrap_or_else(|e| panic!("{e}: {shown:?}"))
+    };
+    let systemd = Systemd::start(node.bus()).await;
+    let well = health(&[]).await;
+    assert_eq!(well.code, Some(0), "{well:?}");
+    assert_eq!(well.stdout, "This boot would pass its checks.\n");
+
+    // Nobody looked before this boot.
+    node.write(
+        "etc/pointsman/config.yaml",
+        "checks: {ignore-units: motd.service, cluster-units: kubelet.service}\n",
+    );
+    systemd.set_failed([
+        "old.service",
+        "motd.service",
+        "pointsman-cloud-config.service",
+    ]);
+    let shown = health(&[]).await;
+    assert_eq!(shown.code, Some(4), "{shown:?}");
+    for words in [
+        "old.service has failed                     unknown   nobody looked before this boot",
+        "motd.service has failed                    ignored   checks.ignore-units names it",
+        "pointsman-cloud-config.service has failed  exempt    it never counts",
+    ] {
+        assert!(shown.stdout.contains(words), "{}", shown.stdout);
+    }
+
+    // After a reboot by the agent it is known what had failed before; one that fails since counts.
+    node.stage("2").await;
+    runs_from(&node, Slot::B, 1).await;
+    site.free().await;
+    let now = json().await;
+    assert_eq!(
+        (&now["verdict"], &now["baseline"]),
+        (&"pass".into(), &true.into()),
+        "{now}"
+    );
+    assert_eq!(now["checks"][0]["standing"], "before", "{now}");
+    hook(&node, "health-wanted.d/10-tired", "echo tired; exit 1");
+    systemd.set_failed(["old.service", "sshd.service"]);
+    let failing = json().await;
+    assert_eq!(failing["verdict"], "fail");
+    assert_eq!(failing["reason"], "sshd.service has failed");
+    assert!(
+        failing["warnings"][0].as_str().unwrap().contains("tired"),
+        "{failing}"
+    );
+    let page = include_str!("../../docs/commands.md");
+    let (_, page) = page.split_once("## `health --json`").unwrap();
+    assert_eq!(
+        crate::commands::paths(&failing),
+        crate::commands::documented(page)
+    );
+    let shown = health(&[]).await;
+    assert_eq!(shown.code, Some(1), "{shown:?}");
+
+    // What is only starting may still come up; what needs others decides nothing alone; a failed hook does.
+    let job = Job {
+        unit: "slow.service".into(),
+        ..Job::reboot()
+    };
+    systemd.set_failed(["kubelet.service"]);
+    assert_eq!(json().await["verdict"], "unknown");
+    systemd.set_failed([]);
+    systemd.set_jobs([job]);
+    assert_eq!(json().await["verdict"], "unknown");
+    systemd.set_jobs([]);
+    hook(&node, "health.d/20-no", "exit 1");
+    assert_eq!(json().await["verdict"], "fail");
+    // Nothing was done about it.
+    assert!(disk.bits(Slot::B).successful);
+    assert_eq!(node.reboots(), 1);
 }

@@ -441,7 +441,7 @@ impl World {
     }
 
     fn variables(&self, from: &str, to: &str, reason: &str, phase: &str) -> Vec<(String, String)> {
-        [
+        variables([
             ("NODE", self.id.as_str()),
             ("HOSTNAME", &self.hostname),
             ("GROUP", self.config.group.as_str()),
@@ -449,11 +449,14 @@ impl World {
             ("TO", to),
             ("PHASE", phase),
             ("REASON", reason),
-        ]
-        .into_iter()
-        .map(|(name, value)| (format!("POINTSMAN_{name}"), value.to_owned()))
-        .collect()
+        ])
     }
+}
+
+/// The variables that hooks get.
+pub fn variables(values: [(&str, &str); 7]) -> Vec<(String, String)> {
+    let named = |(name, value): (&str, &str)| (format!("POINTSMAN_{name}"), value.to_owned());
+    values.into_iter().map(named).collect()
 }
 
 /// Does something, and meanwhile tells the cluster so: once for certain, and again only as long as it lasts.
