@@ -21,6 +21,7 @@ use crate::{
     bus::BusError,
     config::{Config, ConfigError, OfAgent, Strategy},
     coordinator::{Coordinator, CoordinatorError},
+    hooks::Hooks,
     node::{self, NodeError},
     semaphore::{
         etcd::{Semaphore, Wait},
@@ -121,6 +122,12 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
         outside
             .coordinator
             .set_strategy(&config.strategy.to_string())?;
+        for complaint in Hooks::new(&root, config.timings.hook_timeout).complaints() {
+            tracing::warn!("{complaint}");
+        }
+        if let Some(warning) = config.certificate_warning(jiff::Timestamp::now()) {
+            tracing::warn!("{warning}");
+        }
         let (notes, noted) = mpsc::unbounded_channel();
         let world = Rc::new(world(config, &connection, &updates, notes)?);
         let facts = facts::watch(world.clone());

@@ -23,6 +23,7 @@ mod commands;
 mod contention;
 mod etcd_trouble;
 mod footprint;
+mod hooks;
 mod kills;
 mod locksmith;
 mod logind;
