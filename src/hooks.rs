@@ -1,32 +1,39 @@
 //! Hooks: the operator's own programs, run at fixed moments of a reboot.
 //!
 //! Where systemd runs the machine (sd_booted(3)) each is a transient unit, outside the agent's sandbox and limits: it
-//! is started by systemd-run(1), which passes its output and exit code on. Elsewhere they are plain children, each in a
-//! process group of its own.
+//! is started by systemd-run(1), which passes its output and exit code on. Elsewhere each is run by a keeper, a process of
+//! this program that ends the hook and all it started when the agent is gone. Both ways a hook has the same few variables.
+
+mod files;
+pub mod keeper;
+mod output;
 
 use std::{
-    collections::BTreeMap,
-    ffi::OsString,
-    fs, io,
-    os::unix::fs::PermissionsExt as _,
+    io,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
 };
 
-use futures_util::FutureExt as _;
+use jiff::Timestamp;
 use nix::{
-    sys::signal::{Signal, killpg},
+    sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncRead, BufReader},
-    process::{Child, Command},
-    task::unconstrained,
+    io::{AsyncRead, AsyncWriteExt as _, BufReader},
+    process::{Child, ChildStdin, Command},
     time::timeout,
 };
 
-use crate::{duration, node::Root};
+pub use files::MOMENTS;
+
+use crate::{
+    duration,
+    node::{self, Root},
+};
+use files::usable;
+use output::{Lines, read};
 
 /// How long a hook that ran out of time has to end by itself.
 const TERM: Duration = Duration::from_secs(5);
@@ -34,10 +41,6 @@ const TERM: Duration = Duration::from_secs(5);
 pub const NOT_NOW: i32 = 75;
 /// The units that hooks are.
 const UNITS: &str = "pointsman-hook-*.service";
-/// How much of one hook's output is logged, in bytes.
-const OUTPUT: usize = 64 * 1024;
-/// How much a pipe holds, and the buffer that reads it (pipe(7)).
-const PIPE: usize = 64 * 1024 + 8 * 1024;
 
 /// Why a hook did not do what it is for.
 #[derive(Debug, thiserror::Error)]
@@ -61,13 +64,30 @@ fn short(hook: &Path) -> String {
 }
 
 /// The hooks of a machine.
-#[derive(Debug)]
 pub struct Hooks {
+    root: Root,
     folders: [PathBuf; 2],
     limit: Duration,
     /// Whether systemd starts them.
     as_units: bool,
+    /// The program whose `hook-keeper` runs them where systemd does not.
+    keeper: PathBuf,
+    /// Where it is said which hook runs.
+    note: Option<Note>,
 }
+
+/// Who is told which hook runs.
+type Note = Box<dyn Fn(String)>;
+
+/// What every hook has besides the `POINTSMAN_…` variables. A service of systemd's has as much.
+const VARIABLES: [(&str, &str); 3] = [
+    (
+        "PATH",
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    ),
+    ("HOME", "/root"),
+    ("LANG", "C.UTF-8"),
+];
 
 impl Hooks {
     /// The hooks of the machine under `root`, each with so much time.
@@ -76,52 +96,46 @@ impl Hooks {
         let folder = |under: &str| root.path(format!("{under}/pointsman/hooks"));
         Self {
             folders: [folder("usr/lib"), folder("etc")],
+            root: root.clone(),
             limit,
+            keeper: "/proc/self/exe".into(),
+            note: None,
             as_units: root.is_host() && root.path("run/systemd/system").is_dir(),
         }
     }
 
-    /// The files of one moment, such as `pre-reboot.d`, in the order they run in: by name; of one name under both
-    /// `/etc` and `/usr/lib` the one under `/etc`, which disables it when it is a link to `/dev/null`.
-    ///
-    /// # Errors
-    /// When a folder is there and cannot be read, or is a link to nothing: what would have run is not known.
-    pub fn list(&self, moment: &str) -> Result<Vec<PathBuf>, HookError> {
-        let mut hooks: BTreeMap<OsString, PathBuf> = BTreeMap::new();
-        for folder in &self.folders {
-            let folder = folder.join(moment);
-            let unreadable = |error: io::Error| HookError {
-                what: format!("cannot be looked for: {}: {error}", folder.display()),
-                hook: folder.clone(),
-                code: None,
-            };
-            let entries = match fs::read_dir(&folder) {
-                Ok(entries) => entries,
-                Err(error) if is_absent(&folder, &error) => continue,
-                Err(error) => return Err(unreadable(error)),
-            };
-            for entry in entries {
-                let entry = entry.map_err(unreadable)?;
-                let name = entry.file_name();
-                let text = name.to_string_lossy();
-                // What editors and package managers leave behind is no hook.
-                if !text.starts_with('.') && !text.ends_with('~') && !text.contains(".dpkg-") {
-                    hooks.insert(name.clone(), entry.path());
-                }
-            }
-        }
-        Ok(hooks
-            .into_values()
-            .filter(|path| fs::canonicalize(path).ok().as_deref() != Some(Path::new("/dev/null")))
-            .collect())
+    /// These hooks, run by another file of this program where systemd does not run them.
+    #[must_use]
+    pub fn kept_by(self, keeper: PathBuf) -> Self {
+        Self { keeper, ..self }
     }
 
-    /// Whether all hooks of one moment could be run.
-    ///
-    /// # Errors
-    /// The first that could not, with its reason.
-    pub fn check(&self, moment: &str) -> Result<(), HookError> {
-        self.list(moment)?.iter().try_for_each(|hook| usable(hook))
+    /// These hooks; which of them runs, since when and until when at the latest, is said here.
+    #[must_use]
+    pub fn telling(self, note: impl Fn(String) + 'static) -> Self {
+        Self {
+            note: Some(Box::new(note)),
+            ..self
+        }
+    }
+
+    /// Says that this hook runs from now on.
+    fn say(&self, hook: &Path) {
+        let Some(note) = &self.note else { return };
+        let zone = node::time_zone(&self.root);
+        let now = Timestamp::now();
+        let until = now.saturating_add(self.limit).unwrap_or(now);
+        let time = |at: Timestamp| {
+            at.to_zoned(zone.clone())
+                .strftime("%H:%M:%S %Z")
+                .to_string()
+        };
+        note(format!(
+            "the hook {} runs since {}, until {} at the latest",
+            short(hook),
+            time(now),
+            time(until)
+        ));
     }
 
     /// Runs the hooks of one moment until one fails.
@@ -178,19 +192,22 @@ impl Hooks {
             .to_string_lossy()
             .into_owned();
         let unit = self.as_units.then(|| unit_name(&name));
+        let variables: Vec<(String, String)> = VARIABLES
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .chain(variables.iter().cloned())
+            .collect();
+        self.say(&hook);
         let child = match &unit {
-            Some(unit) => as_unit(&hook, unit, self.limit, variables),
-            None => {
-                let mut command = Command::new(&hook);
-                // What only the agent is told stays with it; a unit starts without it.
-                for secret in ["LOCKSMITHD_ETCD_PASSWORD", "LOCKSMITH_PASSWORD_OF_FLAG"] {
-                    command.env_remove(secret);
-                }
-                command.envs(variables.iter().cloned());
-                command
-            }
+            Some(unit) => as_unit(&hook, unit, self.limit, &variables),
+            None => as_child(&self.keeper, &hook, &variables),
         }
-        .stdin(Stdio::null())
+        // What keeps a keeper's hook alive: the agent's end of it closes with the agent, however that ends.
+        .stdin(if unit.is_some() {
+            Stdio::null()
+        } else {
+            Stdio::piped()
+        })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
@@ -223,24 +240,16 @@ impl Hooks {
     }
 }
 
-/// Whether a hook is a program.
-fn usable(hook: &Path) -> Result<(), HookError> {
-    let what = match fs::metadata(hook) {
-        Ok(m) if m.is_file() && m.permissions().mode() & 0o111 != 0 => return Ok(()),
-        Ok(_) => "is not executable; chmod +x it, or take it away".into(),
-        Err(error) => format!("cannot be read: {error}"),
-    };
-    Err(HookError {
-        hook: hook.to_owned(),
-        what,
-        code: None,
-    })
-}
-
-/// Whether there is no such folder, and no link above it that leads to nothing.
-fn is_absent(folder: &Path, error: &io::Error) -> bool {
-    let dangles = |path: &Path| path.is_symlink() && !path.exists();
-    error.kind() == io::ErrorKind::NotFound && !folder.ancestors().take(3).any(dangles)
+/// The hook run by a keeper.
+fn as_child(keeper: &Path, hook: &Path, variables: &[(String, String)]) -> Command {
+    let mut command = Command::new(keeper);
+    command
+        .arg(keeper::WORD)
+        .arg(hook)
+        .env_clear()
+        .envs(variables.iter().cloned())
+        .current_dir("/");
+    command
 }
 
 /// A unit's name for one run of the hook of this name.
@@ -289,66 +298,30 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// The last line a hook said, and how much it has said.
-#[derive(Default)]
-struct Lines {
-    text: String,
-    logged: usize,
-}
-
-impl Lines {
-    fn take(&mut self, hook: &str, line: &[u8]) {
-        let line = String::from_utf8_lossy(line);
-        let line = line.trim_end();
-        if line.is_empty() {
-            return;
-        }
-        if self.logged < OUTPUT {
-            tracing::info!("{hook}: {line}");
-            if self.logged + line.len() >= OUTPUT {
-                tracing::warn!("{hook} says more than {OUTPUT} bytes; the rest is not logged");
-            }
-        }
-        self.logged += line.len();
-        self.text = line.chars().take(500).collect();
-    }
-}
-
-impl Lines {
-    /// What stands in a pipe of a hook that has ended: all it has said by then, and no more than a pipe holds.
-    fn take_rest(
-        &mut self,
-        hook: &str,
-        from: &mut Option<BufReader<impl AsyncRead + Unpin>>,
-        mut line: Vec<u8>,
-    ) {
-        let mut left = PIPE;
-        while left > 0
-            && let Some(true) = unconstrained(read(from, &mut line)).now_or_never()
-        {
-            left = left.saturating_sub(line.len().max(1));
-            self.take(hook, &line);
-            line.clear();
-        }
-        self.take(hook, &line);
-    }
-}
-
-/// A hook and all it has started, unless that left its process group. Dropping it ends them.
+/// A hook and all it has started. Dropping it ends them.
 struct Group {
     child: Child,
     id: Option<Pid>,
     /// The unit it is, where it is one.
     unit: Option<String>,
+    /// What its keeper listens to, where it has one: closed, all of it is killed.
+    lifeline: Option<ChildStdin>,
 }
 
 impl Group {
-    fn of(child: Child, unit: Option<String>) -> Self {
+    fn of(mut child: Child, unit: Option<String>) -> Self {
         let id = child
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .map(Pid::from_raw);
-        Self { child, id, unit }
+        // Taken away from the child: waiting for it would close it.
+        let lifeline = child.stdin.take();
+        Self {
+            child,
+            id,
+            unit,
+            lifeline,
+        }
     }
 
     async fn wait(
@@ -379,21 +352,27 @@ impl Group {
     }
 
     async fn end(&mut self) {
-        match self.unit.take() {
+        if let Some(lifeline) = &mut self.lifeline {
+            // A keeper that is gone has nothing left to end.
+            let _ = lifeline.write_all(&[keeper::TERMINATE]).await;
+            let _ = lifeline.flush().await;
+        } else if let Some(unit) = self.unit.take() {
             // systemd-run ends when its unit has.
-            Some(unit) => drop(stop(&unit).status().await),
-            None => self.signal(Signal::SIGTERM),
+            drop(stop(&unit).status().await);
         }
         if timeout(TERM, self.child.wait()).await.is_err() {
-            self.signal(Signal::SIGKILL);
+            self.kill();
             let _ = self.child.wait().await;
         }
     }
 
-    fn signal(&self, signal: Signal) {
-        if let Some(id) = self.id {
+    fn kill(&mut self) {
+        // The keeper kills all it keeps, and ends.
+        if self.lifeline.take().is_none()
+            && let Some(id) = self.id
+        {
             // Gone already is what is wanted.
-            let _ = killpg(id, signal);
+            let _ = kill(id, Signal::SIGKILL);
         }
     }
 }
@@ -411,32 +390,10 @@ fn stop(unit: &str) -> Command {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.signal(Signal::SIGKILL);
+        self.kill();
         if let Some(unit) = &self.unit {
             // Not waited for; the runtime reaps it.
             drop(stop(unit).arg("--no-block").spawn());
-        }
-    }
-}
-
-/// Reads one line, or 8 KiB of a longer one; false at the end.
-async fn read(from: &mut Option<BufReader<impl AsyncRead + Unpin>>, line: &mut Vec<u8>) -> bool {
-    let Some(from) = from else {
-        return std::future::pending().await;
-    };
-    loop {
-        let Ok(buffer) = from.fill_buf().await else {
-            return false;
-        };
-        if buffer.is_empty() {
-            return !line.is_empty();
-        }
-        let end = buffer.iter().position(|b| *b == b'\n');
-        let taken = end.map_or(buffer.len(), |end| end + 1);
-        line.extend_from_slice(&buffer[..taken]);
-        from.consume(taken);
-        if end.is_some() || line.len() > 8192 {
-            return true;
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{future::Future, process::ExitCode, time::Duration};
 use clap::FromArgMatches as _;
 use pointsman::{
     cli::{self, cloudinit, locksmith},
-    telemetry,
+    hooks, telemetry,
 };
 
 fn main() -> ExitCode {
@@ -33,6 +33,12 @@ fn main() -> ExitCode {
             }
             Err(code) => ExitCode::from(code),
         };
+    }
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == hooks::keeper::WORD)
+        && let Some(hook) = words.next()
+    {
+        return hooks::keeper::run(hook);
     }
     let mut command = cli::command();
     let matches = command.get_matches_mut();

@@ -23,6 +23,7 @@ use crate::{
     bus::BusError,
     config::{Config, ConfigError, OfAgent, Strategy},
     coordinator::{Coordinator, CoordinatorError},
+    hooks::Hooks,
     node::{self, NodeError},
     semaphore::{
         etcd::{Semaphore, Wait},
@@ -124,6 +125,12 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
         outside
             .coordinator
             .set_strategy(&config.strategy.to_string())?;
+        for complaint in Hooks::new(&root, config.timings.hook_timeout).complaints() {
+            tracing::warn!("{complaint}");
+        }
+        if let Some(warning) = config.certificate_warning(jiff::Timestamp::now()) {
+            tracing::warn!("{warning}");
+        }
         let (notes, noted) = mpsc::unbounded_channel();
         // Where the configuration has changed, the watchdog waits already.
         let world = notify::watched(world(config, &connection, &updates, notes)).await?;

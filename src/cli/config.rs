@@ -7,7 +7,10 @@ use super::{
     Context, Failure, output,
     table::{cells, table, trimmed},
 };
-use crate::config::{Origin, SETTINGS};
+use crate::{
+    config::{Origin, SETTINGS},
+    hooks::Hooks,
+};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -69,6 +72,10 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
 fn files(context: &Context) -> Result<(), Failure> {
     if context.is_not_configured() {
         output::note(super::status::NOT_CONFIGURED);
+    }
+    let config = &context.config;
+    for complaint in Hooks::new(&config.root, config.timings.hook_timeout).complaints() {
+        output::note(format!("pointsman: warning: {complaint}"));
     }
     if let Some(warning) = context.config.certificate_warning(Timestamp::now()) {
         output::note(format!("pointsman: warning: {warning}"));

@@ -25,6 +25,7 @@ mod contention;
 mod etcd_trouble;
 mod footprint;
 mod health;
+mod hooks;
 mod kills;
 mod locksmith;
 mod logind;

@@ -424,7 +424,15 @@ impl World {
     }
 
     fn hooks(&self) -> Hooks {
-        Hooks::new(&self.config.root, self.config.timings.hook_timeout)
+        let notes = self.notes.clone();
+        let hooks = Hooks::new(&self.config.root, self.config.timings.hook_timeout);
+        hooks.telling(move |why| {
+            // The driver outlives its operations.
+            let _ = notes.send(Wait {
+                why,
+                place: Place::Unknown,
+            });
+        })
     }
 
     async fn undrain(&self, entry: &Entry, phase: &str) {

@@ -1,0 +1,196 @@
+//! Which files are hooks, and which of them may be run: as root, so nobody else may have a hand in them.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs, io,
+    io::Read as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use super::{HookError, Hooks};
+
+/// The moments at which hooks run, each a folder.
+pub const MOMENTS: [&str; 6] = [
+    "may-reboot.d",
+    "pre-reboot.d",
+    "post-boot.d",
+    "health.d",
+    "health-cluster.d",
+    "health-wanted.d",
+];
+
+/// Where the package keeps hooks that an operator may link to.
+const AVAILABLE: &str = "available";
+
+impl Hooks {
+    /// The files of one moment, such as `pre-reboot.d`, in the order they run in: by name; of one name under both
+    /// `/etc` and `/usr/lib` the one under `/etc`, which disables it when it is a link to `/dev/null`.
+    ///
+    /// # Errors
+    /// When a folder is there and cannot be read, or is a link to nothing: what would have run is not known.
+    pub fn list(&self, moment: &str) -> Result<Vec<PathBuf>, HookError> {
+        let mut hooks: BTreeMap<OsString, PathBuf> = BTreeMap::new();
+        for folder in &self.folders {
+            let folder = folder.join(moment);
+            let unreadable = |error: io::Error| HookError {
+                what: format!("cannot be looked for: {}: {error}", folder.display()),
+                hook: folder.clone(),
+                code: None,
+            };
+            let entries = match fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) if is_absent(&folder, &error) => continue,
+                Err(error) => return Err(unreadable(error)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(unreadable)?;
+                let name = entry.file_name();
+                let text = name.to_string_lossy();
+                // What editors and package managers leave behind is no hook.
+                if !text.starts_with('.') && !text.ends_with('~') && !text.contains(".dpkg-") {
+                    hooks.insert(name.clone(), entry.path());
+                }
+            }
+        }
+        Ok(hooks
+            .into_values()
+            .filter(|path| fs::canonicalize(path).ok().as_deref() != Some(Path::new("/dev/null")))
+            .collect())
+    }
+
+    /// Whether all hooks of one moment could be run.
+    ///
+    /// # Errors
+    /// The first that could not, with its reason.
+    pub fn check(&self, moment: &str) -> Result<(), HookError> {
+        self.list(moment)?.iter().try_for_each(|hook| usable(hook))
+    }
+
+    /// What an operator meant as a hook and that will not run: folders that no moment has, and hooks that cannot be run.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for folder in &self.folders {
+            // One that cannot be read is told of with its moments.
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if MOMENTS.contains(&name.as_str()) || name == AVAILABLE || name.starts_with('.') {
+                    continue;
+                }
+                let near = MOMENTS
+                    .iter()
+                    .map(|moment| (strsim::damerau_levenshtein(&name, moment), moment))
+                    .min()
+                    .filter(|(apart, _)| *apart <= 3);
+                let meant = match near {
+                    Some((_, moment)) => format!("; did you mean {moment}?"),
+                    None => format!("; expected {}", MOMENTS.join(", ")),
+                };
+                found.push(format!(
+                    "{} is not read: no hooks run by this name{meant}",
+                    entry.path().display()
+                ));
+            }
+        }
+        for moment in MOMENTS {
+            match self.list(moment) {
+                Ok(hooks) => found.extend(
+                    hooks
+                        .iter()
+                        .filter_map(|hook| usable(hook).err())
+                        .map(|error| error.to_string()),
+                ),
+                Err(error) => found.push(error.to_string()),
+            }
+        }
+        found
+    }
+}
+
+/// Whether a hook is a program that may be run as root.
+pub(super) fn usable(hook: &Path) -> Result<(), HookError> {
+    let what = match fs::metadata(hook) {
+        Ok(m) if m.is_file() && m.permissions().mode() & 0o111 != 0 => {
+            match others(hook).or_else(|| not_executable(hook)) {
+                None => return Ok(()),
+                Some(what) => what,
+            }
+        }
+        Ok(_) => "is not executable; chmod +x it, or take it away".into(),
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    Err(HookError {
+        hook: hook.to_owned(),
+        what,
+        code: None,
+    })
+}
+
+/// Who else could put a program in the hook's place, as a sentence: whoever owns, or may write to, the file or a folder
+/// from `pointsman` down, and the same of the file and folder that a link leads to.
+fn others(hook: &Path) -> Option<String> {
+    let mut paths = vec![hook.to_owned()];
+    // HOOK, X.d, hooks, pointsman.
+    paths.extend(hook.ancestors().skip(1).take(3).map(Path::to_owned));
+    if let Ok(target) = fs::canonicalize(hook) {
+        paths.extend(target.parent().map(Path::to_owned));
+    }
+    let own = nix::unistd::geteuid().as_raw();
+    paths.iter().find_map(|path| {
+        let found = fs::metadata(path).ok()?;
+        let kind = if found.is_dir() { "folder" } else { "file" };
+        let mode = found.mode() & 0o7777;
+        // The group root has root alone.
+        let writable = mode & 0o002 != 0 || (mode & 0o020 != 0 && found.gid() != 0);
+        let why = if found.uid() != 0 && found.uid() != own {
+            format!("belongs to user {}, expected root", found.uid())
+        } else if writable {
+            format!(
+                "has mode {mode:04o}, by which others than root may write to it, expected {:04o}",
+                mode & !0o022
+            )
+        } else {
+            return None;
+        };
+        Some(format!(
+            "is not run, since it would be run as root: the {kind} {} {why}",
+            path.display()
+        ))
+    })
+}
+
+/// Why the kernel would not execute the file, where that can be seen: a text without `#!`, or with one that names no
+/// program (execve(2)).
+fn not_executable(hook: &Path) -> Option<String> {
+    let mut start = Vec::new();
+    let file = fs::File::open(hook).ok()?;
+    file.take(256).read_to_end(&mut start).ok()?;
+    let Some(line) = start.strip_prefix(b"#!") else {
+        // Binary formats have other marks, and none is a text.
+        let text = !start.contains(&0) && !start.starts_with(b"\x7fELF");
+        return text.then(|| {
+            "cannot be executed: no interpreter line; its first line has to begin with #!, as #!/bin/sh does".into()
+        });
+    };
+    let line = line.split(|b| *b == b'\n').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line).into_owned();
+    let interpreter = line.split_whitespace().next().unwrap_or_default();
+    // As an editor of another system leaves it.
+    let ends = line.ends_with('\r');
+    (ends || !Path::new(interpreter).exists()).then(|| {
+        let hint = if ends {
+            " (the line ends with a carriage return)"
+        } else {
+            ""
+        };
+        format!("cannot be executed: its interpreter {interpreter:?} is not there{hint}")
+    })
+}
+
+/// Whether there is no such folder, and no link above it that leads to nothing.
+fn is_absent(folder: &Path, error: &io::Error) -> bool {
+    let dangles = |path: &Path| path.is_symlink() && !path.exists();
+    error.kind() == io::ErrorKind::NotFound && !folder.ancestors().take(3).any(dangles)
+}
