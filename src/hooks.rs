@@ -67,6 +67,10 @@ fn short(hook: &Path) -> String {
 pub struct Hooks {
     root: Root,
     folders: [PathBuf; 2],
+    /// How the names of hooks end; empty: as they like.
+    ending: &'static str,
+    /// What runs them; none: they are programs themselves.
+    interpreter: Option<&'static str>,
     limit: Duration,
     /// Whether systemd starts them.
     as_units: bool,
@@ -96,11 +100,26 @@ impl Hooks {
         let folder = |under: &str| root.path(format!("{under}/pointsman/hooks"));
         Self {
             folders: [folder("usr/lib"), folder("etc")],
+            ending: "",
+            interpreter: None,
             root: root.clone(),
             limit,
             keeper: "/proc/self/exe".into(),
             note: None,
             as_units: root.is_host() && root.path("run/systemd/system").is_dir(),
+        }
+    }
+
+    /// Greenboot's checks on the machine under `root`: of its moments there are `required.d` and `wanted.d`. Greenboot runs
+    /// the files called `*.sh` there with bash, executable or not (fedora-iot/greenboot, src/handler).
+    #[must_use]
+    pub fn of_greenboot(root: &Root, limit: Duration) -> Self {
+        let folder = |under: &str| root.path(format!("{under}/greenboot/check"));
+        Self {
+            folders: [folder("usr/lib"), folder("etc")],
+            ending: ".sh",
+            interpreter: Some("/bin/bash"),
+            ..Self::new(root, limit)
         }
     }
 
@@ -185,7 +204,13 @@ impl Hooks {
             what,
             code: None,
         };
-        usable(&hook)?;
+        usable(&hook, self.interpreter)?;
+        let program: Vec<&Path> = self
+            .interpreter
+            .map(Path::new)
+            .into_iter()
+            .chain([&*hook])
+            .collect();
         let name = hook
             .file_name()
             .unwrap_or_default()
@@ -199,8 +224,8 @@ impl Hooks {
             .collect();
         self.say(&hook);
         let child = match &unit {
-            Some(unit) => as_unit(&hook, unit, self.limit, &variables),
-            None => as_child(&self.keeper, &hook, &variables),
+            Some(unit) => as_unit(&program, unit, self.limit, &variables),
+            None => as_child(&self.keeper, &program, &variables),
         }
         // What keeps a keeper's hook alive: the agent's end of it closes with the agent, however that ends.
         .stdin(if unit.is_some() {
@@ -241,11 +266,11 @@ impl Hooks {
 }
 
 /// The hook run by a keeper.
-fn as_child(keeper: &Path, hook: &Path, variables: &[(String, String)]) -> Command {
+fn as_child(keeper: &Path, program: &[&Path], variables: &[(String, String)]) -> Command {
     let mut command = Command::new(keeper);
     command
         .arg(keeper::WORD)
-        .arg(hook)
+        .args(program)
         .env_clear()
         .envs(variables.iter().cloned())
         .current_dir("/");
@@ -270,7 +295,13 @@ fn unit_name(hook: &str) -> String {
 
 /// The hook as a transient unit that ends with systemd-run's own word on how. An agent that is gone is not waited for:
 /// systemd ends the hook a little after the agent would have.
-fn as_unit(hook: &Path, unit: &str, limit: Duration, variables: &[(String, String)]) -> Command {
+fn as_unit(
+    program: &[&Path],
+    unit: &str,
+    limit: Duration,
+    variables: &[(String, String)],
+) -> Command {
+    let hook = program.last().copied().unwrap_or(Path::new(""));
     let mut command = Command::new("systemd-run");
     command
         .args(["--quiet", "--collect", "--wait", "--pipe"])
@@ -284,7 +315,7 @@ fn as_unit(hook: &Path, unit: &str, limit: Duration, variables: &[(String, Strin
                 .map(|(name, value)| format!("--setenv={name}={value}")),
         )
         .arg("--")
-        .arg(hook);
+        .args(program);
     command
 }
 

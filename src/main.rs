@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     if words.next().is_some_and(|word| word == hooks::keeper::WORD)
         && let Some(hook) = words.next()
     {
-        return hooks::keeper::run(hook);
+        return hooks::keeper::run(hook, words);
     }
     let mut command = cli::command();
     let matches = command.get_matches_mut();

@@ -30,12 +30,29 @@ pub struct Checks<'a> {
     pub rules: Rules<'a>,
     /// Its hooks: `health.d`, `health-cluster.d`, `health-wanted.d`.
     pub hooks: &'a Hooks,
-    /// Their variables.
+    /// Greenboot's checks, where greenboot does not run them itself.
+    pub greenboot: Option<&'a Hooks>,
+    /// The variables of hooks.
     pub variables: &'a [(String, String)],
     /// How long the boot has to pass all that are required.
     pub limit: Duration,
     /// The waits between one round and the next.
     pub waits: BackOff,
+}
+
+/// The service that runs greenboot's checks.
+const GREENBOOT: &str = "greenboot-healthcheck.service";
+
+/// Greenboot's checks, where greenboot's own service is not enabled to run them.
+pub async fn greenboot(root: &Root, bus: &zbus::Connection, limit: Duration) -> Option<Hooks> {
+    match systemd::enabled(bus, GREENBOOT).await {
+        Ok(Some(true)) => None,
+        Ok(_) => Some(Hooks::of_greenboot(root, limit)),
+        Err(error) => {
+            tracing::warn!("whether greenboot runs its checks itself is not known: {error}");
+            None
+        }
+    }
 }
 
 impl Checks<'_> {
@@ -90,6 +107,10 @@ impl Checks<'_> {
             own: texts(self.hooks.run_all("health.d", self.variables).await),
             ..Round::default()
         };
+        if let Some(greenboot) = self.greenboot {
+            let failed = greenboot.run_all("required.d", self.variables).await;
+            round.own.extend(texts(failed));
+        }
         round.own.extend(self.state_is_writable().await.err());
         round.others = texts(self.hooks.run_all("health-cluster.d", self.variables).await);
         let asked = async {
@@ -152,7 +173,10 @@ impl Checks<'_> {
 
     /// Runs the checks that only warn; what they said.
     pub async fn warnings(&self) -> Vec<String> {
-        let failed = self.hooks.run_all("health-wanted.d", self.variables).await;
+        let mut failed = self.hooks.run_all("health-wanted.d", self.variables).await;
+        if let Some(greenboot) = self.greenboot {
+            failed.extend(greenboot.run_all("wanted.d", self.variables).await);
+        }
         failed.iter().map(ToString::to_string).collect()
     }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     agent::{
-        checks::Checks,
+        checks::{self, Checks},
         health::{Baseline, Judged, Round, Rules, Standing},
         journal::{Entry, Journal, Stage},
         machine::Verdict,
@@ -99,7 +99,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         trial: survey.boot.trial,
         held,
         baseline: baseline.is_some(),
-        checks: checks(&round, held),
+        checks: failing(&round, held),
         warnings,
     };
     if args.json {
@@ -147,6 +147,7 @@ async fn look(
         ("PHASE", "proving"),
         ("REASON", "pointsman health"),
     ]);
+    let greenboot = checks::greenboot(&config.root, bus, config.timings.hook_timeout).await;
     let checks = Checks {
         root: &config.root,
         bus,
@@ -158,6 +159,7 @@ async fn look(
             trial: true,
         },
         hooks: &hooks,
+        greenboot: greenboot.as_ref(),
         variables: &variables,
         limit: config.timings.proving,
         waits: World::back_off(config),
@@ -178,7 +180,7 @@ async fn look(
     Ok((round, warnings))
 }
 
-fn checks(round: &Round, held: bool) -> Vec<Check> {
+fn failing(round: &Round, held: bool) -> Vec<Check> {
     let alone = if held {
         "the other nodes were there at this boot"
     } else {

@@ -49,7 +49,8 @@ impl Hooks {
                 let name = entry.file_name();
                 let text = name.to_string_lossy();
                 // What editors and package managers leave behind is no hook.
-                if !text.starts_with('.') && !text.ends_with('~') && !text.contains(".dpkg-") {
+                let left = text.starts_with('.') || text.ends_with('~') || text.contains(".dpkg-");
+                if !left && text.ends_with(self.ending) {
                     hooks.insert(name.clone(), entry.path());
                 }
             }
@@ -65,7 +66,8 @@ impl Hooks {
     /// # Errors
     /// The first that could not, with its reason.
     pub fn check(&self, moment: &str) -> Result<(), HookError> {
-        self.list(moment)?.iter().try_for_each(|hook| usable(hook))
+        let mut hooks = self.list(moment)?.into_iter();
+        hooks.try_for_each(|hook| usable(&hook, self.interpreter))
     }
 
     /// What an operator meant as a hook and that will not run: folders that no moment has, and hooks that cannot be run.
@@ -99,7 +101,7 @@ impl Hooks {
                 Ok(hooks) => found.extend(
                     hooks
                         .iter()
-                        .filter_map(|hook| usable(hook).err())
+                        .filter_map(|hook| usable(hook, self.interpreter).err())
                         .map(|error| error.to_string()),
                 ),
                 Err(error) => found.push(error.to_string()),
@@ -109,9 +111,13 @@ impl Hooks {
     }
 }
 
-/// Whether a hook is a program that may be run as root.
-pub(super) fn usable(hook: &Path) -> Result<(), HookError> {
+/// Whether a hook is a program, or a text for an interpreter, that may be run as root.
+pub(super) fn usable(hook: &Path, interpreter: Option<&str>) -> Result<(), HookError> {
     let what = match fs::metadata(hook) {
+        Ok(m) if m.is_file() && interpreter.is_some() => match others(hook) {
+            None => return Ok(()),
+            Some(what) => what,
+        },
         Ok(m) if m.is_file() && m.permissions().mode() & 0o111 != 0 => {
             match others(hook).or_else(|| not_executable(hook)) {
                 None => return Ok(()),

@@ -22,7 +22,7 @@ use nix::{
     unistd::{Pid, getpid},
 };
 
-/// The word by which the program is called as a keeper; what follows is the hook.
+/// The word by which the program is called as a keeper; what follows is the hook, and its arguments.
 pub const WORD: &str = "hook-keeper";
 
 /// What the agent writes when the hook's time is up: to all it keeps, SIGTERM. The end of the pipe means SIGKILL.
@@ -36,12 +36,13 @@ const AGAIN: Duration = Duration::from_millis(10);
 
 /// Runs the hook until it ends, and ends as it did. Standard input is the agent's.
 #[must_use]
-pub fn run(hook: OsString) -> ExitCode {
+pub fn run(hook: OsString, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     // What loses its parent below here becomes this process's child, and is found.
     if let Err(error) = prctl::set_child_subreaper(true) {
         eprintln!("what the hook starts cannot be kept: {error}");
     }
     let child = Command::new(&hook)
+        .args(args)
         .stdin(Stdio::null())
         .process_group(0)
         .spawn();

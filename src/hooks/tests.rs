@@ -7,7 +7,7 @@ fn a_hook_as_a_unit_has_its_variables_and_an_end() {
     assert!(unit.starts_with("pointsman-hook-10_drain_it_sh-"), "{unit}");
     assert_ne!(unit, unit_name("10-drain it.sh"));
     let command = as_unit(
-        Path::new("/etc/x y"),
+        &[Path::new("/etc/x y")],
         "u.service",
         Duration::from_secs(300),
         &variables,

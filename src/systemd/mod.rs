@@ -5,7 +5,7 @@ pub mod boot_complete;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use zbus::{Connection, OwnedObjectPath};
+use zbus::{Connection, OwnedObjectPath, fdo};
 
 use crate::bus::{self, BusError};
 
@@ -119,12 +119,23 @@ pub async fn enabled(conn: &Connection, unit: &str) -> Result<Option<bool>, BusE
             state.as_str(),
             "enabled" | "enabled-runtime" | "static" | "alias" | "generated"
         ))),
-        // There is no such unit.
-        Err(BusError::Call {
+        Err(error) if is_no_unit(&error) => Ok(Some(false)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether systemd answered that there is no such unit: of a unit file it says so with the bus's own error for files.
+fn is_no_unit(error: &BusError) -> bool {
+    match error {
+        BusError::Call {
+            reason: zbus::Error::FDO(error),
+            ..
+        } => matches!(**error, fdo::Error::FileNotFound(_)),
+        BusError::Call {
             reason: zbus::Error::MethodError(..),
             ..
-        }) => Ok(Some(false)),
-        Err(error) => Err(error),
+        } => true,
+        _ => false,
     }
 }
 

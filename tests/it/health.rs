@@ -207,3 +207,42 @@ async fn health_says_what_would_count_today() {
     assert!(disk.bits(Slot::B).successful);
     assert_eq!(node.reboots(), 1);
 }
+
+#[tokio::test]
+async fn greenboots_checks_count_where_greenboot_does_not_run_them() {
+    let site = Site::new("health-greenboot");
+    let (node, disk) = node(&site, "node-1", &[]).await;
+    let systemd = Systemd::start(node.bus()).await;
+    let check = |path: &str, text: &str| node.write(&format!("{path}/50-check.sh"), text);
+    // Neither executable nor with an interpreter line: greenboot gives them to bash.
+    check(
+        "etc/greenboot/check/required.d",
+        &format!(
+            "[[ $(<{}) != *VERSION_ID=2* ]]\n",
+            node.path("etc/os-release").display()
+        ),
+    );
+    check("usr/lib/greenboot/check/wanted.d", "echo tired; exit 1\n");
+    node.write("etc/greenboot/check/required.d/README", "exit 1\n");
+    node.stage("2").await;
+    runs_from(&node, Slot::A, 2).await;
+    site.free().await;
+    let bad = site.read().await.quarantine;
+    assert!(
+        bad[0]
+            .reason
+            .contains("required.d/50-check.sh failed with exit code 1"),
+        "{bad:?}"
+    );
+    let warned = "wanted, and not required: the hook wanted.d/50-check.sh failed";
+    assert!(node.log().contains(warned), "{}", node.log());
+    // Greenboot runs them itself.
+    systemd.set_enabled("greenboot-healthcheck.service", true);
+    let cleared = site.command(&node, &["quarantine", "clear", "2"]).await;
+    assert_eq!(cleared.code, Some(0), "{cleared:?}");
+    node.wait_status(|status| status == "idle").await;
+    node.stage("2").await;
+    runs_from(&node, Slot::B, 3).await;
+    site.free().await;
+    assert!(disk.bits(Slot::B).successful);
+}

@@ -12,7 +12,7 @@ mod look;
 pub use look::{from_engine, from_sentinel};
 
 use super::{
-    checks::Checks,
+    checks::{self, Checks},
     gate::Intent,
     health::{self, Baseline},
     journal::{Condemned, Entry, Stage},
@@ -317,6 +317,7 @@ impl World {
         };
         let timings = &self.config.timings;
         let claim = entry.and_then(|entry| entry.claim.as_ref());
+        let greenboot = checks::greenboot(&self.config.root, &self.bus, timings.hook_timeout).await;
         let checks = Checks {
             root: &self.config.root,
             bus: &self.bus,
@@ -327,6 +328,7 @@ impl World {
                 trial,
             },
             hooks: &hooks,
+            greenboot: greenboot.as_ref(),
             variables: &variables,
             limit: timings.proving,
             waits: BackOff {

@@ -189,7 +189,7 @@ async fn a_reboot_after_which_nobody_would_give_back_is_asked_for_by_name() {
     assert_eq!(refused.code, Some(3), "{refused:?}");
     assert!(refused.stderr.contains("cannot be told"), "{refused:?}");
     let systemd = Systemd::start(node.bus()).await;
-    systemd.set_enabled(false);
+    systemd.set_enabled("pointsman.service", false);
     let refused = site.command(&node, &["reboot"]).await;
     assert_eq!(refused.code, Some(3), "{refused:?}");
     assert!(

@@ -1,6 +1,9 @@
 //! systemd's list of jobs: `org.freedesktop.systemd1`. A shutdown under way is a job for `reboot.target`.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
 use zbus::{OwnedObjectPath, interface, object_server::SignalEmitter};
 
@@ -83,7 +86,8 @@ struct State {
     /// What was asked of it: methods and units.
     asked: Vec<(String, String)>,
     failed: Failed,
-    enabled: bool,
+    /// The units that have files, and whether they are enabled.
+    enabled: HashMap<String, bool>,
     boot_complete: Option<BootComplete>,
 }
 
@@ -180,12 +184,15 @@ impl Manager {
         failed.iter().filter(|_| asked).map(unit).collect()
     }
 
-    /// Every unit there is here is enabled, or none.
-    fn get_unit_file_state(&self, _unit: &str) -> &'static str {
-        if self.0.with(|state| state.enabled) {
-            "enabled"
-        } else {
-            "disabled"
+    /// Of a unit without a file it answers with the bus's own error for files, as systemd does.
+    fn get_unit_file_state(&self, unit: &str) -> zbus::fdo::Result<&'static str> {
+        let enabled = self.0.with(|state| state.enabled.get(unit).copied());
+        match enabled {
+            Some(true) => Ok("enabled"),
+            Some(false) => Ok("disabled"),
+            None => Err(zbus::fdo::Error::FileNotFound(
+                "No such file or directory".into(),
+            )),
         }
     }
 
@@ -272,7 +279,7 @@ impl Systemd {
             jobs: Vec::new(),
             asked: Vec::new(),
             failed: Box::new(Vec::new),
-            enabled: true,
+            enabled: HashMap::from([("pointsman.service".to_owned(), true)]),
             boot_complete: None,
         })));
         let target = format!("{PATH}/unit/{}", super::logind::escape(TARGET));
@@ -320,9 +327,11 @@ impl Systemd {
         self.shared.with(|state| state.boot_complete = Some(gate));
     }
 
-    /// Whether units are enabled, from now on.
-    pub fn set_enabled(&self, enabled: bool) {
-        self.shared.with(|state| state.enabled = enabled);
+    /// There is a file of this unit from now on, and it is enabled or not. There is one of the agent's, which is.
+    pub fn set_enabled(&self, unit: &str, enabled: bool) {
+        self.shared.with(|state| {
+            state.enabled.insert(unit.to_owned(), enabled);
+        });
     }
 
     /// Which units it was to start, stop and restart: methods and units, in order.
