@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     gate::{Facts, Update},
-    world::{Updates, World, from_sentinel},
+    world::{Updates, World},
 };
 use crate::{
     bus::BusError,
@@ -152,10 +152,10 @@ impl Source {
             }),
             Self::Sentinel(sentinel, told) => {
                 if !std::mem::replace(told, true) {
-                    return Some(from_sentinel(sentinel.exists()));
+                    return Some(world.required(sentinel.exists()).await);
                 }
                 match sentinel.changed().await {
-                    Ok(there) => Some(from_sentinel(there)),
+                    Ok(there) => Some(world.required(there).await),
                     Err(error) => {
                         tracing::error!("{error}");
                         // Unknown from now on; the node stays up.

@@ -198,8 +198,21 @@ impl Points {
             return Ok(None);
         };
         bootable(&slots.slots()[other])?;
+        slots.changeable().map_err(|e| e.to_string())?;
         let image = slots.image(other);
         image.map(Some).map_err(|e| unknown(e.to_string()))
+    }
+
+    /// Whether the slots can be read and changed, where there are any: what cannot be done is to be known before a node takes
+    /// the lock and drains.
+    ///
+    /// # Errors
+    /// A sentence: why not.
+    pub fn usable(&self) -> Result<(), String> {
+        match Slots::open(&self.root, &self.place, Access::Read) {
+            Ok(slots) => slots.changeable().map_err(|e| e.to_string()),
+            Err(error) => self.none(error),
+        }
     }
 
     /// What the boot loader would take now, where that is not what `runs`; none on a machine without slots.

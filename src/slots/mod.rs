@@ -383,6 +383,17 @@ impl Slots {
         }
     }
 
+    /// Whether the table could be changed, as far as that is known without changing it.
+    ///
+    /// # Errors
+    /// When it could not.
+    pub fn changeable(&self) -> Result<(), SlotsError> {
+        self.storage.writable().map_err(|error| SlotsError::Io {
+            disk: self.path.clone(),
+            error,
+        })
+    }
+
     /// What would mend the table.
     #[must_use]
     pub fn repair(&self) -> Change {

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg},
+    unistd::{AccessFlags, faccessat},
+};
 
 use super::{
     partition::{self, Extent},
@@ -37,6 +40,13 @@ pub trait Storage {
     /// The device of a partition; none where the storage is an image, or the kernel has none.
     fn device(&self, _partition: &Extent) -> Option<PathBuf> {
         None
+    }
+    /// Whether it could be written, as far as that is known without writing.
+    ///
+    /// # Errors
+    /// When it could not: why.
+    fn writable(&self) -> io::Result<()> {
+        Ok(())
     }
     /// Writes at this offset; the bytes may reach the disk at any time until [`Self::sync`] returns.
     ///
@@ -110,6 +120,7 @@ pub enum Access {
 #[derive(Debug)]
 pub struct Disk {
     file: Flock<File>,
+    path: PathBuf,
     sector: u64,
     size: u64,
     device: Option<Device>,
@@ -119,7 +130,6 @@ pub struct Disk {
 #[derive(Debug)]
 struct Device {
     root: Root,
-    path: PathBuf,
     number: u64,
 }
 
@@ -138,7 +148,6 @@ impl Disk {
         let kind = metadata.file_type();
         let device = kind.is_block_device().then(|| Device {
             root: root.clone(),
-            path: path.to_owned(),
             number: metadata.rdev(),
         });
         if device.is_none() && !kind.is_file() {
@@ -164,6 +173,7 @@ impl Disk {
         };
         Ok(Self {
             file,
+            path: path.to_owned(),
             sector,
             size,
             device,
@@ -193,6 +203,13 @@ fn lock(mut file: File, access: Access, path: &Path) -> Result<Flock<File>, Disk
         // There is no event for a lock that becomes free, but to wait for it without end.
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Whether the kernel takes no writes to the device.
+fn read_only(root: &Root, device: u64) -> bool {
+    let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    let path = root.path(format!("sys/dev/block/{major}:{minor}/ro"));
+    std::fs::read_to_string(path).is_ok_and(|text| text.trim() == "1")
 }
 
 /// The logical size, as the kernel has it in sysfs.
@@ -251,8 +268,27 @@ impl Storage for Disk {
         };
         match partition::device(&disk.root, disk.number, partition)? {
             Some(device) => partition::read_uncached(&device, from, into),
-            None => partition::read_uncached(&disk.path, offset, into),
+            None => partition::read_uncached(&self.path, offset, into),
         }
+    }
+
+    fn writable(&self) -> io::Result<()> {
+        // Opening it to write would have udev look at all of the disk again.
+        if let Some(disk) = &self.device
+            && read_only(&disk.root, disk.number)
+        {
+            return Err(io::Error::new(
+                io::ErrorKind::ReadOnlyFilesystem,
+                "the device is read-only",
+            ));
+        }
+        faccessat(
+            AT_FDCWD,
+            &*self.path,
+            AccessFlags::W_OK,
+            AtFlags::AT_EACCESS,
+        )?;
+        Ok(())
     }
 
     fn device(&self, partition: &Extent) -> Option<PathBuf> {

@@ -1,11 +1,13 @@
 //! The points are thrown last: which slot boots next while an update waits, and when it goes.
 
+use std::fs;
+
 use pointsman::{agent::points::Points, node::Root, semaphore::records::Phase, slots::Place};
 use pointsman_testbed::{
     disk::{Bits, DiskImage, Slot},
-    fakes::{OnReboot, Status},
+    fakes::{OnReboot, PATIENCE, Status},
     node::{AutoReboot, Death, Node},
-    process::Signal,
+    process::{Signal, run},
     scratch,
 };
 
@@ -399,4 +401,80 @@ fn only_what_can_boot_is_put_first() {
     let refused = points.throw().unwrap_err();
     assert!(refused.contains("could not boot"), "{refused}");
     assert_eq!(disk.bits(Slot::B), spent);
+}
+
+#[tokio::test]
+async fn a_disk_that_cannot_be_used_is_found_before_the_ticket() {
+    // One that is not there, and one without a table.
+    for disk in ["/gone.img", "/etc/hostname"] {
+        // With an update of update_engine, and where a file asks for a reboot.
+        for engine in [true, false] {
+            let site = Site::new("points-unusable");
+            let node = if engine {
+                machine("node-1").await
+            } else {
+                Node::without_update_engine("node-1").await
+            };
+            node.add_disk("1").post_install(Slot::B, "2");
+            site.start(&node, &[("POINTSMAN_DISK", disk)]).await;
+            if engine {
+                node.update_engine().ready("2").await;
+            } else {
+                node.write("run/reboot-required", "");
+            }
+            let status = node
+                .wait_status(|status| status.starts_with("waiting: "))
+                .await;
+            assert!(status.contains(disk), "engine {engine}: {status}");
+            assert!(site.read().await.queue.is_empty());
+            node.stop().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_read_only_disk_is_found_before_the_ticket() {
+    let site = Site::new("points-read-only");
+    let node = machine("node-1").await;
+    let disk = node.add_block_disk("1");
+    site.start(&node, &[]).await;
+    let device = disk.path().display().to_string();
+    let set = async |flag: &str| {
+        let done = run("blockdev", [flag, &device], &[], PATIENCE).await;
+        assert_eq!(done.code, Some(0), "{done:?}");
+        let ro = fs::read_to_string(disk.block().unwrap().sysfs(None).join("ro")).unwrap();
+        let name = disk.block().unwrap().name(None);
+        node.write(&format!("sys/devices/{name}/ro"), &ro);
+    };
+    disk.post_install(Slot::B, "2");
+    set("--setro").await;
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| status.starts_with("waiting: ") && status.contains("read-only"))
+        .await;
+    assert!(site.read().await.queue.is_empty());
+    // It is looked at again by itself.
+    set("--setrw").await;
+    node.logind().wait_asked(1).await;
+}
+
+#[tokio::test]
+async fn a_file_that_asks_for_a_reboot_moves_no_node_to_the_other_slot() {
+    let site = Site::new("points-sentinel");
+    let node = Node::without_update_engine("node-1").await;
+    let disk = node.add_disk("1");
+    disk.post_install(Slot::B, "2");
+    disk.set(
+        Slot::A,
+        Bits {
+            priority: 3,
+            tries: 0,
+            successful: true,
+        },
+    );
+    node.auto_reboot(AutoReboot::default());
+    site.start(&node, &[]).await;
+    node.write("run/reboot-required", "");
+    eventually("a reboot", async || node.reboots(), |n| *n == 1).await;
+    site.free().await;
+    assert_eq!(node.booted(), Slot::A);
 }

@@ -39,11 +39,22 @@ impl World {
     /// Asks whether an update waits for a reboot.
     pub async fn update(&self) -> Update {
         match &self.updates {
-            Updates::Sentinel(path) => from_sentinel(path.exists()),
+            Updates::Sentinel(path) => self.required(path.exists()).await,
             Updates::Engine => match UpdateEngine::new(&self.bus).get_status().await {
                 Ok(status) => self.staged(&status).await,
                 Err(error) => Update::Unknown(error.to_string()),
             },
+        }
+    }
+
+    /// What the sentinel file means for this node.
+    pub async fn required(&self, exists: bool) -> Update {
+        match from_sentinel(exists) {
+            Update::Staged(update) => match self.points.run(Points::usable).await {
+                Ok(()) => Update::Staged(update),
+                Err(why) => Update::Unusable(why),
+            },
+            none => none,
         }
     }
 

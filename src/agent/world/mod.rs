@@ -401,8 +401,10 @@ impl World {
         self.tell(&format!("The system reboots now: {}.", entry.intent.reason))
             .await;
         tracing::info!("rebooting: {}", entry.intent.reason);
-        // Only where another image is what was cleared: a person's reboot of what runs stays on it.
-        if !entry.intent.to.is(&entry.from)
+        // Only where another image is what was cleared: a person's reboot of what runs stays on it, and a file that asks for
+        // a reboot says nothing of slots.
+        if self.updates == Updates::Engine
+            && !entry.intent.to.is(&entry.from)
             && let Err(why) = self.points.run(Points::throw).await
         {
             return Event::RebootCalled(Err(why));

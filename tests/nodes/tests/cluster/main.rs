@@ -1,6 +1,7 @@
 //! What only whole systems show: clusters of booted containers, with etcd on the nodes themselves.
 
 mod balancer;
+mod health;
 mod members;
 mod network;
 mod outside;
