@@ -32,7 +32,6 @@ use crate::{
     duration,
     node::{self, Root},
 };
-use files::usable;
 use output::{Lines, read};
 
 /// How long a hook that ran out of time has to end by itself.
@@ -185,7 +184,8 @@ impl Hooks {
             what,
             code: None,
         };
-        usable(&hook)?;
+        self.usable(&hook)?;
+        let program = self.root.again(&hook);
         let name = hook
             .file_name()
             .unwrap_or_default()
@@ -199,8 +199,8 @@ impl Hooks {
             .collect();
         self.say(&hook);
         let child = match &unit {
-            Some(unit) => as_unit(&hook, unit, self.limit, &variables),
-            None => as_child(&self.keeper, &hook, &variables),
+            Some(unit) => as_unit(&program, unit, self.limit, &variables),
+            None => as_child(&self.keeper, &program, &variables),
         }
         // What keeps a keeper's hook alive: the agent's end of it closes with the agent, however that ends.
         .stdin(if unit.is_some() {

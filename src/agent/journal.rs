@@ -11,7 +11,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::gate::{Intent, Request};
-use crate::{node::write_atomic, semaphore::keys::Keys, semaphore::records::Image};
+use crate::{
+    node::{ReadError, SMALL, read_bounded, write_atomic},
+    semaphore::keys::Keys,
+    semaphore::records::Image,
+};
 
 /// The version this program writes and understands.
 const VERSION: u32 = 1;
@@ -159,9 +163,9 @@ impl Journal {
             path: path.to_owned(),
             problem,
         };
-        match std::fs::read(path) {
+        match read_bounded(path, SMALL) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| error(e.to_string())),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(ReadError::System(e)) if e.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(e) => Err(error(e.to_string())),
         }
     }
