@@ -37,7 +37,7 @@ pub fn tell(root: &Root, ttys: &[String], message: &str) {
             tracing::warn!("{tty:?} is no terminal's name; nothing is written there");
             continue;
         }
-        let path = root.path("dev").join(name);
+        let path = root.path(Path::new("dev").join(name));
         // `sda` is a name under dev as well.
         let written = fs::metadata(&path)
             .and_then(|found| {

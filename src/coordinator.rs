@@ -10,7 +10,7 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::node::Root;
+use crate::node::{Root, SMALL};
 
 /// What the coordinator is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,10 +119,8 @@ impl Coordinator {
         let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => file,
             Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
-                let mut text = String::new();
                 // What it says is only for the message.
-                let _ = file.read_to_string(&mut text);
-                return Err(taken(&text));
+                return Err(taken(&text_of(&mut file).unwrap_or_default()));
             }
             Err((_, errno)) => return Err(failed(errno.into())),
         };
@@ -199,14 +197,20 @@ pub fn in_the_foreground(root: &Root) -> Option<String> {
 /// What the coordinator says; none where nobody is, or none can be told.
 fn said(root: &Root) -> Option<String> {
     let mut file = File::open(root.path("run/update-engine/coordinator.conf")).ok()?;
-    let mut text = String::new();
-    file.read_to_string(&mut text).ok()?;
+    let text = text_of(&mut file).ok()?;
     // Only who holds the lock counts: what another left behind says nothing.
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => {}
         _ => return None,
     }
     Some(text)
+}
+
+/// The few lines of the file, which any program may have written.
+fn text_of(file: &mut File) -> io::Result<String> {
+    let mut text = String::new();
+    file.take(SMALL).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// What the file says under this name.

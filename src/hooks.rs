@@ -32,7 +32,6 @@ use crate::{
     duration,
     node::{self, Root},
 };
-use files::usable;
 use output::{Lines, read};
 
 /// How long a hook that ran out of time has to end by itself.
@@ -204,12 +203,13 @@ impl Hooks {
             what,
             code: None,
         };
-        usable(&hook, self.interpreter)?;
+        self.usable(&hook)?;
+        let file = self.root.again(&hook);
         let program: Vec<&Path> = self
             .interpreter
             .map(Path::new)
             .into_iter()
-            .chain([&*hook])
+            .chain([&*file])
             .collect();
         let name = hook
             .file_name()

@@ -1,53 +1,14 @@
 //! The node itself: where its files lie, and by what names it goes.
 
-use std::{
-    fs,
-    io::{self, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    path::{Path, PathBuf},
-};
+mod files;
+
+use std::{io, path::PathBuf};
 
 use jiff::tz::TimeZone;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-/// The folder under which everything lies that the program reads or writes on the machine; `/` but for
-/// tests and for preparing images.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Root(PathBuf);
-
-impl Default for Root {
-    fn default() -> Self {
-        Self::new("/")
-    }
-}
-
-impl Root {
-    /// The machine under this folder.
-    #[must_use]
-    pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self(folder.into())
-    }
-
-    /// A file of the machine; a leading `/` of `path` does not lead out of the root.
-    #[must_use]
-    pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
-        let path = path.as_ref();
-        self.0.join(path.strip_prefix("/").unwrap_or(path))
-    }
-
-    /// The folder itself.
-    #[must_use]
-    pub fn folder(&self) -> &Path {
-        &self.0
-    }
-
-    /// Whether this is the machine that runs the program.
-    #[must_use]
-    pub fn is_host(&self) -> bool {
-        self.0 == Path::new("/")
-    }
-}
+pub use files::{ReadError, Root, SMALL, read_bounded, read_text, write_atomic};
 
 /// Why the machine's own names cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +42,7 @@ pub enum NodeError {
 }
 
 fn read(path: PathBuf) -> Result<String, NodeError> {
-    fs::read_to_string(&path)
+    read_text(&path)
         .map(|text| text.trim().to_owned())
         .map_err(|error| NodeError::Read { path, error })
 }
@@ -163,7 +124,7 @@ pub fn time_zone(root: &Root) -> TimeZone {
     if root.is_host() {
         return TimeZone::system();
     }
-    fs::read(root.path("etc/localtime"))
+    read_bounded(&root.path("etc/localtime"), SMALL)
         .ok()
         .and_then(|data| TimeZone::tzif("local", &data).ok())
         .unwrap_or(TimeZone::UTC)
@@ -258,44 +219,10 @@ impl Group {
     }
 }
 
-/// Writes a file so that it holds either what it held or `bytes`, whatever happens, and survives a power cut
-/// once this returns: written beside, synced, renamed, and the folder synced. The file gets `mode`.
-///
-/// # Errors
-/// When the system refuses a step; the file is then as it was.
-pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|f| !f.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let beside = folder.join(name);
-    let write = || {
-        // One that a killed process of the same number left.
-        match fs::remove_file(&beside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(&beside)?;
-        // Whatever the umask takes away.
-        file.set_permissions(fs::Permissions::from_mode(mode))?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        fs::File::open(folder)?.sync_all()
-    };
-    write().inspect_err(|_| {
-        let _ = fs::remove_file(&beside);
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -385,20 +312,5 @@ mod tests {
         }
         assert!(Group::new("a\nb").is_err() && Group::from_escaped("%ff").is_err());
         assert!(Group::from_escaped("%61").is_err());
-    }
-
-    #[test]
-    fn an_atomic_write_leaves_one_file_with_its_mode() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
-        write_atomic(&path, b"one", 0o600).unwrap();
-        write_atomic(&path, b"two", 0o600).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        assert!(write_atomic(&dir.path().join("no/f"), b"", 0o600).is_err());
     }
 }

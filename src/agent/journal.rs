@@ -14,7 +14,11 @@ use super::{
     gate::{Intent, Request},
     health::Baseline,
 };
-use crate::{node::write_atomic, semaphore::keys::Keys, semaphore::records::Image};
+use crate::{
+    node::{ReadError, SMALL, read_bounded, write_atomic},
+    semaphore::keys::Keys,
+    semaphore::records::Image,
+};
 
 /// The version this program writes and understands.
 const VERSION: u32 = 1;
@@ -170,9 +174,9 @@ impl Journal {
             path: path.to_owned(),
             problem,
         };
-        match std::fs::read(path) {
+        match read_bounded(path, SMALL) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| error(e.to_string())),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(ReadError::System(e)) if e.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(e) => Err(error(e.to_string())),
         }
     }

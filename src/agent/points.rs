@@ -7,7 +7,7 @@ use std::{fs, io, path::PathBuf, sync::Arc};
 use super::machine::{Boot, Other};
 use crate::{
     blocking,
-    node::{Root, write_atomic},
+    node::{Root, read_text, write_atomic},
     semaphore::records::Image,
     slots::{Place, Slot, Slots, SlotsError, select, storage::Access},
 };
@@ -120,7 +120,7 @@ impl Points {
         if !self.hold {
             return Ok(());
         }
-        let held = match fs::read_to_string(self.mark()) {
+        let held = match read_text(&self.mark()) {
             Ok(label) => label,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(self.failed(&error)),

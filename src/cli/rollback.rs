@@ -11,7 +11,7 @@ use crate::{
     agent::bus::AgentClient,
     bus::{self, BusError},
     duration,
-    node::{Root, write_atomic},
+    node::{Root, read_text, write_atomic},
     slots::{Slots, select},
     systemd,
     update_engine::{self, Operation, UpdateEngine, conf},
@@ -235,7 +235,7 @@ async fn age(bus: &zbus::Connection, root: &Root) -> Option<Duration> {
         &update_engine::NAME,
     );
     let pid: u32 = call.await.ok()?;
-    let stat = fs::read_to_string(root.path(format!("proc/{pid}/stat"))).ok()?;
+    let stat = read_text(&root.path(format!("proc/{pid}/stat"))).ok()?;
     // The name, in brackets, may have blanks; the start is the 22nd field, in hundredths of a second since boot.
     let started: u64 = stat
         .rsplit_once(')')?
@@ -244,7 +244,7 @@ async fn age(bus: &zbus::Connection, root: &Root) -> Option<Duration> {
         .nth(19)?
         .parse()
         .ok()?;
-    let uptime = fs::read_to_string(root.path("proc/uptime")).ok()?;
+    let uptime = read_text(&root.path("proc/uptime")).ok()?;
     let uptime: f64 = uptime.split_whitespace().next()?.parse().ok()?;
     let started = Duration::from_millis(started.saturating_mul(10));
     Some(
@@ -299,7 +299,7 @@ async fn stay(context: &Context, engine: &Engine, dry: bool) -> Result<(), Failu
 async fn no_stay(context: &Context, dry: Dry) -> Result<(), Failure> {
     let root = &context.config.root;
     let (path, kept) = (conf::path(root), kept(root));
-    let before = match fs::read_to_string(&kept) {
+    let before = match read_text(&kept) {
         Ok(before) => before,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return output::say("Nothing to undo: `rollback --stay` was not used.");

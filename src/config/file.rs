@@ -1,18 +1,15 @@
 //! The configuration file: read within limits, walked key by key.
 
-use std::{
-    fs,
-    io::{self, Read as _},
-    os::unix::fs::FileTypeExt as _,
-    path::Path,
-    sync::Arc,
-};
+use std::{io, path::Path, sync::Arc};
 
 use super::{
     error::{ConfigError, Faults, Origin, or_fault},
     settings::{Partial, SETTINGS, allowed},
 };
-use crate::yaml::{self, Limits, Node, Place, Value};
+use crate::{
+    node::{ReadError, read_bounded},
+    yaml::{self, Limits, Node, Place, Value},
+};
 
 /// The most a configuration may hold: far more than all settings with a page of comment each.
 const LARGEST: u64 = 1 << 20;
@@ -27,7 +24,12 @@ const LIMITS: Limits = Limits {
 
 /// The layer of a file, without what is wrong in it; none where there is no such file.
 pub(super) fn read(path: &Path, faults: &mut Faults) -> Option<Partial> {
-    let bytes = match content_if_any(path) {
+    read_at(path, path, faults)
+}
+
+/// As [`read`], of a file that is at `at` and that its operator knows as `path`: a link may lead from there.
+pub(super) fn read_at(path: &Path, at: &Path, faults: &mut Faults) -> Option<Partial> {
+    let bytes = match content_if_any(path, at) {
         Ok(bytes) => bytes?,
         Err(fault) => {
             faults.push(fault);
@@ -39,8 +41,8 @@ pub(super) fn read(path: &Path, faults: &mut Faults) -> Option<Partial> {
 }
 
 /// What a file holds; none where there is no such file.
-pub(super) fn content_if_any(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
-    match content(path, LARGEST) {
+pub(super) fn content_if_any(path: &Path, at: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
+    match content_at(path, at, LARGEST) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(ConfigError::Read { error, .. })
             // A link to nothing is a mistake, not an absence.
@@ -54,37 +56,26 @@ pub(super) fn content_if_any(path: &Path) -> Result<Option<Vec<u8>>, ConfigError
 
 /// What a file holds, `largest` bytes at most.
 pub(super) fn content(path: &Path, largest: u64) -> Result<Vec<u8>, ConfigError> {
-    let unreadable = |error| ConfigError::Read {
-        path: path.to_owned(),
-        error,
-    };
-    let wrong = |found: String, expected: String| ConfigError::File {
-        path: path.to_owned(),
-        found,
-        expected,
-    };
-    // Looked at before it is opened: opening a pipe may wait for ever. /dev/null is welcome as "empty".
-    let kind = fs::metadata(path).map_err(unreadable)?.file_type();
-    if !kind.is_file() && !kind.is_char_device() {
-        let what = if kind.is_dir() {
-            "a directory"
-        } else {
-            "a pipe, socket or device"
-        };
-        return Err(wrong(what.into(), "a file".into()));
-    }
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(unreadable)?;
-    file.take(largest + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > largest {
-        return Err(wrong(
-            format!("more than {largest} bytes"),
-            "at most that".into(),
-        ));
-    }
-    Ok(bytes)
+    content_at(path, path, largest)
+}
+
+fn content_at(path: &Path, at: &Path, largest: u64) -> Result<Vec<u8>, ConfigError> {
+    read_bounded(at, largest).map_err(|error| match error {
+        ReadError::System(error) => ConfigError::Read {
+            path: path.to_owned(),
+            error,
+        },
+        ReadError::Kind(found) => ConfigError::File {
+            path: path.to_owned(),
+            found: found.into(),
+            expected: "a file".into(),
+        },
+        ReadError::Larger(most) => ConfigError::File {
+            path: path.to_owned(),
+            found: format!("more than {most} bytes"),
+            expected: "at most that".into(),
+        },
+    })
 }
 
 fn parse(path: &Path, bytes: Vec<u8>, faults: &mut Faults) -> Result<Partial, ConfigError> {

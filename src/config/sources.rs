@@ -117,13 +117,15 @@ impl Sources {
             if path.symlink_metadata().is_ok() {
                 faults.push(not_read(path, FILE));
             }
-            for (name, path) in in_folder(&folder.join(DROP_INS), faults) {
+            for (name, path) in in_folder(&self.root.again(&folder.join(DROP_INS)), faults) {
                 drop_ins.insert(name, path);
             }
         }
         let mut layer = Partial::default();
         for path in main.into_iter().chain(drop_ins.into_values()) {
-            layer = file::read(&path, faults).unwrap_or_default().over(layer);
+            let at = self.root.again(&path);
+            let read = file::read_at(&path, &at, faults);
+            layer = read.unwrap_or_default().over(layer);
         }
         layer
     }

@@ -24,7 +24,7 @@ pub(super) fn read(root: &Root, faults: &mut Faults) -> Partial {
     let mut layer = Partial::default();
     for file in FILES {
         let path = root.path(file);
-        if let Some(bytes) = or_fault(content_if_any(&path), faults) {
+        if let Some(bytes) = or_fault(content_if_any(&path, &path), faults) {
             layer = layer.over(parse(&path, &bytes, faults));
         }
     }

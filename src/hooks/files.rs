@@ -33,7 +33,7 @@ impl Hooks {
     pub fn list(&self, moment: &str) -> Result<Vec<PathBuf>, HookError> {
         let mut hooks: BTreeMap<OsString, PathBuf> = BTreeMap::new();
         for folder in &self.folders {
-            let folder = folder.join(moment);
+            let folder = self.root.again(&folder.join(moment));
             let unreadable = |error: io::Error| HookError {
                 what: format!("cannot be looked for: {}: {error}", folder.display()),
                 hook: folder.clone(),
@@ -57,7 +57,10 @@ impl Hooks {
         }
         Ok(hooks
             .into_values()
-            .filter(|path| fs::canonicalize(path).ok().as_deref() != Some(Path::new("/dev/null")))
+            .filter(|path| {
+                let file = self.root.again(path);
+                fs::canonicalize(file).ok().as_deref() != Some(Path::new("/dev/null"))
+            })
             .collect())
     }
 
@@ -66,8 +69,9 @@ impl Hooks {
     /// # Errors
     /// The first that could not, with its reason.
     pub fn check(&self, moment: &str) -> Result<(), HookError> {
-        let mut hooks = self.list(moment)?.into_iter();
-        hooks.try_for_each(|hook| usable(&hook, self.interpreter))
+        self.list(moment)?
+            .iter()
+            .try_for_each(|hook| self.usable(hook))
     }
 
     /// What an operator meant as a hook and that will not run: folders that no moment has, and hooks that cannot be run.
@@ -101,7 +105,7 @@ impl Hooks {
                 Ok(hooks) => found.extend(
                     hooks
                         .iter()
-                        .filter_map(|hook| usable(hook, self.interpreter).err())
+                        .filter_map(|hook| self.usable(hook).err())
                         .map(|error| error.to_string()),
                 ),
                 Err(error) => found.push(error.to_string()),
@@ -109,39 +113,41 @@ impl Hooks {
         }
         found
     }
-}
 
-/// Whether a hook is a program, or a text for an interpreter, that may be run as root.
-pub(super) fn usable(hook: &Path, interpreter: Option<&str>) -> Result<(), HookError> {
-    let what = match fs::metadata(hook) {
-        Ok(m) if m.is_file() && interpreter.is_some() => match others(hook) {
-            None => return Ok(()),
-            Some(what) => what,
-        },
-        Ok(m) if m.is_file() && m.permissions().mode() & 0o111 != 0 => {
-            match others(hook).or_else(|| not_executable(hook)) {
+    /// Whether a hook is a program, or a text for an interpreter, that may be run as root.
+    pub(super) fn usable(&self, hook: &Path) -> Result<(), HookError> {
+        let file = &self.root.again(hook);
+        let what = match fs::metadata(file) {
+            Ok(m) if m.is_file() && self.interpreter.is_some() => match others(hook, file) {
                 None => return Ok(()),
                 Some(what) => what,
+            },
+            Ok(m) if m.is_file() && m.permissions().mode() & 0o111 != 0 => {
+                match others(hook, file).or_else(|| not_executable(file)) {
+                    None => return Ok(()),
+                    Some(what) => what,
+                }
             }
-        }
-        Ok(_) => "is not executable; chmod +x it, or take it away".into(),
-        Err(error) => format!("cannot be read: {error}"),
-    };
-    Err(HookError {
-        hook: hook.to_owned(),
-        what,
-        code: None,
-    })
+            Ok(_) => "is not executable; chmod +x it, or take it away".into(),
+            Err(error) => format!("cannot be read: {error}"),
+        };
+        Err(HookError {
+            hook: hook.to_owned(),
+            what,
+            code: None,
+        })
+    }
 }
 
 /// Who else could put a program in the hook's place, as a sentence: whoever owns, or may write to, the file or a folder
 /// from `pointsman` down, and the same of the file and folder that a link leads to.
-fn others(hook: &Path) -> Option<String> {
-    let mut paths = vec![hook.to_owned()];
+fn others(hook: &Path, file: &Path) -> Option<String> {
+    let mut paths = Vec::new();
     // HOOK, X.d, hooks, pointsman.
     paths.extend(hook.ancestors().skip(1).take(3).map(Path::to_owned));
-    if let Ok(target) = fs::canonicalize(hook) {
+    if let Ok(target) = fs::canonicalize(file) {
         paths.extend(target.parent().map(Path::to_owned));
+        paths.push(target);
     }
     let own = nix::unistd::geteuid().as_raw();
     paths.iter().find_map(|path| {

@@ -8,6 +8,9 @@ use std::{
 
 use crate::node::Root;
 
+/// The most a list of mounts holds, in bytes: a machine with containers has thousands.
+const MOUNTS: u64 = 64 << 20;
+
 /// A partition of a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -34,8 +37,9 @@ fn error(why: impl Into<String>) -> FindError {
 /// When what is mounted is no partition of one disk.
 pub fn find(root: &Root) -> Result<Found, FindError> {
     let mounts = root.path("proc/self/mountinfo");
-    let text =
-        fs::read_to_string(&mounts).map_err(|e| error(format!("{}: {e}", mounts.display())))?;
+    let text = crate::node::read_bounded(&mounts, MOUNTS)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .map_err(|e| error(format!("{}: {e}", mounts.display())))?;
     let (place, mut device) = ["/usr", "/"]
         .into_iter()
         .find_map(|place| mounted(&text, place).map(|device| (place, device)))
@@ -48,7 +52,7 @@ pub fn find(root: &Root) -> Result<Found, FindError> {
                 "{place} is not on a block device (device {device})"
             )));
         }
-        let read = |path: &Path| fs::read_to_string(path).map(|text| text.trim().to_owned());
+        let read = |path: &Path| crate::node::read_text(path).map(|text| text.trim().to_owned());
         if let Ok(number) = read(&folder.join("partition")) {
             // A partition's folder lies in its disk's.
             let disk = fs::canonicalize(&folder)
@@ -94,7 +98,7 @@ fn below(folder: &Path) -> io::Result<Option<String>> {
     };
     let mut devices: Vec<String> = slaves
         .flatten()
-        .filter_map(|slave| fs::read_to_string(slave.path().join("dev")).ok())
+        .filter_map(|slave| crate::node::read_text(&slave.path().join("dev")).ok())
         .map(|device| device.trim().to_owned())
         .collect();
     devices.dedup();

@@ -218,7 +218,7 @@ fn sector_of_device(root: &Root, device: u64) -> io::Result<u64> {
     let path = root.path(format!(
         "sys/dev/block/{major}:{minor}/queue/logical_block_size"
     ));
-    let text = std::fs::read_to_string(&path)
+    let text = crate::node::read_text(&path)
         .map_err(|error| io::Error::other(format!("{}: {error}", path.display())))?;
     match text.trim().parse() {
         Ok(sector @ 512..=65536) => Ok(sector),

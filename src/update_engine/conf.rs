@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::node::{Root, write_atomic};
+use crate::node::{Root, read_text, write_atomic};
 
 /// The value of a key, of several the last one, as update_engine takes it.
 #[must_use]
@@ -54,7 +54,7 @@ pub fn path(root: &Root) -> PathBuf {
 /// # Errors
 /// When it cannot be read.
 pub fn read(path: &Path) -> io::Result<String> {
-    match fs::read_to_string(path) {
+    match read_text(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         read => read,
     }
@@ -118,9 +118,9 @@ mod tests {
         .unwrap();
         assert_eq!(read(&file).unwrap(), "GROUP=lts\nSERVER=disabled\n");
         fs::create_dir_all(root.path("etc/flatcar")).unwrap();
-        std::os::unix::fs::symlink(&file, root.path("etc/flatcar/update.conf")).unwrap();
-        let link = path(&root);
-        change(&link, &[("SERVER", None)]).unwrap();
+        let link = dir.path().join("etc/flatcar/update.conf");
+        std::os::unix::fs::symlink("/etc/coreos/update.conf", &link).unwrap();
+        change(&path(&root), &[("SERVER", None)]).unwrap();
         assert_eq!(read(&file).unwrap(), "GROUP=lts\n");
         assert!(link.symlink_metadata().unwrap().is_symlink());
     }

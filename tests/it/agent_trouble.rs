@@ -263,3 +263,22 @@ async fn an_update_staged_before_the_agent_starts_is_seen() {
     site.start(&node, &[]).await;
     node.logind().rebooted().await;
 }
+
+#[tokio::test]
+async fn a_journal_of_twenty_gigabytes_is_refused_at_once_and_sigterm_ends_the_agent() {
+    let site = Site::new("large-journal");
+    let node = machine("node-1").await;
+    node.write("var/lib/pointsman/journal.json", "{}");
+    let journal = std::fs::OpenOptions::new()
+        .write(true)
+        .open(node.path("var/lib/pointsman/journal.json"))
+        .unwrap();
+    journal.set_len(20 << 30).unwrap();
+    site.start(&node, &[]).await;
+    node.update_engine().ready("2").await;
+    let said = node
+        .wait_status(|status| status.contains("journal.json"))
+        .await;
+    assert!(said.contains("found more than 1048576 bytes"), "{said}");
+    assert!(node.stop().await.success());
+}

@@ -119,6 +119,8 @@ pub struct Driver {
     asked_etcd: (mpsc::UnboundedSender<Asked>, mpsc::UnboundedReceiver<Asked>),
     /// What systemd was told last.
     status: String,
+    /// What was logged last of where the agent stands.
+    logged: String,
     /// Whether the points are to be looked at, as soon as the machine is where they may be held.
     points_due: bool,
     /// When to try again what the disk refused.
@@ -174,6 +176,7 @@ impl Driver {
             etcd_error: String::new(),
             asked_etcd: mpsc::unbounded_channel(),
             status: String::new(),
+            logged: String::new(),
             points_due: false,
             points_again: None,
             look_again: Rc::default(),

@@ -34,18 +34,7 @@ impl Driver {
                 "{state}{}{reason}",
                 if reason.is_empty() { "" } else { ": " }
             );
-            // What somebody should look at is found by its level.
-            if matches!(
-                self.machine.state(),
-                State::SteppingBack { .. }
-                    | State::Doubting { .. }
-                    | State::Unproven { .. }
-                    | State::RollingBack { .. }
-            ) {
-                tracing::warn!("{line}");
-            } else {
-                tracing::info!("{line}");
-            }
+            self.log(line);
             if let Mode::Once(_) = self.mode
                 && !reason.is_empty()
             {
@@ -76,6 +65,27 @@ impl Driver {
         {
             self.ending.get_or_insert(Ending::Done);
         }
+    }
+
+    /// Logs where the agent stands. That a hook runs is logged with its start, and not again as what is waited for.
+    fn log(&mut self, line: String) {
+        let is_hook = line.contains(": the hook ") && line.ends_with(" at the latest");
+        if is_hook || self.logged == line {
+            return;
+        }
+        // What somebody should look at is found by its level.
+        if matches!(
+            self.machine.state(),
+            State::SteppingBack { .. }
+                | State::Doubting { .. }
+                | State::Unproven { .. }
+                | State::RollingBack { .. }
+        ) {
+            tracing::warn!("{line}");
+        } else {
+            tracing::info!("{line}");
+        }
+        self.logged = line;
     }
 
     /// The unit's status text, where it has changed: state and reason, and what keeps the configuration or etcd from working,

@@ -121,3 +121,54 @@ async fn a_root_that_is_not_there_is_an_error() {
     let done = run(bin(), ["status"], &none, PATIENCE).await;
     assert_eq!(done.code, Some(2), "{done:?}");
 }
+
+#[tokio::test]
+async fn no_link_of_a_root_leads_to_the_hosts_files() {
+    use std::{fs, os::unix::fs::symlink};
+    let node = machine("node-1").await;
+    let outside = pointsman_testbed::scratch::dir("outside");
+    let write = |name: &str, text: &str| fs::write(outside.path().join(name), text).unwrap();
+    write("update.conf", "GROUP=host\n");
+    write("config.yaml", "strategy: off\n");
+    fs::create_dir_all(node.path("etc/pointsman")).unwrap();
+    // Where each leads on the machine itself there is nothing.
+    symlink(outside.path(), node.path("etc/flatcar")).unwrap();
+    symlink(
+        outside.path().join("config.yaml"),
+        node.path("etc/pointsman/config.yaml"),
+    )
+    .unwrap();
+    let root = node.root().display().to_string();
+    let done = node
+        .run_plain(bin(), &["update", "channel", "beta", "--root", &root], &[])
+        .await;
+    assert_eq!(
+        fs::read_to_string(outside.path().join("update.conf")).unwrap(),
+        "GROUP=host\n",
+        "{done:?}"
+    );
+    let inside = node.root().join(outside.path().strip_prefix("/").unwrap());
+    assert_eq!(
+        fs::read_to_string(inside.join("update.conf")).unwrap(),
+        "GROUP=beta\n"
+    );
+    let done = node
+        .run_plain(bin(), &["config", "--root", &root], &[])
+        .await;
+    assert_eq!(done.code, Some(2), "{done:?}");
+    assert!(
+        done.stderr.contains("config.yaml: No such file"),
+        "{done:?}"
+    );
+    // And what is there counts.
+    fs::write(inside.join("config.yaml"), "strategy: reboot\n").unwrap();
+    let done = node
+        .run_plain(bin(), &["config", "--root", &root], &[])
+        .await;
+    assert!(
+        done.stdout
+            .lines()
+            .any(|line| line.starts_with("strategy") && line.contains("reboot")),
+        "{done:?}"
+    );
+}
