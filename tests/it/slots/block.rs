@@ -1,6 +1,6 @@
 //! Slots on real block devices: the image is what is on the partition now, whatever the disk's page cache holds.
 
-use std::{fs, io::Write as _, os::unix::fs::FileExt as _, process::Command};
+use std::{fs, io::Write as _, os::unix::fs::FileExt as _, path::Path, process::Command};
 
 use pointsman_testbed::{
     disk::{DiskImage, Slot},
@@ -25,7 +25,11 @@ fn digest(disk: &DiskImage, number: u32) -> String {
     let file = fs::File::open(&device).unwrap();
     let mut bytes = vec![0; 1 << 20];
     file.read_exact_at(&mut bytes, 0).unwrap();
-    let hex: String = Sha256::digest(&bytes)
+    of_bytes(&bytes)
+}
+
+fn of_bytes(bytes: &[u8]) -> String {
+    let hex: String = Sha256::digest(bytes)
         .iter()
         .map(|b| format!("{b:02x}"))
         .collect();
@@ -97,55 +101,73 @@ async fn the_version_is_read_through_the_partition_too() {
     }
 }
 
+/// A loop device over an image, without devices for its partitions, gone with the test.
+struct Loop(String);
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["--detach", &self.0]).output();
+    }
+}
+
 #[tokio::test]
 async fn without_partition_devices_the_disk_is_read_past_its_cache() {
     let dir = scratch::dir("block");
-    let path = dir.path().join("disk.img");
-    let image = DiskImage::new(&path, "1");
-    let disk = image.clone().attached();
-    let block = disk.block().unwrap();
-    // The partition's device stays open elsewhere, as for a container that is given the disk alone.
-    disk.post_install(Slot::B, "2");
-    let expected = [digest(&disk, 3), digest(&disk, 4)];
-    let root = scratch::dir("root");
-    let number = block.number(None);
-    let folder = root.path().join(format!("sys/dev/block/{number}/queue"));
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("logical_block_size"), "512\n").unwrap();
-    std::os::unix::fs::symlink(block.path(), root.path().join("disk")).unwrap();
-    let ask = async || {
-        let root = root.path().display().to_string();
-        let args = [
-            "slots", "--json", "--root", &root, "--disk", "/disk", "--booted", "A",
-        ];
-        run(bin(), args, &[], PATIENCE).await
-    };
-    let json: Value = serde_json::from_str(&ask().await.stdout).unwrap();
-    assert_eq!(
-        [0, 1].map(|i| json["slots"][i]["image"].as_str().unwrap()),
-        expected
-    );
-    assert_eq!(json["slots"][1]["device"], Value::Null);
-
-    // A kernel that has the partition elsewhere, or no node for it: what is in the slot cannot be told.
-    let partition = root.path().join(format!("sys/dev/block/{number}/x4"));
-    fs::create_dir_all(&partition).unwrap();
-    for (start, says) in [
-        ("4096", "has not read the table again"),
-        ("6144", "has no device node"),
-    ] {
-        for (file, text) in [
-            ("partition", "4"),
-            ("start", start),
-            ("size", "4096"),
-            ("dev", "259:9999"),
-        ] {
-            fs::write(partition.join(file), text).unwrap();
-        }
-        let refused = ask().await;
-        assert_eq!(refused.code, Some(1), "{refused:?}");
-        assert!(refused.stderr.contains(says), "{refused:?}");
+    let image = DiskImage::new(&dir.path().join("disk.img"), "1");
+    let path = image.path().display().to_string();
+    let made = run("losetup", ["--find", "--show", &path], &[], PATIENCE).await;
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let device = Loop(made.stdout.trim().to_owned());
+    let disk = DiskImage::at(Path::new(&device.0));
+    // Something keeps the disk open, and with it what was read of it.
+    let _open = fs::File::open(&device.0).unwrap();
+    let mut seen = Vec::new();
+    for version in ["2", "3"] {
+        // Past this device, as another one over the same bytes does.
+        image.write_image(Slot::B, version);
+        let shown = slots(&disk).await;
+        let json: Value = serde_json::from_str(&shown.stdout).unwrap();
+        let slot = &json["slots"][1];
+        assert_eq!(slot["device"], Value::Null);
+        let mut bytes = vec![0; 1 << 20];
+        let file = fs::File::open(image.path()).unwrap();
+        file.read_exact_at(&mut bytes, (1 << 20) + (2 << 20))
+            .unwrap();
+        assert_eq!(slot["image"], of_bytes(&bytes), "version {version}");
+        assert!(!seen.contains(&slot["image"]));
+        seen.push(slot["image"].clone());
     }
+}
+
+#[tokio::test]
+async fn what_is_in_a_slot_is_not_guessed_where_its_partition_cannot_be_read() {
+    let node = machine("node-1").await;
+    let disk = node.add_block_disk("1");
+    disk.post_install(Slot::B, "2");
+    let block = disk.block().unwrap();
+    let (of_disk, of_partition) = (block.name(None), block.name(Some(4)));
+    let device = format!("/dev/{of_disk}");
+    let slots = async || {
+        let args = ["slots", "--disk", &device, "--booted", "A"];
+        node.run(bin(), &args).await
+    };
+    assert_eq!(slots().await.code, Some(0));
+    // The kernel has the partition elsewhere than the table.
+    let start = format!("sys/devices/{of_disk}/{of_partition}/start");
+    let right = fs::read_to_string(node.path(&start)).unwrap();
+    node.write(&start, "4096\n");
+    let refused = slots().await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(
+        refused.stderr.contains("has not read the table again"),
+        "{refused:?}"
+    );
+    // It has no node.
+    node.write(&start, &right);
+    fs::remove_file(node.path(&format!("dev/{of_partition}"))).unwrap();
+    let refused = slots().await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("has no device node"), "{refused:?}");
 }
 
 /// A node on a real block device that runs version 1 from A, reboots when it is asked to, and finds these versions bad.

@@ -33,6 +33,8 @@ impl BlockDevice {
             .args(["--find", "--show"])
             .arg(image));
         let path = PathBuf::from(path.trim());
+        // A loop device that was made read-only stays so when it is detached.
+        run(Command::new("blockdev").arg("--setrw").arg(&path));
         // Kernels without GPT support make no partition devices by themselves.
         run(Command::new("partx").arg("--add").arg(&path));
         Self {
