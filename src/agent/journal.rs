@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     gate::{Intent, Request},
     health::Baseline,
+    machine_mark::{MachineMark, Owner},
 };
 use crate::{
     node::{ReadError, SMALL, read_bounded, write_atomic},
@@ -28,6 +29,9 @@ const VERSION: u32 = 1;
 pub struct Journal {
     /// The version of the format.
     pub version: u32,
+    /// The machine it belongs to; none where an older program wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<MachineMark>,
     /// A reboot a person asked for, and in which boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Asked>,
@@ -137,6 +141,7 @@ impl Default for Journal {
     fn default() -> Self {
         Self {
             version: VERSION,
+            machine: None,
             request: None,
             entry: None,
             good: None,
@@ -173,12 +178,51 @@ impl Journal {
         let error = |problem: String| JournalError {
             path: path.to_owned(),
             problem,
+            copied: false,
         };
         match read_bounded(path, SMALL) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| error(e.to_string())),
             Err(ReadError::System(e)) if e.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(e) => Err(error(e.to_string())),
         }
+    }
+
+    /// Reads the journal of the machine `here`. One of another node, which an image of that node brought along, is set aside,
+    /// and an empty one begun.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; also when a machine with the same id and other hardware wrote it: its disk was copied, and what
+    /// it holds may be the other one's.
+    pub fn of_this_machine(path: &Path, here: MachineMark) -> Result<Self, JournalError> {
+        let mut journal = Self::load(path)?;
+        match journal.machine.as_ref().map(|there| there.owner(&here)) {
+            None | Some(Owner::Own) => {}
+            Some(Owner::Node(id)) => {
+                let aside = path.with_extension(format!("of-{id}.json"));
+                tracing::warn!(
+                    "the journal {} is that of the node {id}, and not this one's: it is kept as {}, and a new one begins",
+                    path.display(),
+                    aside.display()
+                );
+                std::fs::rename(path, &aside).map_err(|error| JournalError {
+                    path: path.to_owned(),
+                    problem: format!("it is another node's, and cannot be set aside: {error}"),
+                    copied: false,
+                })?;
+                journal = Self::default();
+            }
+            Some(Owner::Copy(what)) => {
+                return Err(JournalError {
+                    path: path.to_owned(),
+                    problem: format!(
+                        "the machine that wrote it has {what}: this disk is a copy, or the machine has new hardware"
+                    ),
+                    copied: true,
+                });
+            }
+        }
+        journal.machine = Some(here);
+        Ok(journal)
     }
 
     /// Writes the journal so that it survives a power cut right afterwards.
@@ -194,6 +238,7 @@ impl Journal {
             .map_err(|problem| JournalError {
                 path: path.to_owned(),
                 problem,
+                copied: false,
             })
     }
 }
@@ -201,13 +246,23 @@ impl Journal {
 /// Why the journal could not be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the journal {} cannot be used: {problem}; this node reboots nothing until it can. \
-     What it held is shown by `pointsman status`; after `pointsman unlock` the file may be removed",
-    path.display()
+    "the journal {} cannot be used: {problem}; this node reboots nothing until it can. {}",
+    path.display(), remedy(*copied)
 )]
 pub struct JournalError {
     /// The file.
     pub path: PathBuf,
     /// What is wrong with it.
     pub problem: String,
+    /// Whether it came with a copy of another machine's disk: what it says is held may be held by that machine.
+    pub copied: bool,
+}
+
+fn remedy(copied: bool) -> &'static str {
+    if copied {
+        "A copy: give it its own machine id, remove the file, and restart pointsman. The machine itself: if `pointsman status` \
+         shows that it holds, run `pointsman unlock --force`; then remove the file, and restart pointsman"
+    } else {
+        "What it held is shown by `pointsman status`; after `pointsman unlock` the file may be removed"
+    }
 }

@@ -8,6 +8,7 @@ pub mod gate;
 pub mod health;
 pub mod journal;
 pub mod machine;
+pub mod machine_mark;
 pub mod points;
 pub mod world;
 
@@ -37,6 +38,7 @@ use crate::{
 use bus::{AgentBus, AgentBusError};
 use driver::{Driver, Ending, Mode, Outside, Reload};
 use journal::Journal;
+use machine_mark::MachineMark;
 use points::{Points, PointsQueue, Survey};
 use world::{Updates, World};
 
@@ -136,7 +138,9 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
         let world = notify::watched(world(config, &connection, &updates, notes)).await?;
         let world = Rc::new(world);
         let path = Journal::path(&world.config.root);
-        let journal = notify::watched(blocking::run(move || Journal::load(&path))).await;
+        let mark = world.mark.clone();
+        let journal = blocking::run(move || Journal::of_this_machine(&path, mark));
+        let journal = notify::watched(journal).await;
         let facts = facts::watch(world.clone());
         // The signals are listened to: whoever is told that the agent is ready may send one.
         notify::ready();
@@ -178,8 +182,10 @@ async fn world(
         tracing::error!("what the slots hold is not known: {why}");
         Survey::default()
     });
+    let id = node::machine_id(root)?;
     Ok(World {
-        id: node::machine_id(root)?,
+        mark: MachineMark::of(root, &id, survey.disk),
+        id,
         hostname: node::hostname(root),
         boot_id: node::boot_id(root)?,
         runs: Image {

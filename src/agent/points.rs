@@ -62,6 +62,8 @@ pub struct Survey {
     pub runs: Option<String>,
     /// The label of the booted slot.
     pub slot: Option<String>,
+    /// The GUID of the disk.
+    pub disk: Option<String>,
     /// What a boot is judged by.
     pub boot: Boot,
 }
@@ -184,6 +186,7 @@ impl Points {
         Ok(Survey {
             runs,
             slot: Some(slots.slots()[booted].name()),
+            disk: Some(slots.disk_guid()),
             boot: Boot { trial, other },
         })
     }

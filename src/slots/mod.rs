@@ -261,6 +261,12 @@ impl Slots {
         &self.path
     }
 
+    /// What tells the disk from others: the GUID of its table.
+    #[must_use]
+    pub fn disk_guid(&self) -> String {
+        self.table.disk().to_string()
+    }
+
     /// The device of a slot's partition; none where the disk is an image, or the kernel has no device for it.
     #[must_use]
     pub fn device(&self, index: usize) -> Option<PathBuf> {

@@ -2,6 +2,7 @@
 
 mod agent;
 mod agent_changes;
+mod agent_clones;
 mod agent_etcd;
 mod agent_last_moment;
 mod agent_members;

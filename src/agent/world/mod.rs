@@ -17,6 +17,7 @@ use super::{
     health::{self, Baseline},
     journal::{Condemned, Entry, Stage},
     machine::{Boot, Event, Op},
+    machine_mark::MachineMark,
     points::{Points, PointsQueue},
 };
 use crate::{
@@ -42,6 +43,8 @@ pub struct World {
     pub config: Config,
     /// The node's id.
     pub id: String,
+    /// What tells the machine from a copy of its disk.
+    pub mark: MachineMark,
     /// Its host name.
     pub hostname: String,
     /// The boot this is.

@@ -238,6 +238,13 @@ impl TableCopy {
             .collect()
     }
 
+    /// The disk's own GUID.
+    pub(super) fn disk(&self) -> Guid {
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&self.header[56..72]);
+        Guid(bytes)
+    }
+
     /// The last sector of the disk this table needs: for its backup's header, which comes after all partitions and the
     /// backup's entries.
     pub(super) fn needs(&self, sector: u64) -> u64 {

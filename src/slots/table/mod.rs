@@ -13,7 +13,7 @@ use std::io;
 pub use copy::{Damage, Entry};
 pub use plan::{Step, Write};
 
-use super::storage::Storage;
+use super::{scheme::Guid, storage::Storage};
 use copy::TableCopy;
 
 /// What is wrong with a table that can be mended.
@@ -176,6 +176,12 @@ impl Table {
             (Ok(copy), _) | (Err(_), Ok(copy)) => copy,
             (Err(_), Err(_)) => unreachable!("a table has a good copy, or is none"),
         }
+    }
+
+    /// The disk's own GUID.
+    #[must_use]
+    pub fn disk(&self) -> Guid {
+        self.good().disk()
     }
 
     /// The partitions, in the order of their numbers.

@@ -1,0 +1,149 @@
+//! Which machine a journal belongs to, beyond its machine id: a copy of a disk has that as well.
+
+use serde::{Deserialize, Serialize};
+
+use crate::node::{Root, read_text};
+
+/// What tells a machine from a copy of its disk. What is not known is not compared.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineMark {
+    /// The machine id (machine-id(5)).
+    pub id: String,
+    /// What the firmware calls the machine: the product id of SMBIOS ("System UUID", 7.2.1), else the serial number of the
+    /// device tree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product: Option<String>,
+    /// The GUID of the disk that holds the slots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
+}
+
+/// Whose journal it is, as far as two marks tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// This machine's.
+    Own,
+    /// That of another node, by its machine id: what it says concerns that node alone.
+    Node(String),
+    /// That of a machine with the same id, on other hardware: what differs, a sentence.
+    Copy(String),
+}
+
+impl MachineMark {
+    /// The mark of the machine under `root`, whose slots lie on a disk with this GUID.
+    #[must_use]
+    pub fn of(root: &Root, id: &str, disk: Option<String>) -> Self {
+        let product = [
+            "sys/class/dmi/id/product_uuid",
+            "proc/device-tree/serial-number",
+        ];
+        let read = |path: &str| read_text(&root.path(path)).ok();
+        let product = product.into_iter().find_map(read);
+        let trim = |text: String| {
+            text.trim_matches(|c: char| c.is_whitespace() || c == '\0')
+                .to_lowercase()
+        };
+        Self {
+            id: id.to_owned(),
+            product: product.map(trim).filter(|text| !says_nothing(text)),
+            disk,
+        }
+    }
+
+    /// Whose a journal with this mark is, on the machine `here`.
+    #[must_use]
+    pub fn owner(&self, here: &Self) -> Owner {
+        if self.id != here.id {
+            return Owner::Node(self.id.clone());
+        }
+        let differ = |what: &str, there: &Option<String>, here: &Option<String>| match (there, here)
+        {
+            (Some(there), Some(here)) if there != here => {
+                Some(format!("{what} {there}, and this one has {here}"))
+            }
+            _ => None,
+        };
+        let product = differ("the product id", &self.product, &here.product);
+        match product.or_else(|| differ("the disk", &self.disk, &here.disk)) {
+            Some(what) => Owner::Copy(what),
+            None => Owner::Own,
+        }
+    }
+}
+
+/// Whether boards are sold with this as their id.
+fn says_nothing(id: &str) -> bool {
+    let mut digits = id.chars().filter(char::is_ascii_alphanumeric);
+    let first = digits.next();
+    digits.all(|digit| Some(digit) == first)
+        // The example of the specification, and what AMI's firmware has where nobody set it.
+        || id.starts_with("03000200-0400-0500-0006-000700080009")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn mark(id: &str, product: Option<&str>, disk: Option<&str>) -> MachineMark {
+        MachineMark {
+            id: id.into(),
+            product: product.map(str::to_owned),
+            disk: disk.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_journal_belongs_to_the_machine_whose_hardware_it_names() {
+        let here = mark("a", Some("p1"), Some("d1"));
+        for (there, owner) in [
+            (mark("a", Some("p1"), Some("d1")), Owner::Own),
+            // Not known there, or by an older agent.
+            (mark("a", None, None), Owner::Own),
+            (mark("a", Some("p1"), None), Owner::Own),
+            (mark("b", Some("p1"), Some("d1")), Owner::Node("b".into())),
+            (
+                mark("a", Some("p2"), Some("d1")),
+                Owner::Copy("the product id p2, and this one has p1".into()),
+            ),
+            (
+                mark("a", None, Some("d2")),
+                Owner::Copy("the disk d2, and this one has d1".into()),
+            ),
+        ] {
+            assert_eq!(there.owner(&here), owner, "{there:?}");
+            // Nothing is known here.
+            if there.id == "a" {
+                assert_eq!(there.owner(&mark("a", None, None)), Owner::Own);
+            }
+        }
+    }
+
+    #[test]
+    fn the_firmwares_word_is_taken_where_it_says_something() {
+        for (text, product) in [
+            (
+                "4C4C4544-0042-3510-8052-B4C04F4E3132\n",
+                Some("4c4c4544-0042-3510-8052-b4c04f4e3132"),
+            ),
+            ("00000000-0000-0000-0000-000000000000\n", None),
+            ("FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF\n", None),
+            ("03000200-0400-0500-0006-000700080009\n", None),
+            ("\n", None),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let folder = dir.path().join("sys/class/dmi/id");
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("product_uuid"), text).unwrap();
+            let found = MachineMark::of(&Root::new(dir.path()), "a", None);
+            assert_eq!(found.product.as_deref(), product, "{text}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("proc/device-tree");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("serial-number"), "10000000ABCD\0").unwrap();
+        let found = MachineMark::of(&Root::new(dir.path()), "a", None);
+        assert_eq!(found.product.as_deref(), Some("10000000abcd"));
+    }
+}
