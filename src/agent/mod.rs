@@ -7,11 +7,12 @@ mod facts;
 pub mod gate;
 pub mod health;
 pub mod journal;
+pub mod journal_file;
 pub mod machine;
 pub mod points;
 pub mod world;
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -25,18 +26,14 @@ use crate::{
     coordinator::{Coordinator, CoordinatorError},
     hooks::Hooks,
     node::{self, NodeError},
-    semaphore::{
-        etcd::{Semaphore, Wait},
-        keys::Keys,
-        records::Image,
-    },
+    semaphore::{etcd::Wait, keys::Keys, records::Image},
     slots::version,
     telemetry::notify,
     update_engine,
 };
 use bus::{AgentBus, AgentBusError};
 use driver::{Driver, Ending, Mode, Outside, Reload};
-use journal::Journal;
+use journal_file::JournalFile;
 use points::{Points, PointsQueue, Survey};
 use world::{Updates, World};
 
@@ -110,6 +107,7 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
     } else {
         Updates::Sentinel(root.path(&config.sentinel))
     };
+    let journal = Arc::new(JournalFile::new(&root, &node::machine_id(&root)?));
     let mut outside = Outside {
         bus,
         coordinator,
@@ -132,15 +130,15 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
             tracing::warn!("{warning}");
         }
         let (notes, noted) = mpsc::unbounded_channel();
+        let file = journal.clone();
+        let loaded = notify::watched(blocking::run(move || file.load())).await;
         // Where the configuration has changed, the watchdog waits already.
-        let world = notify::watched(world(config, &connection, &updates, notes)).await?;
-        let world = Rc::new(world);
-        let path = Journal::path(&world.config.root);
-        let journal = notify::watched(blocking::run(move || Journal::load(&path))).await;
+        let world = world(config, &connection, &updates, notes, journal.clone());
+        let world = Rc::new(notify::watched(world).await?);
         let facts = facts::watch(world.clone());
         // The signals are listened to: whoever is told that the agent is ready may send one.
         notify::ready();
-        let driver = Driver::new(world, mode.clone(), journal);
+        let driver = Driver::new(world, mode.clone(), loaded);
         match driver.run(&mut outside, facts, noted).await {
             Ending::Stopped | Ending::Done => return Ok(()),
             Ending::TakenBack(signal) => return Err(AgentError::TakenBack(signal)),
@@ -156,17 +154,11 @@ async fn world(
     connection: &zbus::Connection,
     updates: &Updates,
     notes: mpsc::UnboundedSender<Wait>,
+    journal: Arc<JournalFile>,
 ) -> Result<World, AgentError> {
     let root = &config.root;
     let etcd = config.etcd_options()?;
     let keys = Keys::new(&config.prefix, config.group.clone());
-    let semaphore = (config.strategy == Strategy::EtcdLock).then(|| {
-        Rc::new(Semaphore::new(
-            etcd.clone(),
-            keys.clone(),
-            World::back_off(&config),
-        ))
-    });
     let points = Points::new(
         root.clone(),
         config.slots.clone(),
@@ -178,7 +170,7 @@ async fn world(
         tracing::error!("what the slots hold is not known: {why}");
         Survey::default()
     });
-    Ok(World {
+    let world = World {
         id: node::machine_id(root)?,
         hostname: node::hostname(root),
         boot_id: node::boot_id(root)?,
@@ -191,12 +183,17 @@ async fn world(
         bus: connection.clone(),
         updates: updates.clone(),
         points,
-        semaphore: RefCell::new(semaphore),
+        semaphore: RefCell::default(),
         keys,
         etcd: RefCell::new(etcd),
         reached_by: RefCell::default(),
         told: RefCell::default(),
         notes,
+        journal,
+        store_accepted: Arc::default(),
+        member: RefCell::default(),
         config,
-    })
+    };
+    world.begin();
+    Ok(world)
 }
