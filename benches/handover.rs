@@ -148,7 +148,7 @@ fn semaphore(cluster: &Cluster, prefix: &str) -> Semaphore {
     };
     let back_off = BackOff {
         min: Duration::from_millis(100),
-        max: Duration::from_secs(1),
+        max: Duration::from_secs(60),
     };
     Semaphore::new(options, Keys::new(prefix, Group::default()), back_off)
 }
@@ -190,6 +190,7 @@ async fn hand_overs(
     let prefix = format!("bench-{waiters}");
     let first = claim("first");
     let releaser = semaphore(cluster, &prefix);
+    releaser.set_max(1, false).await.expect("a document");
     releaser.acquire(&first, |_| {}).await;
     let settled = Rc::new(Cell::new(0));
     let (taken, mut takes) = mpsc::unbounded_channel();

@@ -4,6 +4,7 @@
 //! knows what it may hold. The nonce, the keys and the images keep their format in every version.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
 };
@@ -17,8 +18,7 @@ use super::{
 };
 use crate::{
     node::{ReadError, SMALL, read_bounded, write_atomic},
-    semaphore::keys::Keys,
-    semaphore::records::Image,
+    semaphore::{keys::Keys, records::Image, store::Remembered},
 };
 
 /// The version this program writes and understands.
@@ -65,6 +65,29 @@ pub struct Journal {
     /// What this node found to be bad.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub condemned: Vec<Condemned>,
+    /// What is remembered of etcd; filled in when the journal is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stores: Option<Stores>,
+}
+
+/// What is remembered of etcd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stores {
+    /// The id of the machine that remembers: an image made of a machine has seen nothing.
+    pub machine: String,
+    /// By key prefix.
+    pub prefixes: BTreeMap<String, Remembered>,
+}
+
+impl Stores {
+    /// Nothing remembered yet, by this machine.
+    #[must_use]
+    pub fn of(machine: &str) -> Self {
+        Self {
+            machine: machine.to_owned(),
+            prefixes: BTreeMap::new(),
+        }
+    }
 }
 
 /// An image this node found to be bad.
@@ -153,6 +176,7 @@ impl Default for Journal {
             baseline: None,
             failed_before: Vec::new(),
             condemned: Vec::new(),
+            stores: None,
         }
     }
 }

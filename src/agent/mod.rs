@@ -7,12 +7,13 @@ mod facts;
 pub mod gate;
 pub mod health;
 pub mod journal;
+pub mod journal_file;
 pub mod machine;
 pub mod machine_mark;
 pub mod points;
 pub mod world;
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -26,18 +27,15 @@ use crate::{
     coordinator::{Coordinator, CoordinatorError},
     hooks::Hooks,
     node::{self, NodeError},
-    semaphore::{
-        etcd::{Semaphore, Wait},
-        keys::Keys,
-        records::Image,
-    },
+    semaphore::{etcd::Wait, keys::Keys, records::Image},
     slots::version,
     telemetry::notify,
     update_engine,
 };
 use bus::{AgentBus, AgentBusError};
 use driver::{Driver, Ending, Mode, Outside, Reload};
-use journal::Journal;
+use journal::{Journal, JournalError};
+use journal_file::JournalFile;
 use machine_mark::MachineMark;
 use points::{Points, PointsQueue, Survey};
 use world::{Updates, World};
@@ -112,6 +110,7 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
     } else {
         Updates::Sentinel(root.path(&config.sentinel))
     };
+    let journal = Arc::new(JournalFile::new(&root, &node::machine_id(&root)?));
     let mut outside = Outside {
         bus,
         coordinator,
@@ -135,16 +134,13 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
         }
         let (notes, noted) = mpsc::unbounded_channel();
         // Where the configuration has changed, the watchdog waits already.
-        let world = notify::watched(world(config, &connection, &updates, notes)).await?;
+        let world = world(config, &connection, &updates, notes, journal.clone());
+        let (world, loaded) = notify::watched(world).await?;
         let world = Rc::new(world);
-        let path = Journal::path(&world.config.root);
-        let mark = world.mark.clone();
-        let journal = blocking::run(move || Journal::of_this_machine(&path, mark));
-        let journal = notify::watched(journal).await;
         let facts = facts::watch(world.clone());
         // The signals are listened to: whoever is told that the agent is ready may send one.
         notify::ready();
-        let driver = Driver::new(world, mode.clone(), journal);
+        let driver = Driver::new(world, mode.clone(), loaded);
         match driver.run(&mut outside, facts, noted).await {
             Ending::Stopped | Ending::Done => return Ok(()),
             Ending::TakenBack(signal) => return Err(AgentError::TakenBack(signal)),
@@ -155,22 +151,17 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
     }
 }
 
+/// The real parts of the machine, and its journal.
 async fn world(
     config: Config,
     connection: &zbus::Connection,
     updates: &Updates,
     notes: mpsc::UnboundedSender<Wait>,
-) -> Result<World, AgentError> {
+    journal: Arc<JournalFile>,
+) -> Result<(World, Result<Journal, JournalError>), AgentError> {
     let root = &config.root;
     let etcd = config.etcd_options()?;
     let keys = Keys::new(&config.prefix, config.group.clone());
-    let semaphore = (config.strategy == Strategy::EtcdLock).then(|| {
-        Rc::new(Semaphore::new(
-            etcd.clone(),
-            keys.clone(),
-            World::back_off(&config),
-        ))
-    });
     let points = Points::new(
         root.clone(),
         config.slots.clone(),
@@ -183,8 +174,10 @@ async fn world(
         Survey::default()
     });
     let id = node::machine_id(root)?;
-    Ok(World {
-        mark: MachineMark::of(root, &id, survey.disk),
+    let mark = MachineMark::of(root, &id, survey.disk);
+    let file = journal.clone();
+    let loaded = blocking::run(move || file.load(mark)).await;
+    let world = World {
         id,
         hostname: node::hostname(root),
         boot_id: node::boot_id(root)?,
@@ -197,12 +190,17 @@ async fn world(
         bus: connection.clone(),
         updates: updates.clone(),
         points,
-        semaphore: RefCell::new(semaphore),
+        semaphore: RefCell::default(),
         keys,
         etcd: RefCell::new(etcd),
         reached_by: RefCell::default(),
         told: RefCell::default(),
         notes,
+        journal,
+        store_accepted: Arc::default(),
+        member: RefCell::default(),
         config,
-    })
+    };
+    world.begin();
+    Ok((world, loaded))
 }

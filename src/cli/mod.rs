@@ -23,6 +23,7 @@ pub mod set_max;
 pub mod slots;
 pub mod sources;
 pub mod status;
+pub mod store;
 mod table;
 pub mod unlock;
 pub mod update;
@@ -91,6 +92,8 @@ pub enum Command {
     Pause(pause::PauseArgs),
     /// End a pause.
     Resume(pause::ResumeArgs),
+    /// Show whether etcd is the one it was, and accept it as it is after a restore.
+    Store(store::Args),
     /// Look at a cloud-config: what is wrong with it, what it would change; apply it, and take that back.
     CloudConfig(cloud_config::Args),
 }
@@ -132,6 +135,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::ImportLocksmith(args) => import_locksmith::run(&context, &args).await,
         Command::Pause(args) => pause::pause(&context, &args).await,
         Command::Resume(args) => pause::resume(&context, &args).await,
+        Command::Store(args) => store::run(&context, &args).await,
         Command::CloudConfig(args) => cloud_config::run(&args, &cli.common).await,
     };
     // What mends a document is said where its group is known, and the flags of this command line are not.

@@ -8,7 +8,7 @@ use super::{Context, Exit, Failure, output};
 use crate::{
     duration, node,
     semaphore::{
-        etcd::Paused,
+        etcd::{Paused, Resumed},
         records::{self, Pause},
     },
 };
@@ -65,6 +65,18 @@ fn said(pause: &Pause) -> String {
     format!("by {by}{since} ({})", output::in_line(&pause.reason))
 }
 
+/// A pause that an agent made, since etcd is not the one it was.
+fn stopped(context: &Context, pause: &Pause) -> String {
+    let (id, reason) = pause.store.as_ref().map_or_else(Default::default, |found| {
+        (output::in_line(&found.id), output::in_line(&found.reason))
+    });
+    format!(
+        "the whole cluster is stopped: {reason}\nto see what is known: {}\nto go on with etcd as it is: {}",
+        context.command("store"),
+        context.command(&format!("store accept {}", output::word(&id)))
+    )
+}
+
 /// Who runs this command: the user behind sudo, if any.
 #[must_use]
 pub fn person(context: &Context) -> String {
@@ -105,6 +117,7 @@ pub async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
         reason: args.reason.clone(),
         since: Some(now),
         until,
+        store: None,
         unknown: serde_json::Map::new(),
     };
     let which = which(context, args.all);
@@ -116,6 +129,9 @@ pub async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
         Paused::Done(None) => {}
         Paused::Done(Some(before)) => {
             output::say(format!("This replaces the pause {}.", said(&before)))?
+        }
+        Paused::ByAnother(before) if before.store.is_some() => {
+            return Err(Failure::new(Exit::Refused, stopped(context, &before)));
         }
         Paused::ByAnother(before) => {
             return Err(Failure::new(
@@ -146,11 +162,14 @@ pub async fn resume(context: &Context, args: &ResumeArgs) -> Result<(), Failure>
     let which = which(context, args.all);
     let semaphore = context.semaphore()?;
     match semaphore.resume(args.all).await? {
-        Some(pause) => output::say(format!(
+        Resumed::Store(pause) => {
+            return Err(Failure::new(Exit::Refused, stopped(context, &pause)));
+        }
+        Resumed::Done(Some(pause)) => output::say(format!(
             "{which} is not paused any more (it was: {}).",
             output::in_line(&pause.reason)
         ))?,
-        None => output::say(format!("{which} was not paused."))?,
+        Resumed::Done(None) => output::say(format!("{which} was not paused."))?,
     }
     let left = semaphore.read().await?;
     if let (false, Some(pause)) = (args.all, &left.pause_all) {

@@ -135,6 +135,8 @@ pub struct NodeStatus {
     pub config_error: String,
     /// The units that fail in this boot as they did before the reboot, which proves nothing against the image.
     pub failed_before: Vec<String>,
+    /// The member of etcd that is taken for this node's, by its name and id; empty where none is, or it was not asked yet.
+    pub member: String,
 }
 
 impl From<Published> for NodeStatus {
@@ -153,6 +155,7 @@ impl From<Published> for NodeStatus {
             etcd_error: said.etcd_error,
             config_error: said.config_error,
             failed_before: said.failed_before,
+            member: said.member,
         }
     }
 }
@@ -335,6 +338,14 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
             "THE WHOLE CLUSTER IS PAUSED {}\n\n",
             said(pause, &when, zone)
         );
+        if let Some(found) = &pause.store {
+            let accept = format!("store accept {}", output::word(&found.id));
+            out += &format!(
+                "NOBODY GOES ON before a person has looked: {}\n\
+                 To see what is known: pointsman store; to go on with etcd as it is: pointsman {accept}\n\n",
+                output::in_line(&found.reason)
+            );
+        }
     }
     for group in &status.groups {
         let own = status.groups.len() > 1
@@ -351,7 +362,9 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
         match (group.available, group.max) {
             (Some(available), Some(max)) => out += &format!("Available: {available}\nMax: {max}\n"),
             _ if group.error.is_some() => out += "The document cannot be used, see below.\n",
-            _ => out += "Not used yet; the first to take it makes it, with max 1.\n",
+            _ => {
+                out += "Not used yet: set-max N creates its document, or the first agent, with max 1, after a while.\n"
+            }
         }
         if let Some(pause) = &group.pause {
             out += &format!("PAUSED {}\n", said(pause, &when, zone));
@@ -460,6 +473,7 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
             line("asked for", &node.request);
             line("update", &node.update);
             line("to", node.to.as_deref().unwrap_or_default());
+            line("member of etcd", &node.member);
             line("strategy", &node.strategy);
             line("etcd", &node.etcd_error);
             line("configuration", &node.config_error);

@@ -102,6 +102,12 @@ impl Keys {
         self.in_prefix("pause-all")
     }
 
+    /// What a person accepted this store by, after it was not the one it was: `P/store`.
+    #[must_use]
+    pub fn store(&self) -> String {
+        self.in_prefix("store")
+    }
+
     /// All quarantined images and versions: `P/quarantine/`.
     #[must_use]
     pub fn quarantines(&self) -> String {

@@ -1,6 +1,6 @@
 //! The semaphore: who of a group may be out of service, and who waits.
 //!
-//! [`document`], [`records`], [`keys`] and [`queue`] are values and decisions on them; [`etcd`] reads
+//! [`document`], [`records`], [`keys`], [`store`] and [`queue`] are values and decisions on them; [`etcd`] reads
 //! and changes them in etcd's v3 store, each change one transaction.
 
 pub mod document;
@@ -8,4 +8,5 @@ pub mod etcd;
 pub mod keys;
 pub mod queue;
 pub mod records;
+pub mod store;
 pub mod v2;

@@ -5,6 +5,15 @@ use super::{
     records::{Holder, Image, MemberOut, Pause, Quarantine},
 };
 
+/// A value as it was read, to be compared by who rewrites it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// The revision of its last change.
+    pub modified: i64,
+    /// Its bytes.
+    pub value: Vec<u8>,
+}
+
 /// What a node that wants the semaphore sees in etcd at one revision.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct View {
@@ -14,10 +23,16 @@ pub struct View {
     pub revision: i64,
     /// The revision at which all of this was read; a change of the document that was seen since is newer.
     pub read_at: i64,
-    /// The document and the revision of its last change; none where nobody has ever used the group.
-    pub document: Option<(Result<Document, DocumentError>, i64)>,
+    /// The document, and as it was read; none where nobody has ever used the group.
+    pub document: Option<(Result<Document, DocumentError>, Stored)>,
+    /// Whether this node has seen a document there before, in this store or another one.
+    pub document_seen: bool,
+    /// Whether the node's ticket has stood for as long as its lease: whoever knows better has had the time to say so.
+    pub ticket_stood: bool,
     /// The entry under this node's id among the holders.
     pub holder: Option<Holder>,
+    /// The revision at which that entry was put.
+    pub held_since: i64,
     /// The create revision of this node's ticket: its place in the line.
     pub ticket: Option<i64>,
     /// The key of the ticket right before this node's, and the host name on it.
@@ -50,6 +65,11 @@ pub enum Step {
     },
     /// Write the first document.
     Create,
+    /// Wait until there is a document, or until the ticket has stood for its lease.
+    WaitCreated {
+        /// Whether there was one before: then only a person creates it.
+        seen: bool,
+    },
     /// Wait until the document changes: it cannot be used.
     WaitRepaired(DocumentError),
     /// Wait until the document changes: all of `max` is taken.
@@ -68,8 +88,8 @@ pub enum Step {
     Take {
         /// The document with this node among the holders.
         document: Document,
-        /// The mod revision of the document it was made from.
-        modified: i64,
+        /// The document it was made from, as it was read.
+        read: Stored,
     },
 }
 
@@ -135,11 +155,6 @@ pub fn decide(view: &View, id: &str, nonce: &str) -> Step {
     if let Some((key, hostname)) = view.predecessor.clone() {
         return Step::WaitBehind { key, hostname };
     }
-    let (document, modified) = match &view.document {
-        None => return Step::Create,
-        Some((Err(error), _)) => return Step::WaitRepaired(error.clone()),
-        Some((Ok(document), modified)) => (document, *modified),
-    };
     for (all, pause) in [(true, &view.pause_all), (false, &view.pause)] {
         if let Some(pause) = pause {
             return Step::WaitResumed {
@@ -148,12 +163,33 @@ pub fn decide(view: &View, id: &str, nonce: &str) -> Step {
             };
         }
     }
+    let (document, read) = match &view.document {
+        None if view.document_seen => return Step::WaitCreated { seen: true },
+        None if !view.ticket_stood => return Step::WaitCreated { seen: false },
+        None => return Step::Create,
+        Some((Err(error), _)) => return Step::WaitRepaired(error.clone()),
+        Some((Ok(document), read)) => (document, read.clone()),
+    };
     match document.with(id) {
-        Ok(document) => Step::Take { document, modified },
+        Ok(document) => Step::Take { document, read },
         Err(Refusal::Full) => Step::WaitFull {
             document: document.clone(),
         },
         Err(Refusal::Held) => Step::Blocked(Block::Listed),
+    }
+}
+
+impl Step {
+    /// Whether it is the wait of who is first in the line.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        matches!(
+            self,
+            Self::WaitCreated { .. }
+                | Self::WaitRepaired(_)
+                | Self::WaitFull { .. }
+                | Self::WaitResumed { .. }
+        )
     }
 }
 
@@ -234,6 +270,14 @@ impl std::fmt::Display for Step {
                     write!(f, " ({id})")
                 }
             }
+            Self::WaitCreated { seen: true } => f.write_str(
+                "first in the queue; the semaphore's document is gone, and stood here before: only a person creates it \
+                 again, N being how many may be out: pointsman set-max N",
+            ),
+            Self::WaitCreated { seen: false } => f.write_str(
+                "first in the queue; the group has no document yet: it is created with max 1 once this ticket has stood for \
+                 as long as its lease (timings.ticket-lease), or by: pointsman set-max N",
+            ),
             Self::WaitRepaired(error) => write!(
                 f,
                 "the semaphore's document cannot be used: {error}; \
@@ -285,9 +329,20 @@ mod tests {
         View {
             cluster: 1,
             revision: 9,
-            document: Some((Document::parse(br#"{"max":3,"holders":["a","b"]}"#), 7)),
+            document: Some((
+                Document::parse(br#"{"max":3,"holders":["a","b"]}"#),
+                read(7),
+            )),
+            ticket_stood: true,
             ticket: Some(5),
             ..View::default()
+        }
+    }
+
+    fn read(modified: i64) -> Stored {
+        Stored {
+            modified,
+            value: b"as it was read".to_vec(),
         }
     }
 
@@ -303,10 +358,17 @@ mod tests {
 
     #[test]
     fn the_first_in_an_open_line_takes() {
-        let Step::Take { document, modified } = step(|_| {}) else {
+        let Step::Take {
+            document,
+            read: from,
+        } = step(|_| {})
+        else {
             panic!()
         };
-        assert_eq!((document.holders.join(","), modified), ("a,b,me".into(), 7));
+        assert_eq!(
+            (document.holders.join(","), from),
+            ("a,b,me".into(), read(7))
+        );
     }
 
     #[test]
@@ -325,16 +387,27 @@ mod tests {
             }
         );
         assert_eq!(step(|v| v.document = None), Step::Create);
+        let young = |v: &mut View| (v.document, v.ticket_stood) = (None, false);
+        assert_eq!(step(young), Step::WaitCreated { seen: false });
+        let gone = |v: &mut View| (v.document, v.document_seen) = (None, true);
+        assert_eq!(step(gone), Step::WaitCreated { seen: true });
+        // Nothing is created under a pause.
         assert!(matches!(
-            step(|v| v.document = Some((Document::parse(b"x"), 7))),
+            step(|v| (v.document, v.pause) = (None, Some(pause()))),
+            Step::WaitResumed { all: false, .. }
+        ));
+        assert!(matches!(
+            step(|v| v.document = Some((Document::parse(b"x"), read(7)))),
             Step::WaitRepaired(_)
         ));
         assert_eq!(
-            step(|v| v.document = Some((Document::parse(br#"{"max":9,"holders":["me"]}"#), 7))),
+            step(
+                |v| v.document = Some((Document::parse(br#"{"max":9,"holders":["me"]}"#), read(7)))
+            ),
             Step::Blocked(Block::Listed)
         );
         assert!(matches!(
-            step(|v| v.document = Some((Ok(Document::new(0)), 7))),
+            step(|v| v.document = Some((Ok(Document::new(0)), read(7)))),
             Step::WaitFull { .. }
         ));
         assert_eq!(
@@ -359,7 +432,7 @@ mod tests {
             blocked_by
         );
         // It fills the semaphore itself: the line goes on as without members.
-        let full = Some((Document::parse(br#"{"max":1,"holders":["a"]}"#), 7));
+        let full = Some((Document::parse(br#"{"max":1,"holders":["a"]}"#), read(7)));
         assert!(matches!(
             step(|v| (v.member_out, v.document) = (Some(out.clone()), full)),
             Step::WaitFull { .. }
@@ -399,9 +472,13 @@ mod tests {
         );
         let text = step(|v| v.pause = Some(pause())).to_string();
         assert!(text.contains("ann") && text.contains("tea"), "{text}");
-        let text =
-            step(|v| v.document = Some((Document::parse(br#"{"max":2,"holders":["a","b"]}"#), 7)))
-                .to_string();
+        let text = step(|v| {
+            v.document = Some((
+                Document::parse(br#"{"max":2,"holders":["a","b"]}"#),
+                read(7),
+            ))
+        })
+        .to_string();
         assert!(text.contains("max 2") && text.contains("a, b"), "{text}");
     }
 }

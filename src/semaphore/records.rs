@@ -166,6 +166,9 @@ pub struct Pause {
     /// Until when, for people; the key is then on a lease of that length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// Set by an agent that found that etcd is not the one it was: ended only by `store accept`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<OtherStore>,
     /// Fields of newer programs.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
@@ -179,6 +182,101 @@ impl Pause {
             "" => "someone unknown",
             by => by,
         }
+    }
+}
+
+/// What an agent found that stopped the cluster: etcd is not the one it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherStore {
+    /// Names it: who accepts the store says this.
+    pub id: String,
+    /// The node whose agent found it first.
+    #[serde(default)]
+    pub node: String,
+    /// That node's host name.
+    #[serde(default)]
+    pub hostname: String,
+    /// What it found, a sentence.
+    #[serde(default)]
+    pub reason: String,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+/// A store that a person accepted: `P/store`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Random: an agent that has not seen it yet goes on with this store.
+    #[serde(default)]
+    pub token: String,
+    /// The id of the pause it answers; empty where there was none.
+    #[serde(default)]
+    pub id: String,
+    /// Who accepted it, as `user@host`.
+    #[serde(default)]
+    pub by: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// The marks of the store when it was accepted: an accept that came back with a snapshot is of another store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marks: Option<super::store::Marks>,
+    /// Fields of newer programs.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+/// What an agent had read before it found that etcd is not the one it was.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// Whether this node itself held the semaphore.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub holding: bool,
+    /// How many of its group might be out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<u32>,
+    /// Who of its group was out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holders: Vec<String>,
+    /// The whole cluster's pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_all: Option<Pause>,
+    /// Its group's pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
+    /// What was quarantined, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quarantines: Vec<String>,
+}
+
+impl Known {
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The id of a cluster as etcd's own tools print it: hexadecimal.
+pub(super) mod hex_id {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(in crate::semaphore) fn serialize<S: Serializer>(
+        id: &u64,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&format!("{id:x}"))
+    }
+
+    pub(in crate::semaphore) fn deserialize<'a, D: Deserializer<'a>>(
+        from: D,
+    ) -> Result<u64, D::Error> {
+        let text = String::deserialize(from)?;
+        u64::from_str_radix(&text, 16).map_err(D::Error::custom)
     }
 }
 
@@ -258,6 +356,9 @@ pub struct NodeRecord {
     /// Since when it is in this state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+    /// What it had read before it found that etcd is not the one it was; only until that is answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub knew: Option<Known>,
 }
 
 /// The most bytes of a reason: it stands in etcd, in logs and on people's terminals.

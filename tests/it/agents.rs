@@ -12,7 +12,7 @@ use pointsman_testbed::{
     process::Spec,
 };
 
-use crate::support::{eventually, holder, on};
+use crate::support::{eventually, found, holder, on};
 
 /// The program under test.
 pub(crate) fn bin() -> &'static Path {
@@ -31,7 +31,7 @@ pub(crate) async fn agent(node: &Node, endpoints: &[String], prefix: &str, env: 
     node.start(bin(), &args, &[&quick[..], env].concat()).await;
 }
 
-/// A group of nodes on the shared etcd, apart from all others.
+/// A group of nodes on the shared etcd, apart from all others. It has its document.
 pub(crate) struct Site {
     pub(crate) prefix: String,
     pub(crate) semaphore: Semaphore,
@@ -41,6 +41,17 @@ impl Site {
     pub(crate) fn new(name: &str) -> Self {
         let prefix = unique_prefix(name);
         let semaphore = on(shared_cluster(), &prefix);
+        // On a thread of its own: the caller is inside a runtime, where another cannot be entered.
+        let create = || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let semaphore = on(shared_cluster(), &prefix);
+            runtime
+                .expect("a runtime can be made")
+                .block_on(found(&semaphore));
+        };
+        std::thread::scope(|scope| scope.spawn(create).join()).expect("the group has a document");
         Self { prefix, semaphore }
     }
 

@@ -6,11 +6,17 @@ use std::{
     time::Duration,
 };
 
-use pointsman::semaphore::etcd::{Claim, Options, Released, Semaphore};
+use pointsman::{
+    node::Group,
+    semaphore::{
+        etcd::{BackOff, Claim, Options, Released, Semaphore},
+        keys::Keys,
+    },
+};
 use pointsman_testbed::etcd::{Cluster, shared_cluster, unique_prefix};
 use tokio::{task::LocalSet, time::timeout};
 
-use crate::support::{Random, claim, eventually, most_holders, on, options, with};
+use crate::support::{BACK_OFF, Random, claim, eventually, found, most_holders, on, options};
 
 /// Asks for the semaphore, now and then dying on the way and starting again with what its journal would have:
 /// the same nonce.
@@ -124,6 +130,7 @@ async fn hand_over(waiters: usize) -> u64 {
     let prefix = unique_prefix("hand-over");
     let looker = on(cluster, &prefix);
     let holder = claim("holder");
+    found(&looker).await;
     looker.acquire(&holder, |_| {}).await;
     let settled = Rc::new(Cell::new(0));
     let next = Rc::new(RefCell::new(None));
@@ -136,7 +143,13 @@ async fn hand_over(waiters: usize) -> u64 {
             timeout: Duration::from_secs(60),
             ..options(cluster.endpoints())
         };
-        let semaphore = with(patient, &prefix);
+        // Nor are looks whether the store is the one it was, which the first makes as often as it tries again.
+        let seldom = BackOff {
+            max: Duration::from_secs(600),
+            ..BACK_OFF
+        };
+        let keys = Keys::new(&prefix, Group::default());
+        let semaphore = Semaphore::new(patient, keys, seldom);
         let (settled, next) = (settled.clone(), next.clone());
         tokio::task::spawn_local(async move {
             semaphore

@@ -86,6 +86,15 @@ pub(crate) fn claim(id: &str) -> Claim {
     }
 }
 
+/// Creates the group's document with max 1, where there is none: an agent by itself waits for as long as its ticket lives
+/// before it does.
+pub(crate) async fn found(semaphore: &Semaphore) {
+    let group = semaphore.read().await.unwrap();
+    if group.document.is_none() && group.holders.is_empty() {
+        semaphore.set_max(1, false).await.unwrap();
+    }
+}
+
 /// Waits for `what` to become true of what `ask` gives.
 pub(crate) async fn eventually<T: std::fmt::Debug>(
     what: &str,

@@ -124,6 +124,8 @@ published! {
     config_error: String = "ConfigError",
     /// `EtcdError`: why etcd cannot be asked, or empty.
     etcd_error: String = "EtcdError",
+    /// `Member`: the member of etcd that is taken for this node's, by its name and id, or empty.
+    member: String = "Member",
     /// `To`: the version that the node would reboot into, or empty.
     to: String = "To",
     /// `FailedBefore`: the units that fail in this boot as they did before the reboot, a sentence each.
@@ -412,6 +414,12 @@ impl Agent {
     #[zbus(property)]
     fn etcd_error(&self) -> String {
         self.values.borrow().etcd_error.clone()
+    }
+
+    /// The member of etcd that is taken for this node's, or empty.
+    #[zbus(property)]
+    fn member(&self) -> String {
+        self.values.borrow().member.clone()
     }
 
     /// The version that the node would reboot into, or empty.

@@ -89,7 +89,6 @@ pub struct Driver {
     world: Rc<World>,
     machine: Machine,
     mode: Mode,
-    journal: std::path::PathBuf,
     started: Instant,
     op: Option<Doing<Event>>,
     /// How the operation ended, where that was while the driver waited for the disk.
@@ -155,7 +154,6 @@ impl Driver {
         };
         Self {
             machine: Machine::new(rules, identity, loaded),
-            journal: Journal::path(&world.config.root),
             world,
             mode,
             started: Instant::now(),
@@ -193,6 +191,7 @@ impl Driver {
         mut notes: mpsc::UnboundedReceiver<Wait>,
     ) -> Ending {
         self.look_again = facts.again();
+        let accepted = self.world.store_accepted.clone();
         let watchdog = notify::watchdog_period();
         let mut next_watchdog = Instant::now();
         let now = self.now();
@@ -233,6 +232,10 @@ impl Driver {
                     }
                     None => return Ending::BusLost,
                 },
+                () = accepted.notified() => {
+                    self.world.told.borrow_mut().clear();
+                    self.step(Event::StoreAccepted).await;
+                }
                 Some(note) = notes.recv() => self.step(Event::Note(note)).await,
                 Some(call) = outside.calls.recv() => match call {
                     Call::RequestReboot { reason, reply } => {
@@ -477,8 +480,8 @@ impl Driver {
     }
 
     async fn save(&mut self, journal: Journal) -> Result<(), JournalError> {
-        let path = self.journal.clone();
-        self.meanwhile(blocking::run(move || journal.save(&path)))
+        let file = self.world.journal.clone();
+        self.meanwhile(blocking::run(move || file.save(&journal)))
             .await
     }
 

@@ -238,6 +238,7 @@ impl Driver {
                 }
                 Some(Update::Staged(_)) => "staged".into(),
             },
+            member: self.world.member.borrow().clone(),
             to: self
                 .machine
                 .entry()

@@ -250,6 +250,7 @@ impl Machine {
             Event::Cleared(what) => self.cleared(&what),
             Event::Stop => self.stop(),
             Event::Reported(what) => self.reported(&what),
+            Event::StoreAccepted => self.tell_again(),
             Event::JournalFailed(why) => self.journal_failed(why, now),
             Event::Note(note) => {
                 self.place = note.place;

@@ -379,6 +379,17 @@ impl Machine {
         vec![Effect::Remember(journal.clone())]
     }
 
+    /// What this node found is told to a store again that may have forgotten it.
+    pub(super) fn tell_again(&mut self) -> Vec<Effect> {
+        let Ok(journal) = &mut self.journal else {
+            return Vec::new();
+        };
+        for condemned in &mut journal.condemned {
+            condemned.reported = false;
+        }
+        vec![Effect::Remember(journal.clone())]
+    }
+
     /// Why this image must not be booted, by this node's own finding: until the cluster knows of it, or, where nobody
     /// is asked, until it is cleared.
     pub(super) fn condemned(&self, image: &Image) -> Option<String> {

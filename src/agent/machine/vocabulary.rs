@@ -150,6 +150,8 @@ pub enum Event {
     Released(Option<Image>),
     /// The cluster knows that this image is bad.
     Reported(Image),
+    /// A person accepted a store that is not the one it was: it may not have what this node told the one before.
+    StoreAccepted,
     /// The journal could not be written; the effects after it were not done.
     JournalFailed(String),
     /// The agent is told to end.

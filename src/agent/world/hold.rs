@@ -1,5 +1,7 @@
 //! From leaving the line to giving back: what is done in etcd with a claim.
 
+use std::cell::Cell;
+
 use jiff::Timestamp;
 
 use super::{AGENT, World};
@@ -9,7 +11,7 @@ use crate::{
         machine::Event,
     },
     semaphore::{
-        etcd::{Claim, Committed, Left},
+        etcd::{self, Claim, Committed, Left, Released},
         records::{Holder, Phase},
     },
 };
@@ -51,6 +53,17 @@ impl World {
         Event::Left(left == Left::Held)
     }
 
+    /// Ends when the node does not hold any more: why.
+    pub(super) async fn hold_ends(&self, entry: &Entry) -> String {
+        match &entry.claim {
+            Some(key) => {
+                let semaphore = self.semaphore(&key.keys);
+                semaphore.hold_ends(&key.id, &key.nonce).await
+            }
+            None => std::future::pending().await,
+        }
+    }
+
     pub(super) async fn commit(&self, entry: &Entry) -> Event {
         let Some(key) = &entry.claim else {
             return Event::CommitEnded(Ok(()));
@@ -77,15 +90,28 @@ impl World {
     pub(super) async fn release(&self, entry: &Entry, owed: Option<&Condemned>) -> Event {
         if let Some(key) = &entry.claim {
             let idle = self.record("", "");
+            // An earlier try whose reply was lost may have been the one that released.
+            let unsure = Cell::new(false);
             let released = self
                 .until_known(async || {
                     let untold = |owed: &&Condemned| !self.told.borrow().contains(&owed.what);
                     let owed = owed.filter(untold).map(|owed| self.quarantine(owed));
-                    self.semaphore(&key.keys)
+                    let released = self
+                        .semaphore(&key.keys)
                         .release(&key.id, &key.nonce, owed.as_ref(), Some(&idle))
-                        .await
+                        .await;
+                    let unreachable = released.as_ref().is_err_and(etcd::Error::is_unreachable);
+                    unsure.set(unsure.get() || unreachable);
+                    released
                 })
                 .await;
+            let was_away = entry.boot_id != self.boot_id;
+            if released == Released::NotHeld && was_away && !unsure.get() {
+                tracing::warn!(
+                    "this node was away while it held the semaphore, and holds nothing now: another node may have been out \
+                     beside it"
+                );
+            }
             tracing::info!(
                 group = key.keys.group().as_str(),
                 "the semaphore is given back ({released:?})"

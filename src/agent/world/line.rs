@@ -76,7 +76,9 @@ impl World {
 
     async fn guard(&self, semaphore: &Semaphore, known: Option<u64>) -> Result<Guard, etcd::Error> {
         let local = &self.config.etcd.member;
-        semaphore.guard(local, &self.hostname, known).await
+        let guard = semaphore.guard(local, &self.hostname, known).await;
+        self.member.replace(semaphore.member());
+        guard
     }
 
     /// Ends when certificates or password were renewed in their files: the wait goes on with the new ones, in its place.
@@ -130,7 +132,9 @@ impl World {
         };
         let local = &self.config.etcd.member;
         let asked = self.semaphore(keys);
-        match asked.own_member(local, &self.hostname, known).await {
+        let told = asked.own_member(local, &self.hostname, known).await;
+        self.member.replace(asked.member());
+        match told {
             Ok(health) => health,
             Err(why) if known.is_some() => Err(format!(
                 "whether this node's member of etcd is back is not known: {why}"

@@ -1,9 +1,12 @@
 //! The operations the machine asks for, done on the real parts: etcd, logind, update_engine, hooks.
 
-use std::{cell::RefCell, pin::pin, rc::Rc, time::Duration};
+use std::{cell::RefCell, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::sleep,
+};
 
 mod hold;
 mod line;
@@ -16,13 +19,13 @@ use super::{
     gate::Intent,
     health::{self, Baseline},
     journal::{Condemned, Entry, Stage},
+    journal_file::JournalFile,
     machine::{Boot, Event, Op},
-    machine_mark::MachineMark,
     points::{Points, PointsQueue},
 };
 use crate::{
-    broadcast,
-    config::Config,
+    blocking, broadcast,
+    config::{Config, Strategy},
     hooks::{self, Hooks},
     logind::Logind,
     node,
@@ -43,8 +46,6 @@ pub struct World {
     pub config: Config,
     /// The node's id.
     pub id: String,
-    /// What tells the machine from a copy of its disk.
-    pub mark: MachineMark,
     /// Its host name.
     pub hostname: String,
     /// The boot this is.
@@ -71,6 +72,12 @@ pub struct World {
     pub reached_by: RefCell<Option<Config>>,
     /// What the cluster has been told is bad, in this run: told once, it is for people to clear.
     pub told: RefCell<Vec<Image>>,
+    /// The journal's file, and what is remembered of etcd.
+    pub journal: Arc<JournalFile>,
+    /// Told when a person has accepted a store that was not the one it was.
+    pub store_accepted: Arc<Notify>,
+    /// The member of etcd that was last taken for this node's; empty where none was.
+    pub member: RefCell<String>,
     /// Where operations say what they wait for.
     pub notes: mpsc::UnboundedSender<Wait>,
 }
@@ -132,8 +139,13 @@ impl World {
                     }
                 };
                 let env = self.environment(&entry, "draining");
-                let drained = self.hooks().run("pre-reboot.d", &env).await;
-                Event::Drained(drained.map_err(|e| e.to_string()), before)
+                let hooks = self.hooks();
+                tokio::select! {
+                    drained = hooks.run("pre-reboot.d", &env) => {
+                        Event::Drained(drained.map_err(|e| e.to_string()), before)
+                    }
+                    why = self.hold_ends(&entry) => Event::Drained(Err(why), None),
+                }
             }
             Op::Undo(entry) => {
                 self.put_points_back(&entry).await;
@@ -180,11 +192,30 @@ impl World {
     }
 
     fn reached(&self, keys: &Keys) -> Rc<Semaphore> {
-        Rc::new(Semaphore::new(
+        let memory = self.journal.memory(keys.prefix());
+        let (journal, accepted) = (self.journal.clone(), self.store_accepted.clone());
+        memory.serve(etcd::Agent {
+            keys: keys.clone(),
+            node: self.record("", ""),
+            keep: Box::new(move || {
+                let journal = journal.clone();
+                Box::pin(blocking::run(move || journal.keep()))
+            }),
+            accepted: Box::new(move || accepted.notify_one()),
+        });
+        let semaphore = Semaphore::new(
             self.etcd.borrow().clone(),
             keys.clone(),
             Self::back_off(&self.config),
-        ))
+        );
+        Rc::new(semaphore.with_memory(memory))
+    }
+
+    /// Makes the semaphore of the configured group its own, where the strategy asks somebody.
+    pub fn begin(&self) {
+        if self.config.strategy == Strategy::EtcdLock {
+            self.semaphore.replace(Some(self.reached(&self.keys)));
+        }
     }
 
     /// Reaches etcd in another way from now on, with the next request of what is under way as well. What it asks for, and
@@ -250,6 +281,7 @@ impl World {
             reason: reason.to_owned(),
             agent: AGENT.to_owned(),
             since: Some(Timestamp::now()),
+            knew: None,
         }
     }
 

@@ -7,7 +7,7 @@ use etcd_client::{
     TxnResponse,
 };
 use jiff::Timestamp;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     Claim, Error, Place, RACES, Semaphore, Wait, absent, json,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::semaphore::{
     document::Document,
-    queue::{Block, Step, View, decide},
+    queue::{Block, Step, Stored, View, decide},
     records::{Holder, MemberOut, Ticket},
 };
 
@@ -41,11 +41,17 @@ impl Semaphore {
             lease: None,
             spare: None,
             place: None,
+            stands_since: None,
+            probed: false,
             answered: false,
         };
         while let Err(error) = run.acquire(&note).await {
             if std::mem::take(&mut run.answered) {
                 waits = policy.waits();
+            }
+            // Nothing that was read crosses from one store to another.
+            if let Error::OtherStore { .. } | Error::Clusters { .. } = &error {
+                run.forget();
             }
             tracing::warn!("{error}");
             note(Wait {
@@ -58,7 +64,7 @@ impl Semaphore {
 }
 
 /// How many keys are read besides the quarantines and the ticket before.
-const GATES: usize = 6;
+const GATES: usize = 7;
 
 /// One wait in the line.
 struct Run<'a> {
@@ -69,13 +75,26 @@ struct Run<'a> {
     spare: Option<SpareLease>,
     /// The create revision of the ticket, as last seen.
     place: Option<i64>,
+    /// Since when it has stood, as far as this run knows.
+    stands_since: Option<Instant>,
+    /// Whether the store has been looked at since something was last waited for.
+    probed: bool,
     /// Whether etcd has answered since this was last looked at.
     answered: bool,
 }
 
 impl Run<'_> {
+    fn forget(&mut self) {
+        self.lease = None;
+        self.spare = None;
+        self.place = None;
+        self.stands_since = None;
+        self.probed = false;
+    }
+
     async fn acquire(&mut self, note: &impl Fn(Wait)) -> Result<(), Error> {
-        let mut view = self.view().await?;
+        self.probed = false;
+        let mut view = self.probed_view().await?;
         let mut races = 0;
         loop {
             self.answered = true;
@@ -83,15 +102,29 @@ impl Run<'_> {
             // A ticket in the line stands on a lease of this run, also when an earlier run put it there.
             let waits = !matches!(step, Step::Held | Step::Blocked(_));
             if step == Step::Enqueue || (waits && self.lease.is_none()) {
+                if !self.probed {
+                    view = self.probed_view().await?;
+                    continue;
+                }
+                self.semaphore.memory().keep("taking a ticket").await?;
                 self.enqueue().await?;
                 view = self.view().await?;
                 continue;
             }
             let keys = &self.semaphore.keys;
             let key = match &step {
-                Step::Held => return Ok(()),
-                Step::Take { document, modified } => {
-                    match self.take(document, *modified, view.read_at).await? {
+                Step::Held => {
+                    let memory = self.semaphore.memory();
+                    let taken = memory.remembered().taken;
+                    // The reply to the take was lost.
+                    if taken.is_none_or(|taken| taken.nonce != self.claim.nonce()) {
+                        memory.note_take(self.claim.nonce(), view.held_since);
+                    }
+                    return Ok(());
+                }
+                Step::Take { document, read } => {
+                    self.semaphore.memory().keep("taking the semaphore").await?;
+                    match self.take(document, read, view.read_at).await? {
                         None => return Ok(()),
                         Some(now) => view = now,
                     }
@@ -106,7 +139,7 @@ impl Run<'_> {
                     continue;
                 }
                 Step::Create | Step::Enqueue => {
-                    self.semaphore.create().await?;
+                    self.create().await?;
                     view = self.view().await?;
                     continue;
                 }
@@ -115,7 +148,9 @@ impl Run<'_> {
                     self.block_key(block)
                 }
                 Step::WaitBehind { key, .. } => key.clone(),
-                Step::WaitRepaired(_) | Step::WaitFull { .. } => keys.semaphore(),
+                Step::WaitRepaired(_) | Step::WaitFull { .. } | Step::WaitCreated { .. } => {
+                    keys.semaphore()
+                }
                 Step::WaitResumed { all: true, .. } => keys.pause_all(),
                 Step::WaitResumed { all: false, .. } => keys.pause(),
             };
@@ -131,15 +166,43 @@ impl Run<'_> {
             if matches!(step, Step::WaitFull { .. }) && self.spare.is_none() {
                 self.spare = SpareLease::grant(self.semaphore, self.claim).await?;
             }
+            if step.is_first() {
+                self.semaphore.memory().keep("waiting as the first").await?;
+            }
             view = self.wait(view, &step, &key).await?;
+            self.probed = false;
         }
+    }
+
+    /// Writes the group's first document, as long as this ticket stands and nobody has paused.
+    async fn create(&self) -> Result<(), Error> {
+        let keys = &self.semaphore.keys;
+        let place = self.place.unwrap_or_default();
+        let ticket = keys.ticket(self.claim.id());
+        let compares = vec![
+            Compare::create_revision(ticket, CompareOp::Equal, place),
+            absent(keys.pause_all()),
+            absent(keys.pause()),
+        ];
+        self.semaphore.create(compares).await
+    }
+
+    /// When the ticket has stood for its lease, where that is waited for.
+    fn stands_at(&self, step: &Step) -> Option<Instant> {
+        let waits = matches!(step, Step::WaitCreated { seen: false });
+        let since = self.stands_since.filter(|_| waits)?;
+        Some(since + Duration::from_secs(self.claim.ticket_lease))
     }
 
     /// Waits until `key`, which keeps the claim from its next step, has changed; the view then.
     async fn wait(&mut self, mut view: View, step: &Step, key: &str) -> Result<View, Error> {
+        let (semaphore, cluster, revision) = (self.semaphore, view.cluster, view.revision);
+        let stands_at = self.stands_at(step);
         let change = tokio::select! {
-            change = self.semaphore.changed(key, &view) => change?,
-            lost = lease::keep_alive(self.semaphore, self.lease.as_mut(), &mut self.spare) => {
+            change = semaphore.changed(key, cluster, revision) => change?,
+            error = probe(semaphore, step) => return Err(error),
+            () = until(stands_at) => Change::Lost("the ticket has stood for its lease".into()),
+            lost = lease::keep_alive(semaphore, self.lease.as_mut(), &mut self.spare) => {
                 lost?;
                 self.lease = None;
                 Change::Lost("the ticket expired".into())
@@ -151,7 +214,7 @@ impl Run<'_> {
                 view.revision = modified;
                 // Gone in the same step, where it was the one that held.
                 view.member_out = None;
-                view.document = Some((Document::parse(&value), modified));
+                view.document = Some((Document::parse(&value), Stored { modified, value }));
             }
             (_, Change::Lost(why)) => {
                 tracing::debug!(key, "{why}");
@@ -184,6 +247,7 @@ impl Run<'_> {
             get(keys.pause_all()),
             get(keys.pause()),
             get(keys.member_out()),
+            get(keys.store()),
         ];
         ops.extend(self.claim.quarantines(keys).gets());
         if let Some(place) = self.place {
@@ -203,12 +267,22 @@ impl Run<'_> {
         let quarantines = self.claim.quarantines(&self.semaphore.keys);
         let predecessor = GATES + quarantines.len();
         let revision = response.header().map_or(0, |h| h.revision());
+        let lease = Duration::from_secs(self.claim.ticket_lease);
+        let stood = self
+            .stands_since
+            .is_some_and(|since| since.elapsed() >= lease);
+        let key = self.semaphore.keys.semaphore();
+        let memory = self.semaphore.memory();
         View {
             cluster: response.header().map_or(0, |h| h.cluster_id()),
             revision,
             read_at: revision,
-            document: first(0).map(|kv| (Document::parse(kv.value()), kv.mod_revision())),
+            document: first(0).map(|kv| (Document::parse(kv.value()), Stored::from(kv))),
+            // What is taken by hand is a person's act, and creates what there is not.
+            document_seen: !self.by_hand() && memory.remembered().documents.contains(&key),
+            ticket_stood: self.by_hand() || stood,
             holder: first(1).map(|kv| read::holder(kv).0),
+            held_since: first(1).map_or(0, etcd_client::KeyValue::create_revision),
             ticket: first(2).map(etcd_client::KeyValue::create_revision),
             pause_all: first(3).map(read::pause),
             pause: first(4).map(read::pause),
@@ -221,15 +295,53 @@ impl Run<'_> {
         }
     }
 
+    /// Whether a person takes it, and no node's agent.
+    fn by_hand(&self) -> bool {
+        self.claim.node.is_none()
+    }
+
+    /// Remembers what this view tells.
+    fn note(&self, view: &View, store: Option<&etcd_client::KeyValue>) {
+        let memory = self.semaphore.memory();
+        if let Some((document, _)) = &view.document {
+            let key = self.semaphore.keys.semaphore();
+            memory.note_document(&key, document.as_ref().ok());
+        }
+        self.semaphore.note_token(store);
+        memory.note(|remembered| {
+            let known = &mut remembered.known;
+            known.pause_all.clone_from(&view.pause_all);
+            known.pause.clone_from(&view.pause);
+            let quarantine = view.quarantine.iter();
+            known.quarantines = quarantine.map(|one| one.why.what.to_string()).collect();
+        });
+    }
+
+    /// What there is, after a look whether the store is the one it was.
+    async fn probed_view(&mut self) -> Result<View, Error> {
+        self.probed = true;
+        self.look(true).await
+    }
+
     async fn view(&mut self) -> Result<View, Error> {
+        self.look(false).await
+    }
+
+    async fn look(&mut self, mut probe: bool) -> Result<View, Error> {
+        const DOING: &str = "reading the semaphore";
         loop {
             let txn = Txn::new().and_then(self.view_ops());
-            let response = self
-                .semaphore
-                .connection
-                .txn("reading the semaphore", txn)
-                .await?;
+            let response = if std::mem::take(&mut probe) {
+                self.semaphore.probing_txn(DOING, txn).await?
+            } else {
+                self.semaphore.txn(DOING, txn).await?
+            };
             let view = self.to_view(&response);
+            let store = read::answers(&response).into_iter().nth(GATES - 1);
+            self.note(&view, store.unwrap_or_default().first());
+            if view.ticket.is_none() {
+                self.stands_since = None;
+            }
             if view.ticket == self.place {
                 return Ok(view);
             }
@@ -240,9 +352,7 @@ impl Run<'_> {
 
     /// Puts the ticket on a new lease; one that stands keeps its place.
     async fn enqueue(&mut self) -> Result<(), Error> {
-        let Semaphore {
-            connection, keys, ..
-        } = self.semaphore;
+        let Semaphore { keys, .. } = self.semaphore;
         let seconds = self.claim.ticket_lease;
         let lease = self.semaphore.grant("taking a ticket", seconds).await?;
         let holder = &self.claim.holder;
@@ -264,12 +374,13 @@ impl Run<'_> {
         ];
         ops.extend(put_state(keys, self.claim.node.as_ref(), "queued"));
         let txn = Txn::new().and_then(ops);
-        let response = connection.txn("taking a ticket", txn).await?;
+        let response = self.semaphore.txn("taking a ticket", txn).await?;
         self.place = response.op_responses().iter().find_map(|op| match op {
             TxnOpResponse::Get(get) => get.kvs().first().map(|kv| kv.create_revision()),
             _ => None,
         });
         self.lease = Some(TicketLease::new(lease, seconds));
+        self.stands_since.get_or_insert_with(Instant::now);
         Ok(())
     }
 
@@ -278,11 +389,9 @@ impl Run<'_> {
         if self.place.is_some() {
             let key = self.semaphore.keys.ticket(self.claim.id());
             let txn = Txn::new().and_then(vec![TxnOp::delete(key, None)]);
-            self.semaphore
-                .connection
-                .txn("leaving the queue", txn)
-                .await?;
+            self.semaphore.txn("leaving the queue", txn).await?;
             self.place = None;
+            self.stands_since = None;
         }
         self.lease = None;
         Ok(())
@@ -292,7 +401,7 @@ impl Run<'_> {
     async fn take(
         &mut self,
         document: &Document,
-        modified: i64,
+        read: &Stored,
         read_at: i64,
     ) -> Result<Option<View>, Error> {
         let Semaphore {
@@ -304,12 +413,12 @@ impl Run<'_> {
         };
         let place = self.place.unwrap_or_default();
         let mut compares = vec![
-            unchanged(keys.semaphore(), modified),
             Compare::create_revision(keys.ticket(&holder.id), CompareOp::Equal, place),
             absent(keys.holder(&holder.id)),
             absent(keys.pause_all()),
             absent(keys.pause()),
         ];
+        compares.extend(unchanged(keys.semaphore(), read));
         compares.extend(self.claim.quarantines(keys).compares(read_at));
         const DOING: &str = "taking the semaphore";
         // Used once only: where it is gone after all, or the race is lost, the next take asks for a new one.
@@ -335,8 +444,12 @@ impl Run<'_> {
             .when(compares)
             .and_then(puts)
             .or_else(self.view_ops());
-        let response = connection.txn(DOING, txn).await?;
+        let response = self.semaphore.txn(DOING, txn).await?;
         if response.succeeded() {
+            let revision = response.header().map_or(0, |h| h.revision());
+            let memory = self.semaphore.memory();
+            memory.note_document(&keys.semaphore(), Some(document));
+            memory.note_take(self.claim.nonce(), revision);
             return Ok(None);
         }
         let view = self.to_view(&response);
@@ -344,5 +457,31 @@ impl Run<'_> {
             return Ok(Some(view));
         }
         self.view().await.map(Some)
+    }
+}
+
+/// Comes at this time; never where there is none.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// While the node is first: looks at the store again and again, and ends when that is not the one it was.
+async fn probe(semaphore: &Semaphore, step: &Step) -> Error {
+    if !step.is_first() {
+        std::future::pending::<()>().await;
+    }
+    loop {
+        sleep(semaphore.back_off.max).await;
+        let probed = async {
+            semaphore.probe().await?;
+            semaphore.memory().keep("waiting as the first").await
+        };
+        match probed.await {
+            Err(error) if !error.is_unreachable() => return error,
+            _ => {}
+        }
     }
 }

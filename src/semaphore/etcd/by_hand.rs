@@ -1,10 +1,13 @@
 //! What people do to a semaphore: lock, unlock, set its size, pause and resume.
 
-use etcd_client::{DeleteOptions, GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse};
 
-use super::{Error, RACES, Semaphore, absent, hold::Held, json, read, stand_back, unchanged};
+use super::{
+    Error, RACES, Semaphore, absent, hold::Held, json, read, stand_back, store::as_read, unchanged,
+};
 use crate::semaphore::{
     document::{Document, Refusal},
+    queue::Stored,
     records::{Holder, Image, Pause, Phase, Quarantine},
 };
 
@@ -28,6 +31,15 @@ pub enum Paused {
     Done(Option<Pause>),
     /// Somebody else has paused, and it stays as it was.
     ByAnother(Pause),
+}
+
+/// How a `resume` ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Resumed {
+    /// There is no pause any more; the one there was.
+    Done(Option<Pause>),
+    /// An agent found that etcd is not the one it was: only accepting the store ends that pause.
+    Store(Pause),
 }
 
 /// How an `unlock` ended.
@@ -95,7 +107,7 @@ impl Semaphore {
             }
             let (document, modified) = match held.document {
                 None => {
-                    self.create().await?;
+                    self.create(Vec::new()).await?;
                     continue;
                 }
                 Some((Err(error), _)) => return Err(self.unusable(error)),
@@ -106,16 +118,16 @@ impl Semaphore {
                 Err(Refusal::Held) => return Ok(Locked::AlreadyHeld(None)),
                 Err(Refusal::Full) => return Ok(Locked::Full(document)),
             };
-            let compares = vec![
-                unchanged(keys.semaphore(), modified),
+            let mut compares = vec![
                 absent(keys.holder(&holder.id)),
                 absent(keys.pause_all()),
                 absent(keys.pause()),
             ];
+            compares.extend(unchanged(keys.semaphore(), &modified));
             let lease = self.deadline_lease(DOING, holder).await?;
             let puts = self.holder_puts(holder, &next, lease);
             let txn = Txn::new().when(compares).and_then(puts);
-            if self.connection.txn(DOING, txn).await?.succeeded() {
+            if self.txn(DOING, txn).await?.succeeded() {
                 return Ok(Locked::Taken);
             }
             stand_back(tries).await;
@@ -155,14 +167,12 @@ impl Semaphore {
             {
                 return Ok(Unlocked::InUse(entry.clone()));
             }
-            let compares = match &held.entry {
-                Some((_, modified)) => vec![unchanged(keys.holder(id), *modified)],
-                None => vec![absent(keys.holder(id))],
-            };
+            let entry_read = held.entry.as_ref().map(|(_, stored)| stored);
+            let compares = as_read(&keys.holder(id), entry_read);
             let nonce = entry.as_ref().map_or("", |entry| &entry.nonce);
             let (compares, then) = self.removal(id, nonce, &held, compares)?;
             let txn = Txn::new().when(compares).and_then(then);
-            if self.connection.txn(DOING, txn).await?.succeeded() {
+            if self.txn(DOING, txn).await?.succeeded() {
                 return Ok(Unlocked::Unlocked(entry));
             }
             tried = Some(entry);
@@ -184,13 +194,12 @@ impl Semaphore {
             return Ok(false);
         };
         let key = self.keys.member_out();
+        let mut compares = unchanged(key.clone(), &Stored::from(out));
+        compares.push(absent(self.keys.holder(id)));
         let txn = Txn::new()
-            .when(vec![
-                unchanged(key.clone(), out.mod_revision()),
-                absent(self.keys.holder(id)),
-            ])
+            .when(compares)
             .and_then(vec![TxnOp::delete(key, None)]);
-        Ok(self.connection.txn("unlocking", txn).await?.succeeded())
+        Ok(self.txn("unlocking", txn).await?.succeeded())
     }
 
     /// Sets how many may be out at a time. With `rebuild`, a document that is missing or cannot be used is
@@ -207,7 +216,7 @@ impl Semaphore {
                 TxnOp::get(keys.semaphore(), None),
                 TxnOp::get(keys.holders(), Some(GetOptions::new().with_prefix())),
             ];
-            let response = self.connection.txn(DOING, Txn::new().and_then(get)).await?;
+            let response = self.txn(DOING, Txn::new().and_then(get)).await?;
             let answers = read::answers(&response);
             let stored = answers[0].first();
             let prefix = keys.holders();
@@ -239,13 +248,11 @@ impl Semaphore {
             } else {
                 (old, before)
             };
-            let compare = stored.map_or_else(
-                || absent(keys.semaphore()),
-                |kv| unchanged(keys.semaphore(), kv.mod_revision()),
-            );
+            let read = stored.map(Stored::from);
+            let compares = as_read(&keys.semaphore(), read.as_ref());
             let put = TxnOp::put(keys.semaphore(), document.to_json(), None);
-            let txn = Txn::new().when(vec![compare]).and_then(vec![put]);
-            if self.connection.txn(DOING, txn).await?.succeeded() {
+            let txn = Txn::new().when(compares).and_then(vec![put]);
+            if self.txn(DOING, txn).await?.succeeded() {
                 return Ok(SetMax {
                     old,
                     before,
@@ -277,7 +284,7 @@ impl Semaphore {
                 .map(|entry| TxnOp::put(keys.holder(&entry.id), json(entry), None)),
         );
         let txn = Txn::new().when(unused).and_then(puts);
-        let response = self.connection.txn("copying the semaphore", txn).await?;
+        let response = self.txn("copying the semaphore", txn).await?;
         Ok(if response.succeeded() {
             Imported::Copied
         } else {
@@ -302,16 +309,13 @@ impl Semaphore {
         let key = self.pause_key(all);
         for tries in 0..RACES {
             let get = TxnOp::get(key.clone(), None);
-            let response = self
-                .connection
-                .txn(DOING, Txn::new().and_then(vec![get]))
-                .await?;
+            let response = self.txn(DOING, Txn::new().and_then(vec![get])).await?;
             let answers = read::answers(&response);
             let there = answers[0].first();
             let before = there.map(read::pause);
+            let stopped = |before: &Pause| before.store.is_some();
             if let Some(before) = &before
-                && before.by != pause.by
-                && !replace
+                && (stopped(before) || (before.by != pause.by && !replace))
             {
                 return Ok(Paused::ByAnother(before.clone()));
             }
@@ -320,13 +324,11 @@ impl Semaphore {
                 let lease = self.grant(DOING, seconds).await?;
                 options = Some(PutOptions::new().with_lease(lease));
             }
-            let same = there.map_or_else(
-                || absent(key.clone()),
-                |kv| unchanged(key.clone(), kv.mod_revision()),
-            );
+            let read = there.map(Stored::from);
+            let same = as_read(&key, read.as_ref());
             let put = TxnOp::put(key.clone(), json(pause), options.clone());
-            let txn = Txn::new().when(vec![same]).and_then(vec![put]);
-            if self.connection.txn(DOING, txn).await?.succeeded() {
+            let txn = Txn::new().when(same).and_then(vec![put]);
+            if self.txn(DOING, txn).await?.succeeded() {
                 return Ok(Paused::Done(before));
             }
             stand_back(tries).await;
@@ -344,26 +346,46 @@ impl Semaphore {
     pub async fn delete_ticket(&self, id: &str) -> Result<bool, Error> {
         let delete = TxnOp::delete(self.keys.ticket(id), None);
         let txn = Txn::new().and_then(vec![delete]);
-        let response = self.connection.txn("deleting a ticket", txn).await?;
+        let response = self.txn("deleting a ticket", txn).await?;
         Ok(response.op_responses().iter().any(|op| match op {
             TxnOpResponse::Delete(deleted) => deleted.deleted() > 0,
             _ => false,
         }))
     }
 
-    /// Ends a pause; the pause there was.
+    /// Ends a pause, unless only accepting the store does.
     ///
     /// # Errors
     /// When etcd cannot be reached or refuses.
-    pub async fn resume(&self, all: bool) -> Result<Option<Pause>, Error> {
-        let options = DeleteOptions::new().with_prev_key();
-        let delete = TxnOp::delete(self.pause_key(all), Some(options));
-        let txn = Txn::new().and_then(vec![delete]);
-        let response = self.connection.txn("resuming", txn).await?;
-        Ok(response.op_responses().iter().find_map(|op| match op {
-            TxnOpResponse::Delete(deleted) => deleted.prev_kvs().first().map(read::pause),
-            _ => None,
-        }))
+    pub async fn resume(&self, all: bool) -> Result<Resumed, Error> {
+        const DOING: &str = "resuming";
+        let key = self.pause_key(all);
+        let mut tried = None;
+        for tries in 0..RACES {
+            let get = TxnOp::get(key.clone(), None);
+            let response = self.txn(DOING, Txn::new().and_then(vec![get])).await?;
+            let answers = read::answers(&response);
+            let Some(there) = answers[0].first() else {
+                // After a try, it is gone because of that try or of somebody who did the same.
+                return Ok(Resumed::Done(tried));
+            };
+            let pause = read::pause(there);
+            if pause.store.is_some() {
+                return Ok(Resumed::Store(pause));
+            }
+            let txn = Txn::new()
+                .when(unchanged(key.clone(), &Stored::from(there)))
+                .and_then(vec![TxnOp::delete(key.clone(), None)]);
+            if self.txn(DOING, txn).await?.succeeded() {
+                return Ok(Resumed::Done(Some(pause)));
+            }
+            tried = Some(pause);
+            stand_back(tries).await;
+        }
+        Err(Error::Contended {
+            doing: DOING,
+            tries: RACES,
+        })
     }
 
     /// Clears the quarantines of this image or version, under all their keys; those there were.
@@ -374,10 +396,7 @@ impl Semaphore {
         const DOING: &str = "clearing a quarantine";
         let all = GetOptions::new().with_prefix();
         let get = TxnOp::get(self.keys.quarantines(), Some(all));
-        let response = self
-            .connection
-            .txn(DOING, Txn::new().and_then(vec![get]))
-            .await?;
+        let response = self.txn(DOING, Txn::new().and_then(vec![get])).await?;
         let mut cleared = Vec::new();
         let mut deletes = Vec::new();
         for kv in read::answers(&response).into_iter().flatten() {
@@ -390,9 +409,7 @@ impl Semaphore {
             }
         }
         if !deletes.is_empty() {
-            self.connection
-                .txn(DOING, Txn::new().and_then(deletes))
-                .await?;
+            self.txn(DOING, Txn::new().and_then(deletes)).await?;
         }
         Ok(cleared)
     }

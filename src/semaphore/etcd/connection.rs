@@ -1,17 +1,26 @@
 //! The way to etcd: endpoints tried in turn, every request within its deadline.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use etcd_client::{Channel, Client, ConnectOptions, ResponseHeader, Txn, TxnResponse};
+use etcd_client::{
+    Channel, Client, ConnectOptions, ResponseHeader, StatusResponse, Txn, TxnOp, TxnResponse,
+};
 use tokio::time::{Instant, timeout_at};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use super::{
     Error,
+    memory::{Agent, Memory, reply},
+    once::Once,
+    read,
     reason::{Failure, explain, in_words},
+};
+use crate::semaphore::{
+    records::Accepted,
+    store::{Reply, Sign},
 };
 
 /// The most an answer may hold, in bytes: what some 50,000 nodes say of themselves.
@@ -43,13 +52,15 @@ pub struct Tls {
 pub struct Connection {
     options: Options,
     current: Mutex<Current>,
+    memory: Arc<Memory>,
 }
 
 #[derive(Default)]
 struct Current {
     index: usize,
     client: Option<Client>,
-    store: Option<(u64, i64)>,
+    /// Whether it was looked over this connection whether the store is the one it was.
+    looked: bool,
 }
 
 impl Connection {
@@ -59,7 +70,20 @@ impl Connection {
         Self {
             options,
             current: Mutex::default(),
+            memory: Arc::default(),
         }
+    }
+
+    /// The same, with answers judged by this memory.
+    #[must_use]
+    pub fn with_memory(self, memory: Arc<Memory>) -> Self {
+        Self { memory, ..self }
+    }
+
+    /// By what its answers are judged.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
     }
 
     /// The most a request may take.
@@ -151,35 +175,116 @@ impl Connection {
         Ok(response.kvs().first().map(|kv| kv.value().to_vec()))
     }
 
-    /// One transaction, see [`Self::call`].
+    /// One transaction, see [`Self::call`]. Its answer is judged by what is remembered of the store.
+    ///
+    /// # Errors
+    /// As [`Self::call`], and [`Error::OtherStore`] when the store is not the one it was: whether the transaction was carried
+    /// out in it is not said.
     pub(super) async fn txn(&self, doing: &'static str, txn: Txn) -> Result<TxnResponse, Error> {
-        let response = self
+        let agent = self.memory.agent();
+        let answered = self
             .call(doing, async |client: Client| {
+                if let Some(agent) = agent.as_deref().filter(|_| !self.current().looked) {
+                    let get = Txn::new().and_then(vec![TxnOp::get(agent.keys.store(), None)]);
+                    let judged = self.judged(&client, get).await?;
+                    if let Err(sign) = judged {
+                        return Ok(Err(sign));
+                    }
+                }
+                let sent = self.memory.remembered();
                 let mut kv = client.kv_client().max_decoding_message_size(LARGEST);
-                kv.txn(txn.clone()).await
+                let response = kv.txn(txn.clone()).await?;
+                let judged = self.memory.judge(&sent, &reply(response.header()));
+                Ok(judged.map(|()| response))
             })
             .await?;
-        self.note_store(response.header());
-        Ok(response)
+        answered.map_err(|sign| other_store(doing, &sign))
     }
 
-    /// Remembers which store answered, and says so when it is another one or an older state of it: then
-    /// nothing learned before holds.
-    fn note_store(&self, header: Option<&ResponseHeader>) {
-        let Some(header) = header else { return };
-        let seen = (header.cluster_id(), header.revision());
-        let before = self.current().store.replace(seen);
-        match before {
-            Some((cluster, _)) if cluster != seen.0 => tracing::warn!(
-                "etcd is another cluster than before (id {:x}, was {cluster:x}); everything is read anew",
-                seen.0
-            ),
-            Some((_, revision)) if revision > seen.1 => tracing::warn!(
-                "etcd went back from revision {revision} to {}, as after a restored backup; everything is read anew",
-                seen.1
-            ),
-            _ => {}
+    /// As [`Self::txn`], of a transaction that only reads, and it is looked in any case whether the store is the one it was,
+    /// by its raft log too.
+    ///
+    /// # Errors
+    /// As [`Self::txn`].
+    pub(super) async fn judged_look(
+        &self,
+        doing: &'static str,
+        txn: Txn,
+    ) -> Result<TxnResponse, Error> {
+        let answered = self
+            .call(doing, async |client: Client| {
+                self.judged(&client, txn.clone()).await
+            })
+            .await?;
+        answered.map_err(|sign| other_store(doing, &sign))
+    }
+
+    async fn judged(
+        &self,
+        client: &Client,
+        txn: Txn,
+    ) -> Result<Result<TxnResponse, Sign>, etcd_client::Error> {
+        let sent = self.memory.remembered();
+        let (response, reply) = looked(client, txn).await?;
+        let mut judged = self.memory.judge(&sent, &reply);
+        if let (Ok(()), Some(agent)) = (&judged, self.memory.agent()) {
+            let accepted = accepted(&agent, &response);
+            judged = self.memory.judge_accept(&sent, accepted.as_ref(), &reply);
         }
+        if judged.is_ok() {
+            self.current().looked = true;
+        }
+        Ok(judged.map(|()| response))
+    }
+
+    /// One transaction, whose answer is not judged.
+    pub(super) async fn call_txn(
+        &self,
+        doing: &'static str,
+        txn: Txn,
+    ) -> Result<TxnResponse, Error> {
+        self.call(doing, async |client: Client| {
+            let mut kv = client.kv_client().max_decoding_message_size(LARGEST);
+            kv.txn(txn.clone()).await
+        })
+        .await
+    }
+
+    /// One transaction, and what its answer says of the store. It is not judged.
+    pub(super) async fn look(
+        &self,
+        doing: &'static str,
+        txn: Txn,
+    ) -> Result<(TxnResponse, Reply), Error> {
+        self.call(doing, async |client: Client| {
+            looked(&client, txn.clone()).await
+        })
+        .await
+    }
+
+    /// The id of the cluster at each endpoint, asked all at once; those that do not answer soon are left out.
+    pub(super) async fn clusters(&self) -> Vec<(String, u64)> {
+        let endpoints = &self.options.endpoints;
+        let limit = self.options.timeout / u32::try_from(endpoints.len().max(1)).unwrap_or(1);
+        let asked = endpoints.iter().map(|endpoint| async move {
+            let one = self.to(vec![endpoint.clone()]);
+            let ask = one.call("asking which cluster answers", async |client: Client| {
+                client.maintenance_client().status().await
+            });
+            let status = tokio::time::timeout(limit, ask).await.ok()?.ok()?;
+            let id = status.header().map_or(0, ResponseHeader::cluster_id);
+            Some((endpoint.clone(), id)).filter(|(_, id)| *id != 0)
+        });
+        let answers = futures_util::future::join_all(asked).await;
+        answers.into_iter().flatten().collect()
+    }
+
+    /// A connection of its own to these endpoints, with the same credentials; what it is answered is not judged.
+    pub(super) fn to(&self, endpoints: Vec<String>) -> Self {
+        Self::new(Options {
+            endpoints,
+            ..self.options.clone()
+        })
     }
 
     fn forget(&self, index: usize) {
@@ -198,7 +303,7 @@ impl Connection {
         }
         let channel = self
             .endpoint(index)?
-            .connect()
+            .connect_with_connector(Once::new())
             .await
             .map_err(|e| Failure::Endpoint(explain(&e)))?;
         let mut options = ConnectOptions::new().with_require_leader(true);
@@ -209,6 +314,7 @@ impl Connection {
         let mut current = self.current();
         current.index = index;
         current.client = Some(client.clone());
+        current.looked = false;
         Ok(client)
     }
 
@@ -217,7 +323,6 @@ impl Connection {
         let reason = |e: tonic::transport::Error| Failure::Endpoint(explain(&e));
         let mut endpoint = Endpoint::from_shared(url.clone())
             .map_err(reason)?
-            .tcp_nodelay(true)
             // A watch on a member that went silent is noticed within these fifteen seconds; etcd refuses
             // pings more often than every five (its --grpc-keepalive-min-time).
             .http2_keep_alive_interval(Duration::from_secs(10))
@@ -236,6 +341,55 @@ impl Connection {
         }
         Ok(endpoint)
     }
+}
+
+/// One transaction, and between which numbers `revision - raft index` lay meanwhile: the member that answers is asked how it
+/// is before and after.
+async fn looked(client: &Client, txn: Txn) -> Result<(TxnResponse, Reply), etcd_client::Error> {
+    // Who may not ask, or asks a proxy that does not know, goes without.
+    let before = client.maintenance_client().status().await.ok();
+    let mut kv = client.kv_client().max_decoding_message_size(LARGEST);
+    let response = kv.txn(txn).await?;
+    let after = client.maintenance_client().status().await.ok();
+    let difference = difference(response.header(), before.as_ref(), after.as_ref());
+    let reply = Reply {
+        difference,
+        ..reply(response.header())
+    };
+    Ok((response, reply))
+}
+
+/// How the store was accepted last, where that was read.
+fn accepted(agent: &Agent, response: &TxnResponse) -> Option<Accepted> {
+    let key = agent.keys.store();
+    let mut read = read::answers(response).into_iter().flatten();
+    let kv = read.find(|kv| kv.key() == key.as_bytes())?;
+    Some(read::accepted(&kv))
+}
+
+fn other_store(doing: &'static str, sign: &Sign) -> Error {
+    Error::OtherStore {
+        doing,
+        sign: sign.to_string(),
+    }
+}
+
+/// Between which numbers `revision - raft index` lay when this was answered: all that a member had committed before was
+/// applied by then, and all that was applied it knew to be committed after. None where not one member gave all three.
+fn difference(
+    answer: Option<&ResponseHeader>,
+    before: Option<&StatusResponse>,
+    after: Option<&StatusResponse>,
+) -> Option<(i64, i64)> {
+    let answer = answer?;
+    let index = |status: Option<&StatusResponse>| {
+        let status = status?;
+        let member = status.header()?.member_id();
+        let same = member == answer.member_id() && member != 0;
+        same.then(|| i64::try_from(status.raft_index()).ok())?
+    };
+    let (before, after) = (index(before)?, index(after)?);
+    Some((answer.revision() - after, answer.revision() - before))
 }
 
 #[cfg(test)]

@@ -47,6 +47,23 @@ pub enum Error {
         /// The ids of the holders whose keys stand.
         holders: Vec<String>,
     },
+    /// The store is not the one it was: nothing is taken, committed, released or created in it before a person accepts it.
+    #[error("{doing}: {sign}; nothing is done in it before a person has looked: pointsman store")]
+    OtherStore {
+        /// What was being done.
+        doing: &'static str,
+        /// What says so, a sentence.
+        sign: String,
+    },
+    /// The endpoints do not lead to one cluster.
+    #[error(
+        "the etcd endpoints lead to different clusters, and nobody takes a ticket until the list is put right{}",
+        clusters.iter().map(|(endpoint, id)| format!("\n  {endpoint}: cluster {id:x}")).collect::<String>()
+    )]
+    Clusters {
+        /// Each endpoint that answered, and the id of its cluster.
+        clusters: Vec<(String, u64)>,
+    },
     /// Others changed the same thing over and over.
     #[error("{doing}: others kept changing it for {tries} tries; try again")]
     Contended {

@@ -1,13 +1,14 @@
 //! While a node holds the semaphore: committing to the reboot, giving back, finding out after a crash.
 
-use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnResponse};
+use etcd_client::{Compare, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnResponse};
 
 use super::{
     Claim, Error, RACES, Semaphore, absent, json, put_quarantine, put_state, read, stand_back,
-    unchanged,
+    store::as_read, unchanged,
 };
 use crate::semaphore::{
     document::{Document, DocumentError},
+    queue::Stored,
     records::{Holder, NodeRecord, Phase, Quarantine},
 };
 
@@ -52,13 +53,15 @@ pub enum Released {
 /// What is in etcd about one holder, at one revision.
 #[derive(Clone)]
 pub(super) struct Held {
-    pub(super) document: Option<(Result<Document, DocumentError>, i64)>,
-    pub(super) entry: Option<(Holder, i64)>,
+    pub(super) document: Option<(Result<Document, DocumentError>, Stored)>,
+    pub(super) entry: Option<(Holder, Stored)>,
     pub(super) member_out: Option<KeyValue>,
     /// The answers to what else was asked.
     pub(super) more: Vec<Vec<KeyValue>>,
     /// When that was so.
     pub(super) revision: i64,
+    /// The id of the cluster that said so.
+    pub(super) cluster: u64,
 }
 
 impl From<&TxnResponse> for Held {
@@ -66,17 +69,18 @@ impl From<&TxnResponse> for Held {
         let mut answers = read::answers(response).into_iter();
         let mut next = || answers.next()?.into_iter().next();
         Self {
-            document: next().map(|kv| (Document::parse(kv.value()), kv.mod_revision())),
+            document: next().map(|kv| (Document::parse(kv.value()), Stored::from(&kv))),
             entry: next().map(|kv| read::holder(&kv)),
             member_out: next(),
             more: answers.collect(),
             revision: response.header().map_or(0, |header| header.revision()),
+            cluster: response.header().map_or(0, |header| header.cluster_id()),
         }
     }
 }
 
 impl Held {
-    fn by(&self, nonce: &str) -> Option<&(Holder, i64)> {
+    pub(super) fn by(&self, nonce: &str) -> Option<&(Holder, Stored)> {
         self.entry
             .as_ref()
             .filter(|(entry, _)| entry.nonce == nonce)
@@ -88,16 +92,18 @@ impl Held {
 }
 
 impl Semaphore {
-    /// Writes the first document, unless there is one.
+    /// Writes the first document, unless there is one, or one of these compares more does not hold.
     ///
     /// # Errors
     /// [`Error::Missing`] when there is none although holders stand: it was deleted, and who is out is
     /// known only from them.
-    pub(super) async fn create(&self) -> Result<(), Error> {
+    pub(super) async fn create(&self, more: Vec<Compare>) -> Result<(), Error> {
         let keys = &self.keys;
         let no_holders = absent(keys.holders()).with_prefix();
+        let mut compares = vec![absent(keys.semaphore()), no_holders];
+        compares.extend(more);
         let txn = Txn::new()
-            .when(vec![absent(keys.semaphore()), no_holders])
+            .when(compares)
             .and_then(vec![TxnOp::put(
                 keys.semaphore(),
                 Document::new(1).to_json(),
@@ -107,9 +113,9 @@ impl Semaphore {
                 TxnOp::get(keys.semaphore(), None),
                 TxnOp::get(keys.holders(), Some(GetOptions::new().with_prefix())),
             ]);
-        let response = self.connection.txn("creating the semaphore", txn).await?;
+        let response = self.txn("creating the semaphore", txn).await?;
         let answers = read::answers(&response);
-        if response.succeeded() || !answers[0].is_empty() {
+        if response.succeeded() || !answers[0].is_empty() || answers[1].is_empty() {
             return Ok(());
         }
         let prefix = keys.holders();
@@ -129,8 +135,34 @@ impl Semaphore {
         more: Vec<TxnOp>,
     ) -> Result<Held, Error> {
         let txn = Txn::new().and_then(self.held_ops(id, more));
-        let response = self.connection.txn(doing, txn).await?;
-        Ok(Held::from(&response))
+        let response = self.txn(doing, txn).await?;
+        let held = Held::from(&response);
+        if let Some((document, _)) = &held.document {
+            let key = self.keys.semaphore();
+            self.memory().note_document(&key, document.as_ref().ok());
+        }
+        Ok(held)
+    }
+
+    /// Ok where the claim with this nonce, which is no holder, may have been ended by somebody.
+    ///
+    /// # Errors
+    /// [`Error::OtherStore`] where the store has forgotten it.
+    pub(super) async fn ended_by_somebody(
+        &self,
+        doing: &'static str,
+        nonce: &str,
+        held: &Held,
+    ) -> Result<(), Error> {
+        let document = held.document.as_ref().map(|(_, stored)| stored.modified);
+        if let Err(sign) = self.memory().hold_is_gone(nonce, document) {
+            self.stop_for_a_sign().await;
+            return Err(Error::OtherStore {
+                doing,
+                sign: sign.to_string(),
+            });
+        }
+        Ok(())
     }
 
     /// What is read of a holder, in the order [`Held`] is made from.
@@ -169,24 +201,33 @@ impl Semaphore {
                         phase: Phase::Proving,
                         ..entry.clone()
                     };
-                    Some((entry, *modified))
+                    Some((entry, modified.clone()))
+                }
+                None => {
+                    self.ended_by_somebody(DOING, nonce, &held).await?;
+                    return Ok(());
                 }
                 // It was said before, or there is nothing to say it of.
                 _ => None,
             };
             if let Some((entry, modified)) = changed {
-                let mut puts = vec![TxnOp::put(keys.holder(id), json(&entry), None)];
+                let value = json(&entry);
+                let mut puts = vec![TxnOp::put(keys.holder(id), value.clone(), None)];
                 puts.extend(put_state(keys, node, "proving"));
                 let txn = Txn::new()
-                    .when(vec![unchanged(keys.holder(id), modified)])
+                    .when(unchanged(keys.holder(id), &modified))
                     .and_then(puts);
-                let response = self.connection.txn(DOING, txn).await?;
+                let response = self.txn(DOING, txn).await?;
                 if !response.succeeded() {
                     stand_back(tries).await;
                     continue;
                 }
                 let revision = response.header().map_or(0, |header| header.revision());
-                held.entry = Some((entry, revision));
+                let stored = Stored {
+                    modified: revision,
+                    value: value.into_bytes(),
+                };
+                held.entry = Some((entry, stored));
             }
             *self.expected.borrow_mut() = Some((id.to_owned(), held));
             return Ok(());
@@ -239,7 +280,7 @@ impl Semaphore {
             .when(vec![absent(keys.holder(id))])
             .and_then(then)
             .or_else(vec![TxnOp::get(keys.holder(id), None), ticket()]);
-        let response = self.connection.txn("leaving the queue", txn).await?;
+        let response = self.txn("leaving the queue", txn).await?;
         if response.succeeded() {
             return Ok(Left::Left);
         }
@@ -279,6 +320,7 @@ impl Semaphore {
             gates.extend(quarantines.gets());
             let held = self.held(DOING, id, gates).await?;
             let Some((entry, modified)) = held.by(claim.nonce()) else {
+                self.ended_by_somebody(DOING, claim.nonce(), &held).await?;
                 return Ok(Committed::No(
                     "the semaphore was taken from this node".into(),
                 ));
@@ -314,12 +356,9 @@ impl Semaphore {
             if let Some(quarantined) = quarantines.found(bad) {
                 return Ok(Committed::No(quarantined.to_string()));
             }
-            let mut compares = vec![
-                unchanged(keys.holder(id), *modified),
-                unchanged(keys.semaphore(), *document_modified),
-                absent(keys.pause_all()),
-                absent(keys.pause()),
-            ];
+            let mut compares = vec![absent(keys.pause_all()), absent(keys.pause())];
+            compares.extend(unchanged(keys.holder(id), modified));
+            compares.extend(unchanged(keys.semaphore(), document_modified));
             compares.extend(quarantines.compares(held.revision));
             let committed = Holder {
                 phase: Phase::Rebooting,
@@ -328,7 +367,7 @@ impl Semaphore {
             let mut puts = vec![TxnOp::put(keys.holder(id), json(&committed), None)];
             puts.extend(put_state(keys, claim.node.as_ref(), "rebooting"));
             let txn = Txn::new().when(compares).and_then(puts);
-            if self.connection.txn(DOING, txn).await?.succeeded() {
+            if self.txn(DOING, txn).await?.succeeded() {
                 return Ok(Committed::Yes);
             }
             stand_back(tries).await;
@@ -363,11 +402,15 @@ impl Semaphore {
             let mut then = Vec::new();
             let ours = held.by(nonce);
             match ours {
-                Some((_, modified)) => {
-                    compares.push(unchanged(keys.holder(id), *modified));
+                Some((_, read)) => {
+                    compares.extend(unchanged(keys.holder(id), read));
                     (compares, then) = self.removal(id, nonce, &held, compares)?;
                 }
-                None => compares.push(nonce_is_not(keys.holder(id), held.entry.as_ref())),
+                None => {
+                    self.ended_by_somebody(DOING, nonce, &held).await?;
+                    let entry = held.entry.as_ref().map(|(_, stored)| stored);
+                    compares.extend(as_read(&keys.holder(id), entry));
+                }
             }
             then.extend(owed.into_iter().flat_map(|q| put_quarantine(keys, q)));
             then.extend(put_state(keys, node, "idle"));
@@ -377,14 +420,16 @@ impl Semaphore {
                 Released::NotHeld
             };
             if then.is_empty() {
+                self.memory().note_release(nonce);
                 return Ok(released);
             }
             let txn = Txn::new()
                 .when(compares)
                 .and_then(then)
                 .or_else(self.held_ops(id, Vec::new()));
-            let response = self.connection.txn(DOING, txn).await?;
+            let response = self.txn(DOING, txn).await?;
             if response.succeeded() {
+                self.memory().note_release(nonce);
                 return Ok(released);
             }
             // What is expected may be long past: only a race lost in earnest is worth a pause.
@@ -417,7 +462,7 @@ impl Semaphore {
             None => compares.push(absent(keys.semaphore())),
             Some((Err(error), _)) => return Err(self.unusable(error.clone())),
             Some((Ok(document), modified)) => {
-                compares.push(unchanged(keys.semaphore(), *modified));
+                compares.extend(unchanged(keys.semaphore(), modified));
                 if document.holds(id) {
                     let document = document.without(id).to_json();
                     then.push(TxnOp::put(keys.semaphore(), document, None));
@@ -429,7 +474,7 @@ impl Semaphore {
             .as_ref()
             .filter(|kv| read::member_out(kv).nonce == nonce && !nonce.is_empty())
         {
-            compares.push(unchanged(keys.member_out(), out.mod_revision()));
+            compares.extend(unchanged(keys.member_out(), &Stored::from(out)));
             then.push(TxnOp::delete(keys.member_out(), None));
         }
         Ok((compares, then))
@@ -441,13 +486,5 @@ impl Semaphore {
             holders: self.keys.holders(),
             error,
         }
-    }
-}
-
-/// "The entry is still as it was read", also where there was none.
-fn nonce_is_not(key: String, entry: Option<&(Holder, i64)>) -> Compare {
-    match entry {
-        None => absent(key),
-        Some((_, modified)) => Compare::mod_revision(key, CompareOp::Equal, *modified),
     }
 }

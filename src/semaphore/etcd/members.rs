@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use etcd_client::{Client, ResponseHeader, StatusResponse};
 use tokio::time::timeout;
 
-use super::{Connection, Error, Semaphore, connection::Options};
+use super::{Connection, Error, Semaphore};
 
 /// How it is known whether this node hosts a member of the etcd that keeps the semaphore.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -134,11 +134,33 @@ impl Semaphore {
         Ok(health.map_err(|why| format!("this node's member of etcd ({own}): {why}")))
     }
 
+    /// The members, as all of them agree by now. The list itself is each member's own, and an older one where that lags: so
+    /// the same member first serves a read that the quorum agrees to, by which it has caught up. That is what etcd does for
+    /// the flag `linearizable` of the request, which 3.4 does not know.
     async fn members(&self) -> Result<Vec<Member>, Error> {
+        let key = self.keys.member_out();
         let answer = self
             .connection
             .call("reading etcd's members", async |client: Client| {
-                client.cluster_client().member_list().await
+                let read = match client.kv_client().get(key.as_str(), None).await {
+                    Ok(read) => read.header().map(ResponseHeader::member_id),
+                    // An answer all the same: etcd asks for permission after the quorum has agreed.
+                    Err(etcd_client::Error::GRpcStatus(status))
+                        if status.code() == tonic::Code::PermissionDenied =>
+                    {
+                        None
+                    }
+                    Err(error) => return Err(error),
+                };
+                let list = client.cluster_client().member_list().await?;
+                let listed = list.header().map(ResponseHeader::member_id);
+                if read.is_some() && read != listed {
+                    // Asked again elsewhere, or said.
+                    return Err(etcd_client::Error::GRpcStatus(tonic::Status::unavailable(
+                        "two members of etcd answer at this address in turn: name each of them in etcd.endpoints",
+                    )));
+                }
+                Ok(list)
             })
             .await?;
         let member = |member: &etcd_client::Member| Member {
@@ -150,8 +172,30 @@ impl Semaphore {
         Ok(answer.members().iter().map(member).collect())
     }
 
+    /// The member that was last taken for this node's, by its name and id; empty where none was.
+    #[must_use]
+    pub fn member(&self) -> String {
+        self.own.borrow().clone()
+    }
+
     /// Which of them is this node's; an error where it has one and which cannot be told.
     async fn own<'a>(
+        &self,
+        members: &'a [Member],
+        local: &Local,
+        hostname: &str,
+        known: Option<u64>,
+    ) -> Result<Option<&'a Member>, String> {
+        let own = self.find_own(members, local, hostname, known).await?;
+        let named = own.map(|own| match own.name.as_str() {
+            "" => format!("{:x}", own.id),
+            name => format!("{name} ({:x})", own.id),
+        });
+        self.own.replace(named.unwrap_or_default());
+        Ok(own)
+    }
+
+    async fn find_own<'a>(
         &self,
         members: &'a [Member],
         local: &Local,
@@ -292,16 +336,6 @@ fn member_id(status: &StatusResponse) -> u64 {
     status.header().map_or(0, ResponseHeader::member_id)
 }
 
-impl Connection {
-    /// A connection of its own to these endpoints, with the same credentials.
-    fn to(&self, endpoints: Vec<String>) -> Self {
-        Self::new(Options {
-            endpoints,
-            ..self.options().clone()
-        })
-    }
-}
-
 /// The addresses of this machine that tell it from others.
 fn addresses() -> nix::Result<Vec<IpAddr>> {
     let all = nix::ifaddrs::getifaddrs()?.filter_map(|one| {
@@ -378,9 +412,9 @@ mod tests {
             member(3, "http://[fd00::3]:2380", "http://localhost:2379"),
         ];
         let semaphore = Semaphore::new(
-            Options {
+            super::super::Options {
                 timeout: std::time::Duration::from_secs(5),
-                ..Options::default()
+                ..super::super::Options::default()
             },
             crate::semaphore::keys::Keys::new("p", crate::node::Group::default()),
             super::super::BackOff {

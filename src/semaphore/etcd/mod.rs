@@ -4,6 +4,7 @@
 //! (its reply was lost), late, or by a node that lost touch meanwhile: it then changes nothing, and what
 //! the store says afterwards tells what happened.
 
+mod accept;
 mod acquire;
 mod by_hand;
 mod connection;
@@ -11,25 +12,31 @@ mod error;
 mod hold;
 mod lease;
 mod members;
+mod memory;
+mod once;
 mod quarantines;
 mod read;
 mod reason;
+mod store;
 mod watch;
 
-use std::{cell::RefCell, time::Duration};
+use std::{cell::RefCell, sync::Arc, time::Duration};
 
 use backon::BackoffBuilder as _;
 use jiff::Timestamp;
 
-pub use by_hand::{Before, Imported, Locked, Paused, SetMax, Unlocked};
+pub use accept::{Accept, StoreLook};
+pub use by_hand::{Before, Imported, Locked, Paused, Resumed, SetMax, Unlocked};
 pub use connection::{Connection, Options, Tls};
 pub use error::{Error, rebuild};
 pub use hold::{Committed, Left, Owner, Released};
 pub use members::{Guard, Local};
+pub use memory::{Agent, Keeping, Memory};
 pub use read::{Group, HolderState};
 
 use super::{
     keys::Keys,
+    queue::Stored,
     records::{Holder, Image, NodeRecord, Quarantine},
 };
 
@@ -40,6 +47,8 @@ pub struct Semaphore {
     back_off: BackOff,
     /// Whose release is near, and what it will find.
     expected: RefCell<Option<(String, hold::Held)>>,
+    /// The member of etcd that was last taken for this node's.
+    own: RefCell<String>,
 }
 
 /// How long to wait between tries while etcd cannot be reached; doubling from `min` to `max`.
@@ -134,7 +143,21 @@ impl Semaphore {
             keys,
             back_off,
             expected: RefCell::new(None),
+            own: RefCell::default(),
         }
+    }
+
+    /// The same, with this memory of the store.
+    #[must_use]
+    pub fn with_memory(self, memory: Arc<Memory>) -> Self {
+        Self {
+            connection: self.connection.with_memory(memory),
+            ..self
+        }
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        self.connection.memory()
     }
 
     /// The keys of the group.
@@ -155,7 +178,7 @@ impl Semaphore {
     /// When etcd cannot be reached or refuses.
     pub async fn publish(&self, node: &NodeRecord) -> Result<(), Error> {
         let txn = etcd_client::Txn::new().and_then(vec![put_node(&self.keys, node)]);
-        self.connection.txn("saying this node's state", txn).await?;
+        self.txn("saying this node's state", txn).await?;
         Ok(())
     }
 
@@ -165,7 +188,7 @@ impl Semaphore {
     /// When etcd cannot be reached or refuses.
     pub async fn quarantine(&self, what: &Quarantine) -> Result<bool, Error> {
         let txn = etcd_client::Txn::new().and_then(put_quarantine(&self.keys, what));
-        let response = self.connection.txn("quarantining an image", txn).await?;
+        let response = self.txn("quarantining an image", txn).await?;
         let put = |op: &etcd_client::TxnOpResponse| matches!(op, etcd_client::TxnOpResponse::Txn(one) if one.succeeded());
         Ok(response.op_responses().iter().any(put))
     }
@@ -209,9 +232,15 @@ fn absent(key: impl Into<Vec<u8>>) -> etcd_client::Compare {
     etcd_client::Compare::create_revision(key, etcd_client::CompareOp::Equal, 0)
 }
 
-/// "This key was last changed at this revision", as a compare.
-fn unchanged(key: impl Into<Vec<u8>>, modified: i64) -> etcd_client::Compare {
-    etcd_client::Compare::mod_revision(key, etcd_client::CompareOp::Equal, modified)
+/// "This key stands as it was read", as compares: by its revision, and by its value, since in a restored store the same
+/// revision may be that of another value.
+fn unchanged(key: impl Into<Vec<u8>>, read: &Stored) -> Vec<etcd_client::Compare> {
+    let key = key.into();
+    let equal = etcd_client::CompareOp::Equal;
+    vec![
+        etcd_client::Compare::mod_revision(key.clone(), equal, read.modified),
+        etcd_client::Compare::value(key, equal, read.value.clone()),
+    ]
 }
 
 /// A lost race is tried again this often before it is reported. Each loss means that somebody else won, so

@@ -11,7 +11,8 @@ use crate::{
     semaphore::{
         document::{Document, DocumentError},
         keys::Keys,
-        records::{Holder, MemberOut, NodeRecord, Pause, Phase, Quarantine, Ticket},
+        queue::Stored,
+        records::{Accepted, Holder, MemberOut, NodeRecord, Pause, Phase, Quarantine, Ticket},
     },
 };
 
@@ -61,12 +62,21 @@ pub(super) fn answers(response: &etcd_client::TxnResponse) -> Vec<Vec<KeyValue>>
         .collect()
 }
 
+impl From<&KeyValue> for Stored {
+    fn from(kv: &KeyValue) -> Self {
+        Self {
+            modified: kv.mod_revision(),
+            value: kv.value().to_vec(),
+        }
+    }
+}
+
 pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A holder's entry and its mod revision. One that cannot be read still holds, as somebody unknown.
-pub(super) fn holder(kv: &KeyValue) -> (Holder, i64) {
+/// A holder's entry, and as it was read. One that cannot be read still holds, as somebody unknown.
+pub(super) fn holder(kv: &KeyValue) -> (Holder, Stored) {
     let holder = serde_json::from_slice(kv.value()).unwrap_or_else(|_| Holder {
         id: last_part(kv.key()),
         hostname: String::new(),
@@ -81,7 +91,7 @@ pub(super) fn holder(kv: &KeyValue) -> (Holder, i64) {
         agent: String::new(),
         unknown: serde_json::Map::new(),
     });
-    (holder, kv.mod_revision())
+    (holder, Stored::from(kv))
 }
 
 /// A pause. The key alone pauses; a value that cannot be read is shown as the reason.
@@ -91,6 +101,20 @@ pub(super) fn pause(kv: &KeyValue) -> Pause {
         reason: text(kv.value()),
         since: None,
         until: None,
+        store: None,
+        unknown: serde_json::Map::new(),
+    })
+}
+
+/// How a store was accepted. One that cannot be read answers nobody.
+pub(super) fn accepted(kv: &KeyValue) -> Accepted {
+    serde_json::from_slice(kv.value()).unwrap_or_else(|_| Accepted {
+        token: String::new(),
+        id: String::new(),
+        by: String::new(),
+        reason: text(kv.value()),
+        since: None,
+        marks: None,
         unknown: serde_json::Map::new(),
     })
 }
@@ -151,7 +175,7 @@ fn ticket(kv: &KeyValue) -> Ticket {
     })
 }
 
-fn readable<T: DeserializeOwned>(kvs: &[KeyValue]) -> Vec<T> {
+pub(super) fn readable<T: DeserializeOwned>(kvs: &[KeyValue]) -> Vec<T> {
     kvs.iter()
         .filter_map(|kv| {
             serde_json::from_slice(kv.value())
@@ -183,7 +207,6 @@ impl Semaphore {
             TxnOp::get(keys.nodes(), all()),
         ];
         let response = self
-            .connection
             .txn("reading the semaphore", Txn::new().and_then(ops))
             .await?;
         let mut answers = answers(&response).into_iter();
@@ -246,7 +269,6 @@ impl Semaphore {
             TxnOp::get(keys.nodes(), Some(GetOptions::new().with_prefix())),
         ];
         let response = self
-            .connection
             .txn("reading the groups", Txn::new().and_then(ops))
             .await?;
         let answers = answers(&response);

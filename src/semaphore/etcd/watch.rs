@@ -1,9 +1,9 @@
 //! Waiting for a key to change.
 
 use etcd_client::{Client, EventType, KeyValue, WatchOptions};
+use tokio::time::sleep;
 
-use super::{Error, Semaphore};
-use crate::semaphore::queue::View;
+use super::{Error, Semaphore, stand_back};
 
 /// What became of a watched key.
 #[derive(Debug)]
@@ -18,12 +18,51 @@ pub(super) enum Change {
 }
 
 impl Semaphore {
-    /// Waits until `key` changes after this was read.
+    /// Waits until the claim with this nonce is no holder any more: why, a sentence. It goes on waiting for as long as etcd
+    /// cannot be asked.
+    pub async fn hold_ends(&self, id: &str, nonce: &str) -> String {
+        let mut waits = self.back_off.waits();
+        loop {
+            match self.hold_ended(id, nonce).await {
+                Ok(why) => return why,
+                Err(error) if error.is_unreachable() => tracing::debug!("{error}"),
+                // Nothing is known of the hold any more, in this store.
+                Err(error @ Error::OtherStore { .. }) => return error.to_string(),
+                Err(error) => tracing::warn!("{error}"),
+            }
+            sleep(waits.next().unwrap_or(self.back_off.max)).await;
+        }
+    }
+
+    async fn hold_ended(&self, id: &str, nonce: &str) -> Result<String, Error> {
+        const DOING: &str = "watching the hold";
+        loop {
+            let held = self.held(DOING, id, Vec::new()).await?;
+            if held.by(nonce).is_none() {
+                self.ended_by_somebody(DOING, nonce, &held).await?;
+                return Ok("the semaphore was taken from this node".into());
+            }
+            let key = self.keys.holder(id);
+            match self.changed(&key, held.cluster, held.revision).await? {
+                Change::Lost(why) => {
+                    tracing::debug!(key, "{why}");
+                    stand_back(20).await;
+                }
+                Change::Put(..) | Change::Deleted => {}
+            }
+        }
+    }
+
+    /// Waits until `key` changes after this revision of this cluster.
     ///
     /// # Errors
     /// When no endpoint takes the watch.
-    pub(super) async fn changed(&self, key: &str, read: &View) -> Result<Change, Error> {
-        let revision = read.revision;
+    pub(super) async fn changed(
+        &self,
+        key: &str,
+        cluster: u64,
+        revision: i64,
+    ) -> Result<Change, Error> {
         // Both from the answer to the request itself: etcd confirms a watch before its first event.
         let mut stream = self
             .connection
@@ -51,7 +90,7 @@ impl Semaphore {
                 }));
             }
             let header = message.header().filter(|_| message.created());
-            if header.is_some_and(|h| h.cluster_id() != read.cluster) {
+            if header.is_some_and(|h| h.cluster_id() != cluster) {
                 return lost("this is another cluster than the one read before".into());
             }
             if header.is_some_and(|h| h.revision() < revision) {

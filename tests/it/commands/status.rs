@@ -167,6 +167,7 @@ async fn status_with_an_agent_shows_this_node_also_when_etcd_is_away() {
             "group",
             "holding",
             "id",
+            "member",
             "reason",
             "request",
             "since",

@@ -1,11 +1,13 @@
 //! etcd in trouble: away, hung, without a quorum, taken back to a backup, behind locks, or not etcd at all.
 //! What a waiting node does then, and what a person is told.
 
+mod alarms;
 mod backup;
 mod documents;
 mod endpoints;
 mod members;
 mod secured;
+mod store;
 
 use std::{cell::RefCell, path::Path, rc::Rc, time::Duration};
 
@@ -18,7 +20,7 @@ use tokio::{task::JoinHandle, time::timeout};
 
 use crate::{
     agents::bin,
-    support::{claim, eventually, options, with},
+    support::{claim, eventually, found, options, with},
 };
 
 /// The most anything here may take: it ends long before, or never.
@@ -122,6 +124,7 @@ impl Drop for Waiter {
 }
 
 async fn acquire(semaphore: &Semaphore, claim: &Claim) {
+    found(semaphore).await;
     timeout(PATIENCE, semaphore.acquire(claim, |_| {}))
         .await
         .expect("taken in time");

@@ -143,7 +143,7 @@ async fn by_hand() {
         s.unlock("n", true).await.unwrap(),
         Unlocked::Unlocked(_)
     ));
-    assert!(s.resume(false).await.unwrap().is_none());
+    assert_eq!(s.resume(false).await.unwrap(), Resumed::Done(None));
 }
 
 #[tokio::test]

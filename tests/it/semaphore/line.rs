@@ -57,7 +57,7 @@ async fn a_gate_closes_the_line_and_opens_it_again() {
             s.pause(all, &pause(), None, true).await.unwrap();
             let (task, notes) = wait_in_line(cluster, &prefix, "n").await;
             assert!(notes.borrow().last().unwrap().contains("maintenance"));
-            assert!(s.resume(all).await.unwrap().is_some());
+            assert_eq!(s.resume(all).await.unwrap(), Resumed::Done(Some(pause())));
             timeout(Duration::from_secs(20), task)
                 .await
                 .unwrap()

@@ -16,7 +16,7 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use pointsman::semaphore::{
     document::Document,
-    etcd::{Committed, Error, Left, Locked, Owner, Released, Semaphore, Unlocked},
+    etcd::{Committed, Error, Left, Locked, Owner, Released, Resumed, Semaphore, Unlocked},
     records::{Pause, Phase, Quarantine},
 };
 use pointsman_testbed::{
@@ -25,7 +25,7 @@ use pointsman_testbed::{
 };
 use tokio::time::timeout;
 
-use crate::support::{claim, eventually, holder, on, semaphore, version};
+use crate::support::{claim, eventually, found, holder, on, semaphore, version};
 
 async fn put(cluster: &Cluster, key: &str, value: &str) {
     cluster.client().await.put(key, value, None).await.unwrap();
@@ -56,6 +56,7 @@ fn pause() -> Pause {
 
 /// Takes, within the test's patience.
 async fn acquire(semaphore: &Semaphore, claim: &pointsman::semaphore::etcd::Claim) {
+    found(semaphore).await;
     timeout(Duration::from_secs(20), semaphore.acquire(claim, |_| {}))
         .await
         .expect("taken in time");
@@ -67,6 +68,7 @@ async fn wait_in_line(
     prefix: &str,
     id: &str,
 ) -> (tokio::task::JoinHandle<()>, Rc<RefCell<Vec<String>>>) {
+    found(&on(cluster, prefix)).await;
     let notes = Rc::new(RefCell::new(Vec::new()));
     let (s, c, n) = (on(cluster, prefix), claim(id), notes.clone());
     let task = tokio::task::spawn_local(async move {

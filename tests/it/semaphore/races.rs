@@ -203,6 +203,8 @@ async fn two_members_of_etcd_are_not_out_together_whatever_their_groups() {
         Semaphore::new(options(cluster.endpoints()), keys, BACK_OFF)
     };
     let (x, y) = (of("x"), of("y"));
+    found(&x).await;
+    found(&y).await;
     for _ in 0..TIMES / 2 {
         let (mut a, mut b) = (claim("a"), claim("b"));
         (a.member, b.member) = (true, true);

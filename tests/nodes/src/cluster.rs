@@ -72,7 +72,8 @@ impl Cluster {
         }
     }
 
-    /// Switches all on, and waits until all agents are idle.
+    /// Switches all on, and waits until all agents are idle. The group has its document: an agent by itself creates it only
+    /// once its ticket has stood for a while.
     pub async fn up(&self) {
         for node in &self.nodes {
             node.start();
@@ -80,6 +81,8 @@ impl Cluster {
         for node in &self.nodes {
             node.agent_is("idle").await;
         }
+        let set = self.command(&["set-max", "1"]).await;
+        assert_eq!(set.code, Some(0), "{set:?}");
     }
 
     /// An operator's command, from a machine that is no node.

@@ -35,10 +35,10 @@ impl Site {
             max: Duration::from_millis(200),
         };
         let keys = Keys::new("vm", Group::default());
-        Self {
-            cluster,
-            semaphore: Semaphore::new(options, keys, back_off),
-        }
+        let semaphore = Semaphore::new(options, keys, back_off);
+        let set = semaphore.set_max(1, false).await;
+        set.expect("the group has a document");
+        Self { cluster, semaphore }
     }
 
     /// A machine of this site, switched off.

@@ -61,6 +61,10 @@ async fn demo() -> ExitCode {
         node.wait_ready().await;
         nodes.push(node);
     }
+    // An agent by itself would wait for as long as its ticket lives before it creates the group's document.
+    if let Some(node) = nodes.first() {
+        show(node, &bin, &endpoints, &["set-max", "1"]).await;
+    }
     println!("All of them run {OLD}, and one may be out at a time (max 1).\n");
     println!(
         "update_engine announces {BAD} on every node's bus. It has no network, as the nodes' check will find:\n"

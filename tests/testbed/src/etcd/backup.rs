@@ -25,6 +25,61 @@ impl Cluster {
     /// then has another id, and its revision goes on from the backup's. Leases live on with their time renewed.
     pub async fn restore(&self, path: &Path) {
         let token = self.next_token();
+        self.restore_with(path, &token).await;
+    }
+
+    /// As [`Self::restore`], with the members and the token of before: the cluster keeps its id.
+    pub async fn restore_same(&self, path: &Path) {
+        let token = self.token();
+        self.restore_with(path, &token).await;
+    }
+
+    /// Kills every member and starts it again with nothing. The cluster keeps its id.
+    pub async fn empty(&self) {
+        for i in 0..self.len() {
+            self.kill_member(i).await;
+            let data = self.data_dir(i);
+            std::fs::remove_dir_all(&data)
+                .unwrap_or_else(|e| panic!("cannot remove {}: {e}", data.display()));
+        }
+        self.start_all().await;
+    }
+
+    async fn start_all(&self) {
+        for i in 0..self.len() {
+            self.spawn_member(i);
+        }
+        for i in 0..self.len() {
+            self.wait_member(i).await;
+        }
+    }
+
+    /// The revision the store is at.
+    pub async fn revision(&self) -> i64 {
+        let answer = self.client().await.get("revision", None).await;
+        let answer = answer.unwrap_or_else(|e| panic!("the cluster does not answer: {e}"));
+        answer
+            .header()
+            .map_or(0, etcd_client::ResponseHeader::revision)
+    }
+
+    /// Writes until the store is beyond this revision.
+    pub async fn write_beyond(&self, revision: i64) {
+        let mut client = self.client_of(0).await;
+        loop {
+            let put = client.put("ballast", "", None).await;
+            let put = put.unwrap_or_else(|e| panic!("the cluster takes no write: {e}"));
+            if put
+                .header()
+                .map_or(0, etcd_client::ResponseHeader::revision)
+                > revision
+            {
+                return;
+            }
+        }
+    }
+
+    async fn restore_with(&self, path: &Path, token: &str) {
         for i in 0..self.len() {
             self.kill_member(i).await;
             let data = self.data_dir(i);
@@ -33,7 +88,7 @@ impl Cluster {
             let mut args: Vec<String> = ["snapshot", "restore"].map(String::from).into();
             args.push(path.display().to_string());
             args.push(format!("--data-dir={}", data.display()));
-            args.extend(self.identity_args(i, &token));
+            args.extend(self.identity_args(i, token));
             let env = [("ETCDCTL_API", "3")];
             let out = run(
                 self.options().version.etcdctl(),
@@ -50,12 +105,7 @@ impl Cluster {
                 out.stderr
             );
         }
-        for i in 0..self.len() {
-            self.spawn_member(i);
-        }
-        for i in 0..self.len() {
-            self.wait_member(i).await;
-        }
+        self.start_all().await;
     }
 
     /// Forgets every old revision, as etcd's auto-compaction does. Returns the revision compacted at.

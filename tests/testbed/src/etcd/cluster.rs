@@ -274,6 +274,11 @@ impl Cluster {
 
     /// Starts a killed member without waiting for it.
     pub fn spawn_member(&self, i: usize) {
+        self.spawn_member_in(i, "new");
+    }
+
+    /// Starts a member of a cluster in this state.
+    fn spawn_member_in(&self, i: usize, state: &str) {
         let member = &self.members[i];
         let mut spec = Spec::new(self.options.version.etcd(), self.log(i))
             .arg(format!("--data-dir={}", self.data_dir(i).display()))
@@ -281,11 +286,8 @@ impl Cluster {
             .arg(format!("--advertise-client-urls={}", self.endpoint(i)))
             .arg(format!("--listen-peer-urls=http://{}", member.peer))
             .arg(format!("--listen-metrics-urls=http://{}", member.metrics))
-            .args([
-                "--initial-cluster-state=new",
-                "--logger=zap",
-                "--log-level=warn",
-            ])
+            .arg(format!("--initial-cluster-state={state}"))
+            .args(["--logger=zap", "--log-level=warn"])
             .args(self.identity_args(i, &self.token()));
         if let Some(files) = &self.certificates {
             spec = spec
@@ -322,6 +324,61 @@ impl Cluster {
         );
     }
 
+    /// Takes a member out of the cluster, and a new one with nothing in at its addresses.
+    pub async fn replace_member(&self, i: usize) {
+        let name = format!("m{i}");
+        let peer = format!("http://{}", self.members[i].peer);
+        let old = self.ask_other(i, async |client| {
+            let list = client.member_list().await?;
+            let old = list.members().iter().find(|member| member.name() == name);
+            Ok(old.map(etcd_client::Member::id))
+        });
+        let old = old.await.unwrap_or_else(|| panic!("{name} is no member"));
+        self.ask_other(i, async |client| {
+            let list = client.member_list().await?;
+            if list.members().iter().any(|member| member.id() == old) {
+                client.member_remove(old).await?;
+            }
+            Ok(())
+        })
+        .await;
+        self.kill_member(i).await;
+        self.ask_other(i, async |client| {
+            let list = client.member_list().await?;
+            let there = |member: &etcd_client::Member| member.peer_urls().contains(&peer);
+            if !list.members().iter().any(there) {
+                client.member_add([peer.clone()], None).await?;
+            }
+            Ok(())
+        })
+        .await;
+        let data = self.data_dir(i);
+        std::fs::remove_dir_all(&data)
+            .unwrap_or_else(|e| panic!("cannot remove {}: {e}", data.display()));
+        self.spawn_member_in(i, "existing");
+        self.wait_member(i).await;
+    }
+
+    /// Asks another member than this one, again and again: a cluster that has just lost one refuses to be changed for a moment,
+    /// and may not answer at all.
+    async fn ask_other<T>(
+        &self,
+        i: usize,
+        ask: impl AsyncFn(&mut Client) -> Result<T, etcd_client::Error>,
+    ) -> T {
+        let deadline = Instant::now() + START_LIMIT;
+        for other in (0..self.len()).cycle().filter(|&other| other != i) {
+            let mut client = self.client_of(other).await;
+            match timeout(Duration::from_secs(3), ask(&mut client)).await {
+                Ok(Ok(answer)) => return answer,
+                Ok(Err(error)) => assert!(Instant::now() < deadline, "refused: {error}"),
+                Err(_) => assert!(Instant::now() < deadline, "no answer"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+        unreachable!("the members are asked in turn for ever")
+    }
+
     /// The arguments that say who the member is and who belongs to the cluster; etcdctl restore takes the same.
     pub(super) fn identity_args(&self, i: usize, token: &str) -> Vec<String> {
         let all: Vec<String> = self
@@ -341,7 +398,7 @@ impl Cluster {
         ]
     }
 
-    fn token(&self) -> String {
+    pub(super) fn token(&self) -> String {
         format!(
             "{}-{}",
             self.members[0].peer,

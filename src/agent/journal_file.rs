@@ -1,0 +1,180 @@
+//! The journal's file: what the machine writes, and what is remembered of etcd, which is written with it.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    journal::{Journal, JournalError, Stores},
+    machine_mark::MachineMark,
+};
+use crate::{
+    node::Root,
+    semaphore::{etcd::Memory, store::Remembered},
+};
+
+/// The file, and the memories that go into it.
+pub struct JournalFile {
+    path: PathBuf,
+    machine: String,
+    /// As it was loaded or saved last; none while it cannot be read. Locked for as long as the file is written.
+    journal: Mutex<Option<Journal>>,
+    memories: Mutex<BTreeMap<String, Arc<Memory>>>,
+    /// What the journal had of each prefix when it was loaded.
+    journalled: Mutex<BTreeMap<String, Remembered>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl JournalFile {
+    /// The one of the machine under `root`, which has this id; nothing is read yet.
+    #[must_use]
+    pub fn new(root: &Root, machine: &str) -> Self {
+        Self {
+            path: Journal::path(root),
+            machine: machine.to_owned(),
+            journal: Mutex::default(),
+            memories: Mutex::default(),
+            journalled: Mutex::default(),
+        }
+    }
+
+    /// Reads that of the machine `here`. What another machine's journal remembers of etcd does not count: a copied disk has
+    /// not seen what it says.
+    ///
+    /// # Errors
+    /// As [`Journal::of_this_machine`].
+    pub fn load(&self, here: MachineMark) -> Result<Journal, JournalError> {
+        let mut journal = lock(&self.journal);
+        let loaded = Journal::of_this_machine(&self.path, here);
+        *journal = loaded.as_ref().ok().cloned();
+        let stores = journal.as_ref().and_then(|journal| journal.stores.as_ref());
+        if let Some(stores) = stores.filter(|stores| stores.machine == self.machine) {
+            lock(&self.journalled).clone_from(&stores.prefixes);
+        }
+        loaded
+    }
+
+    /// What is remembered of the store under this key prefix; at first, what the journal that was loaded had of it.
+    #[must_use]
+    pub fn memory(&self, prefix: &str) -> Arc<Memory> {
+        let journalled = lock(&self.journalled).get(prefix).cloned();
+        let new = || Arc::new(Memory::new(journalled.unwrap_or_default()));
+        lock(&self.memories)
+            .entry(prefix.to_owned())
+            .or_insert_with(new)
+            .clone()
+    }
+
+    /// Writes the journal, with what is remembered.
+    ///
+    /// # Errors
+    /// As [`Journal::save`].
+    pub fn save(&self, journal: &Journal) -> Result<(), JournalError> {
+        self.write(&mut lock(&self.journal), journal.clone())
+    }
+
+    /// Writes it again with what is remembered by now.
+    ///
+    /// # Errors
+    /// A sentence: it cannot be read or written.
+    pub fn keep(&self) -> Result<(), String> {
+        let mut last = lock(&self.journal);
+        match last.clone() {
+            Some(journal) => self.write(&mut last, journal).map_err(|e| e.to_string()),
+            None => Err("the journal cannot be read".into()),
+        }
+    }
+
+    fn write(&self, last: &mut Option<Journal>, journal: Journal) -> Result<(), JournalError> {
+        let remembered: Vec<_> = lock(&self.memories)
+            .iter()
+            .map(|(prefix, memory)| (prefix.clone(), memory.clone(), memory.remembered()))
+            .collect();
+        let mut stores = Stores::of(&self.machine);
+        stores.prefixes.clone_from(&lock(&self.journalled));
+        for (prefix, _, remembered) in &remembered {
+            if *remembered != Remembered::default() {
+                stores.prefixes.insert(prefix.clone(), remembered.clone());
+            }
+        }
+        let journal = Journal {
+            stores: (!stores.prefixes.is_empty()).then_some(stores),
+            ..journal
+        };
+        let saved = journal.save(&self.path);
+        *last = Some(journal);
+        if saved.is_ok() {
+            for (_, memory, remembered) in remembered {
+                memory.kept(remembered);
+            }
+        }
+        saved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::semaphore::store::Marks;
+
+    fn mark(id: &str) -> MachineMark {
+        MachineMark {
+            id: id.into(),
+            ..MachineMark::default()
+        }
+    }
+
+    fn remembered() -> Remembered {
+        Remembered {
+            marks: Some(Marks {
+                cluster: 7,
+                revision: 9,
+                difference: None,
+            }),
+            ..Remembered::default()
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_is_written_with_the_journal_and_survives_the_agent() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        let file = JournalFile::new(&root, "me");
+        file.load(mark("me")).unwrap();
+        file.memory("p").recall(remembered());
+        file.keep().unwrap();
+        file.save(&Journal::default()).unwrap();
+        let loaded = |machine: &str| {
+            let file = JournalFile::new(&root, machine);
+            file.load(mark(machine)).unwrap();
+            file
+        };
+        let again = loaded("me");
+        assert_eq!(again.memory("p").remembered(), remembered());
+        assert_eq!(again.memory("q").remembered(), Remembered::default());
+        // What this agent never asked under stays.
+        again.save(&Journal::default()).unwrap();
+        assert_eq!(loaded("me").memory("p").remembered(), remembered());
+        let clone = loaded("another");
+        assert_eq!(clone.memory("p").remembered(), Remembered::default());
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_read_is_not_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        let path = Journal::path(&root);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "oops").unwrap();
+        let file = JournalFile::new(&root, "me");
+        assert!(file.load(mark("me")).is_err());
+        file.memory("p").recall(remembered());
+        assert!(file.keep().is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "oops");
+    }
+}

@@ -1,0 +1,353 @@
+//! `pointsman store`: whether etcd is the one it was, and a person's word that it is to be gone on with as it is.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+
+use serde::Serialize;
+
+use super::{
+    Context, Exit, Failure, output,
+    pause::{person, sentence},
+    table::{cells, table, trimmed},
+};
+use crate::{
+    node,
+    semaphore::{
+        etcd::{Accept, Group, StoreLook},
+        records::{Accepted, Known, NodeRecord, Pause},
+    },
+};
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to do; `show` when left out.
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Show which store answers, whether agents stopped because of it, and what they knew beside what it says.
+    Show(Show),
+    /// Go on with etcd as it is: ends the stop of this id. Without an id only where no agent has stopped, as in a new
+    /// cluster before the agents come.
+    Accept(AcceptArgs),
+}
+
+#[derive(Debug, Default, clap::Args)]
+struct Show {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct AcceptArgs {
+    /// The id of the stop, as `pointsman store` shows it.
+    id: Option<String>,
+    /// Do not ask: for scripts.
+    #[arg(long)]
+    yes: bool,
+    /// Why; kept in etcd.
+    #[arg(long, value_parser = sentence)]
+    reason: Option<String>,
+}
+
+/// What is shown.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    /// The id of the cluster, hexadecimal.
+    cluster: String,
+    /// Its revision.
+    revision: i64,
+    /// How it was accepted last.
+    accepted: Option<&'a Accepted>,
+    /// The pause that only `accept` ends.
+    stopped: Option<&'a Pause>,
+    /// What agents knew that stopped.
+    nodes: &'a [NodeRecord],
+}
+
+/// Shows, or accepts.
+///
+/// # Errors
+/// When etcd cannot be reached, the endpoints lead to several clusters, or the id is not that of the stop.
+pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    match &args.command {
+        None => show(context, &Show::default()).await,
+        Some(Command::Show(args)) => show(context, args).await,
+        Some(Command::Accept(args)) => accept(context, args).await,
+    }
+}
+
+fn stopped(look: &StoreLook) -> Option<&Pause> {
+    look.pause_all
+        .as_ref()
+        .filter(|pause| pause.store.is_some())
+}
+
+async fn show(context: &Context, args: &Show) -> Result<(), Failure> {
+    let look = context.semaphore()?.store().await?;
+    if args.json {
+        return output::json(&Shown {
+            cluster: format!("{:x}", look.cluster),
+            revision: look.revision,
+            accepted: look.accepted.as_ref(),
+            stopped: stopped(&look),
+            nodes: &look.nodes,
+        });
+    }
+    print(context, &look).await?;
+    match stopped(&look).and_then(|pause| pause.store.as_ref()) {
+        None => output::say("No agent has found that it is not the one it was."),
+        Some(found) => output::say(format!(
+            "\nNo node takes, commits or releases before a person says how to go on.\n\
+             Who is out by now, and is not a holder below? See to these first (lock, pause, quarantine add, set-max).\n\
+             Then: {}",
+            context.command(&format!("store accept {}", output::word(&found.id)))
+        )),
+    }
+}
+
+/// Prints which store it is, and what agents knew beside what it says.
+async fn print(context: &Context, look: &StoreLook) -> Result<(), Failure> {
+    output::say(format!(
+        "etcd: cluster {:x}, revision {}",
+        look.cluster, look.revision
+    ))?;
+    if let Some(accepted) = &look.accepted {
+        let since = accepted
+            .since
+            .map_or(String::new(), |since| format!(", {since:.0}"));
+        output::say(format!(
+            "Accepted by {}{since}: {}",
+            output::in_line(&accepted.by),
+            output::in_line(&accepted.reason)
+        ))?;
+    }
+    let Some(found) = stopped(look).and_then(|pause| pause.store.as_ref()) else {
+        return Ok(());
+    };
+    output::say(format!(
+        "STOPPED ({}), found by {}: {}\n",
+        output::in_line(&found.id),
+        output::in_line(&found.hostname),
+        output::in_line(&found.reason)
+    ))?;
+    let mut shown = table(&["", "GROUP", "MAX", "OUT", "PAUSED", "QUARANTINED"]);
+    let mut groups = context.semaphore()?.groups().await?;
+    for node in &look.nodes {
+        let group = node::Group::new(&node.group).unwrap_or_default();
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
+    for group in groups {
+        let read = context.semaphore_of(group.clone())?.read().await?;
+        shown.add_row(cells(now(&group, &read)));
+        let of_group = |node: &&NodeRecord| node.group == group.as_str();
+        for node in look.nodes.iter().filter(of_group) {
+            shown.add_row(cells(knew(node)));
+        }
+    }
+    output::say(trimmed(&shown))
+}
+
+fn or_none(list: &[String]) -> String {
+    if list.is_empty() {
+        "-".into()
+    } else {
+        list.join(", ")
+    }
+}
+
+/// What the store says of a group now.
+fn now(group: &node::Group, read: &Group) -> Vec<String> {
+    let max = match &read.document {
+        Some(Ok(document)) => document.max.to_string(),
+        Some(Err(_)) => "unreadable".into(),
+        None => "no document".into(),
+    };
+    let out: Vec<String> = read
+        .holders
+        .iter()
+        .map(|held| {
+            let name = held.entry.as_ref().map(|entry| entry.hostname.clone());
+            let name = name.filter(|name| !name.is_empty());
+            name.unwrap_or_else(|| held.id.clone())
+        })
+        .collect();
+    let pauses = [&read.pause_all, &read.pause];
+    let pauses: Vec<String> = pauses.into_iter().flatten().map(paused).collect();
+    let bad: Vec<String> = read
+        .quarantine
+        .iter()
+        .map(|one| one.what.to_string())
+        .collect();
+    vec![
+        "etcd says".into(),
+        name(group),
+        max,
+        or_none(&out),
+        or_none(&pauses),
+        or_none(&bad),
+    ]
+}
+
+/// What a node knew before.
+fn knew(node: &NodeRecord) -> Vec<String> {
+    let known = node.knew.clone().unwrap_or_default();
+    let Known {
+        holding,
+        max,
+        mut holders,
+        pause_all,
+        pause,
+        quarantines,
+    } = known;
+    if holding && !holders.contains(&node.id) {
+        holders.push(node.id.clone());
+    }
+    let holders: Vec<String> = holders
+        .into_iter()
+        .map(|id| {
+            if id == node.id {
+                node.hostname.clone()
+            } else {
+                id
+            }
+        })
+        .collect();
+    let pauses: Vec<String> = [pause_all, pause].iter().flatten().map(paused).collect();
+    vec![
+        format!("{} knew", node.hostname),
+        if node.group.is_empty() {
+            "(default)".into()
+        } else {
+            node.group.clone()
+        },
+        max.map_or("-".into(), |max| max.to_string()),
+        or_none(&holders),
+        or_none(&pauses),
+        or_none(&quarantines),
+    ]
+}
+
+fn name(group: &node::Group) -> String {
+    if group.is_default() {
+        "(default)".into()
+    } else {
+        group.as_str().to_owned()
+    }
+}
+
+fn paused(pause: &Pause) -> String {
+    let by = if pause.by.is_empty() {
+        "someone unknown"
+    } else {
+        &pause.by
+    };
+    format!("by {by}: {}", pause.reason)
+}
+
+async fn accept(context: &Context, args: &AcceptArgs) -> Result<(), Failure> {
+    let semaphore = context.semaphore()?;
+    let look = semaphore.store().await?;
+    print(context, &look).await?;
+    let found = stopped(&look).and_then(|pause| pause.store.as_ref());
+    let again = |id: &str| {
+        let id = if id.is_empty() {
+            String::new()
+        } else {
+            format!(" {}", output::word(id))
+        };
+        context.command(&format!("store accept{id}"))
+    };
+    match (found, &args.id) {
+        (Some(found), Some(id)) if found.id == *id => {}
+        (None, None) => output::say("No agent has stopped because of this store.")?,
+        (Some(found), Some(id)) => {
+            return Err(Failure::new(
+                Exit::Refused,
+                format!(
+                    "nothing is accepted: the stop is {}, not {}; to accept: {}",
+                    output::in_line(&found.id),
+                    output::in_line(id),
+                    again(&found.id)
+                ),
+            ));
+        }
+        (Some(found), None) => {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "nothing is accepted without the id of the stop: {}",
+                    again(&found.id)
+                ),
+            ));
+        }
+        (None, Some(id)) => {
+            return Err(Failure::new(
+                Exit::Refused,
+                format!(
+                    "nothing is accepted: no agent has stopped with the id {}; to accept this store before any agent comes: {}",
+                    output::in_line(id),
+                    again("")
+                ),
+            ));
+        }
+    }
+    if !args.yes && !asked()? {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "nothing was accepted; without being asked: {} --yes",
+                again(args.id.as_deref().unwrap_or_default())
+            ),
+        ));
+    }
+    let by = person(context);
+    let reason = args
+        .reason
+        .clone()
+        .unwrap_or_else(|| format!("accepted by {by}"));
+    match semaphore.accept(args.id.as_deref(), &by, &reason).await? {
+        Accept::Done(_) => output::say("Accepted: the agents go on with etcd as it is.")?,
+        Accept::NotThat(_) => {
+            return Err(Failure::new(
+                Exit::Refused,
+                format!(
+                    "nothing is accepted: that changed meanwhile; look again: {}",
+                    context.command("store")
+                ),
+            ));
+        }
+    }
+    let left = semaphore.read().await?;
+    if let Some(pause) = &left.pause_all {
+        output::say(format!(
+            "The whole cluster is still paused, {}; to end that: {}",
+            output::in_line(&paused(pause)),
+            context.command("resume --all")
+        ))?;
+    }
+    Ok(())
+}
+
+/// Whether the person says yes.
+fn asked() -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    let failed = |error: std::io::Error| Failure::new(Exit::Failed, error.to_string());
+    let mut err = std::io::stderr().lock();
+    write!(err, "\nGo on with etcd as it is? [y/N] ")
+        .and_then(|()| err.flush())
+        .map_err(failed)?;
+    let mut line = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(failed)?;
+    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+}
