@@ -3,6 +3,9 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
+# Where Cargo builds: CARGO_TARGET_DIR, build.target-dir of a configuration, or target.
+BUILT = $(shell $(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+
 # What the package is made of: `make deb PROFILE=dev` is quicker.
 PROFILE ?= release
 
@@ -17,7 +20,7 @@ help:
 	@echo "make vm-test     emulated machines: panics, hangs, a watchdog (as root; minutes)"
 	@echo "make vm-power    two of them, whose power is cut at twenty seeded moments (as root)"
 	@echo "make vagrant-test  three of them by vagrant up: a roll-out, a bad image, the way back (as root; by hand)"
-	@echo "make build  the release binary, target/release/pointsman"
+	@echo "make build  the release binary, release/pointsman where Cargo builds (target, or CARGO_TARGET_DIR)"
 	@echo "make deb    Debian's package, target/deb/pointsman_*.deb"
 
 setup:
@@ -34,7 +37,7 @@ build: setup
 
 deb: setup
 	$(CARGO) build --profile $(PROFILE) -p pointsman -p pointsman-pages --bin pointsman --bin pointsman-pages
-	packaging/deb.sh target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE)) target/deb
+	packaging/deb.sh $(BUILT)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE)) target/deb
 
 demo: setup
 	$(CARGO) build --quiet --bin pointsman
@@ -72,7 +75,7 @@ vm-power: setup-vm
 # A minute a node to come up, and one a reboot, where nothing else runs. Not part of what CI runs.
 vagrant-test: setup-vagrant
 	$(CARGO) build --quiet -p pointsman -p pointsman-pages -p pointsman-nodes --bins
-	tests/vm/box/try.sh target/debug
+	tests/vm/box/try.sh $(BUILT)/debug
 
 bench: setup
 	$(CARGO) build --release --bin pointsman

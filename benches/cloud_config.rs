@@ -175,7 +175,9 @@ fn write(root: &Path, steps: &[Step]) {
 /// The most memory that the program itself takes: the one that users have, as the one built along with the bench is three
 /// times as large.
 fn memory() {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release/pointsman");
+    let own = std::env::current_exe().expect("a bench knows its file");
+    let built = own.ancestors().nth(3).expect("BUILT/PROFILE/deps/bench");
+    let program = built.join("release/pointsman");
     assert!(
         program.exists(),
         "{} is not built; `make bench` builds it",

@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -260,7 +260,9 @@ async fn hand_overs(
 /// What an agent costs that has nothing to do.
 async fn agent(cluster: &Cluster) {
     // Not the one built along with the bench, which is linked otherwise.
-    let bin = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/release/pointsman");
+    let own = std::env::current_exe().expect("a bench knows its file");
+    let built = own.ancestors().nth(3).expect("BUILT/PROFILE/deps/bench");
+    let bin = built.join("release/pointsman");
     assert!(
         bin.exists(),
         "{} is not built; `make bench` builds it",

@@ -178,11 +178,11 @@ pub fn gate(rules: &Rules, facts: &Facts, intent: Option<Intent>, now: &Now) -> 
                         "outside the reboot window; it opens {}",
                         opens.strftime("%a %Y-%m-%d %H:%M %Z")
                     ),
-                    until: Some(now.monotonic + from_now(&now.wall, &opens)),
+                    until: Some(look_at(now, &opens)),
                 };
             }
             WindowState::Open { until: closes } => {
-                until = Some(now.monotonic + from_now(&now.wall, &closes));
+                until = Some(look_at(now, &closes));
             }
         }
     }
@@ -210,6 +210,15 @@ pub fn gate_with_people(
         }
         (gate, _) => gate,
     }
+}
+
+/// How long a window is left unlooked at. It follows the wall clock, which may be set meanwhile; and while a machine sleeps
+/// the monotonic clock stands still.
+const WINDOW_LOOK: Duration = Duration::from_secs(60);
+
+/// When to look whether that time of the window has come.
+fn look_at(now: &Now, then: &Zoned) -> Duration {
+    now.monotonic + from_now(&now.wall, then).min(WINDOW_LOOK)
 }
 
 fn from_now(now: &Zoned, then: &Zoned) -> Duration {

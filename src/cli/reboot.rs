@@ -1,6 +1,6 @@
 //! `pointsman reboot` and `pointsman cancel`.
 
-use super::{Context, Exit, Failure, output, slots};
+use super::{Context, Exit, Failure, output, rollback, slots};
 use crate::agent::{
     self,
     bus::{AgentClient, ClientError},
@@ -160,9 +160,15 @@ pub(super) async fn here(
 /// When the agent cannot be reached, or says no.
 pub async fn cancel(context: &Context) -> Result<(), Failure> {
     let client = AgentClient::connect(&context.config.root).await?;
+    // What was asked for goes with its request; a slot that a rollback made next stays.
+    let asked = client.properties().await.map(|said| said.request);
     match client.cancel().await {
         Ok(()) => {
             output::say("Taken back.")?;
+            if asked.is_ok_and(|reason| reason.starts_with(ROLLBACK)) {
+                let mut slots = slots::open(context, Access::Write)?;
+                return rollback::undo(&mut slots, slots::Dry { dry_run: false });
+            }
             if let Some(line) = elsewhere(context) {
                 output::say(line)?;
             }
@@ -187,7 +193,10 @@ pub async fn cancel(context: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a rollback whose reboot was taken back leaves behind.
+/// What the reason of a rollback's reboot begins with.
+pub(super) const ROLLBACK: &str = "rollback to ";
+
+/// What somebody who made the other slot next leaves behind.
 fn elsewhere(context: &Context) -> Option<String> {
     let slots = slots::open(context, Access::Read).ok()?;
     let (booted, next) = (slots.booted()?, slots.next()?);
@@ -195,7 +204,7 @@ fn elsewhere(context: &Context) -> Option<String> {
         format!(
             "{} is the next to boot all the same, whoever reboots; to undo that: {}",
             slots.slots()[next].name(),
-            context.command("rollback")
+            context.command("rollback --undo")
         )
     })
 }

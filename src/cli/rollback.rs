@@ -20,6 +20,9 @@ use crate::{
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Undo a rollback that no reboot has followed yet: the booted slot boots next again.
+    #[arg(long, conflicts_with_all = ["reboot", "force", "stay", "no_stay"])]
+    undo: bool,
     /// Reboot then, through window and queue like any reboot; the other slot is next until then, whoever reboots.
     #[arg(long)]
     reboot: bool,
@@ -42,7 +45,7 @@ const SETGOODROOT: Duration = Duration::from_secs(50);
 
 const UNIT: &str = "update-engine.service";
 
-/// Makes the other slot the next to boot, or, where it is that already and no more is asked, the booted one again.
+/// Makes the other slot the next to boot; with `--undo` the booted one again. Done twice it changes nothing more.
 ///
 /// # Errors
 /// When it would not do what it says: the other slot cannot boot, or update_engine is about to change it back.
@@ -60,9 +63,10 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
         AgentClient::connect(&context.config.root).await?;
     }
     let mut slots = open(&context, args.dry.access())?;
-    // Who says what is to follow wants to go there, also when asking a second time.
-    let undoes = !args.reboot && !args.stay;
-    let target = target(&context, &slots, undoes)?;
+    if args.undo {
+        return undo(&mut slots, args.dry);
+    }
+    let target = other(&context, &slots)?;
     let (name, from) = (slots.slots()[target].name(), booted(&slots)?);
     if slots.content(target)?.is_none() {
         return Err(Failure::new(
@@ -70,7 +74,7 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
             format!("{name} holds no file system: there is nothing to go back to"),
         ));
     }
-    let on_trial = target != from && !slots.slots()[from].attributes.successful();
+    let on_trial = !slots.slots()[from].attributes.successful();
     if on_trial && !args.force && agent_runs(&context).await {
         let back = if slots.next() == Some(from) {
             "--force does it all the same"
@@ -96,14 +100,21 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
             ),
         ));
     }
-    let change = slots.change(|all| {
-        if !bootable {
-            all[target] = all[target].with_tries(1);
-        }
-        select::prioritize(all, target);
-    });
-    make(&mut slots, change, args.dry)?;
+    // Only of what is going to be done.
+    for warning in &engine.warnings {
+        output::note(format!("warning: {warning}"));
+    }
     let dry = args.dry.dry_run;
+    let already = slots.next() == Some(target);
+    if !already {
+        let change = slots.change(|all| {
+            if !bootable {
+                all[target] = all[target].with_tries(1);
+            }
+            select::prioritize(all, target);
+        });
+        make(&mut slots, change, args.dry)?;
+    }
     if on_trial {
         output::note(format!(
             "warning: {}, which runs, is not marked good yet: the boot loader will not come back to it by itself",
@@ -111,19 +122,24 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
         ));
     }
     drop(slots);
-    if !dry {
+    if already || !dry {
+        let boots = if already { "boots already" } else { "boots" };
         output::say(format!(
-            "A reboot now boots {name}; to undo this: {}",
-            context.command("rollback")
+            "A reboot now {boots} {name}; to undo this: {}",
+            context.command("rollback --undo")
         ))?;
     }
     if args.stay {
         stay(&context, &engine, dry).await?;
-    } else if target != from && engine.is_there() {
+    } else if engine.is_there() {
         output::say("update_engine will find the same update again: --stay keeps it from that.")?;
     }
     if args.reboot && !dry {
-        return ask(context, reboot::Asking::once(format!("rollback to {name}"))).await;
+        return ask(
+            context,
+            reboot::Asking::once(format!("{}{name}", reboot::ROLLBACK)),
+        )
+        .await;
     }
     Ok(())
 }
@@ -135,22 +151,43 @@ async fn agent_runs(context: &Context) -> bool {
     }
 }
 
-/// The slot that is to boot next: the other one, or, where it is chosen already, the booted one again if that `undoes` it.
-fn target(context: &Context, slots: &Slots, undoes: bool) -> Result<usize, Failure> {
-    let booted = booted(slots)?;
-    let Some(other) = slots.other() else {
-        return Err(Failure::new(
+/// The slot that does not run.
+fn other(context: &Context, slots: &Slots) -> Result<usize, Failure> {
+    // Which one runs has to be known.
+    booted(slots)?;
+    slots.other().ok_or_else(|| {
+        Failure::new(
             Exit::Failed,
             format!(
                 "found {} slots, expected two to go from one to the other; `{}` chooses",
                 slots.slots().len(),
                 context.command("slots prioritize SLOT")
             ),
+        )
+    })
+}
+
+/// Makes the booted slot the next to boot again.
+pub(super) fn undo(slots: &mut Slots, dry: Dry) -> Result<(), Failure> {
+    let booted = booted(slots)?;
+    let name = slots.slots()[booted].name();
+    if slots.next() == Some(booted) {
+        return output::say(format!("Nothing to undo: a reboot now boots {name} again."));
+    }
+    if !slots.slots()[booted].attributes.bootable() {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "{name}, which runs, is neither marked successful nor has a try left: the boot loader would skip it"
+            ),
         ));
-    };
-    // Where the booted one cannot boot again, the other one is next without anybody's having chosen it.
-    let chosen = slots.next() == Some(other) && slots.slots()[booted].attributes.bootable();
-    Ok(if chosen && undoes { booted } else { other })
+    }
+    let change = slots.change(|all| select::prioritize(all, booted));
+    make(slots, change, dry)?;
+    if dry.dry_run {
+        return Ok(());
+    }
+    output::say(format!("Undone: a reboot now boots {name} again."))
 }
 
 /// What update_engine is about, as far as it could undo a rollback.
@@ -158,6 +195,8 @@ struct Engine {
     /// None: it does not run.
     running: Option<(Operation, Option<Duration>)>,
     bus: Option<zbus::Connection>,
+    /// What is not known of it.
+    warnings: Vec<String>,
 }
 
 impl Engine {
@@ -166,11 +205,13 @@ impl Engine {
         let bus = match bus::connect(root).await {
             Ok(bus) => bus,
             Err(error) => {
-                output::note(format!(
-                    "warning: whether update_engine runs, and would undo this, cannot be asked: {error}"
-                ));
-                let (running, bus) = (None, None);
-                return Ok(Self { running, bus });
+                return Ok(Self {
+                    running: None,
+                    bus: None,
+                    warnings: vec![format!(
+                        "whether update_engine runs, and would undo this, cannot be asked: {error}"
+                    )],
+                });
             }
         };
         let running = match UpdateEngine::new(&bus).get_status().await {
@@ -178,8 +219,18 @@ impl Engine {
             Err(BusError::NoOwner { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        let bus = Some(bus);
-        Ok(Self { running, bus })
+        let mut warnings = Vec::new();
+        if let Some((_, None)) = running {
+            warnings.push(
+                "it is not known when update_engine started; some 45s after its start it puts the booted slot first"
+                    .to_owned(),
+            );
+        }
+        Ok(Self {
+            running,
+            bus: Some(bus),
+            warnings,
+        })
     }
 
     fn is_there(&self) -> bool {
@@ -207,12 +258,6 @@ impl Engine {
                 duration::print(Duration::from_secs(age.as_secs())),
                 duration::print(Duration::from_secs((SETGOODROOT - *age).as_secs() + 1))
             ),
-            (_, None) => {
-                output::note(
-                    "warning: it is not known when update_engine started; some 45s after its start it puts the booted slot first",
-                );
-                return Ok(());
-            }
             _ => return Ok(()),
         };
         Err(Failure::new(

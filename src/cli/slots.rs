@@ -153,8 +153,23 @@ impl From<SlotsError> for Failure {
 pub fn open(context: &Context, access: Access) -> Result<Slots, Failure> {
     context.slots_are_certain()?;
     let config = &context.config;
-    Ok(Slots::open(&config.root, &config.slots, access)?)
+    Slots::open(&config.root, &config.slots, access).map_err(|error| {
+        // Nobody has said that there are any.
+        let not_named = config.slots.disk.is_none();
+        match &error {
+            SlotsError::Find(_) | SlotsError::Table { .. } | SlotsError::None { .. }
+                if not_named =>
+            {
+                Failure::new(Exit::Failed, format!("{NO_SLOTS} ({error})"))
+            }
+            _ => error.into(),
+        }
+    })
 }
+
+/// Of a machine on which no slots are found, and no disk is named.
+const NO_SLOTS: &str = "this node has no A/B system partitions, and what needs them does not work here: slots, rollback, \
+     trials; reboots are coordinated all the same";
 
 /// Shows a change, and makes it unless it is only to be shown.
 ///

@@ -279,7 +279,7 @@ async fn a_reboot_into_the_slot_a_person_made_next_asks_for_that_image() {
         .await;
     assert!(site.read().await.queue.is_empty());
     // Whoever makes the booted slot next again has nothing to ask: it goes, and stays.
-    let changed = node.run(bin(), &["rollback"]).await;
+    let changed = node.run(bin(), &["rollback", "--undo"]).await;
     assert_eq!(changed.code, Some(0), "{changed:?}");
     assert_eq!(site.command(&node, &asked).await.code, Some(0));
     node.logind().rebooted().await;

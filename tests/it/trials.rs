@@ -373,7 +373,8 @@ async fn an_image_that_spoils_the_disk_of_the_journal_is_not_forgiven() {
         "health.d/10-spoil",
         &format!(
             "grep -qx VERSION_ID=2 {} || exit 0\n\
-             for f in journal.json writable; do mkdir -p {}/$f.$PPID.new/x; done\n\
+             agent=$(cut -d' ' -f4 /proc/$PPID/stat)\n\
+             for f in journal.json writable; do mkdir -p {}/$f.$agent.new/x; done\n\
              echo the disk is spoilt; exit 1",
             node.path("etc/os-release").display(),
             state.display()

@@ -165,7 +165,8 @@ async fn a_node_that_asks_nobody_keeps_its_own_quarantine_until_it_is_cleared() 
     node.wait_status(|status| status.contains("2 is quarantined"))
         .await;
     let other = quarantine(&["clear", "7"]).await;
-    assert!(other.stdout.contains("was not quarantined"), "{other:?}");
+    assert_eq!(other.code, Some(6), "{other:?}");
+    assert!(other.stderr.contains("was not quarantined"), "{other:?}");
     judge(&node, "health.d", &[]);
     let cleared = quarantine(&["clear", "2"]).await;
     assert_eq!(cleared.code, Some(0), "{cleared:?}");

@@ -116,6 +116,8 @@ pub struct Driver {
     etcd_error: String,
     /// Where that becomes known.
     asked_etcd: (mpsc::UnboundedSender<Asked>, mpsc::UnboundedReceiver<Asked>),
+    /// When what failed is tried again, on the monotonic clock since the start and in words.
+    again: Option<(Duration, String)>,
     /// What systemd was told last.
     status: String,
     /// What was logged last of where the agent stands.
@@ -173,6 +175,7 @@ impl Driver {
             config_error: String::new(),
             etcd_error: String::new(),
             asked_etcd: mpsc::unbounded_channel(),
+            again: None,
             status: String::new(),
             logged: String::new(),
             points_due: false,

@@ -45,6 +45,18 @@ impl Driver {
             }
             self.publish_in_etcd(before.0, state, &reason);
         }
+        let reason = match self.machine.tries_again_at() {
+            Some(at) => {
+                let said = self.again.take().filter(|(said, _)| *said == at);
+                // Said once: worked out again it might be another second.
+                let (_, said) = self.again.insert(said.unwrap_or_else(|| {
+                    let left = at.saturating_sub(self.started.elapsed());
+                    (at, self.world.again_in(left))
+                }));
+                format!("{reason}; {said}")
+            }
+            None => reason,
+        };
         self.tell_systemd(state, &reason);
         if let Some(bus) = &outside.bus {
             bus.publish(&self.published(state, reason)).await;

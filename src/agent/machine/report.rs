@@ -63,6 +63,23 @@ impl Machine {
         })
     }
 
+    /// When what has failed is tried again, on the monotonic clock; none where nothing has, or something else is waited for.
+    #[must_use]
+    pub fn tries_again_at(&self) -> Option<Duration> {
+        match &self.state {
+            State::Waiting {
+                why,
+                until: Some(until),
+            } => self
+                .hold_off
+                .as_ref()
+                .filter(|(at, of)| at == until && of == why)
+                .map(|(at, _)| *at),
+            State::Unproven { until, .. } | State::RollingBack { until, .. } => Some(*until),
+            _ => None,
+        }
+    }
+
     /// When [`super::Event::Tick`] is due, on the monotonic clock.
     #[must_use]
     pub fn wake_at(&self) -> Option<Duration> {

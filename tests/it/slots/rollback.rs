@@ -32,14 +32,86 @@ fn with_two() -> Desk {
 }
 
 #[tokio::test]
-async fn the_other_slot_boots_next_and_the_same_command_undoes_it() {
+async fn the_other_slot_boots_next_also_when_asked_twice_and_undo_undoes_it() {
     let desk = with_two();
     desk.says(&["rollback"], 0, "A reboot now boots USR-B")
         .await;
     assert_eq!(desk.run(&["slots", "next"]).await.stdout, "USR-B\n");
-    desk.says(&["rollback"], 0, "A reboot now boots USR-A")
+    // Two people, or a tool that does it again.
+    for args in [&["rollback"][..], &["rollback", "--dry-run"]] {
+        desk.says(
+            args,
+            0,
+            "A reboot now boots already USR-B; to undo this: pointsman rollback --undo",
+        )
         .await;
+        assert_eq!(desk.run(&["slots", "next"]).await.stdout, "USR-B\n");
+    }
+    desk.says(
+        &["rollback", "--undo", "--dry-run"],
+        0,
+        "Nothing was changed",
+    )
+    .await;
+    desk.says(
+        &["rollback", "--undo"],
+        0,
+        "Undone: a reboot now boots USR-A again",
+    )
+    .await;
     assert_eq!(desk.run(&["slots", "next"]).await.stdout, "USR-A\n");
+    desk.says(
+        &["rollback", "--undo"],
+        0,
+        "Nothing to undo: a reboot now boots USR-A again",
+    )
+    .await;
+    desk.says(
+        &["rollback", "--undo", "--reboot"],
+        2,
+        "cannot be used with",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_all_that_is_said() {
+    let desk = Desk::new();
+    desk.disk.write_image(Slot::B, "0");
+    let refused = desk
+        .says(&["rollback"], 1, "neither marked successful")
+        .await;
+    assert!(!refused.stderr.contains("warning"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_machine_without_slots_says_so() {
+    let node = machine("node-1").await;
+    let root = node.root().display().to_string();
+    for args in [&["slots"][..], &["rollback"]] {
+        let done = node
+            .run_plain(bin(), &[args, &["--root", &root]].concat(), &[])
+            .await;
+        assert_eq!(done.code, Some(1), "{done:?}");
+        assert!(
+            done.stderr
+                .starts_with("pointsman: this node has no A/B system partitions"),
+            "{done:?}"
+        );
+    }
+    // Of a disk that somebody names it is known what is wrong with it.
+    node.write("disk.img", "");
+    let done = node
+        .run_plain(
+            bin(),
+            &["slots", "--root", &root, "--disk", "/disk.img"],
+            &[],
+        )
+        .await;
+    assert!(
+        !done.stderr.contains("no A/B system partitions"),
+        "{done:?}"
+    );
 }
 
 #[tokio::test]
@@ -47,8 +119,12 @@ async fn who_says_what_is_to_follow_asks_for_the_other_slot_also_a_second_time()
     let desk = with_two();
     desk.says(&["rollback"], 0, "A reboot now boots USR-B")
         .await;
-    desk.says(&["rollback", "--stay"], 0, "A reboot now boots USR-B")
-        .await;
+    desk.says(
+        &["rollback", "--stay"],
+        0,
+        "A reboot now boots already USR-B",
+    )
+    .await;
     assert_eq!(desk.run(&["slots", "next"]).await.stdout, "USR-B\n");
     // Nothing is changed for a reboot that cannot be asked for.
     let desk = with_two();
@@ -213,14 +289,14 @@ async fn a_reboot_into_the_other_slot_waits_for_its_turn() {
     site.until("its ticket", |group| group.queue.len() == 1)
         .await;
     assert!(node.logind().asked().is_empty());
-    // Who takes the reboot back is told what stays.
+    // Who takes the reboot back takes back what it was for.
     let cancelled = site
         .command(&node, &[&["cancel"], &PLACE[..]].concat())
         .await;
     assert!(
         cancelled
             .stdout
-            .contains("USR-B is the next to boot all the same"),
+            .contains("Undone: a reboot now boots USR-A again"),
         "{cancelled:?}"
     );
     let again = site
@@ -268,7 +344,7 @@ async fn a_fault_elsewhere_in_the_configuration_keeps_nobody_from_the_slots() {
             (&["slots", "check"], "nothing is wrong"),
             (&["slots", "repair"], "Nothing to change"),
             (&["rollback"], "A reboot now boots USR-B"),
-            (&["rollback"], "A reboot now boots USR-A"),
+            (&["rollback", "--undo"], "a reboot now boots USR-A"),
         ] {
             let done = says(args, 0, words).await;
             assert!(done.stderr.contains(named), "{done:?}");

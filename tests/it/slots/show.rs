@@ -101,7 +101,7 @@ async fn changes_are_shown_first_and_dry_ones_not_made() {
     for args in [
         &["slots", "mark-good", "--dry-run"][..],
         &["slots", "prioritize", "A", "--dry-run"],
-        &["rollback", "--dry-run"],
+        &["rollback", "--undo", "--dry-run"],
     ] {
         let done = desk
             .says(

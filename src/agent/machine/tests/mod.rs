@@ -80,6 +80,19 @@ fn a_full_disk_while_etcd_is_told_of_a_bad_image_forgets_no_ticket() {
     assert!(world.called, "in {:?}", world.machine.state());
 }
 
+#[test]
+fn a_clock_that_is_set_while_a_window_is_waited_for_is_seen_within_a_minute() {
+    let mut world = World::new(Strategy::EtcdLock);
+    // At midnight, two hours before the window.
+    world.stage(Some(2));
+    assert!(matches!(world.machine.state(), State::Waiting { .. }));
+    // Set, or the machine slept: no event comes of it.
+    world.clock = 125;
+    world.minutes += 1;
+    world.tick();
+    assert_eq!(world.machine.state(), &State::Asking);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
 
