@@ -39,6 +39,12 @@ pub enum BusError {
         /// What was answered.
         reason: zbus::Error,
     },
+    /// Only another user may make the call.
+    #[error("{call} is refused to this user; run it as root")]
+    Denied {
+        /// Whom and what was called.
+        call: String,
+    },
     /// A call was not answered in time.
     #[error("{call} was not answered within {} s", CALL_LIMIT.as_secs())]
     TimedOut {
@@ -119,7 +125,29 @@ pub async fn call_with_timeout<T>(
         {
             Err(BusError::NoOwner { name: name.into() })
         }
+        Ok(Err(reason)) if is_denied(&reason) => Err(BusError::Denied { call }),
         Ok(Err(reason)) => Err(BusError::Call { call, reason }),
+    }
+}
+
+/// Whether the bus's policy, the service or polkit lets only others make the call.
+fn is_denied(error: &zbus::Error) -> bool {
+    const NAMES: [&str; 3] = [
+        "org.freedesktop.DBus.Error.AccessDenied",
+        "org.freedesktop.DBus.Error.AuthFailed",
+        "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired",
+    ];
+    // Root is told what was said: it could do no more.
+    if nix::unistd::geteuid().is_root() {
+        return false;
+    }
+    match error {
+        zbus::Error::FDO(error) => {
+            use zbus::DBusError as _;
+            NAMES.contains(&error.name().as_str())
+        }
+        zbus::Error::MethodError(name, ..) => NAMES.contains(&name.as_str()),
+        _ => false,
     }
 }
 

@@ -76,7 +76,11 @@ impl From<ConfigError> for Failure {
 
 impl From<BusError> for Failure {
     fn from(error: BusError) -> Self {
-        Self::new(Exit::Unreachable, error.to_string())
+        let exit = match &error {
+            BusError::Denied { .. } => Exit::Failed,
+            _ => Exit::Unreachable,
+        };
+        Self::new(exit, error.to_string())
     }
 }
 

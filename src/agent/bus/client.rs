@@ -3,7 +3,7 @@
 use futures_util::{FutureExt as _, StreamExt as _};
 use zbus::{Connection, MatchRule, MessageStream, message::Type};
 
-use super::{ACCESS_DENIED, INTERFACE, NAME, PATH, Published, REFUSED};
+use super::{INTERFACE, NAME, PATH, Published, REFUSED};
 use crate::{
     bus::{self, BusError},
     node::Root,
@@ -22,8 +22,8 @@ pub enum ClientError {
     )]
     NotRunning,
     /// The bus or the agent lets root only: the sentence.
-    #[error("not allowed: {0}; ask as root")]
-    AccessDenied(String),
+    #[error("{0}")]
+    AccessDenied(BusError),
     /// The agent refuses: its sentence.
     #[error("the agent refuses: {0}")]
     Refused(String),
@@ -36,6 +36,7 @@ impl From<BusError> for ClientError {
     fn from(error: BusError) -> Self {
         let (name, text) = match &error {
             BusError::NoOwner { .. } => return Self::NotRunning,
+            BusError::Denied { .. } => return Self::AccessDenied(error),
             BusError::Call {
                 reason: zbus::Error::FDO(error),
                 ..
@@ -53,7 +54,6 @@ impl From<BusError> for ClientError {
             _ => return Self::Bus(error),
         };
         match name.as_str() {
-            ACCESS_DENIED => Self::AccessDenied(text),
             REFUSED => Self::Refused(text),
             _ => Self::Bus(error),
         }

@@ -99,6 +99,27 @@ async fn without_an_agent_the_reboot_is_done_in_the_foreground() {
     let env = [("DBUS_SYSTEM_BUS_ADDRESS", address.as_str())];
     let refused = run("setpriv", &nobody, &env, PATIENCE).await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
+    // Where an agent runs, it refuses: by name, and with what to do, not in the bus's own words.
+    node.start_again();
+    node.wait_ready().await;
+    let root = node.root().display().to_string();
+    for (command, method) in [("reboot", "RequestReboot"), ("cancel", "Cancel")] {
+        let bin = bin().display().to_string();
+        let args = [
+            "--reuid=65534",
+            "--clear-groups",
+            &bin,
+            command,
+            "--root",
+            &root,
+        ];
+        let refused = run("setpriv", args, &env, PATIENCE).await;
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        let says = format!(
+            "pointsman: {method} of org.pointsman.Agent1 is refused to this user; run it as root\n"
+        );
+        assert_eq!(refused.stderr, says);
+    }
 }
 
 #[tokio::test]
