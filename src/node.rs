@@ -95,6 +95,16 @@ fn as_uuid(id: &str) -> Option<String> {
     Some(format!("{a}-{b}-{c}-{d}-{e}"))
 }
 
+/// The release of the kernel that runs: the root's, where it has a `proc`, else this machine's.
+#[must_use]
+pub fn kernel(root: &Root) -> Option<String> {
+    const PATH: &str = "proc/sys/kernel/osrelease";
+    let own = read(root.path(PATH));
+    own.or_else(|_| read(Root::default().path(PATH)))
+        .ok()
+        .filter(|release| !release.is_empty())
+}
+
 /// The host name: the kernel's, or the root's `etc/hostname` where the root is not this machine. For people;
 /// `localhost` where there is none.
 #[must_use]

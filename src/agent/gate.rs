@@ -82,6 +82,8 @@ pub struct Facts {
     pub next: Result<Option<Image>, String>,
     /// What logind says; the reason where it says nothing.
     pub logind: Result<Logins, String>,
+    /// The packages that ask for the reboot, where a file does and names some.
+    pub packages: Vec<String>,
 }
 
 /// Why a reboot is wanted, and into what.
@@ -133,6 +135,7 @@ pub fn intent(facts: &Facts, request: Option<&Request>, runs: &Image) -> Option<
     };
     let reason = match (request, &staged) {
         (Some(request), _) => request.reason.clone(),
+        (None, Some(_)) if !facts.packages.is_empty() => update_of(&facts.packages),
         (None, Some(image)) => format!("update to {image}"),
         (None, None) => return None,
     };
@@ -143,6 +146,19 @@ pub fn intent(facts: &Facts, request: Option<&Request>, runs: &Image) -> Option<
             .or_else(|| facts.next.clone().ok().flatten())
             .unwrap_or_else(|| runs.clone()),
     })
+}
+
+/// How many packages are named in a reason.
+const NAMED: usize = 5;
+
+/// The reason of a reboot that packages ask for.
+fn update_of(packages: &[String]) -> String {
+    let named = packages.iter().take(NAMED).cloned().collect::<Vec<_>>();
+    let more = match packages.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("update of {}{more}", named.join(", "))
 }
 
 /// Decides, without regard to people logged in (they are asked before the queue, not after it).

@@ -1,17 +1,95 @@
 //! `pointsman set-max`.
 
-use super::{Context, Failure, output};
-use crate::semaphore::etcd::Before;
+use super::{Context, Exit, Failure, names, output};
+use crate::semaphore::etcd::{Before, Group};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How many nodes of the group may be out at a time; 0 stops the group.
-    #[arg(value_name = "N", allow_negative_numbers = true, value_parser = number)]
-    max: u32,
+    #[arg(value_name = "N", allow_negative_numbers = true, value_parser = number, required_unless_present = "remove")]
+    max: Option<u32>,
+    /// Also for a group given by --group that nobody is in yet
+    #[arg(long)]
+    new: bool,
     /// Where the semaphore's document is missing or damaged: write it anew from the holders' own entries.
     #[arg(long)]
     rebuild: bool,
+    /// Remove a group that nobody uses: no holder, no ticket, no node.
+    #[arg(long, conflicts_with_all = ["max", "rebuild", "new"])]
+    remove: bool,
+}
+
+/// Who is in the group, as a sentence; none where nobody is.
+fn in_use(group: &Group) -> Option<String> {
+    let holders = group.holders.iter().map(names::shown);
+    let waiting = group
+        .queue
+        .iter()
+        .map(|ticket| who(&ticket.hostname, &ticket.id));
+    let nodes = group.nodes.iter().map(|node| who(&node.hostname, &node.id));
+    let ways = [
+        ("it is held by", holders.collect::<Vec<_>>()),
+        ("in its queue there is", waiting.collect()),
+        ("its nodes are", nodes.collect()),
+    ];
+    let (how, who) = ways.into_iter().find(|(_, who)| !who.is_empty())?;
+    let few: Vec<String> = who.iter().take(5).cloned().collect();
+    let more = if who.len() > few.len() { ", …" } else { "" };
+    Some(format!("{how} {}{more}", few.join(", ")))
+}
+
+fn who(hostname: &str, id: &str) -> String {
+    output::in_line(if hostname.is_empty() { id } else { hostname })
+}
+
+/// Refuses a group that comes to be by a typing error: one that a flag names, and that nobody is in.
+async fn known_or_new(context: &Context, args: &Args) -> Result<(), Failure> {
+    let group = &context.config.group;
+    if args.new || args.rebuild || group.is_default() || !context.names_the_group() {
+        return Ok(());
+    }
+    let semaphore = context.semaphore()?;
+    let read = semaphore.read().await?;
+    if read.document.is_some() || in_use(&read).is_some() {
+        return Ok(());
+    }
+    let groups = semaphore.groups().await?;
+    let named = groups.iter().filter(|group| !group.is_default());
+    let named: Vec<String> = named.map(|group| output::in_line(group.as_str())).collect();
+    let there = match named.as_slice() {
+        [] => "there is none but the default one".to_owned(),
+        named => format!("there are {}", named.join(", ")),
+    };
+    Err(Failure::new(
+        Exit::Usage,
+        format!(
+            "no node is in the group {:?}; {there}. To make it all the same: {}",
+            output::in_line(group.as_str()),
+            context.command(&format!("set-max {} --new", args.max.unwrap_or(1)))
+        ),
+    ))
+}
+
+async fn remove(context: &Context) -> Result<(), Failure> {
+    let name = format!(
+        "The group {:?}",
+        output::in_line(context.config.group.as_str())
+    );
+    let unused = |group: &Group| match in_use(group) {
+        None => Ok(()),
+        Some(why) => Err(Failure::new(
+            Exit::Refused,
+            format!("{name} is not removed: {why}"),
+        )),
+    };
+    match context.semaphore()?.remove_group(unused).await? {
+        true => output::say(format!("{name} is removed.")),
+        false => Err(Failure::new(
+            Exit::Nothing,
+            format!("{name} is not there: it has no semaphore."),
+        )),
+    }
 }
 
 fn number(text: &str) -> Result<u32, &'static str> {
@@ -25,7 +103,12 @@ fn number(text: &str) -> Result<u32, &'static str> {
 /// # Errors
 /// When etcd cannot be reached, or the document cannot be used and is not to be rebuilt.
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let set = context.semaphore()?.set_max(args.max, args.rebuild).await?;
+    let max = match args.max {
+        Some(max) if !args.remove => max,
+        _ => return remove(context).await,
+    };
+    known_or_new(context, args).await?;
+    let set = context.semaphore()?.set_max(max, args.rebuild).await?;
     match (&set.before, set.old) {
         (_, Some(old)) => output::say(format!("Old-Max: {old}"))?,
         (Before::Unused, None) => output::say(format!(
@@ -44,7 +127,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         (Before::Used, None) => {}
     }
     output::say(format!("Max: {}", set.document.max))?;
-    let (holders, max) = (set.document.holders.len(), args.max);
+    let holders = set.document.holders.len();
     if max == 0 {
         output::say("The group is stopped: no node takes the semaphore until max is raised.")?;
     } else if holders > max as usize {

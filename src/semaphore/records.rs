@@ -341,6 +341,9 @@ pub struct NodeRecord {
     /// What it runs.
     #[serde(flatten)]
     pub runs: Image,
+    /// The release of the kernel it runs (`uname -r`): on a machine without images, what an update changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
     /// The slot it runs from, where it has slots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<String>,

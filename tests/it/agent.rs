@@ -204,3 +204,28 @@ async fn a_window_that_closes_ends_the_wait_in_the_line() {
     site.free().await;
     assert!(node.logind().asked().is_empty());
 }
+
+#[tokio::test]
+async fn packages_that_ask_for_a_reboot_are_named_and_the_kernel_is_in_the_record() {
+    let site = Site::new("packages");
+    site.lock().await;
+    let node = Node::without_update_engine("node-1").await;
+    prepare(&node);
+    node.write("proc/sys/kernel/osrelease", "6.1.0-40-amd64\n");
+    node.write(
+        "run/reboot-required.pkgs",
+        "linux-image-6.1\nlibc6\nlibc6\na\nb\nc\nd\n",
+    );
+    site.start(&node, &[]).await;
+    let record = site.record(&node, |record| record.state == "idle").await;
+    assert_eq!(record.kernel.as_deref(), Some("6.1.0-40-amd64"));
+    node.write("run/reboot-required", "");
+    site.until("its ticket", |group| group.queue.len() == 1)
+        .await;
+    site.unlock("operator").await;
+    let holder = site.phase(&node, Phase::Rebooting).await;
+    assert_eq!(
+        holder.reason.as_deref(),
+        Some("update of a, b, c, d, libc6 and 1 more")
+    );
+}

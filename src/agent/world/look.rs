@@ -1,5 +1,7 @@
 //! How things are: what update_engine, the slots and logind say.
 
+use std::collections::BTreeSet;
+
 use super::{Updates, World};
 use crate::{
     agent::{
@@ -7,8 +9,9 @@ use crate::{
         points::Points,
     },
     logind::Logind,
+    node,
     semaphore::records::Image,
-    systemd,
+    systemd, text,
     update_engine::{self, UpdateEngine},
 };
 
@@ -33,7 +36,23 @@ impl World {
             update,
             next,
             logind,
+            packages: self.packages(),
         }
+    }
+
+    /// The packages that ask for the reboot, as Debian's hooks name them beside the file that asks for it, each once.
+    fn packages(&self) -> Vec<String> {
+        let Updates::Sentinel(path) = &self.updates else {
+            return Vec::new();
+        };
+        let mut beside = path.clone().into_os_string();
+        beside.push(".pkgs");
+        let text = node::read_text(std::path::Path::new(&beside)).unwrap_or_default();
+        let names: BTreeSet<&str> = text.lines().map(str::trim).collect();
+        let names = names.into_iter().filter(|name| !name.is_empty());
+        names
+            .map(|name| text::cut(name, 100).into_owned())
+            .collect()
     }
 
     /// Asks whether an update waits for a reboot.

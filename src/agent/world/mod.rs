@@ -276,6 +276,7 @@ impl World {
             hostname: self.hostname.clone(),
             group: self.config.group.as_str().to_owned(),
             runs: self.runs.clone(),
+            kernel: node::kernel(&self.config.root),
             slot: self.slot.clone(),
             state: state.to_owned(),
             reason: reason.to_owned(),

@@ -17,6 +17,7 @@ mod once;
 mod quarantines;
 mod read;
 mod reason;
+mod remove;
 mod store;
 mod watch;
 

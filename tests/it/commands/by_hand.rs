@@ -277,3 +277,84 @@ async fn images_and_versions_are_quarantined_and_cleared() {
             .await;
     }
 }
+
+#[tokio::test]
+async fn a_group_that_nobody_is_in_is_made_only_when_that_is_meant_and_can_be_removed() {
+    let op = Operator::new("new-group");
+    let web = ["--group", "prod/web"];
+    let refused = op
+        .says(
+            &["set-max", "2", "--group", "prod/wbe"],
+            2,
+            "no node is in the group \"prod/wbe\"",
+        )
+        .await;
+    assert!(
+        refused.stderr.contains("there is none but the default one"),
+        "{refused:?}"
+    );
+    assert!(
+        refused
+            .stderr
+            .contains("pointsman set-max 2 --new --endpoint"),
+        "{refused:?}"
+    );
+    op.says(
+        &[&["set-max", "2", "--new"], &web[..]].concat(),
+        0,
+        "Max: 2",
+    )
+    .await;
+    op.says(&[&["set-max", "1"], &web[..]].concat(), 0, "Old-Max: 2")
+        .await;
+    op.says(
+        &["set-max", "2", "--group", "prod/wbe"],
+        2,
+        "there are prod/web",
+    )
+    .await;
+    // In use in any way, it stays.
+    op.says(&[&["lock", "--as", "a"], &web[..]].concat(), 0, "")
+        .await;
+    op.says(
+        &[&["set-max", "--remove"], &web[..]].concat(),
+        3,
+        "is not removed: it is held by a",
+    )
+    .await;
+    op.says(&[&["unlock", "a"], &web[..]].concat(), 0, "").await;
+    let semaphore = on(shared_cluster(), &op.prefix);
+    let record = r#"{"id":"1","hostname":"n1","group":"prod/web","state":"idle"}"#;
+    semaphore
+        .publish(&serde_json::from_str(record).unwrap())
+        .await
+        .unwrap();
+    op.says(
+        &[&["set-max", "--remove"], &web[..]].concat(),
+        3,
+        "is not removed: its nodes are n1",
+    )
+    .await;
+    let mut client = shared_cluster().client().await;
+    client
+        .delete(semaphore.keys().node("1"), None)
+        .await
+        .unwrap();
+    op.says(
+        &[&["set-max", "--remove"], &web[..]].concat(),
+        0,
+        "is removed",
+    )
+    .await;
+    op.says(
+        &[&["set-max", "--remove"], &web[..]].concat(),
+        6,
+        "is not there",
+    )
+    .await;
+    let all = op.json(&["--all-groups"]).await;
+    assert_eq!(all["groups"].as_array().unwrap().len(), 1, "{all}");
+    op.says(&["set-max", "--remove", "3"], 2, "cannot be used with")
+        .await;
+    op.says(&["set-max"], 2, "<N>").await;
+}

@@ -95,7 +95,7 @@ async fn anothers_pause_is_not_replaced_by_accident() {
 async fn the_size_of_a_new_group_and_of_a_rebuilt_one_is_told_as_such() {
     let op = Operator::new("max-new");
     op.says(
-        &["set-max", "2", "--group", "web"],
+        &["set-max", "2", "--new", "--group", "web"],
         0,
         "The group \"web\" is new",
     )

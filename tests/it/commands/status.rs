@@ -121,7 +121,7 @@ async fn the_json_has_the_shape_that_is_documented() {
     );
 
     // Other groups are there when asked for.
-    op.says(&["set-max", "1", "--group", "prod/db"], 0, "")
+    op.says(&["set-max", "1", "--new", "--group", "prod/db"], 0, "")
         .await;
     let all = op.json(&["--all-groups"]).await;
     let names: Vec<_> = all["groups"]
@@ -241,7 +241,8 @@ async fn all_groups_are_those_with_a_document_or_a_node_and_this_nodes_own() {
         .publish(&serde_json::from_str(record).unwrap())
         .await
         .unwrap();
-    op.says(&["set-max", "1", "--group", "db"], 0, "").await;
+    op.says(&["set-max", "1", "--new", "--group", "db"], 0, "")
+        .await;
     let all = op.json(&["--all-groups", "--group", "own"]).await;
     let names = all["groups"].as_array().unwrap().iter();
     let names: Vec<_> = names

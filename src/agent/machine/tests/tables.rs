@@ -303,6 +303,7 @@ fn a_place_in_the_line_is_kept_only_where_the_node_still_asks_for_it() {
         update: Update::Staged(named(1)),
         next: Ok(None),
         logind: Ok(Logins::default()),
+        packages: Vec::new(),
     };
     let elsewhere = || Keys::new("p", Group::new("elsewhere").unwrap());
     let cases: [(bool, Strategy, Keys, u8); 4] = [

@@ -89,6 +89,7 @@ impl World {
                 update: Update::None("UPDATE_STATUS_IDLE".into()),
                 next: Ok(None),
                 logind: Ok(Logins::default()),
+                packages: Vec::new(),
             },
             disk: Journal::default(),
             disk_works: true,
@@ -181,6 +182,7 @@ impl World {
             update,
             next,
             logind,
+            packages: Vec::new(),
         }
     }
 
@@ -509,6 +511,7 @@ impl World {
             update: Update::None("UPDATE_STATUS_IDLE".into()),
             next: Ok(None),
             logind: Ok(Logins::default()),
+            packages: Vec::new(),
         };
         self.start();
     }

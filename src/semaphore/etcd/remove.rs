@@ -1,0 +1,48 @@
+//! The end of a group that nobody uses.
+
+use etcd_client::{DeleteOptions, Txn, TxnOp};
+
+use super::{Error, Group, RACES, Semaphore, read, stand_back, unchanged};
+
+impl Semaphore {
+    /// Deletes the group's document, its pause, and what is left of deadlines; false where there was no document. Nothing is
+    /// deleted unless `unused` says of the group as it was read that nobody uses it: who takes the semaphore meanwhile changes
+    /// the document, and it is read again.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses, and what `unused` says against it.
+    pub async fn remove_group<E: From<Error>>(
+        &self,
+        unused: impl Fn(&Group) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        const DOING: &str = "removing the group";
+        let keys = &self.keys;
+        for tries in 0..RACES {
+            let get = Txn::new().and_then(vec![TxnOp::get(keys.semaphore(), None)]);
+            let response = self.connection.txn(DOING, get).await?;
+            let found = read::answers(&response).into_iter().flatten().next();
+            let Some(document) = found else {
+                return Ok(false);
+            };
+            // Read after it: what comes between changes the document.
+            unused(&self.read().await?)?;
+            let below = || Some(DeleteOptions::new().with_prefix());
+            let txn = Txn::new()
+                .when(vec![unchanged(keys.semaphore(), document.mod_revision())])
+                .and_then(vec![
+                    TxnOp::delete(keys.semaphore(), None),
+                    TxnOp::delete(keys.pause(), None),
+                    TxnOp::delete(keys.deadlines(), below()),
+                ]);
+            if self.connection.txn(DOING, txn).await?.succeeded() {
+                return Ok(true);
+            }
+            stand_back(tries).await;
+        }
+        Err(Error::Contended {
+            doing: DOING,
+            tries: RACES,
+        }
+        .into())
+    }
+}
