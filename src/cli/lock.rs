@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Context, Exit, Failure, names, output, pause::person};
+use super::{Context, Exit, Failure, drain, names, output, pause::person};
 use crate::{
     agent::world::AGENT,
     duration, node,
@@ -26,6 +26,9 @@ pub struct Args {
     /// Take a place in the queue and wait for at most this long, such as 30m; otherwise at once or not at all.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     wait: Option<Duration>,
+    /// Run this node's pre-reboot.d hooks as well, once it is locked; `unlock` on this node then runs its post-boot.d hooks.
+    #[arg(long, conflicts_with = "name")]
+    drain: bool,
     /// Why; shown by `status`.
     #[arg(long, value_parser = super::pause::sentence)]
     reason: Option<String>,
@@ -48,6 +51,18 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     if let Some(host) = args.id.as_ref().filter(|given| **given != id) {
         holder.hostname.clone_from(host);
     }
+    if args.drain {
+        let own = node::machine_id(&context.config.root);
+        if !own.is_ok_and(|own| own == id) {
+            return Err(Failure::new(
+                Exit::Usage,
+                "--drain runs hooks on this node, and is for this node alone; run it on the node that is to be drained",
+            ));
+        }
+        drain::possible(context).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        drain::note(&mut holder);
+    }
+    let drained = holder.clone();
     let refused = |why: String| {
         Err(Failure::new(
             Exit::Refused,
@@ -90,6 +105,16 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
                 output::in_line(&pause.reason)
             ));
         }
+    }
+    if args.drain
+        && let Err(error) = drain::drain(context, &drained).await
+    {
+        drain::undo(context, &drained, "stepping-back").await?;
+        semaphore.unlock(&id, true).await?;
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("{id} is not locked: {error}; what was drained is undone"),
+        ));
     }
     output::say(format!(
         "{} holds the semaphore until: {}",

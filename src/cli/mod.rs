@@ -6,6 +6,7 @@ pub mod cloudinit;
 pub mod common;
 pub mod config;
 mod context;
+mod drain;
 mod exit;
 pub mod flags;
 mod go_flags;
@@ -65,7 +66,8 @@ pub enum Command {
     Status(status::Args),
     /// Show the configuration in force, and where each value comes from.
     Config(config::Args),
-    /// Take the semaphore for a node by hand; only `unlock` gives it back.
+    /// Take the semaphore for a node by hand, so that no other goes out beside it; only `unlock` gives it back. It drains
+    /// nothing unless --drain says so.
     Lock(lock::Args),
     /// Give the semaphore back for a node.
     Unlock(unlock::Args),

@@ -1,6 +1,6 @@
 //! `pointsman unlock`.
 
-use super::{Context, Exit, Failure, names, output};
+use super::{Context, Exit, Failure, drain, names, output};
 use crate::{
     node,
     semaphore::{etcd::Unlocked, records::Phase},
@@ -49,6 +49,19 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         } else {
             nothing(format!("{shown} had no ticket."))
         };
+    }
+    // While it still holds: nobody goes out beside it before it carries load again.
+    let group = semaphore.read().await?;
+    let entry = group.holders.into_iter().find(|held| held.id == id);
+    if let Some(entry) = entry.and_then(|held| held.entry).filter(drain::is_noted) {
+        if node::machine_id(&context.config.root).is_ok_and(|own| own == id) {
+            drain::undo(context, &entry, "proving").await?;
+        } else {
+            output::note(format!(
+                "warning: {shown} was drained by `lock --drain`, and its post-boot.d hooks do not run from here; to have \
+                 them run, unlock it on the node itself"
+            ));
+        }
     }
     match semaphore.unlock(&id, args.force).await? {
         Unlocked::Unlocked(Some(holder)) if holder.phase == Phase::Draining => {

@@ -105,7 +105,15 @@ pub(super) fn list(text: &str) -> Result<Vec<Endpoint>, Bad> {
                 Some((_, host)) => format!("\"…@{host}\" with a user in it"),
                 None => quoted(text),
             }),
-            expected: EXPECTED.into(),
+            // URLs have no place for it that HTTP and TLS agree on; the resolver keeps it with a name.
+            expected: if text.contains('%') {
+                format!(
+                    "{EXPECTED}; a link-local address with its interface only by a name: `fe80::1%eth0 NAME` in /etc/hosts, \
+                     and NAME here"
+                )
+            } else {
+                EXPECTED.into()
+            },
         })
     };
     text.split(',').map(|text| one(text.trim())).collect()
@@ -159,6 +167,11 @@ mod tests {
             let Bad { found, expected } = list(text).unwrap_err();
             assert_eq!(found.unwrap(), bad);
             assert!(expected.contains("http(s)://host[:port]"));
+            assert!(!expected.contains("/etc/hosts"));
+        }
+        for text in ["https://[fe80::1%25eth0]:2379", "[fe80::1%eth0]"] {
+            let Bad { expected, .. } = list(text).unwrap_err();
+            assert!(expected.contains("`fe80::1%eth0 NAME` in /etc/hosts"));
         }
     }
 }

@@ -358,3 +358,63 @@ async fn a_group_that_nobody_is_in_is_made_only_when_that_is_meant_and_can_be_re
         .await;
     op.says(&["set-max"], 2, "<N>").await;
 }
+
+#[tokio::test]
+async fn a_node_locked_with_drain_runs_its_hooks_and_unlock_undoes_them_while_it_still_holds() {
+    let site = Site::new("lock-drain");
+    let node = machine("node-1").await;
+    let log = node.path("hooks-ran");
+    for moment in ["pre-reboot.d", "post-boot.d"] {
+        let script = format!(
+            "echo {moment} $POINTSMAN_PHASE $POINTSMAN_REASON >>{}",
+            log.display()
+        );
+        hook(&node, &format!("{moment}/20-note"), &script);
+    }
+    let ran = || std::fs::read_to_string(&log).unwrap_or_default();
+    // Alone it takes the lock and drains nothing.
+    let done = site.command(&node, &["lock"]).await;
+    assert_eq!((done.code, ran().as_str()), (Some(0), ""), "{done:?}");
+    let done = site.command(&node, &["unlock"]).await;
+    assert_eq!((done.code, ran().as_str()), (Some(0), ""), "{done:?}");
+    let done = site
+        .command(&node, &["lock", "--drain", "--reason", "disk"])
+        .await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert_eq!(ran(), "pre-reboot.d draining disk\n");
+    assert!(
+        done.stderr
+            .contains("the hook pre-reboot.d/20-note runs since "),
+        "{done:?}"
+    );
+    let done = site.command(&node, &["unlock"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert_eq!(
+        ran(),
+        "pre-reboot.d draining disk\npost-boot.d proving disk\n"
+    );
+    site.free().await;
+    // A drain that fails leaves neither a lock nor half a drain.
+    hook(&node, "pre-reboot.d/30-fails", "echo no room; exit 1");
+    let done = site.command(&node, &["lock", "--drain"]).await;
+    assert_eq!(done.code, Some(1), "{done:?}");
+    assert!(
+        done.stderr
+            .contains("it said last: no room; what was drained is undone"),
+        "{done:?}"
+    );
+    assert!(
+        ran()
+            .lines()
+            .last()
+            .unwrap()
+            .starts_with("post-boot.d stepping-back"),
+        "{}",
+        ran()
+    );
+    site.free().await;
+    let done = site
+        .command(&node, &["lock", "--drain", &"7".repeat(32)])
+        .await;
+    assert_eq!(done.code, Some(2), "{done:?}");
+}

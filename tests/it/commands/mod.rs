@@ -22,7 +22,7 @@ use pointsman_testbed::{
 use serde_json::Value;
 
 use crate::{
-    agents::{Site, bin, machine},
+    agents::{Site, bin, hook, machine},
     support::{claim, eventually, holder, on},
 };
 

@@ -1,0 +1,70 @@
+//! The hooks of a node that a person takes out by hand: `lock --drain` and its `unlock`.
+
+use super::{Context, Failure, output};
+use crate::{
+    hooks::{HookError, Hooks},
+    node,
+    semaphore::records::Holder,
+};
+
+/// The field of a holder's entry that says that `lock --drain` has drained the node.
+const DRAINED: &str = "drained";
+
+/// Notes in the entry that the node is drained with it.
+pub(super) fn note(holder: &mut Holder) {
+    holder.unknown.insert(DRAINED.into(), true.into());
+}
+
+/// Whether the node was drained with this entry.
+pub(super) fn is_noted(holder: &Holder) -> bool {
+    holder.unknown.get(DRAINED) == Some(&true.into())
+}
+
+fn hooks(context: &Context) -> Hooks {
+    let config = &context.config;
+    Hooks::new(&config.root, config.timings.hook_timeout).telling(output::note)
+}
+
+/// What the hooks are told; no image is left or gone to.
+fn variables(context: &Context, holder: &Holder, phase: &str) -> Vec<(String, String)> {
+    let root = &context.config.root;
+    let reason = holder.reason.clone().unwrap_or_default();
+    [
+        ("NODE", holder.id.clone()),
+        ("HOSTNAME", node::hostname(root)),
+        ("GROUP", context.config.group.as_str().to_owned()),
+        ("FROM", String::new()),
+        ("TO", String::new()),
+        ("PHASE", phase.to_owned()),
+        ("REASON", reason),
+    ]
+    .into_iter()
+    .map(|(name, value)| (format!("POINTSMAN_{name}"), value))
+    .collect()
+}
+
+/// Whether the drain could be done at all, before anything is taken for it.
+///
+/// # Errors
+/// When a hook cannot be run.
+pub(super) fn possible(context: &Context) -> Result<(), HookError> {
+    hooks(context).check("pre-reboot.d")
+}
+
+/// Runs the drain hooks.
+///
+/// # Errors
+/// The first that fails.
+pub(super) async fn drain(context: &Context, holder: &Holder) -> Result<(), HookError> {
+    let variables = variables(context, holder, "draining");
+    hooks(context).run("pre-reboot.d", &variables).await
+}
+
+/// Runs the hooks that undo a drain, all of them; says which have failed.
+pub(super) async fn undo(context: &Context, holder: &Holder, phase: &str) -> Result<(), Failure> {
+    let variables = variables(context, holder, phase);
+    for error in hooks(context).run_all("post-boot.d", &variables).await {
+        output::note(format!("warning: {error}"));
+    }
+    Ok(())
+}
