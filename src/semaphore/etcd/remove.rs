@@ -28,7 +28,7 @@ impl Semaphore {
             unused(&self.read().await?)?;
             let below = || Some(DeleteOptions::new().with_prefix());
             let txn = Txn::new()
-                .when(vec![unchanged(keys.semaphore(), document.mod_revision())])
+                .when(unchanged(keys.semaphore(), &(&document).into()))
                 .and_then(vec![
                     TxnOp::delete(keys.semaphore(), None),
                     TxnOp::delete(keys.pause(), None),
