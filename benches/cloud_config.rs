@@ -60,7 +60,7 @@ fn document(files: usize) -> String {
 
 fn steps(text: &str) -> Vec<Step> {
     let addresses = Addresses::default();
-    let reading = cloud_config::read(text, &addresses, Unknown::Error);
+    let reading = cloud_config::read(text, &addresses, Unknown::Error, Mode::Own);
     assert!(reading.is_sound() && reading.findings.is_empty());
     let machine = plan::Machine {
         addresses: &addresses,

@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
             }
             PartContent::CloudConfig(text) => text,
         };
-        let reading = cloud_config::read(&text, &addresses, Unknown::Info);
+        let reading = cloud_config::read(&text, &addresses, Unknown::Info, Mode::Own);
         let _ = cloud_config::print(&reading.findings, "x", &text, 0);
         let lines = text.split('\n').count() as u64;
         assert!(reading.findings.iter().all(|f| (1..=lines).contains(&f.line) && f.column >= 1));

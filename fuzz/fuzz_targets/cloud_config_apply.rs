@@ -41,7 +41,7 @@ fn seen(root: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
 
 fuzz_target!(|text: &str| {
     let addresses = Addresses::default();
-    let reading = cloud_config::read(text, &addresses, Unknown::Error);
+    let reading = cloud_config::read(text, &addresses, Unknown::Error, Mode::Own);
     if !reading.is_sound() {
         return;
     }

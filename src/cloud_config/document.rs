@@ -97,6 +97,8 @@ impl File {
 #[derive(Debug)]
 pub(crate) struct Unit {
     pub(crate) name: Option<Text>,
+    /// Its name is the path of a drop-in, which is all that it is.
+    pub(crate) is_drop_in: bool,
     pub(crate) mask: bool,
     pub(crate) enable: bool,
     pub(crate) runtime: bool,
@@ -167,7 +169,7 @@ impl Document {
         for Field { name, item } in root {
             match name.as_ref() {
                 "hostname" => document.hostname = text(item),
-                "ssh_authorized_keys" => document.keys = texts(item),
+                "ssh_authorized_keys" => document.keys = public_keys(item),
                 "manage_etc_hosts" => document.hosts = text(item),
                 "users" => document.users = items(item).map(user).collect(),
                 "write_files" => document.files = items(item).map(file).collect(),
@@ -176,6 +178,35 @@ impl Document {
             }
         }
         document
+    }
+
+    /// Whether it asks for nothing at all.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self {
+            hostname,
+            keys,
+            users,
+            files,
+            hosts,
+            units,
+            services,
+            update,
+            oem,
+        } = self;
+        let texts = [
+            hostname,
+            hosts,
+            &update.reboot_strategy,
+            &update.group,
+            &update.server,
+            &oem.id,
+        ];
+        texts.iter().all(|text| text.is_none())
+            && keys.is_empty()
+            && users.is_empty()
+            && files.is_empty()
+            && units.is_empty()
+            && services.iter().all(|service| service.variables.is_empty())
     }
 
     fn coreos(&mut self, given: Vec<Field>) {
@@ -268,7 +299,7 @@ fn user(item: Item) -> User {
         span,
         name: take.text("name"),
         passwd: take.text("passwd"),
-        keys: take.texts("ssh_authorized_keys"),
+        keys: take.item("ssh_authorized_keys").map_or_else(Vec::new, public_keys),
         gecos: take.text("gecos"),
         homedir: take.text("homedir"),
         no_create_home: take.flag("no_create_home"),
@@ -312,9 +343,36 @@ fn file(item: Item) -> File {
 }
 
 fn unit(item: Item) -> Unit {
+    let span = item.span;
     let mut take = Take(fields(item));
+    let path = take.text("name");
+    let path = path.as_ref().map(|path| (path, path.text.as_str()));
+    if let Some((name, (unit, file))) =
+        path.and_then(|(name, path)| Some((name, schema::drop_in_path(path)?)))
+    {
+        let text = |text: &str| Text {
+            text: text.to_owned(),
+            ..name.clone()
+        };
+        return Unit {
+            name: Some(text(unit)),
+            is_drop_in: true,
+            mask: take.flag("mask"),
+            enable: take.flag("enable"),
+            runtime: take.flag("runtime"),
+            command: take.text("command"),
+            drop_ins: vec![DropIn {
+                span,
+                name: Some(text(file)),
+                content: take.text("content"),
+            }],
+            content: None,
+        };
+    }
+    let name = path.map(|(name, _)| name.clone());
     Unit {
-        name: take.text("name"),
+        name,
+        is_drop_in: false,
         mask: take.flag("mask"),
         enable: take.flag("enable"),
         runtime: take.flag("runtime"),
@@ -381,6 +439,20 @@ fn items(item: Item) -> impl Iterator<Item = Item> {
 
 fn texts(item: Item) -> Vec<Text> {
     items(item).filter_map(text).collect()
+}
+
+/// Public keys, one a text: an item of several lines holds several.
+fn public_keys(item: Item) -> Vec<Text> {
+    let lines = |text: Text| {
+        let lines = text.text.lines().map(str::trim);
+        let key = |line: &str| Text {
+            text: line.to_owned(),
+            ..text.clone()
+        };
+        let keys = lines.filter(|line| !line.is_empty()).map(key);
+        keys.collect::<Vec<_>>()
+    };
+    texts(item).into_iter().flat_map(lines).collect()
 }
 
 /// The text of an item.

@@ -44,6 +44,9 @@ pub struct Finding {
     /// How many characters of the line it is about, at least 1.
     #[serde(skip)]
     pub length: u64,
+    /// coreos-cloudinit's own `-validate` reports this as well: its exit code counts no others.
+    #[serde(skip)]
+    pub original: bool,
 }
 
 impl Finding {

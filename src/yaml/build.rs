@@ -7,7 +7,7 @@ use std::{
 
 use serde_yaml::{Event, Marker, Parser, ScalarStyle, ScanError};
 
-use super::{Entry, Node, Place, Scalar, Span, Style, Value};
+use super::{Entry, Node, Place, Scalar, Span, Style, Value, explain};
 
 /// What a document may amount to.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,20 @@ pub(crate) type SyntaxError = (Span, String);
 /// # Errors
 /// The place and what is wrong there. The parser stops at the first fault of syntax.
 pub(crate) fn parse(source: &str, limits: Limits) -> Result<Node, SyntaxError> {
+    match parse_first(source, limits)? {
+        (node, None) => Ok(node),
+        (_, Some(next)) => Err((next, "a second document begins, expected one only".into())),
+    }
+}
+
+/// Parses the first document, and tells where a second one begins, which is not read.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn parse_first(
+    source: &str,
+    limits: Limits,
+) -> Result<(Node, Option<Span>), SyntaxError> {
     let options = serde_yaml::options! {
         flow_nesting_limit: limits.depth,
         block_nesting_limit: limits.depth,
@@ -42,24 +56,40 @@ pub(crate) fn parse(source: &str, limits: Limits) -> Result<Node, SyntaxError> {
         anchors: HashMap::new(),
         document: None,
     };
+    let mut next = None;
+    let mut is_whole = false;
     for event in Parser::new_from_str_with_options(source, options) {
-        let (event, span) = event.map_err(|error| refused(&error, source))?;
+        let (event, span) = match event {
+            Ok(event) => event,
+            // Whatever follows the first document, it is not read.
+            Err(error) if is_whole => {
+                next = Some(error_span(&error));
+                break;
+            }
+            Err(error) => return Err(refused(&error, source)),
+        };
         let at = Span {
             place: place(span.start),
             start: span.start.byte_offset().unwrap_or_default(),
             end: span.end.byte_offset().unwrap_or_default(),
         };
+        if is_whole && matches!(event, Event::DocumentStart(..)) {
+            next = Some(at);
+            break;
+        }
+        is_whole |= matches!(event, Event::DocumentEnd);
         builder.event(event, at, source)?;
     }
     // An empty stream has no document.
-    Ok(builder.document.unwrap_or(Node {
+    let document = builder.document.unwrap_or(Node {
         span: Span {
             place: Place { line: 1, column: 1 },
             ..Span::default()
         },
         value: Value::Null,
         tag: None,
-    }))
+    });
+    Ok((document, next))
 }
 
 fn place(marker: Marker) -> Place {
@@ -69,22 +99,36 @@ fn place(marker: Marker) -> Place {
     }
 }
 
-fn refused(error: &ScanError, source: &str) -> SyntaxError {
+fn error_span(error: &ScanError) -> Span {
     let start = error.marker().byte_offset().unwrap_or_default();
-    let span = Span {
+    Span {
         place: place(*error.marker()),
         start,
         end: start,
-    };
-    let before = source.get(..start).unwrap_or_default();
-    let line = &source[before.rfind('\n').map_or(0, |end| end + 1)..];
-    let indent = &line[..line.len() - line.trim_start_matches([' ', '\t']).len()];
-    let hint = if indent.contains('\t') {
-        "; YAML takes no tab as indentation, use spaces"
-    } else {
-        ""
-    };
-    (span, format!("{}{hint}", visible(&error.info())))
+    }
+}
+
+fn refused(error: &ScanError, source: &str) -> SyntaxError {
+    let span = error_span(error);
+    let said = visible(&error.info());
+    match explain::hint(source, span.start) {
+        // Line and column are those of the byte.
+        Some((hint, at)) => (slip(source, at), format!("{hint} ({said})")),
+        None => (span, said),
+    }
+}
+
+fn slip(source: &str, at: usize) -> Span {
+    let before = source.get(..at).unwrap_or_default();
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    Span {
+        place: Place {
+            line: before.matches('\n').count() as u64 + 1,
+            column: line.chars().count() as u64 + 1,
+        },
+        start: at,
+        end: at,
+    }
 }
 
 /// The parser's words, in which a character of the text may stand: what cannot be seen is escaped, quotes stay.
@@ -142,10 +186,6 @@ impl Builder {
             tag: tag.clone(),
         };
         match event {
-            Event::DocumentStart(..) if self.document.is_some() => {
-                let found = "a second document begins, expected one only";
-                return Err((span, found.into()));
-            }
             Event::Scalar(text, style, anchor, written) => {
                 let node = scalar(text.into_owned(), style, written.is_some(), span, source);
                 self.finish(Node { tag, ..node }, anchor)?;

@@ -6,7 +6,7 @@ use super::{AddressArgs, ApplyArgs, HistoryArgs, PlanArgs, RevertArgs, boot, cou
 use crate::{
     cli::{Exit, Failure, common::CommonArgs, output},
     cloud_config::{
-        self, Addresses, Finding, Level, PartContent, Unknown,
+        self, Addresses, Finding, Level, Mode, PartContent, Unknown,
         apply::{self, ApplyError, End, Machine, Outline, Past},
         boot::{LastGood, Outcome, Whose},
         plan::{self, Planned, Platform, Step},
@@ -32,7 +32,8 @@ pub(super) async fn plan(args: &PlanArgs, common: &CommonArgs) -> Result<(), Fai
     let root = common.root();
     let mut machine = Machine::open(&root)?.waiting(args.sources.wait());
     let fetched = args.sources.fetch(common).await?;
-    let steps = Wanted::new(fetched, &args.addresses).steps(&root, &machine)?;
+    let wanted = Wanted::new(fetched, &args.addresses).strict(args.strict);
+    let steps = wanted.steps(&root, &machine)?;
     let outline = machine.outline(&steps).await?;
     if args.json {
         output::json(&outline)?;
@@ -48,11 +49,13 @@ pub(super) async fn plan(args: &PlanArgs, common: &CommonArgs) -> Result<(), Fai
 pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), Failure> {
     let root = common.root();
     if args.at_boot {
-        return boot::apply(&args.sources, &args.addresses, common).await;
+        return boot::apply(args, common).await;
     }
     let fetched = args.sources.fetch(common).await?;
     let (origin, kept) = (fetched.origin.clone(), fetched.clone());
-    let wanted = Wanted::new(fetched, &args.addresses).waiting(args.sources.wait());
+    let wanted = Wanted::new(fetched, &args.addresses)
+        .waiting(args.sources.wait())
+        .strict(args.strict);
     let outline = wanted.carry_out(&root).await?;
     // What the boot takes from there as well is what it falls back to.
     if LastGood::load(&root, Whose::Machine).is_some_and(|last| last.fetched.origin == origin)
@@ -141,6 +144,8 @@ pub(in crate::cli) struct Wanted {
     pub(in crate::cli) adds: bool,
     /// How long another apply is waited for.
     pub(in crate::cli) patience: Duration,
+    /// Warnings are errors.
+    pub(in crate::cli) strict: bool,
 }
 
 impl Wanted {
@@ -151,6 +156,7 @@ impl Wanted {
             wait: None,
             adds: false,
             patience: Duration::ZERO,
+            strict: false,
             fetched,
         }
     }
@@ -158,6 +164,11 @@ impl Wanted {
     /// What it fetches may take so long to appear.
     pub(in crate::cli) fn waiting(self, wait: Option<Duration>) -> Self {
         Self { wait, ..self }
+    }
+
+    /// Warnings are errors.
+    pub(super) fn strict(self, strict: bool) -> Self {
+        Self { strict, ..self }
     }
 
     /// At boot nobody is there to ask again: another apply is waited for.
@@ -187,8 +198,15 @@ impl Wanted {
             fetched,
             addresses,
             network,
+            adds,
+            strict,
             ..
         } = self;
+        // Who adds up documents is called by the old name.
+        let mode = match adds {
+            true => Mode::Compatible,
+            false => Mode::Own,
+        };
         let name = fetched.origin;
         let failed = |text: String| Failure::new(Exit::Failed, text);
         let parts = cloud_config::parts(fetched.user_data)
@@ -200,21 +218,23 @@ impl Wanted {
         })];
         let (mut wrong, mut warnings) = (0, Vec::new());
         for part in parts {
+            let shown = match &part.name {
+                Some(part) => format!("{name} ({part})"),
+                None => name.clone(),
+            };
+            warnings.extend(part.skipped().map(|warning| warning.line(&shown)));
             let text = match part.content {
                 PartContent::Script(script) => {
                     planned.push(Planned::Script(script));
                     continue;
                 }
+                PartContent::Skipped(_) => continue,
                 PartContent::CloudConfig(text) => text,
             };
-            let mut reading = cloud_config::read(&text, &addresses, Unknown::Error);
+            let mut reading = cloud_config::read(&text, &addresses, Unknown::Error, mode);
             for finding in &mut reading.findings {
                 finding.line += part.lines_before;
             }
-            let shown = match &part.name {
-                Some(part) => format!("{name} ({part})"),
-                None => name.clone(),
-            };
             let of = |level| {
                 reading
                     .findings
@@ -246,6 +266,12 @@ impl Wanted {
             return Err(failed(format!(
                 "{name}: {}; nothing is done",
                 counted(wrong, "error")
+            )));
+        }
+        if strict && !warnings.is_empty() {
+            return Err(failed(format!(
+                "{name}: {}, which --strict takes as errors; nothing is done",
+                counted(warnings.len(), "warning")
             )));
         }
         let hostname = node::hostname(root);

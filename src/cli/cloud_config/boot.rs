@@ -2,9 +2,9 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{AddressArgs, apply::Wanted};
+use super::{ApplyArgs, apply::Wanted};
 use crate::{
-    cli::{Exit, Failure, common::CommonArgs, output, sources::SourceArgs},
+    cli::{Exit, Failure, common::CommonArgs, output},
     cloud_config::{
         apply::{self, Outline},
         boot::{Ending, LastGood, Outcome, Whose},
@@ -13,13 +13,12 @@ use crate::{
     node::Root,
 };
 
-pub(super) async fn apply(
-    sources: &SourceArgs,
-    addresses: &AddressArgs,
-    common: &CommonArgs,
-) -> Result<(), Failure> {
+pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), Failure> {
     let root = common.root();
-    let wanted = |fetched: Fetched| Wanted::at_boot(fetched, addresses);
+    let sources = &args.sources;
+    let wanted = |fetched: Fetched| {
+        Wanted::at_boot(fetched, &args.addresses).strict(args.strict)
+    };
     // Who may wait no longer is told so by systemd, at the unit's TimeoutStartSec=; from here on a signal is no end.
     let mut terminated = signal(SignalKind::terminate())
         .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;

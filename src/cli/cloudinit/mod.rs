@@ -17,7 +17,7 @@ use super::{
     sources::SourceArgs,
 };
 use crate::cloud_config::{
-    Addresses, Level,
+    Addresses,
     boot::{LastGood, Whose},
     netconf,
     sources::Fetched,
@@ -162,7 +162,8 @@ fn validate(fetched: Fetched) -> u8 {
             output::in_line(&finding.message)
         ));
     }
-    u8::from(findings.iter().any(|finding| finding.level != Level::Info))
+    // That program's own findings, of whatever level, and no others.
+    u8::from(findings.iter().any(|finding| finding.original))
 }
 
 /// The addresses that the platform knows, else the environment.
@@ -179,6 +180,7 @@ fn wanted(fetched: Fetched, network: Vec<(String, String)>) -> Wanted {
         // That program took nothing away, and several of its units apply a document each, one after the other.
         adds: true,
         patience: BOOT_PATIENCE,
+        strict: false,
         fetched,
     }
 }

@@ -76,10 +76,31 @@ pub struct NewFile {
     pub path: String,
     /// Permissions, setuid, setgid and sticky bit included.
     pub mode: u32,
-    /// User and group by name or number; root's where not given.
-    pub owner: Option<(String, Option<String>)>,
+    /// Whose it is; root's where not given.
+    pub owner: NewOwner,
     /// What.
     pub content: NewContent,
+}
+
+/// Whose a file is to be, as chown(1) is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewOwner {
+    /// The user by name or number; root where not given.
+    pub user: Option<String>,
+    /// The group.
+    pub group: NewGroup,
+}
+
+/// Which group a file is to have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum NewGroup {
+    /// root's: `user`.
+    #[default]
+    Root,
+    /// By name or number: `user:group`, `:group`.
+    Named(String),
+    /// The one that the user logs in with: `user:`.
+    Login,
 }
 
 /// Where a file's bytes come from.
@@ -367,7 +388,7 @@ impl NewFile {
         Self {
             path: path.into(),
             mode: 0o644,
-            owner: None,
+            owner: NewOwner::default(),
             content: NewContent::Bytes(text.into()),
         }
     }

@@ -1,7 +1,7 @@
 use std::{collections::HashMap, fmt::Write as _};
 
 use super::*;
-use crate::cloud_config::{Unknown, read};
+use crate::cloud_config::{Mode, Unknown, read};
 
 /// The steps of documents, a line each; contents follow in brackets.
 fn steps(sources: &[&str], files: &[(&str, &str)]) -> Vec<String> {
@@ -13,7 +13,7 @@ fn steps(sources: &[&str], files: &[(&str, &str)]) -> Vec<String> {
         if source.starts_with("#!") {
             return Planned::Script(source.as_bytes().to_vec());
         }
-        let reading = read(source, &addresses, Unknown::Error);
+        let reading = read(source, &addresses, Unknown::Error, Mode::Own);
         assert!(reading.is_sound(), "{:?}", reading.findings);
         Planned::Document(Box::new(reading.document))
     });
@@ -44,8 +44,13 @@ fn shown(step: &Step) -> String {
         ),
         Step::File(file) => {
             let mut line = format!("file {} {:04o}", file.path, file.mode);
-            if let Some((user, group)) = &file.owner {
-                let _ = write!(line, " {user}:{}", group.as_deref().unwrap_or("-"));
+            if let Some(user) = &file.owner.user {
+                let group = match &file.owner.group {
+                    NewGroup::Named(group) => group,
+                    NewGroup::Root => "-",
+                    NewGroup::Login => "",
+                };
+                let _ = write!(line, " {user}:{group}");
             }
             match &file.content {
                 NewContent::Bytes(bytes) => line + " [" + &text(bytes) + "]",
@@ -106,7 +111,7 @@ hostname: n1.example.net
             "link /etc/systemd/system/m.service /dev/null",
             "file /run/systemd/system/etcd-member.service.d/20-cloudinit.conf 0644 [[Service]\nEnvironment=\"ETCD_NAME=n1\"\n]",
             "unmask /run/systemd/system/etcd-member.service",
-            "file /run/systemd/system/locksmithd.service.d/20-cloudinit.conf 0644 [[Service]\nEnvironment=\"LOCKSMITHD_GROUP=a 50%% \\\"b\\\"\"\n]",
+            "file /run/systemd/system/locksmithd.service.d/20-cloudinit.conf 0644 [[Service]\nEnvironment=\"LOCKSMITHD_GROUP=a 50% \\\"b\\\"\"\n]",
             "unmask /run/systemd/system/locksmithd.service",
             "unmask /run/systemd/system/locksmithd.service",
             "reload",
@@ -165,7 +170,7 @@ fn known_addresses_go_to_scripts_and_to_the_environment_unless_the_document_writ
         ..Addresses::default()
     };
     let plan = |source: &str| {
-        let document = read(source, &addresses, Unknown::Error).document;
+        let document = read(source, &addresses, Unknown::Error, Mode::Own).document;
         let machine = Machine {
             addresses: &addresses,
             hostname: "was",
@@ -276,7 +281,7 @@ fn the_platform_fills_what_documents_leave_open() {
         text: &|_| None,
     };
     let all = |source: &str| {
-        let document = read(source, &Addresses::default(), Unknown::Error).document;
+        let document = read(source, &Addresses::default(), Unknown::Error, Mode::Own).document;
         let parts = vec![platform(), Planned::Document(Box::new(document))];
         let steps = plan(parts, &machine).unwrap();
         steps.iter().map(shown).collect::<Vec<_>>()

@@ -93,24 +93,23 @@ impl Steps {
 
 fn task(unit: Unit) -> Option<Task> {
     let network = unit.is_network();
+    let whole = !unit.is_drop_in;
     let drop_ins = unit.drop_ins.into_iter().filter_map(|drop_in| {
-        let content = drop_in
-            .content
-            .map_or_else(String::new, |content| content.text);
-        Some((drop_in.name?.text, content))
+        // Without content it changes nothing.
+        Some((drop_in.name?.text, drop_in.content?.text))
     });
     Some(Task {
         network,
         runtime: unit.runtime,
-        mask: unit.mask,
-        enable: unit.enable,
+        mask: unit.mask && whole,
+        enable: unit.enable && whole,
         content: unit.content.map(|content| content.text),
         drop_ins: drop_ins.collect(),
         secret: false,
         command: unit
             .command
             .map(|command| command.text)
-            .filter(|text| !text.is_empty()),
+            .filter(|text| !text.is_empty() && whole),
         name: unit.name?.text,
     })
 }

@@ -64,6 +64,11 @@ impl<'a> Look<'a, '_> {
                     "{unit} has no [Install] section: there is nothing to enable"
                 ));
             }
+            if install.lacks_instance && install.links.is_empty() {
+                self.notes.push(format!(
+                    "{name} is a template without DefaultInstance= in [Install]: there is nothing to enable"
+                ));
+            }
             for unknown in &install.unknown {
                 self.notes.push(format!(
                     "{name}: {unknown} is not for this program to expand; systemd does"
