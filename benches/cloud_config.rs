@@ -15,7 +15,7 @@ use nix::{
 };
 use pointsman::{
     cloud_config::{
-        self, Addresses, Unknown,
+        self, Addresses, Mode, Unknown,
         apply::Machine,
         plan::{self, Planned, Step},
     },
@@ -95,6 +95,7 @@ fn measure(files: usize, rounds: usize) -> [Duration; 4] {
                 &text,
                 &Addresses::default(),
                 Unknown::Error,
+                Mode::Own,
             ));
         });
         // On the disk, where a sync costs something.

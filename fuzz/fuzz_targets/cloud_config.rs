@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use pointsman::cloud_config::{
-    self, Addresses, PartContent, Unknown,
+    self, Addresses, PartContent, Mode, Unknown,
     plan::{self, Machine, Planned},
 };
 

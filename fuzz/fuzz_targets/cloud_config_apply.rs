@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _, path::{Path
 use libfuzzer_sys::fuzz_target;
 use pointsman::{
     cloud_config::{
-        self, Addresses, Unknown,
+        self, Addresses, Mode, Unknown,
         apply::Machine,
         plan::{self, Planned, Step},
     },

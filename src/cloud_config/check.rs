@@ -101,7 +101,7 @@ pub(super) fn read(node: Node, kind: Kind, path: Path<'_>, report: &mut Report) 
                 expected(kind),
                 advice(kind, &found)
             );
-            report.original(report.refused(), span, path, message);
+            report.original_as((report.refused(), Level::Warning), span, path, message);
             report.left_out = true;
             Content::Wrong
         }
@@ -194,7 +194,8 @@ fn single(entries: Vec<Entry>, path: Path<'_>, report: &mut Report) -> Vec<Entry
         let line = earlier.at.place.line;
         let here = Path::Key(&path, &name);
         if earlier.value.says_as(&entry.value) {
-            let message = format!("duplicate key, it is on line {line} already, with the same value");
+            let message =
+                format!("duplicate key, it is on line {line} already, with the same value");
             report.add(Level::Warning, entry.at, here, message);
             continue;
         }
@@ -386,7 +387,7 @@ fn unknown(
     };
     // Whose place is named is found again by its author.
     report.left_out |= matches!(path, Path::Root) || !message.contains("it belongs");
-    report.original(level, at, Path::Key(&path, name), message);
+    report.original_as((level, Level::Warning), at, Path::Key(&path, name), message);
 }
 
 fn text(
@@ -425,7 +426,7 @@ fn text(
             false => fault.level,
         };
         match form.is_original(&text) {
-            true => report.original(level, span, path, message),
+            true => report.original_as((level, fault.level), span, path, message),
             false => report.add(level, span, path, message),
         }
         // What cannot be a file's name is left out, as systemd would leave it.

@@ -299,7 +299,9 @@ fn user(item: Item) -> User {
         span,
         name: take.text("name"),
         passwd: take.text("passwd"),
-        keys: take.item("ssh_authorized_keys").map_or_else(Vec::new, public_keys),
+        keys: take
+            .item("ssh_authorized_keys")
+            .map_or_else(Vec::new, public_keys),
         gecos: take.text("gecos"),
         homedir: take.text("homedir"),
         no_create_home: take.flag("no_create_home"),

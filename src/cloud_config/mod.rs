@@ -34,7 +34,7 @@ pub use document::Document;
 pub use finding::{Finding, Level, print};
 pub use schema::json_schema;
 pub use substitute::{Addresses, VARIABLES};
-pub use userdata::{Part, PartContent, UserDataError, parts};
+pub use userdata::{Part, PartContent, UserDataError, is_for_ignition, parts};
 
 use check::{Content, Path};
 use report::Report;

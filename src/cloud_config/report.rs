@@ -45,7 +45,7 @@ impl Report {
         path: impl Display,
         message: impl Into<String>,
     ) {
-        self.note(level, At::Text(span), path, message.into(), false);
+        self.note(level, At::Text(span), path, message.into(), None);
     }
 
     /// Notes what coreos-cloudinit's `-validate` reports as well.
@@ -56,12 +56,23 @@ impl Report {
         path: impl Display,
         message: impl Into<String>,
     ) {
-        self.note(level, At::Text(span), path, message.into(), true);
+        self.note(level, At::Text(span), path, message.into(), Some(level));
+    }
+
+    /// The same, where that program takes it for as bad as this.
+    pub(super) fn original_as(
+        &mut self,
+        (level, original): (Level, Level),
+        span: Span,
+        path: impl Display,
+        message: String,
+    ) {
+        self.note(level, At::Text(span), path, message, Some(original));
     }
 
     /// Notes something of a piece of the text as it was written.
     pub(super) fn written(&mut self, level: Level, at: Range<usize>, message: String) {
-        self.note(level, At::Written(at), "", message, false);
+        self.note(level, At::Written(at), "", message, None);
     }
 
     pub(super) fn has_errors(&self) -> bool {
@@ -88,7 +99,7 @@ impl Report {
         at: At,
         path: impl Display,
         message: String,
-        original: bool,
+        original: Option<Level>,
     ) {
         let finding = Finding {
             level,
@@ -111,8 +122,7 @@ impl Report {
             At::Text(span) => (text.written_at(span), finding),
             At::Written(range) => (range, finding),
         };
-        let mut notes: Vec<(Range<usize>, Finding)> =
-            self.notes.into_iter().map(written).collect();
+        let mut notes: Vec<(Range<usize>, Finding)> = self.notes.into_iter().map(written).collect();
         notes.sort_by_key(|(at, _)| at.start);
         let lines = Lines::new(text.written);
         let place = |(written, finding): (Range<usize>, Finding)| {

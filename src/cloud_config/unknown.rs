@@ -74,11 +74,15 @@ pub(super) fn report(
             ),
             (Use::Value, Unknown::Info) => (
                 Level::Info,
-                format!("the address ${name} is not known; where the document is applied, give it {give}"),
+                format!(
+                    "the address ${name} is not known; where the document is applied, give it {give}"
+                ),
             ),
             (_, Unknown::Error) => (
                 Level::Warning,
-                format!("the address ${name} is not known; nothing is written for it in this commented line"),
+                format!(
+                    "the address ${name} is not known; nothing is written for it in this commented line"
+                ),
             ),
             (_, Unknown::Info) => (
                 Level::Info,

@@ -51,7 +51,7 @@ impl Part {
             path: String::new(),
             message: why.clone(),
             length: 1,
-            original: false,
+            original: None,
         })
     }
 }
@@ -143,14 +143,23 @@ impl UserDataError {
             path: String::new(),
             message: self.to_string(),
             length: 1,
-            original: true,
+            original: Some(Level::Error),
         }
     }
 
     /// Whether it is only that a part is of another kind: another program's, or for people.
     fn is_other_kind(&self) -> bool {
-        matches!(self, Self::Ignition | Self::Unknown { .. } | Self::Blank { .. })
+        matches!(
+            self,
+            Self::Ignition | Self::Unknown { .. } | Self::Blank { .. }
+        )
     }
+}
+
+/// Whether user data is for Ignition alone.
+#[must_use]
+pub fn is_for_ignition(bytes: &[u8]) -> bool {
+    matches!(parts(bytes.to_vec()), Err(UserDataError::Ignition))
 }
 
 /// Takes user data apart. Of empty user data, which a platform may have, there are no parts.

@@ -57,27 +57,34 @@ pub(crate) fn parse_first(
         document: None,
     };
     let mut next = None;
-    let mut is_whole = false;
+    // Where the first document ends.
+    let mut whole = None;
     for event in Parser::new_from_str_with_options(source, options) {
         let (event, span) = match event {
             Ok(event) => event,
             // Whatever follows the first document, it is not read.
-            Err(error) if is_whole => {
-                next = Some(error_span(&error));
+            Err(error) => {
+                let Some(end) = whole else {
+                    return Err(refused(&error, source));
+                };
+                next = Some(explicit(source, end, error_span(&error))?);
                 break;
             }
-            Err(error) => return Err(refused(&error, source)),
         };
         let at = Span {
             place: place(span.start),
             start: span.start.byte_offset().unwrap_or_default(),
             end: span.end.byte_offset().unwrap_or_default(),
         };
-        if is_whole && matches!(event, Event::DocumentStart(..)) {
-            next = Some(at);
+        if let Some(end) = whole
+            && matches!(event, Event::DocumentStart(..))
+        {
+            next = Some(explicit(source, end, at)?);
             break;
         }
-        is_whole |= matches!(event, Event::DocumentEnd);
+        if matches!(event, Event::DocumentEnd) {
+            whole = Some(at.start);
+        }
         builder.event(event, at, source)?;
     }
     // An empty stream has no document.
@@ -90,6 +97,23 @@ pub(crate) fn parse_first(
         tag: None,
     });
     Ok((document, next))
+}
+
+/// That what begins after a document is one of its own: a line of three hyphens or dots is between them.
+fn explicit(source: &str, end: usize, next: Span) -> Result<Span, SyntaxError> {
+    let before = source.get(..end).unwrap_or(source);
+    let from = before.rfind('\n').map_or(0, |at| at + 1);
+    let rest = source.get(next.start..).unwrap_or_default();
+    let to = rest.find('\n').map_or(source.len(), |at| next.start + at);
+    let mark = |line: &str| line.starts_with("---") || line.starts_with("...");
+    if source.get(from..to).unwrap_or_default().lines().any(mark) {
+        return Ok(next);
+    }
+    let found = "found something that belongs to nothing before it";
+    Err(match explain::hint(source, next.start) {
+        Some((hint, at)) => (slip(source, at), format!("{hint} ({found})")),
+        None => (next, format!("{found}, expected the next key")),
+    })
 }
 
 fn place(marker: Marker) -> Place {

@@ -125,7 +125,10 @@ fn open_quote(source: &str, lines: &[Line<'_>]) -> Option<Hint> {
                 continue;
             }
         }
-        let text = format!("the quote {quote} opened on line {} has no end", line.number);
+        let text = format!(
+            "the quote {quote} opened on line {} has no end",
+            line.number
+        );
         return Some((text, at));
     }
     None
@@ -171,8 +174,15 @@ fn indentation(lines: &[Line<'_>]) -> Option<Hint> {
         return None;
     }
     let near = |(column, _): &&(usize, bool)| column.abs_diff(last.indent);
-    let (column, _) = open.iter().filter(|(_, list)| *list == is_list).min_by_key(near)?;
-    let what = if is_list { "list's entries" } else { "mapping's keys" };
+    let (column, _) = open
+        .iter()
+        .filter(|(_, list)| *list == is_list)
+        .min_by_key(near)?;
+    let what = if is_list {
+        "list's entries"
+    } else {
+        "mapping's keys"
+    };
     let text = format!(
         "this {what} begin in column {}, and line {} in column {}",
         column + 1,
@@ -230,20 +240,60 @@ mod tests {
     #[test]
     fn a_slip_is_named_where_it_is() {
         for (source, line, words) in [
-            ("a:\n  - b: c\n   - d: e\n", 3, "this list's entries begin in column 3, and line 3 in column 4"),
-            ("a:\n    - b: c\n      d: e\n  - f: g\n", 4, "this list's entries begin in column 5"),
-            ("a:\n  - b: c\n     d: e\n", 3, "this mapping's keys begin in column 5, and line 3 in column 6"),
-            ("a:\n  b: c\n   d: e\n", 3, "this mapping's keys begin in column 3"),
-            ("a: \"b\nc:\n  - d: \"e\"\n", 1, "the quote \" opened on line 1 has no end"),
-            ("a: 'b\nc: it\n", 1, "the quote ' opened on line 1 has no end"),
-            ("x: \"one\n  two\"\na: 'b\nc: 'd'\n", 3, "the quote ' opened on line 3 has no end"),
-            ("- \"b\n- \"c\"\n", 1, "the quote \" opened on line 1 has no end"),
+            (
+                "a:\n  - b: c\n   - d: e\n",
+                3,
+                "this list's entries begin in column 3, and line 3 in column 4",
+            ),
+            (
+                "a:\n    - b: c\n      d: e\n  - f: g\n",
+                4,
+                "this list's entries begin in column 5",
+            ),
+            (
+                "a:\n  - b: c\n     d: e\n",
+                3,
+                "this mapping's keys begin in column 5, and line 3 in column 6",
+            ),
+            (
+                "a:\n  b: c\n   d: e\n",
+                3,
+                "this mapping's keys begin in column 3",
+            ),
+            (
+                "a: \"b\nc:\n  - d: \"e\"\n",
+                1,
+                "the quote \" opened on line 1 has no end",
+            ),
+            (
+                "a: 'b\nc: it\n",
+                1,
+                "the quote ' opened on line 1 has no end",
+            ),
+            (
+                "x: \"one\n  two\"\na: 'b\nc: 'd'\n",
+                3,
+                "the quote ' opened on line 3 has no end",
+            ),
+            (
+                "- \"b\n- \"c\"\n",
+                1,
+                "the quote \" opened on line 1 has no end",
+            ),
             ("a: %b%\n", 1, "a text that begins with % needs quotes"),
             ("a: @b\n", 1, "a text that begins with @ needs quotes"),
             ("a: `b`\n", 1, "a text that begins with ` needs quotes"),
             ("a: *b*\n", 1, "a text that begins with * needs quotes"),
-            ("a: |\n\tx\n", 2, "line 2 is indented by a tab; YAML takes none, use spaces"),
-            ("a:\n  b: |\n    x\n\ty: 1\n", 4, "line 4 is indented by a tab"),
+            (
+                "a: |\n\tx\n",
+                2,
+                "line 2 is indented by a tab; YAML takes none, use spaces",
+            ),
+            (
+                "a:\n  b: |\n    x\n\ty: 1\n",
+                4,
+                "line 4 is indented by a tab",
+            ),
             ("a:\n\tb: 1\n", 2, "use spaces"),
         ] {
             let (found, text) = fault(source);
@@ -262,7 +312,10 @@ mod tests {
             "x: \"one\" # \"two\ny: 'it''s'\na: [1\n",
         ] {
             let (_, text) = fault(source);
-            assert!(!text.contains("begin in column") && !text.contains("has no end"), "{source}\n{text}");
+            assert!(
+                !text.contains("begin in column") && !text.contains("has no end"),
+                "{source}\n{text}"
+            );
         }
     }
 }

@@ -30,8 +30,9 @@ impl From<ApplyError> for Failure {
 
 pub(super) async fn plan(args: &PlanArgs, common: &CommonArgs) -> Result<(), Failure> {
     let root = common.root();
-    let mut machine = Machine::open(&root)?.waiting(args.sources.wait());
     let fetched = args.sources.fetch(common).await?;
+    let machine = Machine::open(&root)?.waiting(args.sources.wait());
+    let mut machine = machine.of_document(&fetched.user_data);
     let wanted = Wanted::new(fetched, &args.addresses).strict(args.strict);
     let steps = wanted.steps(&root, &machine)?;
     let outline = machine.outline(&steps).await?;
@@ -69,7 +70,8 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
     if Outcome::load(&root).is_some_and(|outcome| !outcome.is_good()) {
         boot::note_success(&origin, &outline, &root, true);
     }
-    output::print(&apply::print(&outline, false))
+    output::print(&apply::print(&outline, false))?;
+    Ok(Machine::open(&root)?.end_boot(&outline).await?)
 }
 
 pub(super) async fn revert(args: &RevertArgs, root: &Root) -> Result<(), Failure> {
@@ -80,12 +82,22 @@ pub(super) async fn revert(args: &RevertArgs, root: &Root) -> Result<(), Failure
         past.end.is_some() && last.is_some_and(|last| last.fetched.origin == past.source)
     };
     let both = [Whose::Machine, Whose::Source(&past.source)];
-    for whose in both.into_iter().filter(from) {
+    for whose in both.into_iter().filter(|whose| !past.failed && from(whose)) {
         if let Err(error) = LastGood::forget(root, whose) {
             output::note(format!(
                 "pointsman: the document that worked last cannot be forgotten: {error}"
             ));
         }
+    }
+    if past.failed {
+        let text = format!(
+            "the apply of {} ({}) is not taken back whole, and stays on record: `pointsman cloud-config revert` tries again\n\
+             not taken back:\n{}",
+            past.at,
+            past.source,
+            past.left.join("\n")
+        );
+        return Err(Failure::new(Exit::Failed, text));
     }
     output::say(format!(
         "taken back: the apply of {} ({})",
@@ -109,6 +121,7 @@ pub(super) fn history(args: &HistoryArgs, root: &Root) -> Result<(), Failure> {
         source,
         end,
         steps,
+        left,
         ..
     } in past.iter().rev()
     {
@@ -120,6 +133,9 @@ pub(super) fn history(args: &HistoryArgs, root: &Root) -> Result<(), Failure> {
         };
         let changes = counted(*steps, "change");
         output::say(format!("{number}  {at}  {end}, {changes}  {source}"))?;
+        for left in left {
+            output::say(format!("    stays: {}", output::in_line(left)))?;
+        }
     }
     Ok(())
 }
@@ -185,7 +201,8 @@ impl Wanted {
     /// When it has errors, which are printed, or a step fails: what was done is then undone.
     pub(in crate::cli) async fn carry_out(self, root: &Root) -> Result<Outline, Failure> {
         let machine = Machine::open(root)?.waiting(self.wait);
-        let mut machine = machine.adding(self.adds).patient(self.patience);
+        let machine = machine.adding(self.adds).patient(self.patience);
+        let mut machine = machine.of_document(&self.fetched.user_data);
         machine.lock().await?;
         let name = self.fetched.origin.clone();
         let steps = self.steps(root, &machine)?;

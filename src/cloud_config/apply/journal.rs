@@ -33,6 +33,9 @@ pub(super) enum Line {
         at: Timestamp,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         state: Option<State>,
+        /// What was not taken back.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left: Vec<String>,
     },
 }
 
@@ -205,8 +208,26 @@ impl Journal {
     /// # Errors
     /// When that cannot be written: then the apply counts as one that was cut off.
     pub(super) fn end(&mut self, how: End, state: Option<State>) -> Result<(), ApplyError> {
+        self.end_with(how, state, Vec::new())
+    }
+
+    /// Ends the record of what was taken back, but for this.
+    ///
+    /// # Errors
+    /// As [`Self::end`].
+    pub(super) fn end_with(
+        &mut self,
+        how: End,
+        state: Option<State>,
+        left: Vec<String>,
+    ) -> Result<(), ApplyError> {
         let at = Timestamp::now();
-        self.line(&Line::End { how, at, state })?;
+        self.line(&Line::End {
+            how,
+            at,
+            state,
+            left,
+        })?;
         self.sync()
     }
 }

@@ -75,6 +75,8 @@ pub(super) struct Record {
     /// None of one that never came to an end.
     pub(super) end: Option<(End, Timestamp)>,
     state: Option<State>,
+    /// What was not taken back, of one that was.
+    pub(super) left: Vec<String>,
 }
 
 /// A record, as far as it matters for how long it is kept.
@@ -294,12 +296,22 @@ impl Store {
                         will: Vec::new(),
                         end: None,
                         state: None,
+                        left: Vec::new(),
                     });
                 }
                 (Line::Will(will), Some(record)) => record.will.push(will),
-                (Line::End { how, at, state }, Some(record)) => {
+                (
+                    Line::End {
+                        how,
+                        at,
+                        state,
+                        left,
+                    },
+                    Some(record),
+                ) => {
                     record.end = Some((how, at));
                     record.state = state;
+                    record.left = left;
                 }
                 _ => return Err(damaged("its lines are out of order".into())),
             }

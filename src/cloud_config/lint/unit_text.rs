@@ -99,7 +99,11 @@ pub(super) fn parse(text: &str, suffix: &str) -> (UnitText, Vec<Note>) {
                 let file = rest.trim().rsplit('/').next().unwrap_or_default();
                 let message = format!(
                     "systemd no longer reads .include, so that {} is not in this unit; give only what differs, as `drop-ins: [{{name: 10-own.conf, content: …}}]` of it",
-                    if file.is_empty() { "the other file" } else { file }
+                    if file.is_empty() {
+                        "the other file"
+                    } else {
+                        file
+                    }
                 );
                 note(Level::Error, message);
                 unit.includes = true;

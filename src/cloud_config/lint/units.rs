@@ -48,7 +48,10 @@ fn wishes(unit: &Unit, path: &str, report: &mut Report) {
             ("command", unit.command.is_some()),
         ];
         for (key, _) in asked.iter().filter(|(_, asked)| *asked) {
-            let message = format!("{key} is nothing for a drop-in: it is left out; give it to {}", name.text);
+            let message = format!(
+                "{key} is nothing for a drop-in: it is left out; give it to {}",
+                name.text
+            );
             report.add(Level::Warning, name.span, format!("{path}.{key}"), message);
         }
         return;

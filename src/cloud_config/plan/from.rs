@@ -30,7 +30,10 @@ pub(super) fn new_file(mut file: File) -> Result<Option<NewFile>, PlanError> {
             (Err(error), _) => return Err(PlanError { path, error }),
         },
     };
-    let owner = file.owner.map(|owner| self::owner(&owner.text)).unwrap_or_default();
+    let owner = file
+        .owner
+        .map(|owner| self::owner(&owner.text))
+        .unwrap_or_default();
     Ok(Some(NewFile {
         path,
         mode,

@@ -67,6 +67,14 @@ pub enum Step {
         /// `start`, `stop` and so on.
         command: String,
     },
+    /// Tell systemd to do something with a unit that ends this boot: once for each document, when all else is done and
+    /// on record.
+    EndBoot {
+        /// The unit.
+        unit: String,
+        /// `start` and its kin.
+        command: String,
+    },
 }
 
 /// A file to write. Its parents are made as needed.
@@ -264,6 +272,7 @@ struct Steps {
     /// Which step writes a file.
     files: HashMap<String, usize>,
     commands: Vec<Step>,
+    last: Vec<Step>,
     /// A unit's file may change.
     units: bool,
     /// A file of networkd may.
@@ -378,6 +387,7 @@ impl Steps {
             .into_iter()
             .flatten()
             .chain(self.commands)
+            .chain(self.last)
             .collect()
     }
 }

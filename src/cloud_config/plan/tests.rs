@@ -67,6 +67,7 @@ fn shown(step: &Step) -> String {
         Step::Reload => "reload".into(),
         Step::RestartNetworkd => "restart-networkd".into(),
         Step::Command { unit, command } => format!("{command} {unit}"),
+        Step::EndBoot { unit, command } => format!("last {command} {unit}"),
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the text of a key must look like.
 
 use super::texts::{
-    account, boolean, drop_in, file, hostname, mode, original_length, original_start, owner, password,
-    ssh_key, unit, url, window,
+    account, boolean, drop_in, file, hostname, mode, original_length, original_start, owner,
+    password, ssh_key, unit, url, window,
 };
 use crate::{cloud_config::finding::Level, window::Window, yaml::quoted};
 

@@ -86,7 +86,9 @@ pub(super) fn original_length(text: &str) -> bool {
     let parts = text.split(|c: char| c.is_ascii_lowercase());
     text.bytes().all(known)
         && text.ends_with(|c: char| c.is_ascii_lowercase())
-        && parts.into_iter().all(|number| number.matches('.').count() < 2)
+        && parts
+            .into_iter()
+            .all(|number| number.matches('.').count() < 2)
 }
 
 pub(super) fn url(text: &str) -> bool {
@@ -131,7 +133,9 @@ pub(super) fn ssh_key(text: &str) -> Option<Fault> {
         return error("found a NUL character, expected one public key an item");
     }
     if text.trim_end().contains(['\n', '\r']) {
-        return warning("found more than one line, expected one public key an item: each line is taken as one");
+        return warning(
+            "found more than one line, expected one public key an item: each line is taken as one",
+        );
     }
     // Options may come first and hold anything in quotes; the blob follows the type.
     let words: Vec<&str> = text.split_whitespace().collect();
@@ -216,7 +220,9 @@ pub(super) fn file(text: &str) -> Option<Fault> {
         _ if text.ends_with('/') => "the path of a file, without a slash at its end",
         _ => return None,
     };
-    warning(format!("found {found}, expected {expected}: {clean:?} is written"))
+    warning(format!(
+        "found {found}, expected {expected}: {clean:?} is written"
+    ))
 }
 
 /// A path from the root, without doubled slashes, single and double dots: what it means where no link is on the way.
@@ -232,7 +238,9 @@ pub(crate) fn normal(path: &str) -> String {
             part => parts.push(part),
         }
     }
-    parts.iter().fold(String::new(), |whole, part| whole + "/" + part)
+    parts
+        .iter()
+        .fold(String::new(), |whole, part| whole + "/" + part)
 }
 
 /// A drop-in by its path below the folder of units, as documents wrote it before `drop-ins` was there: the unit and the

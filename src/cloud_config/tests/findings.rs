@@ -119,7 +119,10 @@ fn wrong_types_are_named_everywhere() {
         let found = shown(&read(source).findings);
         let expected: Vec<&str> = expected.split('…').collect();
         assert!(found[0].starts_with("error "), "{found:?}");
-        assert!(expected.iter().all(|words| found[0].contains(words)), "{found:?}");
+        assert!(
+            expected.iter().all(|words| found[0].contains(words)),
+            "{found:?}"
+        );
     }
     for (key, wrong, expected) in [
         ("max_wals", "many", "a whole number"),

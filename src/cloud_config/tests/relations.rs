@@ -134,8 +134,8 @@ fn parts_that_do_not_go_together_are_named() {
             "warning 2:1 update: update is not read here: it belongs under coreos",
         ),
         (
-            "reboot_strategy: off",
-            "warning 1:1 reboot_strategy: unknown key \"reboot_strategy\", it is not read; expected one of hostname",
+            "hostname: a\nreboot_strategy: off",
+            "warning 2:1 reboot_strategy: unknown key \"reboot_strategy\", it is not read; it belongs under coreos.update",
         ),
         (
             "users: [{name: a, passwd: '*', coreos_ssh_import_github: x}]",
@@ -230,9 +230,7 @@ fn addresses_are_asked_for_and_may_come_later() {
     let source = "hostname: a\ncoreos: {flannel: {public_ip: $public_ipv4, interface: \"$private_ipv4_x\"}} # $private_ipv6\n";
     says(
         source,
-        &[
-            "info 2:31 : the address $public_ipv4 is not known",
-                ],
+        &["info 2:31 : the address $public_ipv4 is not known"],
     );
     let addresses = Addresses {
         public_ipv4: Some("192.0.2.1".into()),

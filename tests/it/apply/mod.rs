@@ -1,5 +1,6 @@
 //! `pointsman cloud-config plan`, `apply`, `revert` and `history` on trees of files.
 
+mod cases;
 pub(crate) mod container;
 mod files;
 mod relations;

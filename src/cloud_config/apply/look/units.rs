@@ -12,6 +12,7 @@ use super::{
         entry::{Entry, Place},
         install,
         put::Put,
+        state::State,
     },
     Earlier, Look,
 };
@@ -185,6 +186,7 @@ impl<'a> Look<'a, '_> {
     /// What systemd is told once all files are there.
     pub(super) fn tell(&mut self) {
         if !self.machine.systemd {
+            self.commands.append(&mut self.last);
             let left = match self.commands.len() {
                 0 => return,
                 1 => "1 command to a unit is left".to_owned(),
@@ -203,6 +205,7 @@ impl<'a> Look<'a, '_> {
         }
         let mut so_far = Earlier {
             wanted: BTreeSet::new(),
+            disabled: BTreeSet::new(),
             ..*self.earlier
         };
         so_far.take(&self.acts);
@@ -229,6 +232,14 @@ impl<'a> Look<'a, '_> {
                 command,
                 active,
                 due,
+            });
+        }
+        for (unit, command) in std::mem::take(&mut self.last) {
+            let told = State::end_of_boot(&self.machine.document, unit, command);
+            self.acts.push(Act::EndBoot {
+                unit,
+                command,
+                due: !self.state.ended.contains(&told),
             });
         }
     }

@@ -234,7 +234,13 @@ impl Tree {
     }
 
     /// The names in the folder at a place; none where there is no folder.
-    fn names_at(&self, place: &Place) -> io::Result<Vec<String>> {
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(in crate::cloud_config::apply) fn names_at(
+        &self,
+        place: &Place,
+    ) -> io::Result<Vec<String>> {
         let folder = match self.folder(place) {
             Err(error) if is_nothing(&error) => return Ok(Vec::new()),
             other => other?,
