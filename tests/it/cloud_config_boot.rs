@@ -17,21 +17,21 @@ use serde_json::Value;
 use crate::{agents::bin, support::eventually};
 
 /// A machine that is told by its command line where its document is.
-struct Machine {
-    root: tempfile::TempDir,
-    web: Web,
+pub(crate) struct Machine {
+    pub(crate) root: tempfile::TempDir,
+    pub(crate) web: Web,
     reply: Arc<Mutex<Reply>>,
 }
 
 /// A document with a file that stays and one that is gone after a boot.
-fn document(motd: &str) -> String {
+pub(crate) fn document(motd: &str) -> String {
     format!(
         "#cloud-config\nwrite_files:\n  - path: /etc/site\n    content: {motd}\ncoreos:\n  flannel:\n    etcd_prefix: /{motd}\n"
     )
 }
 
 impl Machine {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let root = scratch::dir("boot");
         let reply = Arc::new(Mutex::new(Reply::missing()));
         let serves = Arc::clone(&reply);
@@ -44,16 +44,16 @@ impl Machine {
         machine
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.root.path().join(path)
     }
 
-    fn serve(&self, reply: Reply) {
+    pub(crate) fn serve(&self, reply: Reply) {
         *self.reply.lock().unwrap() = reply;
     }
 
     /// A new boot: /run is empty, and what is to be applied is.
-    async fn boot(&self, sources: &[&str]) -> Output {
+    pub(crate) async fn boot(&self, sources: &[&str]) -> Output {
         let _ = fs::remove_dir_all(self.path("run"));
         let id = self.path("proc/sys/kernel/random/boot_id");
         fs::create_dir_all(id.parent().unwrap()).unwrap();
@@ -63,23 +63,23 @@ impl Machine {
         self.call(&[&args, sources].concat()).await
     }
 
-    async fn call(&self, args: &[&str]) -> Output {
+    pub(crate) async fn call(&self, args: &[&str]) -> Output {
         let root = self.root.path().display().to_string();
         let args = [args, &["--root", &root, "--endpoint", "http://127.0.0.1:1"]].concat();
         run(bin(), args, &[("no_proxy", "127.0.0.1")], PATIENCE).await
     }
 
-    fn text(&self, path: &str) -> Option<String> {
+    pub(crate) fn text(&self, path: &str) -> Option<String> {
         fs::read_to_string(self.path(path)).ok()
     }
 
     /// What the documents of this machine write.
-    fn written(&self) -> (Option<String>, Option<String>) {
+    pub(crate) fn written(&self) -> (Option<String>, Option<String>) {
         (self.text("etc/site"), self.text("run/flannel/options.env"))
     }
 
     /// What `status` says of it: the result and the reason.
-    async fn outcome(&self) -> (String, String) {
+    pub(crate) async fn outcome(&self) -> (String, String) {
         let called = self.call(&["status", "--json"]).await;
         let status: Value = serde_json::from_str(&called.stdout).unwrap();
         let text = |key: &str| {
@@ -92,12 +92,12 @@ impl Machine {
     }
 }
 
-fn of(text: &str) -> (Option<String>, Option<String>) {
+pub(crate) fn of(text: &str) -> (Option<String>, Option<String>) {
     let flannel = format!("FLANNELD_ETCD_PREFIX=/{text}\n");
     (Some(text.to_owned()), Some(flannel))
 }
 
-const MESSAGE: &str = "run/motd.d/50-pointsman-cloud-config";
+pub(crate) const MESSAGE: &str = "run/motd.d/50-pointsman-cloud-config";
 
 #[tokio::test]
 async fn the_node_keeps_what_worked_whatever_comes_and_says_so() {

@@ -87,7 +87,16 @@ pub async fn resolve(sources: &[Source], options: &Options<'_>) -> Result<Fetche
     let mut reasons: Vec<Option<Absent>> = vec![None; sources.len()];
     while let Some((index, answer, mut patience)) = asking.next().await {
         match answer {
-            Ok(found) => there[index] = Some(found),
+            Ok(found) => {
+                let more = match found.is_partial {
+                    true => patience.again(Hope::Later),
+                    false => None,
+                };
+                match more {
+                    Some(pause) => asking.push(asked(index, pause, patience)),
+                    None => there[index] = Some(found),
+                }
+            }
             Err(absent) => {
                 if let Some(pause) = patience.again(absent.hope) {
                     tracing::debug!("{}: {absent}; asked again", sources[index]);
@@ -104,6 +113,7 @@ pub async fn resolve(sources: &[Source], options: &Options<'_>) -> Result<Fetche
         let Some(Found {
             user_data,
             metadata,
+            ..
         }) = there.swap_remove(first)
         else {
             continue;
