@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::{self, Read},
     path::PathBuf,
+    sync::{Arc, Mutex},
     thread,
 };
 
@@ -77,14 +78,20 @@ pub(super) async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Absent> + Send + 'static,
 ) -> Result<T, Absent> {
     let (send, answer) = oneshot::channel();
+    let work = Arc::new(Mutex::new(Some(work)));
+    let take = |work: &Mutex<Option<_>>| work.lock().ok().and_then(|mut work| work.take());
+    let given = Arc::clone(&work);
     let read = move || {
         // Nobody waits any more for what comes too late.
-        let _ = send.send(work());
+        let _ = take(&given).map(|work| send.send(work()));
     };
-    thread::Builder::new()
-        .name("source".into())
-        .spawn(read)
-        .map_err(|error| Absent::never(format!("no thread to read it: {error}")).here())?;
+    let thread = thread::Builder::new().name("source".into()).spawn(read);
+    // Who entered the machine's space of processes from outside may have no threads.
+    if thread.is_err()
+        && let Some(work) = take(&work)
+    {
+        return work();
+    }
     let ended = |_| Absent::never("the thread that was to read it has ended").here();
     answer.await.map_err(ended)?
 }

@@ -3,6 +3,8 @@
 mod cases;
 pub(crate) mod container;
 mod files;
+mod keys;
+mod old_name;
 mod relations;
 mod sources;
 mod system;

@@ -45,8 +45,7 @@ impl<'a> Look<'a, '_> {
             }
             let Some((path, texts)) = self.unit(&name)? else {
                 if name == unit && !self.after_script {
-                    self.refused
-                        .push(format!("{unit} cannot be enabled: there is no such unit"));
+                    return self.cannot_enable(unit, runtime, "there is no such unit");
                 } else {
                     self.notes
                         .push(format!("{name}, to be enabled with {unit}, is not there"));
@@ -55,9 +54,7 @@ impl<'a> Look<'a, '_> {
                 continue;
             };
             if texts.is_empty() {
-                self.refused
-                    .push(format!("{unit} cannot be enabled: {path} masks it"));
-                return Ok(());
+                return self.cannot_enable(unit, runtime, &format!("{path} masks it"));
             }
             let install = install::read(&name, &texts);
             if name == unit && install == install::Install::default() {
@@ -82,6 +79,22 @@ impl<'a> Look<'a, '_> {
             seen.push(name);
         }
         self.acts.push(Act::Enable { unit, runtime, due });
+        Ok(())
+    }
+
+    /// Refuses a unit that is to be enabled and cannot be: all of the document; under the old name only what is asked of this
+    /// unit, which systemd then refuses.
+    fn cannot_enable(&mut self, unit: &'a str, runtime: bool, why: &str) -> io::Result<()> {
+        let text = format!("{unit} cannot be enabled: {why}");
+        match self.machine.adds {
+            true => self.notes.push(text),
+            false => self.refused.push(text),
+        }
+        self.acts.push(Act::Enable {
+            unit,
+            runtime,
+            due: self.machine.systemd,
+        });
         Ok(())
     }
 
