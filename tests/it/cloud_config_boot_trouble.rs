@@ -230,6 +230,25 @@ async fn what_is_far_too_large_is_not_read_whole() {
         "{booted:?}"
     );
     fs::remove_file(machine.path(LAST)).unwrap();
+    // What a document replaces: it is kept, and comes back.
+    huge("etc/site");
+    let file = machine.path("node.yaml").display().to_string();
+    fs::write(&file, document("two")).unwrap();
+    let began = std::time::Instant::now();
+    assert_eq!(
+        machine.call(&["cloud-config", "apply", &file]).await.code,
+        Some(0)
+    );
+    assert_eq!(machine.text("etc/site").as_deref(), Some("two"));
+    assert_eq!(
+        machine.call(&["cloud-config", "revert"]).await.code,
+        Some(0)
+    );
+    assert_eq!(
+        fs::metadata(machine.path("etc/site")).unwrap().len(),
+        20 << 30
+    );
+    assert!(began.elapsed() < Duration::from_secs(10), "it was read");
     // A record of an apply.
     huge("var/lib/pointsman/cloud-config/000001/journal");
     let called = machine.call(&["cloud-config", "history"]).await;

@@ -308,3 +308,58 @@ fn the_platform_fills_what_documents_leave_open() {
         ]
     );
 }
+
+#[test]
+fn what_ends_the_boot_comes_last() {
+    let unit = |name: &str, command: &str, content: &str| {
+        format!("    - {{name: {name}, command: {command}, content: \"{content}\"}}\n")
+    };
+    let exec = |line: &str| format!("[Service]\\nType=oneshot\\nExecStart={line}\\n");
+    for (name, command, content, ends) in [
+        ("reboot.target", "start", String::new(), true),
+        ("poweroff.target", "restart", String::new(), true),
+        (
+            "systemd-reboot.service",
+            "reload-or-restart",
+            String::new(),
+            true,
+        ),
+        ("kexec.target", "start", String::new(), true),
+        ("reboot.target", "stop", String::new(), false),
+        (
+            "update.service",
+            "start",
+            exec("/usr/bin/systemctl reboot"),
+            true,
+        ),
+        (
+            "update.service",
+            "start",
+            exec("-/sbin/shutdown -r now"),
+            true,
+        ),
+        ("update.service", "start", exec("/sbin/reboot"), true),
+        ("reboot.service", "start", exec("/opt/bin/watch"), false),
+        (
+            "update.service",
+            "start",
+            exec("/bin/sh -c 'while sleep 60; do check || reboot; done'"),
+            false,
+        ),
+        ("multi-user.target", "start", String::new(), false),
+    ] {
+        let source = format!(
+            "coreos:\n  units:\n{}    - {{name: z.service, command: start}}\n",
+            unit(name, command, &content)
+        );
+        let steps = steps(&[&source], &[]);
+        let told = match ends {
+            true => vec![
+                "start z.service".to_owned(),
+                format!("last {command} {name}"),
+            ],
+            false => vec![format!("{command} {name}"), "start z.service".to_owned()],
+        };
+        assert!(steps.ends_with(&told), "{source}\n{steps:?}");
+    }
+}

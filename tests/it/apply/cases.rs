@@ -101,6 +101,78 @@ fn specifiers_stay_systemds_and_other_percents_as_they_are() {
             ),
         ],
     );
+    applied(
+        "#cloud-config\ncoreos:\n  locksmith: {etcd_password: \"a%Hb\", etcd_cafile: \"/a%Hb\"}\n",
+        &[
+            "warning: coreos.locksmith.etcd_password: systemd reads % and the letter after it as a specifier",
+        ],
+        &[(
+            "run/systemd/system/locksmithd.service.d/20-cloudinit.conf",
+            "[Service]\nEnvironment=\"LOCKSMITHD_ETCD_CAFILE=/a%Hb\"\nEnvironment=\"LOCKSMITHD_ETCD_PASSWORD=a%Hb\"\n",
+        )],
+    );
+}
+
+#[test]
+fn several_keys_in_one_text_are_several_keys() {
+    applied(
+        "#cloud-config\nssh_authorized_keys:\n  - |\n    ssh-rsa AAAA1 one\n    ssh-rsa AAAA2 two\n",
+        &[
+            "warning: ssh_authorized_keys[0]: found more than one line",
+            "each line is taken as one",
+        ],
+        &[(
+            "home/core/.ssh/authorized_keys",
+            "ssh-rsa AAAA1 one\nssh-rsa AAAA2 two\n",
+        )],
+    );
+    let private = "#cloud-config\nssh_authorized_keys:\n  - |\n    -----BEGIN OPENSSH PRIVATE KEY-----\n    x\n";
+    for output in [tree().apply(private), old(&tree(), &[], private)] {
+        assert_eq!(output.code, Some(1));
+        says(&output, &["this is a private key"]);
+    }
+}
+
+#[test]
+fn what_is_not_below_usr_is_written() {
+    let document = "#cloud-config\nwrite_files: [{path: /usrlocal/x, content: hi}]\n";
+    applied(document, &[], &[("usrlocal/x", "hi")]);
+    assert_eq!(old(&tree(), &["-validate"], document).code, Some(0));
+}
+
+/// docs/cloud-config-differences.md has a test for each line.
+#[test]
+fn every_difference_names_a_test_that_there_is() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = String::new();
+    let mut open = vec![root.join("src"), root.join("tests/it")];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => open.push(path),
+                false if path.extension().is_some_and(|end| end == "rs") => {
+                    sources += &fs::read_to_string(path).unwrap();
+                }
+                false => {}
+            }
+        }
+    }
+    let page = fs::read_to_string(root.join("docs/cloud-config-differences.md")).unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    let mut tests = 0;
+    for row in rows.filter(|row| !row.ends_with("| test |")) {
+        let last = row.trim_end_matches(" |").rsplit("| ").next().unwrap();
+        for name in last.split(", ") {
+            let name = name.trim_matches('`');
+            assert!(
+                sources.contains(&format!("fn {name}()")),
+                "no test {name}:\n{row}"
+            );
+            tests += 1;
+        }
+    }
+    assert!(tests > 40, "{tests}");
 }
 
 #[test]
