@@ -24,7 +24,6 @@ pub mod hooks;
 pub mod http;
 pub mod logind;
 pub mod node;
-mod rooted;
 pub mod semaphore;
 pub mod sentinel;
 pub mod slots;

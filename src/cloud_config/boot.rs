@@ -1,6 +1,6 @@
 //! What a boot leaves for the next one, and for people: the last document that worked, and how the last apply went.
 
-use std::io;
+use std::{fs, io};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::sources::{Fetched, Metadata};
-use crate::node::Root;
+use crate::node::{self, Root, write_atomic};
 
 /// Where documents that worked are kept, beside the records of all applies. They may hold secrets.
 const FOLDER: &str = "var/lib/pointsman/cloud-config";
@@ -91,11 +91,11 @@ pub struct Spoilt {
 /// When that cannot be kept.
 pub fn miss(root: &Root) -> io::Result<bool> {
     let path = format!("{FOLDER}/{MISSED}");
-    let boot = crate::node::boot_id(root).unwrap_or_default();
-    match root.read_inside(&path, 4096) {
+    let boot = node::boot_id(root).unwrap_or_default();
+    match read(root, &path) {
         Ok(first) => Ok(first.trim_ascii() == boot.as_bytes()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            root.write_inside(&path, boot.as_bytes(), 0o600)?;
+            write(root, &path, boot.as_bytes(), 0o600)?;
             Ok(true)
         }
         Err(error) => Err(error),
@@ -107,7 +107,7 @@ pub fn miss(root: &Root) -> io::Result<bool> {
 /// # Errors
 /// When that cannot be kept.
 pub fn found(root: &Root) -> io::Result<()> {
-    root.remove_inside(&format!("{FOLDER}/{MISSED}"))
+    remove(root, &format!("{FOLDER}/{MISSED}"))
 }
 
 /// How an apply at boot went.
@@ -152,7 +152,7 @@ impl LastGood {
     /// When it cannot be used.
     pub fn read(root: &Root, whose: Whose<'_>) -> Result<Option<Self>, Spoilt> {
         let path = whose.path();
-        let bytes = match root.read_inside(&path, MOST) {
+        let bytes = match read(root, &path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
@@ -160,7 +160,7 @@ impl LastGood {
                 return Err(Spoilt { path, why });
             }
         };
-        let read = || {
+        let parse = || {
             let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
             if kept.version != VERSION {
                 return Err(format!("found format {}, expected {VERSION}", kept.version));
@@ -178,7 +178,7 @@ impl LastGood {
                 },
             })
         };
-        read().map(Some).map_err(|why| Spoilt { path, why })
+        parse().map(Some).map_err(|why| Spoilt { path, why })
     }
 
     /// Forgets it: it was taken back.
@@ -186,7 +186,7 @@ impl LastGood {
     /// # Errors
     /// When it cannot be removed.
     pub fn forget(root: &Root, whose: Whose<'_>) -> io::Result<()> {
-        root.remove_inside(&whose.path())
+        remove(root, &whose.path())
     }
 
     /// Keeps what was applied, for its owner's eyes only.
@@ -209,7 +209,7 @@ impl LastGood {
             user_data: STANDARD.encode(&fetched.user_data),
             metadata: fetched.metadata.clone(),
         };
-        root.write_inside(&whose.path(), &json(&kept), 0o600)
+        write(root, &whose.path(), &json(&kept), 0o600)
     }
 }
 
@@ -228,7 +228,7 @@ impl Outcome {
     /// How the last apply at boot went; none where there was none in this boot.
     #[must_use]
     pub fn load(root: &Root) -> Option<Self> {
-        serde_json::from_slice(&root.read_inside(OUTCOME, MOST).ok()?).ok()
+        serde_json::from_slice(&read(root, OUTCOME).ok()?).ok()
     }
 
     /// Leaves it for `pointsman status` and, where it is not good, for who logs in. Where no document was found, one may
@@ -237,14 +237,14 @@ impl Outcome {
     /// # Errors
     /// When it cannot be written.
     pub fn save(&self, root: &Root, found: bool) -> io::Result<()> {
-        root.write_inside(OUTCOME, &json(self), 0o644)?;
+        write(root, OUTCOME, &json(self), 0o644)?;
         if found {
-            root.write_inside(FOUND, b"", 0o644)?;
+            write(root, FOUND, b"", 0o644)?;
         }
         if self.is_good() {
-            return root.remove_inside(MESSAGE);
+            return remove(root, MESSAGE);
         }
-        root.write_inside(MESSAGE, format!("{self}\n").as_bytes(), 0o644)
+        write(root, MESSAGE, format!("{self}\n").as_bytes(), 0o644)
     }
 
     /// Whether the node has what it was to have.
@@ -275,13 +275,33 @@ impl std::fmt::Display for Outcome {
     }
 }
 
+/// What a file of the machine holds.
+fn read(root: &Root, path: &str) -> io::Result<Vec<u8>> {
+    Ok(node::read_bounded(&root.path(path), MOST)?)
+}
+
+/// Writes a file of the machine, and makes the folders on the way.
+fn write(root: &Root, path: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let path = root.path(path);
+    fs::create_dir_all(path.parent().unwrap_or(&path))?;
+    write_atomic(&path, bytes, mode)
+}
+
+/// Takes a file of the machine away. Nothing there is no error.
+fn remove(root: &Root, path: &str) -> io::Result<()> {
+    match fs::remove_file(root.path(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("strings and numbers always serialize")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt as _};
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 

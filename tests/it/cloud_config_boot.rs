@@ -65,7 +65,12 @@ impl Machine {
 
     pub(crate) async fn call(&self, args: &[&str]) -> Output {
         let root = self.root.path().display().to_string();
-        let args = [args, &["--root", &root, "--endpoint", "http://127.0.0.1:1"]].concat();
+        // Only who looks at the cluster takes an endpoint.
+        let etcd: &[&str] = match args {
+            ["status", ..] => &["--endpoint", "http://127.0.0.1:1"],
+            _ => &[],
+        };
+        let args = [args, &["--root", &root], etcd].concat();
         run(bin(), args, &[("no_proxy", "127.0.0.1")], PATIENCE).await
     }
 

@@ -51,14 +51,14 @@ impl At {
     pub(super) fn is_there(&self) -> bool {
         match self {
             Self::Named(path) => path.exists(),
-            Self::Inside(root, path) => root.exists_inside(path),
+            Self::Inside(root, path) => root.path(path).exists(),
         }
     }
 
     fn open(&self) -> io::Result<File> {
         match self {
             Self::Named(path) => File::open(path),
-            Self::Inside(root, path) => root.open_inside(path),
+            Self::Inside(root, path) => File::open(root.path(path)),
         }
     }
 }
