@@ -1,13 +1,13 @@
 //! From the parser's events to the tree, without recursion and within limits.
 
-use std::{
-    collections::{HashMap, HashSet},
-    mem,
-};
+use std::collections::HashMap;
 
 use serde_yaml::{Event, Marker, Parser, ScalarStyle, ScanError};
 
-use super::{Entry, Node, Place, Scalar, Span, Style, Value, explain};
+use super::{
+    Entry, Node, Place, Scalar, Span, Style, Value, explain,
+    merge::{merge, unique},
+};
 
 /// What a document may amount to.
 #[derive(Debug, Clone, Copy)]
@@ -387,48 +387,4 @@ fn measure(node: &Node) -> (usize, usize) {
 
 fn join(whole: (usize, usize), part: (usize, usize)) -> (usize, usize) {
     (whole.0 + part.0, whole.1.max(part.1 + 1))
-}
-
-/// Replaces `<<` keys by what they stand for. Own keys go before merged ones, earlier merges before later ones.
-fn merge(entries: &mut Vec<Entry>) {
-    let mappings = |value: &Value| match value {
-        Value::Map(_) => true,
-        Value::List(items) => items.iter().all(|item| matches!(item.value, Value::Map(_))),
-        _ => false,
-    };
-    let is_merge = |entry: &Entry| entry.key == "<<" && mappings(&entry.value.value);
-    if !entries.iter().any(is_merge) {
-        return;
-    }
-    let (merges, own): (Vec<_>, Vec<_>) = mem::take(entries).into_iter().partition(is_merge);
-    let mut seen: HashSet<String> = own.iter().map(|entry| entry.key.clone()).collect();
-    *entries = own;
-    for entry in merges {
-        let maps = match entry.value.value {
-            Value::List(items) => items.into_iter().map(|item| item.value).collect(),
-            value => vec![value],
-        };
-        for map in maps {
-            let Value::Map(given) = map else { continue };
-            for one in given {
-                if seen.insert(one.key.clone()) {
-                    entries.push(Entry {
-                        merged: true,
-                        ..one
-                    });
-                }
-            }
-        }
-    }
-}
-
-fn unique(entries: &[Entry]) -> Result<(), SyntaxError> {
-    let mut seen = HashSet::with_capacity(entries.len());
-    match entries.iter().find(|entry| !seen.insert(&entry.key)) {
-        Some(entry) => Err((
-            entry.at,
-            format!("duplicate mapping key `{}`", entry.key.escape_debug()),
-        )),
-        None => Ok(()),
-    }
 }

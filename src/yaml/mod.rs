@@ -5,6 +5,7 @@
 
 mod build;
 mod explain;
+mod merge;
 
 pub(crate) use build::{Limits, parse, parse_first};
 
