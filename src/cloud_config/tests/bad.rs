@@ -224,8 +224,8 @@ fn broken_documents_never_panic_and_every_finding_has_a_place() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut findings = 0;
     let mut sound = 0;
-    for round in 0..3000 {
-        let mut text: Vec<char> = DOCUMENTS[round % DOCUMENTS.len()].chars().collect();
+    for round in 0..6000 {
+        let mut text: Vec<char> = DOCUMENTS[round / 2 % DOCUMENTS.len()].chars().collect();
         for _ in 0..=random.below(4) {
             let at = random.below(text.len());
             match random.below(4) {
@@ -255,7 +255,11 @@ fn broken_documents_never_panic_and_every_finding_has_a_place() {
         } else {
             Unknown::Error
         };
-        let reading = crate::cloud_config::read(&source, &addresses, unknown, Mode::Own);
+        let mode = match round % 2 {
+            0 => Mode::Own,
+            _ => Mode::Compatible,
+        };
+        let reading = crate::cloud_config::read(&source, &addresses, unknown, mode);
         placed(&source, &reading.findings);
         let mut printed = String::new();
         let _ = write!(
