@@ -130,7 +130,7 @@ fn strip(machine: &Machine, files: &Files, account: &Account, gone: &str) -> io:
     tree.sync(&files.all)
 }
 
-/// What tells a key: its bytes as base64. The comment and the options may be written anew.
+/// What tells a key: its bytes as base64. The tool may write comment and options in another way.
 fn key(line: &str) -> Option<&str> {
     if line.trim_start().starts_with('#') {
         return None;
