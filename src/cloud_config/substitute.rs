@@ -3,11 +3,11 @@
 //! The text is substituted before it is parsed, as documents were written for. Places are reported in the text
 //! as its author sees it.
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, collections::HashSet, ops::Range};
 
 use serde::{Deserialize, Serialize};
 
-use crate::yaml::{Place, Span};
+use crate::yaml::Span;
 
 /// What stands for an address in a document.
 pub const VARIABLES: [&str; 4] = ["public_ipv4", "private_ipv4", "public_ipv6", "private_ipv6"];
@@ -67,11 +67,21 @@ impl Addresses {
 #[derive(Debug)]
 pub(super) struct Substituted<'a> {
     pub(super) text: Cow<'a, str>,
-    /// The variables whose address is not known: they stay as they are. Each once, where it is used first.
-    pub(super) unknown: Vec<(&'static str, Span)>,
+    /// The variables whose address is not known: they stay as they are.
+    pub(super) unknown: Vec<Open>,
     /// As it was written.
     pub(super) written: &'a str,
     edits: Vec<Edit>,
+}
+
+/// A variable whose address is not known.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) name: &'static str,
+    /// Where its `$` is in the text as it was written, in bytes.
+    pub(super) at: usize,
+    /// Where it is in the text with the other addresses filled in; without line and column.
+    pub(super) span: Span,
 }
 
 /// A piece that was replaced: where it was and where its replacement is, in bytes.
@@ -83,6 +93,15 @@ struct Edit {
 
 /// Fills in the addresses. `\$private_ipv4` is the text `$private_ipv4`; a longer name is another name.
 pub(super) fn substitute<'a>(written: &'a str, addresses: &Addresses) -> Substituted<'a> {
+    without(written, addresses, &HashSet::new())
+}
+
+/// The same, but that the variables at these offsets become the empty text.
+pub(super) fn without<'a>(
+    written: &'a str,
+    addresses: &Addresses,
+    blank: &HashSet<usize>,
+) -> Substituted<'a> {
     let mut edits = Vec::new();
     let mut unknown = Vec::new();
     let mut text = String::new();
@@ -93,16 +112,15 @@ pub(super) fn substitute<'a>(written: &'a str, addresses: &Addresses) -> Substit
         let (from, replacement) = match addresses.get(name) {
             _ if escaped => (at - 1, &written[at..end]),
             Some(address) => (at, address),
+            None if blank.contains(&at) => (at, ""),
             None => {
-                if !unknown.iter().any(|(known, _)| *known == name) {
-                    let start = text.len() + at - done;
-                    let span = Span {
-                        place: place(written, at),
-                        start,
-                        end: start + end - at,
-                    };
-                    unknown.push((name, span));
-                }
+                let start = text.len() + at - done;
+                let span = Span {
+                    start,
+                    end: start + end - at,
+                    ..Span::default()
+                };
+                unknown.push(Open { name, at, span });
                 continue;
             }
         };
@@ -142,15 +160,6 @@ fn occurrences(text: &str) -> impl Iterator<Item = (usize, &'static str)> {
         let longer = rest[name.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_');
         (!longer).then_some((at, name))
     })
-}
-
-fn place(text: &str, offset: usize) -> Place {
-    let before = text.get(..offset).unwrap_or(text);
-    let line = before.rfind('\n').map_or(0, |n| n + 1);
-    Place {
-        line: before.matches('\n').count() as u64 + 1,
-        column: before[line..].chars().count() as u64 + 1,
-    }
 }
 
 impl Substituted<'_> {
@@ -215,13 +224,11 @@ mod tests {
     #[test]
     fn an_unknown_one_is_named_with_its_place() {
         let done = substitute("é\né $private_ipv6 \\$private_ipv6", &addresses());
-        let [(name, span)] = done.unknown[..] else {
+        let [Open { name, at, span }] = &done.unknown[..] else {
             panic!()
         };
-        assert_eq!(
-            (name, span.place.line, span.place.column),
-            ("private_ipv6", 2, 3)
-        );
+        assert_eq!((*name, *at), ("private_ipv6", 6));
+        assert_eq!(done.written_at(*span), 6..19);
         assert_eq!(done.text, "é\né $private_ipv6 $private_ipv6");
     }
 
@@ -239,9 +246,9 @@ mod tests {
             let start = done.text.find(text).unwrap();
             let end = start + text.len();
             let span = Span {
-                place: place(&done.text, start),
                 start,
                 end,
+                ..Span::default()
             };
             assert_eq!(&written[done.written_at(span)], shown);
         }

@@ -33,6 +33,27 @@ pub enum PartContent {
     CloudConfig(String),
     /// A script, beginning with `#!`.
     Script(Vec<u8>),
+    /// Something else, and why it is skipped.
+    Skipped(String),
+}
+
+impl Part {
+    /// What is to be said of a part that is skipped.
+    #[must_use]
+    pub fn skipped(&self) -> Option<Finding> {
+        let PartContent::Skipped(why) = &self.content else {
+            return None;
+        };
+        Some(Finding {
+            level: Level::Warning,
+            line: self.lines_before + 1,
+            column: 1,
+            path: String::new(),
+            message: why.clone(),
+            length: 1,
+            original: None,
+        })
+    }
 }
 
 /// Why user data cannot be read.
@@ -59,6 +80,9 @@ pub enum UserDataError {
     /// Multipart, but not well-formed.
     #[error("MIME that cannot be taken apart: {0}")]
     Mime(&'static str),
+    /// There are parts, and none is of a kind that is applied here.
+    #[error("no part that is applied here, expected a cloud-config or a script: {0}")]
+    NoPart(String),
     /// A document that is no text.
     #[error("bytes that are not UTF-8, expected text in UTF-8")]
     NotText {
@@ -119,8 +143,23 @@ impl UserDataError {
             path: String::new(),
             message: self.to_string(),
             length: 1,
+            original: Some(Level::Error),
         }
     }
+
+    /// Whether it is only that a part is of another kind: another program's, or for people.
+    fn is_other_kind(&self) -> bool {
+        matches!(
+            self,
+            Self::Ignition | Self::Unknown { .. } | Self::Blank { .. }
+        )
+    }
+}
+
+/// Whether user data is for Ignition alone.
+#[must_use]
+pub fn is_for_ignition(bytes: &[u8]) -> bool {
+    matches!(parts(bytes.to_vec()), Err(UserDataError::Ignition))
 }
 
 /// Takes user data apart. Of empty user data, which a platform may have, there are no parts.
@@ -134,18 +173,28 @@ pub fn parts(bytes: Vec<u8>) -> Result<Vec<Part>, UserDataError> {
     let mut reader = Reader {
         parts: Vec::new(),
         unpacked: 0,
+        ignition: false,
     };
     let is_empty = bytes.trim_ascii().is_empty();
     reader.read(bytes.into(), None, None, 0, DEEPEST)?;
-    if reader.parts.is_empty() && !is_empty {
-        return Err(UserDataError::Nothing);
+    let why = reader.parts.iter().filter_map(|part| match &part.content {
+        PartContent::Skipped(why) => Some(why.as_str()),
+        _ => None,
+    });
+    let why: Vec<&str> = why.collect();
+    match reader.parts.len() - why.len() {
+        0 if reader.ignition => Err(UserDataError::Ignition),
+        0 if !why.is_empty() => Err(UserDataError::NoPart(why.join("; "))),
+        0 if !is_empty => Err(UserDataError::Nothing),
+        _ => Ok(reader.parts),
     }
-    Ok(reader.parts)
 }
 
 struct Reader {
     parts: Vec<Part>,
     unpacked: u64,
+    /// One of the parts is for Ignition.
+    ignition: bool,
 }
 
 impl Reader {
@@ -187,6 +236,16 @@ impl Reader {
             PartContent::CloudConfig(utf8(bytes, lines_before)?)
         } else if is_ignition(text) {
             return Err(UserDataError::Ignition);
+        } else if let Some((line, rest)) = mailbox(text) {
+            let found = String::from_utf8_lossy(&line[..line.len().min(60)]).into_owned();
+            self.parts.push(Part {
+                name: None,
+                lines_before,
+                content: PartContent::Skipped(format!(
+                    "found {found:?}, which a mailbox has before each of its mails; it is skipped"
+                )),
+            });
+            return self.read(rest.into(), kind, name, lines_before + 1, layers);
         } else if let Some(message) = multipart(text) {
             return self.multipart(&message, text, lines_before, deeper()?);
         } else {
@@ -220,10 +279,12 @@ impl Reader {
             });
             // As it stands where it stands: then its lines are the text's, and no charset was applied.
             let range = part.offset_body as usize..part.offset_end as usize;
-            let (bytes, before) = match raw.get(range.clone()) {
+            let lines = raw.get(..range.start).unwrap_or_default();
+            let lines = lines.iter().filter(|b| **b == b'\n').count();
+            let here = lines_before + lines as u64;
+            let (bytes, before) = match raw.get(range) {
                 Some(verbatim) if part.encoding == Encoding::None => {
-                    let lines = raw[..range.start].iter().filter(|b| **b == b'\n').count();
-                    (Cow::Borrowed(verbatim), lines_before + lines as u64)
+                    (Cow::Borrowed(verbatim), here)
                 }
                 _ => (Cow::Borrowed(part.contents()), 0),
             };
@@ -231,12 +292,26 @@ impl Reader {
             if self.unpacked > LARGEST {
                 return Err(UserDataError::TooLarge);
             }
-            self.read(bytes, kind.as_deref(), name.clone(), before, layers)
-                .map_err(|error| UserDataError::Part {
-                    number,
-                    name,
-                    error: Box::new(error),
-                })?;
+            let read = self.read(bytes, kind.as_deref(), name.clone(), before, layers);
+            let Err(error) = read else { continue };
+            self.ignition |= matches!(error, UserDataError::Ignition);
+            let is_other_kind = error.is_other_kind();
+            let error = UserDataError::Part {
+                number,
+                name: name.clone(),
+                error: Box::new(error),
+            };
+            if !is_other_kind {
+                return Err(error);
+            }
+            let kind = kind.map_or_else(String::new, |kind| format!(" of type {kind}"));
+            self.parts.push(Part {
+                name,
+                lines_before: here,
+                content: PartContent::Skipped(format!(
+                    "part {number}{kind} is skipped: it is neither a cloud-config nor a script"
+                )),
+            });
         }
         if number == 0 {
             return Err(UserDataError::Mime("found no part, expected at least one"));
@@ -248,6 +323,14 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+/// The line that a mailbox has before a mail, where the text begins with one, and the mail.
+fn mailbox(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = text.iter().position(|b| *b == b'\n')?;
+    let (line, rest) = (&text[..end], &text[end + 1..]);
+    let is_mail = line.starts_with(b"From ") && multipart(rest).is_some();
+    is_mail.then_some((line.trim_ascii_end(), rest))
 }
 
 /// Whether the last boundary is there: what was cut off has none (RFC 2046, 5.1.1).

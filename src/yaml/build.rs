@@ -1,13 +1,13 @@
 //! From the parser's events to the tree, without recursion and within limits.
 
-use std::{
-    collections::{HashMap, HashSet},
-    mem,
-};
+use std::collections::HashMap;
 
 use serde_yaml::{Event, Marker, Parser, ScalarStyle, ScanError};
 
-use super::{Entry, Node, Place, Scalar, Span, Style, Value};
+use super::{
+    Entry, Node, Place, Scalar, Span, Style, Value, explain,
+    merge::{merge, unique},
+};
 
 /// What a document may amount to.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,20 @@ pub(crate) type SyntaxError = (Span, String);
 /// # Errors
 /// The place and what is wrong there. The parser stops at the first fault of syntax.
 pub(crate) fn parse(source: &str, limits: Limits) -> Result<Node, SyntaxError> {
+    match parse_first(source, limits)? {
+        (node, None) => Ok(node),
+        (_, Some(next)) => Err((next, "a second document begins, expected one only".into())),
+    }
+}
+
+/// Parses the first document, and tells where a second one begins, which is not read.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn parse_first(
+    source: &str,
+    limits: Limits,
+) -> Result<(Node, Option<Span>), SyntaxError> {
     let options = serde_yaml::options! {
         flow_nesting_limit: limits.depth,
         block_nesting_limit: limits.depth,
@@ -42,24 +56,64 @@ pub(crate) fn parse(source: &str, limits: Limits) -> Result<Node, SyntaxError> {
         anchors: HashMap::new(),
         document: None,
     };
+    let mut next = None;
+    // Where the first document ends.
+    let mut whole = None;
     for event in Parser::new_from_str_with_options(source, options) {
-        let (event, span) = event.map_err(|error| refused(&error, source))?;
+        let (event, span) = match event {
+            Ok(event) => event,
+            // Whatever follows the first document, it is not read.
+            Err(error) => {
+                let Some(end) = whole else {
+                    return Err(refused(&error, source));
+                };
+                next = Some(explicit(source, end, error_span(&error))?);
+                break;
+            }
+        };
         let at = Span {
             place: place(span.start),
             start: span.start.byte_offset().unwrap_or_default(),
             end: span.end.byte_offset().unwrap_or_default(),
         };
+        if let Some(end) = whole
+            && matches!(event, Event::DocumentStart(..))
+        {
+            next = Some(explicit(source, end, at)?);
+            break;
+        }
+        if matches!(event, Event::DocumentEnd) {
+            whole = Some(at.start);
+        }
         builder.event(event, at, source)?;
     }
     // An empty stream has no document.
-    Ok(builder.document.unwrap_or(Node {
+    let document = builder.document.unwrap_or(Node {
         span: Span {
             place: Place { line: 1, column: 1 },
             ..Span::default()
         },
         value: Value::Null,
         tag: None,
-    }))
+    });
+    Ok((document, next))
+}
+
+/// That what begins after a document is one of its own: a line of three hyphens or dots is between them.
+fn explicit(source: &str, end: usize, next: Span) -> Result<Span, SyntaxError> {
+    let before = source.get(..end).unwrap_or(source);
+    let from = before.rfind('\n').map_or(0, |at| at + 1);
+    let rest = source.get(next.start..).unwrap_or_default();
+    let to = rest.find('\n').map_or(source.len(), |at| next.start + at);
+    let mark = |line: &str| line.starts_with("---") || line.starts_with("...");
+    if source.get(from..to).unwrap_or_default().lines().any(mark) {
+        return Ok(next);
+    }
+    let found = "found something that belongs to nothing before it";
+    Err(match explain::hint(source, next.start) {
+        Some((hint, at)) => (slip(source, at), format!("{hint} ({found})")),
+        None => (next, format!("{found}, expected the next key")),
+    })
 }
 
 fn place(marker: Marker) -> Place {
@@ -69,22 +123,36 @@ fn place(marker: Marker) -> Place {
     }
 }
 
-fn refused(error: &ScanError, source: &str) -> SyntaxError {
+fn error_span(error: &ScanError) -> Span {
     let start = error.marker().byte_offset().unwrap_or_default();
-    let span = Span {
+    Span {
         place: place(*error.marker()),
         start,
         end: start,
-    };
-    let before = source.get(..start).unwrap_or_default();
-    let line = &source[before.rfind('\n').map_or(0, |end| end + 1)..];
-    let indent = &line[..line.len() - line.trim_start_matches([' ', '\t']).len()];
-    let hint = if indent.contains('\t') {
-        "; YAML takes no tab as indentation, use spaces"
-    } else {
-        ""
-    };
-    (span, format!("{}{hint}", visible(&error.info())))
+    }
+}
+
+fn refused(error: &ScanError, source: &str) -> SyntaxError {
+    let span = error_span(error);
+    let said = visible(&error.info());
+    match explain::hint(source, span.start) {
+        // Line and column are those of the byte.
+        Some((hint, at)) => (slip(source, at), format!("{hint} ({said})")),
+        None => (span, said),
+    }
+}
+
+fn slip(source: &str, at: usize) -> Span {
+    let before = source.get(..at).unwrap_or_default();
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    Span {
+        place: Place {
+            line: before.matches('\n').count() as u64 + 1,
+            column: line.chars().count() as u64 + 1,
+        },
+        start: at,
+        end: at,
+    }
 }
 
 /// The parser's words, in which a character of the text may stand: what cannot be seen is escaped, quotes stay.
@@ -142,10 +210,6 @@ impl Builder {
             tag: tag.clone(),
         };
         match event {
-            Event::DocumentStart(..) if self.document.is_some() => {
-                let found = "a second document begins, expected one only";
-                return Err((span, found.into()));
-            }
             Event::Scalar(text, style, anchor, written) => {
                 let node = scalar(text.into_owned(), style, written.is_some(), span, source);
                 self.finish(Node { tag, ..node }, anchor)?;
@@ -323,48 +387,4 @@ fn measure(node: &Node) -> (usize, usize) {
 
 fn join(whole: (usize, usize), part: (usize, usize)) -> (usize, usize) {
     (whole.0 + part.0, whole.1.max(part.1 + 1))
-}
-
-/// Replaces `<<` keys by what they stand for. Own keys go before merged ones, earlier merges before later ones.
-fn merge(entries: &mut Vec<Entry>) {
-    let mappings = |value: &Value| match value {
-        Value::Map(_) => true,
-        Value::List(items) => items.iter().all(|item| matches!(item.value, Value::Map(_))),
-        _ => false,
-    };
-    let is_merge = |entry: &Entry| entry.key == "<<" && mappings(&entry.value.value);
-    if !entries.iter().any(is_merge) {
-        return;
-    }
-    let (merges, own): (Vec<_>, Vec<_>) = mem::take(entries).into_iter().partition(is_merge);
-    let mut seen: HashSet<String> = own.iter().map(|entry| entry.key.clone()).collect();
-    *entries = own;
-    for entry in merges {
-        let maps = match entry.value.value {
-            Value::List(items) => items.into_iter().map(|item| item.value).collect(),
-            value => vec![value],
-        };
-        for map in maps {
-            let Value::Map(given) = map else { continue };
-            for one in given {
-                if seen.insert(one.key.clone()) {
-                    entries.push(Entry {
-                        merged: true,
-                        ..one
-                    });
-                }
-            }
-        }
-    }
-}
-
-fn unique(entries: &[Entry]) -> Result<(), SyntaxError> {
-    let mut seen = HashSet::with_capacity(entries.len());
-    match entries.iter().find(|entry| !seen.insert(&entry.key)) {
-        Some(entry) => Err((
-            entry.at,
-            format!("duplicate mapping key `{}`", entry.key.escape_debug()),
-        )),
-        None => Ok(()),
-    }
 }

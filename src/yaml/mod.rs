@@ -4,8 +4,10 @@
 //! file mode to a person, and a group may be called `on`.
 
 mod build;
+mod explain;
+mod merge;
 
-pub(crate) use build::{Limits, parse};
+pub(crate) use build::{Limits, parse, parse_first};
 
 /// A place in a text, both counted from 1, columns in characters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +52,25 @@ pub(crate) enum Value {
 pub(crate) struct Scalar {
     pub(crate) text: String,
     pub(crate) style: Style,
+}
+
+impl Node {
+    /// Whether both say the same, wherever and however they are written.
+    pub(crate) fn says_as(&self, other: &Self) -> bool {
+        let same = match (&self.value, &other.value) {
+            (Value::Null, Value::Null) => true,
+            (Value::Scalar(one), Value::Scalar(two)) => one.text == two.text,
+            (Value::List(one), Value::List(two)) => {
+                one.len() == two.len() && one.iter().zip(two).all(|(a, b)| a.says_as(b))
+            }
+            (Value::Map(one), Value::Map(two)) => {
+                let same = |(a, b): (&Entry, &Entry)| a.key == b.key && a.value.says_as(&b.value);
+                one.len() == two.len() && one.iter().zip(two).all(same)
+            }
+            _ => false,
+        };
+        same && self.tag == other.tag
+    }
 }
 
 /// How a scalar was written.

@@ -132,7 +132,7 @@ fn what_is_wrong_has_a_place() {
         ("a: \u{1}\n", 1, 4, "unexpected character"),
         ("? [a]\n: 3\n", 1, 3, "found a list as a key"),
         ("a: &a [*a]\n", 1, 8, "within what it stands for"),
-        ("a:\n\tb: 1\n", 2, 2, "use spaces"),
+        ("a:\n\tb: 1\n", 2, 1, "use spaces"),
         (&bomb, 5, 0, "aliases"),
         (&merges, 9, 0, "16 levels"),
         (&long, 2, 9, "aliases"),

@@ -19,7 +19,7 @@ fn call(arguments: &[&str], input: &[u8]) -> Output {
     process::call(&mut command, input)
 }
 
-const WARNED: &str = "#cloud-config\nhostnam: a\n";
+const WARNED: &str = "#cloud-config\nhostnam: a\nhostname: a\n";
 const WRONG: &str =
     "#cloud-config\nhostnam: a\ncoreos:\n  units:\n    - name: a.service\n      command: strat\n";
 
@@ -114,15 +114,15 @@ fn a_part_of_mime_has_the_lines_of_the_whole() {
         "{heads:?}"
     );
     assert!(
-        heads[1].starts_with("standard input:11:1: warning: hostnam"),
+        heads[1].starts_with("standard input:12:1: warning: hostnam"),
         "{heads:?}"
     );
     assert!(
-        heads[2].starts_with("standard input:15:16: error:"),
+        heads[2].starts_with("standard input:16:16: error:"),
         "{heads:?}"
     );
     assert!(
-        called.stdout.contains("15 |       command: strat"),
+        called.stdout.contains("16 |       command: strat"),
         "{}",
         called.stdout
     );

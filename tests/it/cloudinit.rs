@@ -160,7 +160,7 @@ async fn a_document_is_applied_from_where_the_flags_say() {
     assert_eq!(called.code, Some(0), "{called:?}");
     old.file(
         "node.yaml",
-        "#cloud-config\nwrite_files: [{path: etc/site}]\n",
+        "#cloud-config\nwrite_files: [{path: /usr/site}]\n",
     );
     for (more, code) in [("-ignore-failure=false", 1), ("-ignore-failure", 0)] {
         let called = old.call(&["-from-file", &bad, more]).await;
@@ -383,7 +383,7 @@ async fn what_adds_up_takes_nothing_from_the_others() {
     );
     // Each has a last good one of its own, and the machine's is none of theirs.
     fs::remove_dir_all(old.path("run")).unwrap();
-    fs::write(&two, "#cloud-config\nwrite_files: 3\n").unwrap();
+    fs::write(&two, "#cloud-config\nwrite_files: [{path: /usr/two}]\n").unwrap();
     assert_eq!(old.call(&["-from-file", &one]).await.code, Some(0));
     let called = old.call(&["-from-file", &two]).await;
     assert_eq!(called.code, Some(1));

@@ -17,6 +17,7 @@ mod apply;
 mod attack;
 mod cloud_config;
 mod cloud_config_boot;
+mod cloud_config_boot_trouble;
 mod cloud_config_examples;
 mod cloud_config_sources;
 mod cloud_config_units;

@@ -6,7 +6,7 @@ use super::{AddressArgs, ApplyArgs, HistoryArgs, PlanArgs, RevertArgs, boot, cou
 use crate::{
     cli::{Exit, Failure, common::CommonArgs, output},
     cloud_config::{
-        self, Addresses, Finding, Level, PartContent, Unknown,
+        self, Addresses, Finding, Level, Mode, PartContent, Unknown,
         apply::{self, ApplyError, End, Machine, Outline, Past},
         boot::{LastGood, Outcome, Whose},
         plan::{self, Planned, Platform, Step},
@@ -30,9 +30,11 @@ impl From<ApplyError> for Failure {
 
 pub(super) async fn plan(args: &PlanArgs, common: &CommonArgs) -> Result<(), Failure> {
     let root = common.root();
-    let mut machine = Machine::open(&root)?.waiting(args.sources.wait());
     let fetched = args.sources.fetch(common).await?;
-    let steps = Wanted::new(fetched, &args.addresses).steps(&root, &machine)?;
+    let machine = Machine::open(&root)?.waiting(args.sources.wait());
+    let mut machine = machine.of_document(&fetched.user_data);
+    let wanted = Wanted::new(fetched, &args.addresses).strict(args.strict);
+    let steps = wanted.steps(&root, &machine)?;
     let outline = machine.outline(&steps).await?;
     if args.json {
         output::json(&outline)?;
@@ -48,11 +50,13 @@ pub(super) async fn plan(args: &PlanArgs, common: &CommonArgs) -> Result<(), Fai
 pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), Failure> {
     let root = common.root();
     if args.at_boot {
-        return boot::apply(&args.sources, &args.addresses, common).await;
+        return boot::apply(args, common).await;
     }
     let fetched = args.sources.fetch(common).await?;
     let (origin, kept) = (fetched.origin.clone(), fetched.clone());
-    let wanted = Wanted::new(fetched, &args.addresses).waiting(args.sources.wait());
+    let wanted = Wanted::new(fetched, &args.addresses)
+        .waiting(args.sources.wait())
+        .strict(args.strict);
     let outline = wanted.carry_out(&root).await?;
     // What the boot takes from there as well is what it falls back to.
     if LastGood::load(&root, Whose::Machine).is_some_and(|last| last.fetched.origin == origin)
@@ -66,7 +70,8 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
     if Outcome::load(&root).is_some_and(|outcome| !outcome.is_good()) {
         boot::note_success(&origin, &outline, &root, true);
     }
-    output::print(&apply::print(&outline, false))
+    output::print(&apply::print(&outline, false))?;
+    Ok(Machine::open(&root)?.end_boot(&outline).await?)
 }
 
 pub(super) async fn revert(args: &RevertArgs, root: &Root) -> Result<(), Failure> {
@@ -77,12 +82,22 @@ pub(super) async fn revert(args: &RevertArgs, root: &Root) -> Result<(), Failure
         past.end.is_some() && last.is_some_and(|last| last.fetched.origin == past.source)
     };
     let both = [Whose::Machine, Whose::Source(&past.source)];
-    for whose in both.into_iter().filter(from) {
+    for whose in both.into_iter().filter(|whose| !past.failed && from(whose)) {
         if let Err(error) = LastGood::forget(root, whose) {
             output::note(format!(
                 "pointsman: the document that worked last cannot be forgotten: {error}"
             ));
         }
+    }
+    if past.failed {
+        let text = format!(
+            "the apply of {} ({}) is not taken back whole, and stays on record: `pointsman cloud-config revert` tries again\n\
+             not taken back:\n{}",
+            past.at,
+            past.source,
+            past.left.join("\n")
+        );
+        return Err(Failure::new(Exit::Failed, text));
     }
     output::say(format!(
         "taken back: the apply of {} ({})",
@@ -106,6 +121,7 @@ pub(super) fn history(args: &HistoryArgs, root: &Root) -> Result<(), Failure> {
         source,
         end,
         steps,
+        left,
         ..
     } in past.iter().rev()
     {
@@ -117,6 +133,9 @@ pub(super) fn history(args: &HistoryArgs, root: &Root) -> Result<(), Failure> {
         };
         let changes = counted(*steps, "change");
         output::say(format!("{number}  {at}  {end}, {changes}  {source}"))?;
+        for left in left {
+            output::say(format!("    stays: {}", output::in_line(left)))?;
+        }
     }
     Ok(())
 }
@@ -141,6 +160,8 @@ pub(in crate::cli) struct Wanted {
     pub(in crate::cli) adds: bool,
     /// How long another apply is waited for.
     pub(in crate::cli) patience: Duration,
+    /// Warnings are errors.
+    pub(in crate::cli) strict: bool,
 }
 
 impl Wanted {
@@ -151,6 +172,7 @@ impl Wanted {
             wait: None,
             adds: false,
             patience: Duration::ZERO,
+            strict: false,
             fetched,
         }
     }
@@ -158,6 +180,11 @@ impl Wanted {
     /// What it fetches may take so long to appear.
     pub(in crate::cli) fn waiting(self, wait: Option<Duration>) -> Self {
         Self { wait, ..self }
+    }
+
+    /// Warnings are errors.
+    pub(super) fn strict(self, strict: bool) -> Self {
+        Self { strict, ..self }
     }
 
     /// At boot nobody is there to ask again: another apply is waited for.
@@ -174,7 +201,8 @@ impl Wanted {
     /// When it has errors, which are printed, or a step fails: what was done is then undone.
     pub(in crate::cli) async fn carry_out(self, root: &Root) -> Result<Outline, Failure> {
         let machine = Machine::open(root)?.waiting(self.wait);
-        let mut machine = machine.adding(self.adds).patient(self.patience);
+        let machine = machine.adding(self.adds).patient(self.patience);
+        let mut machine = machine.of_document(&self.fetched.user_data);
         machine.lock().await?;
         let name = self.fetched.origin.clone();
         let steps = self.steps(root, &machine)?;
@@ -187,8 +215,15 @@ impl Wanted {
             fetched,
             addresses,
             network,
+            adds,
+            strict,
             ..
         } = self;
+        // Who adds up documents is called by the old name.
+        let mode = match adds {
+            true => Mode::Compatible,
+            false => Mode::Own,
+        };
         let name = fetched.origin;
         let failed = |text: String| Failure::new(Exit::Failed, text);
         let parts = cloud_config::parts(fetched.user_data)
@@ -200,21 +235,23 @@ impl Wanted {
         })];
         let (mut wrong, mut warnings) = (0, Vec::new());
         for part in parts {
+            let shown = match &part.name {
+                Some(part) => format!("{name} ({part})"),
+                None => name.clone(),
+            };
+            warnings.extend(part.skipped().map(|warning| warning.line(&shown)));
             let text = match part.content {
                 PartContent::Script(script) => {
                     planned.push(Planned::Script(script));
                     continue;
                 }
+                PartContent::Skipped(_) => continue,
                 PartContent::CloudConfig(text) => text,
             };
-            let mut reading = cloud_config::read(&text, &addresses, Unknown::Error);
+            let mut reading = cloud_config::read(&text, &addresses, Unknown::Error, mode);
             for finding in &mut reading.findings {
                 finding.line += part.lines_before;
             }
-            let shown = match &part.name {
-                Some(part) => format!("{name} ({part})"),
-                None => name.clone(),
-            };
             let of = |level| {
                 reading
                     .findings
@@ -246,6 +283,12 @@ impl Wanted {
             return Err(failed(format!(
                 "{name}: {}; nothing is done",
                 counted(wrong, "error")
+            )));
+        }
+        if strict && !warnings.is_empty() {
+            return Err(failed(format!(
+                "{name}: {}, which --strict takes as errors; nothing is done",
+                counted(warnings.len(), "warning")
             )));
         }
         let hostname = node::hostname(root);

@@ -2,24 +2,22 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{AddressArgs, apply::Wanted};
+use super::{ApplyArgs, apply::Wanted};
 use crate::{
-    cli::{Exit, Failure, common::CommonArgs, output, sources::SourceArgs},
+    cli::{Exit, Failure, common::CommonArgs, output},
     cloud_config::{
-        apply::{self, Outline},
+        self, UserDataError,
+        apply::{self, Machine, Outline},
         boot::{Ending, LastGood, Outcome, Whose},
         sources::{Absent, Fetched, NoneThere, Source},
     },
     node::Root,
 };
 
-pub(super) async fn apply(
-    sources: &SourceArgs,
-    addresses: &AddressArgs,
-    common: &CommonArgs,
-) -> Result<(), Failure> {
+pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), Failure> {
     let root = common.root();
-    let wanted = |fetched: Fetched| Wanted::at_boot(fetched, addresses);
+    let sources = &args.sources;
+    let wanted = |fetched: Fetched| Wanted::at_boot(fetched, &args.addresses).strict(args.strict);
     // Who may wait no longer is told so by systemd, at the unit's TimeoutStartSec=; from here on a signal is no end.
     let mut terminated = signal(SignalKind::terminate())
         .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
@@ -31,53 +29,119 @@ pub(super) async fn apply(
         }
     };
     match answer {
+        Ok(fetched) if cloud_config::is_for_ignition(&fetched.user_data) => {
+            let text = format!("{}: {}", fetched.origin, UserDataError::Ignition);
+            missed(Missed::NotForUs, text, &root, wanted).await
+        }
         Ok(fetched) if lost_its_document(&fetched, &root) => {
             let text = format!(
                 "{} has no document now, and had one: found nothing, expected user data; one that says nothing is `#cloud-config`",
                 fetched.origin
             );
-            let failure = Failure::new(Exit::Failed, text);
-            Err(fall_back_for_now(failure, wanted, &root).await)
+            missed(Missed::Away(Exit::Failed), text, &root, wanted).await
         }
         Ok(fetched) => {
+            if let Err(error) = cloud_config::boot::found(&root) {
+                output::note(format!(
+                    "pointsman: it cannot be noted that the source is there: {error}"
+                ));
+            }
             // Only for the document that is there: by the time the last one's turn comes, it has been waited enough.
             let fresh = wanted(fetched).waiting(sources.wait());
             carry_out(fresh, wanted, &root).await
         }
-        Err(none) if !none.none_here() => {
+        Err(none) if !none.may_return() => {
             Err(fall_back(none.into(), None, wanted, &root, Whose::Machine).await)
         }
-        Err(none) => match was_there(&none, &root) {
-            // What such a document left under /run is gone with the last boot.
-            Some(origin) => {
-                let text = format!("{origin} was there once and is not now: {none}");
-                let failure = Failure::new(Exit::Failed, text);
-                Err(fall_back_for_now(failure, wanted, &root).await)
-            }
-            None => {
+        Err(none) if !none.none_here() => {
+            let failure = Failure::from(none);
+            missed(Missed::Away(failure.exit), failure.message, &root, wanted).await
+        }
+        Err(none) => match LastGood::read(&root, Whose::Machine) {
+            Ok(last)
+                if !last
+                    .as_ref()
+                    .is_some_and(|last| names(&none, &last.fetched.origin)) =>
+            {
                 output::note(format!("pointsman: nothing to apply: {none}"));
                 Ok(())
+            }
+            // What such a document left under /run is gone with the last boot.
+            _ => {
+                let text = format!("the source of the last document is not there: {none}");
+                missed(Missed::Away(Exit::Failed), text, &root, wanted).await
             }
         },
     }
 }
 
-/// Whether a platform tells of the node alone that gave the last document that worked.
-fn lost_its_document(fetched: &Fetched, root: &Root) -> bool {
-    let blank = |fetched: &Fetched| fetched.user_data.trim_ascii().is_empty();
-    let last = || LastGood::load(root, Whose::Machine).map(|last| last.fetched);
-    blank(fetched) && last().is_some_and(|last| last.origin == fetched.origin && !blank(&last))
+/// Why there is no document for this program in this boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missed {
+    /// The user data is another program's.
+    NotForUs,
+    /// The source is away; how a command ends that asks for it.
+    Away(Exit),
 }
 
-/// Which of these sources gave the last document that worked. A command line that names none any more was changed by
-/// somebody.
-fn was_there(none: &NoneThere, root: &Root) -> Option<String> {
-    let origin = LastGood::load(root, Whose::Machine)?.fetched.origin;
-    if origin == Source::Cmdline.to_string() {
-        return None;
+/// Keeps the node as the last document that worked says. A source that is away for one boot, or has something for another
+/// program, is no failure of this boot: it is a warning, where people look. A source that stays away is one, and so is a
+/// node of which nobody knows any more what it is to be.
+async fn missed(
+    why: Missed,
+    text: String,
+    root: &Root,
+    wanted: impl Fn(Fetched) -> Wanted,
+) -> Result<(), Failure> {
+    let exit = match why {
+        Missed::NotForUs => Exit::Failed,
+        Missed::Away(exit) => exit,
+    };
+    let failure = Failure::new(exit, text);
+    let last = match LastGood::read(root, Whose::Machine) {
+        Ok(last) => last,
+        Err(spoilt) => {
+            let message = format!(
+                "{}\nnor can the last document that worked be used: {spoilt}",
+                failure.message
+            );
+            note(&Outcome::now("", Ending::Failed, &message), root, false);
+            return Err(Failure::new(failure.exit, message));
+        }
+    };
+    if last.is_none() && why == Missed::NotForUs {
+        output::note(format!("pointsman: nothing to apply: {}", failure.message));
+        return Ok(());
     }
+    let for_one_boot = why == Missed::NotForUs || cloud_config::boot::miss(root).unwrap_or(false);
+    let (ending, failure) = last_good(failure, None, wanted, root, (Whose::Machine, false)).await;
+    match ending {
+        Ending::Kept if for_one_boot => {
+            output::note(format!("pointsman: warning: {}", failure.message));
+            Ok(())
+        }
+        _ => Err(failure),
+    }
+}
+
+/// Whether a platform tells of the node alone that gave the last document that worked, or may have.
+fn lost_its_document(fetched: &Fetched, root: &Root) -> bool {
+    let blank = |fetched: &Fetched| fetched.user_data.trim_ascii().is_empty();
+    if !blank(fetched) {
+        return false;
+    }
+    match LastGood::read(root, Whose::Machine) {
+        Ok(None) => false,
+        Ok(Some(last)) => last.fetched.origin == fetched.origin && !blank(&last.fetched),
+        Err(_) => true,
+    }
+}
+
+/// Whether one of these sources gave the last document that worked. A command line that names none any more was changed
+/// by somebody.
+fn names(none: &NoneThere, origin: &str) -> bool {
     let named = |(name, _): &(String, Absent)| *name == origin;
-    none.reasons.iter().any(named).then_some(origin)
+    origin != Source::Cmdline.to_string() && none.reasons.iter().any(named)
 }
 
 /// Applies it, and keeps it for the next boot; where that fails, the last one that worked.
@@ -101,7 +165,18 @@ pub(in crate::cli) async fn carry_out(
                 ));
             }
             note_success(&fetched.origin, &outline, root, found);
-            output::print(&apply::print(&outline, false))
+            output::print(&apply::print(&outline, false))?;
+            for failed in &outline.failed {
+                output::note(format!("pointsman: {failed}"));
+            }
+            Machine::open(root)?.end_boot(&outline).await?;
+            match outline.fatal {
+                true => Err(Failure::new(
+                    Exit::Failed,
+                    "not all was done that units were asked for",
+                )),
+                false => Ok(()),
+            }
         }
         // Nothing is wrong with the document: somebody else is at it.
         Err(failure) if failure.exit == Exit::Refused => {
@@ -122,25 +197,19 @@ pub(in crate::cli) async fn fall_back(
     whose: Whose<'_>,
 ) -> Failure {
     let found = whose == Whose::Machine;
-    last_good(failure, tried, wanted, root, (whose, found)).await
+    last_good(failure, tried, wanted, root, (whose, found))
+        .await
+        .1
 }
 
-/// As [`fall_back`], until a source appears after all: a drive that is slow.
-async fn fall_back_for_now(
-    failure: Failure,
-    wanted: impl Fn(Fetched) -> Wanted,
-    root: &Root,
-) -> Failure {
-    last_good(failure, None, wanted, root, (Whose::Machine, false)).await
-}
-
+/// The same, and what became of the node. Where no document was found, one may be yet: a drive that is slow.
 async fn last_good(
     failure: Failure,
     tried: Option<&Fetched>,
     wanted: impl Fn(Fetched) -> Wanted,
     root: &Root,
     (whose, found): (Whose<'_>, bool),
-) -> Failure {
+) -> (Ending, Failure) {
     let same = |one: &Fetched, other: &Fetched| {
         one.user_data == other.user_data && one.metadata == other.metadata
     };
@@ -153,7 +222,7 @@ async fn last_good(
             root,
             found,
         );
-        return failure;
+        return (Ending::Failed, failure);
     };
     let origin = last.fetched.origin.clone();
     let (ending, more) = match wanted(last.fetched).carry_out(root).await {
@@ -176,7 +245,8 @@ async fn last_good(
         root,
         found,
     );
-    Failure::new(failure.exit, format!("{}\n{more}", failure.message))
+    let message = format!("{}\n{more}", failure.message);
+    (ending, Failure::new(failure.exit, message))
 }
 
 /// Tells that a document was applied.

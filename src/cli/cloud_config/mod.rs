@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Exit, Failure, common::CommonArgs, output, sources::SourceArgs};
 use crate::cloud_config::{
-    self, Addresses, Finding, Level, Part, PartContent, Unknown, UserDataError,
+    self, Addresses, Finding, Level, Mode, Part, PartContent, Unknown, UserDataError,
 };
 
 /// The arguments.
@@ -57,6 +57,9 @@ struct ValidateArgs {
 struct PlanArgs {
     #[command(flatten)]
     sources: SourceArgs,
+    /// Warnings are errors.
+    #[arg(long)]
+    strict: bool,
     /// Print JSON; its shape is in docs/commands.md and stays.
     #[arg(long)]
     json: bool,
@@ -72,6 +75,9 @@ struct ApplyArgs {
     /// how it went in `status` and to who logs in. Exit 0 where no source is anything that this machine has
     #[arg(long)]
     at_boot: bool,
+    /// Warnings are errors: a document with one is not applied.
+    #[arg(long)]
+    strict: bool,
     #[command(flatten)]
     addresses: AddressArgs,
 }
@@ -192,7 +198,7 @@ async fn validate(args: &ValidateArgs, common: &CommonArgs) -> Result<(), Failur
             }
         };
         let addresses = args.addresses.addresses(fetched.metadata.addresses);
-        let these = check_all(fetched.user_data, &addresses);
+        let these = check_all(fetched.user_data, &addresses, Mode::Own);
         let count = |level| {
             let findings = these.iter().flat_map(|one| &one.findings);
             findings.filter(|finding| finding.level == level).count()
@@ -249,34 +255,35 @@ async fn validate(args: &ValidateArgs, common: &CommonArgs) -> Result<(), Failur
 }
 
 /// All that is to be said of user data, part by part.
-fn check_all(user_data: Vec<u8>, addresses: &Addresses) -> Vec<Checked> {
+fn check_all(user_data: Vec<u8>, addresses: &Addresses, mode: Mode) -> Vec<Checked> {
     match cloud_config::parts(user_data) {
         Ok(parts) => parts
             .into_iter()
-            .map(|part| check(part, addresses))
+            .map(|part| check(part, addresses, mode))
             .collect(),
         Err(error) => vec![refused(&error)],
     }
 }
 
-/// All that is to be said of user data, in its order.
+/// All that is to be said of user data in compatibility mode, in its order.
 pub(super) fn findings(user_data: Vec<u8>, addresses: &Addresses) -> Vec<Finding> {
-    let checked = check_all(user_data, addresses);
+    let checked = check_all(user_data, addresses, Mode::Compatible);
     checked.into_iter().flat_map(|one| one.findings).collect()
 }
 
-fn check(part: Part, addresses: &Addresses) -> Checked {
-    let (text, mut findings) = match part.content {
+fn check(part: Part, addresses: &Addresses, mode: Mode) -> Checked {
+    let mut findings: Vec<Finding> = part.skipped().into_iter().collect();
+    let text = match part.content {
         PartContent::CloudConfig(text) => {
-            let findings = cloud_config::read(&text, addresses, Unknown::Info).findings;
-            (text, findings)
+            findings = cloud_config::read(&text, addresses, Unknown::Info, mode).findings;
+            for finding in &mut findings {
+                finding.line += part.lines_before;
+            }
+            text
         }
         // What a script does is not for us to say.
-        PartContent::Script(_) => (String::new(), Vec::new()),
+        PartContent::Script(_) | PartContent::Skipped(_) => String::new(),
     };
-    for finding in &mut findings {
-        finding.line += part.lines_before;
-    }
     Checked {
         part: part.name,
         lines_before: part.lines_before,

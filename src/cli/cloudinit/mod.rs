@@ -17,9 +17,9 @@ use super::{
     sources::SourceArgs,
 };
 use crate::cloud_config::{
-    Addresses, Level,
+    Addresses, UserDataError,
     boot::{LastGood, Whose},
-    netconf,
+    is_for_ignition, netconf,
     sources::Fetched,
 };
 use flags::{FLAGS, Line, Run};
@@ -127,6 +127,14 @@ impl Call {
                 return ended(&failure).min(1);
             }
         };
+        if is_for_ignition(&fetched.user_data) {
+            output::note(format!(
+                "{NAME}: {}: {}",
+                fetched.origin,
+                UserDataError::Ignition
+            ));
+            return 0;
+        }
         let done = match network(netconf, &fetched) {
             Ok(network) => {
                 let fresh = wanted(fetched, network).waiting(sources.wait());
@@ -149,6 +157,9 @@ impl Call {
 
 /// One line for each finding, as the old program has them.
 fn validate(fetched: Fetched) -> u8 {
+    if is_for_ignition(&fetched.user_data) {
+        return 0;
+    }
     let findings = findings(fetched.user_data, &known(&fetched.metadata.addresses));
     for finding in &findings {
         let place = match finding.path.as_str() {
@@ -158,11 +169,12 @@ fn validate(fetched: Fetched) -> u8 {
         output::note(format!(
             "line {}: {}: {place}{}",
             finding.line,
-            finding.level.name(),
+            finding.original.unwrap_or(finding.level).name(),
             output::in_line(&finding.message)
         ));
     }
-    u8::from(findings.iter().any(|finding| finding.level != Level::Info))
+    // That program's own findings, of whatever level, and no others.
+    u8::from(findings.iter().any(|finding| finding.original.is_some()))
 }
 
 /// The addresses that the platform knows, else the environment.
@@ -179,6 +191,7 @@ fn wanted(fetched: Fetched, network: Vec<(String, String)>) -> Wanted {
         // That program took nothing away, and several of its units apply a document each, one after the other.
         adds: true,
         patience: BOOT_PATIENCE,
+        strict: false,
         fetched,
     }
 }

@@ -12,6 +12,9 @@ const MOST: u64 = 16 << 20;
 /// Where lists of users are; the second is where Container Linux has those of its image.
 const FOLDERS: [&str; 2] = ["/etc", "/usr/share/baselayout"];
 
+/// Who is number 0 of users and groups whatever the lists say: an empty tree has none.
+const ROOT: &str = "root";
+
 /// A user of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Account {
@@ -31,6 +34,11 @@ pub(super) struct Accounts<'a> {
 impl Accounts<'_> {
     /// The line of a name in a file such as passwd, its fields apart.
     fn line(&self, file: &str, name: &str) -> io::Result<Option<Vec<String>>> {
+        self.line_with(file, 0, name)
+    }
+
+    /// The first line of a file such as passwd whose field of this number is this.
+    fn line_with(&self, file: &str, field: usize, value: &str) -> io::Result<Option<Vec<String>>> {
         for folder in FOLDERS {
             let bytes = self
                 .tree
@@ -39,7 +47,7 @@ impl Accounts<'_> {
             let text = String::from_utf8_lossy(&bytes);
             let found = text
                 .lines()
-                .find(|line| line.split(':').next() == Some(name));
+                .find(|line| line.split(':').nth(field) == Some(value));
             if let Some(line) = found {
                 return Ok(Some(line.split(':').map(str::to_owned).collect()));
             }
@@ -101,8 +109,26 @@ impl Accounts<'_> {
     pub(super) fn uid(&self, name: &str) -> io::Result<Option<u32>> {
         match name.parse() {
             Ok(number) => Ok(Some(number)),
+            Err(_) if name == ROOT => Ok(Some(0)),
             Err(_) => Ok(self.user(name)?.map(|user| user.uid)),
         }
+    }
+
+    /// The number of the group that a user, by name or number, logs in with.
+    ///
+    /// # Errors
+    /// As [`Self::user`].
+    pub(super) fn login_group(&self, name: &str) -> io::Result<Option<u32>> {
+        let Ok(number) = name.parse::<u32>() else {
+            let user = self.user(name)?.map(|user| user.gid);
+            return Ok(user.or((name == ROOT).then_some(0)));
+        };
+        if self.live {
+            return Ok(User::from_uid(number.into())?.map(|user| user.gid.as_raw()));
+        }
+        let fields = self.line_with("passwd", 2, &number.to_string())?;
+        let group = fields.and_then(|fields| fields.get(3)?.parse().ok());
+        Ok(group.or((number == 0).then_some(0)))
     }
 
     /// The number of a group, by name or number.
@@ -112,6 +138,9 @@ impl Accounts<'_> {
     pub(super) fn gid(&self, name: &str) -> io::Result<Option<u32>> {
         if let Ok(number) = name.parse() {
             return Ok(Some(number));
+        }
+        if name == ROOT {
+            return Ok(Some(0));
         }
         if self.live {
             return Ok(Group::from_name(name)?.map(|group| group.gid.as_raw()));

@@ -52,6 +52,12 @@ pub(super) enum Act<'a> {
         active: bool,
         due: bool,
     },
+    /// systemd is told to end the boot, once all is on record.
+    EndBoot {
+        unit: &'a str,
+        command: &'a str,
+        due: bool,
+    },
 }
 
 impl Act<'_> {
@@ -65,8 +71,17 @@ impl Act<'_> {
             | Self::Keys { due, .. }
             | Self::Enable { due, .. }
             | Self::Script { due, .. }
-            | Self::Command { due, .. } => *due,
+            | Self::Command { due, .. }
+            | Self::EndBoot { due, .. } => *due,
         }
+    }
+
+    /// Whether systemd is asked for something about a unit.
+    pub(super) fn is_about_unit(&self) -> bool {
+        matches!(
+            self,
+            Self::Enable { .. } | Self::RestartNetworkd | Self::Command { .. }
+        )
     }
 
     /// Whether what is looked at afterwards may be another than was looked at before.

@@ -94,6 +94,11 @@ pub enum ApplyError {
 }
 
 impl ApplyError {
+    /// Whether a unit was not even tried.
+    pub(super) fn is_refusal(&self) -> bool {
+        !matches!(self, Self::Unit { .. })
+    }
+
     pub(super) fn record(error: io::Error) -> Self {
         Self::Record { error }
     }

@@ -9,6 +9,8 @@ pub(super) struct Install {
     pub(super) also: Vec<String>,
     /// What was not understood.
     pub(super) unknown: Vec<String>,
+    /// It is a template, and its section does not say which instance is meant (`DefaultInstance=`).
+    pub(super) lacks_instance: bool,
 }
 
 /// A unit's name in its parts.
@@ -68,6 +70,7 @@ pub(super) fn read(unit: &str, texts: &[String]) -> Install {
         }
     }
     let mut install = Install::default();
+    let has_any = !given.is_empty();
     let default = given
         .iter()
         .rev()
@@ -81,6 +84,7 @@ pub(super) fn read(unit: &str, texts: &[String]) -> Install {
         (Some(""), None) => None,
         _ => Some(unit.to_owned()),
     };
+    install.lacks_instance = has_any && linked.is_none();
     for (key, word) in &given {
         let Some(word) = expand(word, Name::new(linked.as_deref().unwrap_or(unit))) else {
             install.unknown.push(format!("{key}={word}"));

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::fd::{AsFd as _, OwnedFd},
 };
 
@@ -33,6 +33,9 @@ pub(super) enum Line {
         at: Timestamp,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         state: Option<State>,
+        /// What was not taken back.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left: Vec<String>,
     },
 }
 
@@ -65,18 +68,13 @@ impl Journal {
             Mode::S_IRUSR | Mode::S_IWUSR,
         )?);
         // A line that was cut off is no line: it ends here, and the next one is whole.
-        let mut text = Vec::new();
-        file.read_to_end(&mut text)?;
-        let whole = text
-            .iter()
-            .rposition(|b| *b == b'\n')
-            .map_or(0, |end| end + 1);
-        file.set_len(whole as u64)?;
+        let whole = last_line(&mut file)?;
+        file.set_len(whole)?;
         Ok(Self {
             number,
             folder,
             file,
-            written: whole as u64,
+            written: whole,
             pending: Vec::new(),
             next: 0,
             kept: false,
@@ -205,10 +203,45 @@ impl Journal {
     /// # Errors
     /// When that cannot be written: then the apply counts as one that was cut off.
     pub(super) fn end(&mut self, how: End, state: Option<State>) -> Result<(), ApplyError> {
+        self.end_with(how, state, Vec::new())
+    }
+
+    /// Ends the record of what was taken back, but for this.
+    ///
+    /// # Errors
+    /// As [`Self::end`].
+    pub(super) fn end_with(
+        &mut self,
+        how: End,
+        state: Option<State>,
+        left: Vec<String>,
+    ) -> Result<(), ApplyError> {
         let at = Timestamp::now();
-        self.line(&Line::End { how, at, state })?;
+        self.line(&Line::End {
+            how,
+            at,
+            state,
+            left,
+        })?;
         self.sync()
     }
+}
+
+/// Where the last line of a file that is whole ends.
+fn last_line(file: &mut File) -> io::Result<u64> {
+    const CHUNK: u64 = 64 << 10;
+    let mut end = file.metadata()?.len();
+    while end > 0 {
+        let start = end.saturating_sub(CHUNK);
+        let mut chunk = Vec::new();
+        file.seek(SeekFrom::Start(start))?;
+        (&*file).take(end - start).read_to_end(&mut chunk)?;
+        if let Some(at) = chunk.iter().rposition(|b| *b == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
 }
 
 /// The name under which something is made, beside the place that it is for.

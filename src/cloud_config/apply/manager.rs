@@ -149,11 +149,15 @@ impl Manager {
         Ok(String::try_from(value).unwrap_or_default())
     }
 
-    /// Carries a command out, such as `start`, and waits for its end.
+    /// Has systemd carry a command out, and does not wait for its end; the job.
     ///
     /// # Errors
-    /// When systemd refuses, or the unit fails: then with the last lines of its log.
-    pub(super) async fn command(&self, unit: &str, command: &str) -> Result<Told, ApplyError> {
+    /// When systemd refuses.
+    pub(super) async fn ask(
+        &self,
+        unit: &str,
+        command: &str,
+    ) -> Result<OwnedObjectPath, ApplyError> {
         let method = match command {
             "start" => "StartUnit",
             "stop" => "StopUnit",
@@ -163,6 +167,14 @@ impl Manager {
             "reload-or-restart" => "ReloadOrRestartUnit",
             _ => "ReloadOrTryRestartUnit",
         };
+        Ok(self.call(method, &(unit, "replace")).await?)
+    }
+
+    /// Carries a command out, such as `start`, and waits for its end.
+    ///
+    /// # Errors
+    /// When systemd refuses, or the unit fails: then with the last lines of its log.
+    pub(super) async fn command(&self, unit: &str, command: &str) -> Result<Told, ApplyError> {
         // Listening before it is asked: a job may end at once.
         let ends = async {
             let rule = MatchRule::builder()
@@ -176,7 +188,7 @@ impl Manager {
         let mut ends = bus::in_time(ends)
             .await
             .map_err(|error| ApplyError::step(unit, io::Error::other(error)))?;
-        let job: OwnedObjectPath = self.call(method, &(unit, "replace")).await?;
+        let job = self.ask(unit, command).await?;
         let mut ended = std::pin::pin!(async {
             while let Some(Ok(message)) = ends.next().await {
                 let ended = message

@@ -2,7 +2,7 @@
 //!
 //! - `tree`: the files under a root, by paths that cannot leave it; `entry`: what is at one; `accounts`: its users
 //! - `fetch`: contents that are elsewhere; `look`: what each step changes (nothing is done); `act`, `put`, `install`: the things it finds
-//! - `run`: doing them, by `tools` and systemd (`manager`)
+//! - `run`: doing them, by `tools`, systemd (`manager`) and update-ssh-keys (`keys`)
 //! - `record`, `journal`, `state`: what every apply leaves behind; `undo`: taking back from it
 //! - `show`: what a person or a program sees of it
 
@@ -13,6 +13,7 @@ mod error;
 mod fetch;
 mod install;
 mod journal;
+mod keys;
 mod look;
 mod manager;
 mod put;
@@ -40,6 +41,7 @@ use self::{
     record::{Old, Record, SoFar, Store},
     run::Run,
     tree::Tree,
+    undo::Left,
 };
 use super::plan::Step;
 use crate::node::{self, Root};
@@ -65,6 +67,8 @@ pub struct Machine {
     wait: Option<Duration>,
     /// What earlier documents wrote stays.
     adds: bool,
+    /// Which document is applied: the hash of its bytes.
+    document: String,
     /// How long another apply is waited for.
     patience: Duration,
     /// The records, where nobody else may write them.
@@ -98,6 +102,7 @@ impl Machine {
             active: HashSet::new(),
             wait: None,
             adds: false,
+            document: String::new(),
             patience: Duration::ZERO,
             locked: None,
             root,
@@ -115,6 +120,28 @@ impl Machine {
     #[must_use]
     pub fn adding(self, adds: bool) -> Self {
         Self { adds, ..self }
+    }
+
+    /// The document that is applied, of which some things are done once: all its bytes.
+    #[must_use]
+    pub fn of_document(self, bytes: &[u8]) -> Self {
+        let document = entry::sha256(bytes);
+        Self { document, ..self }
+    }
+
+    /// Tells systemd what ends the boot: what an apply left for the end, once all is on record.
+    ///
+    /// # Errors
+    /// When systemd refuses.
+    pub async fn end_boot(&self, outline: &Outline) -> Result<(), ApplyError> {
+        if outline.last.is_empty() {
+            return Ok(());
+        }
+        let systemd = Manager::connect(&self.root).await?;
+        for (unit, command) in &outline.last {
+            systemd.ask(unit, command).await?;
+        }
+        Ok(())
     }
 
     /// Another apply is waited for, so long.
@@ -245,6 +272,8 @@ impl Machine {
             systemd: systemd.as_ref(),
             done: Vec::new(),
             notes: Vec::new(),
+            last: Vec::new(),
+            failed: Vec::new(),
         };
         // Looked at once, unless something that is done changes what the rest finds.
         let first = (!found.acts.iter().any(Act::disturbs)).then_some(found);
@@ -261,12 +290,23 @@ impl Machine {
                 old.push(this);
                 store.prune(&old);
                 outline.notes.append(&mut run.notes);
+                outline.last = run.last;
+                outline.fatal = run.failed.iter().any(ApplyError::is_refusal);
+                let failed = run
+                    .failed
+                    .iter()
+                    .map(|error| error.to_string().trim_end().to_owned());
+                outline.failed = failed.collect();
                 Ok(outline)
             }
             Err(failure) => {
-                let mut left =
-                    undo::undo(self, systemd.as_ref(), &run.journal, &run.done, false).await;
-                if let Err(error) = run.journal.end(End::Undone, None) {
+                let Left {
+                    texts: mut left,
+                    failed,
+                } = undo::undo(self, systemd.as_ref(), &run.journal, &run.done, false).await;
+                // What is not undone is not on record as undone: the next apply or revert tries once more.
+                if !failed && let Err(error) = run.journal.end_with(End::Undone, None, left.clone())
+                {
                     left.push(error.to_string());
                 }
                 old.push(Old::new(run.journal.number, None));
@@ -307,8 +347,10 @@ impl Machine {
         cut: &Record,
     ) -> Result<Vec<String>, ApplyError> {
         let mut journal = store.resume(cut.number)?;
-        let left = undo::undo(self, systemd, &journal, &cut.will, false).await;
-        journal.end(End::Undone, None)?;
+        let left = undo::undo(self, systemd, &journal, &cut.will, false)
+            .await
+            .texts;
+        journal.end_with(End::Undone, None, left.clone())?;
         Ok(left)
     }
 
@@ -331,10 +373,15 @@ impl Machine {
         let mut journal = store.resume(record.number)?;
         let left = undo::undo(self, systemd.as_ref(), &journal, &record.will, force).await;
         run::sync(&self.tree, &record.will)?;
-        journal.end(if whole { End::Reverted } else { End::Undone }, None)?;
-        let mut past = show::past(&record);
-        past.left = left;
-        Ok(past)
+        if !left.failed {
+            let how = if whole { End::Reverted } else { End::Undone };
+            journal.end_with(how, None, left.texts.clone())?;
+        }
+        Ok(Past {
+            left: left.texts,
+            failed: left.failed,
+            ..show::past(&record)
+        })
     }
 
     /// The applies so far, oldest first.

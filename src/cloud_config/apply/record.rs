@@ -34,6 +34,15 @@ pub const FOLDER: &str = "/var/lib/pointsman/cloud-config";
 /// The format that this program writes, and the newest that it reads.
 const VERSION: u32 = 1;
 
+/// The most that the journal of an apply may hold, in bytes: far more than one of the largest document does.
+const MOST_BYTES: u64 = 512 << 20;
+
+/// The most that a line of it may hold, in bytes.
+const MOST_LINE: u64 = 128 << 20;
+
+/// The most that the list of scripts may hold, in bytes.
+const MOST_SCRIPTS: u64 = 64 << 20;
+
 /// How many applies can be taken back, and how many are remembered that were.
 const MOST: usize = 20;
 
@@ -75,6 +84,8 @@ pub(super) struct Record {
     /// None of one that never came to an end.
     pub(super) end: Option<(End, Timestamp)>,
     state: Option<State>,
+    /// What was not taken back, of one that was.
+    pub(super) left: Vec<String>,
 }
 
 /// A record, as far as it matters for how long it is kept.
@@ -262,17 +273,24 @@ impl Store {
             // Begun, and nothing was to be done yet.
             Err(Errno::ENOENT) => return Ok(None),
             Err(error) => return Err(ApplyError::record(error.into())),
-            Ok(file) => BufReader::new(File::from(file)),
+            Ok(file) => BufReader::new(File::from(file).take(MOST_BYTES)),
         };
         let mut record: Option<Record> = None;
         let mut line = Vec::new();
         loop {
             line.clear();
-            journal
+            (&mut journal)
+                .take(MOST_LINE)
                 .read_until(b'\n', &mut line)
                 .map_err(ApplyError::record)?;
             // What has no end of line was cut off while it was written: before it was to be done.
             if !line.ends_with(b"\n") {
+                if journal.get_ref().limit() == 0 || line.len() as u64 == MOST_LINE {
+                    let why = format!(
+                        "found more than {MOST_BYTES} bytes, or {MOST_LINE} in a line, expected at most that"
+                    );
+                    return Err(ApplyError::Damaged { number, why });
+                }
                 return Ok(record);
             }
             if line == b"\n" {
@@ -294,12 +312,22 @@ impl Store {
                         will: Vec::new(),
                         end: None,
                         state: None,
+                        left: Vec::new(),
                     });
                 }
                 (Line::Will(will), Some(record)) => record.will.push(will),
-                (Line::End { how, at, state }, Some(record)) => {
+                (
+                    Line::End {
+                        how,
+                        at,
+                        state,
+                        left,
+                    },
+                    Some(record),
+                ) => {
                     record.end = Some((how, at));
                     record.state = state;
+                    record.left = left;
                 }
                 _ => return Err(damaged("its lines are out of order".into())),
             }
@@ -359,6 +387,7 @@ impl Store {
             Err(Errno::ENOENT) => return Ok(HashSet::new()),
             Err(error) => return Err(ApplyError::record(error.into())),
             Ok(file) => File::from(file)
+                .take(MOST_SCRIPTS)
                 .read_to_string(&mut text)
                 .map_err(ApplyError::record)?,
         };

@@ -8,6 +8,7 @@ use super::{
     entry::{Entry, Place},
     error::ApplyError,
     journal::{Journal, beside},
+    keys,
     look::{Earlier, Found, home, look},
     manager::{self, Manager, NETWORKD, Told},
     put::Put,
@@ -27,6 +28,10 @@ pub(super) struct Run<'m> {
     pub(super) done: Vec<Will>,
     /// What is worth knowing of how it went.
     pub(super) notes: Vec<String>,
+    /// What systemd is to be told once all is on record: unit and command.
+    pub(super) last: Vec<(String, String)>,
+    /// What was asked of units and did not happen, where that undoes nothing.
+    pub(super) failed: Vec<ApplyError>,
 }
 
 impl Run<'_> {
@@ -53,20 +58,27 @@ impl Run<'_> {
             }
             let numbers = self.note(&found.acts)?;
             for (at, act) in found.acts.iter().enumerate() {
+                match act {
+                    act if !act.is_due() => {}
+                    Act::Put(put) => {
+                        self.put(put, numbers.get(&at).copied().unwrap_or_default())?;
+                    }
+                    act => match self.act(act).await {
+                        // coreos-cloudinit left what it had done, and went on.
+                        Err(error) if self.machine.adds && act.is_about_unit() => {
+                            self.failed.push(error);
+                            continue;
+                        }
+                        done => done?,
+                    },
+                }
                 if let Act::Command { unit, command, .. } = act {
                     commands.push(((*unit).to_owned(), (*command).to_owned()));
-                }
-                if !act.is_due() {
-                    continue;
-                }
-                if let Act::Put(put) = act {
-                    self.put(put, numbers.get(&at).copied().unwrap_or_default())?;
-                } else {
-                    self.act(act).await?;
                 }
             }
             from += found.tasks;
             earlier.wanted = found.wanted;
+            earlier.disabled.extend(found.disabled);
             earlier.take(&found.acts);
             state.take(&found.acts, &numbers, self.journal.number);
             if from >= tasks.len() {
@@ -75,13 +87,17 @@ impl Run<'_> {
         }
         sync(&self.machine.tree, &self.done)?;
         if let Some(systemd) = self.systemd {
-            for will in &self.done {
-                if let Will::Command { unit, command, .. } = will {
-                    systemd.check(unit, command).await?;
+            for (unit, command) in commands.clone() {
+                match systemd.check(&unit, &command).await {
+                    Err(error) if self.machine.adds => {
+                        commands.retain(|(known, _)| *known != unit);
+                        self.failed.push(error);
+                    }
+                    checked => checked?,
                 }
             }
         }
-        state.finish(&earlier, tasks, self.machine, commands);
+        state.finish(&earlier, tasks, self.machine, commands, &self.last);
         Ok(state)
     }
 
@@ -128,7 +144,7 @@ impl Run<'_> {
                     sha256: sha256.clone(),
                 },
                 // Noted right before it is carried out: units are looked at by what they do then.
-                Act::Command { .. } => continue,
+                Act::Command { .. } | Act::EndBoot { .. } => continue,
                 Act::Enable { .. } | Act::Reload | Act::RestartNetworkd => continue,
             };
             self.journal.will(&will)?;
@@ -182,7 +198,15 @@ impl Run<'_> {
             ),
             Act::Keys { user, keys, .. } => {
                 let text: String = keys.iter().map(|key| format!("{key}\n")).collect();
-                tried(format!("the keys of {user}"), tools.keys(user, Some(&text)))
+                let strange = keys::set(self.machine, user, Some(&text))
+                    .map_err(|error| ApplyError::step(format!("the keys of {user}"), error))?;
+                let note = |key: &String| {
+                    format!(
+                        "the keys of {user}: update-ssh-keys does not understand this one, and it lets nobody in: {key}"
+                    )
+                };
+                self.notes.extend(strange.iter().map(note));
+                Ok(())
             }
             Act::Enable { unit, runtime, .. } => self.enable(unit, *runtime).await,
             Act::Script { bytes, sha256, .. } => {
@@ -197,6 +221,10 @@ impl Run<'_> {
             Act::RestartNetworkd => {
                 let active = self.machine.active.contains(NETWORKD);
                 self.command(NETWORKD, "restart", active).await
+            }
+            Act::EndBoot { unit, command, .. } => {
+                self.last.push(((*unit).to_owned(), (*command).to_owned()));
+                Ok(())
             }
             Act::Command {
                 unit,

@@ -45,6 +45,15 @@ pub struct Outline {
     /// An earlier apply was cut off, and is undone first.
     #[serde(skip)]
     pub cut: bool,
+    /// What systemd is to be told when all else is done and kept: unit and command ([`Machine::end_boot`]).
+    #[serde(skip)]
+    pub last: Vec<(String, String)>,
+    /// What was asked of units and did not happen, where that undoes nothing.
+    #[serde(skip)]
+    pub failed: Vec<String>,
+    /// coreos-cloudinit ended with an error where one of those is: systemd did not even try.
+    #[serde(skip)]
+    pub fatal: bool,
 }
 
 impl Outline {
@@ -68,9 +77,12 @@ pub struct Past {
     pub end: Option<End>,
     /// How many things it did.
     pub steps: usize,
-    /// What could not be taken back just now.
-    #[serde(skip)]
+    /// What was not taken back, of one that was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<String>,
+    /// Something of that failed just now: it stands as it did, and can be taken back once more.
+    #[serde(skip)]
+    pub failed: bool,
 }
 
 pub(super) fn past(record: &Record) -> Past {
@@ -80,7 +92,8 @@ pub(super) fn past(record: &Record) -> Past {
         source: record.begin.source.clone(),
         end: record.end.map(|(end, _)| end),
         steps: record.will.len(),
-        left: Vec::new(),
+        left: record.left.clone(),
+        failed: false,
     }
 }
 
@@ -105,6 +118,9 @@ pub(super) fn outline(
         changes,
         notes: found.notes.clone(),
         cut: false,
+        last: Vec::new(),
+        failed: Vec::new(),
+        fatal: false,
     })
 }
 
@@ -135,7 +151,7 @@ fn of(act: &Act<'_>) -> Change {
             "run",
             Vec::new(),
         ),
-        Act::Command { unit, command, .. } => {
+        Act::Command { unit, command, .. } | Act::EndBoot { unit, command, .. } => {
             ("command", format!("{command} {unit}"), "run", Vec::new())
         }
     };

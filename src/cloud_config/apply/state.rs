@@ -93,6 +93,9 @@ pub(super) struct State {
     /// What systemd was told.
     #[serde(default)]
     pub(super) commands: Commands,
+    /// What was told that ended a boot, for each document: not to be told again, boot after boot.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) ended: BTreeSet<String>,
 }
 
 /// What systemd was told in one boot.
@@ -105,6 +108,11 @@ pub(super) struct Commands {
 }
 
 impl State {
+    /// What is remembered of a command that ends the boot.
+    pub(super) fn end_of_boot(document: &str, unit: &str, command: &str) -> String {
+        format!("{document} {command} {unit}")
+    }
+
     /// Takes in what one look has found and this record has done, each thing under its number.
     pub(super) fn take(&mut self, acts: &[Act<'_>], numbers: &HashMap<usize, u64>, record: u64) {
         for (at, act) in acts.iter().enumerate() {
@@ -150,12 +158,15 @@ impl State {
         tasks: &[Task<'_>],
         machine: &Machine,
         commands: Vec<(String, String)>,
+        last: &[(String, String)],
     ) {
         let boot = &machine.boot;
         if !machine.adds {
             self.owned
                 .retain(|path, owned| earlier.wanted.contains(path) || owned.put == Entry::Folder);
             self.keys.clear();
+            self.ended
+                .retain(|ended| ended.starts_with(&machine.document));
         }
         let keys = tasks.iter().filter_map(|task| match task {
             // What was left out is not ours.
@@ -164,13 +175,19 @@ impl State {
                 optional: true,
                 ..
             } if !machine.has_user(user) => None,
-            Task::Keys { user, keys, .. } if !keys.is_empty() => {
+            Task::Keys { user, keys, .. }
+                if !keys.is_empty() && !earlier.disabled.contains(*user) =>
+            {
                 let keys = keys.iter().map(|key| (*key).to_owned());
                 Some(((*user).to_owned(), keys.collect()))
             }
             _ => None,
         });
         self.keys.extend(keys);
+        let last = last.iter();
+        self.ended.extend(
+            last.map(|(unit, command)| Self::end_of_boot(&machine.document, unit, command)),
+        );
         if self.commands.boot != *boot {
             self.commands = Commands {
                 boot: boot.clone(),

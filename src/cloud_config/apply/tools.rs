@@ -52,13 +52,18 @@ impl Tools<'_> {
     ///
     /// # Errors
     /// With what the tool says.
-    pub(super) fn keys(&self, user: &str, keys: Option<&str>) -> io::Result<()> {
+    pub(super) fn add_keys(&self, user: &str, keys: &str) -> io::Result<()> {
         let mut command = Command::new(TOOL);
-        command.args(["-u", user]);
-        match keys.filter(|keys| !keys.trim().is_empty()) {
-            Some(keys) => run(command.args(["-a", KEYS]), keys.as_bytes()),
-            None => run(command.args(["-d", KEYS]), b""),
-        }
+        run(command.args(["-u", user, "-a", KEYS]), keys.as_bytes())
+    }
+
+    /// Takes the keys of an earlier apply away.
+    ///
+    /// # Errors
+    /// With what the tool says.
+    pub(super) fn remove_keys(&self, user: &str) -> io::Result<()> {
+        let mut command = Command::new(TOOL);
+        run(command.args(["-u", user, "-d", KEYS]), b"")
     }
 }
 

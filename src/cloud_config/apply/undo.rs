@@ -10,6 +10,7 @@ use super::{
     entry::{Entry, Place},
     error::ApplyError,
     journal::{Journal, beside},
+    keys,
     look::is_systemds,
     manager::{self, Manager},
     record::Record,
@@ -50,6 +51,15 @@ pub(super) fn changed(machine: &Machine, record: &Record) -> Result<Vec<String>,
     Ok(changed)
 }
 
+/// What an undo has left.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// What was not taken back, and why.
+    pub(super) texts: Vec<String>,
+    /// Something of it failed, and may not fail another time.
+    pub(super) failed: bool,
+}
+
 /// Takes back, the last thing first, as much as can be; what could not be. With `force` also what somebody has changed.
 pub(super) async fn undo(
     machine: &Machine,
@@ -57,14 +67,14 @@ pub(super) async fn undo(
     journal: &Journal,
     will: &[Will],
     force: bool,
-) -> Vec<String> {
+) -> Left {
     machine.tree.forget();
     let mut undo = Undo {
         machine,
         systemd,
         journal,
         force,
-        left: Vec::new(),
+        left: Left::default(),
         units: false,
     };
     // What did not run before stops while its files are still there; what ran comes back when its own are.
@@ -116,16 +126,26 @@ struct Undo<'a> {
     systemd: Option<&'a Manager>,
     journal: &'a Journal,
     force: bool,
-    /// What could not be undone.
-    left: Vec<String>,
+    left: Left,
     units: bool,
 }
 
 impl Undo<'_> {
     fn said<E: std::fmt::Display>(&mut self, what: &str, done: Result<(), E>) {
         if let Err(error) = done {
-            self.left.push(format!("{what}: {error}"));
+            self.fail(format!("{what}: {error}"));
         }
+    }
+
+    /// Notes what failed.
+    fn fail(&mut self, text: String) {
+        self.left.texts.push(text);
+        self.left.failed = true;
+    }
+
+    /// Notes what stays.
+    fn stays(&mut self, text: String) {
+        self.left.texts.push(text);
     }
 
     async fn tell(&mut self, unit: &str, command: &str) {
@@ -170,9 +190,9 @@ impl Undo<'_> {
                 Ok(Some(account)) => match tools.remove(name) {
                     Ok(()) if *home => {}
                     Ok(()) => self.home(&account.home),
-                    Err(error) => self.left.push(format!("the user {name}: {error}")),
+                    Err(error) => self.fail(format!("the user {name}: {error}")),
                 },
-                Err(error) => self.left.push(format!("the user {name}: {error}")),
+                Err(error) => self.fail(format!("the user {name}: {error}")),
             },
             Will::Password { user, before } => {
                 if let Some(before) = before {
@@ -184,13 +204,11 @@ impl Undo<'_> {
             }
             Will::Keys { user, before } => {
                 if matches!(machine.accounts().user(user), Ok(Some(_))) {
-                    self.said(
-                        &format!("the keys of {user}"),
-                        tools.keys(user, before.as_deref()),
-                    );
+                    let done = keys::set(machine, user, before.as_deref());
+                    self.said(&format!("the keys of {user}"), done.map(drop));
                 }
             }
-            Will::Script { sha256 } => self.left.push(format!(
+            Will::Script { sha256 } => self.stays(format!(
                 "the script {} has run, or begun to: what it did stays",
                 &sha256[..12]
             )),
@@ -202,10 +220,8 @@ impl Undo<'_> {
     fn home(&mut self, home: &str) {
         match self.machine.tree.remove_skeleton(home) {
             Ok(true) => {}
-            Ok(false) => self
-                .left
-                .push(format!("{home} holds more than a new home does, and stays")),
-            Err(error) => self.left.push(format!("{home}: {error}")),
+            Ok(false) => self.stays(format!("{home} holds more than a new home does, and stays")),
+            Err(error) => self.fail(format!("{home}: {error}")),
         }
     }
 
@@ -227,14 +243,14 @@ impl Undo<'_> {
             {
                 return;
             }
-            Err(error) => return self.left.push(format!("{}: {error}", place.path)),
+            Err(error) => return self.fail(format!("{}: {error}", place.path)),
         };
         if now == *before {
             return;
         }
         if now != *after && !self.force {
             let text = format!("{} has been changed meanwhile and stays", place.path);
-            return self.left.push(text);
+            return self.stays(text);
         }
         let undone = match before {
             Entry::Absent => match tree.remove(place) {

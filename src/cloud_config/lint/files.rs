@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::cloud_config::{document::File, finding::Level, report::Report, substitute};
+use crate::cloud_config::{
+    document::File, finding::Level, report::Report, schema::normal, substitute,
+};
 
 pub(super) fn check(files: &[File], report: &mut Report) {
     let mut seen: HashMap<String, (u64, bool)> = HashMap::new();
@@ -66,7 +68,7 @@ fn content(file: &File, at: &dyn Fn(&str) -> String, report: &mut Report) {
         Ok(Vec::new())
     } && !matches!(error, crate::cloud_config::DecodeError::Unknown(_))
     {
-        report.add(Level::Error, content.span, at("content"), error.to_string());
+        report.original(Level::Error, content.span, at("content"), error.to_string());
     }
 }
 
@@ -86,11 +88,4 @@ fn source(file: &File, at: &dyn Fn(&str) -> String, report: &mut Report) {
         let message = "content and source exclude each other, expected one of them";
         report.add(Level::Error, source.span, at("source"), message);
     }
-}
-
-/// A path without doubled slashes and single dots.
-pub(in crate::cloud_config) fn normal(path: &str) -> String {
-    path.split('/')
-        .filter(|part| !matches!(*part, "" | "."))
-        .fold(String::new(), |whole, part| whole + "/" + part)
 }

@@ -7,8 +7,6 @@ mod unit_text;
 mod unit_verify;
 mod units;
 
-pub(super) use files::normal;
-
 use std::collections::{HashMap, HashSet};
 
 use super::{
@@ -83,6 +81,11 @@ fn variables(service: &Service, report: &mut Report) {
         key, value, span, ..
     } in &service.variables
     {
+        if key.ends_with("password") && service.key != "flannel" && value.contains('%') {
+            let path = format!("coreos.{}.{key}", service.key);
+            let message = "systemd reads % and the letter after it as a specifier (%H is the host's name); a % itself is written %%";
+            report.add(Level::Warning, *span, path, message);
+        }
         // systemd takes tabs and line breaks in a variable, and no other control character.
         let bad = value
             .chars()
@@ -120,7 +123,7 @@ fn window(service: &Service, report: &mut Report) {
             }
             if let Err(error) = Window::parse(given[0], given[1]) {
                 let path = "coreos.locksmith.window_length";
-                report.add(Level::Error, length.span, path, error.to_string());
+                report.refuse(length.span, path, error.to_string());
             }
         }
         (Some(one), None) | (None, Some(one)) => {
@@ -131,7 +134,7 @@ fn window(service: &Service, report: &mut Report) {
             };
             let path = format!("coreos.locksmith.{}", one.key);
             let message = format!("without {other} there is no window, expected both or neither");
-            report.add(Level::Error, one.span, path, message);
+            report.refuse(one.span, path, message);
         }
         (None, None) => {}
     }

@@ -16,6 +16,8 @@ pub(super) struct Note {
 pub(super) struct UnitText {
     sections: Vec<String>,
     assignments: Vec<(String, String, String)>,
+    /// It was to hold another file as well: what it lacks may be there.
+    pub(super) includes: bool,
 }
 
 /// The longest line that systemd reads, in bytes.
@@ -25,6 +27,7 @@ impl UnitText {
     pub(super) fn extend(&mut self, more: Self) {
         self.sections.extend(more.sections);
         self.assignments.extend(more.assignments);
+        self.includes |= more.includes;
     }
 
     pub(super) fn has_section(&self, name: &str) -> bool {
@@ -90,6 +93,22 @@ pub(super) fn parse(text: &str, suffix: &str) -> (UnitText, Vec<Note>) {
             unit.sections.push(name.to_owned());
             section = Some(name.to_owned());
         } else {
+            if let Some(rest) = content.strip_prefix(".include")
+                && (rest.is_empty() || rest.starts_with([' ', '\t']))
+            {
+                let file = rest.trim().rsplit('/').next().unwrap_or_default();
+                let message = format!(
+                    "systemd no longer reads .include, so that {} is not in this unit; give only what differs, as `drop-ins: [{{name: 10-own.conf, content: …}}]` of it",
+                    if file.is_empty() {
+                        "the other file"
+                    } else {
+                        file
+                    }
+                );
+                note(Level::Error, message);
+                unit.includes = true;
+                continue;
+            }
             let Some((key, value)) = content.split_once('=') else {
                 note(Level::Warning, "a line without =, systemd ignores it; expected Key=value, [Section] or # comment".into());
                 continue;
@@ -110,11 +129,19 @@ pub(super) fn parse(text: &str, suffix: &str) -> (UnitText, Vec<Note>) {
                     ),
                 );
             }
-            if section == "Service"
-                && key.starts_with("Exec")
+            if key.starts_with("Exec")
+                && matches!(section.as_str(), "Service" | "Socket" | "Mount" | "Swap")
                 && let Some(message) = command(value)
             {
                 note(Level::Error, format!("{key}=: {message}"));
+            }
+            if matches!(key, "Environment" | "PassEnvironment" | "UnsetEnvironment")
+                && let Some(open) = open_quote(value)
+            {
+                note(
+                    Level::Warning,
+                    format!("{key}=: a quote {open} without its end, systemd ignores the line"),
+                );
             }
             unit.assignments
                 .push((section.clone(), key.to_owned(), value.to_owned()));
@@ -187,9 +214,18 @@ fn command(value: &str) -> Option<String> {
     let unquoted = program.trim_start_matches(['"', '\'']);
     if unquoted.contains('/') && !unquoted.starts_with('/') && !unquoted.starts_with(['%', '$']) {
         return Some(format!(
-            "found {program:?}, expected an absolute path or a plain name"
+            "found {program:?}, expected an absolute path or a plain name; systemd refuses the whole unit"
         ));
     }
+    open_quote(value).map(|open| {
+        format!(
+            "a quote {open} without its end, systemd refuses the whole unit (\"bad unit file setting\")"
+        )
+    })
+}
+
+/// The quote that has no end, if there is one.
+fn open_quote(value: &str) -> Option<char> {
     let mut quote = None;
     let mut escaped = false;
     for c in value.chars() {
@@ -202,7 +238,7 @@ fn command(value: &str) -> Option<String> {
             None => quote = Some(c).filter(|c| matches!(c, '"' | '\'')),
         }
     }
-    quote.map(|open| format!("a quote {open} without its end"))
+    quote
 }
 
 #[cfg(test)]

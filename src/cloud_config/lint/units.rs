@@ -13,7 +13,7 @@ use crate::{
         report::Report,
         substitute,
     },
-    yaml::{Place, Span, Style},
+    yaml::{Place, Span, Style, quoted},
 };
 
 pub(super) fn check(units: &[Unit], source: &str, report: &mut Report) {
@@ -24,11 +24,12 @@ pub(super) fn check(units: &[Unit], source: &str, report: &mut Report) {
         if let Some(name) = &unit.name {
             let line = name.span.place.line;
             if let Some(line) = seen.insert((&name.text, unit.runtime), line) {
+                // Stop it, write what it reads, start it: documents are written so.
                 let message = format!(
                     "the unit {:?} is on line {line} already: both are carried out, one after the other",
                     name.text
                 );
-                report.add(Level::Warning, name.span, at("name"), message);
+                report.add(Level::Info, name.span, at("name"), message);
             }
         }
         wishes(unit, &path, report);
@@ -40,6 +41,22 @@ pub(super) fn check(units: &[Unit], source: &str, report: &mut Report) {
 /// What is asked for that excludes or means nothing beside other wishes.
 fn wishes(unit: &Unit, path: &str, report: &mut Report) {
     let Some(name) = &unit.name else { return };
+    if unit.is_drop_in {
+        let asked = [
+            ("mask", unit.mask),
+            ("enable", unit.enable),
+            ("command", unit.command.is_some()),
+        ];
+        for (key, _) in asked.iter().filter(|(_, asked)| *asked) {
+            let message = format!(
+                "{key} is nothing for a drop-in: it is left out; give it to {}",
+                name.text
+            );
+            report.add(Level::Warning, name.span, format!("{path}.{key}"), message);
+        }
+        return;
+    }
+    let refused = report.refused();
     let mut add = |level, key: &str, span, message: &str| {
         report.add(level, span, format!("{path}.{key}"), message)
     };
@@ -54,7 +71,7 @@ fn wishes(unit: &Unit, path: &str, report: &mut Report) {
         }
         if unit.enable {
             add(
-                Level::Error,
+                refused,
                 "enable",
                 name.span,
                 "the unit is masked, it cannot be enabled",
@@ -66,7 +83,7 @@ fn wishes(unit: &Unit, path: &str, report: &mut Report) {
             .filter(|command| command.text != "stop")
         {
             add(
-                Level::Error,
+                refused,
                 "command",
                 command.span,
                 "the unit is masked, it can only be stopped",
@@ -94,7 +111,7 @@ fn wishes(unit: &Unit, path: &str, report: &mut Report) {
     let stem = name.text.rsplit_once('.').map_or("", |(stem, _)| stem);
     if let (true, Some(command)) = (stem.ends_with('@'), &unit.command) {
         add(
-            Level::Error,
+            refused,
             "command",
             command.span,
             "this is a template, a command needs an instance such as name@1.service",
@@ -162,7 +179,19 @@ fn texts(unit: &Unit, path: &str, source: &str, report: &mut Report) {
             message,
         } in notes
         {
-            report.add(level, line_of(text, line, source), &path, message);
+            let at = line_of(text, line, source);
+            // Where the lines of a text are not those of the document, the line itself tells which.
+            let message = match text.style {
+                Style::Folded | Style::Quoted | Style::Plain => {
+                    let written = text.text.lines().nth(line).unwrap_or_default();
+                    format!("in the line {}: {message}", quoted(written.trim()))
+                }
+                Style::Literal => message,
+            };
+            match level {
+                Level::Error => report.refuse(at, &path, message),
+                level => report.add(level, at, &path, message),
+            }
         }
         all.extend(parsed);
     }
@@ -181,22 +210,24 @@ fn texts(unit: &Unit, path: &str, source: &str, report: &mut Report) {
     if open || unit.mask {
         return;
     }
-    if let Some(message) = unit_verify::refusal(&all, stem, suffix) {
-        report.add(
-            Level::Error,
-            content.span,
-            format!("{path}.content"),
-            message,
-        );
+    if let Some(message) = unit_verify::refusal(&all, stem, suffix).filter(|_| !all.includes) {
+        // One that is only written may be completed by somebody else, or never be started.
+        let level = match unit.enable || unit.command.is_some() {
+            true => report.refused(),
+            false => Level::Warning,
+        };
+        report.add(level, content.span, format!("{path}.content"), message);
     }
-    if unit.enable && !unit.is_network() && !all.has_section("Install") {
-        let message = "without an [Install] section enabling it does nothing";
-        report.add(
-            Level::Warning,
-            content.span,
-            format!("{path}.enable"),
-            message,
-        );
+    if unit.enable && !unit.is_network() {
+        let message = if !all.has_section("Install") {
+            "without an [Install] section enabling it does nothing"
+        } else if stem.ends_with('@') && !all.any("Install", &["DefaultInstance"]) {
+            "a template without DefaultInstance= in [Install]: enabling it does nothing; enable an instance such as name@1.service"
+        } else {
+            return;
+        };
+        let path = format!("{path}.enable");
+        report.add(Level::Warning, content.span, path, message);
     }
 }
 

@@ -1,11 +1,11 @@
 //! From a document's parts to what is planned of them.
 
-use super::{NewContent, NewFile, NewUser, PlanError, line};
+use super::{NewContent, NewFile, NewGroup, NewOwner, NewUser, PlanError, line};
 use crate::cloud_config::{
     DecodeError,
     document::{File, Oem, Text, User},
     environment,
-    lint::normal,
+    schema::normal,
 };
 
 pub(super) fn new_file(mut file: File) -> Result<Option<NewFile>, PlanError> {
@@ -30,16 +30,29 @@ pub(super) fn new_file(mut file: File) -> Result<Option<NewFile>, PlanError> {
             (Err(error), _) => return Err(PlanError { path, error }),
         },
     };
-    let owner = file.owner.map(|owner| match owner.text.split_once(':') {
-        Some((user, group)) => (user.to_owned(), Some(group.to_owned())),
-        None => (owner.text, None),
-    });
+    let owner = file
+        .owner
+        .map(|owner| self::owner(&owner.text))
+        .unwrap_or_default();
     Ok(Some(NewFile {
         path,
         mode,
         owner,
         content,
     }))
+}
+
+fn owner(text: &str) -> NewOwner {
+    let (user, group) = match text.split_once(':') {
+        None => (text, NewGroup::Root),
+        Some(("", "")) => ("", NewGroup::Root),
+        Some((user, "")) => (user, NewGroup::Login),
+        Some((user, group)) => (user, NewGroup::Named(group.to_owned())),
+    };
+    NewOwner {
+        user: (!user.is_empty()).then(|| user.to_owned()),
+        group,
+    }
 }
 
 /// Its bytes; text that is its own bytes is not copied.

@@ -67,6 +67,14 @@ pub enum Step {
         /// `start`, `stop` and so on.
         command: String,
     },
+    /// Tell systemd to do something with a unit that ends this boot: once for each document, when all else is done and
+    /// on record.
+    EndBoot {
+        /// The unit.
+        unit: String,
+        /// `start` and its kin.
+        command: String,
+    },
 }
 
 /// A file to write. Its parents are made as needed.
@@ -76,10 +84,31 @@ pub struct NewFile {
     pub path: String,
     /// Permissions, setuid, setgid and sticky bit included.
     pub mode: u32,
-    /// User and group by name or number; root's where not given.
-    pub owner: Option<(String, Option<String>)>,
+    /// Whose it is; root's where not given.
+    pub owner: NewOwner,
     /// What.
     pub content: NewContent,
+}
+
+/// Whose a file is to be, as chown(1) is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewOwner {
+    /// The user by name or number; root where not given.
+    pub user: Option<String>,
+    /// The group.
+    pub group: NewGroup,
+}
+
+/// Which group a file is to have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum NewGroup {
+    /// root's: `user`.
+    #[default]
+    Root,
+    /// By name or number: `user:group`, `:group`.
+    Named(String),
+    /// The one that the user logs in with: `user:`.
+    Login,
 }
 
 /// Where a file's bytes come from.
@@ -243,6 +272,7 @@ struct Steps {
     /// Which step writes a file.
     files: HashMap<String, usize>,
     commands: Vec<Step>,
+    last: Vec<Step>,
     /// A unit's file may change.
     units: bool,
     /// A file of networkd may.
@@ -357,6 +387,7 @@ impl Steps {
             .into_iter()
             .flatten()
             .chain(self.commands)
+            .chain(self.last)
             .collect()
     }
 }
@@ -367,7 +398,7 @@ impl NewFile {
         Self {
             path: path.into(),
             mode: 0o644,
-            owner: None,
+            owner: NewOwner::default(),
             content: NewContent::Bytes(text.into()),
         }
     }

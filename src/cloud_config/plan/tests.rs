@@ -1,7 +1,7 @@
 use std::{collections::HashMap, fmt::Write as _};
 
 use super::*;
-use crate::cloud_config::{Unknown, read};
+use crate::cloud_config::{Mode, Unknown, read};
 
 /// The steps of documents, a line each; contents follow in brackets.
 fn steps(sources: &[&str], files: &[(&str, &str)]) -> Vec<String> {
@@ -13,7 +13,7 @@ fn steps(sources: &[&str], files: &[(&str, &str)]) -> Vec<String> {
         if source.starts_with("#!") {
             return Planned::Script(source.as_bytes().to_vec());
         }
-        let reading = read(source, &addresses, Unknown::Error);
+        let reading = read(source, &addresses, Unknown::Error, Mode::Own);
         assert!(reading.is_sound(), "{:?}", reading.findings);
         Planned::Document(Box::new(reading.document))
     });
@@ -44,8 +44,13 @@ fn shown(step: &Step) -> String {
         ),
         Step::File(file) => {
             let mut line = format!("file {} {:04o}", file.path, file.mode);
-            if let Some((user, group)) = &file.owner {
-                let _ = write!(line, " {user}:{}", group.as_deref().unwrap_or("-"));
+            if let Some(user) = &file.owner.user {
+                let group = match &file.owner.group {
+                    NewGroup::Named(group) => group,
+                    NewGroup::Root => "-",
+                    NewGroup::Login => "",
+                };
+                let _ = write!(line, " {user}:{group}");
             }
             match &file.content {
                 NewContent::Bytes(bytes) => line + " [" + &text(bytes) + "]",
@@ -62,6 +67,7 @@ fn shown(step: &Step) -> String {
         Step::Reload => "reload".into(),
         Step::RestartNetworkd => "restart-networkd".into(),
         Step::Command { unit, command } => format!("{command} {unit}"),
+        Step::EndBoot { unit, command } => format!("last {command} {unit}"),
     }
 }
 
@@ -106,7 +112,7 @@ hostname: n1.example.net
             "link /etc/systemd/system/m.service /dev/null",
             "file /run/systemd/system/etcd-member.service.d/20-cloudinit.conf 0644 [[Service]\nEnvironment=\"ETCD_NAME=n1\"\n]",
             "unmask /run/systemd/system/etcd-member.service",
-            "file /run/systemd/system/locksmithd.service.d/20-cloudinit.conf 0644 [[Service]\nEnvironment=\"LOCKSMITHD_GROUP=a 50%% \\\"b\\\"\"\n]",
+            "file /run/systemd/system/locksmithd.service.d/20-cloudinit.conf 0644 [[Service]\nEnvironment=\"LOCKSMITHD_GROUP=a 50% \\\"b\\\"\"\n]",
             "unmask /run/systemd/system/locksmithd.service",
             "unmask /run/systemd/system/locksmithd.service",
             "reload",
@@ -165,7 +171,7 @@ fn known_addresses_go_to_scripts_and_to_the_environment_unless_the_document_writ
         ..Addresses::default()
     };
     let plan = |source: &str| {
-        let document = read(source, &addresses, Unknown::Error).document;
+        let document = read(source, &addresses, Unknown::Error, Mode::Own).document;
         let machine = Machine {
             addresses: &addresses,
             hostname: "was",
@@ -276,7 +282,7 @@ fn the_platform_fills_what_documents_leave_open() {
         text: &|_| None,
     };
     let all = |source: &str| {
-        let document = read(source, &Addresses::default(), Unknown::Error).document;
+        let document = read(source, &Addresses::default(), Unknown::Error, Mode::Own).document;
         let parts = vec![platform(), Planned::Document(Box::new(document))];
         let steps = plan(parts, &machine).unwrap();
         steps.iter().map(shown).collect::<Vec<_>>()
@@ -301,4 +307,59 @@ fn the_platform_fills_what_documents_leave_open() {
             "keys core [\"ssh-ed25519 A a\", \"ssh-ed25519 B b\", \"ssh-ed25519 C c\"]",
         ]
     );
+}
+
+#[test]
+fn what_ends_the_boot_comes_last() {
+    let unit = |name: &str, command: &str, content: &str| {
+        format!("    - {{name: {name}, command: {command}, content: \"{content}\"}}\n")
+    };
+    let exec = |line: &str| format!("[Service]\\nType=oneshot\\nExecStart={line}\\n");
+    for (name, command, content, ends) in [
+        ("reboot.target", "start", String::new(), true),
+        ("poweroff.target", "restart", String::new(), true),
+        (
+            "systemd-reboot.service",
+            "reload-or-restart",
+            String::new(),
+            true,
+        ),
+        ("kexec.target", "start", String::new(), true),
+        ("reboot.target", "stop", String::new(), false),
+        (
+            "update.service",
+            "start",
+            exec("/usr/bin/systemctl reboot"),
+            true,
+        ),
+        (
+            "update.service",
+            "start",
+            exec("-/sbin/shutdown -r now"),
+            true,
+        ),
+        ("update.service", "start", exec("/sbin/reboot"), true),
+        ("reboot.service", "start", exec("/opt/bin/watch"), false),
+        (
+            "update.service",
+            "start",
+            exec("/bin/sh -c 'while sleep 60; do check || reboot; done'"),
+            false,
+        ),
+        ("multi-user.target", "start", String::new(), false),
+    ] {
+        let source = format!(
+            "coreos:\n  units:\n{}    - {{name: z.service, command: start}}\n",
+            unit(name, command, &content)
+        );
+        let steps = steps(&[&source], &[]);
+        let told = match ends {
+            true => vec![
+                "start z.service".to_owned(),
+                format!("last {command} {name}"),
+            ],
+            false => vec![format!("{command} {name}"), "start z.service".to_owned()],
+        };
+        assert!(steps.ends_with(&told), "{source}\n{steps:?}");
+    }
 }

@@ -56,6 +56,7 @@ impl Steps {
         let kind = if network { "network" } else { "system" };
         let path = format!("{top}/systemd/{kind}/{name}");
         let before = self.all.len();
+        let ends = ends_boot(&name, content.as_deref());
         // A link to /dev/null replaces the text, so that it need not be written.
         if let Some(content) = content.filter(|_| !mask) {
             self.write(NewFile::plain(&path, content));
@@ -82,35 +83,67 @@ impl Steps {
             self.units |= !network;
             self.network |= network;
         }
-        if let Some(command) = command.filter(|_| !network) {
-            self.commands.push(Step::Command {
+        let Some(command) = command.filter(|_| !network) else {
+            return;
+        };
+        match ends && command.contains("start") {
+            true => self.last.push(Step::EndBoot {
                 unit: name,
                 command,
-            });
+            }),
+            false => self.commands.push(Step::Command {
+                unit: name,
+                command,
+            }),
         }
     }
 }
 
+/// Units of systemd that end the boot (systemd.special(7), systemd-reboot.service(8)).
+const ENDS: [&str; 6] = ["reboot", "poweroff", "halt", "kexec", "soft-reboot", "exit"];
+
+/// Whether starting a unit ends this boot: one of systemd's own, or one whose program does nothing else.
+fn ends_boot(name: &str, content: Option<&str>) -> bool {
+    let stem = |suffix: &str| name.strip_suffix(suffix);
+    let systemds = stem(".target")
+        .or_else(|| stem(".service")?.strip_prefix("systemd-"))
+        .is_some_and(|stem| ENDS.contains(&stem));
+    let others = ["shutdown.target", "runlevel0.target", "runlevel6.target"];
+    let program = |line: &str| {
+        let value = line.trim().strip_prefix("ExecStart=")?;
+        let mut words = value
+            .trim_start_matches(['-', '@', ':', '+', '!'])
+            .split_whitespace();
+        let program = words.next()?.rsplit('/').next()?;
+        Some(match program {
+            "shutdown" => true,
+            "systemctl" => words.any(|word| ENDS.contains(&word)),
+            program => ENDS[..3].contains(&program),
+        })
+    };
+    let mut programs = content.into_iter().flat_map(str::lines).filter_map(program);
+    systemds || others.contains(&name) || programs.next() == Some(true)
+}
+
 fn task(unit: Unit) -> Option<Task> {
     let network = unit.is_network();
+    let whole = !unit.is_drop_in;
     let drop_ins = unit.drop_ins.into_iter().filter_map(|drop_in| {
-        let content = drop_in
-            .content
-            .map_or_else(String::new, |content| content.text);
-        Some((drop_in.name?.text, content))
+        // Without content it changes nothing.
+        Some((drop_in.name?.text, drop_in.content?.text))
     });
     Some(Task {
         network,
         runtime: unit.runtime,
-        mask: unit.mask,
-        enable: unit.enable,
+        mask: unit.mask && whole,
+        enable: unit.enable && whole,
         content: unit.content.map(|content| content.text),
         drop_ins: drop_ins.collect(),
         secret: false,
         command: unit
             .command
             .map(|command| command.text)
-            .filter(|text| !text.is_empty()),
+            .filter(|text| !text.is_empty() && whole),
         name: unit.name?.text,
     })
 }

@@ -1,7 +1,8 @@
 //! What the text of a key must look like.
 
 use super::texts::{
-    account, boolean, file, hostname, mode, number, password, ssh_key, unit, url, window,
+    account, boolean, drop_in, file, hostname, mode, original_length, original_start, owner,
+    password, ssh_key, unit, url, window,
 };
 use crate::{cloud_config::finding::Level, window::Window, yaml::quoted};
 
@@ -14,6 +15,8 @@ pub(crate) enum Form {
     Line,
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// One of these words, which a service reads: any other is that service's to refuse.
+    Setting(&'static [&'static str]),
     /// A host's name.
     Hostname,
     /// A public key as sshd reads it.
@@ -28,7 +31,7 @@ pub(crate) enum Form {
     Path,
     /// An absolute path at which a file can be written.
     File,
-    /// `user` or `user:group`, names or numbers.
+    /// `user`, `user:group`, `user:` or `:group` as chown(1) reads them, names or numbers.
     Owner,
     /// An octal mode.
     Permissions,
@@ -93,7 +96,7 @@ impl Form {
         match self {
             Self::Any => "text",
             Self::Line => "text of one line, without control characters",
-            Self::OneOf(words) => return words.join(", "),
+            Self::OneOf(words) | Self::Setting(words) => return words.join(", "),
             Self::Hostname => "a host name: letters, digits and hyphens",
             Self::SshKey => "a public key such as ssh-ed25519 AAAA… comment",
             Self::Account => {
@@ -103,7 +106,7 @@ impl Form {
             Self::Gecos => "text of one line without a colon",
             Self::Path => "an absolute path",
             Self::File => "an absolute path of a file, without ..",
-            Self::Owner => "user or user:group",
+            Self::Owner => "user, user:group, user: or :group",
             Self::Permissions => "an octal mode such as 0644",
             Self::Url => "a URL: http:// or https:// and a host",
             Self::Sha256 => "64 hexadecimal digits",
@@ -127,7 +130,7 @@ impl Form {
         match self {
             Self::Any => None,
             Self::Line => plainly(!text.contains(char::is_control)),
-            Self::OneOf(words) => plainly(words.contains(&text)),
+            Self::OneOf(words) | Self::Setting(words) => plainly(words.contains(&text)),
             Self::Hostname => hostname(text),
             Self::SshKey => ssh_key(text),
             Self::Account => plainly(account(text)),
@@ -135,13 +138,7 @@ impl Form {
             Self::Gecos => plainly(!text.contains(|c: char| c == ':' || c.is_control())),
             Self::Path => plainly(text.starts_with('/') && !text.contains(char::is_control)),
             Self::File => file(text),
-            Self::Owner => {
-                let part = |part: &str| account(part) || number(part);
-                let (user, group) = text
-                    .split_once(':')
-                    .map_or((text, None), |(u, g)| (u, Some(g)));
-                plainly(part(user) && group.is_none_or(part))
-            }
+            Self::Owner => plainly(owner(text)),
             Self::Permissions => match mode(text) {
                 Some(_) => None,
                 None => {
@@ -161,10 +158,7 @@ impl Form {
                 plainly(text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()))
             }
             Self::Unit => unit(text),
-            Self::DropIn => {
-                let simple = !text.contains(['/', '\0']) && !text.starts_with('.');
-                plainly(simple && text.ends_with(".conf") && text.len() <= 255)
-            }
+            Self::DropIn => plainly(drop_in(text)),
             Self::WindowStart => window(Window::parse(text, "1h")),
             Self::WindowLength => window(Window::parse("Mon 00:00", text)),
             Self::Discovery if url(text) => None,
@@ -176,9 +170,36 @@ impl Form {
         }
     }
 
+    /// Whether coreos-cloudinit applied a document all the same in which this text, a fault to this program, stands.
+    pub(crate) fn is_applied(self, text: &str) -> bool {
+        let harmless = !text.contains(char::is_control);
+        match self {
+            Self::Hostname | Self::Setting(_) | Self::WindowStart | Self::WindowLength => harmless,
+            // A path could lead anywhere.
+            Self::Unit | Self::DropIn => harmless && !text.contains('/') && !text.contains(".."),
+            _ => false,
+        }
+    }
+
+    /// Whether coreos-cloudinit's `-validate` has a word on this text as well, which is a fault to this program.
+    pub(crate) fn is_original(self, text: &str) -> bool {
+        match self {
+            Self::OneOf(_) | Self::Setting(_) | Self::Permissions | Self::Discovery => true,
+            Self::File => text.starts_with("/usr/"),
+            Self::WindowStart => !original_start(text),
+            Self::WindowLength => !original_length(text),
+            _ => false,
+        }
+    }
+
+    /// Whether it names a file, which nobody reads where the name is none.
+    pub(crate) fn is_name(self) -> bool {
+        matches!(self, Self::Unit | Self::DropIn)
+    }
+
     /// The word that a boolean stands for: YAML 1.1 reads `off` as false, and people write either.
     pub(crate) fn word(self, text: &str) -> Option<&'static str> {
-        let Self::OneOf(words) = self else {
+        let (Self::OneOf(words) | Self::Setting(words)) = self else {
             return None;
         };
         let meant = if boolean(text)? { "on" } else { "off" };
@@ -204,6 +225,7 @@ impl Form {
             Self::WindowLength => r"^([0-9.]+(h|m|s|ms|us|µs|ns))+$",
             Self::Any
             | Self::OneOf(_)
+            | Self::Setting(_)
             | Self::SshKey
             | Self::PasswordHash
             | Self::Owner

@@ -90,7 +90,7 @@ fn kind(kind: Kind, here: &str) -> Value {
 
 fn text(form: Form) -> Value {
     let mut schema = scalar();
-    if let Form::OneOf(words) = form {
+    if let Form::OneOf(words) | Form::Setting(words) = form {
         // To a reader of YAML 1.1, off is false.
         let mut all: Vec<Value> = words.iter().map(|word| (*word).into()).collect();
         all.push(Value::Null);

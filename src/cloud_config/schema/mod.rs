@@ -9,8 +9,8 @@ mod texts;
 
 pub(crate) use form::Form;
 pub use json::json_schema;
-pub(crate) use tables::ROOT;
-pub(crate) use texts::{boolean, mode};
+pub(crate) use tables::{ROOT, only_place};
+pub(crate) use texts::{boolean, drop_in_path, mode, normal};
 
 /// What a key takes.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +55,8 @@ pub(crate) struct Key {
     pub(crate) variable: Option<&'static str>,
     /// Without it the mapping means nothing.
     pub(crate) required: bool,
+    /// An empty text is one: elsewhere it is as if the key were not there.
+    pub(crate) empty: bool,
 }
 
 impl Key {
@@ -66,6 +68,7 @@ impl Key {
             deprecated: None,
             variable: None,
             required: false,
+            empty: false,
         }
     }
 
@@ -80,6 +83,13 @@ impl Key {
     const fn required(self) -> Self {
         Self {
             required: true,
+            ..self
+        }
+    }
+
+    const fn empty(self) -> Self {
+        Self {
+            empty: true,
             ..self
         }
     }

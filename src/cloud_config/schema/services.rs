@@ -216,7 +216,7 @@ pub(super) static ETCD2: Section = Section::service(
         text("peer_key_file"),
         flag("peer_client_cert_auth"),
         text("peer_trusted_ca_file"),
-        Key::text("proxy", Form::OneOf(&["on", "off", "readonly"]), ""),
+        Key::text("proxy", Form::Setting(&["on", "off", "readonly"]), ""),
         int("proxy_dial_timeout"),
         int("proxy_failure_wait"),
         int("proxy_read_timeout"),
@@ -275,7 +275,7 @@ pub(super) static ETCD: Section = Section::service(
         text("peers_file"),
         etcd2(Key::text(
             "proxy",
-            Form::OneOf(&["on", "off", "readonly"]),
+            Form::Setting(&["on", "off", "readonly"]),
             "",
         )),
         float("retry_interval"),

@@ -4,6 +4,35 @@ use super::{Form, Key, Kind, Section, services};
 
 const ANY: Form = Form::Any;
 
+/// Where a key of this name is, if there is only one such place, as `coreos.update`.
+pub(crate) fn only_place(name: &str) -> Option<String> {
+    fn search(section: &'static Section, place: &str, name: &str, found: &mut Vec<String>) {
+        for key in section.keys {
+            let mut kind = key.kind;
+            let mut here = match place {
+                "" => key.name.to_owned(),
+                place => format!("{place}.{}", key.name),
+            };
+            while let Kind::List(item) = kind {
+                kind = *item;
+                here += "[]";
+            }
+            if key.name == name {
+                found.push(place.to_owned());
+            }
+            if let Kind::Section(inner) = kind {
+                search(inner, &here, name, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    search(&ROOT, "", name, &mut found);
+    match found.as_slice() {
+        [place] if !place.is_empty() => Some(place.clone()),
+        _ => None,
+    }
+}
+
 /// The whole document.
 pub(crate) static ROOT: Section = Section {
     elsewhere: &[
@@ -53,6 +82,7 @@ pub(crate) static ROOT: Section = Section {
             "cloud-init's; here a file /etc/systemd/timesyncd.conf",
         ),
         ("fqdn", "cloud-init's; here hostname"),
+        ("flatcar", "did you mean coreos?"),
         ("units", "it belongs under coreos"),
         ("update", "it belongs under coreos"),
         ("locksmith", "it belongs under coreos"),
@@ -184,11 +214,11 @@ static FILE: Section = Section {
     ],
     ..Section::of(&[
         Key::text("path", Form::File, "Where: an absolute path.").required(),
-        Key::text("content", ANY, "What: text, or what encoding says."),
+        Key::text("content", ANY, "What: text, or what encoding says.").empty(),
         Key::text(
             "owner",
             Form::Owner,
-            "user or user:group; root:root without it.",
+            "user, user:group, :group, or user: for the user's own group; root:root without it.",
         ),
         Key::text(
             "permissions",
@@ -324,7 +354,7 @@ static DROP_IN: Section = Section::of(&[
 static UPDATE: Section = Section::of(&[
     Key::text(
         "reboot_strategy",
-        Form::OneOf(&["etcd-lock", "reboot", "off", "best-effort"]),
+        Form::Setting(&["etcd-lock", "reboot", "off", "best-effort"]),
         "What is asked before the node reboots into an update.",
     ),
     Key::text("group", Form::Line, "The channel, such as stable."),

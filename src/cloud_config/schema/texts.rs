@@ -47,6 +47,50 @@ pub(super) fn number(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u32>().is_ok_and(|n| n != u32::MAX)
 }
 
+/// `user`, `user:group`, `user:` and `:group`, as chown(1) reads them.
+pub(super) fn owner(text: &str) -> bool {
+    let part = |part: &str| account(part) || number(part);
+    let empty = |text: &str| text.is_empty();
+    match text.split_once(':') {
+        None => part(text),
+        Some((user, group)) => (empty(user) || part(user)) && (empty(group) || part(group)),
+    }
+}
+
+/// A drop-in's file name.
+pub(super) fn drop_in(text: &str) -> bool {
+    let simple = !text.contains(['/', '\0']) && !text.starts_with('.');
+    simple && text.ends_with(".conf") && text.len() <= 255
+}
+
+/// What coreos-cloudinit's `-validate` lets pass as the start of a window: `[Day ]HH:MM`.
+pub(super) fn original_start(text: &str) -> bool {
+    const DAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+    let (day, time) = match text.split_once(' ') {
+        Some((day, time)) => (Some(day), time),
+        None => (None, text),
+    };
+    let below = |digits: &str, most: u32| {
+        let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        plain && digits.parse::<u32>().is_ok_and(|n| n < most)
+    };
+    let time = time.split_once(':');
+    day.is_none_or(|day| DAYS.contains(&day.to_ascii_lowercase().as_str()))
+        && time.is_some_and(|(hour, minute)| below(hour, 24) && below(minute, 60))
+}
+
+/// What it lets pass as the length of one: `[-+]?([0-9]*(\.[0-9]*)?[a-z]+)+`.
+pub(super) fn original_length(text: &str) -> bool {
+    let text = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let known = |b: u8| b.is_ascii_digit() || b == b'.' || b.is_ascii_lowercase();
+    let parts = text.split(|c: char| c.is_ascii_lowercase());
+    text.bytes().all(known)
+        && text.ends_with(|c: char| c.is_ascii_lowercase())
+        && parts
+            .into_iter()
+            .all(|number| number.matches('.').count() < 2)
+}
+
 pub(super) fn url(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let rest = ["http://", "https://"]
@@ -85,8 +129,13 @@ pub(super) fn ssh_key(text: &str) -> Option<Fault> {
     if text.contains("PRIVATE KEY") {
         return error("this is a private key, expected the public one (the file ending in .pub)");
     }
-    if text.trim_end().contains(['\n', '\r', '\0']) {
-        return error("found more than one line, expected one public key an item");
+    if text.contains('\0') {
+        return error("found a NUL character, expected one public key an item");
+    }
+    if text.trim_end().contains(['\n', '\r']) {
+        return warning(
+            "found more than one line, expected one public key an item: each line is taken as one",
+        );
     }
     // Options may come first and hold anything in quotes; the blob follows the type.
     let words: Vec<&str> = text.split_whitespace().collect();
@@ -132,26 +181,14 @@ pub(super) fn password(text: &str) -> Option<Fault> {
 
 pub(super) fn file(text: &str) -> Option<Fault> {
     let found = quoted(text);
-    if !text.starts_with('/') {
-        let hint = (!text.is_empty()).then(|| format!("; did you mean {:?}?", format!("/{text}")));
-        return error(format!(
-            "found {found}, expected an absolute path{}",
-            hint.unwrap_or_default()
-        ));
-    }
     if text.contains(char::is_control) {
         return error(format!(
             "found {found}, expected a path without control characters"
         ));
     }
-    let parts: Vec<&str> = text
-        .split('/')
-        .filter(|part| !matches!(*part, "" | "."))
-        .collect();
-    if parts.contains(&"..") {
-        return error(format!("found {found}, expected a path without .."));
-    }
-    if parts.is_empty() || text.ends_with('/') {
+    let clean = normal(text);
+    let parts: Vec<&str> = clean.split('/').skip(1).collect();
+    if clean.is_empty() {
         return error(format!(
             "found {found}, the path of a directory, expected that of a file"
         ));
@@ -177,10 +214,55 @@ pub(super) fn file(text: &str) -> Option<Fault> {
             "found {found}: what is there tells how to go back, expected a path elsewhere"
         ));
     }
-    None
+    let expected = match text {
+        _ if !text.starts_with('/') => "an absolute path",
+        _ if text.split('/').any(|part| part == "..") => "a path without ..",
+        _ if text.ends_with('/') => "the path of a file, without a slash at its end",
+        _ => return None,
+    };
+    warning(format!(
+        "found {found}, expected {expected}: {clean:?} is written"
+    ))
+}
+
+/// A path from the root, without doubled slashes, single and double dots: what it means where no link is on the way.
+/// Empty for the root itself.
+pub(crate) fn normal(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts
+        .iter()
+        .fold(String::new(), |whole, part| whole + "/" + part)
+}
+
+/// A drop-in by its path below the folder of units, as documents wrote it before `drop-ins` was there: the unit and the
+/// file's name.
+pub(crate) fn drop_in_path(name: &str) -> Option<(&str, &str)> {
+    let (folder, file) = name.split_once('/')?;
+    let unit = folder.strip_suffix(".d")?;
+    let good = !name.contains("..") && plain_unit(unit).is_none() && drop_in(file);
+    good.then_some((unit, file))
 }
 
 pub(super) fn unit(text: &str) -> Option<Fault> {
+    match drop_in_path(text) {
+        Some((unit, file)) => warning(format!(
+            "found {}, the path of a drop-in, and takes it as one; expected `name: {unit}` with `drop-ins: [{{name: {file}, content: …}}]`",
+            quoted(text)
+        )),
+        None => plain_unit(text),
+    }
+}
+
+fn plain_unit(text: &str) -> Option<Fault> {
     let found = quoted(text);
     if text.contains('/') || text.contains("..") {
         return error(format!(

@@ -70,8 +70,8 @@ impl Absent {
     }
 
     /// A file that could not be read.
-    pub(super) fn file(path: &Path, error: &io::Error) -> Self {
-        let reason = format!("{}: {error}", path.display());
+    pub(super) fn file(name: &str, error: &io::Error) -> Self {
+        let reason = format!("{name}: {error}");
         match error.kind() {
             io::ErrorKind::NotFound => Self::none_here(Hope::Later, reason),
             _ => Self::never(reason).here(),

@@ -1,28 +1,24 @@
 //! The kernel's command line: `cloud-config-url=`.
 
-use std::fs;
-
-use super::{Absent, Hope, source::Document};
+use super::{
+    Absent, Hope,
+    file::{self, At},
+    source::Document,
+};
 use crate::node::Root;
 
 /// The document that the command line names.
 pub(super) fn read(root: &Root) -> Result<Document, Absent> {
-    let path = root.path("proc/cmdline");
-    let line = fs::read_to_string(&path).map_err(|error| {
-        // It does not come into being later.
-        let reason = format!("{}: {error}", path.display());
-        Absent::never(reason).here()
-    })?;
+    let path = At::inside(root, "proc/cmdline");
+    // It does not come into being later.
+    let line = file::read(&path).map_err(|absent| Absent::never(absent.reason).here())?;
+    let line = String::from_utf8_lossy(&line);
     let Some(url) = url(&line) else {
-        let reason = format!(
-            "{}: found no cloud-config-url=, expected one",
-            path.display()
-        );
+        let reason = format!("{path}: found no cloud-config-url=, expected one");
         return Err(Absent::none_here(Hope::Never, reason));
     };
-    Document::parse(url).map_err(|why| {
-        Absent::never(format!("{}: cloud-config-url={url}: {why}", path.display())).here()
-    })
+    Document::parse(url)
+        .map_err(|why| Absent::never(format!("{path}: cloud-config-url={url}: {why}")).here())
 }
 
 /// The last URL that a command line names; hyphens and underscores are the same, as in all of the kernel's parameters.

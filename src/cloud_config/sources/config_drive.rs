@@ -10,7 +10,11 @@ use std::{
 
 use tokio::{process::Command, time::timeout};
 
-use super::{Absent, Found, Hope, Metadata, file, openstack};
+use super::{
+    Absent, Found, Hope, Metadata,
+    file::{self, At},
+    openstack,
+};
 use crate::node::Root;
 
 /// Where it is mounted, as coreos-cloudinit's units did: what a document starts may read more of it there.
@@ -40,7 +44,8 @@ pub(super) async fn find(root: &Root) -> Result<Found, Absent> {
             Absent::new(Hope::Soon, reason).here()
         })?;
     }
-    read(&folder)
+    let folder = At::inside(root, FOLDER);
+    file::apart(move || read(&folder)).await
 }
 
 /// The device with the label: as udev tells it, else by looking at all, which takes root.
@@ -84,22 +89,20 @@ async fn said(command: &mut Command) -> Result<String, String> {
 }
 
 /// Reads the drive. Either file may be missing, but not both: then nothing is mounted there yet.
-pub(super) fn read(folder: &Path) -> Result<Found, Absent> {
+pub(super) fn read(folder: &At) -> Result<Found, Absent> {
     let latest = folder.join("openstack/latest");
     let user_data = file::read_if_there(&latest.join("user_data"))?;
     let path = latest.join("meta_data.json");
     let said = file::read_if_there(&path)?;
     if user_data.is_none() && said.is_none() {
         let reason = format!(
-            "{}: found neither user_data nor meta_data.json, expected a config drive mounted at {}",
-            latest.display(),
-            folder.display()
+            "{latest}: found neither user_data nor meta_data.json, expected a config drive mounted at {folder}"
         );
         return Err(Absent::none_here(Hope::Later, reason));
     }
     let mut metadata = Metadata::default();
     if let Some(said) = said {
-        let name = path.display().to_string();
+        let name = path.to_string();
         let (known, content) = openstack::meta_data(&said, &name).map_err(Absent::here)?;
         metadata = known;
         if let Some(content) = content {
@@ -112,7 +115,6 @@ pub(super) fn read(folder: &Path) -> Result<Found, Absent> {
                 .join(content.trim_start_matches('/'));
             metadata.network = file::read_if_there(&path)?;
             if metadata.network.is_none() {
-                let path = path.display();
                 metadata.network_lost = Some(format!(
                     "{path}: found no such file, expected the network's description, as content_path in {name} says"
                 ));
@@ -122,5 +124,6 @@ pub(super) fn read(folder: &Path) -> Result<Found, Absent> {
     Ok(Found {
         user_data: user_data.unwrap_or_default(),
         metadata,
+        is_partial: false,
     })
 }

@@ -1,10 +1,15 @@
 //! Files: one that a person names, standard input, and those that installers leave.
 
 use std::{
+    fmt,
     fs::File,
     io::{self, Read},
-    path::{Path, PathBuf},
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    thread,
 };
+
+use tokio::sync::oneshot;
 
 use super::Absent;
 use crate::{cloud_config::LARGEST, node::Root};
@@ -21,24 +26,98 @@ const INSTALL: [&str; 2] = [
     "var/lib/coreos-install/user_data",
 ];
 
-/// What a file holds.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, Absent> {
-    let open = || {
-        let file = File::open(path)?;
-        let size = file.metadata()?.len();
-        bounded(file, size)
+/// Where a file or a folder of a source is.
+#[derive(Debug, Clone)]
+pub(super) enum At {
+    /// Where a person says.
+    Named(PathBuf),
+    /// At this path of the machine: no link leads out of its root.
+    Inside(Root, String),
+}
+
+impl At {
+    pub(super) fn inside(root: &Root, path: &str) -> Self {
+        Self::Inside(root.clone(), path.to_owned())
+    }
+
+    /// What is below it.
+    pub(super) fn join(&self, path: &str) -> Self {
+        match self {
+            Self::Named(folder) => Self::Named(folder.join(path)),
+            Self::Inside(root, folder) => Self::Inside(root.clone(), format!("{folder}/{path}")),
+        }
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        match self {
+            Self::Named(path) => path.exists(),
+            Self::Inside(root, path) => root.path(path).exists(),
+        }
+    }
+
+    fn open(&self) -> io::Result<File> {
+        match self {
+            Self::Named(path) => File::open(path),
+            Self::Inside(root, path) => File::open(root.path(path)),
+        }
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named(path) => path.display().fmt(f),
+            Self::Inside(root, path) => root.path(path).display().fmt(f),
+        }
+    }
+}
+
+/// Does work that may wait for a disk, or for who writes into a pipe, for ever: on a thread of its own, which the end of
+/// the program does not wait for.
+pub(super) async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Absent> + Send + 'static,
+) -> Result<T, Absent> {
+    let (send, answer) = oneshot::channel();
+    let work = Arc::new(Mutex::new(Some(work)));
+    let take = |work: &Mutex<Option<_>>| work.lock().ok().and_then(|mut work| work.take());
+    let given = Arc::clone(&work);
+    let read = move || {
+        // Nobody waits any more for what comes too late.
+        let _ = take(&given).map(|work| send.send(work()));
     };
-    open()
-        .map_err(|error| Absent::file(path, &error))
-        .and_then(|bytes| small(bytes, &path.display().to_string()))
+    let thread = thread::Builder::new().name("source".into()).spawn(read);
+    // Who entered the machine's space of processes from outside may have no threads.
+    if thread.is_err()
+        && let Some(work) = take(&work)
+    {
+        return work();
+    }
+    let ended = |_| Absent::never("the thread that was to read it has ended").here();
+    answer.await.map_err(ended)?
+}
+
+/// What a file holds.
+pub(super) fn read(at: &At) -> Result<Vec<u8>, Absent> {
+    whole(at, at.open())
 }
 
 /// What a file holds, none where it is not there.
-pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Absent> {
-    match path.try_exists() {
-        Ok(false) => Ok(None),
-        _ => read(path).map(Some),
+pub(super) fn read_if_there(at: &At) -> Result<Option<Vec<u8>>, Absent> {
+    match at.open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => whole(at, opened).map(Some),
     }
+}
+
+fn whole(at: &At, opened: io::Result<File>) -> Result<Vec<u8>, Absent> {
+    let name = at.to_string();
+    opened
+        .and_then(|file| {
+            let size = file.metadata()?.len();
+            bounded(file, size)
+        })
+        .map_err(|error| Absent::file(&name, &error))
+        .and_then(|bytes| small(bytes, &name))
 }
 
 /// What standard input holds.
@@ -49,21 +128,21 @@ pub(super) fn stdin() -> Result<Vec<u8>, Absent> {
 }
 
 pub(super) fn vagrant(root: &Root) -> Result<Vec<u8>, Absent> {
-    first(VAGRANT.map(|path| root.path(path)))
+    first(VAGRANT.map(|path| At::inside(root, path)))
 }
 
 pub(super) fn install(root: &Root) -> Result<Vec<u8>, Absent> {
-    first(INSTALL.map(|path| root.path(path)))
+    first(INSTALL.map(|path| At::inside(root, path)))
 }
 
 /// The first of two files that is there.
-fn first([newer, older]: [PathBuf; 2]) -> Result<Vec<u8>, Absent> {
+fn first([newer, older]: [At; 2]) -> Result<Vec<u8>, Absent> {
     match read_if_there(&newer)? {
         Some(bytes) => Ok(bytes),
         // Who has either system is told where it would be.
         None => read(&older).map_err(|absent| match absent.none_here {
             true => Absent {
-                reason: format!("found neither {} nor {}", newer.display(), absent.reason),
+                reason: format!("found neither {newer} nor {}", absent.reason),
                 ..absent
             },
             false => absent,

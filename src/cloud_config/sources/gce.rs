@@ -72,6 +72,7 @@ pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Absent> {
     Ok(Found {
         user_data,
         metadata,
+        is_partial: false,
     })
 }
 

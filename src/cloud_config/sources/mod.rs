@@ -35,6 +35,7 @@ pub(in crate::cloud_config) use patience::Patience;
 pub use resolve::{NoneThere, resolve};
 pub use source::{Document, FORMS, Platform, Source, SourceError};
 
+use self::file::{At, apart};
 use super::LARGEST;
 use crate::{
     http::{Http, Limits},
@@ -98,6 +99,8 @@ pub struct Fetched {
 struct Found {
     user_data: Vec<u8>,
     metadata: Metadata,
+    /// There may be user data later: who waits for the source waits for it.
+    is_partial: bool,
 }
 
 impl From<Vec<u8>> for Found {
@@ -105,6 +108,7 @@ impl From<Vec<u8>> for Found {
         Self {
             user_data,
             metadata: Metadata::default(),
+            is_partial: false,
         }
     }
 }
@@ -155,25 +159,36 @@ impl<'a> Ways<'a> {
     }
 
     async fn found(&self, source: &Source) -> Result<Found, Absent> {
+        let root = self.root.clone();
         Ok(match source {
-            Source::Stdin => file::stdin()?.into(),
-            Source::File(path) => file::read(path)
-                .map_err(|absent| absent.meant(path))?
-                .into(),
-            Source::Vagrant => file::vagrant(self.root)?.into(),
-            Source::Install => file::install(self.root)?.into(),
+            Source::Stdin => apart(file::stdin).await?.into(),
+            Source::File(path) => {
+                let at = At::Named(path.clone());
+                let read = apart(move || file::read(&at)).await;
+                read.map_err(|absent| absent.meant(path))?.into()
+            }
+            Source::Vagrant => apart(move || file::vagrant(&root)).await?.into(),
+            Source::Install => apart(move || file::install(&root)).await?.into(),
             Source::Url(document) => url::fetch(document, self.documents()?).await?.into(),
             Source::Cmdline => {
-                let document = cmdline::read(self.root)?;
+                let document = apart(move || cmdline::read(&root)).await?;
                 url::fetch(&document, self.documents()?).await?.into()
             }
-            Source::ConfigDrive(Some(folder)) => config_drive::read(folder)?,
+            Source::ConfigDrive(Some(folder)) => {
+                let folder = At::Named(folder.clone());
+                apart(move || config_drive::read(&folder)).await?
+            }
             Source::ConfigDrive(None) => config_drive::find(self.root).await?,
             Source::Service(platform, base) => {
                 service::fetch(*platform, base, self.services()?).await?
             }
-            Source::Waagent(Some(folder)) => waagent::read(folder)?,
-            Source::Waagent(None) => waagent::read(&waagent::usual(self.root))?,
+            Source::Waagent(folder) => {
+                let folder = match folder {
+                    Some(folder) => At::Named(folder.clone()),
+                    None => waagent::usual(self.root),
+                };
+                apart(move || waagent::read(&folder)).await?
+            }
             Source::OvfEnv(path) => ovf_env::read(path, || self.documents()).await?,
             Source::Etcd(key) => self.key(key).await?.into(),
         })

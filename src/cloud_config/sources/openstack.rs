@@ -61,6 +61,7 @@ pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Absent> {
     Ok(Found {
         user_data: user_data.unwrap_or_default(),
         metadata,
+        is_partial: false,
     })
 }
 

@@ -4,7 +4,11 @@ use std::{collections::HashMap, path::Path};
 
 use roxmltree::Document;
 
-use super::{Absent, Found, Hope, Metadata, file, source, url};
+use super::{
+    Absent, Found, Hope, Metadata,
+    file::{self, At},
+    source, url,
+};
 use crate::{
     cloud_config::{UserDataError, content},
     http::Http,
@@ -24,7 +28,8 @@ pub(super) async fn read<'a>(
     path: &Path,
     http: impl FnOnce() -> Result<&'a Http, Absent>,
 ) -> Result<Found, Absent> {
-    let bytes = file::read(path)?;
+    let at = At::Named(path.to_owned());
+    let bytes = file::apart(move || file::read(&at)).await?;
     let named = |why: String| Absent::never(format!("{}: {why}", path.display())).here();
     let text = str::from_utf8(&bytes).map_err(|error| named(error.to_string()))?;
     let said = properties(text).map_err(|error| named(format!("found no XML: {error}")))?;
@@ -65,6 +70,7 @@ pub(super) async fn read<'a>(
     Ok(Found {
         user_data,
         metadata,
+        is_partial: false,
     })
 }
 

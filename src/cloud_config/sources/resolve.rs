@@ -8,7 +8,7 @@ use std::{fmt, time::Duration};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::sleep;
 
-use super::{Absent, Fetched, Found, Options, Patience, Source, Ways};
+use super::{Absent, Fetched, Found, Hope, Options, Patience, Source, Ways};
 
 /// No source gave anything.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,15 @@ impl NoneThere {
     #[must_use]
     pub fn none_here(&self) -> bool {
         self.reasons.iter().all(|(_, absent)| absent.none_here)
+    }
+}
+
+impl NoneThere {
+    /// Whether each source may be there another time: nothing is wrong with what was named.
+    #[must_use]
+    pub fn may_return(&self) -> bool {
+        let may = |absent: &Absent| absent.none_here || absent.hope != Hope::Never;
+        self.reasons.iter().all(|(_, absent)| may(absent))
     }
 }
 
@@ -78,7 +87,16 @@ pub async fn resolve(sources: &[Source], options: &Options<'_>) -> Result<Fetche
     let mut reasons: Vec<Option<Absent>> = vec![None; sources.len()];
     while let Some((index, answer, mut patience)) = asking.next().await {
         match answer {
-            Ok(found) => there[index] = Some(found),
+            Ok(found) => {
+                let more = match found.is_partial {
+                    true => patience.again(Hope::Later),
+                    false => None,
+                };
+                match more {
+                    Some(pause) => asking.push(asked(index, pause, patience)),
+                    None => there[index] = Some(found),
+                }
+            }
             Err(absent) => {
                 if let Some(pause) = patience.again(absent.hope) {
                     tracing::debug!("{}: {absent}; asked again", sources[index]);
@@ -95,6 +113,7 @@ pub async fn resolve(sources: &[Source], options: &Options<'_>) -> Result<Fetche
         let Some(Found {
             user_data,
             metadata,
+            ..
         }) = there.swap_remove(first)
         else {
             continue;

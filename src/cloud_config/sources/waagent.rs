@@ -1,40 +1,46 @@
 //! The folder of Azure's agent: `CustomData`, and the addresses in `SharedConfig.xml`.
 
-use std::path::{Path, PathBuf};
-
 use roxmltree::Document;
 
-use super::{Absent, Found, Hope, Metadata, file};
+use super::{
+    Absent, Found, Hope, Metadata,
+    file::{self, At},
+};
 use crate::{cloud_config::content, node::Root};
 
 /// Where the agent keeps its files.
-pub(super) fn usual(root: &Root) -> PathBuf {
-    root.path("var/lib/waagent")
+pub(super) fn usual(root: &Root) -> At {
+    At::inside(root, "var/lib/waagent")
 }
 
-/// Reads the folder. Either file may be missing, but not both: then the agent has not been there yet.
-pub(super) fn read(folder: &Path) -> Result<Found, Absent> {
+/// What the agent leaves once it has set the machine up: no `CustomData` comes after it.
+const DONE: &str = "provisioned";
+
+/// Reads the folder. Either file may be missing, but not both: then the agent has not been there yet. Without `CustomData`
+/// that may still come, while the agent is at work.
+pub(super) fn read(folder: &At) -> Result<Found, Absent> {
     let custom = file::read_if_there(&folder.join("CustomData"))?;
     let path = folder.join("SharedConfig.xml");
     let shared = file::read_if_there(&path)?;
     if custom.is_none() && shared.is_none() {
         let reason = format!(
-            "{}: found neither CustomData nor SharedConfig.xml, expected the folder of Azure's agent",
-            folder.display()
+            "{folder}: found neither CustomData nor SharedConfig.xml, expected the folder of Azure's agent"
         );
         return Err(Absent::none_here(Hope::Later, reason));
     }
     let metadata = match shared {
         Some(bytes) if !bytes.trim_ascii().is_empty() => {
-            let named = |why: String| Absent::never(format!("{}: {why}", path.display())).here();
+            let named = |why: String| Absent::never(format!("{path}: {why}")).here();
             let text = str::from_utf8(&bytes).map_err(|error| named(error.to_string()))?;
             addresses(text).map_err(|error| named(format!("found no XML: {error}")))?
         }
         _ => Metadata::default(),
     };
+    let is_whole = custom.is_some() || folder.join(DONE).is_there();
     Ok(Found {
         user_data: plain(custom.unwrap_or_default()),
         metadata,
+        is_partial: !is_whole,
     })
 }
 

@@ -44,11 +44,11 @@ coreos:
         &[
             "warning 2:1 hostnam: unknown key \"hostnam\"…did you mean hostname?",
             "error 4:18 write_files[0].permissions: found \"0999\", expected an octal mode such as 0644",
-            "error 5:11 write_files[0].path: found \"usr/x\", expected an absolute path; did you mean \"/usr/x\"?",
+            "error 5:11 write_files[0].path: found \"usr/x\": /usr is read-only",
             "error 6:14 write_files[0].content: found a list, expected text; text of several lines follows a |",
             "error 9:16 coreos.units[0].command: found \"strat\", expected start, stop,…did you mean start?",
             "error 10:13 coreos.units[0].name: unknown suffix \"servce\" in \"a.servce\"; did you mean \"a.service\"?",
-            "error 11:7 coreos.units[1]: name is missing",
+            "warning 11:7 coreos.units[1]: name is missing, expected a unit's name such as docker.service; the entry is skipped",
             "error 12:11 coreos.update: found \"yes\", expected a mapping with the keys reboot_strategy, group, server",
             "error 13:3 coreos.update: duplicate key, it is on line 12 already",
         ],
@@ -80,24 +80,12 @@ fn wrong_types_are_named_everywhere() {
             "1:8 users: found a mapping, expected a list; put a hyphen",
         ),
         (
-            "users: [a]",
-            "1:9 users[0]: found \"a\", expected a mapping",
-        ),
-        (
             "users: [{name: a, passwd: '*', groups: a}]",
             "1:40 users[0].groups: found \"a\", expected a list",
         ),
         (
             "users: [{name: a, passwd: '*', system: maybe}]",
             "1:40 users[0].system: found \"maybe\", expected true or false",
-        ),
-        (
-            "users: [{name: , passwd: '*'}]",
-            "1:10 users[0].name: found nothing, expected a name",
-        ),
-        (
-            "users: [~]",
-            "1:9 users[0]: found nothing, expected a mapping",
         ),
         (
             "coreos: [a]",
@@ -128,7 +116,13 @@ fn wrong_types_are_named_everywhere() {
             "1:24 coreos.etcd_member.a b: \"a b\" is no name of a flag",
         ),
     ] {
-        says(source, &[&format!("error {expected}")]);
+        let found = shown(&read(source).findings);
+        let expected: Vec<&str> = expected.split('…').collect();
+        assert!(found[0].starts_with("error "), "{found:?}");
+        assert!(
+            expected.iter().all(|words| found[0].contains(words)),
+            "{found:?}"
+        );
     }
     for (key, wrong, expected) in [
         ("max_wals", "many", "a whole number"),
@@ -203,15 +197,15 @@ fn values_not_of_their_form_are_named() {
         ),
         (
             &file("path: a/b"),
-            "error 3:9 write_files[0].path: found \"a/b\", expected an absolute path; did you mean \"/a/b\"?",
+            "warning 3:9 write_files[0].path: found \"a/b\", expected an absolute path: \"/a/b\" is written",
         ),
         (
             &file("path: /a/../b"),
-            "error 3:9 write_files[0].path: found \"/a/../b\", expected a path without ..",
+            "warning 3:9 write_files[0].path: found \"/a/../b\", expected a path without ..: \"/b\" is written",
         ),
         (
             &file("path: /a/"),
-            "error 3:9 write_files[0].path: found \"/a/\", the path of a directory",
+            "warning 3:9 write_files[0].path: found \"/a/\", expected the path of a file, without a slash at its end: \"/a\" is written",
         ),
         (
             &file("path: /usr/a"),
@@ -230,10 +224,6 @@ fn values_not_of_their_form_are_named() {
             "error 3:9 write_files[0].path: found \"//usr/./a\": /usr is read-only",
         ),
         (
-            &file("permissions: 0644"),
-            "error 2:3 write_files[0]: path is missing, expected an absolute path",
-        ),
-        (
             &file("path: /a\n  permissions: 0o644"),
             "error 4:16 write_files[0].permissions: found \"0o644\"…did you mean 0644?",
         ),
@@ -243,7 +233,7 @@ fn values_not_of_their_form_are_named() {
         ),
         (
             &file("path: /a\n  owner: a:b:c"),
-            "error 4:10 write_files[0].owner: found \"a:b:c\", expected user or user:group",
+            "error 4:10 write_files[0].owner: found \"a:b:c\", expected user, user:group, user: or :group",
         ),
         (
             &file("path: /a\n  owner: 'a b'"),
@@ -274,11 +264,11 @@ fn values_not_of_their_form_are_named() {
             "error 1:25",
         ),
         (
-            "coreos: {units: [{name: a.service, drop_ins: [{name: 1.cnf, content: ''}]}]}",
+            "coreos: {units: [{name: a.service, drop_ins: [{name: 1.cnf, content: '[Unit]'}]}]}",
             "error 1:54 coreos.units[0].drop_ins[0].name: found \"1.cnf\", expected a file name ending in .conf",
         ),
         (
-            "coreos: {units: [{name: a.service, drop_ins: [{name: ../1.conf, content: ''}]}]}",
+            "coreos: {units: [{name: a.service, drop_ins: [{name: ../1.conf, content: '[Unit]'}]}]}",
             "error 1:54 coreos.units[0].drop_ins[0].name",
         ),
         (

@@ -14,7 +14,7 @@ struct Row {
 
 fn takes(kind: Kind) -> String {
     match kind {
-        Kind::Text(Form::OneOf(words)) => words.join(", "),
+        Kind::Text(Form::OneOf(words) | Form::Setting(words)) => words.join(", "),
         Kind::Text(_) => "text".into(),
         Kind::Bool => "yes or no".into(),
         Kind::Integer => "whole number".into(),

@@ -6,10 +6,10 @@ mod keys_page;
 mod relations;
 mod user_data;
 
-use super::{Addresses, Finding, Level, Reading, Unknown};
+use super::{Addresses, Finding, Level, Mode, Reading, Unknown};
 
 fn read(source: &str) -> Reading {
-    super::read(source, &Addresses::default(), Unknown::Info)
+    super::read(source, &Addresses::default(), Unknown::Info, Mode::Own)
 }
 
 /// Findings as `level line:column path: message`.

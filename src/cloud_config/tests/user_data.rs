@@ -18,6 +18,7 @@ fn shown(bytes: &[u8]) -> Vec<String> {
         let (kind, text) = match part.content {
             PartContent::CloudConfig(text) => ("config", text),
             PartContent::Script(bytes) => ("script", String::from_utf8_lossy(&bytes).into_owned()),
+            PartContent::Skipped(why) => ("skipped", why),
         };
         let name = part.name.unwrap_or_default();
         format!(
@@ -118,7 +119,7 @@ fn what_is_not_ours_is_named() {
         (b" \r\n\n#cloud-config\n", "it begins with blank lines, expected #cloud-config or #! as its first line: take away what is before line 3"),
         (b"\x1f\x8b\x00garbage", "does not unpack"),
         (&gzip(b"#cloud-config\n")[..15], "does not unpack"),
-        (b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\n\nhello\n--b--\n", "part 1: user data of unknown kind"),
+        (b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\n\nhello\n--b--\n", "part 1 of type text/plain is skipped"),
     ] {
         let error = parts(bytes.to_vec()).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");

@@ -125,6 +125,11 @@ impl Container {
             "reboot",
         ])
         .must(0);
+        self.boots_again(state).await;
+    }
+
+    /// Waits until the container, which was told to, reboots, and is up once more as [`Self::boot_until`] says.
+    pub(crate) async fn boots_again(&mut self, state: &str) {
         let ended = tokio::time::timeout(Duration::from_secs(60), self.nspawn.wait()).await;
         assert!(
             ended.is_ok(),

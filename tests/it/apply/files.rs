@@ -284,7 +284,7 @@ fn what_is_not_read_is_said_in_short() {
     }
     // Of many only the first.
     let many: String = (0..25).map(|n| format!("key{n}: x\n")).collect();
-    let called = tree.apply(&format!("#cloud-config\n{many}"));
+    let called = tree.apply(&format!("#cloud-config\nhostname: a\n{many}"));
     let lines: Vec<&str> = called.stderr.lines().collect();
     assert_eq!((called.code, lines.len()), (Some(0), 11), "{lines:?}");
     assert_eq!(

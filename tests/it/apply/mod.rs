@@ -1,7 +1,10 @@
 //! `pointsman cloud-config plan`, `apply`, `revert` and `history` on trees of files.
 
+mod cases;
 pub(crate) mod container;
 mod files;
+mod keys;
+mod old_name;
 mod relations;
 mod sources;
 mod system;

@@ -4,7 +4,7 @@ use std::fs;
 
 use pointsman::{
     cloud_config::{
-        self, Addresses, Unknown,
+        self, Addresses, Mode, Unknown,
         apply::Machine,
         plan::{self, Planned, Step},
     },
@@ -85,7 +85,7 @@ fn document() -> impl Strategy<Value = String> {
 
 fn steps(text: &str, machine: &Machine) -> Option<Vec<Step>> {
     let addresses = Addresses::default();
-    let reading = cloud_config::read(text, &addresses, Unknown::Error);
+    let reading = cloud_config::read(text, &addresses, Unknown::Error, Mode::Own);
     if !reading.is_sound() {
         return None;
     }

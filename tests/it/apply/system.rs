@@ -6,7 +6,7 @@ use super::{Tree, call};
 
 impl Tree {
     /// A tree in which the tools for users work.
-    fn with_users() -> Self {
+    pub(super) fn with_users() -> Self {
         let tree = Self::new();
         tree.write("etc/shadow", "root:*:1::::::\ncore:$6$old:1::::::\n");
         tree.write("etc/gshadow", "root:*::\ncore:!::\n");
@@ -16,7 +16,7 @@ impl Tree {
         tree
     }
 
-    fn owner(&self, path: &str) -> (u32, u32) {
+    pub(super) fn owner(&self, path: &str) -> (u32, u32) {
         use std::os::unix::fs::MetadataExt as _;
         let meta = fs::symlink_metadata(self.path(path)).unwrap();
         (meta.uid(), meta.gid())

@@ -1,6 +1,6 @@
 //! Platforms: their services by the real protocols, and what they leave in files.
 
-use std::{collections::HashMap, fs};
+use std::{collections::HashMap, fs, pin::pin, time::Duration};
 
 use pointsman::{cloud_config::sources::Fetched, node::Root};
 use pointsman_testbed::{
@@ -341,6 +341,33 @@ async fn azures_agent_leaves_a_folder() {
     fs::write(folder.join("SharedConfig.xml"), "<SharedConfig>").unwrap();
     let why = ask(&["waagent"], at, None).await.unwrap_err().to_string();
     assert!(why.contains("SharedConfig.xml: found no XML"), "{why}");
+}
+
+#[tokio::test]
+async fn data_that_azures_agent_has_yet_to_write_is_waited_for() {
+    let root = scratch::dir("azure-late");
+    let at = Root::new(root.path());
+    let folder = root.path().join("var/lib/waagent");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("SharedConfig.xml"), "<SharedConfig/>").unwrap();
+    // Who does not wait takes what is there.
+    let fetched = ask(&["waagent"], at.clone(), None).await.unwrap();
+    assert_eq!(fetched.user_data, b"");
+    let hour = Some(Duration::from_secs(3600));
+    let mut asking = pin!(ask(&["waagent", "install"], at.clone(), hour));
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut asking).await;
+    assert!(early.is_err(), "{early:?}");
+    fs::write(folder.join("CustomData"), GOOD).unwrap();
+    assert_eq!(asking.await.unwrap().user_data, GOOD.as_bytes());
+    fs::remove_file(folder.join("CustomData")).unwrap();
+    // Once the time is up, what is there is taken.
+    let moment = Some(Duration::from_millis(400));
+    let fetched = ask(&["waagent"], at.clone(), moment).await.unwrap();
+    assert_eq!(fetched.user_data, b"");
+    // Where the agent is done, none comes any more.
+    fs::write(folder.join("provisioned"), "").unwrap();
+    let fetched = tokio::time::timeout(Duration::from_secs(60), ask(&["waagent"], at, hour));
+    assert_eq!(fetched.await.unwrap().unwrap().user_data, b"");
 }
 
 fn ovf(properties: &[(&str, &str)]) -> String {

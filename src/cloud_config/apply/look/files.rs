@@ -11,33 +11,14 @@ use super::{
 };
 use crate::cloud_config::{
     LARGEST,
-    plan::{NewContent, NewFile},
+    plan::{NewContent, NewFile, NewGroup, NewOwner},
 };
 
 impl<'a> Look<'a, '_> {
     pub(super) fn file(&mut self, file: &'a NewFile) -> io::Result<()> {
         let (place, before) = self.before(&file.path)?;
-        let (mut mode, mut owner) = (file.mode, None);
-        let (mut uid, mut gid) = (0, 0);
-        if let Some((user, group)) = &file.owner {
-            for (name, is_group, id) in [
-                (Some(user), false, &mut uid),
-                (group.as_ref(), true, &mut gid),
-            ] {
-                let Some(name) = name else { continue };
-                match self.id(name, is_group)? {
-                    Some(found) => *id = found,
-                    None => {
-                        let (what, made) = match is_group {
-                            true => ("group", self.made_groups.contains(name.as_str())),
-                            false => ("user", self.made.contains_key(name.as_str())),
-                        };
-                        self.unknown(&file.path, what, name, made);
-                        owner = Some(name.clone());
-                    }
-                }
-            }
-        }
+        let mut mode = file.mode;
+        let (mut uid, mut gid, owner) = self.owner(file)?;
         let bytes = match &file.content {
             NewContent::Bytes(bytes) => Cow::Borrowed(bytes.as_slice()),
             NewContent::Append(more) => {
@@ -72,6 +53,43 @@ impl<'a> Look<'a, '_> {
             ..Put::new(place, before, after).with(bytes)
         });
         Ok(())
+    }
+
+    /// Whose a file will be: user and group, and the name of one of them that does not exist yet.
+    fn owner(&mut self, file: &'a NewFile) -> io::Result<(u32, u32, Option<String>)> {
+        let NewOwner { user, group } = &file.owner;
+        let (mut uid, mut gid, mut to_come) = (0, 0, None);
+        if let Some(user) = user {
+            match self.id(user, false)? {
+                Some(found) => uid = found,
+                None => {
+                    let made = self.made.contains_key(user.as_str());
+                    self.unknown(&file.path, "user", user, made);
+                    to_come = Some(user.clone());
+                }
+            }
+        }
+        match (group, user) {
+            (NewGroup::Named(group), _) => match self.id(group, true)? {
+                Some(found) => gid = found,
+                None => {
+                    let made = self.made_groups.contains(group.as_str());
+                    self.unknown(&file.path, "group", group, made);
+                    to_come = Some(group.clone());
+                }
+            },
+            (NewGroup::Login, Some(user)) if to_come.is_none() => {
+                match self.machine.accounts().login_group(user)? {
+                    Some(found) => gid = found,
+                    None => self.refused.push(format!(
+                        "{}: the group that user {user} logs in with is not known: there is no such user in /etc/passwd",
+                        file.path
+                    )),
+                }
+            }
+            _ => {}
+        }
+        Ok((uid, gid, to_come))
     }
 
     /// What is appended to: what the file holds, without what an earlier apply put there.

@@ -36,6 +36,8 @@ pub(super) struct Earlier {
     pub(super) network: bool,
     /// A script has run.
     pub(super) script: bool,
+    /// Users whose keys somebody has disabled.
+    pub(super) disabled: BTreeSet<String>,
 }
 
 impl Earlier {
@@ -89,6 +91,8 @@ pub(super) struct Found<'a> {
     pub(super) tasks: usize,
     /// The paths that the document speaks of.
     pub(super) wanted: BTreeSet<String>,
+    /// Users whose keys somebody has disabled: they let nobody in, whatever the document says.
+    pub(super) disabled: Vec<String>,
 }
 
 /// A look at a machine.
@@ -118,8 +122,12 @@ struct Look<'a, 'm> {
     /// Groups that are made with them.
     made_groups: HashSet<&'a str>,
     commands: Vec<(&'a str, &'a str)>,
+    /// Those that end the boot.
+    last: Vec<(&'a str, &'a str)>,
     /// A script runs before what is looked at: what is not there may be then.
     after_script: bool,
+    /// Users whose keys somebody has disabled.
+    disabled: Vec<String>,
 }
 
 /// Looks at a machine for these tasks: all, or those up to the first that may change what the next ones find.
@@ -178,7 +186,9 @@ impl<'a, 'm> Look<'a, 'm> {
             homes: Vec::new(),
             made_groups: HashSet::new(),
             commands: Vec::new(),
+            last: Vec::new(),
             after_script: earlier.script,
+            disabled: Vec::new(),
         }
     }
 
@@ -190,6 +200,7 @@ impl<'a, 'm> Look<'a, 'm> {
             notes: self.notes,
             tasks: self.tasks,
             wanted: self.wanted,
+            disabled: self.disabled,
         }
     }
 
@@ -212,6 +223,7 @@ impl<'a, 'm> Look<'a, 'm> {
             }
             Step::Script(bytes) => self.script(bytes),
             Step::Command { unit, command } => self.commands.push((unit, command)),
+            Step::EndBoot { unit, command } => self.last.push((unit, command)),
             // The keys of all steps come together; what systemd has to read again shows in what changes.
             Step::Keys { .. } | Step::Reload | Step::RestartNetworkd => {}
         }
@@ -243,7 +255,8 @@ impl<'a, 'm> Look<'a, 'm> {
             ));
             return;
         }
-        let due = !self.machine.scripts.contains(&sha256);
+        // coreos-cloudinit ran it each time.
+        let due = self.machine.adds || !self.machine.scripts.contains(&sha256);
         self.after_script |= due;
         self.acts.push(Act::Script { bytes, sha256, due });
     }

@@ -12,6 +12,7 @@ use super::{
         entry::{Entry, Place},
         install,
         put::Put,
+        state::State,
     },
     Earlier, Look,
 };
@@ -44,8 +45,7 @@ impl<'a> Look<'a, '_> {
             }
             let Some((path, texts)) = self.unit(&name)? else {
                 if name == unit && !self.after_script {
-                    self.refused
-                        .push(format!("{unit} cannot be enabled: there is no such unit"));
+                    return self.cannot_enable(unit, runtime, "there is no such unit");
                 } else {
                     self.notes
                         .push(format!("{name}, to be enabled with {unit}, is not there"));
@@ -54,14 +54,17 @@ impl<'a> Look<'a, '_> {
                 continue;
             };
             if texts.is_empty() {
-                self.refused
-                    .push(format!("{unit} cannot be enabled: {path} masks it"));
-                return Ok(());
+                return self.cannot_enable(unit, runtime, &format!("{path} masks it"));
             }
             let install = install::read(&name, &texts);
             if name == unit && install == install::Install::default() {
                 self.notes.push(format!(
                     "{unit} has no [Install] section: there is nothing to enable"
+                ));
+            }
+            if install.lacks_instance && install.links.is_empty() {
+                self.notes.push(format!(
+                    "{name} is a template without DefaultInstance= in [Install]: there is nothing to enable"
                 ));
             }
             for unknown in &install.unknown {
@@ -76,6 +79,22 @@ impl<'a> Look<'a, '_> {
             seen.push(name);
         }
         self.acts.push(Act::Enable { unit, runtime, due });
+        Ok(())
+    }
+
+    /// Refuses a unit that is to be enabled and cannot be: all of the document; under the old name only what is asked of this
+    /// unit, which systemd then refuses.
+    fn cannot_enable(&mut self, unit: &'a str, runtime: bool, why: &str) -> io::Result<()> {
+        let text = format!("{unit} cannot be enabled: {why}");
+        match self.machine.adds {
+            true => self.notes.push(text),
+            false => self.refused.push(text),
+        }
+        self.acts.push(Act::Enable {
+            unit,
+            runtime,
+            due: self.machine.systemd,
+        });
         Ok(())
     }
 
@@ -180,6 +199,7 @@ impl<'a> Look<'a, '_> {
     /// What systemd is told once all files are there.
     pub(super) fn tell(&mut self) {
         if !self.machine.systemd {
+            self.commands.append(&mut self.last);
             let left = match self.commands.len() {
                 0 => return,
                 1 => "1 command to a unit is left".to_owned(),
@@ -198,6 +218,7 @@ impl<'a> Look<'a, '_> {
         }
         let mut so_far = Earlier {
             wanted: BTreeSet::new(),
+            disabled: BTreeSet::new(),
             ..*self.earlier
         };
         so_far.take(&self.acts);
@@ -224,6 +245,14 @@ impl<'a> Look<'a, '_> {
                 command,
                 active,
                 due,
+            });
+        }
+        for (unit, command) in std::mem::take(&mut self.last) {
+            let told = State::end_of_boot(&self.machine.document, unit, command);
+            self.acts.push(Act::EndBoot {
+                unit,
+                command,
+                due: !self.state.ended.contains(&told),
             });
         }
     }

@@ -197,6 +197,17 @@ impl<'a> Look<'a, '_> {
             false => self.machine.tree.read_at(&place, MOST)?,
         };
         let before = before.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        // A set without any key is one that somebody has disabled (`update-ssh-keys -D`): the tool adds nothing to it.
+        if before.as_ref().is_some_and(|set| set.trim().is_empty()) {
+            if !keys.is_empty() {
+                self.notes.push(format!(
+                    "the keys of {user} let nobody in: somebody has disabled them; `update-ssh-keys -u {user} -A {KEYS}` takes \
+                     them in again"
+                ));
+                self.disabled.push(user.to_owned());
+            }
+            return Ok(());
+        }
         // The tool writes keys in its own way: what we gave it last is compared, while its file is there.
         let given = self
             .state

@@ -1,0 +1,140 @@
+//! A user's keys by the system's own tool, update-ssh-keys: sets of keys in a folder, and one file of all that it makes
+//! from them.
+//!
+//! The tool ends well where it has done nothing (a set that somebody disabled), and with an error where it has done half
+//! (the last set: it is gone from the folder, and its keys still let in). So what came of it is looked at.
+
+use std::{collections::HashSet, io};
+
+use super::{
+    Machine,
+    accounts::Account,
+    entry::{Entry, FileEntry, Place, sha256},
+    look::users::KEYS,
+    tools::Tools,
+};
+
+/// The most that a list of keys may hold, in bytes.
+const MOST: u64 = 4 << 20;
+
+/// The name under which the file is made that takes the place of another.
+const BESIDE: &str = ".authorized_keys.pointsman";
+
+/// The files of one user's keys.
+struct Files {
+    folder: Place,
+    set: Place,
+    all: Place,
+}
+
+impl Files {
+    fn new(account: &Account) -> Self {
+        let place = |name: &str| Place {
+            path: format!("{}/.ssh/{name}", account.home),
+            home: Some(account.home.clone()),
+        };
+        Self {
+            folder: place("authorized_keys.d"),
+            set: place(&format!("authorized_keys.d/{KEYS}")),
+            all: place("authorized_keys"),
+        }
+    }
+}
+
+/// Makes our set of a user's keys hold these, or takes it away where there are none. Returns the keys that the tool did
+/// not understand, which let nobody in.
+///
+/// # Errors
+/// When it is not so afterwards.
+pub(super) fn set(machine: &Machine, user: &str, keys: Option<&str>) -> io::Result<Vec<String>> {
+    let Some(account) = machine.accounts().user(user)? else {
+        return Err(io::Error::other(format!("the user {user} does not exist")));
+    };
+    let files = Files::new(&account);
+    let keys = keys.filter(|keys| !keys.trim().is_empty());
+    machine.tree.forget();
+    let done = match keys {
+        Some(keys) => add(machine, user, &files, keys),
+        None => remove(machine, user, &files, &account).map(|()| Vec::new()),
+    };
+    machine.tree.forget();
+    done
+}
+
+fn text(machine: &Machine, place: &Place) -> io::Result<Option<String>> {
+    let bytes = machine.tree.read_at(place, MOST)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+fn add(machine: &Machine, user: &str, files: &Files, keys: &str) -> io::Result<Vec<String>> {
+    Tools(&machine.root).add_keys(user, keys)?;
+    machine.tree.forget();
+    if text(machine, &files.set)?.is_none_or(|set| set.trim().is_empty()) {
+        return Err(io::Error::other(format!(
+            "update-ssh-keys let none of them in: found nothing in {}, expected the keys; where somebody has disabled \
+             them, `update-ssh-keys -u {user} -A {KEYS}` takes them in again",
+            files.set.path
+        )));
+    }
+    let all = text(machine, &files.all)?.unwrap_or_default();
+    let known: HashSet<&str> = all.lines().filter_map(key).collect();
+    let lines = keys.lines().filter(|line| !line.trim().is_empty());
+    let missing = lines.filter(|line| key(line).is_none_or(|key| !known.contains(key)));
+    Ok(missing.map(str::to_owned).collect())
+}
+
+fn remove(machine: &Machine, user: &str, files: &Files, account: &Account) -> io::Result<()> {
+    let gone = text(machine, &files.set)?.unwrap_or_default();
+    if let Err(error) = Tools(&machine.root).remove_keys(user) {
+        machine.tree.forget();
+        // It refuses to leave no set at all, once it has taken the last one away.
+        if !machine.tree.names_at(&files.folder)?.is_empty() {
+            return Err(error);
+        }
+        strip(machine, files, account, &gone)?;
+    }
+    machine.tree.forget();
+    if machine.tree.look(&files.set)? != Entry::Absent {
+        return Err(io::Error::other(format!(
+            "update-ssh-keys did not take them away: {} is still there",
+            files.set.path
+        )));
+    }
+    Ok(())
+}
+
+/// Takes the keys of the last set out of the file of all, which the tool leaves as it was. Lines that somebody else wrote
+/// stay.
+fn strip(machine: &Machine, files: &Files, account: &Account, gone: &str) -> io::Result<()> {
+    let tree = &machine.tree;
+    let gone: HashSet<&str> = gone.lines().filter_map(key).collect();
+    let all = text(machine, &files.all)?.unwrap_or_default();
+    let ours = |line: &str| key(line).is_some_and(|key| gone.contains(key));
+    let stays: Vec<&str> = all.lines().filter(|line| !ours(line)).collect();
+    let is_key = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with('#');
+    if !stays.iter().any(is_key) {
+        tree.remove(&files.all)?;
+    } else if let Entry::File(was) = tree.look(&files.all)? {
+        let text = stays.join("\n") + "\n";
+        let file = FileEntry {
+            uid: account.uid,
+            gid: account.gid,
+            sha256: sha256(text.as_bytes()),
+            ..was
+        };
+        tree.sweep(&files.all, BESIDE);
+        tree.put_file(&files.all, BESIDE, &file, text.as_bytes())?;
+    }
+    // Without it the tool takes what is in the file then as a set of its own, in place of losing it.
+    tree.remove(&files.folder)?;
+    tree.sync(&files.all)
+}
+
+/// What tells a key: its bytes as base64. The tool may write comment and options in another way.
+fn key(line: &str) -> Option<&str> {
+    if line.trim_start().starts_with('#') {
+        return None;
+    }
+    let mut words = line.split_whitespace();
+    words.find(|word| word.starts_with("AAAA"))
+}

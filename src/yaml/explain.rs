@@ -1,0 +1,321 @@
+//! What was probably meant where a text is no YAML: the parser names the place where it could not go on, which is often
+//! lines after the slip.
+
+/// What was meant, and the byte where the slip is.
+pub(super) type Hint = (String, usize);
+
+/// A line that is structure: no comment, and no part of a text of several lines.
+struct Line<'a> {
+    number: usize,
+    /// Its first byte in the source.
+    start: usize,
+    indent: usize,
+    /// Without its indentation.
+    text: &'a str,
+}
+
+/// Looks for the slip, given the byte where the parser stopped.
+pub(super) fn hint(source: &str, stopped: usize) -> Option<Hint> {
+    let lines = structure(source);
+    let upto = lines.partition_point(|line| line.start <= stopped);
+    let lines = &lines[..upto];
+    tab(source, stopped)
+        .or_else(|| open_quote(source, lines))
+        .or_else(|| indentation(lines))
+        .or_else(|| indicator(source, stopped))
+}
+
+/// The lines of a source that are structure.
+fn structure(source: &str) -> Vec<Line<'_>> {
+    let mut lines = Vec::new();
+    let mut start = 0;
+    // Lines that are indented more than this belong to a text.
+    let mut block: Option<usize> = None;
+    for (number, whole) in source.split_inclusive('\n').enumerate() {
+        let line = whole.trim_end();
+        let text = line.trim_start_matches(' ');
+        let indent = line.len() - text.len();
+        let at = start;
+        start += whole.len();
+        if text.is_empty() || block.is_some_and(|block| indent > block) {
+            continue;
+        }
+        block = None;
+        if text.starts_with(['#', '%']) || line == "---" || line == "..." {
+            continue;
+        }
+        let header = |word: &str| {
+            let rest = word.strip_prefix(['|', '>']);
+            rest.is_some_and(|rest| rest.bytes().all(|b| b"+-123456789".contains(&b)))
+        };
+        let bare = text.split(" #").next().unwrap_or_default();
+        if bare.split_whitespace().next_back().is_some_and(header) {
+            // A text in a list's entry may stand as deep as the entry's key.
+            block = Some(indent + entry(text).0);
+        }
+        lines.push(Line {
+            number: number + 1,
+            start: at,
+            indent,
+            text,
+        });
+    }
+    lines
+}
+
+/// How far the hyphens reach that begin a line, and what follows them.
+fn entry(text: &str) -> (usize, &str) {
+    let mut rest = text;
+    while let Some(after) = rest.strip_prefix("- ") {
+        rest = after.trim_start_matches(' ');
+    }
+    (text.len() - rest.len(), rest)
+}
+
+/// The value on a line, and where it begins in it.
+fn value(text: &str) -> (usize, &str) {
+    let (from, rest) = entry(text);
+    let value = match rest.split_once(": ") {
+        Some((key, value)) if !key.starts_with(['"', '\'', '[', '{']) => value.trim_start(),
+        _ => rest,
+    };
+    (from + rest.len() - value.len(), value)
+}
+
+/// A tab where spaces are meant, at the place itself or in the first line of the text that begins there.
+fn tab(source: &str, stopped: usize) -> Option<Hint> {
+    let before = source.get(..stopped)?;
+    let from = before.rfind('\n').map_or(0, |end| end + 1);
+    let mut start = from;
+    let lines = source[from..].split_inclusive('\n');
+    let next = lines.filter(|line| !line.trim().is_empty()).take(2);
+    for line in next {
+        let white = line.len() - line.trim_start_matches([' ', '\t']).len();
+        if let Some(at) = line[..white].find('\t') {
+            let number = source[..start].matches('\n').count() + 1;
+            let text = format!("line {number} is indented by a tab; YAML takes none, use spaces");
+            return Some((text, start + at));
+        }
+        start += line.len();
+    }
+    None
+}
+
+/// A quote that opens a value and is closed only by accident, by the next quote there is.
+fn open_quote(source: &str, lines: &[Line<'_>]) -> Option<Hint> {
+    let mut closed = 0;
+    for line in lines.iter() {
+        let (at, text) = value(line.text);
+        let at = line.start + line.indent + at;
+        let Some(quote) = text.chars().next().filter(|c| matches!(c, '"' | '\'')) else {
+            continue;
+        };
+        if at < closed {
+            continue;
+        }
+        let inside = source.get(at + 1..)?;
+        let end = end_of(inside, quote);
+        let first_line = inside.find('\n').unwrap_or(inside.len());
+        if let Some(end) = end {
+            closed = at + 1 + end;
+            let after = inside[end + 1..].lines().next().unwrap_or_default();
+            let after = after.trim_start();
+            let is_over = after.is_empty() || after.starts_with(['#', ',', ']', '}', ':']);
+            if end < first_line || is_over {
+                continue;
+            }
+        }
+        let text = format!(
+            "the quote {quote} opened on line {} has no end",
+            line.number
+        );
+        return Some((text, at));
+    }
+    None
+}
+
+/// Where a quoted text ends.
+fn end_of(inside: &str, quote: char) -> Option<usize> {
+    let mut chars = inside.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' if quote == '"' => {
+                chars.next();
+            }
+            c if c == quote => {
+                // Doubled, it is one of the text.
+                if quote == '\'' && chars.next_if(|(_, next)| *next == quote).is_some() {
+                    continue;
+                }
+                return Some(at);
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// A line that is neither as deep as its siblings nor deeper as a part of one.
+fn indentation(lines: &[Line<'_>]) -> Option<Hint> {
+    // The columns at which lists and mappings are open, outermost first, and whether each is a list.
+    let mut open: Vec<(usize, bool)> = Vec::new();
+    let (last, before) = lines.split_last()?;
+    let mut takes_more = true;
+    for line in before {
+        takes_more = enter(&mut open, line);
+    }
+    let is_list = last.text.starts_with("- ") || last.text == "-";
+    let is_key = !is_list && (last.text.contains(": ") || last.text.ends_with(':'));
+    if !is_list && !is_key {
+        return None;
+    }
+    let deepest = open.last().map_or(0, |(column, _)| *column);
+    if open.contains(&(last.indent, is_list)) || (takes_more && last.indent > deepest) {
+        return None;
+    }
+    let near = |(column, _): &&(usize, bool)| column.abs_diff(last.indent);
+    let (column, _) = open
+        .iter()
+        .filter(|(_, list)| *list == is_list)
+        .min_by_key(near)?;
+    let what = if is_list {
+        "list's entries"
+    } else {
+        "mapping's keys"
+    };
+    let text = format!(
+        "this {what} begin in column {}, and line {} in column {}",
+        column + 1,
+        last.number,
+        last.indent + 1
+    );
+    Some((text, last.start + last.indent))
+}
+
+/// Takes a line in; whether what comes next may be deeper.
+fn enter(open: &mut Vec<(usize, bool)>, line: &Line<'_>) -> bool {
+    let (mut column, mut text) = (line.indent, line.text);
+    open.retain(|(known, _)| *known <= column);
+    while text == "-" || text.starts_with("- ") {
+        open.retain(|(known, list)| *known < column || (*known == column && *list));
+        if !open.contains(&(column, true)) {
+            open.push((column, true));
+        }
+        let rest = text[1..].trim_start_matches(' ');
+        column += text.len() - rest.len();
+        text = rest;
+    }
+    let is_key = text.contains(": ") || text.ends_with(':');
+    if is_key && !open.contains(&(column, false)) {
+        // A list may stand as deep as the key that it belongs to.
+        open.retain(|(known, _)| *known < column);
+        open.push((column, false));
+    }
+    text.is_empty() || text.ends_with(':')
+}
+
+/// A plain text that begins with a character that means something else there.
+fn indicator(source: &str, stopped: usize) -> Option<Hint> {
+    let c = source.get(stopped..)?.chars().next()?;
+    let text = format!("a text that begins with {c} needs quotes");
+    "%@`*&!".contains(c).then_some((text, stopped))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Limits, parse};
+
+    fn fault(source: &str) -> (u64, String) {
+        let limits = Limits {
+            depth: 24,
+            nodes: 1000,
+            copies: 1000,
+            duplicates: true,
+        };
+        let (span, text) = parse(source, limits).unwrap_err();
+        let line = source[..span.start].matches('\n').count() as u64 + 1;
+        (line, text)
+    }
+
+    #[test]
+    fn a_slip_is_named_where_it_is() {
+        for (source, line, words) in [
+            (
+                "a:\n  - b: c\n   - d: e\n",
+                3,
+                "this list's entries begin in column 3, and line 3 in column 4",
+            ),
+            (
+                "a:\n    - b: c\n      d: e\n  - f: g\n",
+                4,
+                "this list's entries begin in column 5",
+            ),
+            (
+                "a:\n  - b: c\n     d: e\n",
+                3,
+                "this mapping's keys begin in column 5, and line 3 in column 6",
+            ),
+            (
+                "a:\n  b: c\n   d: e\n",
+                3,
+                "this mapping's keys begin in column 3",
+            ),
+            (
+                "a: \"b\nc:\n  - d: \"e\"\n",
+                1,
+                "the quote \" opened on line 1 has no end",
+            ),
+            (
+                "a: 'b\nc: it\n",
+                1,
+                "the quote ' opened on line 1 has no end",
+            ),
+            (
+                "x: \"one\n  two\"\na: 'b\nc: 'd'\n",
+                3,
+                "the quote ' opened on line 3 has no end",
+            ),
+            (
+                "- \"b\n- \"c\"\n",
+                1,
+                "the quote \" opened on line 1 has no end",
+            ),
+            ("a: %b%\n", 1, "a text that begins with % needs quotes"),
+            ("a: @b\n", 1, "a text that begins with @ needs quotes"),
+            ("a: `b`\n", 1, "a text that begins with ` needs quotes"),
+            ("a: *b*\n", 1, "a text that begins with * needs quotes"),
+            (
+                "a: |\n\tx\n",
+                2,
+                "line 2 is indented by a tab; YAML takes none, use spaces",
+            ),
+            (
+                "a:\n  b: |\n    x\n\ty: 1\n",
+                4,
+                "line 4 is indented by a tab",
+            ),
+            ("a:\n\tb: 1\n", 2, "use spaces"),
+        ] {
+            let (found, text) = fault(source);
+            assert!(text.contains(words), "{source}\n{text}");
+            assert_eq!(found, line, "{source}\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_as_it_should_be_is_not_blamed() {
+        for source in [
+            "a: [1\n",
+            "x: \"one\n  two\"\ny: \"a\"\na: [1\n",
+            "x: |\n  it's \"open\n   deeper: x\n  - y\na: [1\n",
+            "a:\n- b: c\n  d:\n    e: f\n- [\n",
+            "x: \"one\" # \"two\ny: 'it''s'\na: [1\n",
+        ] {
+            let (_, text) = fault(source);
+            assert!(
+                !text.contains("begin in column") && !text.contains("has no end"),
+                "{source}\n{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Merge keys, and keys that stand twice.
+
+use std::{collections::HashSet, mem};
+
+use super::{Entry, Value, build::SyntaxError};
+
+/// Replaces `<<` keys by what they stand for. Own keys go before merged ones, earlier merges before later ones.
+pub(super) fn merge(entries: &mut Vec<Entry>) {
+    let mappings = |value: &Value| match value {
+        Value::Map(_) => true,
+        Value::List(items) => items.iter().all(|item| matches!(item.value, Value::Map(_))),
+        _ => false,
+    };
+    let is_merge = |entry: &Entry| entry.key == "<<" && mappings(&entry.value.value);
+    if !entries.iter().any(is_merge) {
+        return;
+    }
+    let (merges, own): (Vec<_>, Vec<_>) = mem::take(entries).into_iter().partition(is_merge);
+    let mut seen: HashSet<String> = own.iter().map(|entry| entry.key.clone()).collect();
+    *entries = own;
+    for entry in merges {
+        let maps = match entry.value.value {
+            Value::List(items) => items.into_iter().map(|item| item.value).collect(),
+            value => vec![value],
+        };
+        for map in maps {
+            let Value::Map(given) = map else { continue };
+            for one in given {
+                if seen.insert(one.key.clone()) {
+                    entries.push(Entry {
+                        merged: true,
+                        ..one
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Refuses a key that stands twice.
+///
+/// # Errors
+/// With the second one.
+pub(super) fn unique(entries: &[Entry]) -> Result<(), SyntaxError> {
+    let mut seen = HashSet::with_capacity(entries.len());
+    match entries.iter().find(|entry| !seen.insert(&entry.key)) {
+        Some(entry) => Err((
+            entry.at,
+            format!("duplicate mapping key `{}`", entry.key.escape_debug()),
+        )),
+        None => Ok(()),
+    }
+}
