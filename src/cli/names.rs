@@ -211,6 +211,7 @@ mod tests {
             entry: entry.map(|text| serde_json::from_str(text).unwrap()),
             listed: true,
             overdue: false,
+            before_accept: false,
         };
         let node = |id: &str, host: &str| {
             let text = format!(r#"{{"id":"{id}","hostname":"{host}"}}"#);

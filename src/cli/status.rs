@@ -104,6 +104,9 @@ pub struct HolderStatus {
     pub reason: Option<String>,
     /// Whether it has not come back by the deadline it named.
     pub overdue: bool,
+    /// Whether its entry is from before a person accepted the store; only where it is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub before_accept: bool,
 }
 
 /// This node's agent.
@@ -172,6 +175,7 @@ impl From<HolderState> for HolderStatus {
                 to: Image::default(),
                 reason: None,
                 overdue: false,
+                before_accept: false,
             };
         };
         Self {
@@ -187,6 +191,7 @@ impl From<HolderState> for HolderStatus {
             to: entry.to,
             reason: entry.reason,
             overdue: state.overdue,
+            before_accept: state.before_accept,
         }
     }
 }
@@ -395,6 +400,9 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
             out += &format!("\n{}\n", rows.next().unwrap_or_default());
             for (row, holder) in rows.zip(&group.holders) {
                 out += &format!("{row}\n");
+                if holder.before_accept {
+                    out += "  from before this store was accepted; if it is not out: pointsman unlock\n";
+                }
                 let record = group.nodes.iter().find(|node| node.id == holder.id);
                 if let Some(said) = record.and_then(|record| says(record, &when)) {
                     out += &format!("  {said}\n");

@@ -147,7 +147,7 @@ async fn print(context: &Context, look: &StoreLook) -> Result<(), Failure> {
         shown.add_row(cells(now(&group, &read)));
         let of_group = |node: &&NodeRecord| node.group == group.as_str();
         for node in look.nodes.iter().filter(of_group) {
-            shown.add_row(cells(knew(node)));
+            shown.add_row(cells(knew(node, &read.nodes)));
         }
     }
     output::say(trimmed(&shown))
@@ -161,6 +161,14 @@ fn or_none(list: &[String]) -> String {
     }
 }
 
+/// A node by its host name and id, where the name is known.
+fn named(id: &str, nodes: &[NodeRecord]) -> String {
+    match nodes.iter().find(|node| node.id == id) {
+        Some(node) if !node.hostname.is_empty() => format!("{} ({id})", node.hostname),
+        _ => id.to_owned(),
+    }
+}
+
 /// What the store says of a group now.
 fn now(group: &node::Group, read: &Group) -> Vec<String> {
     let max = match &read.document {
@@ -171,11 +179,7 @@ fn now(group: &node::Group, read: &Group) -> Vec<String> {
     let out: Vec<String> = read
         .holders
         .iter()
-        .map(|held| {
-            let name = held.entry.as_ref().map(|entry| entry.hostname.clone());
-            let name = name.filter(|name| !name.is_empty());
-            name.unwrap_or_else(|| held.id.clone())
-        })
+        .map(|held| named(&held.id, &read.nodes))
         .collect();
     let pauses = [&read.pause_all, &read.pause];
     let pauses: Vec<String> = pauses.into_iter().flatten().map(paused).collect();
@@ -195,7 +199,7 @@ fn now(group: &node::Group, read: &Group) -> Vec<String> {
 }
 
 /// What a node knew before.
-fn knew(node: &NodeRecord) -> Vec<String> {
+fn knew(node: &NodeRecord, nodes: &[NodeRecord]) -> Vec<String> {
     let known = node.knew.clone().unwrap_or_default();
     let Known {
         holding,
@@ -208,16 +212,7 @@ fn knew(node: &NodeRecord) -> Vec<String> {
     if holding && !holders.contains(&node.id) {
         holders.push(node.id.clone());
     }
-    let holders: Vec<String> = holders
-        .into_iter()
-        .map(|id| {
-            if id == node.id {
-                node.hostname.clone()
-            } else {
-                id
-            }
-        })
-        .collect();
+    let holders: Vec<String> = holders.iter().map(|id| named(id, nodes)).collect();
     let pauses: Vec<String> = [pause_all, pause].iter().flatten().map(paused).collect();
     vec![
         format!("{} knew", node.hostname),
@@ -242,12 +237,7 @@ fn name(group: &node::Group) -> String {
 }
 
 fn paused(pause: &Pause) -> String {
-    let by = if pause.by.is_empty() {
-        "someone unknown"
-    } else {
-        &pause.by
-    };
-    format!("by {by}: {}", pause.reason)
+    format!("by {}: {}", pause.author(), pause.reason)
 }
 
 async fn accept(context: &Context, args: &AcceptArgs) -> Result<(), Failure> {

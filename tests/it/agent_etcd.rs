@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
+use pointsman::semaphore::etcd::Options;
 use pointsman_testbed::{
     etcd::{Cluster, shared_cluster},
     fakes::Status,
@@ -12,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     agents::{Site, agent, bin, drained, draining, machine, slow_drain},
-    support::eventually,
+    support::{eventually, found, options, with},
 };
 
 #[tokio::test]
@@ -92,6 +93,11 @@ async fn a_password_that_is_renewed_while_the_node_holds_is_read_again() {
         "etcd: {username: root, password-file: /password}\n",
     );
     slow_drain(&node);
+    let options = Options {
+        user: Some(("root".into(), "s3cret".into())),
+        ..options(cluster.endpoints())
+    };
+    found(&with(options, "renewed")).await;
     agent(&node, &cluster.endpoints(), "renewed", &[]).await;
     node.wait_status(|status| status == "idle").await;
     node.update_engine().ready("2").await;

@@ -11,7 +11,7 @@ use pointsman_testbed::{
 
 use crate::{
     agents::{Site, agent, machine},
-    support::{eventually, holder, on},
+    support::{eventually, found, holder, on},
     trials::{judge, node},
 };
 
@@ -243,6 +243,7 @@ async fn every_machine_is_localhost() {
     peer(&cluster, "http://localhost:2380").await;
     let prefix = unique_prefix("struck-11");
     let semaphore = on(&cluster, &prefix);
+    found(&semaphore).await;
     let a = machine("localhost").await;
     agent(&a, &cluster.endpoints(), &prefix, &[]).await;
     a.wait_ready().await;

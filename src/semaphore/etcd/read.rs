@@ -48,6 +48,8 @@ pub struct HolderState {
     pub listed: bool,
     /// Whether it has not come back by the deadline it named.
     pub overdue: bool,
+    /// Whether its entry was written last before a person accepted the store: what it says may be long past.
+    pub before_accept: bool,
 }
 
 /// The answers to a transaction of only reads, in its order, and its revision.
@@ -205,16 +207,20 @@ impl Semaphore {
             TxnOp::get(keys.quarantines(), all()),
             TxnOp::get(keys.member_out(), None),
             TxnOp::get(keys.nodes(), all()),
+            TxnOp::get(keys.store(), None),
         ];
         let response = self
             .txn("reading the semaphore", Txn::new().and_then(ops))
             .await?;
-        let mut answers = answers(&response).into_iter();
+        let mut answers = answers(&response);
+        let store = answers.pop().unwrap_or_default();
+        let accepted = store.first().map_or(0, KeyValue::mod_revision);
+        let mut answers = answers.into_iter();
         let mut next = || answers.next().unwrap_or_default();
         let document = next().first().map(|kv| Document::parse(kv.value()));
         let entries = next()
             .iter()
-            .map(|kv| (after(&keys.holders(), kv), holder(kv).0))
+            .map(|kv| (after(&keys.holders(), kv), holder(kv)))
             .collect();
         let deadlines: Vec<String> = next()
             .iter()
@@ -224,7 +230,7 @@ impl Semaphore {
         tickets.sort_by_key(KeyValue::create_revision);
         let pauses = [next(), next()];
         Ok(Group {
-            holders: holders(document.as_ref(), entries, &deadlines),
+            holders: holders(document.as_ref(), entries, &deadlines, accepted),
             document,
             queue: tickets.iter().map(ticket).collect(),
             pause: pauses[0].first().map(pause),
@@ -291,15 +297,17 @@ impl Semaphore {
 
 fn holders(
     document: Option<&Result<Document, DocumentError>>,
-    entries: Vec<(String, Holder)>,
+    entries: Vec<(String, (Holder, Stored))>,
     deadlines: &[String],
+    accepted: i64,
 ) -> Vec<HolderState> {
     let mut holders: BTreeMap<String, HolderState> = BTreeMap::new();
-    for (id, entry) in entries {
+    for (id, (entry, stored)) in entries {
         let state = HolderState {
             id: id.clone(),
             listed: false,
             overdue: entry.deadline.is_some() && !deadlines.contains(&id),
+            before_accept: stored.modified < accepted,
             entry: Some(entry),
         };
         holders.insert(id, state);
@@ -313,6 +321,7 @@ fn holders(
                     entry: None,
                     listed: true,
                     overdue: false,
+                    before_accept: false,
                 })
                 .listed = true;
         }

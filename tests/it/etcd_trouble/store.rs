@@ -39,6 +39,7 @@ on_both!(
     a_persons_pause_stays_in_the_stop_and_after_it,
     a_document_is_created_only_after_a_ticket_has_stood_and_never_again,
     an_agent_that_may_not_pause_stops_alone,
+    a_holder_that_came_back_with_the_snapshot_is_marked_and_stays_one,
 );
 
 const STOPPED: &str = "etcd is not the one it was";
@@ -538,7 +539,7 @@ async fn the_procedure_of_the_manual_brings_a_restored_cluster_back(version: Ver
     let (out, waits) = (bed.node("out").await, bed.node("waits").await);
     out.update_engine().ready("2").await;
     out.logind().rebooted().await;
-    say(&["lock", "third"]).await;
+    say(&["lock", "--as", "third"]).await;
     waits.update_engine().ready("2").await;
     waits.wait_status(|status| status.contains("held by")).await;
     bed.change(Change::Restored, &snapshot).await;
@@ -776,4 +777,28 @@ async fn an_agent_that_may_not_pause_stops_alone(version: Version) {
         "{group:?}"
     );
     assert!(node.logind().asked().is_empty());
+}
+
+async fn a_holder_that_came_back_with_the_snapshot_is_marked_and_stays_one(version: Version) {
+    let bed = Bed::new("marked", version).await;
+    lock(&bed, "before").await;
+    let snapshot = bed.snapshot("held").await;
+    bed.semaphore().unlock("before", false).await.unwrap();
+    let node = bed.node("node-1").await;
+    bed.told(&node).await;
+    bed.change(Change::Restored, &snapshot).await;
+    node.update_engine().ready("2").await;
+    says_stopped(&node).await;
+    assert!(!bed.read().await.holders[0].before_accept);
+    bed.accept().await;
+    assert!(bed.read().await.holders[0].before_accept);
+    let shown = bed.command(&["status"]).await;
+    assert!(
+        shown.stdout.contains("from before this store was accepted"),
+        "{shown:?}"
+    );
+    node.wait_status(|status| status.contains("held by before"))
+        .await;
+    bed.semaphore().unlock("before", false).await.unwrap();
+    node.logind().rebooted().await;
 }
