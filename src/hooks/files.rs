@@ -33,15 +33,15 @@ impl Hooks {
     pub fn list(&self, moment: &str) -> Result<Vec<PathBuf>, HookError> {
         let mut hooks: BTreeMap<OsString, PathBuf> = BTreeMap::new();
         for folder in &self.folders {
-            let folder = self.root.again(&folder.join(moment));
+            let folder = folder.join(moment);
             let unreadable = |error: io::Error| HookError {
                 what: format!("cannot be looked for: {}: {error}", folder.display()),
                 hook: folder.clone(),
                 code: None,
             };
-            let entries = match fs::read_dir(&folder) {
+            let entries = match fs::read_dir(self.root.again(&folder)) {
                 Ok(entries) => entries,
-                Err(error) if is_absent(&folder, &error) => continue,
+                Err(error) if self.is_absent(&folder, &error) => continue,
                 Err(error) => return Err(unreadable(error)),
             };
             for entry in entries {
@@ -62,6 +62,12 @@ impl Hooks {
                 fs::canonicalize(file).ok().as_deref() != Some(Path::new("/dev/null"))
             })
             .collect())
+    }
+
+    /// Whether there is no such folder, and no link above it that leads to nothing.
+    fn is_absent(&self, folder: &Path, error: &io::Error) -> bool {
+        let dangles = |path: &Path| path.is_symlink() && !self.root.again(path).exists();
+        error.kind() == io::ErrorKind::NotFound && !folder.ancestors().take(3).any(dangles)
     }
 
     /// Whether all hooks of one moment could be run.
@@ -199,10 +205,4 @@ fn not_executable(hook: &Path) -> Option<String> {
         };
         format!("cannot be executed: its interpreter {interpreter:?} is not there{hint}")
     })
-}
-
-/// Whether there is no such folder, and no link above it that leads to nothing.
-fn is_absent(folder: &Path, error: &io::Error) -> bool {
-    let dangles = |path: &Path| path.is_symlink() && !path.exists();
-    error.kind() == io::ErrorKind::NotFound && !folder.ancestors().take(3).any(dangles)
 }

@@ -150,7 +150,11 @@ impl Loop {
         )
         .await;
         assert_eq!(made.code, Some(0), "loop devices are needed: {made:?}");
-        Self(made.stdout.trim().to_owned())
+        let device = made.stdout.trim().to_owned();
+        // What a killed test has left of the device's former life.
+        tool("blockdev", &["--setrw", &device]).await;
+        tool("partx", &["--delete", &device]).await;
+        Self(device)
     }
 }
 

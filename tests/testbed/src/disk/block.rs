@@ -35,6 +35,8 @@ impl BlockDevice {
         let path = PathBuf::from(path.trim());
         // A loop device that was made read-only stays so when it is detached.
         run(Command::new("blockdev").arg("--setrw").arg(&path));
+        // One of a killed test may have left partitions as well.
+        let _ = Command::new("partx").arg("--delete").arg(&path).output();
         // Kernels without GPT support make no partition devices by themselves.
         run(Command::new("partx").arg("--add").arg(&path));
         Self {
