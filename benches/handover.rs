@@ -171,11 +171,13 @@ fn claim(id: &str) -> Claim {
             deadline: Some(1800),
             reason: None,
             agent: "bench".into(),
+            by_hand: None,
             unknown: serde_json::Map::new(),
         },
         // Renewals are no part of a hand-over.
         ticket_lease: 6000,
         member: false,
+        by_person: false,
         node: None,
     }
 }

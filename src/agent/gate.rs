@@ -93,6 +93,9 @@ pub struct Intent {
     pub reason: String,
     /// What boots next: the staged update, or what the boot loader takes.
     pub to: Image,
+    /// Whether a person asked for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_person: bool,
 }
 
 /// The answer.
@@ -141,6 +144,7 @@ pub fn intent(facts: &Facts, request: Option<&Request>, runs: &Image) -> Option<
     };
     Some(Intent {
         reason,
+        by_person: request.is_some(),
         // Somebody may have put the other slot first: that is what a reboot boots then.
         to: staged
             .or_else(|| facts.next.clone().ok().flatten())

@@ -7,19 +7,6 @@ use crate::{
     semaphore::records::Holder,
 };
 
-/// The field of a holder's entry that says that `lock --drain` has drained the node.
-const DRAINED: &str = "drained";
-
-/// Notes in the entry that the node is drained with it.
-pub(super) fn note(holder: &mut Holder) {
-    holder.unknown.insert(DRAINED.into(), true.into());
-}
-
-/// Whether the node was drained with this entry.
-pub(super) fn is_noted(holder: &Holder) -> bool {
-    holder.unknown.get(DRAINED) == Some(&true.into())
-}
-
 fn hooks(context: &Context) -> Hooks {
     let config = &context.config;
     Hooks::new(&config.root, config.timings.hook_timeout).telling(output::note)

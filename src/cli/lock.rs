@@ -60,7 +60,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             ));
         }
         drain::possible(context).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-        drain::note(&mut holder);
+        holder.note_drain();
     }
     let drained = holder.clone();
     let refused = |why: String| {
@@ -147,6 +147,7 @@ pub(super) fn by_hand(context: &Context, id: &str, reason: String) -> Result<Hol
         deadline: None,
         reason: Some(reason),
         agent: AGENT.into(),
+        by_hand: None,
         unknown: serde_json::Map::new(),
     })
 }
@@ -179,6 +180,7 @@ async fn wait(
         holder,
         ticket_lease: context.config.timings.ticket_lease.as_secs(),
         member: false,
+        by_person: false,
         node: None,
     };
     let system = |error: std::io::Error| Failure::new(Exit::Failed, error.to_string());

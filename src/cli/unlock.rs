@@ -3,7 +3,10 @@
 use super::{Context, Exit, Failure, drain, names, output};
 use crate::{
     node,
-    semaphore::{etcd::Unlocked, records::Phase},
+    semaphore::{
+        etcd::Unlocked,
+        records::{Holder, Phase},
+    },
 };
 
 /// The arguments.
@@ -53,7 +56,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     // While it still holds: nobody goes out beside it before it carries load again.
     let group = semaphore.read().await?;
     let entry = group.holders.into_iter().find(|held| held.id == id);
-    if let Some(entry) = entry.and_then(|held| held.entry).filter(drain::is_noted) {
+    if let Some(entry) = entry.and_then(|held| held.entry).filter(Holder::is_drained) {
         if node::machine_id(&context.config.root).is_ok_and(|own| own == id) {
             drain::undo(context, &entry, "proving").await?;
         } else {

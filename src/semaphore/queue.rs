@@ -2,7 +2,7 @@
 
 use super::{
     document::{Document, DocumentError, Refusal},
-    records::{Holder, Image, MemberOut, Pause, Quarantine},
+    records::{Holder, Image, MemberOut, Pause, Phase, Quarantine},
 };
 
 /// A value as it was read, to be compared by who rewrites it.
@@ -29,8 +29,8 @@ pub struct View {
     pub document_seen: bool,
     /// Whether the node's ticket has stood for as long as its lease: whoever knows better has had the time to say so.
     pub ticket_stood: bool,
-    /// The entry under this node's id among the holders.
-    pub holder: Option<Holder>,
+    /// The entry under this node's id among the holders, and as it was read.
+    pub holder: Option<(Holder, Stored)>,
     /// The revision at which that entry was put.
     pub held_since: i64,
     /// The create revision of this node's ticket: its place in the line.
@@ -84,6 +84,17 @@ pub enum Step {
         /// The pause.
         pause: Pause,
     },
+    /// Put this claim's entry over that of the person who locked the node by hand: no more nodes are out than before.
+    TakeOver {
+        /// The entry of the lock by hand, and as it was read.
+        by_hand: Holder,
+        /// As it was read.
+        entry: Stored,
+        /// The document, which names the node already.
+        document: Document,
+        /// As it was read.
+        read: Stored,
+    },
     /// Write this document, if the one there still has this mod revision.
     Take {
         /// The document with this node among the holders.
@@ -117,23 +128,30 @@ pub struct Quarantined {
     pub maybe: Option<Image>,
 }
 
-/// Decides the next step of the node `id` whose claim has this `nonce`.
+/// Who asks for the next step.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker<'a> {
+    /// The node's id.
+    pub id: &'a str,
+    /// The nonce of its claim.
+    pub nonce: &'a str,
+    /// Whether a person asked for the reboot: it goes also under the lock that a person took for the node by hand.
+    pub by_person: bool,
+}
+
+/// Decides the next step of a node with its claim.
 ///
 /// A node that is first in the line stays first: a ticket's place is its create revision, which only
 /// grows. So nothing but the line's order and the document decides who is next.
 #[must_use]
-pub fn decide(view: &View, id: &str, nonce: &str) -> Step {
-    if let Some(holder) = &view.holder {
-        return if holder.nonce == nonce {
-            Step::Held
-        } else {
-            // By the id of its key: the value may say anything.
-            let id = id.to_owned();
-            Step::Blocked(Block::Foreign(Holder {
-                id,
-                ..holder.clone()
-            }))
-        };
+pub fn decide(view: &View, asker: Asker<'_>) -> Step {
+    let Asker { id, nonce, .. } = asker;
+    let by_hand = |holder: &Holder| asker.by_person && holder.phase == Phase::Manual;
+    match &view.holder {
+        None => {}
+        Some((holder, _)) if holder.nonce == nonce => return Step::Held,
+        Some((holder, entry)) if by_hand(holder) => return under_the_lock(view, id, holder, entry),
+        Some((holder, _)) => return foreign(id, holder),
     }
     if let Some(quarantined) = &view.quarantine {
         return Step::Blocked(Block::Quarantined(quarantined.clone()));
@@ -155,13 +173,8 @@ pub fn decide(view: &View, id: &str, nonce: &str) -> Step {
     if let Some((key, hostname)) = view.predecessor.clone() {
         return Step::WaitBehind { key, hostname };
     }
-    for (all, pause) in [(true, &view.pause_all), (false, &view.pause)] {
-        if let Some(pause) = pause {
-            return Step::WaitResumed {
-                all,
-                pause: pause.clone(),
-            };
-        }
+    if let Some(paused) = paused(view) {
+        return paused;
     }
     let (document, read) = match &view.document {
         None if view.document_seen => return Step::WaitCreated { seen: true },
@@ -177,6 +190,55 @@ pub fn decide(view: &View, id: &str, nonce: &str) -> Step {
         },
         Err(Refusal::Held) => Step::Blocked(Block::Listed),
     }
+}
+
+/// The next step of a node that a person locked by hand, for a reboot that a person asked for. It passes the queue, for it is
+/// out already; all else that keeps a node keeps it too.
+fn under_the_lock(view: &View, id: &str, by_hand: &Holder, entry: &Stored) -> Step {
+    if let Some(quarantined) = &view.quarantine {
+        return Step::Blocked(Block::Quarantined(quarantined.clone()));
+    }
+    if let Some(out) = &view.member_out {
+        return Step::Blocked(Block::Member(out.clone()));
+    }
+    // It fences the take: whoever gives up the wait deletes it.
+    if view.ticket.is_none() {
+        return Step::Enqueue;
+    }
+    if let Some(paused) = paused(view) {
+        return paused;
+    }
+    match &view.document {
+        Some((Ok(document), _)) if document.max == 0 => Step::WaitFull {
+            document: document.clone(),
+        },
+        Some((Ok(document), read)) if document.holds(id) => Step::TakeOver {
+            by_hand: by_hand.clone(),
+            entry: entry.clone(),
+            document: document.clone(),
+            read: read.clone(),
+        },
+        Some((Err(error), _)) => Step::WaitRepaired(error.clone()),
+        // The entry is a leftover: who holds it is not counted among those that are out.
+        None | Some((Ok(_), _)) => foreign(id, by_hand),
+    }
+}
+
+fn foreign(id: &str, holder: &Holder) -> Step {
+    Step::Blocked(Block::Foreign(Holder {
+        // By the id of its key: the value may say anything.
+        id: id.to_owned(),
+        ..holder.clone()
+    }))
+}
+
+fn paused(view: &View) -> Option<Step> {
+    [(true, &view.pause_all), (false, &view.pause)]
+        .into_iter()
+        .find_map(|(all, pause)| {
+            let pause = pause.clone()?;
+            Some(Step::WaitResumed { all, pause })
+        })
 }
 
 impl Step {
@@ -196,6 +258,16 @@ impl Step {
 impl std::fmt::Display for Block {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Foreign(holder) if holder.phase == Phase::Manual => {
+                f.write_str("this node is locked by hand")?;
+                if let Some(since) = holder.since {
+                    write!(f, " since {since:.0}")?;
+                }
+                if let Some(reason) = &holder.reason {
+                    write!(f, ": {reason}")?;
+                }
+                write!(f, "; to end that: {}", unlock(holder))
+            }
             Self::Foreign(holder) => {
                 write!(
                     f,
@@ -209,8 +281,7 @@ impl std::fmt::Display for Block {
                 if let Some(reason) = &holder.reason {
                     write!(f, " ({reason})")?;
                 }
-                let id = crate::text::shell_word(&holder.id);
-                write!(f, "; end it with: pointsman unlock {id}")
+                write!(f, "; end it with: {}", unlock(holder))
             }
             Self::Listed => f.write_str(
                 "the semaphore names this node as a holder, but this node did not take it; \
@@ -249,6 +320,19 @@ impl std::fmt::Display for Quarantined {
     }
 }
 
+/// The command that ends this hold: a node that may come back at any moment is unlocked only by force.
+#[must_use]
+pub fn unlock(holder: &Holder) -> String {
+    let force = match holder.phase {
+        Phase::Rebooting | Phase::Proving => " --force",
+        _ => "",
+    };
+    format!(
+        "pointsman unlock {}{force}",
+        crate::text::shell_word(&holder.id)
+    )
+}
+
 fn who<'a>(name: &'a str, otherwise: &'a str) -> &'a str {
     if name.is_empty() { otherwise } else { name }
 }
@@ -257,7 +341,11 @@ impl std::fmt::Display for Step {
     /// What the node waits for, as a sentence for people.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Held | Self::Enqueue | Self::Create | Self::Take { .. } => {
+            Self::Held
+            | Self::Enqueue
+            | Self::Create
+            | Self::Take { .. }
+            | Self::TakeOver { .. } => {
                 f.write_str("taking the semaphore")
             }
             Self::Blocked(block) => block.fmt(f),
@@ -353,7 +441,57 @@ mod tests {
     fn step(change: impl FnOnce(&mut View)) -> Step {
         let mut view = open();
         change(&mut view);
-        decide(&view, "me", "mine")
+        decide(&view, asker(false))
+    }
+
+    fn asker(by_person: bool) -> Asker<'static> {
+        Asker {
+            id: "me",
+            nonce: "mine",
+            by_person,
+        }
+    }
+
+    /// Locked by hand, as [`open`] otherwise.
+    fn by_hand(change: impl FnOnce(&mut View)) -> Step {
+        let mut view = open();
+        view.holder = Some((holder("other"), read(8)));
+        let document = Document::parse(br#"{"max":3,"holders":["a","b","me"]}"#);
+        view.document = Some((document, read(8)));
+        view.predecessor = Some(("q/x".into(), "h".into()));
+        change(&mut view);
+        decide(&view, asker(true))
+    }
+
+    #[test]
+    fn a_person_reboots_under_a_lock_by_hand_past_the_queue() {
+        assert!(
+            matches!(by_hand(|_| {}), Step::TakeOver { by_hand, .. } if by_hand.nonce == "other")
+        );
+        // But not past what keeps every node, nor over an agent's own hold.
+        let all_wait = [
+            by_hand(|v| v.pause = Some(pause())),
+            by_hand(|v| v.pause_all = Some(pause())),
+            by_hand(|v| v.member_out = Some(MemberOut::default())),
+            by_hand(|v| v.holder.as_mut().unwrap().0.phase = Phase::Rebooting),
+            by_hand(|v| {
+                v.document = Some((Document::parse(br#"{"max":0,"holders":["me"]}"#), read(8)))
+            }),
+            by_hand(|v| {
+                v.document = Some((Document::parse(br#"{"max":3,"holders":["a"]}"#), read(8)))
+            }),
+            by_hand(|v| v.document = None),
+        ];
+        for step in all_wait {
+            assert!(
+                matches!(
+                    step,
+                    Step::Blocked(_) | Step::WaitResumed { .. } | Step::WaitFull { .. }
+                ),
+                "{step:?}"
+            );
+        }
+        assert_eq!(by_hand(|v| v.ticket = None), Step::Enqueue);
     }
 
     #[test]
@@ -373,9 +511,12 @@ mod tests {
 
     #[test]
     fn each_obstacle_is_seen() {
-        assert_eq!(step(|v| v.holder = Some(holder("mine"))), Step::Held);
         assert_eq!(
-            step(|v| v.holder = Some(holder("other"))),
+            step(|v| v.holder = Some((holder("mine"), read(8)))),
+            Step::Held
+        );
+        assert_eq!(
+            step(|v| v.holder = Some((holder("other"), read(8)))),
             Step::Blocked(Block::Foreign(holder("other")))
         );
         assert_eq!(step(|v| v.ticket = None), Step::Enqueue);
@@ -470,6 +611,17 @@ mod tests {
             text.contains("twin") && text.contains("draining") && text.contains("unlock me"),
             "{text}"
         );
+        let mut hand = holder("x");
+        hand.reason = Some("disk".into());
+        hand.since = Some("2026-11-30T02:35:00Z".parse().unwrap());
+        let text = Step::Blocked(Block::Foreign(hand)).to_string();
+        assert_eq!(
+            text,
+            "this node is locked by hand since 2026-11-30T02:35:00Z: disk; to end that: pointsman unlock me"
+        );
+        let mut away = holder("x");
+        away.phase = Phase::Rebooting;
+        assert!(unlock(&away).ends_with("unlock me --force"));
         let text = step(|v| v.pause = Some(pause())).to_string();
         assert!(text.contains("ann") && text.contains("tea"), "{text}");
         let text = step(|v| {

@@ -127,9 +127,29 @@ pub struct Holder {
     /// The program and version that took it.
     #[serde(default)]
     pub agent: String,
+    /// The entry of the person who had locked the node by hand, where it reboots under that lock: the release puts it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_hand: Option<Box<Holder>>,
     /// Fields of newer programs.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
+}
+
+/// The field of a holder's entry that says that `lock --drain` has drained the node.
+const DRAINED: &str = "drained";
+
+impl Holder {
+    /// Notes that the node was drained with this entry, by `lock --drain`.
+    pub fn note_drain(&mut self) {
+        self.unknown.insert(DRAINED.into(), true.into());
+    }
+
+    /// Whether `lock --drain` drained the node: with this entry, or with the one under which the node reboots.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        let own = self.unknown.get(DRAINED) == Some(&true.into());
+        own || self.by_hand.as_ref().is_some_and(|held| held.is_drained())
+    }
 }
 
 /// A node's place in the queue: `G/queue/<id>`, ordered by the key's create revision.

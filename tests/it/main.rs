@@ -1,6 +1,7 @@
 //! Tests on real parts: etcd processes, a dbus-daemon, agents as processes of their own.
 
 mod agent;
+mod agent_by_hand;
 mod agent_changes;
 mod agent_clones;
 mod agent_etcd;

@@ -57,6 +57,7 @@ pub(crate) fn holder(id: &str, phase: Phase) -> Holder {
         deadline: None,
         reason: None,
         agent: "test".into(),
+        by_hand: None,
         unknown: serde_json::Map::new(),
     }
 }
@@ -82,6 +83,7 @@ pub(crate) fn claim(id: &str) -> Claim {
         },
         ticket_lease: 10,
         member: false,
+        by_person: false,
         node: Some(node(id)),
     }
 }

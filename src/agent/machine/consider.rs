@@ -129,6 +129,7 @@ impl Machine {
                 id: self.identity.id.clone(),
                 keys: self.identity.keys.clone(),
                 member: None,
+                drained: false,
             });
             self.set_entry(Some(entry.clone()));
             self.journalled(State::Queued { until }, Op::Acquire(entry))

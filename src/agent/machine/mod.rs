@@ -268,12 +268,15 @@ impl Machine {
     /// An operation ended.
     fn ended(&mut self, outcome: Event, now: &Now) -> Vec<Effect> {
         match (&self.state, outcome) {
-            (State::Queued { .. }, Event::Acquired(member)) => {
+            (State::Queued { .. }, Event::Acquired(claim)) => {
                 // Journalled with the next stage.
-                self.remember_member(member);
+                self.remember_claim(claim);
                 self.taken(now)
             }
-            (State::Leaving, Event::Left(true)) => self.taken(now),
+            (State::Leaving, Event::Left(Some(claim))) => {
+                self.remember_claim(claim);
+                self.taken(now)
+            }
             (State::Asking, Event::Allowed(Ok(()), facts)) => {
                 // What has become known meanwhile counts as well.
                 self.facts = Some(facts);
@@ -292,7 +295,7 @@ impl Machine {
                 self.state = State::Idle;
                 self.consider(now)
             }
-            (State::Leaving, Event::Left(false)) => self.clear(),
+            (State::Leaving, Event::Left(None)) => self.clear(),
             (State::Draining { .. }, Event::Drained(Ok(()), before)) => {
                 self.take_baseline(before);
                 self.look(State::Drained)
@@ -426,8 +429,17 @@ impl Machine {
                     },
                     Some(entry),
                 ) if intent.to.is(&entry.intent.to) => {
-                    self.state = State::Queued { until: closes };
-                    Vec::new()
+                    if intent.by_person == entry.intent.by_person {
+                        self.state = State::Queued { until: closes };
+                        return Vec::new();
+                    }
+                    // A person has asked for it meanwhile, or has taken that back: the ticket keeps its place.
+                    let entry = Entry {
+                        intent,
+                        ..entry.clone()
+                    };
+                    self.set_entry(Some(entry.clone()));
+                    self.journalled(State::Queued { until: closes }, Op::Acquire(entry))
                 }
                 _ => self.leave(),
             },

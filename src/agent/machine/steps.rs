@@ -4,7 +4,7 @@ use super::{Effect, Machine, Op, State};
 use crate::{
     agent::{
         gate::Now,
-        journal::{Entry, Journal, Stage},
+        journal::{ClaimKey, Entry, Journal, Stage},
     },
     semaphore::etcd::Place,
 };
@@ -16,7 +16,8 @@ impl Machine {
         }
     }
 
-    pub(super) fn remember_member(&mut self, member: Option<u64>) {
+    /// Notes how the semaphore was taken.
+    pub(super) fn remember_claim(&mut self, taken: ClaimKey) {
         if let Ok(Journal {
             entry: Some(Entry {
                 claim: Some(claim), ..
@@ -24,7 +25,7 @@ impl Machine {
             ..
         }) = &mut self.journal
         {
-            claim.member = member;
+            *claim = taken;
         }
     }
 

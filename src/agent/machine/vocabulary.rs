@@ -7,7 +7,7 @@ use crate::{
     agent::{
         gate::{Facts, Intent, Request},
         health::Baseline,
-        journal::{Condemned, Entry, Journal},
+        journal::{ClaimKey, Condemned, Entry, Journal},
     },
     semaphore::{etcd::Wait, records::Image},
     systemd::Unsettled,
@@ -123,10 +123,10 @@ pub enum Event {
     Note(Wait),
     /// [`Op::May`] ended: nothing is against it, or what is; and how things are since.
     Allowed(Result<(), String>, Facts),
-    /// [`Op::Acquire`] ended: the semaphore is held; and the id of the member of etcd that the node hosts, if it does.
-    Acquired(Option<u64>),
-    /// [`Op::Leave`] ended: held after all (true), or gone from the line.
-    Left(bool),
+    /// [`Op::Acquire`] ended: the semaphore is held, by this claim as it was taken.
+    Acquired(ClaimKey),
+    /// [`Op::Leave`] ended: held after all, by this claim, or gone from the line.
+    Left(Option<ClaimKey>),
     /// [`Op::Look`] ended.
     Looked(Facts),
     /// [`Op::Drain`] ended before anything was drained: who may say no did so, and why.

@@ -31,26 +31,35 @@ impl World {
                 deadline: Some(self.config.timings.reboot_deadline.as_secs()),
                 reason: Some(entry.intent.reason.clone()),
                 agent: AGENT.to_owned(),
+                by_hand: None,
                 unknown: serde_json::Map::new(),
             },
             ticket_lease: self.config.timings.ticket_lease.as_secs(),
             member: key.member.is_some(),
+            by_person: entry.intent.by_person,
             node: Some(self.record("", "")),
         }
     }
 
     pub(super) async fn leave(&self, entry: &Entry) -> Event {
         let Some(key) = &entry.claim else {
-            return Event::Left(false);
+            return Event::Left(None);
         };
         let idle = self.record("", "");
         let left = self
             .until_known(async || {
                 let semaphore = self.semaphore(&key.keys);
-                semaphore.leave(&key.id, &key.nonce, Some(&idle)).await
+                let left = semaphore.leave(&key.id, &key.nonce, Some(&idle)).await?;
+                Ok((left, semaphore.is_drained()))
             })
             .await;
-        Event::Left(left == Left::Held)
+        Event::Left(match left {
+            (Left::Left, _) => None,
+            (Left::Held, drained) => Some(ClaimKey {
+                drained,
+                ..key.clone()
+            }),
+        })
     }
 
     /// Ends when the node does not hold any more: why.

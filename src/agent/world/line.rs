@@ -17,7 +17,15 @@ impl World {
     /// Waits in the line, and outside it as long as the members of etcd do not let this node go, until it holds.
     pub(super) async fn acquire(&self, entry: &Entry) -> Event {
         let Some(key) = &entry.claim else {
-            return Event::Acquired(None);
+            // The machine asks for this only with a claim.
+            return std::future::pending().await;
+        };
+        let taken = |semaphore: &Semaphore, member| {
+            Event::Acquired(ClaimKey {
+                member,
+                drained: semaphore.is_drained(),
+                ..key.clone()
+            })
         };
         let mut semaphore = self.semaphore(&key.keys);
         let said = RefCell::new(None);
@@ -40,7 +48,7 @@ impl World {
                 Guard::NoMember => {
                     claim.member = false;
                     tokio::select! {
-                        () = semaphore.acquire(&claim, &note) => return Event::Acquired(None),
+                        () = semaphore.acquire(&claim, &note) => return taken(&semaphore, None),
                         () = self.credentials_change() => {
                             semaphore = self.semaphore(&key.keys);
                             continue;
@@ -51,7 +59,7 @@ impl World {
                     claim.member = true;
                     own = Some(member);
                     tokio::select! {
-                        () = semaphore.acquire(&claim, &note) => return Event::Acquired(own),
+                        () = semaphore.acquire(&claim, &note) => return taken(&semaphore, own),
                         why = self.guard_closes(&semaphore, own) => why,
                         () = self.credentials_change() => {
                             semaphore = self.semaphore(&key.keys);
@@ -64,7 +72,7 @@ impl World {
             // No place in the line for who could not go when its turn comes.
             let leave = async || semaphore.leave(&key.id, &key.nonce, None).await;
             if self.until_known(leave).await == Left::Held {
-                return Event::Acquired(own);
+                return taken(&semaphore, own);
             }
             note(Wait {
                 why,

@@ -138,6 +138,9 @@ impl World {
                         None
                     }
                 };
+                if is_drained(&entry) {
+                    return Event::Drained(Ok(()), before);
+                }
                 let env = self.environment(&entry, "draining");
                 let hooks = self.hooks();
                 tokio::select! {
@@ -476,6 +479,9 @@ impl World {
     }
 
     async fn undrain(&self, entry: &Entry, phase: &str) {
+        if is_drained(entry) {
+            return;
+        }
         let env = self.environment(entry, phase);
         for error in self.hooks().run_all("post-boot.d", &env).await {
             tracing::error!("{error}");
@@ -499,6 +505,11 @@ impl World {
             ("REASON", reason),
         ])
     }
+}
+
+/// Whether a person has drained the node with the lock under which it reboots: that lock's end undoes it.
+fn is_drained(entry: &Entry) -> bool {
+    entry.claim.as_ref().is_some_and(|claim| claim.drained)
 }
 
 /// The variables that hooks get.

@@ -98,7 +98,7 @@ impl Run<'_> {
         let mut races = 0;
         loop {
             self.answered = true;
-            let step = decide(&view, self.claim.id(), self.claim.nonce());
+            let step = decide(&view, self.claim.asker());
             // A ticket in the line stands on a lease of this run, also when an earlier run put it there.
             let waits = !matches!(step, Step::Held | Step::Blocked(_));
             if step == Step::Enqueue || (waits && self.lease.is_none()) {
@@ -114,6 +114,8 @@ impl Run<'_> {
             let keys = &self.semaphore.keys;
             let key = match &step {
                 Step::Held => {
+                    let entry = view.holder.as_ref().map(|(entry, _)| entry);
+                    entry.inspect(|entry| self.semaphore.note_drained(entry));
                     let memory = self.semaphore.memory();
                     let taken = memory.remembered().taken;
                     // The reply to the take was lost.
@@ -122,9 +124,9 @@ impl Run<'_> {
                     }
                     return Ok(());
                 }
-                Step::Take { document, read } => {
+                Step::Take { .. } | Step::TakeOver { .. } => {
                     self.semaphore.memory().keep("taking the semaphore").await?;
-                    match self.take(document, read, view.read_at).await? {
+                    match self.take(&step, view.read_at).await? {
                         None => return Ok(()),
                         Some(now) => view = now,
                     }
@@ -281,7 +283,7 @@ impl Run<'_> {
             // What is taken by hand is a person's act, and creates what there is not.
             document_seen: !self.by_hand() && memory.remembered().documents.contains(&key),
             ticket_stood: self.by_hand() || stood,
-            holder: first(1).map(|kv| read::holder(kv).0),
+            holder: first(1).map(read::holder),
             held_since: first(1).map_or(0, etcd_client::KeyValue::create_revision),
             ticket: first(2).map(etcd_client::KeyValue::create_revision),
             pause_all: first(3).map(read::pause),
@@ -398,26 +400,36 @@ impl Run<'_> {
     }
 
     /// Tries to take, by what was read at `read_at`: `None` when taken, else what stands in the way now.
-    async fn take(
-        &mut self,
-        document: &Document,
-        read: &Stored,
-        read_at: i64,
-    ) -> Result<Option<View>, Error> {
+    async fn take(&mut self, step: &Step, read_at: i64) -> Result<Option<View>, Error> {
         let Semaphore {
             connection, keys, ..
         } = self.semaphore;
+        let key = keys.holder(self.claim.id());
+        let (document, read, entry, by_hand) = match step {
+            Step::Take { document, read } => (document, read, vec![absent(key)], None),
+            Step::TakeOver {
+                by_hand,
+                entry,
+                document,
+                read,
+            } => {
+                let by_hand = Some(Box::new(by_hand.clone()));
+                (document, read, unchanged(key, entry), by_hand)
+            }
+            other => unreachable!("{other:?} takes nothing"),
+        };
         let holder = &Holder {
             since: Some(Timestamp::now()),
+            by_hand,
             ..self.claim.holder.clone()
         };
         let place = self.place.unwrap_or_default();
         let mut compares = vec![
             Compare::create_revision(keys.ticket(&holder.id), CompareOp::Equal, place),
-            absent(keys.holder(&holder.id)),
             absent(keys.pause_all()),
             absent(keys.pause()),
         ];
+        compares.extend(entry);
         compares.extend(unchanged(keys.semaphore(), read));
         compares.extend(self.claim.quarantines(keys).compares(read_at));
         const DOING: &str = "taking the semaphore";
@@ -450,6 +462,7 @@ impl Run<'_> {
             let memory = self.semaphore.memory();
             memory.note_document(&keys.semaphore(), Some(document));
             memory.note_take(self.claim.nonce(), revision);
+            self.semaphore.note_drained(holder);
             return Ok(None);
         }
         let view = self.to_view(&response);

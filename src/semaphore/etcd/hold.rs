@@ -285,10 +285,14 @@ impl Semaphore {
             return Ok(Left::Left);
         }
         let answers = read::answers(&response);
-        let ours = answers[0]
-            .first()
-            .is_some_and(|kv| read::holder(kv).0.nonce == nonce);
-        Ok(if ours { Left::Held } else { Left::Left })
+        let entry = answers[0].first().map(|kv| read::holder(kv).0);
+        Ok(match entry.filter(|entry| entry.nonce == nonce) {
+            Some(entry) => {
+                self.note_drained(&entry);
+                Left::Held
+            }
+            None => Left::Left,
+        })
     }
 
     /// Finds out who holds the semaphore under this id.
@@ -378,7 +382,8 @@ impl Semaphore {
         })
     }
 
-    /// Gives the semaphore back, if the claim with this nonce holds it, and puts the quarantine the node
+    /// Gives the semaphore back, if the claim with this nonce holds it (to the person under whose lock the node rebooted,
+    /// where one did), and puts the quarantine the node
     /// owes in the same step (alone, where nothing is held). Harmless when repeated.
     ///
     /// # Errors
@@ -402,9 +407,18 @@ impl Semaphore {
             let mut then = Vec::new();
             let ours = held.by(nonce);
             match ours {
-                Some((_, read)) => {
+                Some((entry, read)) => {
                     compares.extend(unchanged(keys.holder(id), read));
-                    (compares, then) = self.removal(id, nonce, &held, compares)?;
+                    match &entry.by_hand {
+                        None => (compares, then) = self.removal(id, nonce, &held, compares)?,
+                        Some(by_hand) => {
+                            then = vec![
+                                TxnOp::put(keys.holder(id), json(by_hand), None),
+                                TxnOp::delete(keys.deadline(id), None),
+                            ];
+                            self.remove_member_out(nonce, &held, &mut compares, &mut then);
+                        }
+                    }
                 }
                 None => {
                     self.ended_by_somebody(DOING, nonce, &held).await?;
@@ -469,15 +483,27 @@ impl Semaphore {
                 }
             }
         }
-        if let Some(out) = held
+        self.remove_member_out(nonce, held, &mut compares, &mut then);
+        Ok((compares, then))
+    }
+
+    /// Adds what says that no node with a member of etcd is out any more, where this claim was such a node's.
+    fn remove_member_out(
+        &self,
+        nonce: &str,
+        held: &Held,
+        compares: &mut Vec<Compare>,
+        then: &mut Vec<TxnOp>,
+    ) {
+        let key = self.keys.member_out();
+        let own = held
             .member_out
             .as_ref()
-            .filter(|kv| read::member_out(kv).nonce == nonce && !nonce.is_empty())
-        {
-            compares.extend(unchanged(keys.member_out(), &Stored::from(out)));
-            then.push(TxnOp::delete(keys.member_out(), None));
+            .filter(|kv| read::member_out(kv).nonce == nonce && !nonce.is_empty());
+        if let Some(out) = own {
+            compares.extend(unchanged(key.clone(), &Stored::from(out)));
+            then.push(TxnOp::delete(key, None));
         }
-        Ok((compares, then))
     }
 
     pub(super) fn unusable(&self, error: DocumentError) -> Error {

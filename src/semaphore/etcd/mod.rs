@@ -21,7 +21,11 @@ mod remove;
 mod store;
 mod watch;
 
-use std::{cell::RefCell, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+    time::Duration,
+};
 
 use backon::BackoffBuilder as _;
 use jiff::Timestamp;
@@ -37,7 +41,7 @@ pub use read::{Group, HolderState};
 
 use super::{
     keys::Keys,
-    queue::Stored,
+    queue::{Asker, Stored},
     records::{Holder, Image, NodeRecord, Quarantine},
 };
 
@@ -50,6 +54,8 @@ pub struct Semaphore {
     expected: RefCell<Option<(String, hold::Held)>>,
     /// The member of etcd that was last taken for this node's.
     own: RefCell<String>,
+    /// Whether the node was drained by hand, as its claim was last found to hold.
+    drained: Cell<bool>,
 }
 
 /// How long to wait between tries while etcd cannot be reached; doubling from `min` to `max`.
@@ -108,6 +114,8 @@ pub struct Claim {
     pub ticket_lease: u64,
     /// Whether the node hosts a member of etcd: of those only one may be out in the whole cluster.
     pub member: bool,
+    /// Whether a person asked for the reboot: it goes also under the lock that a person took for the node by hand.
+    pub by_person: bool,
     /// What the node says of itself, the state filled in by the step that is taken. None for a claim made
     /// by hand, whose id need not be a node's.
     pub node: Option<NodeRecord>,
@@ -120,6 +128,14 @@ impl Claim {
 
     fn nonce(&self) -> &str {
         &self.holder.nonce
+    }
+
+    fn asker(&self) -> Asker<'_> {
+        Asker {
+            id: self.id(),
+            nonce: self.nonce(),
+            by_person: self.by_person,
+        }
     }
 
     /// Whether the node goes to another image than it runs: only then does a quarantine concern it.
@@ -145,6 +161,7 @@ impl Semaphore {
             back_off,
             expected: RefCell::new(None),
             own: RefCell::default(),
+            drained: Cell::default(),
         }
     }
 
@@ -159,6 +176,16 @@ impl Semaphore {
 
     pub(super) fn memory(&self) -> &Memory {
         self.connection.memory()
+    }
+
+    /// Whether the claim that was last found to hold was taken under a lock by hand whose taker has drained the node.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.drained.get()
+    }
+
+    fn note_drained(&self, entry: &Holder) {
+        self.drained.set(entry.is_drained());
     }
 
     /// The keys of the group.

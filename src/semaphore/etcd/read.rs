@@ -91,6 +91,7 @@ pub(super) fn holder(kv: &KeyValue) -> (Holder, Stored) {
         deadline: None,
         reason: Some(format!("the entry reads {:?}", text(kv.value()))),
         agent: String::new(),
+        by_hand: None,
         unknown: serde_json::Map::new(),
     });
     (holder, Stored::from(kv))

@@ -124,7 +124,7 @@ impl World {
                     return;
                 }
                 self.holder.get_or_insert((claim.nonce.clone(), false));
-                Event::Acquired(None)
+                Event::Acquired(claim.clone())
             }
             Op::Leave(entry) => {
                 // As badly as can be: won while leaving, if it is not held by somebody else.
@@ -134,7 +134,7 @@ impl World {
                 {
                     self.holder = Some((claim.nonce.clone(), false));
                 }
-                Event::Left(self.held_by(entry))
+                Event::Left(entry.claim.clone().filter(|_| self.held_by(entry)))
             }
             Op::Look => Event::Looked(self.facts()),
             Op::Drain(_) if well => Event::Drained(Ok(()), None),

@@ -59,6 +59,7 @@ fn committed() -> Entry {
         intent: Intent {
             reason: "update".into(),
             to: named(1),
+            by_person: false,
         },
         from: named(0),
     }
@@ -331,6 +332,7 @@ fn a_place_in_the_line_is_kept_only_where_the_node_still_asks_for_it() {
                 id: ID.into(),
                 keys,
                 member: None,
+                drained: false,
             }),
             ..committed()
         };

@@ -1,0 +1,153 @@
+//! A node that a person has locked by hand: what its agent does meanwhile.
+
+use pointsman::semaphore::records::Phase;
+use pointsman_testbed::node::{Death, Node};
+
+use crate::{
+    agents::{Site, bin, draining, entry, hook, machine, slow_drain, undrained},
+    support::eventually,
+};
+
+/// Locks the node on itself, by the command.
+async fn lock(site: &Site, node: &Node, words: &[&str]) {
+    let done = site
+        .command(node, &[&["lock", "--reason", "disk"], words].concat())
+        .await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+}
+
+async fn ask(node: &Node) {
+    let done = node.run(bin(), &["reboot", "--reason", "firmware"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+}
+
+#[tokio::test]
+async fn a_person_reboots_a_node_locked_by_hand_and_the_lock_stays() {
+    let site = Site::new("by-hand");
+    let node = site.node("node-1", &[]).await;
+    lock(&site, &node, &[]).await;
+    let locked = site.phase(&node, Phase::Manual).await;
+    // Somebody waits for the place; the reboot does not wait behind it.
+    let other = site.node("node-2", &[]).await;
+    other.update_engine().ready("2").await;
+    other
+        .wait_status(|status| status.contains("first in the queue"))
+        .await;
+
+    // An update waits, and says for whom.
+    node.update_engine().ready("2").await;
+    let waits = node
+        .wait_status(|status| status.contains("locked by hand since 20"))
+        .await;
+    let unlock = format!(
+        ": disk; to end that: pointsman unlock {}",
+        node.machine_id()
+    );
+    assert!(waits.contains(&unlock), "{waits}");
+    assert!(node.logind().asked().is_empty());
+
+    ask(&node).await;
+    node.logind().rebooted().await;
+    let away = site.phase(&node, Phase::Rebooting).await;
+    assert_eq!(away.reason.as_deref(), Some("firmware"));
+    assert_eq!(away.by_hand.as_deref(), Some(&locked));
+    assert_eq!(site.read().await.holders.len(), 1);
+    let refused = site.command(&node, &["unlock"]).await;
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+
+    node.reboot(Death::Kill).await;
+    node.wait_status(|status| status == "idle").await;
+    // As it was, to the last field; and the other still waits.
+    assert_eq!(site.phase(&node, Phase::Manual).await, locked);
+    assert_eq!(node.version(), "2");
+    assert_eq!(undrained(&node), ["proving"]);
+    assert!(other.logind().asked().is_empty());
+    assert_eq!(site.read().await.holders.len(), 1);
+
+    let done = site.command(&node, &["unlock"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    other.logind().rebooted().await;
+}
+
+#[tokio::test]
+async fn a_pause_keeps_a_reboot_under_a_lock_by_hand_and_cancel_ends_it() {
+    let site = Site::new("by-hand-paused");
+    let node = site.node("node-1", &[]).await;
+    lock(&site, &node, &[]).await;
+    let pause = serde_json::from_str(r#"{"by":"ann","reason":"tea"}"#).unwrap();
+    let paused = site.semaphore.pause(false, &pause, None, false).await;
+    paused.unwrap();
+    ask(&node).await;
+    node.wait_status(|status| status.contains("paused by ann"))
+        .await;
+    let done = node.run(bin(), &["cancel"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    node.wait_status(|status| status == "idle").await;
+    site.semaphore.resume(false).await.unwrap();
+    let group = site
+        .until("no ticket", |group| group.queue.is_empty())
+        .await;
+    assert_eq!(entry(&group, &node).unwrap().phase, Phase::Manual);
+    assert!(node.logind().asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_lock_that_ends_during_the_drain_stops_the_reboot() {
+    let site = Site::new("by-hand-ends");
+    let node = machine("node-1").await;
+    slow_drain(&node);
+    site.start(&node, &[]).await;
+    lock(&site, &node, &[]).await;
+    ask(&node).await;
+    draining(&node).await;
+    let done = site.command(&node, &["unlock"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    node.wait_status(|status| status.contains("taken from this node"))
+        .await;
+    let first = |phases: &Vec<String>| phases.first().is_some_and(|phase| phase == "stepping-back");
+    eventually("the undrain", async || undrained(&node), first).await;
+}
+
+#[tokio::test]
+async fn a_node_drained_by_hand_is_drained_and_undrained_by_that_lock_alone() {
+    let site = Site::new("by-hand-drained");
+    let node = site.node("node-1", &[]).await;
+    let ran = node.path("drains");
+    hook(
+        &node,
+        "pre-reboot.d/20-note",
+        &format!("echo $POINTSMAN_REASON >>{}", ran.display()),
+    );
+    lock(&site, &node, &["--drain"]).await;
+    let locked = site.phase(&node, Phase::Manual).await;
+    ask(&node).await;
+    node.logind().rebooted().await;
+    node.reboot(Death::Kill).await;
+    node.wait_status(|status| status == "idle").await;
+    assert_eq!(site.phase(&node, Phase::Manual).await, locked);
+    assert_eq!(std::fs::read_to_string(&ran).unwrap(), "disk\n");
+    assert!(undrained(&node).is_empty());
+    let done = site.command(&node, &["unlock"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert_eq!(undrained(&node), ["proving"]);
+}
+
+#[tokio::test]
+async fn an_agent_killed_under_a_lock_by_hand_gives_it_back_to_the_person() {
+    let site = Site::new("by-hand-killed");
+    let node = machine("node-1").await;
+    slow_drain(&node);
+    site.start(&node, &[]).await;
+    lock(&site, &node, &[]).await;
+    let locked = site.phase(&node, Phase::Manual).await;
+    ask(&node).await;
+    draining(&node).await;
+    node.kill().await;
+    node.start_again();
+    // What was asked for stands: it steps back, and goes once more.
+    node.write("drained", "");
+    node.logind().rebooted().await;
+    node.reboot(Death::Kill).await;
+    node.wait_status(|status| status == "idle").await;
+    assert_eq!(site.phase(&node, Phase::Manual).await, locked);
+}
