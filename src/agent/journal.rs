@@ -222,7 +222,9 @@ impl Journal {
     /// it holds may be the other one's.
     pub fn of_this_machine(path: &Path, here: MachineMark) -> Result<Self, JournalError> {
         let mut journal = Self::load(path)?;
-        match journal.machine.as_ref().map(|there| there.owner(&here)) {
+        let holds = journal.entry.is_some();
+        let owner = |there: &MachineMark| there.owner(&here, holds);
+        match journal.machine.as_ref().map(owner) {
             None | Some(Owner::Own) => {}
             Some(Owner::Node(id)) => {
                 let aside = path.with_extension(format!("of-{id}.json"));
@@ -290,6 +292,6 @@ fn remedy(copied: bool) -> &'static str {
         "A copy: give it its own machine id, remove the file, and restart pointsman. The machine itself: if `pointsman status` \
          shows that it holds, run `pointsman unlock --force`; then remove the file, and restart pointsman"
     } else {
-        "What it held is shown by `pointsman status`; after `pointsman unlock` the file may be removed"
+        "What it held is shown by `pointsman status`, and `pointsman unlock --force` ends that; then the file may be removed"
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::node::{Root, read_text};
+use crate::node::{self, Root, read_text};
 
 /// What tells a machine from a copy of its disk. What is not known is not compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub struct MachineMark {
     /// The GUID of the disk that holds the slots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<String>,
+    /// The host name. It may change, so it counts only where nothing of the hardware can be compared.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hostname: String,
 }
 
 /// Whose journal it is, as far as two marks tell.
@@ -47,12 +50,14 @@ impl MachineMark {
             id: id.to_owned(),
             product: product.map(trim).filter(|text| !says_nothing(text)),
             disk,
+            hostname: node::hostname(root),
         }
     }
 
-    /// Whose a journal with this mark is, on the machine `here`.
+    /// Whose a journal with this mark is, on the machine `here`; `holds` says whether a reboot is under way by it. Only then a
+    /// mere host name makes a copy: a journal without one can release nothing.
     #[must_use]
-    pub fn owner(&self, here: &Self) -> Owner {
+    pub fn owner(&self, here: &Self, holds: bool) -> Owner {
         if self.id != here.id {
             return Owner::Node(self.id.clone());
         }
@@ -64,7 +69,18 @@ impl MachineMark {
             _ => None,
         };
         let product = differ("the product id", &self.product, &here.product);
-        match product.or_else(|| differ("the disk", &self.disk, &here.disk)) {
+        let disk = differ("the disk", &self.disk, &here.disk);
+        let both =
+            |there: &Option<String>, here: &Option<String>| there.is_some() && here.is_some();
+        let compared = both(&self.product, &here.product) || both(&self.disk, &here.disk);
+        let names = !self.hostname.is_empty() && self.hostname != here.hostname;
+        let host = (holds && names && !compared).then(|| {
+            format!(
+                "the host name {}, and this one has {}, and nothing of the hardware can be compared",
+                self.hostname, here.hostname
+            )
+        });
+        match product.or(disk).or(host) {
             Some(what) => Owner::Copy(what),
             None => Owner::Own,
         }
@@ -91,6 +107,7 @@ mod tests {
             id: id.into(),
             product: product.map(str::to_owned),
             disk: disk.map(str::to_owned),
+            hostname: String::new(),
         }
     }
 
@@ -112,11 +129,32 @@ mod tests {
                 Owner::Copy("the disk d2, and this one has d1".into()),
             ),
         ] {
-            assert_eq!(there.owner(&here), owner, "{there:?}");
+            assert_eq!(there.owner(&here, true), owner, "{there:?}");
             // Nothing is known here.
             if there.id == "a" {
-                assert_eq!(there.owner(&mark("a", None, None)), Owner::Own);
+                assert_eq!(there.owner(&mark("a", None, None), true), Owner::Own);
             }
+        }
+    }
+
+    #[test]
+    fn a_host_name_counts_where_no_hardware_can_be_compared_and_something_is_held() {
+        let named = |name: &str, disk| MachineMark {
+            hostname: name.into(),
+            ..mark("a", None, disk)
+        };
+        let there = named("n1", None);
+        assert!(matches!(
+            there.owner(&named("n2", None), true),
+            Owner::Copy(_)
+        ));
+        for (there, here, holds) in [
+            (named("n1", None), named("n1", None), true),
+            (named("n1", None), named("n2", None), false),
+            (named("n1", Some("d")), named("n2", Some("d")), true),
+            (named("", None), named("n2", None), true),
+        ] {
+            assert_eq!(there.owner(&here, holds), Owner::Own, "{there:?}");
         }
     }
 

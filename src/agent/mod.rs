@@ -6,6 +6,7 @@ pub mod driver;
 mod facts;
 pub mod gate;
 pub mod health;
+pub mod identity;
 pub mod journal;
 pub mod journal_file;
 pub mod machine;

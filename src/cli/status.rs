@@ -8,12 +8,15 @@ use super::{
     table::{cells, table, trimmed},
 };
 use crate::{
-    agent::bus::{AgentClient, ClientError, Published},
+    agent::{
+        bus::{AgentClient, ClientError, Published},
+        identity,
+    },
     cloud_config::boot::Outcome,
     coordinator, node,
     semaphore::{
         etcd::{self, HolderState},
-        records::{Image, MemberOut, NodeRecord, Pause, Phase, Quarantine, Ticket},
+        records::{Holder, Image, MemberOut, NodeRecord, Pause, Phase, Quarantine, Ticket},
     },
     systemd::{self, Trouble},
 };
@@ -82,6 +85,9 @@ pub struct GroupStatus {
     pub queue: Vec<Ticket>,
     /// What the nodes of the group last said of themselves.
     pub nodes: Vec<NodeRecord>,
+    /// The holders' entries as they stand in etcd.
+    #[serde(skip)]
+    entries: Vec<Holder>,
 }
 
 /// One holder.
@@ -140,6 +146,10 @@ pub struct NodeStatus {
     pub failed_before: Vec<String>,
     /// The member of etcd that is taken for this node's, by its name and id; empty where none is, or it was not asked yet.
     pub member: String,
+    /// What somebody should look at: another machine with this machine id, a hold that the journal does not know.
+    pub warnings: Vec<String>,
+    #[serde(skip)]
+    recorded: bool,
 }
 
 impl From<Published> for NodeStatus {
@@ -159,6 +169,11 @@ impl From<Published> for NodeStatus {
             config_error: said.config_error,
             failed_before: said.failed_before,
             member: said.member,
+            warnings: Some(said.twin)
+                .filter(|twin| !twin.is_empty())
+                .into_iter()
+                .collect(),
+            recorded: said.recorded,
         }
     }
 }
@@ -213,6 +228,11 @@ fn group_status(group: &node::Group, read: etcd::Group) -> GroupStatus {
         available: document.as_ref().map(|d| d.available()),
         error,
         pause: read.pause,
+        entries: read
+            .holders
+            .iter()
+            .filter_map(|held| held.entry.clone())
+            .collect(),
         holders: read.holders.into_iter().map(Into::into).collect(),
         queue: read.queue,
         nodes: read.nodes,
@@ -261,6 +281,43 @@ async fn unit_failed(context: &Context) -> Option<String> {
     })
 }
 
+/// Adds what etcd knows of this node and its agent does not: the agent sees it only when it tells etcd of itself.
+async fn look_for_others(context: &Context, node: &mut NodeStatus, groups: &[GroupStatus]) {
+    let Ok(boot) = node::boot_id(&context.config.root) else {
+        return;
+    };
+    let group = groups.iter().find(|group| group.group == node.group);
+    let Some(group) = group.filter(|_| node.strategy == "etcd-lock") else {
+        return;
+    };
+    let record = group.nodes.iter().find(|record| record.id == node.id);
+    if let Some(record) = record
+        && node.recorded
+        && node.warnings.is_empty()
+        && !record.boot_id.is_empty()
+        && record.boot_id != boot
+    {
+        node.warnings.push(identity::twin(record, &node.id));
+    }
+    let entry = group.entries.iter().find(|entry| entry.id == node.id);
+    let quiet = |state: &str, holding: bool| matches!(state, "idle" | "waiting") && !holding;
+    if let Some(lost) = entry.and_then(|entry| identity::lost_hold(entry, &node.id))
+        && quiet(&node.state, node.holding)
+    {
+        // Meanwhile it may have taken it.
+        let again = async {
+            let client = AgentClient::connect(&context.config.root).await?;
+            client.properties().await
+        };
+        if again
+            .await
+            .is_ok_and(|said| quiet(&said.state, said.holding))
+        {
+            node.warnings.push(lost);
+        }
+    }
+}
+
 /// Shows it.
 ///
 /// # Errors
@@ -294,6 +351,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             (status, Some(failure).filter(|_| !alone))
         }
     };
+    let mut node = node;
+    if let Some(node) = &mut node {
+        look_for_others(context, node, &status.groups).await;
+    }
     status.coordinator = match node {
         None => coordinator::seen(&context.config.root),
         Some(_) => None,
@@ -486,6 +547,9 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
             line("etcd", &node.etcd_error);
             line("configuration", &node.config_error);
             line("failed before", &node.failed_before.join("; "));
+            for warning in &node.warnings {
+                line("warning", warning);
+            }
             if let Some(group) = &status.configured_group {
                 let name = |group: &str| match group {
                     "" => "the default one".to_owned(),

@@ -6,6 +6,7 @@
 pub mod document;
 pub mod etcd;
 pub mod keys;
+pub mod own_record;
 pub mod queue;
 pub mod records;
 pub mod store;

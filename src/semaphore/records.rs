@@ -367,6 +367,9 @@ pub struct NodeRecord {
     /// The slot it runs from, where it has slots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<String>,
+    /// The boot in which it says so (proc(5), `random/boot_id`); empty where an older program wrote it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub boot_id: String,
     /// The state of its agent, one word.
     #[serde(default)]
     pub state: String,

@@ -7,7 +7,10 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::records::{Accepted, Known, hex_id};
+use super::{
+    own_record::OwnRecord,
+    records::{Accepted, Known, hex_id},
+};
 
 /// By how many raft entries the difference may rise without meaning anything: members that counted a few entries
 /// differently after a crash (etcd-io/etcd#13766) are no restored store.
@@ -171,6 +174,9 @@ pub struct Remembered {
     /// What it took last and has not released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken: Option<Taken>,
+    /// The record that it writes of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<OwnRecord>,
     /// What it last read.
     #[serde(default, skip_serializing_if = "Known::is_empty")]
     pub known: Known,
@@ -243,6 +249,8 @@ impl Remembered {
         self.marks = reply.marks();
         self.note_token(token);
         self.taken = None;
+        // Its revision says nothing in another store.
+        self.record = None;
         self.known = Known::default();
     }
 }

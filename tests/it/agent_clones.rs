@@ -2,8 +2,9 @@
 
 use std::fs;
 
+use nix::sys::signal::Signal;
 use pointsman::semaphore::records::Phase;
-use pointsman_testbed::node::Node;
+use pointsman_testbed::node::{Death, Node};
 
 use crate::{
     agents::{Site, draining, machine, prepare, slow_drain},
@@ -80,4 +81,120 @@ async fn an_image_of_a_node_begins_with_a_journal_of_its_own() {
     let aside = format!("var/lib/pointsman/journal.of-{}.json", node.machine_id());
     assert!(made.path(&aside).exists(), "{}", made.log());
     assert!(made.log().contains("is that of the node"), "{}", made.log());
+}
+
+#[tokio::test]
+async fn a_copy_that_only_its_host_name_tells_apart_releases_nothing() {
+    let site = Site::new("clones-name");
+    let node = machine("node-1").await;
+    slow_drain(&node);
+    site.start(&node, &[]).await;
+    node.update_engine().ready("2").await;
+    draining(&node).await;
+
+    let copy = Node::with_machine_id("node-2", node.machine_id()).await;
+    prepare(&copy);
+    copy_journal(&node, &copy);
+    site.start(&copy, &[]).await;
+    let says = copy
+        .wait_status(|status| status.contains("cannot be used"))
+        .await;
+    assert!(
+        says.contains("the host name node-1, and this one has node-2"),
+        "{says}"
+    );
+    copy.stop().await;
+    assert_eq!(site.phase(&node, Phase::Draining).await.hostname, "node-1");
+}
+
+#[tokio::test]
+async fn two_idle_nodes_with_one_machine_id_are_seen_by_both() {
+    let site = Site::new("clones-idle");
+    let node = site.node("node-1", &[]).await;
+    let before = site.status(&node).await;
+    assert!(!before.stdout.contains("warning"), "{before:?}");
+    let twin = Node::with_machine_id("node-2", node.machine_id()).await;
+    prepare(&twin);
+    site.start(&twin, &[]).await;
+    let twin_id = twin.boot_id();
+    site.record(&node, |record| record.boot_id == twin_id).await;
+
+    // The first one's agent has not written since; whoever asks is told all the same.
+    let seen = site.status(&node).await;
+    for words in [
+        "warning: another machine has this machine's id",
+        "node-2",
+        &twin_id,
+    ] {
+        assert!(seen.stdout.contains(words), "{seen:?}");
+    }
+    let json = site.command(&node, &["status", "--json"]).await;
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json["node"]["warnings"].as_array().unwrap().len(), 1);
+
+    // It writes again, and so does the other: both say it in their logs and unit status.
+    node.child().signal(Signal::SIGHUP);
+    node.wait_status(|status| status.contains("another machine has this machine's id"))
+        .await;
+    twin.child().signal(Signal::SIGHUP);
+    twin.wait_status(|status| status.contains("node-1 wrote its record"))
+        .await;
+    assert!(twin.log().contains("another machine has"), "{}", twin.log());
+}
+
+#[tokio::test]
+async fn a_node_alone_is_no_twin_over_reboots_restarts_and_reloads() {
+    let site = Site::new("clones-alone");
+    let node = site.node("node-1", &[]).await;
+    for _ in 0..2 {
+        node.update_engine().ready("2").await;
+        node.logind().rebooted().await;
+        node.reboot(Death::Kill).await;
+        node.wait_status(|status| status == "idle").await;
+        site.free().await;
+    }
+    node.kill().await;
+    node.start_again();
+    node.wait_status(|status| status == "idle").await;
+    node.child().signal(Signal::SIGHUP);
+    eventually(
+        "the reload",
+        async || node.log(),
+        |log| log.contains("the configuration was read again"),
+    )
+    .await;
+    let seen = site.status(&node).await;
+    assert!(!seen.stdout.contains("warning"), "{seen:?}");
+    assert!(!node.log().contains("another machine"), "{}", node.log());
+}
+
+#[tokio::test]
+async fn a_node_whose_journal_is_gone_says_that_it_holds_and_how_to_end_that() {
+    let site = Site::new("clones-lost");
+    let node = site.node("node-1", &[]).await;
+    node.update_engine().ready("2").await;
+    node.logind().rebooted().await;
+    site.phase(&node, Phase::Rebooting).await;
+    node.go_down(Death::Kill).await;
+    fs::remove_dir_all(node.path("var/lib/pointsman")).unwrap();
+    node.come_up().await;
+    node.start_again();
+    node.wait_status(|status| status == "idle").await;
+    let unlock = format!("pointsman unlock {} --force", node.machine_id());
+    eventually(
+        "the warning",
+        async || node.log(),
+        |log| log.contains("its journal knows nothing of that") && log.contains(&unlock),
+    )
+    .await;
+    let seen = site.status(&node).await;
+    assert!(seen.stdout.contains(&unlock), "{seen:?}");
+    // The command works as it is given, and the warning ends.
+    let words: Vec<&str> = unlock.split(' ').skip(1).collect();
+    let done = site.command(&node, &words).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let seen = site.status(&node).await;
+    assert!(!seen.stdout.contains("warning"), "{seen:?}");
+    node.update_engine().ready("3").await;
+    node.logind().rebooted().await;
 }

@@ -83,6 +83,10 @@ impl Site {
         node.run(bin(), &[args, common].concat()).await
     }
 
+    pub(crate) async fn status(&self, node: &Node) -> pointsman_testbed::process::Output {
+        self.command(node, &["status"]).await
+    }
+
     /// The program in the foreground of this node, not yet run: its words, and then what it needs to find this site.
     pub(crate) fn foreground(&self, node: &Node, words: &[&str]) -> Spec {
         let root = node.root().display().to_string();

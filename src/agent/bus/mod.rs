@@ -130,6 +130,10 @@ published! {
     to: String = "To",
     /// `FailedBefore`: the units that fail in this boot as they did before the reboot, a sentence each.
     failed_before: Vec<String> = "FailedBefore",
+    /// `Recorded`: whether etcd has this node's record as this agent wrote it.
+    recorded: bool = "Recorded",
+    /// `Twin`: that another machine goes by this machine's id, a sentence, or empty.
+    twin: String = "Twin",
 }
 
 /// Why the agent cannot be on the bus.
@@ -432,6 +436,18 @@ impl Agent {
     #[zbus(property)]
     fn failed_before(&self) -> Vec<String> {
         self.values.borrow().failed_before.clone()
+    }
+
+    /// Whether etcd has this node's record as this agent wrote it.
+    #[zbus(property)]
+    fn recorded(&self) -> bool {
+        self.values.borrow().recorded
+    }
+
+    /// That another machine goes by this machine's id, or empty.
+    #[zbus(property)]
+    fn twin(&self) -> String {
+        self.values.borrow().twin.clone()
     }
 }
 

@@ -31,7 +31,7 @@ use crate::{
     config::{Config, ConfigError, Strategy},
     coordinator::{self, Coordinator},
     duration, node,
-    semaphore::etcd::Wait,
+    semaphore::etcd::{Seen, Wait},
     telemetry::notify,
     update_engine::UpdateEngine,
 };
@@ -79,8 +79,8 @@ pub enum Mode {
     Once(String),
 }
 
-/// Whether etcd answered, and why it did not.
-type Asked = Result<(), String>;
+/// What etcd says of this node, or why it did not answer; and whether the journal knew of no hold when it was asked.
+type Asked = (Result<Seen, String>, bool);
 
 type Doing<T> = Pin<Box<dyn Future<Output = T>>>;
 
@@ -114,6 +114,12 @@ pub struct Driver {
     config_error: String,
     /// Why etcd could not be asked when this node last told it of itself; empty where it answered.
     etcd_error: String,
+    /// Whether etcd has this node's record as this run wrote it.
+    recorded: bool,
+    /// That another machine goes by this machine's id, a sentence; empty where none was seen to.
+    twin: String,
+    /// That etcd has this node for a holder, and its journal does not; logged once.
+    lost_hold: String,
     /// Where that becomes known.
     asked_etcd: (mpsc::UnboundedSender<Asked>, mpsc::UnboundedReceiver<Asked>),
     /// When what failed is tried again, on the monotonic clock since the start and in words.
@@ -174,6 +180,9 @@ impl Driver {
             changed: None,
             config_error: String::new(),
             etcd_error: String::new(),
+            recorded: false,
+            twin: String::new(),
+            lost_hold: String::new(),
             asked_etcd: mpsc::unbounded_channel(),
             again: None,
             status: String::new(),

@@ -5,16 +5,18 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::sleep;
 
-use super::{Driver, Ending, Mode, Outside};
+use super::{Asked, Driver, Ending, Mode, Outside};
 use crate::{
     agent::{
         bus::Published,
         gate::Update,
+        identity,
         machine::{Event, State},
         world::World,
     },
     config::Strategy,
     coordinator,
+    semaphore::etcd::Seen,
     telemetry::{self, notify},
     text,
 };
@@ -107,6 +109,7 @@ impl Driver {
         for (before, text) in [
             (": ", reason),
             ("; etcd: ", &self.etcd_error),
+            ("; ", &self.twin),
             (
                 "; the configuration on disk is not in force: ",
                 &self.config_error,
@@ -124,8 +127,15 @@ impl Driver {
     }
 
     /// What came of telling etcd of this node: the one request that an idle agent makes at its start and after a reload.
-    pub(super) fn etcd_answered(&mut self, asked: Result<(), String>) {
-        let now = asked.err().map(|why| sentence(&why)).unwrap_or_default();
+    pub(super) fn etcd_answered(&mut self, (asked, no_hold): Asked) {
+        let now = match asked {
+            Ok(seen) => {
+                self.recorded = true;
+                self.look_for_others(&seen, no_hold);
+                String::new()
+            }
+            Err(why) => sentence(&why),
+        };
         if now == self.etcd_error {
             return;
         }
@@ -137,6 +147,26 @@ impl Driver {
             );
         }
         self.etcd_error = now;
+    }
+
+    /// Whether somebody else goes by this node's id, or its own journal has forgotten a hold.
+    fn look_for_others(&mut self, seen: &Seen, no_hold: bool) {
+        // It stays until the next start or reload: the two write in turn, and both are meant.
+        if let Some(record) = &seen.twin {
+            let twin = sentence(&identity::twin(record, &self.world.id));
+            if twin != self.twin {
+                tracing::warn!("{twin}");
+                self.twin = twin;
+            }
+        }
+        let unknown = no_hold && self.machine.entry().is_none();
+        let held = seen.holder.as_ref().filter(|_| unknown);
+        let lost = held.and_then(|held| identity::lost_hold(held, &self.world.id));
+        let lost = lost.map(|lost| sentence(&lost)).unwrap_or_default();
+        if lost != self.lost_hold && !lost.is_empty() {
+            tracing::warn!("{lost}");
+        }
+        self.lost_hold = lost;
     }
 
     /// Tells etcd of this node although nothing has changed, to see whether it can be reached.
@@ -208,14 +238,16 @@ impl Driver {
         let world = self.world.clone();
         let record = world.record(state, reason);
         let answered = self.asked_etcd.0.clone();
+        let no_hold = self.machine.entry().is_none();
         let mut waits = World::back_off(&self.world.config).waits();
         self.publishing = Some(Box::pin(async move {
             while let Some(semaphore) = world.own_semaphore() {
                 let published = semaphore.publish(&record).await;
-                let failed = published.map_err(|error| world.explain(&error));
+                let answer = published.map_err(|error| world.explain(&error));
+                let done = answer.is_ok();
                 // The driver outlives it.
-                let _ = answered.send(failed.clone());
-                if failed.is_ok() {
+                let _ = answered.send((answer, no_hold));
+                if done {
                     break;
                 }
                 world.read_credentials_again();
@@ -243,6 +275,8 @@ impl Driver {
             config_error: self.config_error.clone(),
             failed_before: self.machine.failed_before().to_vec(),
             etcd_error: self.etcd_error.clone(),
+            recorded: self.recorded,
+            twin: self.twin.clone(),
             update: match facts.map(|f| &f.update) {
                 None => String::new(),
                 Some(Update::Unknown(why) | Update::Unusable(why) | Update::None(why)) => {

@@ -281,6 +281,7 @@ impl World {
             runs: self.runs.clone(),
             kernel: node::kernel(&self.config.root),
             slot: self.slot.clone(),
+            boot_id: self.boot_id.clone(),
             state: state.to_owned(),
             reason: reason.to_owned(),
             agent: AGENT.to_owned(),

@@ -329,9 +329,17 @@ impl Semaphore {
                     "the semaphore was taken from this node".into(),
                 ));
             };
-            // An earlier try whose reply was lost.
-            if entry.phase == Phase::Rebooting {
-                return Ok(Committed::Yes);
+            match &entry.phase {
+                // An earlier try whose reply was lost.
+                Phase::Rebooting => return Ok(Committed::Yes),
+                // This boot has not rebooted: only a machine with a copy of its journal can be there.
+                Phase::Proving => {
+                    return Ok(Committed::No(
+                        "another machine with this node's machine id and journal is up and being checked under the same claim"
+                            .into(),
+                    ));
+                }
+                _ => {}
             }
             let Some((Ok(document), document_modified)) = &held.document else {
                 return Ok(Committed::No(

@@ -14,6 +14,7 @@ mod lease;
 mod members;
 mod memory;
 mod once;
+mod publish;
 mod quarantines;
 mod read;
 mod reason;
@@ -37,6 +38,7 @@ pub use error::{Error, rebuild};
 pub use hold::{Committed, Left, Owner, Released};
 pub use members::{Guard, Local};
 pub use memory::{Agent, Keeping, Memory};
+pub use publish::Seen;
 pub use read::{Group, HolderState};
 
 use super::{
@@ -198,16 +200,6 @@ impl Semaphore {
     #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.connection
-    }
-
-    /// Writes what a node says of itself.
-    ///
-    /// # Errors
-    /// When etcd cannot be reached or refuses.
-    pub async fn publish(&self, node: &NodeRecord) -> Result<(), Error> {
-        let txn = etcd_client::Txn::new().and_then(vec![put_node(&self.keys, node)]);
-        self.txn("saying this node's state", txn).await?;
-        Ok(())
     }
 
     /// Condemns an image for every node, where nobody has done so before; whether nobody had.

@@ -67,6 +67,7 @@ async fn a_commit_sees_what_changed_since_the_take() {
         ("paused", "paused by ann@desk: maintenance"),
         ("paused-all", "paused by ann@desk: maintenance"),
         ("quarantined", "quarantined: no good"),
+        ("copied", "another machine with this node's machine id"),
     ] {
         let prefix = unique_prefix(name);
         let s = on(cluster, &prefix);
@@ -91,6 +92,8 @@ async fn a_commit_sees_what_changed_since_the_take() {
                     .unwrap(),
             ),
             "paused" => drop(s.pause(false, &pause(), None, true).await.unwrap()),
+            // A machine with a copy of the node's disk has booted, and proves this claim.
+            "copied" => s.proving("n", &c.holder.nonce, None).await.unwrap(),
             "paused-all" => drop(s.pause(true, &pause(), None, true).await.unwrap()),
             _ => {
                 put(
