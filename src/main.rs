@@ -4,7 +4,7 @@ use std::{future::Future, process::ExitCode, time::Duration};
 
 use clap::FromArgMatches as _;
 use pointsman::{
-    cli::{self, cloudinit, locksmith},
+    cli::{self, cloudinit, locksmith, update_engine_client},
     hooks, telemetry,
 };
 
@@ -30,6 +30,15 @@ fn main() -> ExitCode {
             Ok(call) => {
                 telemetry::init(if call.debug() { "debug" } else { "warn" });
                 to_its_end(async { ExitCode::from(call.run().await) })
+            }
+            Err(code) => ExitCode::from(code),
+        };
+    }
+    if update_engine_client::called(&program) {
+        return match update_engine_client::read(locksmith::words(args)) {
+            Ok(asked) => {
+                telemetry::init("warn");
+                to_its_end(async { ExitCode::from(update_engine_client::run(asked).await) })
             }
             Err(code) => ExitCode::from(code),
         };

@@ -28,6 +28,7 @@ pub mod store;
 mod table;
 pub mod unlock;
 pub mod update;
+pub mod update_engine_client;
 
 use clap::{Parser, Subcommand};
 

@@ -8,7 +8,9 @@ use tokio::time::Instant;
 
 use super::{Context, Exit, Failure, output, rollback::by_hand};
 use crate::{
-    bus, duration, node, systemd,
+    bus, duration,
+    node::{self, Root},
+    systemd,
     update_engine::{Change, Operation, Status, UpdateEngine, conf},
 };
 
@@ -81,7 +83,7 @@ struct Shown<'a> {
     new_size: i64,
 }
 
-fn status(status: &Status, json: bool) -> Result<(), Failure> {
+pub(super) fn status(status: &Status, json: bool) -> Result<(), Failure> {
     let operation = status.operation.to_string();
     if json {
         return output::json(&Shown {
@@ -113,7 +115,7 @@ const BEGIN: Duration = Duration::from_secs(10);
 /// Asks for an update and says what comes of it, within this time.
 async fn check(context: &Context, engine: &UpdateEngine, limit: Duration) -> Result<(), Failure> {
     let mut said = String::new();
-    let followed = tokio::time::timeout(limit, follow(context, engine, &mut said));
+    let followed = tokio::time::timeout(limit, follow(&context.config.root, engine, &mut said));
     followed.await.unwrap_or_else(|_| {
         let stands = match said.as_str() {
             "" => "update_engine has not answered".to_owned(),
@@ -130,8 +132,8 @@ async fn check(context: &Context, engine: &UpdateEngine, limit: Duration) -> Res
     })
 }
 
-async fn follow(
-    context: &Context,
+pub(super) async fn follow(
+    root: &Root,
     engine: &UpdateEngine,
     said: &mut String,
 ) -> Result<(), Failure> {
@@ -172,7 +174,7 @@ async fn follow(
                     return output::say("There is no update.");
                 }
                 if began || asked.0.elapsed() > BEGIN {
-                    return Err(no_answer(context, &status, began));
+                    return Err(no_answer(root, &status, began));
                 }
                 continue;
             }
@@ -192,7 +194,7 @@ async fn follow(
     }
 }
 
-fn status_of(change: Option<Change>) -> Result<Status, Failure> {
+pub(super) fn status_of(change: Option<Change>) -> Result<Status, Failure> {
     let unreachable = |why: &str| Err(Failure::new(Exit::Unreachable, why));
     match change {
         Some(Change::Status(status)) => Ok(status),
@@ -203,8 +205,7 @@ fn status_of(change: Option<Change>) -> Result<Status, Failure> {
 
 /// Of a check that ended like one without an update, though the server has not answered: only the time of the last answer
 /// tells them apart.
-fn no_answer(context: &Context, status: &Status, began: bool) -> Failure {
-    let root = &context.config.root;
+fn no_answer(root: &Root, status: &Status, began: bool) -> Failure {
     let path = conf::path(root);
     let disabled =
         conf::read(&path).is_ok_and(|text| conf::get(&text, "SERVER") == Some("disabled"));
@@ -235,7 +236,7 @@ fn no_answer(context: &Context, status: &Status, began: bool) -> Failure {
 }
 
 /// Has update_engine forget the staged update; refused in words where it is at work.
-async fn reset(engine: &UpdateEngine) -> Result<(), Failure> {
+pub(super) async fn reset(engine: &UpdateEngine) -> Result<(), Failure> {
     let Err(error) = engine.reset_status().await else {
         return Ok(());
     };

@@ -39,3 +39,4 @@ mod support;
 mod trials;
 mod trials_trouble;
 mod units;
+mod update_engine_client;

@@ -100,6 +100,10 @@ fn nothing_but_tokens_and_where_documents_stood_crosses_an_accept() {
             nonce: "n".into(),
             revision: 90,
         }),
+        record: Some(OwnRecord {
+            boots: vec!["boot".into()],
+            revision: 91,
+        }),
         known: Known {
             max: Some(3),
             ..Known::default()
