@@ -64,9 +64,10 @@ async fn run(world: &World, tell: &mpsc::Sender<Facts>, told: &Notify) -> Result
     // Both listen before the first look: what changes meanwhile is looked at again.
     let mut wakes = logind::Watch::new(&world.bus).await?;
     let mut source = Source::new(world)?;
-    let Some(mut update) = source.next(world).await else {
+    let Some(first) = source.next().await else {
         return Ok(());
     };
+    let mut update = first.update(world).await;
     let mut logind = world.logins().await;
     loop {
         let facts = world.facts(update.clone(), logind.clone()).await;
@@ -77,8 +78,9 @@ async fn run(world: &World, tell: &mpsc::Sender<Facts>, told: &Notify) -> Result
         let unreadable = matches!(update, Update::Unusable(_));
         let again = unreadable || logind.as_ref().map_or(true, |now| now.going_down);
         tokio::select! {
-            next = source.next(world) => match next {
-                Some(next) => update = next,
+            // What it means is read from the disk, which takes its time: not here, where another wake would drop it.
+            next = source.next() => match next {
+                Some(next) => update = next.update(world).await,
                 None => return Ok(()),
             },
             wake = wakes.next() => match wake {
@@ -142,20 +144,17 @@ impl Source {
         })
     }
 
-    /// What there is, at once the first time and then when it changes; none when the bus is lost.
-    async fn next(&mut self, world: &World) -> Option<Update> {
+    /// What there is, at once the first time and then when it changes; none when the bus is lost. Nothing is lost when the
+    /// future is dropped.
+    async fn next(&mut self) -> Option<News> {
         match self {
-            Self::Engine(watch) => Some(match watch.next().await? {
-                Change::Status(status) => world.staged(&status).await,
-                Change::Gone => Update::Unknown("update_engine is not running".into()),
-                Change::Failed(why) => Update::Unknown(why),
-            }),
+            Self::Engine(watch) => watch.next().await.map(News::Engine),
             Self::Sentinel(sentinel, told) => {
                 if !std::mem::replace(told, true) {
-                    return Some(world.required(sentinel.exists()).await);
+                    return Some(News::Sentinel(sentinel.exists()));
                 }
                 match sentinel.changed().await {
-                    Ok(there) => Some(world.required(there).await),
+                    Ok(there) => Some(News::Sentinel(there)),
                     Err(error) => {
                         tracing::error!("{error}");
                         // Unknown from now on; the node stays up.
@@ -164,6 +163,25 @@ impl Source {
                     }
                 }
             }
+        }
+    }
+}
+
+/// What a source tells.
+enum News {
+    Engine(Change),
+    /// Whether the file is there.
+    Sentinel(bool),
+}
+
+impl News {
+    /// What it means for this node.
+    async fn update(self, world: &World) -> Update {
+        match self {
+            Self::Engine(Change::Status(status)) => world.staged(&status).await,
+            Self::Engine(Change::Gone) => Update::Unknown("update_engine is not running".into()),
+            Self::Engine(Change::Failed(why)) => Update::Unknown(why),
+            Self::Sentinel(exists) => world.required(exists).await,
         }
     }
 }

@@ -95,6 +95,21 @@ async fn slow_reads_stop_neither_watchdog_nor_bus() {
 }
 
 #[tokio::test]
+async fn an_update_is_not_missed_for_a_login_during_slow_reads() {
+    let site = Site::new("slow-disk-login");
+    let node = machine("node-1").await;
+    node.add_disk("1");
+    start(&site, &node, &slowly(&node)).await;
+    // Which image is staged takes several reads; meanwhile logind wakes for somebody.
+    node.stage("2").await;
+    node.update_engine().wait_for_calls("GetStatus", 2).await;
+    node.logind().log_in("1", "core", "pts/0").await;
+    node.wait_status(|status| status.contains("core (pts/0) logged in"))
+        .await;
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn a_ticket_outlives_a_wait_for_the_disk() {
     let site = Site::new("locked-disk");
     let node = machine("node-1").await;

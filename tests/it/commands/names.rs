@@ -243,7 +243,7 @@ async fn a_suggested_unlock_is_one_word_of_a_shell() {
         .unwrap();
     node.update_engine().ready("2").await;
     let said = node
-        .wait_status(|status| status.contains("end it with"))
+        .wait_status(|status| status.contains("locked by hand"))
         .await;
     assert!(said.contains(&format!("pointsman unlock {id}")), "{said}");
     assert!(!said.contains("touch"), "{said}");

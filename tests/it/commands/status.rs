@@ -174,7 +174,8 @@ async fn status_with_an_agent_shows_this_node_also_when_etcd_is_away() {
             "state",
             "strategy",
             "to",
-            "update"
+            "update",
+            "warnings"
         ]
     );
     assert!(
