@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -11,13 +10,13 @@ use super::{
     machine_mark::MachineMark,
 };
 use crate::{
-    node::Root,
+    node::{Root, RootPath},
     semaphore::{etcd::Memory, store::Remembered},
 };
 
 /// The file, and the memories that go into it.
 pub struct JournalFile {
-    path: PathBuf,
+    path: RootPath,
     machine: String,
     /// As it was loaded or saved last; none while it cannot be read. Locked for as long as the file is written.
     journal: Mutex<Option<Journal>>,
@@ -169,12 +168,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
         let path = Journal::path(&root);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, "oops").unwrap();
+        path.parent().make_folder().unwrap();
+        path.write_atomic(b"oops", 0o600).unwrap();
         let file = JournalFile::new(&root, "me");
         assert!(file.load(mark("me")).is_err());
         file.memory("p").recall(remembered());
         assert!(file.keep().is_err());
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "oops");
+        assert_eq!(path.read_text().unwrap(), "oops");
     }
 }
