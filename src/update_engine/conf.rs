@@ -122,4 +122,16 @@ mod tests {
         assert_eq!(read(&file).unwrap(), "GROUP=lts\n");
         assert!(link.symlink_metadata().unwrap().is_symlink());
     }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        fs::create_dir_all(dir.path().join("etc/flatcar")).unwrap();
+        let link = dir.path().join("etc/flatcar/update.conf");
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        let error = change(&path(&root), &[("GROUP", Some("beta"))]).unwrap_err();
+        assert!(error.to_string().contains("no regular file"), "{error}");
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+    }
 }
