@@ -8,7 +8,7 @@ use std::{
 };
 
 use pointsman::{
-    node::Root,
+    node::{Root, RootPath},
     slots::{Place, Slots, select, storage::Access},
 };
 use pointsman_testbed::disk::DiskImage;
@@ -24,7 +24,7 @@ fn main() {
         .expect("a folder");
     let disk = DiskImage::new(&dir.path().join("disk.img"), "1");
     let place = Place {
-        disk: Some(disk.path().to_owned()),
+        disk: Some(RootPath::named(disk.path())),
         booted: None,
     };
     let before = fs::read(disk.path()).expect("the image");

@@ -1,14 +1,14 @@
 //! Telling people at their terminals.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::File,
     io::{self, Write as _},
-    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
+    os::unix::fs::FileTypeExt as _,
     path::{Component, Path},
 };
 
 use jiff::Zoned;
-use nix::fcntl::OFlag;
+use nix::{fcntl::OFlag, sys::stat::Mode};
 
 use crate::{
     node::{self, Root},
@@ -39,17 +39,16 @@ pub fn tell(root: &Root, ttys: &[String], message: &str) {
         }
         let path = root.path(Path::new("dev").join(name));
         // `sda` is a name under dev as well.
-        let written = fs::metadata(&path)
+        let written = path
+            .metadata()
             .and_then(|found| {
                 if found.file_type().is_block_device() {
                     return Err(io::Error::other("it is a disk"));
                 }
-                OpenOptions::new()
-                    .write(true)
-                    .custom_flags((OFlag::O_NOCTTY | OFlag::O_NONBLOCK).bits())
-                    .open(&path)
+                let flags = OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+                path.open(flags, Mode::empty())
             })
-            .and_then(|mut terminal| terminal.write_all(broadcast.as_bytes()));
+            .and_then(|terminal| File::from(terminal).write_all(broadcast.as_bytes()));
         if let Err(error) = written {
             tracing::debug!("{tty} is not told: {error}");
         }
@@ -58,6 +57,8 @@ pub fn tell(root: &Root, ttys: &[String], message: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -3,12 +3,15 @@
 //! Whoever coordinates holds an exclusive lock on it; what it says is for people and for update_engine's tools.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::File,
     io::{self, Read as _, Seek as _, Write as _},
     path::PathBuf,
 };
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    fcntl::{Flock, FlockArg, OFlag},
+    sys::stat::Mode,
+};
 
 use crate::node::{Root, SMALL};
 
@@ -103,19 +106,17 @@ impl Coordinator {
     fn take_as(root: &Root, strategy: &str, pid: Option<u32>) -> Result<Self, CoordinatorError> {
         let path = root.path("run/update-engine/coordinator.conf");
         let failed = |error: io::Error| CoordinatorError::File {
-            path: path.clone(),
+            path: path.shown(),
             error,
         };
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(failed)?;
-        }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
+        path.parent().make_folder().map_err(failed)?;
+        let file = path
+            .open(
+                OFlag::O_RDWR | OFlag::O_CREAT,
+                Mode::from_bits_truncate(0o666),
+            )
             .map_err(failed)?;
+        let file = File::from(file);
         let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => file,
             Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
@@ -126,7 +127,7 @@ impl Coordinator {
         };
         let mut coordinator = Self {
             file,
-            path,
+            path: path.shown(),
             strategy: strategy.to_owned(),
             state: None,
             pid,
@@ -196,7 +197,10 @@ pub fn in_the_foreground(root: &Root) -> Option<String> {
 
 /// What the coordinator says; none where nobody is, or none can be told.
 fn said(root: &Root) -> Option<String> {
-    let mut file = File::open(root.path("run/update-engine/coordinator.conf")).ok()?;
+    let mut file = root
+        .path("run/update-engine/coordinator.conf")
+        .open_to_read()
+        .ok()?;
     let text = text_of(&mut file).ok()?;
     // Only who holds the lock counts: what another left behind says nothing.
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
@@ -247,13 +251,16 @@ fn taken(text: &str) -> CoordinatorError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn there_is_one_and_it_says_what_it_does() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
-        let text = || fs::read_to_string(root.path("run/update-engine/coordinator.conf")).unwrap();
+        let text =
+            || fs::read_to_string(dir.path().join("run/update-engine/coordinator.conf")).unwrap();
         let mut first = Coordinator::take(&root, "etcd-lock").unwrap();
         assert_eq!(
             text(),

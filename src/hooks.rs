@@ -30,7 +30,7 @@ pub use files::MOMENTS;
 
 use crate::{
     duration,
-    node::{self, Root},
+    node::{self, Root, RootPath},
 };
 use output::{Lines, read};
 
@@ -65,7 +65,7 @@ fn short(hook: &Path) -> String {
 /// The hooks of a machine.
 pub struct Hooks {
     root: Root,
-    folders: [PathBuf; 2],
+    folders: [RootPath; 2],
     /// How the names of hooks end; empty: as they like.
     ending: &'static str,
     /// What runs them; none: they are programs themselves.
@@ -105,7 +105,7 @@ impl Hooks {
             limit,
             keeper: "/proc/self/exe".into(),
             note: None,
-            as_units: root.is_host() && root.path("run/systemd/system").is_dir(),
+            as_units: root.is_host() && root.path("run/systemd/system").is_folder(),
         }
     }
 
@@ -185,7 +185,7 @@ impl Hooks {
 
     /// Ends what an agent that died, or a moment that was given up, has left running: a drain that goes on beside the
     /// undrain would be the last word.
-    async fn end_others(&self, hooks: &[PathBuf]) {
+    async fn end_others(&self, hooks: &[RootPath]) {
         if self.as_units && !hooks.is_empty() {
             // One that cannot be ended ends by itself; the moment at hand does not wait for that.
             drop(timeout(2 * TERM, stop(UNITS).status()).await);
@@ -194,35 +194,33 @@ impl Hooks {
 
     async fn run_one(
         &self,
-        hook: PathBuf,
+        hook: RootPath,
         variables: &[(String, String)],
     ) -> Result<(), HookError> {
-        tracing::info!("running the hook {}", short(&hook));
+        tracing::info!("running the hook {}", short(&hook.shown()));
         let fail = |what: String| HookError {
-            hook: hook.clone(),
+            hook: hook.shown(),
             what,
             code: None,
         };
         self.usable(&hook)?;
-        let file = self.root.again(&hook);
+        let file = hook
+            .resolved()
+            .map_err(|error| fail(format!("cannot be read: {error}")))?;
         let program: Vec<&Path> = self
             .interpreter
             .map(Path::new)
             .into_iter()
             .chain([&*file])
             .collect();
-        let name = hook
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = hook.name().to_string_lossy().into_owned();
         let unit = self.as_units.then(|| unit_name(&name));
         let variables: Vec<(String, String)> = VARIABLES
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .chain(variables.iter().cloned())
             .collect();
-        self.say(&hook);
+        self.say(&hook.shown());
         let child = match &unit {
             Some(unit) => as_unit(&program, unit, self.limit, &variables),
             None => as_child(&self.keeper, &program, &variables),

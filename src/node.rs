@@ -1,6 +1,7 @@
 //! The node itself: where its files lie, and by what names it goes.
 
 mod files;
+pub(crate) mod root;
 
 use std::{io, path::PathBuf};
 
@@ -8,7 +9,8 @@ use jiff::tz::TimeZone;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-pub use files::{ReadError, Root, SMALL, read_bounded, read_text, write_atomic};
+pub use files::{ReadError, SMALL};
+pub use root::{Root, RootPath};
 
 /// Why the machine's own names cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,10 +43,13 @@ pub enum NodeError {
     Group(String, &'static str),
 }
 
-fn read(path: PathBuf) -> Result<String, NodeError> {
-    read_text(&path)
+fn read(path: &RootPath) -> Result<String, NodeError> {
+    path.read_text()
         .map(|text| text.trim().to_owned())
-        .map_err(|error| NodeError::Read { path, error })
+        .map_err(|error| NodeError::Read {
+            path: path.shown(),
+            error,
+        })
 }
 
 /// The machine's id: 32 lower-case hex digits of `etc/machine-id` (machine-id(5)).
@@ -53,11 +58,14 @@ fn read(path: PathBuf) -> Result<String, NodeError> {
 /// When the file is missing or holds anything else, such as `uninitialized` before the first boot is done.
 pub fn machine_id(root: &Root) -> Result<String, NodeError> {
     let path = root.path("etc/machine-id");
-    let found = read(path.clone())?;
+    let found = read(&path)?;
     if is_machine_id(&found) {
         Ok(found)
     } else {
-        Err(NodeError::MachineId { path, found })
+        Err(NodeError::MachineId {
+            path: path.shown(),
+            found,
+        })
     }
 }
 
@@ -77,12 +85,12 @@ pub fn is_machine_id(text: &str) -> bool {
 pub fn boot_id(root: &Root) -> Result<String, NodeError> {
     const PATH: &str = "proc/sys/kernel/random/boot_id";
     let own = root.path(PATH);
-    if own.exists() && !root.is_host() {
-        return read(own);
+    if !root.is_host() && own.exists() {
+        return read(&own);
     }
     match std::env::var("POINTSMAN_BOOT_ID").map(|told| as_uuid(&told)) {
         Ok(Some(told)) => Ok(told),
-        _ => read(Root::default().path(PATH)),
+        _ => read(&Root::default().path(PATH)),
     }
 }
 
@@ -99,8 +107,8 @@ fn as_uuid(id: &str) -> Option<String> {
 #[must_use]
 pub fn kernel(root: &Root) -> Option<String> {
     const PATH: &str = "proc/sys/kernel/osrelease";
-    let own = read(root.path(PATH));
-    own.or_else(|_| read(Root::default().path(PATH)))
+    let own = read(&root.path(PATH));
+    own.or_else(|_| read(&Root::default().path(PATH)))
         .ok()
         .filter(|release| !release.is_empty())
 }
@@ -112,7 +120,7 @@ pub fn hostname(root: &Root) -> String {
     let kernel = || nix::unistd::gethostname().ok()?.into_string().ok();
     // hostname(5): the first line that is no comment.
     let own = || {
-        let text = read(root.path("etc/hostname")).ok()?;
+        let text = read(&root.path("etc/hostname")).ok()?;
         let mut lines = text.lines().map(str::trim);
         lines
             .find(|l| !l.is_empty() && !l.starts_with('#'))
@@ -134,7 +142,8 @@ pub fn time_zone(root: &Root) -> TimeZone {
     if root.is_host() {
         return TimeZone::system();
     }
-    read_bounded(&root.path("etc/localtime"), SMALL)
+    root.path("etc/localtime")
+        .read_bounded(SMALL)
         .ok()
         .and_then(|data| TimeZone::tzif("local", &data).ok())
         .unwrap_or(TimeZone::UTC)
@@ -253,7 +262,7 @@ mod tests {
             ("", false),
             ("0123456789abcdef", false),
         ] {
-            fs::write(root.path("/etc/machine-id"), text).unwrap();
+            fs::write(dir.path().join("etc/machine-id"), text).unwrap();
             let found = machine_id(&root);
             assert_eq!(found.is_ok(), ok, "{text:?}: {found:?}");
         }

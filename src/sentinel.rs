@@ -13,6 +13,8 @@ use nix::{
 };
 use tokio::io::unix::AsyncFd;
 
+use crate::node::RootPath;
+
 /// The file cannot be watched.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot watch whether {} exists: {error}", path.display())]
@@ -46,10 +48,10 @@ impl Sentinel {
     ///
     /// # Errors
     /// When the system refuses, such as for too many inotify instances.
-    pub fn new(path: impl Into<PathBuf>) -> Result<Self, SentinelError> {
-        let path = path.into();
+    pub fn new(path: &RootPath) -> Result<Self, SentinelError> {
         let start = || {
-            let path = absolute(&path)?;
+            // Of the file itself a link counts, wherever it leads.
+            let path = absolute(path.parent().resolved()?.join(path.name()))?;
             let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
             #[expect(
                 deprecated,
@@ -66,7 +68,10 @@ impl Sentinel {
             sentinel.told = sentinel.exists();
             Ok(sentinel)
         };
-        start().map_err(|error| SentinelError { path, error })
+        start().map_err(|error| SentinelError {
+            path: path.shown(),
+            error,
+        })
     }
 
     /// Whether it exists now; a link counts, wherever it leads. What cannot be looked at counts as not existing.
@@ -174,7 +179,7 @@ mod tests {
     async fn a_file_comes_and_goes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("reboot-required");
-        let mut sentinel = Sentinel::new(&path).unwrap();
+        let mut sentinel = Sentinel::new(&RootPath::named(&path)).unwrap();
         assert!(!sentinel.exists());
         for _ in 0..2 {
             assert!(told(&mut sentinel, || fs::write(&path, "").unwrap()).await);
@@ -192,7 +197,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (a, b) = (dir.path().join("a"), dir.path().join("a/b"));
         let path = b.join("reboot-required");
-        let mut sentinel = Sentinel::new(&path).unwrap();
+        let mut sentinel = Sentinel::new(&RootPath::named(&path)).unwrap();
         let make = || {
             fs::create_dir_all(&b).unwrap();
             fs::write(&path, "").unwrap();
@@ -220,7 +225,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("reboot-required");
         fs::write(&path, "").unwrap();
-        let mut sentinel = Sentinel::new(&path).unwrap();
+        let mut sentinel = Sentinel::new(&RootPath::named(&path)).unwrap();
         let gone = told(&mut sentinel, || {
             // Gone and back is no change.
             fs::remove_file(&path).unwrap();

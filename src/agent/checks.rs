@@ -12,7 +12,7 @@ use crate::{
     blocking,
     bus::BusError,
     hooks::{HookError, Hooks},
-    node::{Root, write_atomic},
+    node::Root,
     semaphore::etcd::BackOff,
     systemd::{
         self, Unsettled,
@@ -190,7 +190,8 @@ impl Checks<'_> {
     async fn state_is_writable(&self) -> Result<(), String> {
         let path = self.root.path("var/lib/pointsman/writable");
         blocking::run(move || {
-            write_atomic(&path, b"", 0o600).map_err(|error| format!("{}: {error}", path.display()))
+            path.write_atomic(b"", 0o600)
+                .map_err(|error| format!("{path}: {error}"))
         })
         .await
     }

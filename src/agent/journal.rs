@@ -17,7 +17,7 @@ use super::{
     machine_mark::{MachineMark, Owner},
 };
 use crate::{
-    node::{ReadError, SMALL, read_bounded, write_atomic},
+    node::{ReadError, RootPath, SMALL},
     semaphore::{keys::Keys, records::Image, store::Remembered},
 };
 
@@ -193,7 +193,7 @@ impl Journal {
 
     /// Where the journal of the machine under `root` is.
     #[must_use]
-    pub fn path(root: &crate::node::Root) -> PathBuf {
+    pub fn path(root: &crate::node::Root) -> RootPath {
         root.path("var/lib/pointsman/journal.json")
     }
 
@@ -201,13 +201,13 @@ impl Journal {
     ///
     /// # Errors
     /// When it is there and cannot be read or understood: then what this node holds is unknown.
-    pub fn load(path: &Path) -> Result<Self, JournalError> {
+    pub fn load(path: &RootPath) -> Result<Self, JournalError> {
         let error = |problem: String| JournalError {
-            path: path.to_owned(),
+            path: path.shown(),
             problem,
             copied: false,
         };
-        match read_bounded(path, SMALL) {
+        match path.read_bounded(SMALL) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| error(e.to_string())),
             Err(ReadError::System(e)) if e.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(e) => Err(error(e.to_string())),
@@ -220,29 +220,29 @@ impl Journal {
     /// # Errors
     /// As [`Self::load`]; also when a machine with the same id and other hardware wrote it: its disk was copied, and what
     /// it holds may be the other one's.
-    pub fn of_this_machine(path: &Path, here: MachineMark) -> Result<Self, JournalError> {
+    pub fn of_this_machine(path: &RootPath, here: MachineMark) -> Result<Self, JournalError> {
         let mut journal = Self::load(path)?;
         let holds = journal.entry.is_some();
         let owner = |there: &MachineMark| there.owner(&here, holds);
         match journal.machine.as_ref().map(owner) {
             None | Some(Owner::Own) => {}
             Some(Owner::Node(id)) => {
-                let aside = path.with_extension(format!("of-{id}.json"));
+                let aside = Path::new(path.name()).with_extension(format!("of-{id}.json"));
                 tracing::warn!(
-                    "the journal {} is that of the node {id}, and not this one's: it is kept as {}, and a new one begins",
-                    path.display(),
-                    aside.display()
+                    "the journal {path} is that of the node {id}, and not this one's: it is kept as {}, and a new one begins",
+                    path.parent().join(&aside)
                 );
-                std::fs::rename(path, &aside).map_err(|error| JournalError {
-                    path: path.to_owned(),
-                    problem: format!("it is another node's, and cannot be set aside: {error}"),
-                    copied: false,
-                })?;
+                path.rename(aside.as_os_str())
+                    .map_err(|error| JournalError {
+                        path: path.shown(),
+                        problem: format!("it is another node's, and cannot be set aside: {error}"),
+                        copied: false,
+                    })?;
                 journal = Self::default();
             }
             Some(Owner::Copy(what)) => {
                 return Err(JournalError {
-                    path: path.to_owned(),
+                    path: path.shown(),
                     problem: format!(
                         "the machine that wrote it has {what}: this disk is a copy, or the machine has new hardware"
                     ),
@@ -258,14 +258,14 @@ impl Journal {
     ///
     /// # Errors
     /// When it could not be written: the step it was for must not be taken.
-    pub fn save(&self, path: &Path) -> Result<(), JournalError> {
+    pub fn save(&self, path: &RootPath) -> Result<(), JournalError> {
         let text = serde_json::to_vec_pretty(self).expect("strings and numbers always serialize");
         path.parent()
-            .map_or(Ok(()), std::fs::create_dir_all)
-            .map_err(|e| e.to_string())
-            .and_then(|()| write_atomic(path, &text, 0o600).map_err(|e| e.to_string()))
+            .make_folder()
+            .and_then(|()| path.write_atomic(&text, 0o600))
+            .map_err(|error| error.to_string())
             .map_err(|problem| JournalError {
-                path: path.to_owned(),
+                path: path.shown(),
                 problem,
                 copied: false,
             })

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -11,13 +10,13 @@ use super::{
     machine_mark::MachineMark,
 };
 use crate::{
-    node::Root,
+    node::{Root, RootPath},
     semaphore::{etcd::Memory, store::Remembered},
 };
 
 /// The file, and the memories that go into it.
 pub struct JournalFile {
-    path: PathBuf,
+    path: RootPath,
     machine: String,
     /// As it was loaded or saved last; none while it cannot be read. Locked for as long as the file is written.
     journal: Mutex<Option<Journal>>,
@@ -169,12 +168,56 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
         let path = Journal::path(&root);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, "oops").unwrap();
+        path.parent().make_folder().unwrap();
+        path.write_atomic(b"oops", 0o600).unwrap();
         let file = JournalFile::new(&root, "me");
         assert!(file.load(mark("me")).is_err());
         file.memory("p").recall(remembered());
         assert!(file.keep().is_err());
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "oops");
+        assert_eq!(path.read_text().unwrap(), "oops");
+    }
+
+    #[test]
+    fn no_link_leads_the_journal_out_of_its_root() {
+        use std::{fs, os::unix::fs::symlink};
+        let outside = tempfile::tempdir().unwrap();
+        let elsewhere = outside.path().join("journal.json");
+        fs::write(&elsewhere, "another's").unwrap();
+        for target in [
+            outside.path().to_owned(),
+            std::path::Path::new("../../../../../..")
+                .join(outside.path().strip_prefix("/").unwrap()),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::create_dir_all(dir.path().join("var/lib")).unwrap();
+            symlink(&target, dir.path().join("var/lib/pointsman")).unwrap();
+            let root = Root::new(dir.path());
+            // Of another node: it would be set aside.
+            let before = JournalFile::new(&root, "other");
+            before.load(mark("other")).unwrap();
+            before.memory("p").recall(remembered());
+            before.keep().unwrap();
+            let file = JournalFile::new(&root, "me");
+            let journal = file.load(mark("me")).unwrap();
+            file.save(&journal).unwrap();
+            let inside = dir.path().join(outside.path().strip_prefix("/").unwrap());
+            for name in ["journal.json", "journal.of-other.json"] {
+                assert!(inside.join(name).exists(), "{name}, {target:?}");
+            }
+            assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "another's");
+            assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let lib = dir.path().join("var/lib");
+        fs::create_dir_all(&lib).unwrap();
+        symlink("/var/lib/other", lib.join("pointsman")).unwrap();
+        symlink("/var/lib/pointsman", lib.join("other")).unwrap();
+        let file = JournalFile::new(&Root::new(dir.path()), "me");
+        let error = file.load(mark("me")).unwrap_err().to_string();
+        assert!(
+            error.contains("var/lib/pointsman/journal.json") && error.contains("symbolic links"),
+            "{error}"
+        );
+        assert!(file.save(&Journal::default()).is_err());
     }
 }

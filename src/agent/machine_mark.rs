@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::node::{self, Root, read_text};
+use crate::node::{self, Root};
 
 /// What tells a machine from a copy of its disk. What is not known is not compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ impl MachineMark {
             "sys/class/dmi/id/product_uuid",
             "proc/device-tree/serial-number",
         ];
-        let read = |path: &str| read_text(&root.path(path)).ok();
+        let read = |path: &str| root.path(path).read_text().ok();
         let product = product.into_iter().find_map(read);
         let trim = |text: String| {
             text.trim_matches(|c: char| c.is_whitespace() || c == '\0')

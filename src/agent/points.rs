@@ -2,12 +2,12 @@
 //! staged one becomes it right before the reboot. A power cut or somebody's own reboot then moves no node to an image
 //! nobody has cleared.
 
-use std::{fs, io, path::PathBuf, sync::Arc};
+use std::{io, sync::Arc};
 
 use super::machine::{Boot, Other};
 use crate::{
     blocking,
-    node::{Root, read_text, write_atomic},
+    node::{Root, RootPath},
     semaphore::records::Image,
     slots::{Place, Slot, Slots, SlotsError, select, storage::Access},
 };
@@ -76,7 +76,7 @@ impl Points {
     }
 
     /// Says that they are held, across crashes: only what this program has held does it throw.
-    fn mark(&self) -> PathBuf {
+    fn mark(&self) -> RootPath {
         self.root.path("var/lib/pointsman/points-held")
     }
 
@@ -85,7 +85,7 @@ impl Points {
     }
 
     fn unmark(&self) -> io::Result<()> {
-        match fs::remove_file(self.mark()) {
+        match self.mark().remove() {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
@@ -122,7 +122,7 @@ impl Points {
         if !self.hold {
             return Ok(());
         }
-        let held = match read_text(&self.mark()) {
+        let held = match self.mark().read_text() {
             Ok(label) => label,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(self.failed(&error)),
@@ -137,7 +137,7 @@ impl Points {
     }
 
     fn failed(&self, error: &io::Error) -> String {
-        format!("{}: {error}", self.mark().display())
+        format!("{}: {error}", self.mark())
     }
 
     /// The slots, with the booted one and the other; none on a machine that has no two.
@@ -316,7 +316,9 @@ impl Points {
         }
         // First the mark: after a crash in between there is nothing held and nothing lost.
         let label = slots.slots()[other].name();
-        write_atomic(&self.mark(), label.as_bytes(), 0o644).map_err(|e| self.failed(&e))?;
+        self.mark()
+            .write_atomic(label.as_bytes(), 0o644)
+            .map_err(|e| self.failed(&e))?;
         let change = slots.change(|all| select::prioritize(all, booted));
         slots.apply(change).map_err(|e| e.to_string())?;
         tracing::info!(
@@ -343,7 +345,8 @@ impl Points {
             }
             let staged = slots.slots()[other].clone();
             bootable(&staged)?;
-            write_atomic(&self.mark(), staged.name().as_bytes(), 0o644)
+            self.mark()
+                .write_atomic(staged.name().as_bytes(), 0o644)
                 .map_err(|e| self.failed(&e))?;
             let change = slots.change(|all| select::prioritize(all, other));
             slots.apply(change).map_err(|e| e.to_string())?;

@@ -2,7 +2,7 @@
 
 mod owned;
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, path::PathBuf, time::Duration};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
@@ -67,29 +67,32 @@ const OPTIONALLY_ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'*');
 
-/// The system bus's address: the environment's `DBUS_SYSTEM_BUS_ADDRESS`, else the socket
-/// `run/dbus/system_bus_socket` of the root.
-#[must_use]
-pub fn system_bus_address(root: &Root) -> String {
-    address(std::env::var("DBUS_SYSTEM_BUS_ADDRESS").ok(), root)
-}
-
-fn address(of_environment: Option<String>, root: &Root) -> String {
-    of_environment
-        .filter(|address| !address.is_empty())
-        .unwrap_or_else(|| {
-            let socket = root.path("run/dbus/system_bus_socket");
-            let bytes = socket.as_os_str().as_encoded_bytes();
-            format!("unix:path={}", percent_encode(bytes, OPTIONALLY_ESCAPED))
+fn address(of_environment: Option<String>, root: &Root) -> Result<String, BusError> {
+    if let Some(address) = of_environment.filter(|address| !address.is_empty()) {
+        return Ok(address);
+    }
+    let of_socket = |path: PathBuf| {
+        let bytes = path.as_os_str().as_encoded_bytes();
+        format!("unix:path={}", percent_encode(bytes, OPTIONALLY_ESCAPED))
+    };
+    let socket = root.path("run/dbus/system_bus_socket");
+    socket
+        .resolved()
+        .map(of_socket)
+        .map_err(|error| BusError::Unreachable {
+            address: of_socket(socket.shown()),
+            reason: error.to_string(),
         })
 }
 
-/// Connects to the system bus, see [`system_bus_address`].
+/// Connects to the system bus: the environment's `DBUS_SYSTEM_BUS_ADDRESS`, else the socket `run/dbus/system_bus_socket`
+/// of the root.
 ///
 /// # Errors
 /// [`BusError::Unreachable`], at the latest after 5 s.
 pub async fn connect(root: &Root) -> Result<Connection, BusError> {
-    connect_to(system_bus_address(root)).await
+    let of_environment = std::env::var("DBUS_SYSTEM_BUS_ADDRESS").ok();
+    connect_to(address(of_environment, root)?).await
 }
 
 async fn connect_to(address: String) -> Result<Connection, BusError> {
@@ -206,24 +209,25 @@ mod tests {
 
     #[test]
     fn the_environment_comes_before_the_root() {
-        let root = Root::new("/mnt/a b,c");
+        let dir = tempfile::Builder::new().prefix("a b,c").tempdir().unwrap();
+        let root = Root::new(dir.path());
+        let escaped = dir.path().display().to_string();
+        let escaped = escaped.replace(' ', "%20").replace(',', "%2C");
+        let socket = format!("unix:path={escaped}/run/dbus/system_bus_socket");
         for (of_environment, expected) in [
             (Some("unix:path=/x"), "unix:path=/x"),
-            (
-                Some(""),
-                "unix:path=/mnt/a%20b%2Cc/run/dbus/system_bus_socket",
-            ),
-            (None, "unix:path=/mnt/a%20b%2Cc/run/dbus/system_bus_socket"),
+            (Some(""), &*socket),
+            (None, &*socket),
         ] {
             let found = address(of_environment.map(str::to_owned), &root);
-            assert_eq!(found, expected);
+            assert_eq!(found.unwrap(), expected);
         }
     }
 
     #[tokio::test]
     async fn a_bus_out_of_reach_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let address = address(None, &Root::new(dir.path()));
+        let address = address(None, &Root::new(dir.path())).unwrap();
         let error = connect_to(address.clone()).await.unwrap_err();
         let text = error.to_string();
         assert!(

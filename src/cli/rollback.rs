@@ -1,6 +1,6 @@
 //! `pointsman rollback`.
 
-use std::{fs, io, path::PathBuf, time::Duration};
+use std::{io, time::Duration};
 
 use super::{
     Context, Exit, Failure, output,
@@ -11,7 +11,7 @@ use crate::{
     agent::bus::AgentClient,
     bus::{self, BusError},
     duration,
-    node::{Root, read_text, write_atomic},
+    node::{Root, RootPath},
     slots::{Slots, select},
     systemd,
     update_engine::{self, Operation, UpdateEngine, conf},
@@ -280,7 +280,7 @@ async fn age(bus: &zbus::Connection, root: &Root) -> Option<Duration> {
         &update_engine::NAME,
     );
     let pid: u32 = call.await.ok()?;
-    let stat = read_text(&root.path(format!("proc/{pid}/stat"))).ok()?;
+    let stat = root.path(format!("proc/{pid}/stat")).read_text().ok()?;
     // The name, in brackets, may have blanks; the start is the 22nd field, in hundredths of a second since boot.
     let started: u64 = stat
         .rsplit_once(')')?
@@ -289,7 +289,7 @@ async fn age(bus: &zbus::Connection, root: &Root) -> Option<Duration> {
         .nth(19)?
         .parse()
         .ok()?;
-    let uptime = read_text(&root.path("proc/uptime")).ok()?;
+    let uptime = root.path("proc/uptime").read_text().ok()?;
     let uptime: f64 = uptime.split_whitespace().next()?.parse().ok()?;
     let started = Duration::from_millis(started.saturating_mul(10));
     Some(
@@ -299,12 +299,12 @@ async fn age(bus: &zbus::Connection, root: &Root) -> Option<Duration> {
     )
 }
 
-fn kept(root: &Root) -> PathBuf {
+fn kept(root: &Root) -> RootPath {
     root.path("var/lib/pointsman/server-before-stay")
 }
 
-fn unwritable(path: &std::path::Path) -> impl Fn(io::Error) -> Failure {
-    move |error| Failure::new(Exit::Failed, format!("{}: {error}", path.display()))
+fn unwritable(path: &RootPath) -> impl Fn(io::Error) -> Failure {
+    move |error| Failure::new(Exit::Failed, format!("{path}: {error}"))
 }
 
 /// No updates from now on, and no update_engine until the reboot.
@@ -314,20 +314,17 @@ async fn stay(context: &Context, engine: &Engine, dry: bool) -> Result<(), Failu
     let text = conf::read(&path).map_err(unwritable(&path))?;
     let server = conf::get(&text, "SERVER");
     if server == Some("disabled") {
-        output::say(format!("{}: SERVER=disabled already", path.display()))?;
+        output::say(format!("{path}: SERVER=disabled already"))?;
     } else {
         output::say(format!(
-            "{}: SERVER={} → disabled",
-            path.display(),
+            "{path}: SERVER={} → disabled",
             server.unwrap_or("(none)")
         ))?;
         if !dry {
             let kept = kept(root);
-            if let Some(folder) = kept.parent() {
-                fs::create_dir_all(folder).map_err(unwritable(&kept))?;
-            }
+            kept.parent().make_folder().map_err(unwritable(&kept))?;
             // First what --no-stay needs.
-            write_atomic(&kept, server.unwrap_or_default().as_bytes(), 0o644)
+            kept.write_atomic(server.unwrap_or_default().as_bytes(), 0o644)
                 .map_err(unwritable(&kept))?;
             conf::change(&path, &[("SERVER", Some("disabled"))]).map_err(unwritable(&path))?;
         }
@@ -344,7 +341,7 @@ async fn stay(context: &Context, engine: &Engine, dry: bool) -> Result<(), Failu
 async fn no_stay(context: &Context, dry: Dry) -> Result<(), Failure> {
     let root = &context.config.root;
     let (path, kept) = (conf::path(root), kept(root));
-    let before = match read_text(&kept) {
+    let before = match kept.read_text() {
         Ok(before) => before,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return output::say("Nothing to undo: `rollback --stay` was not used.");
@@ -357,14 +354,12 @@ async fn no_stay(context: &Context, dry: Dry) -> Result<(), Failure> {
     let stays = now == Some("disabled");
     if stays {
         output::say(format!(
-            "{}: SERVER=disabled → {}",
-            path.display(),
+            "{path}: SERVER=disabled → {}",
             value.unwrap_or("(none)")
         ))?;
     } else {
         output::say(format!(
-            "{}: SERVER={} is no more what --stay has made of it, and is left",
-            path.display(),
+            "{path}: SERVER={} is no more what --stay has made of it, and is left",
             now.unwrap_or("(none)")
         ))?;
     }
@@ -386,7 +381,7 @@ async fn no_stay(context: &Context, dry: Dry) -> Result<(), Failure> {
         systemd::unit(bus, "StartUnit", UNIT).await?;
     }
     // Last: who is cut off before it does all of it again.
-    fs::remove_file(&kept).map_err(unwritable(&kept))
+    kept.remove().map_err(unwritable(&kept))
 }
 
 /// What is to be done to update_engine where no systemd is on the bus: an image on a desk, a container.

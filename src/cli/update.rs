@@ -7,6 +7,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{Context, Exit, Failure, output, rollback::by_hand};
+use crate::node::RootPath;
 use crate::{
     bus, duration,
     node::{self, Root},
@@ -210,10 +211,7 @@ fn no_answer(root: &Root, status: &Status, began: bool) -> Failure {
     let disabled =
         conf::read(&path).is_ok_and(|text| conf::get(&text, "SERVER") == Some("disabled"));
     let why = match (disabled, began) {
-        (true, _) => format!(
-            "updates are switched off: SERVER=disabled in {}",
-            path.display()
-        ),
+        (true, _) => format!("updates are switched off: SERVER=disabled in {}", path),
         (false, true) => "it has no answer of its server".to_owned(),
         (false, false) => format!("it has not begun within {}", duration::print(BEGIN)),
     };
@@ -271,9 +269,7 @@ fn version(status: &Status) -> String {
 async fn channel(context: &Context, name: Option<&str>) -> Result<(), Failure> {
     let root = &context.config.root;
     let path = conf::path(root);
-    let failed = |path: &std::path::Path, error| {
-        Failure::new(Exit::Failed, format!("{}: {error}", path.display()))
-    };
+    let failed = |path: &RootPath, error| Failure::new(Exit::Failed, format!("{}: {error}", path));
     let own = conf::read(&path).map_err(|error| failed(&path, error))?;
     let vendors = [
         "usr/share/flatcar/update.conf",
@@ -292,7 +288,7 @@ async fn channel(context: &Context, name: Option<&str>) -> Result<(), Failure> {
             Some(channel) => output::say(channel),
             None => Err(Failure::new(
                 Exit::Failed,
-                format!("no channel is set: found no GROUP in {}", path.display()),
+                format!("no channel is set: found no GROUP in {}", path),
             )),
         };
     };
@@ -309,7 +305,7 @@ async fn channel(context: &Context, name: Option<&str>) -> Result<(), Failure> {
     conf::change(&path, &[("GROUP", Some(name))]).map_err(|error| failed(&path, error))?;
     output::say(format!(
         "{}: GROUP={} → {name}",
-        path.display(),
+        path,
         now.as_deref().unwrap_or("(none)")
     ))?;
     match bus::connect(root).await {

@@ -1,6 +1,6 @@
 //! What a boot leaves for the next one, and for people: the last document that worked, and how the last apply went.
 
-use std::{fs, io};
+use std::io;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::sources::{Fetched, Metadata};
-use crate::node::{self, Root, write_atomic};
+use crate::node::{self, Root};
 
 /// Where documents that worked are kept, beside the records of all applies. They may hold secrets.
 const FOLDER: &str = "var/lib/pointsman/cloud-config";
@@ -277,19 +277,19 @@ impl std::fmt::Display for Outcome {
 
 /// What a file of the machine holds.
 fn read(root: &Root, path: &str) -> io::Result<Vec<u8>> {
-    Ok(node::read_bounded(&root.path(path), MOST)?)
+    Ok(root.path(path).read_bounded(MOST)?)
 }
 
 /// Writes a file of the machine, and makes the folders on the way.
 fn write(root: &Root, path: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
     let path = root.path(path);
-    fs::create_dir_all(path.parent().unwrap_or(&path))?;
-    write_atomic(&path, bytes, mode)
+    path.parent().make_folder()?;
+    path.write_atomic(bytes, mode)
 }
 
 /// Takes a file of the machine away. Nothing there is no error.
 fn remove(root: &Root, path: &str) -> io::Result<()> {
-    match fs::remove_file(root.path(path)) {
+    match root.path(path).remove() {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
@@ -301,7 +301,7 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use super::*;
 
@@ -324,7 +324,7 @@ mod tests {
         LastGood::save(&root, Whose::Machine, &fetched("one\u{0}")).unwrap();
         let first = LastGood::load(&root, Whose::Machine).unwrap();
         assert_eq!(first.fetched, fetched("one\u{0}"));
-        let mode = fs::metadata(root.path(Whose::Machine.path()))
+        let mode = fs::metadata(root.path(Whose::Machine.path()).shown())
             .unwrap()
             .permissions()
             .mode();
@@ -346,7 +346,7 @@ mod tests {
         let last = LastGood::load(&root, Whose::Machine).unwrap();
         assert_eq!(last.fetched.origin, "configdrive");
         for text in ["", "{}", "{\"version\":2}"] {
-            fs::write(root.path(Whose::Machine.path()), text).unwrap();
+            fs::write(root.path(Whose::Machine.path()).shown(), text).unwrap();
             assert_eq!(LastGood::load(&root, Whose::Machine), None, "{text}");
             assert!(LastGood::read(&root, Whose::Machine).is_err(), "{text}");
         }
@@ -356,10 +356,10 @@ mod tests {
     fn who_logs_in_is_told_only_what_is_not_good() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
-        let message = root.path(MESSAGE);
+        let message = root.path(MESSAGE).shown();
         let good = Outcome::now("a", Ending::Applied, "");
         good.save(&root, true).unwrap();
-        assert!(root.path(FOUND).exists());
+        assert!(root.path(FOUND).shown().exists());
         assert_eq!(Outcome::load(&root), Some(good.clone()));
         assert!(!message.exists());
         let bad = Outcome::now("a", Ending::Kept, "b: 1 error\nat length\u{1b}");

@@ -1,9 +1,6 @@
 //! From names of files to what etcd is shown.
 
-use std::{
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-};
+use std::{os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 use rustls::{
@@ -13,7 +10,10 @@ use rustls::{
 };
 
 use super::{At, Config, ConfigError, Origin, Password, file::content};
-use crate::semaphore::etcd::{Options, Tls};
+use crate::{
+    node::RootPath,
+    semaphore::etcd::{Options, Tls},
+};
 
 /// The most a file of certificates may hold; the largest bundle of public authorities has a quarter of it.
 const LARGEST_PEM: u64 = 1 << 20;
@@ -58,7 +58,7 @@ impl Config {
                     let error = wrong(
                         &self.root.path(key),
                         "a key that is not the certificate's",
-                        format!("the key of {}", self.root.path(certificate).display()),
+                        format!("the key of {}", self.root.path(certificate)),
                     );
                     return Err(self.of("etcd.keyfile", error));
                 }
@@ -107,7 +107,7 @@ impl Config {
             origin: self.given.origin(key),
             key,
         };
-        Some(format!("{at}: the certificate {} {says}", path.display()))
+        Some(format!("{at}: the certificate {path} {says}"))
     }
 
     /// What is wrong with a file, with the setting that names it and where that was given.
@@ -220,16 +220,16 @@ fn belong(certificates: &[u8], key: &[u8]) -> bool {
     )
 }
 
-fn wrong(path: &Path, found: impl Into<String>, expected: impl Into<String>) -> ConfigError {
+fn wrong(path: &RootPath, found: impl Into<String>, expected: impl Into<String>) -> ConfigError {
     ConfigError::File {
-        path: path.to_owned(),
+        path: path.shown(),
         found: found.into(),
         expected: expected.into(),
     }
 }
 
 /// A file with at least one PEM block whose label ends so (`RSA PRIVATE KEY` is a `PRIVATE KEY`).
-fn pem(path: &Path, label: &str) -> Result<Vec<u8>, ConfigError> {
+fn pem(path: &RootPath, label: &str) -> Result<Vec<u8>, ConfigError> {
     let bytes = content(path, LARGEST_PEM)?;
     let end = format!("{label}-----");
     let found = String::from_utf8_lossy(&bytes)
@@ -247,9 +247,9 @@ fn pem(path: &Path, label: &str) -> Result<Vec<u8>, ConfigError> {
 }
 
 /// The password: the file's one line. Only its owner may have access.
-fn password(path: &Path) -> Result<String, ConfigError> {
+fn password(path: &RootPath) -> Result<String, ConfigError> {
     let metadata = path.metadata().map_err(|error| ConfigError::Read {
-        path: path.to_owned(),
+        path: path.shown(),
         error,
     })?;
     if !metadata.is_file() {
@@ -260,7 +260,7 @@ fn password(path: &Path) -> Result<String, ConfigError> {
         return Err(wrong(
             path,
             format!("mode {mode:04o}, which lets others at the password"),
-            format!("mode 0600; `chmod 600 {}` mends it", path.display()),
+            format!("mode 0600; `chmod 600 {path}` mends it"),
         ));
     }
     let text = String::from_utf8(content(path, LARGEST_PASSWORD)?)
@@ -303,8 +303,8 @@ mod tests {
         let (_dir, root) = root(Some(
             b"etcd: {endpoints: 'h:1', certfile: /cert, keyfile: /key}",
         ));
-        fs::write(root.path("cert"), VERSION_1).unwrap();
-        fs::write(root.path("key"), KEY).unwrap();
+        fs::write(root.path("cert").shown(), VERSION_1).unwrap();
+        fs::write(root.path("key").shown(), KEY).unwrap();
         let config = load_at(&root, &[], &[]).unwrap();
         let error = config.etcd_options().err().unwrap().to_string();
         let expected = "/cert: found a certificate of X.509's version 1, expected version 3";
@@ -317,7 +317,7 @@ mod tests {
         let (_dir, root) = root(Some(
             b"etcd: {endpoints: 'h:1', certfile: /cert, keyfile: /key}",
         ));
-        fs::write(root.path("cert"), VERSION_1).unwrap();
+        fs::write(root.path("cert").shown(), VERSION_1).unwrap();
         let config = load_at(&root, &[], &[]).unwrap();
         let warning = |now: &str| config.certificate_warning(now.parse().unwrap());
         assert_eq!(warning("2026-12-01T00:00:00Z"), None);
@@ -333,7 +333,7 @@ mod tests {
             late.contains("expired 2126-11-01, or this machine's clock"),
             "{late}"
         );
-        fs::write(root.path("cert"), CERTIFICATE).unwrap();
+        fs::write(root.path("cert").shown(), CERTIFICATE).unwrap();
         assert_eq!(warning("2126-11-02T00:00:00Z"), None);
     }
 
@@ -344,8 +344,8 @@ mod tests {
     ));
         let config = load_at(&root, &[], &[]).unwrap();
         let write = |name: &str, text: &[u8], mode: u32| {
-            fs::write(root.path(name), text).unwrap();
-            fs::set_permissions(root.path(name), fs::Permissions::from_mode(mode)).unwrap();
+            fs::write(root.path(name).shown(), text).unwrap();
+            fs::set_permissions(root.path(name).shown(), fs::Permissions::from_mode(mode)).unwrap();
         };
         let error = || config.etcd_options().err().unwrap().to_string();
         assert!(
@@ -401,8 +401,8 @@ mod tests {
             assert_eq!(tls.identity.unwrap(), (CERTIFICATE.into(), KEY.into()));
         }
         assert!(!format!("{config:?}").contains("s3"));
-        fs::remove_file(root.path("p")).unwrap();
-        fs::create_dir(root.path("p")).unwrap();
+        fs::remove_file(root.path("p").shown()).unwrap();
+        fs::create_dir(root.path("p").shown()).unwrap();
         assert!(error().contains("/p: found no regular file"), "{}", error());
     }
 }

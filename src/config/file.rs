@@ -7,7 +7,7 @@ use super::{
     settings::{Partial, SETTINGS, allowed},
 };
 use crate::{
-    node::{ReadError, read_bounded},
+    node::{ReadError, RootPath},
     yaml::{self, Limits, Node, Place, Value},
 };
 
@@ -23,30 +23,25 @@ const LIMITS: Limits = Limits {
 };
 
 /// The layer of a file, without what is wrong in it; none where there is no such file.
-pub(super) fn read(path: &Path, faults: &mut Faults) -> Option<Partial> {
-    read_at(path, path, faults)
-}
-
-/// As [`read`], of a file that is at `at` and that its operator knows as `path`: a link may lead from there.
-pub(super) fn read_at(path: &Path, at: &Path, faults: &mut Faults) -> Option<Partial> {
-    let bytes = match content_if_any(path, at) {
+pub(super) fn read(path: &RootPath, faults: &mut Faults) -> Option<Partial> {
+    let bytes = match content_if_any(path) {
         Ok(bytes) => bytes?,
         Err(fault) => {
             faults.push(fault);
             return Some(Partial::default());
         }
     };
-    let parsed = parse(path, bytes, faults);
+    let parsed = parse(&path.shown(), bytes, faults);
     Some(or_fault(parsed, faults))
 }
 
 /// What a file holds; none where there is no such file.
-pub(super) fn content_if_any(path: &Path, at: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
-    match content_at(path, at, LARGEST) {
+pub(super) fn content_if_any(path: &RootPath) -> Result<Option<Vec<u8>>, ConfigError> {
+    match content(path, LARGEST) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(ConfigError::Read { error, .. })
             // A link to nothing is a mistake, not an absence.
-            if error.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err() =>
+            if error.kind() == io::ErrorKind::NotFound && !path.is_there() =>
         {
             Ok(None)
         }
@@ -55,23 +50,19 @@ pub(super) fn content_if_any(path: &Path, at: &Path) -> Result<Option<Vec<u8>>, 
 }
 
 /// What a file holds, `largest` bytes at most.
-pub(super) fn content(path: &Path, largest: u64) -> Result<Vec<u8>, ConfigError> {
-    content_at(path, path, largest)
-}
-
-fn content_at(path: &Path, at: &Path, largest: u64) -> Result<Vec<u8>, ConfigError> {
-    read_bounded(at, largest).map_err(|error| match error {
+pub(super) fn content(path: &RootPath, largest: u64) -> Result<Vec<u8>, ConfigError> {
+    path.read_bounded(largest).map_err(|error| match error {
         ReadError::System(error) => ConfigError::Read {
-            path: path.to_owned(),
+            path: path.shown(),
             error,
         },
         ReadError::Kind(found) => ConfigError::File {
-            path: path.to_owned(),
+            path: path.shown(),
             found: found.into(),
             expected: "a file".into(),
         },
         ReadError::Larger(most) => ConfigError::File {
-            path: path.to_owned(),
+            path: path.shown(),
             found: format!("more than {most} bytes"),
             expected: "at most that".into(),
         },

@@ -1,7 +1,7 @@
 //! What the running agent was told by flags and environment, kept for the commands: `status` on a node means that
 //! node's group and endpoints, also where they stand in the agent's unit only.
 
-use std::{fs, io, path::PathBuf};
+use std::io;
 
 use serde_json::{Map, Value};
 
@@ -11,7 +11,7 @@ use super::{
     file,
     settings::{Partial, SETTINGS},
 };
-use crate::node::{Root, write_atomic};
+use crate::node::{Root, RootPath};
 
 /// The layer, in the format of the configuration file.
 const FILE: &str = "run/pointsman/agent.yaml";
@@ -26,7 +26,7 @@ pub(super) fn read(root: &Root, faults: &mut Faults) -> Partial {
 /// The agent's word, as long as this lives.
 #[derive(Debug)]
 pub struct OfAgent {
-    files: [PathBuf; 2],
+    files: [RootPath; 2],
 }
 
 impl OfAgent {
@@ -37,9 +37,7 @@ impl OfAgent {
     pub fn leave(config: &Config) -> io::Result<Self> {
         let root = &config.root;
         let [file, password] = [root.path(FILE), root.path(PASSWORD)];
-        if let Some(folder) = file.parent() {
-            fs::create_dir_all(folder)?;
-        }
+        file.parent().make_folder()?;
         let this = Self {
             files: [file, password],
         };
@@ -57,7 +55,7 @@ impl OfAgent {
             if setting.key == "etcd.password-file"
                 && let Some((_, Password::Text(secret))) = &config.etcd.user
             {
-                write_atomic(password, secret.as_bytes(), 0o600)?;
+                password.write_atomic(secret.as_bytes(), 0o600)?;
                 given = format!("/{PASSWORD}");
             }
             match setting.key.split_once('.') {
@@ -73,7 +71,7 @@ impl OfAgent {
             }
         }
         let text = serde_json::to_string_pretty(&top).map_err(io::Error::other)?;
-        write_atomic(file, text.as_bytes(), 0o644)?;
+        file.write_atomic(text.as_bytes(), 0o644)?;
         Ok(this)
     }
 }
@@ -82,7 +80,7 @@ impl Drop for OfAgent {
     fn drop(&mut self) {
         for file in &self.files {
             // Gone already, or kept for the next agent to replace: nothing depends on it.
-            let _ = fs::remove_file(file);
+            let _ = file.remove();
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
     settings::Partial,
     update_conf,
 };
-use crate::node::Root;
+use crate::node::{Root, RootPath};
 
 /// The file of configuration, in each of [`FOLDERS`].
 const FILE: &str = "config.yaml";
@@ -97,7 +97,7 @@ impl Sources {
     /// them over the main file.
     fn files(&self, faults: &mut Faults) -> Partial {
         if let Some(path) = &self.file {
-            return file::read(path, faults).unwrap_or_else(|| {
+            return file::read(&RootPath::named(path), faults).unwrap_or_else(|| {
                 faults.push(ConfigError::Read {
                     path: path.clone(),
                     error: std::io::ErrorKind::NotFound.into(),
@@ -110,21 +110,20 @@ impl Sources {
         for folder in FOLDERS {
             let folder = self.root.path(folder);
             let path = folder.join(FILE);
-            if path.symlink_metadata().is_ok() {
+            if path.is_there() {
                 main = Some(path);
             }
             let path = folder.join(MISNAMED);
-            if path.symlink_metadata().is_ok() {
-                faults.push(not_read(path, FILE));
+            if path.is_there() {
+                faults.push(not_read(&path, FILE));
             }
-            for (name, path) in in_folder(&self.root.again(&folder.join(DROP_INS)), faults) {
+            for (name, path) in in_folder(&folder.join(DROP_INS), faults) {
                 drop_ins.insert(name, path);
             }
         }
         let mut layer = Partial::default();
         for path in main.into_iter().chain(drop_ins.into_values()) {
-            let at = self.root.again(&path);
-            let read = file::read_at(&path, &at, faults);
+            let read = file::read(&path, faults);
             layer = read.unwrap_or_default().over(layer);
         }
         layer
@@ -132,33 +131,33 @@ impl Sources {
 }
 
 /// Of a file that somebody meant, and that would not be read.
-fn not_read(path: PathBuf, expected: &str) -> ConfigError {
+fn not_read(path: &RootPath, expected: &str) -> ConfigError {
     ConfigError::File {
-        path,
+        path: path.shown(),
         found: "a name that is not read".into(),
         expected: expected.into(),
     }
 }
 
 /// The drop-ins of a folder by name; none where there is no such folder.
-fn in_folder(folder: &Path, faults: &mut Faults) -> Vec<(OsString, PathBuf)> {
+fn in_folder(folder: &RootPath, faults: &mut Faults) -> Vec<(OsString, RootPath)> {
     let unreadable = |error| ConfigError::Read {
-        path: folder.to_owned(),
+        path: folder.shown(),
         error,
     };
-    let entries = match folder.read_dir() {
+    let names = match folder.names() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        read => read.and_then(Iterator::collect::<Result<_, _>>),
+        read => read,
     };
-    let entries = or_fault(entries.map_err(unreadable), faults);
+    let names = or_fault(names.map_err(unreadable), faults);
     let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.path();
-        match path.extension().and_then(|e| e.to_str()) {
-            Some("yaml") => found.push((entry.file_name(), path)),
+    for name in names {
+        let path = folder.join(&name);
+        match Path::new(&name).extension().and_then(|e| e.to_str()) {
+            Some("yaml") => found.push((name, path)),
             // Meant, and not read: worse than an error.
             Some("yml" | "conf") => {
-                faults.push(not_read(path, "one that ends in .yaml"));
+                faults.push(not_read(&path, "one that ends in .yaml"));
             }
             // An editor's or a package manager's leavings.
             _ => {}

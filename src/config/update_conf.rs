@@ -9,7 +9,7 @@ use super::{
     file::content_if_any,
     settings::Partial,
 };
-use crate::node::Root;
+use crate::node::{Root, RootPath};
 
 /// Where it may lie; an earlier one wins, setting by setting.
 const FILES: [&str; 4] = [
@@ -24,15 +24,15 @@ pub(super) fn read(root: &Root, faults: &mut Faults) -> Partial {
     let mut layer = Partial::default();
     for file in FILES {
         let path = root.path(file);
-        if let Some(bytes) = or_fault(content_if_any(&path, &path), faults) {
+        if let Some(bytes) = or_fault(content_if_any(&path), faults) {
             layer = layer.over(parse(&path, &bytes, faults));
         }
     }
     layer
 }
 
-fn parse(path: &Path, bytes: &[u8], faults: &mut Faults) -> Partial {
-    let file: Arc<Path> = path.into();
+fn parse(path: &RootPath, bytes: &[u8], faults: &mut Faults) -> Partial {
+    let file: Arc<Path> = path.shown().into();
     let (mut bare, mut prefixed) = (Partial::default(), Partial::default());
     for (line, bytes) in (1..).zip(bytes.split(|b| *b == b'\n')) {
         let origin = || Origin::File {
@@ -90,9 +90,9 @@ fn unquoted(text: &str) -> &str {
 }
 
 /// Refuses a file with a password in it that others can read.
-fn only_the_owners(path: &Path, name: &str) -> Result<(), ConfigError> {
+fn only_the_owners(path: &RootPath, name: &str) -> Result<(), ConfigError> {
     let metadata = path.metadata().map_err(|error| ConfigError::Read {
-        path: path.to_owned(),
+        path: path.shown(),
         error,
     })?;
     let mode = metadata.permissions().mode() & 0o7777;
@@ -100,12 +100,11 @@ fn only_the_owners(path: &Path, name: &str) -> Result<(), ConfigError> {
         return Ok(());
     }
     Err(ConfigError::File {
-        path: path.to_owned(),
+        path: path.shown(),
         found: format!("{name} in a file of mode {mode:04o}, which lets others at the password"),
         expected: format!(
-            "mode 0600 (`chmod 600 {}`), or the password in a file of its own: etcd.password-file in \
-             /etc/pointsman/config.yaml",
-            path.display()
+            "mode 0600 (`chmod 600 {path}`), or the password in a file of its own: etcd.password-file in \
+             /etc/pointsman/config.yaml"
         ),
     })
 }

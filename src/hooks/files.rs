@@ -3,13 +3,14 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    fs, io,
+    io,
     io::Read as _,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use super::{HookError, Hooks};
+use crate::node::RootPath;
 
 /// The moments at which hooks run, each a folder.
 pub const MOMENTS: [&str; 6] = [
@@ -30,44 +31,33 @@ impl Hooks {
     ///
     /// # Errors
     /// When a folder is there and cannot be read, or is a link to nothing: what would have run is not known.
-    pub fn list(&self, moment: &str) -> Result<Vec<PathBuf>, HookError> {
-        let mut hooks: BTreeMap<OsString, PathBuf> = BTreeMap::new();
+    pub fn list(&self, moment: &str) -> Result<Vec<RootPath>, HookError> {
+        let mut hooks: BTreeMap<OsString, RootPath> = BTreeMap::new();
         for folder in &self.folders {
             let folder = folder.join(moment);
             let unreadable = |error: io::Error| HookError {
-                what: format!("cannot be looked for: {}: {error}", folder.display()),
-                hook: folder.clone(),
+                what: format!("cannot be looked for: {folder}: {error}"),
+                hook: folder.shown(),
                 code: None,
             };
-            let entries = match fs::read_dir(self.root.again(&folder)) {
-                Ok(entries) => entries,
-                Err(error) if self.is_absent(&folder, &error) => continue,
+            let names = match folder.names() {
+                Ok(names) => names,
+                Err(error) if is_absent(&folder, &error) => continue,
                 Err(error) => return Err(unreadable(error)),
             };
-            for entry in entries {
-                let entry = entry.map_err(unreadable)?;
-                let name = entry.file_name();
+            for name in names {
                 let text = name.to_string_lossy();
                 // What editors and package managers leave behind is no hook.
                 let left = text.starts_with('.') || text.ends_with('~') || text.contains(".dpkg-");
                 if !left && text.ends_with(self.ending) {
-                    hooks.insert(name.clone(), entry.path());
+                    let hook = folder.join(&name);
+                    hooks.insert(name, hook);
                 }
             }
         }
-        Ok(hooks
-            .into_values()
-            .filter(|path| {
-                let file = self.root.again(path);
-                fs::canonicalize(file).ok().as_deref() != Some(Path::new("/dev/null"))
-            })
-            .collect())
-    }
-
-    /// Whether there is no such folder, and no link above it that leads to nothing.
-    fn is_absent(&self, folder: &Path, error: &io::Error) -> bool {
-        let dangles = |path: &Path| path.is_symlink() && !self.root.again(path).exists();
-        error.kind() == io::ErrorKind::NotFound && !folder.ancestors().take(3).any(dangles)
+        let mut hooks: Vec<RootPath> = hooks.into_values().collect();
+        hooks.retain(|hook| !hook.is_null());
+        Ok(hooks)
     }
 
     /// Whether all hooks of one moment could be run.
@@ -86,8 +76,8 @@ impl Hooks {
         let mut found = Vec::new();
         for folder in &self.folders {
             // One that cannot be read is told of with its moments.
-            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                let name = entry.file_name().to_string_lossy().into_owned();
+            for file in folder.names().unwrap_or_default() {
+                let name = file.to_string_lossy().into_owned();
                 if MOMENTS.contains(&name.as_str()) || name == AVAILABLE || name.starts_with('.') {
                     continue;
                 }
@@ -102,7 +92,7 @@ impl Hooks {
                 };
                 found.push(format!(
                     "{} is not read: no hooks run by this name{meant}",
-                    entry.path().display()
+                    folder.join(&file)
                 ));
             }
         }
@@ -121,15 +111,14 @@ impl Hooks {
     }
 
     /// Whether a hook is a program, or a text for an interpreter, that may be run as root.
-    pub(super) fn usable(&self, hook: &Path) -> Result<(), HookError> {
-        let file = &self.root.again(hook);
-        let what = match fs::metadata(file) {
-            Ok(m) if m.is_file() && self.interpreter.is_some() => match others(hook, file) {
+    pub(super) fn usable(&self, hook: &RootPath) -> Result<(), HookError> {
+        let what = match hook.metadata() {
+            Ok(m) if m.is_file() && self.interpreter.is_some() => match others(hook) {
                 None => return Ok(()),
                 Some(what) => what,
             },
             Ok(m) if m.is_file() && m.permissions().mode() & 0o111 != 0 => {
-                match others(hook, file).or_else(|| not_executable(file)) {
+                match others(hook).or_else(|| not_executable(hook)) {
                     None => return Ok(()),
                     Some(what) => what,
                 }
@@ -138,26 +127,35 @@ impl Hooks {
             Err(error) => format!("cannot be read: {error}"),
         };
         Err(HookError {
-            hook: hook.to_owned(),
+            hook: hook.shown(),
             what,
             code: None,
         })
     }
 }
 
+/// The folders that hooks are in: `X.d`, `hooks` and `pointsman`.
+fn above(hook: &RootPath) -> impl Iterator<Item = RootPath> {
+    std::iter::successors(Some(hook.parent()), |path| Some(path.parent())).take(3)
+}
+
+/// Whether there is no such folder of a moment, and neither it nor one above it is a link that leads to nothing.
+fn is_absent(folder: &RootPath, error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        && !above(&folder.join("hook")).any(|path| path.dangles())
+}
+
 /// Who else could put a program in the hook's place, as a sentence: whoever owns, or may write to, the file or a folder
 /// from `pointsman` down, and the same of the file and folder that a link leads to.
-fn others(hook: &Path, file: &Path) -> Option<String> {
-    let mut paths = Vec::new();
-    // HOOK, X.d, hooks, pointsman.
-    paths.extend(hook.ancestors().skip(1).take(3).map(Path::to_owned));
-    if let Ok(target) = fs::canonicalize(file) {
-        paths.extend(target.parent().map(Path::to_owned));
-        paths.push(target);
+fn others(hook: &RootPath) -> Option<String> {
+    // X.d, hooks, pointsman.
+    let mut paths: Vec<RootPath> = above(hook).collect();
+    if let Ok(target) = hook.without_links() {
+        paths.extend([target.parent(), target]);
     }
     let own = nix::unistd::geteuid().as_raw();
     paths.iter().find_map(|path| {
-        let found = fs::metadata(path).ok()?;
+        let found = path.metadata().ok()?;
         let kind = if found.is_dir() { "folder" } else { "file" };
         let mode = found.mode() & 0o7777;
         // The group root has root alone.
@@ -173,17 +171,16 @@ fn others(hook: &Path, file: &Path) -> Option<String> {
             return None;
         };
         Some(format!(
-            "is not run, since it would be run as root: the {kind} {} {why}",
-            path.display()
+            "is not run, since it would be run as root: the {kind} {path} {why}"
         ))
     })
 }
 
 /// Why the kernel would not execute the file, where that can be seen: a text without `#!`, or with one that names no
 /// program (execve(2)).
-fn not_executable(hook: &Path) -> Option<String> {
+fn not_executable(hook: &RootPath) -> Option<String> {
     let mut start = Vec::new();
-    let file = fs::File::open(hook).ok()?;
+    let file = hook.open_to_read().ok()?;
     file.take(256).read_to_end(&mut start).ok()?;
     let Some(line) = start.strip_prefix(b"#!") else {
         // Binary formats have other marks, and none is a text.

@@ -1,110 +1,20 @@
-//! Files of the machine: where they are, and how they are read and written.
+//! How files of a machine are read, written, made and taken away.
 
 use std::{
-    ffi::OsString,
-    fs,
+    ffi::OsStr,
+    fs::{self, File},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _},
-    path::{Component, Path, PathBuf},
+    os::{fd::OwnedFd, unix::fs::FileTypeExt as _},
 };
 
-use nix::fcntl::OFlag;
+use nix::{
+    errno::Errno,
+    fcntl::{self, OFlag},
+    sys::stat::{self, Mode},
+    unistd::{self, UnlinkatFlags},
+};
 
-/// The folder under which everything lies that the program reads or writes on the machine; `/` but for
-/// tests and for preparing images.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Root(PathBuf);
-
-impl Default for Root {
-    fn default() -> Self {
-        Self::new("/")
-    }
-}
-
-impl Root {
-    /// The machine under this folder.
-    #[must_use]
-    pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self(folder.into())
-    }
-
-    /// Where a file of the machine is. Nothing leads out of the root: neither a leading `/` or a `..` of the path, nor a link
-    /// in the tree, which leads where it would on the machine itself. That is looked up now: a tree in which somebody
-    /// exchanges folders for links at the same time is not the machine of this program's user.
-    #[must_use]
-    pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
-        let path = path.as_ref();
-        if self.is_host() {
-            // The kernel follows links, and there is nothing outside.
-            return self.0.join(path.strip_prefix("/").unwrap_or(path));
-        }
-        let inside = within(&self.0, path);
-        // What disables a file or hook, and is in no tree.
-        if inside == Path::new("dev/null") {
-            return "/dev/null".into();
-        }
-        self.0.join(inside)
-    }
-
-    /// The same file where the path was made of one of this root's, and may lead through links since.
-    #[must_use]
-    pub fn again(&self, path: &Path) -> PathBuf {
-        match path.strip_prefix(&self.0) {
-            Ok(inside) => self.path(inside),
-            Err(_) => path.to_owned(),
-        }
-    }
-
-    /// The folder itself.
-    #[must_use]
-    pub fn folder(&self) -> &Path {
-        &self.0
-    }
-
-    /// Whether this is the machine that runs the program.
-    #[must_use]
-    pub fn is_host(&self) -> bool {
-        self.0 == Path::new("/")
-    }
-}
-
-/// The most links on the way to a file, as the kernel has it (path_resolution(7)).
-const LINKS: usize = 40;
-
-/// A path below the root, without links and `..`: as the kernel would find it if the root were `/`.
-fn within(root: &Path, path: &Path) -> PathBuf {
-    let mut at = PathBuf::new();
-    let mut left: Vec<OsString> = Vec::new();
-    let push = |left: &mut Vec<OsString>, path: &Path| {
-        let parts = path.components().rev();
-        left.extend(parts.map(|part| part.as_os_str().to_owned()));
-    };
-    push(&mut left, path);
-    let mut links = 0;
-    while let Some(part) = left.pop() {
-        match Path::new(&part).components().next() {
-            Some(Component::RootDir | Component::Prefix(_)) => at.clear(),
-            Some(Component::ParentDir) => drop(at.pop()),
-            Some(Component::Normal(name)) => match fs::read_link(root.join(&at).join(name)) {
-                Ok(target) if links < LINKS => {
-                    links += 1;
-                    // Made from outside, with the root in its target: it means the same file.
-                    match target.strip_prefix(root) {
-                        Ok(inside) => {
-                            at.clear();
-                            push(&mut left, inside);
-                        }
-                        Err(_) => push(&mut left, &target),
-                    }
-                }
-                // Beyond the limit what would be opened is a link again, which is refused as a loop.
-                _ => at.push(name),
-            },
-            Some(Component::CurDir) | None => {}
-        }
-    }
-    at
-}
+use super::root::{FOLDER, RootPath};
 
 /// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -132,123 +42,152 @@ impl From<ReadError> for io::Error {
 /// The most that a small file of the machine holds, in bytes: far more than any of those the program reads.
 pub const SMALL: u64 = 1 << 20;
 
-/// What a file holds, `most` bytes at most. Everything that is read from a disk goes through this: a file that somebody
-/// spoilt must not fill the memory or keep the program from ending.
-///
-/// # Errors
-/// When it cannot be read, is a folder, pipe, socket or block device, or holds more. `/dev/null` is welcome as empty.
-pub fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, ReadError> {
-    // Looked at before it is opened: opening a pipe may wait for ever.
-    let kind = fs::metadata(path)?.file_type();
-    if kind.is_dir() {
-        return Err(ReadError::Kind("a directory"));
-    }
-    if !kind.is_file() && !kind.is_char_device() {
-        return Err(ReadError::Kind("a pipe, socket or device"));
-    }
-    let mut bytes = Vec::new();
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits())
-        .open(path)?;
-    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Err(ReadError::Larger(most));
-    }
-    Ok(bytes)
-}
+/// The most links on the way to a folder that is made, as the kernel has it (path_resolution(7)).
+const LINKS: usize = 40;
 
-/// The text of a small file of the machine.
-///
-/// # Errors
-/// As [`read_bounded`], and when it is not UTF-8.
-pub fn read_text(path: &Path) -> io::Result<String> {
-    let bytes = read_bounded(path, SMALL)?;
-    String::from_utf8(bytes)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "found bytes that are not UTF-8"))
-}
-
-/// Writes a file so that it holds either what it held or `bytes`, whatever happens, and survives a power cut
-/// once this returns: written beside, synced, renamed, and the folder synced. The file gets `mode`.
-///
-/// # Errors
-/// When the system refuses a step; the file is then as it was.
-pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|f| !f.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let beside = folder.join(name);
-    let write = || {
-        // One that a killed process of the same number left.
-        match fs::remove_file(&beside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+impl RootPath {
+    /// What a file holds, `most` bytes at most. Everything that is read from a disk goes through this: a file that somebody
+    /// spoilt must not fill the memory or keep the program from ending.
+    ///
+    /// # Errors
+    /// When it cannot be read, is a folder, pipe, socket or block device, or holds more. `/dev/null` is welcome as empty.
+    pub fn read_bounded(&self, most: u64) -> Result<Vec<u8>, ReadError> {
+        // Looked at before it is opened: opening a pipe may wait for ever.
+        let kind = self.metadata()?.file_type();
+        if kind.is_dir() {
+            return Err(ReadError::Kind("a directory"));
         }
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(&beside)?;
-        // Whatever the umask takes away.
-        file.set_permissions(fs::Permissions::from_mode(mode))?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        fs::File::open(folder)?.sync_all()
-    };
-    write().inspect_err(|_| {
-        let _ = fs::remove_file(&beside);
-    })
+        if !kind.is_file() && !kind.is_char_device() {
+            return Err(ReadError::Kind("a pipe, socket or device"));
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let file = File::from(self.open(flags, Mode::empty())?);
+        let mut bytes = Vec::new();
+        file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > most {
+            return Err(ReadError::Larger(most));
+        }
+        Ok(bytes)
+    }
+
+    /// The text of a small file of the machine.
+    ///
+    /// # Errors
+    /// As [`Self::read_bounded`], and when it is not UTF-8.
+    pub fn read_text(&self) -> io::Result<String> {
+        let bytes = self.read_bounded(SMALL)?;
+        String::from_utf8(bytes).map_err(|_| {
+            io::Error::new(io::ErrorKind::InvalidData, "found bytes that are not UTF-8")
+        })
+    }
+
+    /// Writes a file so that it holds either what it held or `bytes`, whatever happens, and survives a power cut
+    /// once this returns: written beside, synced, renamed, and the folder synced. The file gets `mode`. A link is replaced,
+    /// and what it leads to stays.
+    ///
+    /// # Errors
+    /// When the system refuses a step; the file is then as it was.
+    pub fn write_atomic(&self, bytes: &[u8], mode: u32) -> io::Result<()> {
+        let (folder, name) = self.split()?;
+        let mut beside = name.to_owned();
+        beside.push(format!(".{}.new", std::process::id()));
+        let remove = || unistd::unlinkat(&folder, &*beside, UnlinkatFlags::NoRemoveDir);
+        let mode = Mode::from_bits_truncate(mode);
+        let write = || {
+            // One that a killed process of the same number left.
+            match remove() {
+                Err(Errno::ENOENT) | Ok(()) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+            let mut file = File::from(fcntl::openat(&folder, &*beside, flags, mode)?);
+            // Whatever the umask takes away.
+            stat::fchmod(&file, mode)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fcntl::renameat(&folder, &*beside, &folder, name)?;
+            Ok(unistd::fsync(&folder)?)
+        };
+        write().inspect_err(|_| {
+            let _ = remove();
+        })
+    }
+
+    /// The folder it is in, opened, and its name there: the last part is not followed.
+    ///
+    /// # Errors
+    /// When there is no such folder, or the path has no name.
+    fn split(&self) -> io::Result<(OwnedFd, &OsStr)> {
+        let name = self.path.file_name().ok_or(Errno::EISDIR)?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        Ok((self.parent().open(flags, Mode::empty())?, name))
+    }
+
+    /// Makes the folder, with those on the way, where it is not there. A link to nothing leads to where it is made.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn make_folder(&self) -> io::Result<()> {
+        match self.root.is_host() {
+            true => fs::create_dir_all(&self.path),
+            false => self.make_within(LINKS),
+        }
+    }
+
+    fn make_within(&self, links: usize) -> io::Result<()> {
+        match self.open(FOLDER, Mode::empty()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other.map(drop),
+        }
+        // The root itself, or one that `..` leads out of, cannot be made.
+        let name = self.path.file_name().ok_or(Errno::ENOENT)?;
+        let parent = self.parent();
+        parent.make_within(links)?;
+        let folder = parent.open(FOLDER, Mode::empty())?;
+        match stat::mkdirat(&folder, name, Mode::from_bits_truncate(0o777)) {
+            Err(Errno::EEXIST) => {
+                let left = links.checked_sub(1).ok_or(Errno::ELOOP)?;
+                match fcntl::readlinkat(&folder, name) {
+                    Ok(target) => parent.join(target).make_within(left),
+                    // Somebody else has made it.
+                    Err(_) => self.make_within(left),
+                }
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Takes a file away; a link itself, and not what it leads to.
+    ///
+    /// # Errors
+    /// When the system refuses, or there is nothing.
+    pub fn remove(&self) -> io::Result<()> {
+        let (folder, name) = self.split()?;
+        Ok(unistd::unlinkat(folder, name, UnlinkatFlags::NoRemoveDir)?)
+    }
+
+    /// Gives a file another name in its folder.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn rename(&self, to: &OsStr) -> io::Result<()> {
+        let (folder, name) = self.split()?;
+        Ok(fcntl::renameat(&folder, name, &folder, to)?)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::{os::unix::fs::PermissionsExt as _, path::Path};
 
     use super::*;
 
-    #[test]
-    fn nothing_leads_out_of_a_root() {
-        let dir = tempfile::tempdir().unwrap();
-        let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
-        fs::create_dir_all(root.join("etc/real")).unwrap();
-        fs::create_dir_all(root.join(outside.strip_prefix("/").unwrap())).unwrap();
-        fs::create_dir(&outside).unwrap();
-        for (link, target) in [
-            ("etc/abs", outside.as_path()),
-            ("etc/up", Path::new("../../../outside")),
-            ("etc/in", Path::new("/etc/real")),
-            ("etc/rel", Path::new("real/../real")),
-            ("etc/loop", Path::new("loop")),
-            ("etc/null", Path::new("/dev/null")),
-            ("etc/outer", &root.join("etc/real")),
-            ("etc/dangling", Path::new("/etc/none/x")),
-        ] {
-            symlink(target, root.join(link)).unwrap();
-        }
-        let machine = Root::new(&root);
-        let inside = outside.strip_prefix("/").unwrap();
-        for (path, found) in [
-            ("/etc/x", Path::new("etc/x")),
-            ("../../etc/x", Path::new("etc/x")),
-            ("etc/abs/f", &inside.join("f")),
-            ("etc/up/f", Path::new("outside/f")),
-            ("etc/in/f", Path::new("etc/real/f")),
-            ("etc/rel/f", Path::new("etc/real/f")),
-            ("etc/dangling", Path::new("etc/none/x")),
-            ("etc/outer/f", Path::new("etc/real/f")),
-            ("", Path::new("")),
-        ] {
-            assert_eq!(machine.path(path), root.join(found), "{path}");
-        }
-        assert_eq!(machine.path("etc/null"), Path::new("/dev/null"));
-        assert!(fs::read(machine.path("etc/loop")).is_err());
-        let made_before = root.join("etc/in");
-        assert_eq!(machine.again(&made_before), root.join("etc/real"));
-        assert_eq!(Root::default().path("etc/x"), Path::new("/etc/x"));
+    fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, ReadError> {
+        RootPath::named(path).read_bounded(most)
+    }
+
+    fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+        RootPath::named(path).write_atomic(bytes, mode)
     }
 
     #[test]
@@ -262,7 +201,11 @@ mod tests {
         // A hole of twenty gigabytes is not read into the memory.
         let large = fs::File::create(dir.path().join("large")).unwrap();
         large.set_len(20 << 30).unwrap();
-        assert!(read_text(&dir.path().join("large")).is_err());
+        assert!(
+            RootPath::named(dir.path().join("large"))
+                .read_text()
+                .is_err()
+        );
         let error = read_bounded(dir.path(), 3).unwrap_err().to_string();
         assert_eq!(error, "found a directory, expected a file");
         let pipe = dir.path().join("pipe");

@@ -1,12 +1,9 @@
 //! Which disk has the slots, and which slot runs: from what is mounted on /usr or /, through device mapper and
 //! partition to the disk.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::PathBuf};
 
-use crate::node::Root;
+use crate::node::{Root, RootPath};
 
 /// The most a list of mounts holds, in bytes: a machine with containers has thousands.
 const MOUNTS: u64 = 64 << 20;
@@ -37,9 +34,10 @@ fn error(why: impl Into<String>) -> FindError {
 /// When what is mounted is no partition of one disk.
 pub fn find(root: &Root) -> Result<Found, FindError> {
     let mounts = root.path("proc/self/mountinfo");
-    let text = crate::node::read_bounded(&mounts, MOUNTS)
+    let text = mounts
+        .read_bounded(MOUNTS)
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .map_err(|e| error(format!("{}: {e}", mounts.display())))?;
+        .map_err(|e| error(format!("{mounts}: {e}")))?;
     let (place, mut device) = ["/usr", "/"]
         .into_iter()
         .find_map(|place| mounted(&text, place).map(|device| (place, device)))
@@ -52,23 +50,25 @@ pub fn find(root: &Root) -> Result<Found, FindError> {
                 "{place} is not on a block device (device {device})"
             )));
         }
-        let read = |path: &Path| crate::node::read_text(path).map(|text| text.trim().to_owned());
-        if let Ok(number) = read(&folder.join("partition")) {
+        if let Ok(number) = folder.join("partition").read_text() {
+            let number = number.trim();
             // A partition's folder lies in its disk's.
-            let disk = fs::canonicalize(&folder)
+            let disk = folder
+                .real()
                 .ok()
                 .and_then(|path| Some(path.parent()?.file_name()?.to_owned()))
-                .ok_or_else(|| error(format!("{} has no disk", folder.display())))?;
+                .ok_or_else(|| error(format!("{folder} has no disk")))?;
             let partition = number
                 .parse()
                 .map_err(|_| error(format!("partition: found {number:?}, expected a number")))?;
             // The kernel writes ! for / in names.
             let name = disk.to_string_lossy().replace('!', "/");
             let disk = root.path("dev").join(name);
+            let disk = disk.resolved().map_err(|e| error(format!("{disk}: {e}")))?;
             return Ok(Found { disk, partition });
         }
         device = below(&folder)
-            .map_err(|e| error(format!("{}: {e}", folder.display())))?
+            .map_err(|e| error(format!("{folder}: {e}")))?
             .ok_or_else(|| error(format!("{place} is on a whole disk, or on several")))?;
     }
     Err(error(format!("{place} is on too many layers of devices")))
@@ -90,15 +90,16 @@ fn mounted(mounts: &str, place: &str) -> Option<String> {
 }
 
 /// The one device a mapped device lies on; none where it is no mapped device, or lies on several.
-fn below(folder: &Path) -> io::Result<Option<String>> {
-    let slaves = match fs::read_dir(folder.join("slaves")) {
-        Ok(slaves) => slaves,
+fn below(folder: &RootPath) -> io::Result<Option<String>> {
+    let slaves = folder.join("slaves");
+    let names = match slaves.names() {
+        Ok(names) => names,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut devices: Vec<String> = slaves
-        .flatten()
-        .filter_map(|slave| crate::node::read_text(&slave.path().join("dev")).ok())
+    let mut devices: Vec<String> = names
+        .into_iter()
+        .filter_map(|slave| slaves.join(slave).join("dev").read_text().ok())
         .map(|device| device.trim().to_owned())
         .collect();
     devices.dedup();
@@ -110,7 +111,7 @@ fn below(folder: &Path) -> io::Result<Option<String>> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::{fs, os::unix::fs::symlink};
 
     use super::*;
 
@@ -119,7 +120,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
         let write = |path: &str, text: &str| {
-            let path = root.path(path);
+            let path = dir.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         };
@@ -129,12 +130,13 @@ mod tests {
         write("sys/devices/pci/nvme0n1/nvme0n1p4/partition", "4\n");
         write("sys/devices/pci/ida!c0d0/ida!c0d0p3/partition", "3\n");
         for dm in ["dm-0", "dm-1"] {
-            fs::create_dir_all(root.path(format!("sys/devices/virtual/{dm}/slaves"))).unwrap();
+            fs::create_dir_all(dir.path().join(format!("sys/devices/virtual/{dm}/slaves")))
+                .unwrap();
         }
         let link = |from: &str, to: &str| {
-            let from = root.path(from);
+            let from = dir.path().join(from);
             fs::create_dir_all(from.parent().unwrap()).unwrap();
-            symlink(root.path(to), from).unwrap();
+            symlink(format!("/{to}"), from).unwrap();
         };
         let disk = "sys/devices/pci/nvme0n1";
         link("sys/dev/block/259:0", disk);
@@ -178,8 +180,8 @@ mod tests {
                 4,
             ),
         ] {
-            let (_dir, root) = machine(mounts);
-            let disk = root.path("dev").join(disk);
+            let (dir, root) = machine(mounts);
+            let disk = dir.path().join("dev").join(disk);
             assert_eq!(find(&root).unwrap(), Found { disk, partition }, "{mounts}");
         }
     }

@@ -17,7 +17,7 @@ use std::{io, path::PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::node::Root;
+use crate::node::{Root, RootPath};
 use attributes::Attributes;
 use partition::Extent;
 use scheme::{SCHEMES, Scheme};
@@ -135,7 +135,7 @@ impl Slot {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Place {
     /// The disk or image; none: found from what is mounted.
-    pub disk: Option<PathBuf>,
+    pub disk: Option<RootPath>,
     /// The booted slot; none: found from what is mounted, where the disk is, too.
     pub booted: Option<String>,
 }
@@ -174,7 +174,13 @@ impl Slots {
     /// When there is no disk, no table or no slot.
     pub fn open(root: &Root, place: &Place, access: Access) -> Result<Self, SlotsError> {
         let (path, partition) = match &place.disk {
-            Some(disk) => (disk.clone(), None),
+            Some(disk) => {
+                let path = disk.resolved().map_err(|error| DiskError::Open {
+                    path: disk.shown(),
+                    error,
+                })?;
+                (path, None)
+            }
             None => {
                 let found = find::find(root)?;
                 (found.disk, Some(found.partition))

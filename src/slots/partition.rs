@@ -7,7 +7,7 @@
 //! device's cache holds, and reads from the disk.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io,
     os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -18,7 +18,7 @@ use nix::{
     sys::stat::{major, makedev, minor},
 };
 
-use crate::node::Root;
+use crate::node::{Root, RootPath};
 
 /// What every device accepts for `O_DIRECT`: offset, length and memory are multiples of it, in bytes.
 const ALIGNMENT: usize = 4096;
@@ -44,14 +44,13 @@ pub struct Extent {
 /// content cannot be told then.
 pub fn device(root: &Root, disk: u64, extent: &Extent) -> io::Result<Option<PathBuf>> {
     let folder = root.path(format!("sys/dev/block/{}:{}", major(disk), minor(disk)));
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries,
+    let names = match folder.names() {
+        Ok(names) => names,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(named(&folder, &error)),
+        Err(error) => return Err(named(&folder.shown(), &error)),
     };
-    for entry in entries {
-        let entry = entry.map_err(|error| named(&folder, &error))?;
-        let folder = entry.path();
+    for name in names {
+        let folder = folder.join(name);
         if attribute(&folder, "partition").as_deref() != Some(&*extent.number.to_string()) {
             continue;
         }
@@ -78,32 +77,33 @@ pub fn device(root: &Root, disk: u64, extent: &Extent) -> io::Result<Option<Path
 }
 
 /// The device node of the device whose folder in sysfs this is.
-fn node(root: &Root, folder: &Path) -> io::Result<PathBuf> {
+fn node(root: &Root, folder: &RootPath) -> io::Result<PathBuf> {
     let number = attribute(folder, "dev").unwrap_or_default();
     let expected = number
         .split_once(':')
         .and_then(|(major, minor)| Some(makedev(major.parse().ok()?, minor.parse().ok()?)));
-    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let name = folder.name().to_string_lossy();
     let candidates = [
         // The kernel writes ! for / in names.
         format!("dev/{}", name.replace('!', "/")),
         format!("dev/block/{number}"),
     ];
-    let is_it = |path: &PathBuf| {
-        let found = fs::metadata(path);
+    let is_it = |path: &RootPath| {
+        let found = path.metadata();
         found.is_ok_and(|m| m.file_type().is_block_device() && Some(m.rdev()) == expected)
     };
     let mut paths = candidates.iter().map(|path| root.path(path));
-    paths.find(is_it).ok_or_else(|| {
-        io::Error::other(format!(
+    match paths.find(is_it) {
+        Some(path) => path.resolved(),
+        None => Err(io::Error::other(format!(
             "the partition {name} has no device node: expected block device {number} at {}",
-            root.path(&candidates[0]).display()
-        ))
-    })
+            root.path(&candidates[0])
+        ))),
+    }
 }
 
-fn attribute(folder: &Path, name: &str) -> Option<String> {
-    let text = fs::read_to_string(folder.join(name)).ok()?;
+fn attribute(folder: &RootPath, name: &str) -> Option<String> {
+    let text = folder.join(name).read_text().ok()?;
     Some(text.trim().to_owned())
 }
 

@@ -209,7 +209,7 @@ fn lock(mut file: File, access: Access, path: &Path) -> Result<Flock<File>, Disk
 fn read_only(root: &Root, device: u64) -> bool {
     let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
     let path = root.path(format!("sys/dev/block/{major}:{minor}/ro"));
-    std::fs::read_to_string(path).is_ok_and(|text| text.trim() == "1")
+    path.read_text().is_ok_and(|text| text.trim() == "1")
 }
 
 /// The logical size, as the kernel has it in sysfs.
@@ -218,13 +218,13 @@ fn sector_of_device(root: &Root, device: u64) -> io::Result<u64> {
     let path = root.path(format!(
         "sys/dev/block/{major}:{minor}/queue/logical_block_size"
     ));
-    let text = crate::node::read_text(&path)
-        .map_err(|error| io::Error::other(format!("{}: {error}", path.display())))?;
+    let text = path
+        .read_text()
+        .map_err(|error| io::Error::other(format!("{path}: {error}")))?;
     match text.trim().parse() {
         Ok(sector @ 512..=65536) => Ok(sector),
         _ => Err(io::Error::other(format!(
-            "{}: found {text:?}, expected a size",
-            path.display()
+            "{path}: found {text:?}, expected a size"
         ))),
     }
 }

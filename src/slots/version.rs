@@ -35,7 +35,7 @@ pub fn of_text(text: &str) -> Option<String> {
 pub fn of_booted(root: &Root) -> Option<String> {
     let text = ["etc/os-release", "usr/lib/os-release"]
         .iter()
-        .find_map(|file| crate::node::read_text(&root.path(file)).ok())?;
+        .find_map(|file| root.path(file).read_text().ok())?;
     of_text(&text)
 }
 

@@ -1,11 +1,8 @@
 //! `update.conf`: the lines update_engine reads, changed one at a time with the rest kept.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{io, os::unix::fs::PermissionsExt as _};
 
-use crate::node::{Root, read_text, write_atomic};
+use crate::node::{Root, RootPath};
 
 /// The value of a key, of several the last one, as update_engine takes it.
 #[must_use]
@@ -37,7 +34,7 @@ pub fn set(text: &str, key: &str, value: Option<&str>) -> String {
 
 /// The operator's file: the one there is, else the one of the kind of system this is.
 #[must_use]
-pub fn path(root: &Root) -> PathBuf {
+pub fn path(root: &Root) -> RootPath {
     let [flatcar, coreos] =
         ["flatcar", "coreos"].map(|kind| root.path(format!("etc/{kind}/update.conf")));
     let is_coreos =
@@ -53,8 +50,8 @@ pub fn path(root: &Root) -> PathBuf {
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn read(path: &Path) -> io::Result<String> {
-    match read_text(path) {
+pub fn read(path: &RootPath) -> io::Result<String> {
+    match path.read_text() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         read => read,
     }
@@ -64,25 +61,26 @@ pub fn read(path: &Path) -> io::Result<String> {
 ///
 /// # Errors
 /// When it cannot be read or written; it is then as it was.
-pub fn change(path: &Path, changes: &[(&str, Option<&str>)]) -> io::Result<()> {
+pub fn change(path: &RootPath, changes: &[(&str, Option<&str>)]) -> io::Result<()> {
     let mut text = read(path)?;
     for (key, value) in changes {
         text = set(&text, key, *value);
     }
     // A link, as to a shared file, stays one.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mode = path.metadata().map_or(0o644, |metadata| {
-        use std::os::unix::fs::PermissionsExt as _;
-        metadata.permissions().mode() & 0o7777
-    });
-    write_atomic(&path, text.as_bytes(), mode)
+    let path = path.without_links().unwrap_or_else(|_| path.clone());
+    path.parent().make_folder()?;
+    let mode = match path.metadata() {
+        Ok(found) if !found.is_file() => return Err(io::Error::other("found no regular file")),
+        Ok(found) => found.permissions().mode() & 0o7777,
+        Err(_) => 0o644,
+    };
+    path.write_atomic(text.as_bytes(), mode)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -106,10 +104,10 @@ mod tests {
     fn the_file_of_the_system_is_changed() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
-        assert!(path(&root).ends_with("etc/flatcar/update.conf"));
-        fs::create_dir_all(root.path("usr/share/coreos")).unwrap();
+        assert!(path(&root).shown().ends_with("etc/flatcar/update.conf"));
+        fs::create_dir_all(dir.path().join("usr/share/coreos")).unwrap();
         let file = path(&root);
-        assert!(file.ends_with("etc/coreos/update.conf"));
+        assert!(file.shown().ends_with("etc/coreos/update.conf"));
         change(&file, &[("GROUP", Some("beta"))]).unwrap();
         change(
             &file,
@@ -117,11 +115,23 @@ mod tests {
         )
         .unwrap();
         assert_eq!(read(&file).unwrap(), "GROUP=lts\nSERVER=disabled\n");
-        fs::create_dir_all(root.path("etc/flatcar")).unwrap();
+        fs::create_dir_all(dir.path().join("etc/flatcar")).unwrap();
         let link = dir.path().join("etc/flatcar/update.conf");
         std::os::unix::fs::symlink("/etc/coreos/update.conf", &link).unwrap();
         change(&path(&root), &[("SERVER", None)]).unwrap();
         assert_eq!(read(&file).unwrap(), "GROUP=lts\n");
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        fs::create_dir_all(dir.path().join("etc/flatcar")).unwrap();
+        let link = dir.path().join("etc/flatcar/update.conf");
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        let error = change(&path(&root), &[("GROUP", Some("beta"))]).unwrap_err();
+        assert!(error.to_string().contains("no regular file"), "{error}");
         assert!(link.symlink_metadata().unwrap().is_symlink());
     }
 }

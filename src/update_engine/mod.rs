@@ -184,11 +184,10 @@ pub async fn installed(conn: &Connection, root: &Root) -> bool {
 
 fn unit_exists(root: &Root) -> bool {
     ["etc", "usr/lib"].iter().any(|folder| {
+        // Also where it is a link to what the tree does not have.
         root.path(folder)
             .join("systemd/system/update-engine.service")
-            // Not followed: a link's target may be absolute, and outside of the root.
-            .symlink_metadata()
-            .is_ok()
+            .is_there()
     })
 }
 

@@ -263,7 +263,7 @@ async fn it_is_installed_where_its_unit_or_its_name_is() {
     service.release_name(NAME).await.unwrap();
     assert!(!installed(&conn, &root).await);
     for folder in ["etc", "usr/lib"] {
-        let folder = root.path(folder).join("systemd/system");
+        let folder = root.path(folder).shown().join("systemd/system");
         fs::create_dir_all(&folder).unwrap();
         let unit = folder.join("update-engine.service");
         fs::write(&unit, "").unwrap();

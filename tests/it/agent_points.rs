@@ -2,7 +2,12 @@
 
 use std::fs;
 
-use pointsman::{agent::points::Points, node::Root, semaphore::records::Phase, slots::Place};
+use pointsman::{
+    agent::points::Points,
+    node::{Root, RootPath},
+    semaphore::records::Phase,
+    slots::Place,
+};
 use pointsman_testbed::{
     disk::{Bits, DiskImage, Slot},
     fakes::{OnReboot, PATIENCE, Status},
@@ -306,7 +311,7 @@ fn nothing_is_gone_back_to_that_is_not_what_ran_before() {
     let disk = DiskImage::new(&path, "1");
     disk.post_install(Slot::B, "2");
     let place = Place {
-        disk: Some(path),
+        disk: Some(RootPath::named(path)),
         booted: Some("USR-B".into()),
     };
     let points = Points::new(Root::new(dir.path()), place, true);
@@ -359,7 +364,7 @@ fn a_slot_that_runs_by_now_was_thrown_for_this_boot_and_what_a_person_made_next_
     std::fs::create_dir_all(mark.parent().unwrap()).unwrap();
     std::fs::write(&mark, "USR-B").unwrap();
     let place = Place {
-        disk: Some(path),
+        disk: Some(RootPath::named(path)),
         booted: Some("USR-B".into()),
     };
     let points = Points::new(Root::new(dir.path()), place, true);
@@ -374,7 +379,7 @@ fn only_what_can_boot_is_put_first() {
     let path = dir.path().join("disk");
     let disk = DiskImage::new(&path, "1");
     let place = Place {
-        disk: Some(path),
+        disk: Some(RootPath::named(path)),
         booted: Some("USR-A".into()),
     };
     let points = Points::new(Root::new(dir.path()), place, true);

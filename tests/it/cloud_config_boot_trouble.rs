@@ -5,6 +5,7 @@ use std::{
     fs::{self, OpenOptions},
     io::Write as _,
     os::unix::fs::{OpenOptionsExt as _, symlink},
+    path::Path,
     time::Duration,
 };
 
@@ -147,7 +148,11 @@ async fn a_pipe_is_read_to_its_end_and_no_longer_than_the_unit_may_take() {
 
 #[tokio::test]
 async fn no_link_leads_a_boot_out_of_its_root() {
-    for link in ["run", "var", "var/lib", "etc", "proc"] {
+    let links = ["run", "var", "var/lib", "etc", "proc"];
+    for (link, up) in links
+        .into_iter()
+        .flat_map(|link| [(link, false), (link, true)])
+    {
         let machine = Machine::new().await;
         let outside = tempfile::tempdir().unwrap();
         for folder in [
@@ -173,7 +178,13 @@ async fn no_link_leads_a_boot_out_of_its_root() {
         if let Some(parent) = at.parent() {
             fs::create_dir_all(parent).unwrap();
         }
-        symlink(outside.path(), &at).unwrap();
+        match up {
+            false => symlink(outside.path(), &at).unwrap(),
+            true => {
+                let below = outside.path().strip_prefix("/").unwrap();
+                symlink(Path::new("../../../../../../../../").join(below), &at).unwrap();
+            }
+        }
         let before = fs::read_dir(outside.path()).unwrap().count();
         let sources = match link {
             "proc" => vec!["cmdline"],
@@ -208,6 +219,26 @@ async fn no_link_leads_a_boot_out_of_its_root() {
             assert!(!booted.stdout.contains("outside"), "{booted:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn links_in_a_circle_are_named_at_boot() {
+    let machine = Machine::new().await;
+    let file = machine.path("node.yaml").display().to_string();
+    fs::write(&file, document("inside")).unwrap();
+    let folder = machine.path("var/lib/pointsman");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    symlink("/var/lib/other", &folder).unwrap();
+    symlink("/var/lib/pointsman", folder.with_file_name("other")).unwrap();
+    let booted = machine
+        .call(&["cloud-config", "apply", "--at-boot", &file])
+        .await;
+    assert_ne!(booted.code, Some(0), "{booted:?}");
+    assert!(
+        booted.stderr.contains("var/lib/pointsman") && booted.stderr.contains("symbolic links"),
+        "{booted:?}"
+    );
 }
 
 #[tokio::test]

@@ -77,6 +77,54 @@ async fn hooks_run_in_order_and_those_of_etc_win() {
 }
 
 #[tokio::test]
+async fn links_to_hooks_lead_where_they_would_on_the_machine() {
+    let outside = Machine::new();
+    outside.hook("10-a", "exit 9");
+    let below = outside.0.path().strip_prefix("/").unwrap();
+    for up in ["/", "../../../../../../../"] {
+        let machine = Machine::new();
+        let log = machine.path("log");
+        let says = |word: &str| format!("echo {word} >>{}", log.display());
+        let own = below.join("10-a");
+        machine.hook(own.to_str().unwrap(), &says("inside"));
+        machine.hook("opt/hooks/20-b", &says("b"));
+        let target = |path: &str| format!("{up}{path}");
+        // The folder, and one of its files.
+        let folder = "etc/pointsman/hooks/pre-reboot.d";
+        symlink(target(below.to_str().unwrap()), machine.path(folder)).unwrap();
+        machine.run(LONG).await.unwrap();
+        let vendors = "usr/lib/pointsman/hooks/pre-reboot.d/20-b";
+        symlink(target("opt/hooks/20-b"), machine.path(vendors)).unwrap();
+        machine.run(LONG).await.unwrap();
+        assert_eq!(fs::read_to_string(&log).unwrap(), "inside\ninside\nb\n");
+        // Nothing of that path inside: then it is no hook of the host's either.
+        fs::remove_file(machine.path(folder)).unwrap();
+        let file = machine.path(&format!("{folder}/10-a"));
+        fs::remove_file(machine.path(own.to_str().unwrap())).unwrap();
+        symlink(outside.0.path().join("10-a"), &file).unwrap();
+        let error = machine.run(LONG).await.unwrap_err();
+        assert!(
+            error.contains("10-a cannot be read: No such file"),
+            "{error}"
+        );
+        // In a circle.
+        fs::remove_file(&file).unwrap();
+        symlink("10-a", &file).unwrap();
+        let error = machine.run(LONG).await.unwrap_err();
+        assert!(error.contains("10-a cannot be read: Too many"), "{error}");
+        let folder = machine.path(folder);
+        fs::remove_dir_all(&folder).unwrap();
+        symlink("/etc/pointsman/hooks/other", &folder).unwrap();
+        symlink("pre-reboot.d", folder.with_file_name("other")).unwrap();
+        let error = machine.run(LONG).await.unwrap_err();
+        assert!(
+            error.contains("cannot be looked for") && error.contains("Too many"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn failures_are_named_and_stop_the_rest() {
     let machine = Machine::new();
     let after = machine.path("after");

@@ -9,7 +9,6 @@ use crate::{
         points::Points,
     },
     logind::Logind,
-    node,
     semaphore::records::Image,
     systemd, text,
     update_engine::{self, UpdateEngine},
@@ -45,9 +44,9 @@ impl World {
         let Updates::Sentinel(path) = &self.updates else {
             return Vec::new();
         };
-        let mut beside = path.clone().into_os_string();
-        beside.push(".pkgs");
-        let text = node::read_text(std::path::Path::new(&beside)).unwrap_or_default();
+        let mut name = path.name().to_owned();
+        name.push(".pkgs");
+        let text = path.parent().join(name).read_text().unwrap_or_default();
         let names: BTreeSet<&str> = text.lines().map(str::trim).collect();
         let names = names.into_iter().filter(|name| !name.is_empty());
         names

@@ -88,7 +88,7 @@ pub enum Updates {
     /// From update_engine.
     Engine,
     /// From a file, by its path on the machine, where there is no update_engine.
-    Sentinel(std::path::PathBuf),
+    Sentinel(crate::node::RootPath),
 }
 
 impl World {

@@ -96,7 +96,7 @@ impl Machine {
         Ok(Self {
             tree: Tree::open(&root).map_err(failed)?,
             live,
-            systemd: live && root.path("run/systemd/system").is_dir(),
+            systemd: live && root.path("run/systemd/system").is_folder(),
             boot: node::boot_id(&root).unwrap_or_default(),
             scripts: HashSet::new(),
             active: HashSet::new(),

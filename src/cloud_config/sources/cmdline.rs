@@ -1,15 +1,11 @@
 //! The kernel's command line: `cloud-config-url=`.
 
-use super::{
-    Absent, Hope,
-    file::{self, At},
-    source::Document,
-};
+use super::{Absent, Hope, file, source::Document};
 use crate::node::Root;
 
 /// The document that the command line names.
 pub(super) fn read(root: &Root) -> Result<Document, Absent> {
-    let path = At::inside(root, "proc/cmdline");
+    let path = root.path("proc/cmdline");
     // It does not come into being later.
     let line = file::read(&path).map_err(|absent| Absent::never(absent.reason).here())?;
     let line = String::from_utf8_lossy(&line);

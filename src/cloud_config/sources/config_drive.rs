@@ -10,12 +10,8 @@ use std::{
 
 use tokio::{process::Command, time::timeout};
 
-use super::{
-    Absent, Found, Hope, Metadata,
-    file::{self, At},
-    openstack,
-};
-use crate::node::Root;
+use super::{Absent, Found, Hope, Metadata, file, openstack};
+use crate::node::{Root, RootPath};
 
 /// Where it is mounted, as coreos-cloudinit's units did: what a document starts may read more of it there.
 const FOLDER: &str = "media/configdrive";
@@ -32,19 +28,17 @@ pub(super) async fn find(root: &Root) -> Result<Found, Absent> {
     if root.is_host() && !folder.join("openstack").exists() {
         let Some(device) = labelled().await else {
             let reason = format!(
-                "found no drive labelled {}, and none mounted at {}",
-                LABELS[0],
-                folder.display()
+                "found no drive labelled {}, and none mounted at {folder}",
+                LABELS[0]
             );
             return Err(Absent::none_here(Hope::Later, reason));
         };
-        mount(&device, &folder).await.map_err(|why| {
-            let [device, folder] = [&device, &folder].map(|path| path.display());
+        mount(&device, &folder.shown()).await.map_err(|why| {
+            let device = device.display();
             let reason = format!("{device} could not be mounted at {folder}: {why}");
             Absent::new(Hope::Soon, reason).here()
         })?;
     }
-    let folder = At::inside(root, FOLDER);
     file::apart(move || read(&folder)).await
 }
 
@@ -89,7 +83,7 @@ async fn said(command: &mut Command) -> Result<String, String> {
 }
 
 /// Reads the drive. Either file may be missing, but not both: then nothing is mounted there yet.
-pub(super) fn read(folder: &At) -> Result<Found, Absent> {
+pub(super) fn read(folder: &RootPath) -> Result<Found, Absent> {
     let latest = folder.join("openstack/latest");
     let user_data = file::read_if_there(&latest.join("user_data"))?;
     let path = latest.join("meta_data.json");

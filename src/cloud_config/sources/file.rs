@@ -1,10 +1,8 @@
 //! Files: one that a person names, standard input, and those that installers leave.
 
 use std::{
-    fmt,
     fs::File,
     io::{self, Read},
-    path::PathBuf,
     sync::{Arc, Mutex},
     thread,
 };
@@ -12,7 +10,10 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::Absent;
-use crate::{cloud_config::LARGEST, node::Root};
+use crate::{
+    cloud_config::LARGEST,
+    node::{Root, RootPath},
+};
 
 /// Where Vagrant leaves user data.
 const VAGRANT: [&str; 2] = [
@@ -25,52 +26,6 @@ const INSTALL: [&str; 2] = [
     "var/lib/flatcar-install/user_data",
     "var/lib/coreos-install/user_data",
 ];
-
-/// Where a file or a folder of a source is.
-#[derive(Debug, Clone)]
-pub(super) enum At {
-    /// Where a person says.
-    Named(PathBuf),
-    /// At this path of the machine: no link leads out of its root.
-    Inside(Root, String),
-}
-
-impl At {
-    pub(super) fn inside(root: &Root, path: &str) -> Self {
-        Self::Inside(root.clone(), path.to_owned())
-    }
-
-    /// What is below it.
-    pub(super) fn join(&self, path: &str) -> Self {
-        match self {
-            Self::Named(folder) => Self::Named(folder.join(path)),
-            Self::Inside(root, folder) => Self::Inside(root.clone(), format!("{folder}/{path}")),
-        }
-    }
-
-    pub(super) fn is_there(&self) -> bool {
-        match self {
-            Self::Named(path) => path.exists(),
-            Self::Inside(root, path) => root.path(path).exists(),
-        }
-    }
-
-    fn open(&self) -> io::Result<File> {
-        match self {
-            Self::Named(path) => File::open(path),
-            Self::Inside(root, path) => File::open(root.path(path)),
-        }
-    }
-}
-
-impl fmt::Display for At {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Named(path) => path.display().fmt(f),
-            Self::Inside(root, path) => root.path(path).display().fmt(f),
-        }
-    }
-}
 
 /// Does work that may wait for a disk, or for who writes into a pipe, for ever: on a thread of its own, which the end of
 /// the program does not wait for.
@@ -97,19 +52,19 @@ pub(super) async fn apart<T: Send + 'static>(
 }
 
 /// What a file holds.
-pub(super) fn read(at: &At) -> Result<Vec<u8>, Absent> {
-    whole(at, at.open())
+pub(super) fn read(at: &RootPath) -> Result<Vec<u8>, Absent> {
+    whole(at, at.open_to_read())
 }
 
 /// What a file holds, none where it is not there.
-pub(super) fn read_if_there(at: &At) -> Result<Option<Vec<u8>>, Absent> {
-    match at.open() {
+pub(super) fn read_if_there(at: &RootPath) -> Result<Option<Vec<u8>>, Absent> {
+    match at.open_to_read() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         opened => whole(at, opened).map(Some),
     }
 }
 
-fn whole(at: &At, opened: io::Result<File>) -> Result<Vec<u8>, Absent> {
+fn whole(at: &RootPath, opened: io::Result<File>) -> Result<Vec<u8>, Absent> {
     let name = at.to_string();
     opened
         .and_then(|file| {
@@ -128,15 +83,15 @@ pub(super) fn stdin() -> Result<Vec<u8>, Absent> {
 }
 
 pub(super) fn vagrant(root: &Root) -> Result<Vec<u8>, Absent> {
-    first(VAGRANT.map(|path| At::inside(root, path)))
+    first(VAGRANT.map(|path| root.path(path)))
 }
 
 pub(super) fn install(root: &Root) -> Result<Vec<u8>, Absent> {
-    first(INSTALL.map(|path| At::inside(root, path)))
+    first(INSTALL.map(|path| root.path(path)))
 }
 
 /// The first of two files that is there.
-fn first([newer, older]: [At; 2]) -> Result<Vec<u8>, Absent> {
+fn first([newer, older]: [RootPath; 2]) -> Result<Vec<u8>, Absent> {
     match read_if_there(&newer)? {
         Some(bytes) => Ok(bytes),
         // Who has either system is told where it would be.

@@ -35,11 +35,11 @@ pub(in crate::cloud_config) use patience::Patience;
 pub use resolve::{NoneThere, resolve};
 pub use source::{Document, FORMS, Platform, Source, SourceError};
 
-use self::file::{At, apart};
+use self::file::apart;
 use super::LARGEST;
 use crate::{
     http::{Http, Limits},
-    node::Root,
+    node::{Root, RootPath},
 };
 
 /// What one request may cost: a document of the largest size comes through a slow line, and a server that stalls or
@@ -163,7 +163,7 @@ impl<'a> Ways<'a> {
         Ok(match source {
             Source::Stdin => apart(file::stdin).await?.into(),
             Source::File(path) => {
-                let at = At::Named(path.clone());
+                let at = RootPath::named(path.clone());
                 let read = apart(move || file::read(&at)).await;
                 read.map_err(|absent| absent.meant(path))?.into()
             }
@@ -175,7 +175,7 @@ impl<'a> Ways<'a> {
                 url::fetch(&document, self.documents()?).await?.into()
             }
             Source::ConfigDrive(Some(folder)) => {
-                let folder = At::Named(folder.clone());
+                let folder = RootPath::named(folder.clone());
                 apart(move || config_drive::read(&folder)).await?
             }
             Source::ConfigDrive(None) => config_drive::find(self.root).await?,
@@ -184,7 +184,7 @@ impl<'a> Ways<'a> {
             }
             Source::Waagent(folder) => {
                 let folder = match folder {
-                    Some(folder) => At::Named(folder.clone()),
+                    Some(folder) => RootPath::named(folder.clone()),
                     None => waagent::usual(self.root),
                 };
                 apart(move || waagent::read(&folder)).await?

@@ -4,14 +4,11 @@ use std::{collections::HashMap, path::Path};
 
 use roxmltree::Document;
 
-use super::{
-    Absent, Found, Hope, Metadata,
-    file::{self, At},
-    source, url,
-};
+use super::{Absent, Found, Hope, Metadata, file, source, url};
 use crate::{
     cloud_config::{UserDataError, content},
     http::Http,
+    node::RootPath,
 };
 
 /// Below this name lies everything that is meant for the guest.
@@ -28,7 +25,7 @@ pub(super) async fn read<'a>(
     path: &Path,
     http: impl FnOnce() -> Result<&'a Http, Absent>,
 ) -> Result<Found, Absent> {
-    let at = At::Named(path.to_owned());
+    let at = RootPath::named(path.to_owned());
     let bytes = file::apart(move || file::read(&at)).await?;
     let named = |why: String| Absent::never(format!("{}: {why}", path.display())).here();
     let text = str::from_utf8(&bytes).map_err(|error| named(error.to_string()))?;

@@ -2,15 +2,15 @@
 
 use roxmltree::Document;
 
-use super::{
-    Absent, Found, Hope, Metadata,
-    file::{self, At},
+use super::{Absent, Found, Hope, Metadata, file};
+use crate::{
+    cloud_config::content,
+    node::{Root, RootPath},
 };
-use crate::{cloud_config::content, node::Root};
 
 /// Where the agent keeps its files.
-pub(super) fn usual(root: &Root) -> At {
-    At::inside(root, "var/lib/waagent")
+pub(super) fn usual(root: &Root) -> RootPath {
+    root.path("var/lib/waagent")
 }
 
 /// What the agent leaves once it has set the machine up: no `CustomData` comes after it.
@@ -18,7 +18,7 @@ const DONE: &str = "provisioned";
 
 /// Reads the folder. Either file may be missing, but not both: then the agent has not been there yet. Without `CustomData`
 /// that may still come, while the agent is at work.
-pub(super) fn read(folder: &At) -> Result<Found, Absent> {
+pub(super) fn read(folder: &RootPath) -> Result<Found, Absent> {
     let custom = file::read_if_there(&folder.join("CustomData"))?;
     let path = folder.join("SharedConfig.xml");
     let shared = file::read_if_there(&path)?;
@@ -36,7 +36,7 @@ pub(super) fn read(folder: &At) -> Result<Found, Absent> {
         }
         _ => Metadata::default(),
     };
-    let is_whole = custom.is_some() || folder.join(DONE).is_there();
+    let is_whole = custom.is_some() || folder.join(DONE).exists();
     Ok(Found {
         user_data: plain(custom.unwrap_or_default()),
         metadata,

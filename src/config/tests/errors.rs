@@ -246,7 +246,7 @@ fn a_file_that_is_none_is_an_error() {
         assert!(error.contains(message) && error.contains(FILE), "{error}");
     }
     let (_dir, root) = root(None);
-    let path = root.path(FILE);
+    let path = root.path(FILE).shown();
     let error = |root: &Root| load_at(root, &[], &[]).unwrap_err().to_string();
     std::os::unix::fs::symlink("nowhere", &path).unwrap();
     assert!(
@@ -273,7 +273,7 @@ fn a_file_that_is_none_is_an_error() {
 fn a_file_by_the_name_others_give_it_is_no_absence() {
     for folder in ["etc", "run", "usr/lib"] {
         let (_dir, root) = root(None);
-        let path = root.path(format!("{folder}/pointsman/config.yml"));
+        let path = root.path(format!("{folder}/pointsman/config.yml")).shown();
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, "group: a").unwrap();
         let error = load_at(&root, &[], &[]).unwrap_err().to_string();

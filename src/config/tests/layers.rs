@@ -14,7 +14,7 @@ fn machine(files: Pairs<'_>) -> (tempfile::TempDir, Root) {
 }
 
 fn write(root: &Root, name: &str, bytes: &[u8], mode: u32) -> PathBuf {
-    let path = root.path(name);
+    let path = root.path(name).shown();
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(&path, bytes).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
@@ -119,7 +119,7 @@ fn a_drop_in_changes_what_it_names_and_may_be_masked() {
     );
     assert_eq!(config.etcd.timeout, Duration::from_secs(1));
     assert_eq!(config.etcd.endpoints, ["http://h:1"]);
-    let mask = root.path("etc/pointsman/config.d/10-vendor.yaml");
+    let mask = root.path("etc/pointsman/config.d/10-vendor.yaml").shown();
     std::os::unix::fs::symlink("/dev/null", &mask).unwrap();
     assert_eq!(load_at(&root, &[], &[]).unwrap().group.as_str(), "a");
     // Instead of all of them.
@@ -182,7 +182,7 @@ fn a_drop_in_that_cannot_be_read_is_named() {
         );
         fs::remove_file(&path).unwrap();
     }
-    fs::remove_dir(root.path("etc/pointsman/config.d")).unwrap();
+    fs::remove_dir(root.path("etc/pointsman/config.d").shown()).unwrap();
     write(&root, "etc/pointsman/config.d", b"", 0o644);
     assert!(
         refused(&root).contains("config.d: Not a directory"),
@@ -355,14 +355,22 @@ fn the_agent_leaves_the_commands_what_only_it_was_told() {
     let user = |config: &Config| config.etcd_options().unwrap().user;
     assert_eq!(user(&command), Some(("u".into(), "s3cret".into())));
     assert_eq!(user(&command), user(&agent));
-    let mode = |name| root.path(name).metadata().unwrap().permissions().mode() & 0o777;
+    let mode = |name| {
+        root.path(name)
+            .shown()
+            .metadata()
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777
+    };
     assert_eq!(mode("run/pointsman/agent-password"), 0o600);
-    let text = fs::read_to_string(root.path("run/pointsman/agent.yaml")).unwrap();
+    let text = fs::read_to_string(root.path("run/pointsman/agent.yaml").shown()).unwrap();
     assert!(
         !text.contains("s3cret") && !text.contains("prefix"),
         "{text}"
     );
     drop(left);
     assert_eq!(load_at(&root, &[], &[]).unwrap().group.as_str(), "file");
-    assert!(!root.path("run/pointsman/agent-password").exists());
+    assert!(!root.path("run/pointsman/agent-password").shown().exists());
 }

@@ -14,9 +14,9 @@ pub(super) const FILE: &str = "etc/pointsman/config.yaml";
 pub(super) fn root(file: Option<&[u8]>) -> (tempfile::TempDir, Root) {
     let dir = tempfile::tempdir().unwrap();
     let root = Root::new(dir.path());
-    fs::create_dir_all(root.path("etc/pointsman")).unwrap();
+    fs::create_dir_all(root.path("etc/pointsman").shown()).unwrap();
     if let Some(bytes) = file {
-        fs::write(root.path(FILE), bytes).unwrap();
+        fs::write(root.path(FILE).shown(), bytes).unwrap();
     }
     (dir, root)
 }

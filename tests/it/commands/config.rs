@@ -123,6 +123,50 @@ async fn a_root_that_is_not_there_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_channel_is_set_inside_the_root_whatever_links_lead_there() {
+    use std::{fs, os::unix::fs::symlink, path::Path};
+    let node = machine("node-1").await;
+    let outside = pointsman_testbed::scratch::dir("outside");
+    fs::write(outside.path().join("update.conf"), "GROUP=host\n").unwrap();
+    let below = outside.path().strip_prefix("/").unwrap();
+    let root = node.root().display().to_string();
+    let beta = ["update", "channel", "beta", "--root", &root];
+    let link = node.path("etc/flatcar");
+    fs::create_dir_all(link.parent().unwrap()).unwrap();
+    let conf = link.join("update.conf");
+    let host = || fs::read_to_string(outside.path().join("update.conf")).unwrap();
+    // The folder: to nothing inside, which is made, and then to what is there.
+    symlink(Path::new("../../../../../../../").join(below), &link).unwrap();
+    for _ in 0..2 {
+        let done = node.run_plain(bin(), &beta, &[]).await;
+        assert_eq!(host(), "GROUP=host\n", "{done:?}");
+        let inside = node.root().join(below).join("update.conf");
+        assert_eq!(fs::read_to_string(inside).unwrap(), "GROUP=beta\n");
+    }
+    // The file, which stays a link.
+    fs::remove_file(&link).unwrap();
+    fs::create_dir(&link).unwrap();
+    fs::write(node.path("etc/shared.conf"), "SERVER=x\n").unwrap();
+    for target in ["/etc/shared.conf", "../../../../../etc/shared.conf"] {
+        symlink(target, &conf).unwrap();
+        let done = node.run_plain(bin(), &beta, &[]).await;
+        assert!(conf.is_symlink(), "{done:?}");
+        let shared = fs::read_to_string(node.path("etc/shared.conf")).unwrap();
+        assert_eq!(shared, "SERVER=x\nGROUP=beta\n");
+        fs::remove_file(&conf).unwrap();
+    }
+    // In a circle.
+    symlink("/etc/flatcar/other", &conf).unwrap();
+    symlink("update.conf", link.join("other")).unwrap();
+    let done = node.run_plain(bin(), &beta, &[]).await;
+    assert_ne!(done.code, Some(0), "{done:?}");
+    assert!(
+        done.stderr.contains("etc/flatcar/update.conf") && done.stderr.contains("symbolic links"),
+        "{done:?}"
+    );
+}
+
+#[tokio::test]
 async fn no_link_of_a_root_leads_to_the_hosts_files() {
     use std::{fs, os::unix::fs::symlink};
     let node = machine("node-1").await;

@@ -72,6 +72,20 @@ impl Cluster {
         }
     }
 
+    /// One system that reboots without asking etcd: switched on, and its agent idle.
+    pub async fn idle_alone() -> Self {
+        let cluster = Self::new(1).await;
+        let node = &cluster.nodes[0];
+        node.write(
+            "etc/pointsman/config.d/10-strategy.yaml",
+            "strategy: reboot\n",
+        );
+        node.start();
+        node.up().await;
+        node.agent_is("idle").await;
+        cluster
+    }
+
     /// Switches all on, and waits until all agents are idle. The group has its document: an agent by itself creates it only
     /// once its ticket has stood for a while.
     pub async fn up(&self) {

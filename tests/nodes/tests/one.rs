@@ -1,6 +1,6 @@
 //! The container scenario of the quick suite: one booted system with the package as users have it.
 
-use pointsman_nodes::{bed::skipped, cluster::Cluster, container::Container};
+use pointsman_nodes::{bed::skipped, cluster::Cluster};
 use pointsman_testbed::disk::Slot;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -8,15 +8,8 @@ async fn a_booted_node_reboots_when_asked_and_into_an_update_it_then_proves() {
     if skipped("a booted node") {
         return;
     }
-    let cluster = Cluster::new(1).await;
-    let node: &Container = &cluster.nodes[0];
-    node.write(
-        "etc/pointsman/config.d/10-strategy.yaml",
-        "strategy: reboot\n",
-    );
-    node.start();
-    node.up().await;
-    node.agent_is("idle").await;
+    let cluster = Cluster::idle_alone().await;
+    let node = &cluster.nodes[0];
     node.sh("systemctl is-active etcd update-engine").await;
 
     // By a person, through the agent and logind.

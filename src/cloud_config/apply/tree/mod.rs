@@ -11,20 +11,24 @@ use std::{
     fs::File,
     io::{self, Read as _},
     os::fd::OwnedFd,
+    path::Path,
     rc::Rc,
 };
 
 use nix::{
     dir::Dir,
     errno::Errno,
-    fcntl::{self, AtFlags, OFlag, OpenHow, ResolveFlag},
+    fcntl::{self, AtFlags, OFlag, ResolveFlag},
     sys::stat::{self, FileStat, Mode, SFlag},
 };
 use sha2::{Digest as _, Sha256};
 
 pub(super) use self::write::Kept;
 use super::entry::{Entry, FileEntry, Place, hex};
-use crate::node::Root;
+use crate::node::{
+    Root,
+    root::{FOLDER, open_from},
+};
 
 /// The root of a machine.
 #[derive(Debug)]
@@ -37,19 +41,14 @@ pub(in crate::cloud_config::apply) struct Tree {
 /// The largest file that is read to know what it holds, in bytes.
 const MOST: i64 = 1 << 30;
 
-const FOLDER: OFlag = OFlag::O_PATH
-    .union(OFlag::O_DIRECTORY)
-    .union(OFlag::O_CLOEXEC);
-
 impl Tree {
     /// The machine under this root.
     ///
     /// # Errors
     /// When there is no such folder.
     pub(in crate::cloud_config::apply) fn open(root: &Root) -> io::Result<Self> {
-        let root = fcntl::open(root.folder(), FOLDER, Mode::empty())?;
         Ok(Self {
-            root,
+            root: root.open()?,
             last: RefCell::default(),
         })
     }
@@ -61,17 +60,7 @@ impl Tree {
         flags: OFlag,
         how: ResolveFlag,
     ) -> io::Result<OwnedFd> {
-        let how = OpenHow::new()
-            .flags(flags | OFlag::O_CLOEXEC)
-            .resolve(how | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        // Somebody renames folders meanwhile: the kernel cannot say that `..` stayed inside.
-        for _ in 0..32 {
-            match fcntl::openat2(from, if path.is_empty() { "." } else { path }, how) {
-                Err(Errno::EAGAIN | Errno::EINTR) => {}
-                other => return Ok(other?),
-            }
-        }
-        Err(Errno::EAGAIN.into())
+        open_from(from, Path::new(path), flags, Mode::empty(), how)
     }
 
     fn folder(&self, place: &Place) -> io::Result<Rc<OwnedFd>> {

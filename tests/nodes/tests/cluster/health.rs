@@ -1,6 +1,6 @@
 //! What counts against a new image, on real systemd: units that had failed before, and systemd's own gate.
 
-use pointsman_nodes::{bed::skipped, cluster::Cluster, container::Container};
+use pointsman_nodes::{bed::skipped, cluster::Cluster};
 use pointsman_testbed::disk::Slot;
 
 /// A unit that fails at every boot, and one that `boot-complete.target` requires and that fails on version 2.
@@ -32,15 +32,8 @@ async fn boot_complete_and_what_had_failed_before_decide_on_real_systemd() {
     if skipped("a node's health") {
         return;
     }
-    let cluster = Cluster::new(1).await;
-    let node: &Container = &cluster.nodes[0];
-    node.write(
-        "etc/pointsman/config.d/10-strategy.yaml",
-        "strategy: reboot\n",
-    );
-    node.start();
-    node.up().await;
-    node.agent_is("idle").await;
+    let cluster = Cluster::idle_alone().await;
+    let node = &cluster.nodes[0];
     node.sh(UNITS).await;
 
     // By hand, before any reboot of the agent's: nobody looked.
