@@ -199,9 +199,10 @@ async fn world(
         notes,
         journal,
         store_accepted: Arc::default(),
+        unknown_boot: std::cell::Cell::default(),
         member: RefCell::default(),
         config,
     };
-    world.begin();
+    world.begin().await;
     Ok((world, loaded))
 }

@@ -1,6 +1,12 @@
 //! The operations the machine asks for, done on the real parts: etcd, logind, update_engine, hooks.
 
-use std::{cell::RefCell, pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::{
@@ -76,6 +82,8 @@ pub struct World {
     pub journal: Arc<JournalFile>,
     /// Told when a person has accepted a store that was not the one it was.
     pub store_accepted: Arc<Notify>,
+    /// Whether the journal does not know yet that this node writes of itself in this boot.
+    pub unknown_boot: Cell<bool>,
     /// The member of etcd that was last taken for this node's; empty where none was.
     pub member: RefCell<String>,
     /// Where operations say what they wait for.
@@ -197,7 +205,7 @@ impl World {
     fn reached(&self, keys: &Keys) -> Rc<Semaphore> {
         let memory = self.journal.memory(keys.prefix());
         let (journal, accepted) = (self.journal.clone(), self.store_accepted.clone());
-        memory.serve(etcd::Agent {
+        let known = memory.serve(etcd::Agent {
             keys: keys.clone(),
             node: self.record("", ""),
             keep: Box::new(move || {
@@ -206,6 +214,9 @@ impl World {
             }),
             accepted: Box::new(move || accepted.notify_one()),
         });
+        if !known {
+            self.unknown_boot.set(true);
+        }
         let semaphore = Semaphore::new(
             self.etcd.borrow().clone(),
             keys.clone(),
@@ -214,10 +225,19 @@ impl World {
         Rc::new(semaphore.with_memory(memory))
     }
 
-    /// Makes the semaphore of the configured group its own, where the strategy asks somebody.
-    pub fn begin(&self) {
-        if self.config.strategy == Strategy::EtcdLock {
-            self.semaphore.replace(Some(self.reached(&self.keys)));
+    /// Makes the semaphore of the configured group its own, where the strategy asks somebody. Before the node writes of itself
+    /// in a new boot the journal knows that boot: by it the node's own record is told from another machine's.
+    pub async fn begin(&self) {
+        if self.config.strategy != Strategy::EtcdLock {
+            return;
+        }
+        self.semaphore.replace(Some(self.reached(&self.keys)));
+        let journal = self.journal.clone();
+        if self.unknown_boot.take()
+            && let Err(why) = blocking::run(move || journal.keep()).await
+        {
+            // Nothing depends on it: after the next boot another machine may be suspected where there is none.
+            tracing::debug!("{why}");
         }
     }
 

@@ -67,10 +67,21 @@ impl Memory {
         self.state().remembered = remembered;
     }
 
-    /// Makes it an agent's: a sign then stops the cluster, and is answered by a person's accept.
-    pub fn serve(&self, agent: Agent) {
+    /// Makes it an agent's: a sign then stops the cluster, and is answered by a person's accept. The node's record is written
+    /// in its boot from now on; whether the journal knows that already.
+    pub fn serve(&self, agent: Agent) -> bool {
+        self.note(|remembered| {
+            let record = remembered.record.get_or_insert_default();
+            record.begin(&agent.node.boot_id);
+        });
         let mut place = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
         *place = Some(std::sync::Arc::new(agent));
+        drop(place);
+        let state = self.state();
+        state
+            .kept
+            .as_ref()
+            .is_some_and(|kept| kept.record == state.remembered.record)
     }
 
     pub(super) fn agent(&self) -> Option<std::sync::Arc<Agent>> {

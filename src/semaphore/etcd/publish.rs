@@ -23,17 +23,6 @@ impl Semaphore {
         const DOING: &str = "saying this node's state";
         let memory = self.memory();
         let known = memory.remembered().record.unwrap_or_default();
-        if !known.knows(&node.boot_id) {
-            memory.note(|remembered| {
-                let record = remembered.record.get_or_insert_default();
-                record.begin(&node.boot_id);
-            });
-            // First it is remembered and then written. Where that fails, another program may be suspected later, and nobody
-            // is stopped.
-            if let Err(error) = memory.keep(DOING).await {
-                tracing::debug!("{error}");
-            }
-        }
         let replaced = PutOptions::new().with_prev_key();
         let put = TxnOp::put(self.keys.node(&node.id), json(node), Some(replaced));
         let holder = TxnOp::get(self.keys.holder(&node.id), None);
