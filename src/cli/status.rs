@@ -41,6 +41,8 @@ pub struct Status {
     pub quarantine: Vec<Quarantine>,
     /// The node with a member of etcd that is out, in whichever group.
     pub member_out: Option<MemberOut>,
+    /// Whether that was written before a person accepted the store.
+    pub member_before_accept: bool,
     /// The groups asked for.
     pub groups: Vec<GroupStatus>,
     /// This node, as its own agent says; null where none runs, or none could be asked.
@@ -257,6 +259,7 @@ async fn ask_etcd(context: &Context, all_groups: bool) -> Result<Status, Failure
         status.pause_all.clone_from(&read.pause_all);
         status.quarantine.clone_from(&read.quarantine);
         status.member_out.clone_from(&read.member_out);
+        status.member_before_accept = read.member_before_accept;
         status.groups.push(group_status(&group, read));
     }
     Ok(status)
@@ -491,7 +494,14 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
     }
     if let Some(member) = &status.member_out {
         let who = output::in_line(&member.to_string());
-        out += &format!("Out with a member of etcd: {who}\n\n");
+        out += &format!("Out with a member of etcd: {who}\n");
+        if status.member_before_accept {
+            out += &format!(
+                "  from before this store was accepted; if it is not out: pointsman unlock {}\n",
+                output::word(&member.id)
+            );
+        }
+        out.push('\n');
     }
     if !status.quarantine.is_empty() {
         let mut table = table(&["QUARANTINED", "FOUND BY", "SINCE", "WHY"]);

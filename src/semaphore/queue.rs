@@ -45,6 +45,8 @@ pub struct View {
     pub quarantine: Option<Quarantined>,
     /// The node with a member of etcd that is out; looked at only by a node with a member.
     pub member_out: Option<MemberOut>,
+    /// Whether that was written before a person accepted this store: it may have come back with a snapshot.
+    pub member_before_accept: bool,
 }
 
 /// What to do next.
@@ -114,7 +116,12 @@ pub enum Block {
     /// The image or version must not be booted.
     Quarantined(Quarantined),
     /// Another node with a member of etcd is out, while the semaphore has room for nodes without one.
-    Member(MemberOut),
+    Member {
+        /// That node.
+        out: MemberOut,
+        /// Whether that was written before a person accepted this store.
+        before_accept: bool,
+    },
 }
 
 /// A quarantine that concerns a node's image.
@@ -165,7 +172,7 @@ pub fn decide(view: &View, asker: Asker<'_>) -> Step {
     if let (Some(out), Some((Ok(document), _))) = (&view.member_out, &view.document)
         && document.with(id).is_ok()
     {
-        return Step::Blocked(Block::Member(out.clone()));
+        return member(view, out);
     }
     if view.ticket.is_none() {
         return Step::Enqueue;
@@ -199,7 +206,7 @@ fn under_the_lock(view: &View, id: &str, by_hand: &Holder, entry: &Stored) -> St
         return Step::Blocked(Block::Quarantined(quarantined.clone()));
     }
     if let Some(out) = &view.member_out {
-        return Step::Blocked(Block::Member(out.clone()));
+        return member(view, out);
     }
     // It fences the take: whoever gives up the wait deletes it.
     if view.ticket.is_none() {
@@ -222,6 +229,13 @@ fn under_the_lock(view: &View, id: &str, by_hand: &Holder, entry: &Stored) -> St
         // The entry is a leftover: who holds it is not counted among those that are out.
         None | Some((Ok(_), _)) => foreign(id, by_hand),
     }
+}
+
+fn member(view: &View, out: &MemberOut) -> Step {
+    Step::Blocked(Block::Member {
+        out: out.clone(),
+        before_accept: view.member_before_accept,
+    })
 }
 
 fn foreign(id: &str, holder: &Holder) -> Step {
@@ -288,10 +302,20 @@ impl std::fmt::Display for Block {
                  end it with: pointsman unlock",
             ),
             Self::Quarantined(quarantined) => quarantined.fmt(f),
-            Self::Member(out) => write!(
-                f,
-                "this node hosts a member of etcd, and so does {out}, which is out"
-            ),
+            Self::Member { out, before_accept } => {
+                write!(
+                    f,
+                    "this node hosts a member of etcd, and so does {out}, which is out"
+                )?;
+                if *before_accept {
+                    let id = crate::text::shell_word(&out.id);
+                    write!(
+                        f,
+                        " (written before this store was accepted; if it is not out: pointsman unlock {id})"
+                    )?;
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -566,7 +590,10 @@ mod tests {
             }
         );
         let out = MemberOut::default();
-        let blocked_by = Step::Blocked(Block::Member(out.clone()));
+        let blocked_by = Step::Blocked(Block::Member {
+            out: out.clone(),
+            before_accept: false,
+        });
         assert_eq!(step(|v| v.member_out = Some(out.clone())), blocked_by);
         assert_eq!(
             step(|v| (v.member_out, v.ticket) = (Some(out.clone()), None)),

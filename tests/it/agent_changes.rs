@@ -193,14 +193,30 @@ async fn a_reboot_taken_back_during_the_drain_undoes_it() {
     assert!(node.logind().asked().is_empty());
 }
 
+/// Such as "…; it is tried again at 02:36:10 UTC", in the next seconds.
+fn says_when_it_tries_again(said: &str) {
+    let (_, at) = said.split_once("; it is tried again at ").expect(said);
+    let at: jiff::civil::Time = at.strip_suffix(" UTC").expect(said).parse().unwrap();
+    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+    // Past midnight the time begins again.
+    let seconds = (at - now.time()).total(jiff::Unit::Second).unwrap();
+    let left = seconds.rem_euclid(24.0 * 3600.0);
+    assert!(
+        !(10.0..24.0 * 3600.0 - 10.0).contains(&left),
+        "{said} at {now}"
+    );
+}
+
 #[tokio::test]
 async fn a_drain_that_fails_is_undone_and_tried_again_later() {
     let site = Site::new("drain-fails");
     let node = site.node("node-1", &[("POINTSMAN_RETRY_MAX", "2s")]).await;
     hook(&node, "pre-reboot.d/10-drain", "echo no room; exit 1");
     node.update_engine().ready("2").await;
-    node.wait_status(|status| status.starts_with("waiting") && status.contains("no room"))
+    let said = node
+        .wait_status(|status| status.starts_with("waiting") && status.contains("no room"))
         .await;
+    says_when_it_tries_again(&said);
     assert!(site.read().await.holders.is_empty());
     assert_eq!(undrained(&node), ["stepping-back"]);
     assert!(node.logind().asked().is_empty());

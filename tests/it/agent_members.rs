@@ -104,6 +104,12 @@ async fn they_leave_one_at_a_time_and_others_go_beside_them() {
         shown.stdout.contains("Out with a member of etcd: node-a"),
         "{shown:?}"
     );
+    let members = site.cluster.client().await.member_list().await.unwrap();
+    let url = site.cluster.endpoint(1);
+    let mut members = members.members().iter();
+    let own = members.find(|m| m.client_urls().contains(&url)).unwrap();
+    let line = format!("  member of etcd: {} ({:x})\n", own.name(), own.id());
+    assert!(shown.stdout.contains(&line), "{line}: {shown:?}");
     // It is not behind b, which could not go.
     c.update_engine().ready("2").await;
     site.committed(&c).await;

@@ -1,14 +1,20 @@
 //! What counts against a new image: only what is new on it; and systemd's own gate, `boot-complete.target`.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use pointsman_testbed::{
     disk::Slot,
     fakes::{Job, Systemd},
-    node::{Death, Node},
+    node::{AutoReboot, Death, Node},
 };
 use serde_json::Value;
 
 use crate::{
-    agents::{Site, hook},
+    agents::{Site, hook, machine},
+    support::eventually,
     trials::{node, runs_from},
 };
 
@@ -125,6 +131,41 @@ async fn boot_complete_is_reached_once_the_agents_own_checks_have_passed() {
     runs_from(&node, Slot::B, 5).await;
     site.free().await;
     assert!(disk.bits(Slot::B).successful);
+}
+
+#[tokio::test]
+async fn a_check_of_boot_complete_that_failed_is_made_again_until_the_time_is_over() {
+    let site = Site::new("health-gate");
+    let node = machine("node-1").await;
+    let disk = node.add_disk("1");
+    node.auto_reboot(AutoReboot::default());
+    let systemd = Systemd::start(node.bus()).await;
+    systemd.set_boot_complete(["check.service"]);
+    // So long that only the check's passing ends it.
+    let env = [
+        ("POINTSMAN_PROVING", "1h"),
+        ("POINTSMAN_RETRY_MAX", "100ms"),
+    ];
+    site.start(&node, &env).await;
+    node.wait_status(|status| status == "idle").await;
+    let started = async || {
+        let asked = systemd.asked();
+        let target = |(_, unit): &&(String, String)| unit == "boot-complete.target";
+        asked.iter().filter(target).count()
+    };
+    let bad = Arc::new(AtomicBool::new(true));
+    let fails = bad.clone();
+    systemd.fail(move || {
+        let fails = fails.load(Ordering::SeqCst);
+        fails.then_some("check.service").into_iter().collect()
+    });
+    node.stage("2").await;
+    eventually("the target is started", started, |n| *n > 0).await;
+    bad.store(false, Ordering::SeqCst);
+    site.free().await;
+    runs_from(&node, Slot::B, 1).await;
+    assert!(disk.bits(Slot::B).successful);
+    assert!(site.read().await.quarantine.is_empty());
 }
 
 #[tokio::test]

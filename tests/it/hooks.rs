@@ -238,6 +238,25 @@ async fn gone(pid: &str) {
 }
 
 #[tokio::test]
+async fn a_hook_that_is_given_up_ends_with_all_it_started() {
+    let machine = Machine::new();
+    let pids = machine.path("pids");
+    let script = format!(
+        "sleep 1000 & echo $! >>{0}; echo $$ >>{0}; wait",
+        pids.display()
+    );
+    machine.hook("etc/pointsman/hooks/pre-reboot.d/10-hang", &script);
+    let two = async || fs::read_to_string(&pids).unwrap_or_default();
+    let all = tokio::select! {
+        ended = machine.run(Duration::from_secs(1000)) => panic!("{ended:?}"),
+        all = eventually("the hook runs", two, |text| text.lines().count() == 2) => all,
+    };
+    for pid in all.lines() {
+        gone(pid).await;
+    }
+}
+
+#[tokio::test]
 async fn a_hook_and_all_it_started_end_with_the_agent_however_that_ends() {
     let site = Site::new("hook-orphans");
     let node = site.node("node-1", &[]).await;

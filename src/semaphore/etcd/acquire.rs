@@ -234,7 +234,7 @@ impl Run<'_> {
             Block::Foreign(_) => keys.holder(self.claim.id()),
             Block::Listed => keys.semaphore(),
             Block::Quarantined(quarantined) => quarantined.key.clone(),
-            Block::Member(_) => keys.member_out(),
+            Block::Member { .. } => keys.member_out(),
         }
     }
 
@@ -289,6 +289,7 @@ impl Run<'_> {
             pause_all: first(3).map(read::pause),
             pause: first(4).map(read::pause),
             member_out: first(5).filter(|_| self.claim.member).map(read::member_out),
+            member_before_accept: read::is_older(first(5), first(6)),
             quarantine: quarantines.found(&answers[GATES..predecessor]),
             predecessor: first(predecessor).map(|kv| {
                 let ticket = serde_json::from_slice(kv.value()).map(|t: Ticket| t.hostname);

@@ -33,6 +33,8 @@ pub struct Group {
     pub quarantine: Vec<Quarantine>,
     /// The node with a member of etcd that is out, in the whole cluster.
     pub member_out: Option<MemberOut>,
+    /// Whether that was written before a person accepted the store.
+    pub member_before_accept: bool,
     /// What the nodes of the group last said of themselves, by id.
     pub nodes: Vec<NodeRecord>,
 }
@@ -120,6 +122,12 @@ pub(super) fn accepted(kv: &KeyValue) -> Accepted {
         marks: None,
         unknown: serde_json::Map::new(),
     })
+}
+
+/// Whether a value was written last before a person accepted the store, as `accepted` says: it may be long past.
+pub(super) fn is_older(value: Option<&KeyValue>, accepted: Option<&KeyValue>) -> bool {
+    let revision = |kv: Option<&KeyValue>| kv.map_or(0, KeyValue::mod_revision);
+    value.is_some() && revision(value) < revision(accepted)
 }
 
 /// Which node with a member is out. The key alone says that one is.
@@ -230,14 +238,17 @@ impl Semaphore {
         let mut tickets = next();
         tickets.sort_by_key(KeyValue::create_revision);
         let pauses = [next(), next()];
+        let quarantine = quarantines(&next());
+        let members_out = next();
         Ok(Group {
             holders: holders(document.as_ref(), entries, &deadlines, accepted),
             document,
             queue: tickets.iter().map(ticket).collect(),
             pause: pauses[0].first().map(pause),
             pause_all: pauses[1].first().map(pause),
-            quarantine: quarantines(&next()),
-            member_out: next().first().map(member_out),
+            quarantine,
+            member_before_accept: is_older(members_out.first(), store.first()),
+            member_out: members_out.first().map(member_out),
             nodes: readable::<NodeRecord>(&next())
                 .into_iter()
                 .filter(|node| node.group == keys.group().as_str())

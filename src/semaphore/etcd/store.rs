@@ -96,13 +96,18 @@ impl Semaphore {
     }
 
     async fn trusted(&self, doing: &'static str) -> Result<(), Error> {
-        match self.memory().sign() {
-            Some(sign) if !self.answered().await? => Err(Error::OtherStore {
-                doing,
-                sign: sign.to_string(),
-            }),
-            _ => Ok(()),
-        }
+        let Some(sign) = self.memory().sign() else {
+            return Ok(());
+        };
+        let sign = match self.answered().await {
+            Ok(true) => return Ok(()),
+            Ok(false) => sign.to_string(),
+            Err(error @ Error::Clusters { .. }) => return Err(error),
+            Err(error) if error.is_unreachable() => return Err(error),
+            // What it is stopped for is said all the same.
+            Err(error) => format!("{sign} (only this node is stopped: {error})"),
+        };
+        Err(Error::OtherStore { doing, sign })
     }
 
     /// With the first sign the cluster is stopped at once.
@@ -297,4 +302,51 @@ fn pausing(
             unknown: serde_json::Map::new(),
         },
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::semaphore::store::Marks;
+
+    #[test]
+    fn only_a_new_accept_of_this_very_store_is_an_answer() {
+        let marks = |cluster| Marks {
+            cluster,
+            revision: 9,
+            difference: None,
+        };
+        let answer = |token: &str, marks: Option<Marks>| {
+            let looked = Looked {
+                reply: Reply {
+                    cluster: 7,
+                    revision: 10,
+                    difference: None,
+                },
+                accepted: Some((
+                    Accepted {
+                        token: token.into(),
+                        id: String::new(),
+                        by: "ann".into(),
+                        reason: "looked".into(),
+                        since: None,
+                        marks,
+                        unknown: serde_json::Map::new(),
+                    },
+                    Stored::default(),
+                )),
+                pause: None,
+                more: Vec::new(),
+            };
+            let seen = BTreeSet::from(["seen".to_owned()]);
+            looked.answer(&seen).map(str::to_owned)
+        };
+        assert_eq!(answer("new", Some(marks(7))).as_deref(), Some("new"));
+        // An older program accepted it, which wrote no marks.
+        assert_eq!(answer("new", None).as_deref(), Some("new"));
+        assert_eq!(answer("seen", Some(marks(7))), None);
+        assert_eq!(answer("", Some(marks(7))), None);
+        // It came with a snapshot of the store that was accepted.
+        assert_eq!(answer("new", Some(marks(8))), None);
+    }
 }

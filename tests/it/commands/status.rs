@@ -56,6 +56,7 @@ async fn the_json_has_the_shape_that_is_documented() {
         keys(&status),
         [
             "groups",
+            "member_before_accept",
             "member_out",
             "node",
             "node_error",
@@ -184,6 +185,24 @@ async fn status_with_an_agent_shows_this_node_also_when_etcd_is_away() {
             .unwrap()
             .contains("127.0.0.1:1")
     );
+}
+
+#[tokio::test]
+async fn who_holds_is_named_by_host_and_id_also_where_a_node_waits_for_it() {
+    let site = Site::new("status-hosts");
+    let (holds, waits) = (site.node("op1", &[]).await, site.node("op2", &[]).await);
+    holds.update_engine().ready("2").await;
+    holds.logind().rebooted().await;
+    waits.update_engine().ready("2").await;
+    waits
+        .wait_status(|status| status.contains("held by "))
+        .await;
+    let shown = site.command(&waits, &["status"]).await;
+    let line = format!(
+        "  waits for: first in the queue; the semaphore (max 1) is held by op1 ({})\n",
+        holds.machine_id()
+    );
+    assert!(shown.stdout.contains(&line), "{line}: {shown:?}");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! What a waiting node does then, and what a person is told.
 
 mod alarms;
+mod another_store;
 mod backup;
 mod documents;
 mod endpoints;

@@ -172,6 +172,33 @@ async fn a_check_ends_in_time_whatever_update_engine_does() {
 }
 
 #[tokio::test]
+async fn a_check_ends_where_no_signal_comes_and_where_nothing_begins() {
+    let (silent, idle) = (machine("node-1").await, machine("node-2").await);
+    // Somebody else's check is under way: what becomes of it is signalled to nobody again.
+    let checking = Status::new("UPDATE_STATUS_CHECKING_FOR_UPDATE", "0.0.0");
+    silent.update_engine().set_silently(checking);
+    let args = &["check", "--timeout", "20s"];
+    let (ended, (), unbegun) = tokio::join!(
+        update(&silent, args),
+        async {
+            let engine = silent.update_engine();
+            engine.wait_for_calls("AttemptUpdate", 1).await;
+            let mut idle = Status::idle();
+            idle.last_checked_time += 1;
+            engine.set_silently(idle);
+        },
+        update(&idle, args)
+    );
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.ends_with("There is no update.\n"), "{ended:?}");
+    assert_eq!(unbegun.code, Some(5), "{unbegun:?}");
+    assert!(
+        unbegun.stderr.contains("it has not begun within 10s"),
+        "{unbegun:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_reset_during_a_download_is_refused_in_words() {
     let node = machine("node-1").await;
     let downloading = Status {

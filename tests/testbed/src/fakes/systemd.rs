@@ -96,6 +96,8 @@ struct State {
 struct BootComplete {
     checks: Vec<String>,
     active: bool,
+    /// Which checks had failed when the target was started last: they stay so until it is started again.
+    failed: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -135,7 +137,13 @@ impl Manager {
             let reached = self.0.with(|state| {
                 let failed = (state.failed)();
                 let gate = state.boot_complete.as_mut()?;
-                gate.active = !gate.checks.iter().any(|unit| failed.contains(unit));
+                let checks = gate.checks.iter();
+                let bad: Vec<String> = checks
+                    .filter(|unit| failed.contains(unit))
+                    .cloned()
+                    .collect();
+                gate.active = bad.is_empty();
+                gate.failed = bad;
                 Some(gate.active)
             });
             let reached = reached
@@ -162,7 +170,16 @@ impl Manager {
 
     /// Of the states it may be asked for there is only one here.
     fn list_units_filtered(&self, states: Vec<String>) -> Vec<Unit> {
-        let failed = self.0.with(|state| (state.failed)());
+        let failed = self.0.with(|state| {
+            let mut failed = (state.failed)();
+            let gate = state.boot_complete.iter();
+            for unit in gate.flat_map(|gate| &gate.failed) {
+                if !failed.contains(unit) {
+                    failed.push(unit.clone());
+                }
+            }
+            failed
+        });
         let path = || OwnedObjectPath::try_from(PATH).expect("a path");
         let unit = |name: &String| {
             let [load, active, sub] = ["loaded", "failed", "failed"].map(str::to_owned);
@@ -323,6 +340,7 @@ impl Systemd {
         let gate = BootComplete {
             checks,
             active: false,
+            failed: Vec::new(),
         };
         self.shared.with(|state| state.boot_complete = Some(gate));
     }

@@ -1,0 +1,229 @@
+//! More of an etcd that is not the one it was: what is found while nothing breaks the connection, by an agent that may not
+//! pause, and what becomes of values from before a person accepted the store.
+
+use etcd_client::Permission;
+use pointsman::semaphore::{
+    etcd::{Accept, Group, Options, Semaphore},
+    records::Phase,
+};
+use pointsman_testbed::{
+    disk::Slot,
+    etcd::{Cluster, Version, unique_prefix},
+    node::{AutoReboot, Node},
+    process::Signal,
+    proxy::{Mode, Proxy},
+};
+
+use super::{on_both, one, pointsman};
+use crate::{
+    agents::{agent, machine},
+    support::{claim, eventually, found, holder, on, options, with},
+    trials::{QUICK, judge, runs_from},
+};
+
+on_both!(
+    an_endpoint_that_turns_out_to_lead_elsewhere_stops_who_waits_as_the_first,
+    an_agent_that_may_not_pause_does_not_go_in_a_store_that_has_overtaken_the_old_one,
+    a_quarantine_that_the_store_forgot_is_told_again_after_the_accept,
+    a_member_that_is_out_from_before_the_accept_is_named_as_such,
+);
+
+async fn says_stopped(node: &Node) {
+    node.wait_status(|status| status.contains("etcd is not the one it was"))
+        .await;
+}
+
+/// Waits until an agent has stopped the cluster; the id of that.
+async fn stopped(semaphore: &Semaphore) -> String {
+    let id = |group: &Group| Some(group.pause_all.as_ref()?.store.as_ref()?.id.clone());
+    let read = async || semaphore.read().await.unwrap();
+    let group = eventually("it is stopped", read, |group| id(group).is_some()).await;
+    id(&group).unwrap()
+}
+
+/// A person looks, and accepts.
+async fn accept(semaphore: &Semaphore) {
+    let id = stopped(semaphore).await;
+    let done = semaphore.accept(Some(&id), "ann", "looked").await.unwrap();
+    assert!(matches!(done, Accept::Done(_)), "{done:?}");
+}
+
+async fn an_endpoint_that_turns_out_to_lead_elsewhere_stops_who_waits_as_the_first(
+    version: Version,
+) {
+    let (cluster, other) = (one(version).await, one(version).await);
+    let prefix = unique_prefix("elsewhere");
+    let semaphore = on(&cluster, &prefix);
+    found(&semaphore).await;
+    semaphore.lock(&holder("out", Phase::Manual)).await.unwrap();
+    let proxy = Proxy::start(other.address(0)).await;
+    proxy.set(Mode::Refuse).await;
+    let node = machine("node-1").await;
+    let endpoints = [cluster.endpoint(0), proxy.url()];
+    agent(&node, &endpoints, &prefix, &[]).await;
+    node.wait_status(|status| status == "idle").await;
+    node.update_engine().ready("2").await;
+    // One that does not answer does not count.
+    node.wait_status(|status| status.contains("held by out"))
+        .await;
+    proxy.set(Mode::Pass).await;
+    node.wait_status(|status| status.contains("different clusters"))
+        .await;
+    stopped(&semaphore).await;
+    assert!(node.logind().asked().is_empty());
+}
+
+async fn an_agent_that_may_not_pause_does_not_go_in_a_store_that_has_overtaken_the_old_one(
+    version: Version,
+) {
+    let cluster = Cluster::builder(1)
+        .version(version)
+        .password("s3cret")
+        .start()
+        .await;
+    let prefix = unique_prefix("overtaken");
+    let root = Options {
+        user: Some(("root".into(), "s3cret".into())),
+        ..options(cluster.endpoints())
+    };
+    found(&with(root.clone(), &prefix)).await;
+    let mut client = cluster.client().await;
+    // A store has a history, by which its raft log differs from that of one restored from a snapshot of it.
+    for _ in 0..100 {
+        client.put(format!("{prefix}/x"), "", None).await.unwrap();
+    }
+    client.role_add("agent").await.unwrap();
+    let read = Permission::read(prefix.as_str()).with_prefix();
+    client.role_grant_permission("agent", read).await.unwrap();
+    for key in ["semaphore", "holders/", "queue/", "deadlines/", "nodes/"] {
+        let write = Permission::read_write(format!("{prefix}/{key}")).with_prefix();
+        client.role_grant_permission("agent", write).await.unwrap();
+    }
+    client.user_add("agent", "s3cret", None).await.unwrap();
+    client.user_grant_role("agent", "agent").await.unwrap();
+    let snapshot = cluster.dir().join("before");
+    cluster.snapshot(&snapshot).await;
+    let semaphore = with(root.clone(), &prefix);
+    semaphore.lock(&holder("out", Phase::Manual)).await.unwrap();
+    let node = machine("node-1").await;
+    node.write("password", "s3cret");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(node.path("password"), mode).unwrap();
+    let env = [
+        ("POINTSMAN_ETCD_USERNAME", "agent"),
+        ("POINTSMAN_ETCD_PASSWORD_FILE", "/password"),
+        ("POINTSMAN_ETCD_MEMBER", "none"),
+    ];
+    agent(&node, &cluster.endpoints(), &prefix, &env).await;
+    node.wait_status(|status| status == "idle").await;
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| status.contains("held by out"))
+        .await;
+    let before = cluster.revision().await;
+    node.child().signal(Signal::SIGSTOP);
+    cluster.restore_same(&snapshot).await;
+    let mut client = cluster.client().await;
+    while cluster.revision().await < before + 10 {
+        client.put(format!("{prefix}/x"), "", None).await.unwrap();
+    }
+    node.child().signal(Signal::SIGCONT);
+    // It says so each time it tries, with what it is stopped for.
+    let tried = async || {
+        let log = node.log();
+        let says = |line: &&str| {
+            line.contains("etcd is not the one it was")
+                && line.contains("(only this node is stopped: ")
+        };
+        log.lines().filter(says).count()
+    };
+    eventually("it is stopped alone, again and again", tried, |n| *n > 2).await;
+    says_stopped(&node).await;
+    let group = with(root, &prefix).read().await.unwrap();
+    assert!(
+        group.pause_all.is_none() && group.holders.is_empty() && group.queue.is_empty(),
+        "{group:?}"
+    );
+    assert!(node.logind().asked().is_empty());
+}
+
+async fn a_quarantine_that_the_store_forgot_is_told_again_after_the_accept(version: Version) {
+    let cluster = one(version).await;
+    let prefix = unique_prefix("told");
+    found(&on(&cluster, &prefix)).await;
+    cluster.write_beyond(100).await;
+    let snapshot = cluster.dir().join("before");
+    cluster.snapshot(&snapshot).await;
+    let node = machine("node-1").await;
+    node.add_disk("1");
+    judge(&node, "health.d", &["2"]);
+    node.auto_reboot(AutoReboot::default());
+    agent(&node, &cluster.endpoints(), &prefix, &QUICK).await;
+    node.wait_status(|status| status == "idle").await;
+    node.stage("2").await;
+    runs_from(&node, Slot::A, 2).await;
+    let quarantined = async |cluster: &Cluster| {
+        let group = on(cluster, &prefix).read().await.unwrap();
+        group.quarantine.len()
+    };
+    eventually(
+        "it is quarantined",
+        async || quarantined(&cluster).await,
+        |n| *n == 1,
+    )
+    .await;
+    node.wait_status(|status| status == "idle").await;
+    cluster.restore_same(&snapshot).await;
+    node.stage("3").await;
+    says_stopped(&node).await;
+    assert_eq!(quarantined(&cluster).await, 0);
+    accept(&on(&cluster, &prefix)).await;
+    eventually(
+        "it is told again",
+        async || quarantined(&cluster).await,
+        |n| *n == 1,
+    )
+    .await;
+}
+
+async fn a_member_that_is_out_from_before_the_accept_is_named_as_such(version: Version) {
+    let cluster = one(version).await;
+    let prefix = unique_prefix("member");
+    let semaphore = on(&cluster, &prefix);
+    semaphore.set_max(2, false).await.unwrap();
+    let key = semaphore.keys().member_out();
+    let out = r#"{"id":"out;1","hostname":"op1","group":"","nonce":"n"}"#;
+    let mut client = cluster.client().await;
+    client.put(key.clone(), out, None).await.unwrap();
+    let says = async || {
+        let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let mut claim = claim("waits");
+        claim.member = true;
+        let waits = on(&cluster, &prefix);
+        tokio::select! {
+            () = waits.acquire(&claim, |wait| said.send(wait.why).unwrap()) => panic!("it went"),
+            why = heard.recv() => why.unwrap(),
+        }
+    };
+    let status = async || pointsman(&cluster.endpoints(), &prefix, &["status"]).await;
+    let marked =
+        "written before this store was accepted; if it is not out: pointsman unlock 'out;1'";
+    let row = "Out with a member of etcd: op1 (out;1)\n";
+    let below =
+        "  from before this store was accepted; if it is not out: pointsman unlock 'out;1'\n";
+    let why = says().await;
+    assert!(
+        why.contains("so does op1 (out;1), which is out") && !why.contains(marked),
+        "{why}"
+    );
+    let shown = status().await.stdout;
+    assert!(shown.contains(row) && !shown.contains(below), "{shown}");
+    semaphore.accept(None, "ann", "looked").await.unwrap();
+    let why = says().await;
+    assert!(why.ends_with(&format!("({marked})")), "{why}");
+    let shown = status().await.stdout;
+    assert!(shown.contains(&format!("{row}{below}")), "{shown}");
+    // One that was put since is as good as any.
+    client.put(key, out, None).await.unwrap();
+    assert!(!says().await.contains(marked));
+    assert!(!status().await.stdout.contains(below));
+}
