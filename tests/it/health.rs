@@ -213,6 +213,17 @@ async fn health_says_what_would_count_today() {
         "{now}"
     );
     assert_eq!(now["checks"][0]["standing"], "before", "{now}");
+    // Of a boot before which nobody looked it says nothing.
+    let boot_id = "proc/sys/kernel/random/boot_id";
+    let this = node.boot_id();
+    node.write(boot_id, "11111111-2222-3333-4444-555555555555\n");
+    let other = json().await;
+    node.write(boot_id, &format!("{this}\n"));
+    assert_eq!(
+        (&other["verdict"], &other["baseline"]),
+        (&"unknown".into(), &false.into()),
+        "{other}"
+    );
     hook(&node, "health-wanted.d/10-tired", "echo tired; exit 1");
     systemd.set_failed(["old.service", "sshd.service"]);
     let failing = json().await;

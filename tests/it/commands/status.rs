@@ -139,6 +139,9 @@ async fn status_with_an_agent_shows_this_node_also_when_etcd_is_away() {
     let site = Site::new("status-agent");
     site.lock().await;
     let node = site.node("node-1", &[]).await;
+    let idle = site.command(&node, &["status", "--json"]).await;
+    let status: Value = serde_json::from_str(&idle.stdout).unwrap();
+    assert_eq!(status["node"]["to"], Value::Null, "{idle:?}");
     node.update_engine().ready("2").await;
     site.until("its ticket", |group| group.queue.len() == 1)
         .await;
@@ -159,6 +162,7 @@ async fn status_with_an_agent_shows_this_node_also_when_etcd_is_away() {
     assert_eq!(output.code, Some(4), "{output:?}");
     let status: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(status["node"]["state"], "queued");
+    assert_eq!(status["node"]["to"], "2");
     assert_eq!(
         keys(&status["node"]),
         [

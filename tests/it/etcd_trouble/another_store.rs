@@ -25,6 +25,7 @@ on_both!(
     an_endpoint_that_turns_out_to_lead_elsewhere_stops_who_waits_as_the_first,
     an_agent_that_may_not_pause_does_not_go_in_a_store_that_has_overtaken_the_old_one,
     a_quarantine_that_the_store_forgot_is_told_again_after_the_accept,
+    an_accept_that_came_with_the_snapshot_answers_no_agent_that_never_saw_it,
     a_member_that_is_out_from_before_the_accept_is_named_as_such,
 );
 
@@ -41,9 +42,14 @@ async fn stopped(semaphore: &Semaphore) -> String {
     id(&group).unwrap()
 }
 
-/// A person looks, and accepts.
+/// A person looks, and accepts; who means another stop, or none, ends nothing.
 async fn accept(semaphore: &Semaphore) {
     let id = stopped(semaphore).await;
+    for other in [Some("0"), None] {
+        let done = semaphore.accept(other, "bob", "looked").await.unwrap();
+        assert!(matches!(done, Accept::NotThat(Some(_))), "{done:?}");
+    }
+    assert_eq!(stopped(semaphore).await, id);
     let done = semaphore.accept(Some(&id), "ann", "looked").await.unwrap();
     assert!(matches!(done, Accept::Done(_)), "{done:?}");
 }
@@ -183,6 +189,35 @@ async fn a_quarantine_that_the_store_forgot_is_told_again_after_the_accept(versi
         |n| *n == 1,
     )
     .await;
+}
+
+async fn an_accept_that_came_with_the_snapshot_answers_no_agent_that_never_saw_it(
+    version: Version,
+) {
+    let cluster = one(version).await;
+    let prefix = unique_prefix("unseen");
+    let semaphore = on(&cluster, &prefix);
+    found(&semaphore).await;
+    cluster.write_beyond(100).await;
+    let node = machine("node-1").await;
+    agent(&node, &cluster.endpoints(), &prefix, &[]).await;
+    node.wait_status(|status| status == "idle").await;
+    let read = async || semaphore.read().await.unwrap();
+    eventually("its record", read, |group| group.nodes.len() == 1).await;
+    node.stop().await;
+    let done = semaphore.accept(None, "ann", "a new cluster").await;
+    assert_eq!(done.unwrap(), Accept::Done(None));
+    let snapshot = cluster.dir().join("accepted");
+    cluster.snapshot(&snapshot).await;
+    cluster.restore_same(&snapshot).await;
+    node.update_engine().ready("2").await;
+    node.start_again();
+    says_stopped(&node).await;
+    accept(&on(&cluster, &prefix)).await;
+    node.logind().rebooted().await;
+    let log = node.log();
+    let accepted = log.matches("accepted by a person").count();
+    assert_eq!(accepted, 1, "only the last accept counts: {log}");
 }
 
 async fn a_member_that_is_out_from_before_the_accept_is_named_as_such(version: Version) {

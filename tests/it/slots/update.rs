@@ -177,6 +177,16 @@ async fn a_check_ends_where_no_signal_comes_and_where_nothing_begins() {
     // Somebody else's check is under way: what becomes of it is signalled to nobody again.
     let checking = Status::new("UPDATE_STATUS_CHECKING_FOR_UPDATE", "0.0.0");
     silent.update_engine().set_silently(checking);
+    // Another client's check has just ended: this one is not begun, and has its answer.
+    let just = machine("node-3").await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    just.update_engine().set_silently(Status {
+        last_checked_time: now.unwrap().as_secs() as i64,
+        ..Status::idle()
+    });
+    let done = update(&just, &["check", "--timeout", "5s"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(done.stdout.ends_with("There is no update.\n"), "{done:?}");
     let args = &["check", "--timeout", "20s"];
     let (ended, (), unbegun) = tokio::join!(
         update(&silent, args),
