@@ -633,7 +633,7 @@ mod tests {
         let mut other = holder("x");
         other.hostname = "twin".into();
         other.phase = Phase::Draining;
-        let text = Step::Blocked(Block::Foreign(other)).to_string();
+        let text = Step::Blocked(Block::Foreign(other.clone())).to_string();
         assert!(
             text.contains("twin") && text.contains("draining") && text.contains("unlock me"),
             "{text}"
@@ -649,6 +649,13 @@ mod tests {
         let mut away = holder("x");
         away.phase = Phase::Rebooting;
         assert!(unlock(&away).ends_with("unlock me --force"));
+        // Its key may say anything, and what is to be copied is one word.
+        other.id = "x; touch pwned #".into();
+        let text = Block::Foreign(other).to_string();
+        assert!(
+            text.ends_with("pointsman unlock 'x; touch pwned #'"),
+            "{text}"
+        );
         let text = step(|v| v.pause = Some(pause())).to_string();
         assert!(text.contains("ann") && text.contains("tea"), "{text}");
         let text = step(|v| {

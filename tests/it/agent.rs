@@ -229,3 +229,35 @@ async fn packages_that_ask_for_a_reboot_are_named_and_the_kernel_is_in_the_recor
         Some("update of a, b, c, d, libc6 and 1 more")
     );
 }
+
+/// A time zone so many hours east of Greenwich, as a file of it (tzfile(5)).
+fn zone(hours: u8) -> Vec<u8> {
+    let seconds = i32::from(hours) * 3600;
+    // No transitions: one type, whose name has three letters.
+    let counts = [0u32, 0, 0, 0, 1, 4].map(u32::to_be_bytes).concat();
+    let header = [b"TZif2".as_slice(), &[0; 15], &counts].concat();
+    let only = [seconds.to_be_bytes().as_slice(), &[0, 0], b"ABC\0"].concat();
+    let rule = format!("\n<+{hours:02}>-{hours}\n");
+    [&header, &only, &header, &only, rule.as_bytes()].concat()
+}
+
+#[tokio::test]
+async fn a_wall_clock_that_is_set_opens_the_window_without_another_event() {
+    let site = Site::new("wall-clock");
+    let node = machine("node-1").await;
+    // The machine's own clock stays: another zone sets the clock that windows go by.
+    let opens =
+        jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC) + jiff::Span::new().minutes(150);
+    let window = format!(
+        "window: {{start: \"{}\", length: 1h}}\n",
+        opens.strftime("%H:%M")
+    );
+    node.write("etc/pointsman/config.yaml", &window);
+    site.start(&node, &[("WATCHDOG_USEC", "200000")]).await;
+    node.wait_status(|status| status == "idle").await;
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| status.starts_with("waiting") && status.contains("window"))
+        .await;
+    std::fs::write(node.path("etc/localtime"), zone(3)).unwrap();
+    node.logind().rebooted().await;
+}

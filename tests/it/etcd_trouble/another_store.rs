@@ -1,10 +1,19 @@
 //! More of an etcd that is not the one it was: what is found while nothing breaks the connection, by an agent that may not
 //! pause, and what becomes of values from before a person accepted the store.
 
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
 use etcd_client::Permission;
 use pointsman::semaphore::{
-    etcd::{Accept, Group, Options, Semaphore},
+    etcd::{self, Accept, Claim, Group, Memory, Options, Semaphore, Wait},
     records::Phase,
+    store::{Marks, Remembered},
 };
 use pointsman_testbed::{
     disk::Slot,
@@ -26,6 +35,7 @@ on_both!(
     an_agent_that_may_not_pause_does_not_go_in_a_store_that_has_overtaken_the_old_one,
     a_quarantine_that_the_store_forgot_is_told_again_after_the_accept,
     an_accept_that_came_with_the_snapshot_answers_no_agent_that_never_saw_it,
+    no_step_is_taken_that_the_journal_does_not_know,
     a_member_that_is_out_from_before_the_accept_is_named_as_such,
 );
 
@@ -218,6 +228,78 @@ async fn an_accept_that_came_with_the_snapshot_answers_no_agent_that_never_saw_i
     let log = node.log();
     let accepted = log.matches("accepted by a person").count();
     assert_eq!(accepted, 1, "only the last accept counts: {log}");
+}
+
+async fn no_step_is_taken_that_the_journal_does_not_know(version: Version) {
+    let cluster = one(version).await;
+    let prefix = unique_prefix("journal");
+    let operator = on(&cluster, &prefix);
+    found(&operator).await;
+    operator.lock(&holder("out", Phase::Manual)).await.unwrap();
+    // Something of the store stands in the journal already, and that can be written only now and then.
+    let header = cluster.client().await.get("x", None).await.unwrap();
+    let marks = Marks {
+        cluster: header.header().unwrap().cluster_id(),
+        revision: 1,
+        difference: None,
+    };
+    let memory = Arc::new(Memory::new(Remembered {
+        marks: Some(marks),
+        ..Remembered::default()
+    }));
+    let full = Arc::new(AtomicBool::new(true));
+    let writes = full.clone();
+    memory.serve(etcd::Agent {
+        keys: operator.keys().clone(),
+        node: crate::support::node("waits"),
+        keep: Box::new(move || {
+            let full = writes.load(Ordering::SeqCst);
+            Box::pin(async move {
+                match full {
+                    true => Err("the disk is full".to_owned()),
+                    false => Ok(()),
+                }
+            })
+        }),
+        accepted: Box::new(|| {}),
+    });
+    let waits = on(&cluster, &prefix).with_memory(memory);
+    let claim = Claim {
+        node: Some(crate::support::node("waits")),
+        ..claim("waits")
+    };
+    let said = RefCell::new(Vec::new());
+    let note = |wait: Wait| said.borrow_mut().push(wait.why);
+    let refused = async || {
+        let before = said.borrow().len();
+        let times = async || {
+            let said = said.borrow();
+            said[before..]
+                .iter()
+                .filter(|why| why.contains("the disk is full"))
+                .count()
+        };
+        eventually("it is refused twice", times, |n| *n > 1).await;
+    };
+    let script = async {
+        refused().await;
+        assert!(operator.read().await.unwrap().queue.is_empty(), "a ticket");
+        full.store(false, Ordering::SeqCst);
+        let waiting = async || {
+            said.borrow()
+                .last()
+                .is_some_and(|why| why.contains("held by out"))
+        };
+        eventually("it waits as the first", waiting, |waits| *waits).await;
+        full.store(true, Ordering::SeqCst);
+        refused().await;
+        operator.unlock("out", false).await.unwrap();
+        refused().await;
+        assert!(operator.read().await.unwrap().holders.is_empty(), "a take");
+        full.store(false, Ordering::SeqCst);
+    };
+    tokio::join!(waits.acquire(&claim, note), script);
+    assert_eq!(operator.read().await.unwrap().holders[0].id, "waits");
 }
 
 async fn a_member_that_is_out_from_before_the_accept_is_named_as_such(version: Version) {
