@@ -9,10 +9,13 @@ BUILT = $(shell $(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"targe
 # What the package is made of: `make deb PROFILE=dev` is quicker.
 PROFILE ?= release
 
-.PHONY: demo test nodes-test vm-test vm-power vagrant-test setup-vm setup-vagrant lint doc bench fuzz build deb setup help
+.PHONY: need check deny demo test nodes-test vm-test vm-power vagrant-test setup-vm setup-vagrant lint doc bench fuzz build deb setup help
 
 help:
 	@echo "make demo   five agents on this machine roll an update out, one at a time (under a minute)"
+	@echo "make check  format, lints and unit tests: nothing is installed, no root"
+	@echo "make setup  installs what the other targets need (as root or by sudo), and says what"
+	@echo "make deny   licences, sources and known faults of the crates in use, by cargo-deny"
 	@echo "make test   everything that is checked: format, lints, docs, unit and integration tests"
 	@echo "make bench  what an etcd transaction, a hand-over, an idle agent, a flip and a cloud-config cost"
 	@echo "make fuzz   documents, applies and partition tables nobody thought of: FUZZ_SECONDS=300 for each target, or for FUZZ=one"
@@ -32,10 +35,14 @@ setup-vm:
 setup-vagrant:
 	@sh tests/setup.sh vagrant
 
-build: setup
-	$(CARGO) build --release --bin pointsman
+need:
+	@sh tests/need.sh
 
-deb: setup
+build: need
+	$(CARGO) build --release --bin pointsman
+	packaging/split-debug.sh $(BUILT)/release/pointsman
+
+deb: need
 	$(CARGO) build --profile $(PROFILE) -p pointsman -p pointsman-pages --bin pointsman --bin pointsman-pages
 	packaging/deb.sh $(BUILT)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE)) target/deb
 
@@ -43,12 +50,25 @@ demo: setup
 	$(CARGO) build --quiet --bin pointsman
 	$(CARGO) run --quiet -p pointsman-testbed --bin demo
 
-lint: setup
+lint: need
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
 
-doc: setup
+doc: need
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --workspace --no-deps
+
+# The quick tier: nothing is installed, no other program is needed. What needs a bus is in modules of that name, and runs with
+# the others under `make test`.
+check: lint
+	$(CARGO) test --quiet --workspace --exclude pointsman-nodes --exclude pointsman-vm --exclude pointsman-testbed --lib -- \
+		--skip on_a_bus
+
+# Advisories need the network; without it the rest is checked.
+deny:
+	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 1; }
+	$(CARGO) deny --workspace check bans licenses sources
+	@if $(CARGO) deny fetch >/dev/null 2>&1; then $(CARGO) deny --workspace check advisories; \
+		else echo "The advisories were not checked: their database cannot be had." >&2; fi
 
 # Most tests wait for etcd, not for the processor: more of them than cores run side by side.
 test: setup lint doc
@@ -77,8 +97,7 @@ vagrant-test: setup-vagrant
 	$(CARGO) build --quiet -p pointsman -p pointsman-pages -p pointsman-nodes --bins
 	tests/vm/box/try.sh $(BUILT)/debug
 
-bench: setup
-	$(CARGO) build --release --bin pointsman
+bench: setup build
 	$(CARGO) bench --quiet --profile measure --bench handover --bench flip --bench cloud_config
 
 # LLVM's coverage passes are in every toolchain. It begins with the examples and what was of use before; an input that fails

