@@ -1,6 +1,6 @@
 #!/bin/sh
 # packaging/deb.sh FOLDER OUT: makes OUT/pointsman_VERSION_ARCH.deb of FOLDER/pointsman and what FOLDER/pointsman-pages
-# writes. Needs dpkg-deb (Debian's dpkg) and binutils.
+# writes, and OUT/pointsman-dbgsym_VERSION_ARCH.deb of its debug information. Needs dpkg-deb (Debian's dpkg) and binutils.
 set -eu
 cd "$(dirname "$0")/.."
 from=$1
@@ -17,7 +17,19 @@ chmod 755 "$tree"
 
 put() { install -D -m "$1" "$2" "$tree/$3"; }
 put 755 "$from/pointsman" usr/bin/pointsman
-strip --strip-unneeded "$tree/usr/bin/pointsman"
+# What `make build` has split already stands beside the program.
+if [ -e "$from/pointsman.debug" ]; then
+    cp "$from/pointsman.debug" "$tree/usr/bin/pointsman.debug"
+fi
+packaging/split-debug.sh "$tree/usr/bin/pointsman"
+debug=$(mktemp -d "$out/debug.XXXXXX")
+trap 'rm -rf "$tree" "$debug"' EXIT
+chmod 755 "$debug"
+id=$(readelf -n "$tree/usr/bin/pointsman" | sed -n 's/^ *Build ID: //p')
+# Where gdb, systemd-coredump and perf look for it.
+symbols=usr/lib/debug/.build-id/$(printf %.2s "$id")/${id#??}.debug
+install -D -m 644 "$tree/usr/bin/pointsman.debug" "$debug/$symbols"
+rm "$tree/usr/bin/pointsman.debug"
 put 644 systemd/pointsman.service usr/lib/systemd/system/pointsman.service
 for unit in pointsman-cloud-config-early pointsman-cloud-config; do
     put 644 "systemd/$unit.service" "usr/lib/systemd/system/$unit.service"
@@ -51,4 +63,18 @@ for script in postinst prerm postrm; do
 done
 (cd "$tree" && find usr -type f -print0 | sort -z | xargs -0 md5sum >DEBIAN/md5sums)
 dpkg-deb --root-owner-group ${DEB_COMPRESS:+-Z"$DEB_COMPRESS"} --build "$tree" "$out/pointsman_${version}_$arch.deb" >&2
+mkdir "$debug/DEBIAN"
+cat >"$debug/DEBIAN/control" <<CONTROL
+Package: pointsman-dbgsym
+Version: $version
+Architecture: $arch
+Maintainer: The pointsman authors <pointsman@localhost>
+Installed-Size: $(du -sk "$debug" | cut -f 1)
+Depends: pointsman (= $version)
+Section: debug
+Priority: optional
+Build-Ids: $id
+Description: debug symbols for pointsman
+CONTROL
+dpkg-deb --root-owner-group ${DEB_COMPRESS:+-Z"$DEB_COMPRESS"} --build "$debug" "$out/pointsman-dbgsym_${version}_$arch.deb" >&2
 echo "$out/pointsman_${version}_$arch.deb"
