@@ -9,17 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cloud_config::{
+    Addresses, Mode, Unknown,
+    apply::Machine,
+    plan::{self, Planned, Step},
+};
+use host::node::Root;
 use nix::{
     sys::resource::{UsageWho, getrusage},
     unistd::syncfs,
-};
-use pointsman::{
-    cloud_config::{
-        self, Addresses, Mode, Unknown,
-        apply::Machine,
-        plan::{self, Planned, Step},
-    },
-    node::Root,
 };
 
 /// What is measured is the median of so many rounds.

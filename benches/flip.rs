@@ -7,11 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pointsman::{
-    node::{Root, RootPath},
-    slots::{Place, Slots, select, storage::Access},
-};
+use host::node::{Root, RootPath};
 use pointsman_testbed::disk::DiskImage;
+use slots::{Location, Slots, select, storage::Access};
 
 const ROUNDS: usize = 200;
 const REST: Duration = Duration::from_millis(10);
@@ -23,12 +21,12 @@ fn main() {
         .tempdir_in("target")
         .expect("a folder");
     let disk = DiskImage::new(&dir.path().join("disk.img"), "1");
-    let place = Place {
+    let location = Location {
         disk: Some(RootPath::named(disk.path())),
         booted: None,
     };
     let before = fs::read(disk.path()).expect("the image");
-    flip(&place, 1);
+    flip(&location, 1);
     let after = fs::read(disk.path()).expect("the image");
     let changed: Vec<usize> = (0..before.len() / 512)
         .filter(|sector| before[sector * 512..][..512] != after[sector * 512..][..512])
@@ -41,7 +39,7 @@ fn main() {
         // Out of the same quiet, both of them.
         std::thread::sleep(REST);
         let began = Instant::now();
-        flip(&place, round % 2);
+        flip(&location, round % 2);
         flips.push(began.elapsed());
         let now = fs::read(disk.path()).expect("the image");
         std::thread::sleep(REST);
@@ -71,8 +69,8 @@ fn main() {
     );
 }
 
-fn flip(place: &Place, to: usize) {
-    let mut slots = Slots::open(&Root::default(), place, Access::Write).expect("slots");
+fn flip(location: &Location, to: usize) {
+    let mut slots = Slots::open(&Root::default(), location, Access::Write).expect("slots");
     let change = slots.change(|all| select::mark_good(all, to));
     slots.apply(change).expect("a flip");
 }

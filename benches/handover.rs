@@ -9,15 +9,13 @@ use std::{
 };
 
 use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp};
-use pointsman::{
-    node::Group,
-    semaphore::{
-        etcd::{BackOff, Claim, Options, Semaphore},
-        keys::Keys,
-        records::{Holder, Image, Phase, new_nonce},
-    },
-};
+use host::node::Group;
 use pointsman_testbed::{etcd::Cluster, node::Node};
+use semaphore::{
+    etcd::{BackOff, Claim, Options, Semaphore},
+    keys::Keys,
+    records::{Holder, Image, Phase, new_nonce},
+};
 use tokio::{sync::mpsc, task::LocalSet, time::sleep};
 
 /// Between one hand-over and the next.

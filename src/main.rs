@@ -3,10 +3,8 @@
 use std::{future::Future, process::ExitCode, time::Duration};
 
 use clap::FromArgMatches as _;
-use pointsman::{
-    cli::{self, cloudinit, locksmith, update_engine_client},
-    hooks, telemetry,
-};
+use host::{hooks, telemetry};
+use pointsman::cli::{self, cloudinit, locksmith, update_engine_client};
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();

@@ -2,18 +2,20 @@
 //! has a place, and a sound document has a plan.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use pointsman::cloud_config::{
-    self, Addresses, PartContent, Mode, Unknown,
+use cloud_config::{
+    self, Addresses, Mode, PartContent, Unknown,
     plan::{self, Machine, Planned},
 };
+use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let addresses = Addresses {
         private_ipv4: Some("10.0.0.1".into()),
         ..Addresses::default()
     };
-    let Ok(parts) = cloud_config::parts(bytes.to_vec()) else { return };
+    let Ok(parts) = cloud_config::parts(bytes.to_vec()) else {
+        return;
+    };
     let mut planned = Vec::new();
     for part in parts {
         let text = match part.content {
@@ -28,7 +30,12 @@ fuzz_target!(|bytes: &[u8]| {
             let reading = cloud_config::read(&text, &addresses, Unknown::Info, mode);
             let _ = cloud_config::print(&reading.findings, "x", &text, 0);
             let lines = text.split('\n').count() as u64;
-            assert!(reading.findings.iter().all(|f| (1..=lines).contains(&f.line) && f.column >= 1));
+            assert!(
+                reading
+                    .findings
+                    .iter()
+                    .all(|f| (1..=lines).contains(&f.line) && f.column >= 1)
+            );
             if reading.is_sound() {
                 planned.push(Planned::Document(Box::new(reading.document)));
             }

@@ -2,17 +2,20 @@
 //! planned again without a change, and is taken back to what was there.
 #![no_main]
 
-use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _, path::{Path, PathBuf}};
-
-use libfuzzer_sys::fuzz_target;
-use pointsman::{
-    cloud_config::{
-        self, Addresses, Mode, Unknown,
-        apply::Machine,
-        plan::{self, Planned, Step},
-    },
-    node::Root,
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
 };
+
+use cloud_config::{
+    Addresses, Mode, Unknown,
+    apply::Machine,
+    plan::{self, Planned, Step},
+};
+use host::node::Root;
+use libfuzzer_sys::fuzz_target;
 
 /// Everything below a folder, but for the records.
 fn seen(root: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
@@ -26,7 +29,10 @@ fn seen(root: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
             }
             let meta = fs::symlink_metadata(&path).expect("an entry");
             let content = if meta.is_symlink() {
-                fs::read_link(&path).expect("a link").into_os_string().into_encoded_bytes()
+                fs::read_link(&path)
+                    .expect("a link")
+                    .into_os_string()
+                    .into_encoded_bytes()
             } else if meta.is_dir() {
                 open.push(path.clone());
                 Vec::new()
@@ -50,7 +56,10 @@ fuzz_target!(|text: &str| {
         fs::create_dir_all(dir.path().join(folder)).expect("a folder");
     }
     let write = |path: &str, text: &str| fs::write(dir.path().join(path), text).expect("a file");
-    write("etc/passwd", "root:x:0:0::/root:/bin/sh\ncore:x:500:500::/home/core:/bin/sh\n");
+    write(
+        "etc/passwd",
+        "root:x:0:0::/root:/bin/sh\ncore:x:500:500::/home/core:/bin/sh\n",
+    );
     write("etc/group", "root:x:0:\n");
     write("data/a", "was");
     std::os::unix::fs::symlink("/data", dir.path().join("link")).expect("a link");
@@ -61,16 +70,23 @@ fuzz_target!(|text: &str| {
         hostname: "x",
         text: &|_| None,
     };
-    let steps = plan::plan(vec![Planned::Document(Box::new(reading.document))], &known).expect("a plan");
+    let steps =
+        plan::plan(vec![Planned::Document(Box::new(reading.document))], &known).expect("a plan");
     // Users are other programs' to make, and servers are not there.
     let ours = |step: &Step| match step {
         Step::User(_) => false,
-        Step::File(file) => !matches!(file.content, plan::NewContent::Fetch { .. }) && !file.path.starts_with("/var"),
+        Step::File(file) => {
+            !matches!(file.content, plan::NewContent::Fetch { .. })
+                && !file.path.starts_with("/var")
+        }
         _ => true,
     };
     let steps: Vec<Step> = steps.into_iter().filter(ours).collect();
     let before = seen(dir.path());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         let Ok(planned) = machine.outline(&steps).await else {
             assert!(machine.apply(&steps, "x").await.is_err());

@@ -11,7 +11,7 @@ use std::{
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use pointsman::slots::{Slots, select, storage::Storage};
+use slots::{Slots, select, storage::Storage};
 
 #[derive(Arbitrary, Debug)]
 struct Input {
@@ -49,11 +49,20 @@ enum Part {
 struct Memory(Arc<Mutex<Vec<u8>>>, u64);
 
 impl Memory {
-    fn with<T>(&self, offset: u64, length: usize, act: impl FnOnce(&mut [u8]) -> T) -> io::Result<T> {
+    fn with<T>(
+        &self,
+        offset: u64,
+        length: usize,
+        act: impl FnOnce(&mut [u8]) -> T,
+    ) -> io::Result<T> {
         let mut bytes = self.0.lock().map_err(|_| io::ErrorKind::Other)?;
         let from = usize::try_from(offset).map_err(io::Error::other)?;
-        let to = from.checked_add(length).ok_or(io::ErrorKind::UnexpectedEof)?;
-        let part = bytes.get_mut(from..to).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let to = from
+            .checked_add(length)
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        let part = bytes
+            .get_mut(from..to)
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
         Ok(act(part))
     }
 }
@@ -135,8 +144,9 @@ fn may_change(bytes: &[u8], sector: usize, at: usize) -> bool {
         let sums = [header + 16..header + 20, header + 88..header + 92];
         let size = number::<4>(bytes, header + 84).unwrap_or(1).max(1);
         sums.iter().any(|sum| sum.contains(&at))
-            || entries(bytes, header, sector)
-                .is_some_and(|all| all.contains(&at) && (54..56).contains(&((at - all.start) % size)))
+            || entries(bytes, header, sector).is_some_and(|all| {
+                all.contains(&at) && (54..56).contains(&((at - all.start) % size))
+            })
     })
 }
 
@@ -159,7 +169,10 @@ fuzz_target!(|input: Input| {
     }
     seal(&mut bytes, sector, sector, input.sealed[0]);
     seal(&mut bytes, end - sector, sector, input.sealed[1]);
-    bytes.resize(end.saturating_add_signed(isize::from(input.grown) * sector as isize), 0);
+    bytes.resize(
+        end.saturating_add_signed(isize::from(input.grown) * sector as isize),
+        0,
+    );
 
     let before = bytes.clone();
     let disk = Memory(Arc::new(Mutex::new(bytes)), sector as u64);
@@ -176,10 +189,17 @@ fuzz_target!(|input: Input| {
     slots.apply(change).expect("memory takes it");
     let again = open().expect("what was written verifies");
     assert_eq!(again.next(), Some(index));
-    assert!(nothing || again.findings().is_empty(), "{:?}", again.findings());
+    assert!(
+        nothing || again.findings().is_empty(),
+        "{:?}",
+        again.findings()
+    );
     if whole {
         for (at, (was, is)) in before.iter().zip(now()).enumerate() {
-            assert!(*was == is || may_change(&before, sector, at), "byte {at}: {was} became {is}");
+            assert!(
+                *was == is || may_change(&before, sector, at),
+                "byte {at}: {was} became {is}"
+            );
         }
     }
 });

@@ -2,22 +2,22 @@
 
 use std::{cell::RefCell, time::Duration};
 
+use host::{
+    blocking,
+    bus::BusError,
+    hooks::{HookError, Hooks},
+    node::Root,
+    systemd::{
+        self, Unsettled,
+        boot_complete::{self, Gate},
+    },
+};
+use semaphore::etcd::BackOff;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     health::{Judged, Round, Rules, judge},
     machine::Verdict,
-};
-use crate::{
-    blocking,
-    bus::BusError,
-    hooks::{HookError, Hooks},
-    node::Root,
-    semaphore::etcd::BackOff,
-    systemd::{
-        self, Unsettled,
-        boot_complete::{self, Gate},
-    },
 };
 
 /// What the checks are made with.

@@ -2,6 +2,12 @@
 
 use std::{rc::Rc, time::Duration};
 
+use host::{
+    bus::BusError,
+    logind,
+    sentinel::{Sentinel, SentinelError},
+    update_engine::{self, Change, Operation, UpdateEngine},
+};
 use tokio::{
     sync::{Notify, mpsc},
     task::JoinHandle,
@@ -11,12 +17,6 @@ use tokio::{
 use super::{
     gate::{Facts, Update},
     world::{Updates, World},
-};
-use crate::{
-    bus::BusError,
-    logind,
-    sentinel::{Sentinel, SentinelError},
-    update_engine::{self, Change, Operation, UpdateEngine},
 };
 
 /// How long until it is looked again, where nothing wakes for it.

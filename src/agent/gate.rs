@@ -5,10 +5,9 @@
 use std::time::Duration;
 
 use jiff::Zoned;
-
-use crate::{
-    config::Strategy,
-    semaphore::records::Image,
+use semaphore::records::Image;
+use settings::{
+    Strategy,
     window::{Window, WindowState},
 };
 

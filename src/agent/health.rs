@@ -3,10 +3,10 @@
 //! Only what is new on an image counts against it: a unit that had failed before the reboot, on an image that was proven,
 //! says nothing of the image that runs now.
 
+use host::systemd::{Trouble, Unsettled};
 use serde::{Deserialize, Serialize};
 
 use super::{journal::Entry, machine::Verdict};
-use crate::systemd::{Trouble, Unsettled};
 
 /// What waits for the proof itself.
 const AFTER_THE_PROOF: [&str; 1] = ["update-engine.service"];

@@ -1,6 +1,6 @@
 //! What a node says where etcd knows another machine by its id, or a hold that its journal does not know. Pure.
 
-use crate::semaphore::{
+use semaphore::{
     queue,
     records::{Holder, NodeRecord, Phase},
 };

@@ -9,16 +9,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use host::node::{ReadError, RootPath, SMALL};
+use semaphore::{keys::Keys, records::Image, store::Remembered};
 use serde::{Deserialize, Serialize};
 
 use super::{
     gate::{Intent, Request},
     health::Baseline,
     machine_mark::{MachineMark, Owner},
-};
-use crate::{
-    node::{ReadError, RootPath, SMALL},
-    semaphore::{keys::Keys, records::Image, store::Remembered},
 };
 
 /// The version this program writes and understands.
@@ -193,7 +191,7 @@ impl Journal {
 
     /// Where the journal of the machine under `root` is.
     #[must_use]
-    pub fn path(root: &crate::node::Root) -> RootPath {
+    pub fn path(root: &host::node::Root) -> RootPath {
         root.path("var/lib/pointsman/journal.json")
     }
 

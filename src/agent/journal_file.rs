@@ -5,13 +5,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use host::node::{Root, RootPath};
+use semaphore::{etcd::Memory, store::Remembered};
+
 use super::{
     journal::{Journal, JournalError, Stores},
     machine_mark::MachineMark,
-};
-use crate::{
-    node::{Root, RootPath},
-    semaphore::{etcd::Memory, store::Remembered},
 };
 
 /// The file, and the memories that go into it.
@@ -118,8 +117,9 @@ impl JournalFile {
 
 #[cfg(test)]
 mod tests {
+    use semaphore::store::Marks;
+
     use super::*;
-    use crate::semaphore::store::Marks;
 
     fn mark(id: &str) -> MachineMark {
         MachineMark {

@@ -1,8 +1,7 @@
 //! Which machine a journal belongs to, beyond its machine id: a copy of a disk has that as well.
 
+use host::node::{self, Root};
 use serde::{Deserialize, Serialize};
-
-use crate::node::{self, Root};
 
 /// What tells a machine from a copy of its disk. What is not known is not compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

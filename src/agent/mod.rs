@@ -16,29 +16,28 @@ pub mod world;
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-};
-
-use crate::{
+use bus::{AgentBus, AgentBusError};
+use driver::{Driver, Ending, Mode, Outside, Reload};
+use host::{
     blocking,
     bus::BusError,
-    config::{Config, ConfigError, OfAgent, Strategy},
     coordinator::{Coordinator, CoordinatorError},
     hooks::Hooks,
     node::{self, NodeError},
-    semaphore::{etcd::Wait, keys::Keys, records::Image},
-    slots::version,
     telemetry::notify,
     update_engine,
 };
-use bus::{AgentBus, AgentBusError};
-use driver::{Driver, Ending, Mode, Outside, Reload};
 use journal::{Journal, JournalError};
 use journal_file::JournalFile;
 use machine_mark::MachineMark;
 use points::{Points, PointsQueue, Survey};
+use semaphore::{etcd::Wait, keys::Keys, records::Image};
+use settings::{Config, ConfigError, OfAgent, Strategy};
+use slots::version;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
 use world::{Updates, World};
 
 /// Why the agent did not start, or ended by itself.
@@ -100,7 +99,7 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
         Mode::Service => Coordinator::take(&root, &strategy)?,
         Mode::Once(_) => Coordinator::take_in_the_foreground(&root, &strategy)?,
     };
-    let connection = crate::bus::connect(&root).await?;
+    let connection = host::bus::connect(&root).await?;
     let (calls, asked) = mpsc::channel(8);
     let bus = match mode {
         Mode::Service => Some(AgentBus::start(&connection, calls.clone()).await?),
@@ -165,7 +164,7 @@ async fn world(
     let keys = Keys::new(&config.prefix, config.group.clone());
     let points = Points::new(
         root.clone(),
-        config.slots.clone(),
+        points::location(&config),
         config.strategy == Strategy::EtcdLock && config.hold_points,
     );
     let points = PointsQueue::new(points);

@@ -4,19 +4,30 @@
 
 use std::{io, sync::Arc};
 
-use super::machine::{Boot, Other};
-use crate::{
+use host::{
     blocking,
     node::{Root, RootPath},
-    semaphore::records::Image,
-    slots::{Place, Slot, Slots, SlotsError, select, storage::Access},
 };
+use semaphore::records::Image;
+use settings::Config;
+use slots::{Location, Slot, Slots, SlotsError, select, storage::Access};
+
+use super::machine::{Boot, Other};
+
+/// Where the configuration says the slots are.
+#[must_use]
+pub fn location(config: &Config) -> Location {
+    Location {
+        disk: config.slots.disk.clone(),
+        booted: config.slots.booted.clone(),
+    }
+}
 
 /// This node's points.
 #[derive(Debug, Clone)]
 pub struct Points {
     root: Root,
-    place: Place,
+    location: Location,
     /// Whether they are to be held.
     hold: bool,
 }
@@ -71,8 +82,12 @@ pub struct Survey {
 impl Points {
     /// Those of the machine under `root`; `hold` where a reboot has to be cleared by others, and the operator wants it.
     #[must_use]
-    pub fn new(root: Root, place: Place, hold: bool) -> Self {
-        Self { root, place, hold }
+    pub fn new(root: Root, location: Location, hold: bool) -> Self {
+        Self {
+            root,
+            location,
+            hold,
+        }
     }
 
     /// Says that they are held, across crashes: only what this program has held does it throw.
@@ -142,7 +157,7 @@ impl Points {
 
     /// The slots, with the booted one and the other; none on a machine that has no two.
     fn open(&self, access: Access) -> Result<Option<(Slots, usize, usize)>, String> {
-        let slots = match Slots::open(&self.root, &self.place, access) {
+        let slots = match Slots::open(&self.root, &self.location, access) {
             Ok(slots) => slots,
             Err(error) => return self.none(error).map(|()| None),
         };
@@ -157,7 +172,7 @@ impl Points {
     /// # Errors
     /// A sentence: the disk cannot be read.
     pub fn survey(&self) -> Result<Survey, String> {
-        let mut slots = match Slots::open(&self.root, &self.place, Access::Read) {
+        let mut slots = match Slots::open(&self.root, &self.location, Access::Read) {
             Ok(slots) => slots,
             Err(error) => return self.none(error).map(|()| Survey::default()),
         };
@@ -212,7 +227,7 @@ impl Points {
     /// # Errors
     /// A sentence: why not.
     pub fn usable(&self) -> Result<(), String> {
-        match Slots::open(&self.root, &self.place, Access::Read) {
+        match Slots::open(&self.root, &self.location, Access::Read) {
             Ok(slots) => slots.changeable().map_err(|e| e.to_string()),
             Err(error) => self.none(error),
         }
@@ -244,7 +259,7 @@ impl Points {
     /// A sentence: the disk cannot be read or written.
     pub fn mark_good(&self) -> Result<(), String> {
         let mut slots =
-            Slots::open(&self.root, &self.place, Access::Write).map_err(|e| e.to_string())?;
+            Slots::open(&self.root, &self.location, Access::Write).map_err(|e| e.to_string())?;
         let booted = slots.booted().ok_or("which slot is booted is not known")?;
         let change = slots.change(|all| select::mark_good(all, booted));
         slots.apply(change).map_err(|e| e.to_string())?;
@@ -290,7 +305,7 @@ impl Points {
                 | SlotsError::NotASlot { .. }
                 | SlotsError::Table { .. }
         );
-        if without && self.place == Place::default() {
+        if without && self.location == Location::default() {
             tracing::debug!("{error}");
             Ok(())
         } else {

@@ -1,8 +1,9 @@
 //! `pointsman agent`.
 
+use settings::{Config, ConfigError};
+
 use super::{Context, Failure};
 use crate::agent::{self, driver::Mode};
-use crate::config::{Config, ConfigError};
 
 /// Runs the agent until it is told to end.
 ///

@@ -6,12 +6,10 @@ use std::{
 };
 
 use clap::Args;
+use host::node::Root;
+use settings::{ConfigError, Environment, Origin, Partial, Sources};
 
 use super::{flags, output};
-use crate::{
-    config::{ConfigError, Environment, Origin, Partial, Sources},
-    node::Root,
-};
 
 /// The flags that several commands have, in the groups that mean something together; `flags` says for which commands.
 /// Except for `--config` and `--root`, each is a setting of the configuration file as well; the environment is read with
@@ -240,9 +238,9 @@ impl CommonArgs {
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory as _, Parser};
+    use settings::{Config, Password, SETTINGS};
 
     use super::*;
-    use crate::config::{Config, Password, SETTINGS};
 
     #[derive(Parser)]
     struct Cli {

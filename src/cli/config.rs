@@ -1,15 +1,13 @@
 //! `pointsman config`.
 
+use host::hooks::Hooks;
 use jiff::Timestamp;
 use serde::Serialize;
+use settings::{Origin, SETTINGS};
 
 use super::{
     Context, Failure, output,
     table::{cells, table, trimmed},
-};
-use crate::{
-    config::{Origin, SETTINGS},
-    hooks::Hooks,
 };
 
 /// The arguments.

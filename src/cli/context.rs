@@ -2,15 +2,13 @@
 
 use std::{borrow::Cow, cell::Cell};
 
+use host::node;
 use jiff::Timestamp;
+use semaphore::{etcd::Semaphore, keys::Keys};
+use settings::{Config, ConfigError, Faults, Origin, SETTINGS, Setting, Sources};
 
 use super::{Exit, Failure, common::CommonArgs, output};
-use crate::{
-    agent::world::World,
-    config::{Config, ConfigError, Faults, Origin, SETTINGS, Setting, Sources},
-    node,
-    semaphore::{etcd::Semaphore, keys::Keys},
-};
+use crate::agent::world::World;
 
 /// What a command works with.
 pub struct Context {

@@ -1,11 +1,12 @@
 //! The hooks of a node that a person takes out by hand: `lock --drain` and its `unlock`.
 
-use super::{Context, Failure, output};
-use crate::{
+use host::{
     hooks::{HookError, Hooks},
     node,
-    semaphore::records::Holder,
 };
+use semaphore::records::Holder;
+
+use super::{Context, Failure, output};
 
 fn hooks(context: &Context) -> Hooks {
     let config = &context.config;

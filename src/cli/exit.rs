@@ -1,12 +1,9 @@
+use host::{bus::BusError, node::NodeError};
+use semaphore::etcd;
+use settings::ConfigError;
 use tokio::signal::unix::SignalKind;
 
-use crate::{
-    agent::{AgentError, bus::ClientError},
-    bus::BusError,
-    config::ConfigError,
-    node::NodeError,
-    semaphore::etcd,
-};
+use crate::agent::{AgentError, bus::ClientError};
 
 /// The exit codes, as documented in `--help` and docs/commands.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

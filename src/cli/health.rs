@@ -1,24 +1,20 @@
 //! `pointsman health`: the checks of a boot, run by hand.
 
+use host::{blocking, bus, hooks::Hooks, node};
 use serde::Serialize;
+use settings::Strategy;
 
 use super::{
     Context, Exit, Failure, output,
     table::{cells, table, trimmed},
 };
-use crate::{
-    agent::{
-        checks::{self, Checks},
-        health::{Baseline, Judged, Round, Rules, Standing},
-        journal::{Entry, Journal, Stage},
-        machine::Verdict,
-        points::Points,
-        world::{World, variables},
-    },
-    blocking, bus,
-    config::Strategy,
-    hooks::Hooks,
-    node,
+use crate::agent::{
+    checks::{self, Checks},
+    health::{Baseline, Judged, Round, Rules, Standing},
+    journal::{Entry, Journal, Stage},
+    machine::Verdict,
+    points::{self, Points},
+    world::{World, variables},
 };
 
 /// The arguments.
@@ -72,7 +68,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let journal = blocking::run(move || Journal::load(&path))
         .await
         .map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
-    let points = Points::new(root.clone(), context.config.slots.clone(), false);
+    let points = Points::new(root.clone(), points::location(&context.config), false);
     let survey = blocking::run(move || points.survey()).await;
     let survey = survey.map_err(|error| {
         Failure::new(

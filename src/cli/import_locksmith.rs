@@ -1,15 +1,16 @@
 //! `pointsman import-locksmith`.
 
+use host::{
+    http::{Http, Limits},
+    node::Group,
+};
+use semaphore::{document::Document, etcd::Imported, records::Holder, v2};
+
 use super::{
     Context, Exit, Failure,
     lock::by_hand,
     output,
     table::{cells, table, trimmed},
-};
-use crate::{
-    http::{Http, Limits},
-    node::Group,
-    semaphore::{document::Document, etcd::Imported, records::Holder, v2},
 };
 
 /// The arguments.

@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
+use host::{duration, node};
 use jiff::Timestamp;
+use semaphore::{
+    etcd::{Claim, Left, Locked},
+    records::{Holder, Image, Phase, new_nonce},
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Context, Exit, Failure, drain, names, output, pause::person};
-use crate::{
-    agent::world::AGENT,
-    duration, node,
-    semaphore::{
-        etcd::{Claim, Left, Locked},
-        records::{Holder, Image, Phase, new_nonce},
-    },
-};
+use crate::agent::world::AGENT;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -154,7 +152,7 @@ pub(super) fn by_hand(context: &Context, id: &str, reason: String) -> Result<Hol
 
 async fn wait(
     context: &Context,
-    semaphore: &crate::semaphore::etcd::Semaphore,
+    semaphore: &semaphore::etcd::Semaphore,
     holder: Holder,
     length: Duration,
 ) -> Result<(), Failure> {

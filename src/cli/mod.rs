@@ -36,8 +36,8 @@ pub use context::Context;
 pub use exit::{Exit, Failure};
 pub use flags::command;
 
-use crate::semaphore::etcd;
 use common::CommonArgs;
+use semaphore::etcd;
 
 /// Decides when this node may reboot into its new image: takes the group's semaphore in etcd first, and gives
 /// it back when the node is up again.

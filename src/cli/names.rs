@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use host::node;
+use semaphore::etcd::{Group, HolderState};
+
 use super::{Context, Exit, Failure, output};
-use crate::{
-    node,
-    semaphore::etcd::{Group, HolderState},
-};
 
 /// What somebody wrote, to the group as it is.
 #[derive(Debug, PartialEq, Eq)]

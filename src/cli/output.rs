@@ -5,9 +5,11 @@ use std::{
     io::{self, Write as _},
 };
 
+use host::text;
+
 use super::{Exit, Failure};
-use crate::text;
-pub use crate::text::shell_word as word;
+
+pub use host::text::shell_word as word;
 
 /// Prints a line to standard output.
 ///

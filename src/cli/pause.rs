@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
+use host::{duration, node};
 use jiff::Timestamp;
+use semaphore::{
+    etcd::{Paused, Resumed},
+    records::{self, Pause},
+};
 
 use super::{Context, Exit, Failure, output};
-use crate::{
-    duration, node,
-    semaphore::{
-        etcd::{Paused, Resumed},
-        records::{self, Pause},
-    },
-};
 
 /// The longest lease etcd grants, in seconds (`MaxLeaseTTL` in its lessor).
 const LONGEST: u64 = 9_000_000_000;

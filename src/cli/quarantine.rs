@@ -1,21 +1,19 @@
 //! `pointsman quarantine`.
 
+use host::node;
 use jiff::Timestamp;
+use semaphore::records::{Image, Quarantine};
+use settings::Strategy;
 
 use super::{
     Context, Exit, Failure, output,
     pause::{person, sentence},
     table::{cells, table, trimmed},
 };
-use crate::{
-    agent::{
-        bus::{AgentClient, ClientError},
-        journal::Journal,
-        machine::NOT_CONDEMNED,
-    },
-    config::Strategy,
-    node,
-    semaphore::records::{Image, Quarantine},
+use crate::agent::{
+    bus::{AgentClient, ClientError},
+    journal::Journal,
+    machine::NOT_CONDEMNED,
 };
 
 /// The arguments.

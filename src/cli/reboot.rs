@@ -1,5 +1,9 @@
 //! `pointsman reboot` and `pointsman cancel`.
 
+use ::slots::storage::Access;
+use host::{coordinator, systemd};
+use settings::Strategy;
+
 use super::{Context, Exit, Failure, output, rollback, slots};
 use crate::agent::{
     self,
@@ -7,7 +11,6 @@ use crate::agent::{
     driver::Mode,
     machine::NOTHING_ASKED,
 };
-use crate::{config::Strategy, coordinator, slots::storage::Access, systemd};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -120,7 +123,7 @@ pub(super) async fn here(
         return Err(Failure::new(Exit::Failed, other.to_string()));
     }
     if context.config.strategy == Strategy::EtcdLock {
-        let connection = crate::bus::connect(&context.config.root).await?;
+        let connection = host::bus::connect(&context.config.root).await?;
         let enabled = systemd::enabled(&connection, "pointsman.service").await?;
         if enabled != Some(true) && !without_agent {
             let found = match enabled {

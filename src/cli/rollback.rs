@@ -2,20 +2,21 @@
 
 use std::{io, time::Duration};
 
+use host::{
+    bus::{self, BusError},
+    duration,
+    node::{Root, RootPath},
+    systemd,
+    update_engine::{self, Operation, UpdateEngine, conf},
+};
+use slots::{Slots, select};
+
 use super::{
     Context, Exit, Failure, output,
     reboot::{self, ask},
     slots::{Dry, booted, make, open},
 };
-use crate::{
-    agent::bus::AgentClient,
-    bus::{self, BusError},
-    duration,
-    node::{Root, RootPath},
-    slots::{Slots, select},
-    systemd,
-    update_engine::{self, Operation, UpdateEngine, conf},
-};
+use crate::agent::bus::AgentClient;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]

@@ -1,7 +1,8 @@
 //! `pointsman set-max`.
 
+use semaphore::etcd::{Before, Group};
+
 use super::{Context, Exit, Failure, names, output};
-use crate::semaphore::etcd::{Before, Group};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]

@@ -1,21 +1,20 @@
 //! `pointsman slots`.
 
+use host::update_engine::{Operation, UpdateEngine};
 use serde::Serialize;
+use slots::{
+    Change, Slots, SlotsError,
+    attributes::Attributes,
+    select,
+    storage::{Access, DiskError},
+    version,
+};
 
 use super::{
     Context, Exit, Failure, output,
     table::{cells, table, trimmed},
 };
-use crate::{
-    slots::{
-        Change, Slots, SlotsError,
-        attributes::Attributes,
-        select,
-        storage::{Access, DiskError},
-        version,
-    },
-    update_engine::{Operation, UpdateEngine},
-};
+use crate::agent::points;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -153,7 +152,7 @@ impl From<SlotsError> for Failure {
 pub fn open(context: &Context, access: Access) -> Result<Slots, Failure> {
     context.slots_are_certain()?;
     let config = &context.config;
-    Slots::open(&config.root, &config.slots, access).map_err(|error| {
+    Slots::open(&config.root, &points::location(config), access).map_err(|error| {
         // Nobody has said that there are any.
         let not_named = config.slots.disk.is_none();
         match &error {
@@ -339,7 +338,7 @@ fn check(context: &Context) -> Result<(), Failure> {
 
 /// Whether update_engine has an update staged; false where it is not there to say so.
 async fn staged(context: &Context) -> bool {
-    let Ok(bus) = crate::bus::connect(&context.config.root).await else {
+    let Ok(bus) = host::bus::connect(&context.config.root).await else {
         return false;
     };
     let status = UpdateEngine::new(&bus).get_status().await;

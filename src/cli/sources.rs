@@ -3,15 +3,15 @@
 use std::{rc::Rc, time::Duration};
 
 use clap::Args;
+use cloud_config::sources::{
+    Absent, FORMS, Fetched, Hope, Lookup, NoneThere, Options, Place, Source, resolve,
+};
+use host::{
+    duration,
+    etcd::{self, Connection},
+};
 
 use super::{Exit, Failure, common::CommonArgs, output};
-use crate::{
-    cloud_config::sources::{
-        Absent, FORMS, Fetched, Hope, Lookup, NoneThere, Options, Place, Source, resolve,
-    },
-    duration,
-    semaphore::etcd::Connection,
-};
 
 /// The sources of a command, and how long they are waited for.
 #[derive(Debug, Args)]
@@ -105,10 +105,9 @@ fn lookup(common: &CommonArgs) -> Result<Box<Lookup>, Failure> {
         let connection = Rc::clone(&connection);
         Box::pin(async move {
             connection.get(&key).await.map_err(|error| Absent {
-                hope: if error.is_unreachable() {
-                    Hope::Later
-                } else {
-                    Hope::Never
+                hope: match error {
+                    etcd::Error::Unreachable { .. } => Hope::Later,
+                    etcd::Error::Refused { .. } => Hope::Never,
                 },
                 place: Place::Etcd,
                 none_here: false,

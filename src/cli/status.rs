@@ -1,24 +1,24 @@
 //! `pointsman status`.
 
+use cloud_config::boot::Outcome;
+use host::{
+    coordinator, node,
+    systemd::{self, Trouble},
+};
 use jiff::{Timestamp, tz::TimeZone};
+use semaphore::{
+    etcd::{self, HolderState},
+    records::{Holder, Image, MemberOut, NodeRecord, Pause, Phase, Quarantine, Ticket},
+};
 use serde::Serialize;
 
 use super::{
     Context, Exit, Failure, output,
     table::{cells, table, trimmed},
 };
-use crate::{
-    agent::{
-        bus::{AgentClient, ClientError, Published},
-        identity,
-    },
-    cloud_config::boot::Outcome,
-    coordinator, node,
-    semaphore::{
-        etcd::{self, HolderState},
-        records::{Holder, Image, MemberOut, NodeRecord, Pause, Phase, Quarantine, Ticket},
-    },
-    systemd::{self, Trouble},
+use crate::agent::{
+    bus::{AgentClient, ClientError, Published},
+    identity,
 };
 
 /// The arguments.
@@ -272,7 +272,7 @@ pub(super) const NOT_CONFIGURED: &str = "pointsman: no configuration was found (
 /// That pointsman.service has failed, and the configuration's faults if it has any; none where it has not, or systemd
 /// cannot be asked.
 async fn unit_failed(context: &Context) -> Option<String> {
-    let bus = crate::bus::connect(&context.config.root).await.ok()?;
+    let bus = host::bus::connect(&context.config.root).await.ok()?;
     let failed = systemd::unsettled(&bus).await.ok()??;
     failed
         .iter()

@@ -2,19 +2,17 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
+use host::node;
+use semaphore::{
+    etcd::{Accept, Group, StoreLook},
+    records::{Accepted, Known, NodeRecord, Pause},
+};
 use serde::Serialize;
 
 use super::{
     Context, Exit, Failure, output,
     pause::{person, sentence},
     table::{cells, table, trimmed},
-};
-use crate::{
-    node,
-    semaphore::{
-        etcd::{Accept, Group, StoreLook},
-        records::{Accepted, Known, NodeRecord, Pause},
-    },
 };
 
 /// The arguments.

@@ -1,13 +1,12 @@
 //! `pointsman unlock`.
 
-use super::{Context, Exit, Failure, drain, names, output};
-use crate::{
-    node,
-    semaphore::{
-        etcd::Unlocked,
-        records::{Holder, Phase},
-    },
+use host::node;
+use semaphore::{
+    etcd::Unlocked,
+    records::{Holder, Phase},
 };
+
+use super::{Context, Exit, Failure, drain, names, output};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
+use host::{
+    bus, duration,
+    node::RootPath,
+    node::{self, Root},
+    systemd,
+    update_engine::{Change, Operation, Status, UpdateEngine, conf},
+};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{Context, Exit, Failure, output, rollback::by_hand};
-use crate::node::RootPath;
-use crate::{
-    bus, duration,
-    node::{self, Root},
-    systemd,
-    update_engine::{Change, Operation, Status, UpdateEngine, conf},
-};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]

@@ -3,12 +3,13 @@
 
 use std::path::Path;
 
+use host::{bus, node::Root, update_engine::UpdateEngine};
+
 use super::{
     Failure,
     go_flags::{self, Takes, Wrong},
     output, update,
 };
-use crate::{bus, node::Root, update_engine::UpdateEngine};
 
 /// The name.
 const NAME: &str = "update_engine_client";

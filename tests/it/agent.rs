@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jiff::{ToSpan as _, Zoned};
-use pointsman::semaphore::records::Phase;
 use pointsman_testbed::node::{AutoReboot, Death, History, Node};
+use semaphore::records::Phase;
 
 use crate::agents::{Site, agent, bin, coordinator, machine, prepare, undrained};
 

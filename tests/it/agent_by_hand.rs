@@ -1,7 +1,7 @@
 //! A node that a person has locked by hand: what its agent does meanwhile.
 
-use pointsman::semaphore::records::Phase;
 use pointsman_testbed::node::{Death, Node};
+use semaphore::records::Phase;
 
 use crate::{
     agents::{Site, bin, draining, entry, hook, machine, slow_drain, undrained},

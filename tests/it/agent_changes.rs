@@ -1,11 +1,11 @@
 //! What changes while a node waits in the line or drains: the update, the group, an operator's mind.
 
-use pointsman::semaphore::{etcd::Unlocked, records::Phase};
 use pointsman_testbed::{
     etcd::shared_cluster,
     fakes::{Status, forge, forge_to},
     node::Node,
 };
+use semaphore::{etcd::Unlocked, records::Phase};
 
 use crate::{
     agents::{Site, bin, drained, draining, entry, hook, machine, slow_drain, undrained},

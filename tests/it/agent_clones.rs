@@ -3,8 +3,8 @@
 use std::fs;
 
 use nix::sys::signal::Signal;
-use pointsman::semaphore::records::Phase;
 use pointsman_testbed::node::{Death, Node};
+use semaphore::records::Phase;
 
 use crate::{
     agents::{Site, draining, machine, prepare, slow_drain},

@@ -2,13 +2,13 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use pointsman::semaphore::etcd::Options;
 use pointsman_testbed::{
     etcd::{Cluster, shared_cluster},
     fakes::Status,
     process::Signal,
     proxy::{Mode, Proxy},
 };
+use semaphore::etcd::Options;
 use serde_json::Value;
 
 use crate::{

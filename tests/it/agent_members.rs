@@ -1,13 +1,13 @@
 //! Nodes that host the members of etcd leave one at a time, and only while all the others are well.
 
-use pointsman::semaphore::{
-    etcd::{Group, Semaphore},
-    records::Phase,
-};
 use pointsman_testbed::{
     etcd::{Cluster, unique_prefix},
     node::{Death, Node},
     proxy::{Mode, Proxy},
+};
+use semaphore::{
+    etcd::{Group, Semaphore},
+    records::Phase,
 };
 
 use crate::{

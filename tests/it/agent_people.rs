@@ -1,7 +1,7 @@
 //! People logged in, and programs that block shutdowns.
 
-use pointsman::semaphore::records::Phase;
 use pointsman_testbed::node::Node;
+use semaphore::records::Phase;
 
 use crate::{
     agents::{Site, drained, draining, entry, slow_drain, undrained},

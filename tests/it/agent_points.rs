@@ -2,12 +2,8 @@
 
 use std::fs;
 
-use pointsman::{
-    agent::points::Points,
-    node::{Root, RootPath},
-    semaphore::records::Phase,
-    slots::Place,
-};
+use host::node::{Root, RootPath};
+use pointsman::agent::points::Points;
 use pointsman_testbed::{
     disk::{Bits, DiskImage, Slot},
     fakes::{OnReboot, PATIENCE, Status},
@@ -15,6 +11,8 @@ use pointsman_testbed::{
     process::{Signal, run},
     scratch,
 };
+use semaphore::records::Phase;
+use slots::Location;
 
 use crate::{
     agents::{Site, bin, drained, draining, machine, slow_drain},
@@ -310,7 +308,7 @@ fn nothing_is_gone_back_to_that_is_not_what_ran_before() {
     let path = dir.path().join("disk");
     let disk = DiskImage::new(&path, "1");
     disk.post_install(Slot::B, "2");
-    let place = Place {
+    let place = Location {
         disk: Some(RootPath::named(path)),
         booted: Some("USR-B".into()),
     };
@@ -363,7 +361,7 @@ fn a_slot_that_runs_by_now_was_thrown_for_this_boot_and_what_a_person_made_next_
     let mark = dir.path().join("var/lib/pointsman/points-held");
     std::fs::create_dir_all(mark.parent().unwrap()).unwrap();
     std::fs::write(&mark, "USR-B").unwrap();
-    let place = Place {
+    let place = Location {
         disk: Some(RootPath::named(path)),
         booted: Some("USR-B".into()),
     };
@@ -378,7 +376,7 @@ fn only_what_can_boot_is_put_first() {
     let dir = scratch::dir("bootable");
     let path = dir.path().join("disk");
     let disk = DiskImage::new(&path, "1");
-    let place = Place {
+    let place = Location {
         disk: Some(RootPath::named(path)),
         booted: Some("USR-A".into()),
     };

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use pointsman::semaphore::{
+use pointsman_testbed::{etcd::shared_cluster, fakes::PATIENCE, node::Node};
+use semaphore::{
     etcd::Locked,
     records::{Holder, Phase},
 };
-use pointsman_testbed::{etcd::shared_cluster, fakes::PATIENCE, node::Node};
 
 use crate::{
     agents::{Site, agent, entry, machine, undrained},

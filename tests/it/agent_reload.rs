@@ -1,12 +1,12 @@
 //! SIGHUP: the configuration is read again, and only a good one comes into force.
 
-use pointsman::semaphore::records::Phase;
 use pointsman_testbed::{
     etcd::shared_cluster,
     node::Node,
     process::Signal,
     proxy::{Mode, Proxy},
 };
+use semaphore::records::Phase;
 
 use crate::{
     agents::{Site, bin, coordinator, drained, draining, machine, slow_drain},
@@ -20,7 +20,7 @@ async fn property(node: &Node, name: &str) -> String {
     let bus = node.bus().connection().await;
     let agent = "org.pointsman.Agent1";
     let path = "/org/pointsman/Agent1";
-    pointsman::bus::call::<_, zbus::OwnedVariant>(
+    host::bus::call::<_, zbus::OwnedVariant>(
         &bus,
         agent,
         path,

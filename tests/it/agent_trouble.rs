@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use pointsman::semaphore::records::Phase;
 use pointsman_testbed::{
     fakes::{Job, OnReboot, Systemd},
     node::{Death, Node},
     process::Signal,
 };
+use semaphore::records::Phase;
 
 use crate::agents::{Site, drained, draining, entry, machine, prepare, slow_drain, undrained};
 

@@ -2,14 +2,14 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-use pointsman::semaphore::{
-    etcd::{Group, Semaphore},
-    records::{Holder, NodeRecord, Phase},
-};
 use pointsman_testbed::{
     etcd::{shared_cluster, unique_prefix},
     node::Node,
     process::Spec,
+};
+use semaphore::{
+    etcd::{Group, Semaphore},
+    records::{Holder, NodeRecord, Phase},
 };
 
 use crate::support::{eventually, found, holder, on};

@@ -6,14 +6,12 @@ use std::{
     time::Duration,
 };
 
-use pointsman::{
-    node::Group,
-    semaphore::{
-        etcd::{BackOff, Claim, Options, Released, Semaphore},
-        keys::Keys,
-    },
-};
+use host::node::Group;
 use pointsman_testbed::etcd::{Cluster, shared_cluster, unique_prefix};
+use semaphore::{
+    etcd::{BackOff, Claim, Options, Released, Semaphore},
+    keys::Keys,
+};
 use tokio::{task::LocalSet, time::timeout};
 
 use crate::support::{BACK_OFF, Random, claim, eventually, found, most_holders, on, options};

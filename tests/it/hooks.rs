@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use pointsman::{hooks::Hooks, node::Root};
+use host::{hooks::Hooks, node::Root};
 use pointsman_testbed::process::Signal;
 
 use crate::{

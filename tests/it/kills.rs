@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use pointsman::semaphore::records::Phase;
 use pointsman_testbed::{
     etcd::shared_cluster,
     fakes::{OnReboot, PATIENCE},
     node::{AutoReboot, Death, History, Node},
     proxy::{Mode, Proxy},
 };
+use semaphore::records::Phase;
 
 use crate::{
     agents::{Site, agent, drained, draining, machine, slow_drain, undrained},

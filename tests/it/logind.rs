@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use pointsman::{
+use host::{
     bus::BusError,
     logind::{Inhibitor, Logind, Session, Watch},
     systemd,

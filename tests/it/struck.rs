@@ -1,6 +1,5 @@
 //! What an attacker of the quarantine and of the guard for etcd's members has tried.
 
-use pointsman::semaphore::{etcd::Paused, records::Phase};
 use pointsman_testbed::{
     disk::{Bits, Slot},
     etcd::{Cluster, unique_prefix},
@@ -8,6 +7,7 @@ use pointsman_testbed::{
     node::{AutoReboot, Death, Node},
     proxy::{Mode, Proxy},
 };
+use semaphore::{etcd::Paused, records::Phase};
 
 use crate::{
     agents::{Site, agent, machine},

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use pointsman::{
-    node::Group,
-    semaphore::{
-        etcd::{BackOff, Claim, Options, Semaphore},
-        keys::Keys,
-        records::{Holder, Image, NodeRecord, Phase, new_nonce},
-    },
-};
+use host::node::Group;
 use pointsman_testbed::etcd::Cluster;
+
 pub(crate) use pointsman_testbed::random::Random;
+use semaphore::{
+    etcd::{BackOff, Claim, Options, Semaphore},
+    keys::Keys,
+    records::{Holder, Image, NodeRecord, Phase, new_nonce},
+};
 
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -129,7 +128,7 @@ pub(crate) async fn most_holders(cluster: &Cluster, semaphore: &Semaphore) -> us
         let message = watch.message().await.unwrap().expect("the watch goes on");
         for event in message.events() {
             let stored = event.kv().unwrap();
-            let document = pointsman::semaphore::document::Document::parse(stored.value()).unwrap();
+            let document = semaphore::document::Document::parse(stored.value()).unwrap();
             most = most.max(document.holders.len());
             if stored.mod_revision() == kv.mod_revision() {
                 return most;

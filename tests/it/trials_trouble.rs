@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use pointsman::semaphore::{
-    etcd::Group,
-    records::{Image, Phase, Quarantine},
-};
 use pointsman_testbed::{
     disk::Slot,
     etcd::shared_cluster,
     node::{AutoReboot, Death, Node},
     proxy::{Mode, Proxy},
+};
+use semaphore::{
+    etcd::Group,
+    records::{Image, Phase, Quarantine},
 };
 
 use crate::{

@@ -1,14 +1,14 @@
 //! The other side: how the command line asks the agent of this node.
 
 use futures_util::{FutureExt as _, StreamExt as _};
+use host::{
+    bus::{self, BusError},
+    node::Root,
+};
+use semaphore::records::Image;
 use zbus::{Connection, MatchRule, MessageStream, message::Type};
 
 use super::{INTERFACE, NAME, PATH, Published, REFUSED};
-use crate::{
-    bus::{self, BusError},
-    node::Root,
-    semaphore::records::Image,
-};
 
 const BUS: &str = "org.freedesktop.DBus";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";

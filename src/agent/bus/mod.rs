@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use host::bus;
+use semaphore::records::{self, Image};
 use tokio::sync::{mpsc, oneshot, watch};
 use zbus::{
     BoxDBusError, Connection, DBusError, OwnedVariant, Variant,
@@ -9,11 +11,6 @@ use zbus::{
     interface,
     message::Header,
     object_server::SignalEmitter,
-};
-
-use crate::{
-    bus,
-    semaphore::records::{self, Image},
 };
 
 pub use client::{AgentClient, Changes, ClientError};
@@ -452,4 +449,4 @@ impl Agent {
 }
 
 #[cfg(test)]
-mod tests;
+mod on_a_bus;

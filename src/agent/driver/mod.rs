@@ -18,6 +18,16 @@ use tokio::{
 
 mod say;
 
+use host::{
+    blocking,
+    coordinator::{self, Coordinator},
+    duration, node,
+    telemetry::notify,
+    update_engine::UpdateEngine,
+};
+use semaphore::etcd::{Seen, Wait};
+use settings::{Config, ConfigError, Strategy};
+
 use super::{
     bus::{AgentBus, Call},
     facts::Watching,
@@ -25,15 +35,6 @@ use super::{
     journal::{Journal, JournalError},
     machine::{Effect, Event, Identity, Machine, Op, State},
     world::{Updates, World},
-};
-use crate::{
-    blocking,
-    config::{Config, ConfigError, Strategy},
-    coordinator::{self, Coordinator},
-    duration, node,
-    semaphore::etcd::{Seen, Wait},
-    telemetry::notify,
-    update_engine::UpdateEngine,
 };
 
 /// How an agent's run ended.

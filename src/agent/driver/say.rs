@@ -2,23 +2,23 @@
 
 use std::time::Duration;
 
+use host::{
+    coordinator,
+    telemetry::{self, notify},
+    text,
+};
 use jiff::Timestamp;
+use semaphore::etcd::Seen;
+use settings::Strategy;
 use tokio::time::sleep;
 
 use super::{Asked, Driver, Ending, Mode, Outside};
-use crate::{
-    agent::{
-        bus::Published,
-        gate::Update,
-        identity,
-        machine::{Event, State},
-        world::World,
-    },
-    config::Strategy,
-    coordinator,
-    semaphore::etcd::Seen,
-    telemetry::{self, notify},
-    text,
+use crate::agent::{
+    bus::Published,
+    gate::Update,
+    identity,
+    machine::{Event, State},
+    world::World,
 };
 
 /// The most characters of what the agent says it waits for.

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
+use semaphore::records::Image;
+use settings::Strategy;
+
 use super::{Effect, Machine, Op, State};
-use crate::{
-    agent::{
-        gate::{Gate, Intent, Now, Update, gate, gate_with_people, intent},
-        journal::{ClaimKey, Entry, Stage},
-    },
-    config::Strategy,
-    semaphore::records::Image,
+use crate::agent::{
+    gate::{Gate, Intent, Now, Update, gate, gate_with_people, intent},
+    journal::{ClaimKey, Entry, Stage},
 };
 
 impl Machine {

@@ -19,11 +19,12 @@ pub use people::NOTHING_ASKED;
 pub use shunned::NOT_CONDEMNED;
 pub use vocabulary::{Effect, Event, Op, State, Verdict};
 
+use semaphore::{etcd::Place, keys::Keys, records::Image};
+
 use super::{
     gate::{Facts, Gate, Now, Request, Rules},
     journal::{Entry, Journal, Stage},
 };
-use crate::semaphore::{etcd::Place, keys::Keys, records::Image};
 
 /// Who this node is, and what is fixed for this run.
 #[derive(Debug, Clone)]

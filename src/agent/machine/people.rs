@@ -1,12 +1,11 @@
 //! What people and the system ask of the machine from outside: a reboot, its end, a journal that fails.
 
+use settings::Strategy;
+
 use super::{Effect, Machine, Op, State};
-use crate::{
-    agent::{
-        gate::{Now, Request},
-        journal::{Asked, Stage},
-    },
-    config::Strategy,
+use crate::agent::{
+    gate::{Now, Request},
+    journal::{Asked, Stage},
 };
 
 /// The answer to who takes a reboot back that nobody asked for.

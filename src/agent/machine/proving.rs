@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
+use host::systemd::Unsettled;
+use semaphore::records::Image;
+use settings::Strategy;
+
 use super::{Effect, Identity, Machine, Op, Other, State, Verdict};
-use crate::{
-    agent::{
-        gate::Now,
-        health::Baseline,
-        journal::{Condemned, Entry, Stage},
-    },
-    config::Strategy,
-    semaphore::records::Image,
-    systemd::Unsettled,
+use crate::agent::{
+    gate::Now,
+    health::Baseline,
+    journal::{Condemned, Entry, Stage},
 };
 
 impl Machine {

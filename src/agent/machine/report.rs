@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use semaphore::etcd::Place;
+
 use super::{Machine, State};
-use crate::{agent::journal::Stage, semaphore::etcd::Place};
+use crate::agent::journal::Stage;
 
 impl Machine {
     /// The state as one word, and what the agent waits for as a sentence (empty where it waits for nothing).

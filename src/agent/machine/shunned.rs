@@ -1,13 +1,12 @@
 //! Images that must not be booted: what a person of this node says of them, and what becomes of a staged one.
 
+use semaphore::{etcd::Place, records::Image};
+use settings::Strategy;
+
 use super::{Effect, Machine, State};
-use crate::{
-    agent::{
-        gate::{Now, Update},
-        journal::Condemned,
-    },
-    config::Strategy,
-    semaphore::{etcd::Place, records::Image},
+use crate::agent::{
+    gate::{Now, Update},
+    journal::Condemned,
 };
 
 /// The answer to who clears what is not quarantined here.

@@ -1,12 +1,11 @@
 //! The steps the machine is made of: into a state, with its operation, after its journal.
 
+use semaphore::etcd::Place;
+
 use super::{Effect, Machine, Op, State};
-use crate::{
-    agent::{
-        gate::Now,
-        journal::{ClaimKey, Entry, Journal, Stage},
-    },
-    semaphore::etcd::Place,
+use crate::agent::{
+    gate::Now,
+    journal::{ClaimKey, Entry, Journal, Stage},
 };
 
 impl Machine {

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
+use host::systemd::Unsettled;
+use semaphore::{etcd::Wait, records::Image};
+
 use super::Other;
-use crate::{
-    agent::{
-        gate::{Facts, Intent, Request},
-        health::Baseline,
-        journal::{ClaimKey, Condemned, Entry, Journal},
-    },
-    semaphore::{etcd::Wait, records::Image},
-    systemd::Unsettled,
+use crate::agent::{
+    gate::{Facts, Intent, Request},
+    health::Baseline,
+    journal::{ClaimKey, Condemned, Entry, Journal},
 };
 
 /// Where the agent stands.

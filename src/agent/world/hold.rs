@@ -3,17 +3,15 @@
 use std::cell::Cell;
 
 use jiff::Timestamp;
+use semaphore::{
+    etcd::{self, Claim, Committed, Left, Released},
+    records::{Holder, Phase},
+};
 
 use super::{AGENT, World};
-use crate::{
-    agent::{
-        journal::{ClaimKey, Condemned, Entry},
-        machine::Event,
-    },
-    semaphore::{
-        etcd::{self, Claim, Committed, Left, Released},
-        records::{Holder, Phase},
-    },
+use crate::agent::{
+    journal::{ClaimKey, Condemned, Entry},
+    machine::Event,
 };
 
 impl World {

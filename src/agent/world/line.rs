@@ -2,15 +2,13 @@
 
 use std::cell::RefCell;
 
+use semaphore::etcd::{self, Guard, Left, Place, Semaphore, Wait};
 use tokio::time::sleep;
 
 use super::World;
-use crate::{
-    agent::{
-        journal::{ClaimKey, Entry},
-        machine::Event,
-    },
-    semaphore::etcd::{self, Guard, Left, Place, Semaphore, Wait},
+use crate::agent::{
+    journal::{ClaimKey, Entry},
+    machine::Event,
 };
 
 impl World {

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use super::{Updates, World};
-use crate::{
-    agent::{
-        gate::{Facts, Logins, Update},
-        points::Points,
-    },
+use host::{
     logind::Logind,
-    semaphore::records::Image,
     systemd, text,
     update_engine::{self, UpdateEngine},
+};
+use semaphore::records::Image;
+
+use super::{Updates, World};
+use crate::agent::{
+    gate::{Facts, Logins, Update},
+    points::Points,
 };
 
 impl World {
@@ -98,7 +99,7 @@ impl World {
             let inhibitors = logind.block_inhibitors().await?;
             let going_down = logind.preparing_for_shutdown().await?
                 || systemd::shutdown_job(&self.bus).await?.is_some();
-            Ok::<_, crate::bus::BusError>(Logins {
+            Ok::<_, host::bus::BusError>(Logins {
                 people: sessions.into_iter().map(|s| (s.user, s.tty)).collect(),
                 inhibitors: inhibitors.into_iter().map(|i| (i.who, i.why)).collect(),
                 going_down,

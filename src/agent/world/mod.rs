@@ -20,6 +20,19 @@ mod look;
 
 pub use look::{from_engine, from_sentinel};
 
+use host::{
+    blocking, broadcast,
+    hooks::{self, Hooks},
+    logind::Logind,
+    node, systemd,
+};
+use semaphore::{
+    etcd::{self, BackOff, Place, Semaphore, Wait},
+    keys::Keys,
+    records::{Image, NodeRecord, Quarantine},
+};
+use settings::{Config, Strategy};
+
 use super::{
     checks::{self, Checks},
     gate::Intent,
@@ -28,19 +41,6 @@ use super::{
     journal_file::JournalFile,
     machine::{Boot, Event, Op},
     points::{Points, PointsQueue},
-};
-use crate::{
-    blocking, broadcast,
-    config::{Config, Strategy},
-    hooks::{self, Hooks},
-    logind::Logind,
-    node,
-    semaphore::{
-        etcd::{self, BackOff, Place, Semaphore, Wait},
-        keys::Keys,
-        records::{Image, NodeRecord, Quarantine},
-    },
-    systemd,
 };
 
 /// The program and its version, as it stands in etcd.
@@ -96,7 +96,7 @@ pub enum Updates {
     /// From update_engine.
     Engine,
     /// From a file, by its path on the machine, where there is no update_engine.
-    Sentinel(crate::node::RootPath),
+    Sentinel(host::node::RootPath),
 }
 
 impl World {

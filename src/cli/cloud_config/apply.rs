@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
-use super::{AddressArgs, ApplyArgs, HistoryArgs, PlanArgs, RevertArgs, boot, counted};
-use crate::{
-    cli::{Exit, Failure, common::CommonArgs, output},
-    cloud_config::{
-        self, Addresses, Finding, Level, Mode, PartContent, Unknown,
-        apply::{self, ApplyError, End, Machine, Outline, Past},
-        boot::{LastGood, Outcome, Whose},
-        plan::{self, Planned, Platform, Step},
-        sources::Fetched,
-    },
-    node::{self, Root},
+use cloud_config::{
+    Addresses, Finding, Level, Mode, PartContent, Unknown,
+    apply::{self, ApplyError, End, Machine, Outline, Past},
+    boot::{LastGood, Outcome, Whose},
+    plan::{self, Planned, Platform, Step},
+    sources::Fetched,
 };
+use host::node::{self, Root};
+
+use super::{AddressArgs, ApplyArgs, HistoryArgs, PlanArgs, RevertArgs, boot, counted};
+use crate::cli::{Exit, Failure, common::CommonArgs, output};
 
 impl From<ApplyError> for Failure {
     fn from(error: ApplyError) -> Self {

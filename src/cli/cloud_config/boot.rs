@@ -1,18 +1,16 @@
 //! `apply --at-boot`: what a boot names, else the last document that worked, and how it went where people look.
 
+use cloud_config::{
+    UserDataError,
+    apply::{self, Machine, Outline},
+    boot::{Ending, LastGood, Outcome, Whose},
+    sources::{Absent, Fetched, NoneThere, Source},
+};
+use host::node::Root;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ApplyArgs, apply::Wanted};
-use crate::{
-    cli::{Exit, Failure, common::CommonArgs, output},
-    cloud_config::{
-        self, UserDataError,
-        apply::{self, Machine, Outline},
-        boot::{Ending, LastGood, Outcome, Whose},
-        sources::{Absent, Fetched, NoneThere, Source},
-    },
-    node::Root,
-};
+use crate::cli::{Exit, Failure, common::CommonArgs, output};
 
 pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), Failure> {
     let root = common.root();

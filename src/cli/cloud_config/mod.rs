@@ -8,12 +8,12 @@ use std::{
     str::FromStr,
 };
 
+use cloud_config::{
+    self, Addresses, Finding, Level, Mode, Part, PartContent, Unknown, UserDataError,
+};
 use serde::Serialize;
 
 use super::{Exit, Failure, common::CommonArgs, output, sources::SourceArgs};
-use crate::cloud_config::{
-    self, Addresses, Finding, Level, Mode, Part, PartContent, Unknown, UserDataError,
-};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]

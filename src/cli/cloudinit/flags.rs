@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{
-    cli::go_flags::{self, Given, Takes, Wrong},
-    cloud_config::sources::Source,
-};
+use cloud_config::sources::Source;
+
+use crate::cli::go_flags::{self, Given, Takes, Wrong};
 
 /// How long a source may take to appear, where one of them is not a file that is there or not: the old program waited
 /// five minutes.

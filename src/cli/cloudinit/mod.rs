@@ -5,6 +5,14 @@ mod flags;
 
 use std::path::Path;
 
+use cloud_config::{
+    Addresses, UserDataError,
+    boot::{LastGood, Whose},
+    is_for_ignition, netconf,
+    sources::Fetched,
+};
+use flags::{FLAGS, Line, Run};
+
 use super::{
     Exit, Failure,
     cloud_config::{
@@ -16,13 +24,6 @@ use super::{
     output,
     sources::SourceArgs,
 };
-use crate::cloud_config::{
-    Addresses, UserDataError,
-    boot::{LastGood, Whose},
-    is_for_ignition, netconf,
-    sources::Fetched,
-};
-use flags::{FLAGS, Line, Run};
 
 const NAME: &str = "coreos-cloudinit";
 

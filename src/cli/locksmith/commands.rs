@@ -1,5 +1,11 @@
 //! `locksmithctl`'s commands.
 
+use host::node;
+use semaphore::{
+    document::Document,
+    etcd::{self, Locked, Semaphore, Unlocked},
+};
+
 use super::{Face, flags::Flags, reboot, said, sources};
 use crate::{
     agent::bus::AgentClient,
@@ -8,11 +14,6 @@ use crate::{
         common::CommonArgs,
         go_flags::{self, Wrong},
         output, pause,
-    },
-    node,
-    semaphore::{
-        document::Document,
-        etcd::{self, Locked, Semaphore, Unlocked},
     },
 };
 

@@ -11,18 +11,17 @@ use std::{
     process::Command,
 };
 
+use flags::{Flags, NAMES, PASSWORD};
+use host::node::Root;
+use settings::{ConfigError, Environment, Origin, Partial, Sources};
+
 use super::{
     Context, Exit,
     common::CommonArgs,
     go_flags::{self, Wrong},
     output,
 };
-use crate::{
-    agent::bus::{AgentClient, ClientError},
-    config::{ConfigError, Environment, Origin, Partial, Sources},
-    node::Root,
-};
-use flags::{Flags, NAMES, PASSWORD};
+use crate::agent::bus::{AgentClient, ClientError};
 
 /// By which of locksmith's names the program was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -145,7 +145,7 @@ fn what_is_not_below_usr_is_written() {
 fn every_difference_names_a_test_that_there_is() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = String::new();
-    let mut open = vec![root.join("src"), root.join("tests/it")];
+    let mut open = vec![root.join("src"), root.join("crates"), root.join("tests/it")];
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

@@ -2,14 +2,12 @@
 
 use std::fs;
 
-use pointsman::{
-    cloud_config::{
-        self, Addresses, Mode, Unknown,
-        apply::Machine,
-        plan::{self, Planned, Step},
-    },
-    node::Root,
+use cloud_config::{
+    Addresses, Mode, Unknown,
+    apply::Machine,
+    plan::{self, Planned, Step},
 };
+use host::node::Root;
 use proptest::prelude::*;
 
 use super::Tree;

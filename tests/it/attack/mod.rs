@@ -4,7 +4,6 @@ mod random;
 
 use std::{fs, os::unix::fs::symlink};
 
-use pointsman::semaphore::records::Phase;
 use pointsman_testbed::{
     disk::Slot,
     etcd::shared_cluster,
@@ -12,6 +11,7 @@ use pointsman_testbed::{
     node::{Death, Node},
     process::Signal,
 };
+use semaphore::records::Phase;
 
 use crate::{
     agents::{Site, drained, draining, entry, hook, machine, slow_drain, undrained},

@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use pointsman::{
-    agent::bus::AgentClient,
-    node::Group,
-    semaphore::{etcd::Semaphore, keys::Keys},
-};
+use host::node::Group;
+use pointsman::agent::bus::AgentClient;
 use pointsman_testbed::{
     etcd::shared_cluster,
     fakes::PATIENCE,
     node::{AutoReboot, History},
     process::Signal,
 };
+use semaphore::{etcd::Semaphore, keys::Keys};
 
 use crate::{
     agents::{Site, hook, machine},

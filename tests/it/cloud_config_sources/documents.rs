@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use pointsman::node::Root;
+use host::node::Root;
 use pointsman_testbed::{
     etcd::Certificates,
     scratch,
@@ -10,9 +10,8 @@ use pointsman_testbed::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::support::eventually;
-
 use super::{GOOD, ask, one, refused, validate, validate_with};
+use crate::support::eventually;
 
 fn sha256(text: &str) -> String {
     let hash = Sha256::digest(text);

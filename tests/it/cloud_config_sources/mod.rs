@@ -9,11 +9,8 @@ mod trouble;
 
 use std::time::Duration;
 
-use pointsman::{
-    cloud_config::sources::{Fetched, NoneThere, Options, Source, resolve},
-    http::Limits,
-    node::Root,
-};
+use cloud_config::sources::{Fetched, NoneThere, Options, Source, resolve};
+use host::{http::Limits, node::Root};
 use pointsman_testbed::{
     fakes::PATIENCE,
     process::{Output, run},

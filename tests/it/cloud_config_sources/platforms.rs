@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, fs, pin::pin, time::Duration};
 
-use pointsman::{cloud_config::sources::Fetched, node::Root};
+use cloud_config::sources::Fetched;
+use host::node::Root;
 use pointsman_testbed::{
     scratch,
     web::{Reply, Request, Web},

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pointsman::node::Root;
+use host::node::Root;
 use pointsman_testbed::{
     scratch,
     web::{Reply, Web},

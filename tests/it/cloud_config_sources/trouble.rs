@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pointsman::node::Root;
+use host::node::Root;
 use pointsman_testbed::web::{Reply, Web};
 
 use super::{GOOD, ask, one};

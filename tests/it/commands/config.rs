@@ -1,7 +1,8 @@
 //! `pointsman config`, and that commands mean what the agent means.
 
+use settings::SETTINGS;
+
 use super::*;
-use pointsman::config::SETTINGS;
 
 #[tokio::test]
 async fn every_setting_is_shown_with_where_it_comes_from() {
@@ -66,12 +67,9 @@ async fn a_command_means_the_group_and_the_etcd_of_the_agent() {
     assert_eq!(shown["groups"][0]["group"], "blue");
     let locked = node.run(bin(), &["lock", "--as", "x"]).await;
     assert_eq!(locked.code, Some(0), "{locked:?}");
-    let blue = pointsman::semaphore::etcd::Semaphore::new(
+    let blue = semaphore::etcd::Semaphore::new(
         crate::support::options(shared_cluster().endpoints()),
-        pointsman::semaphore::keys::Keys::new(
-            &site.prefix,
-            pointsman::node::Group::new("blue").unwrap(),
-        ),
+        semaphore::keys::Keys::new(&site.prefix, host::node::Group::new("blue").unwrap()),
         crate::support::BACK_OFF,
     );
     assert_eq!(blue.read().await.unwrap().holders[0].id, "x");

@@ -51,7 +51,7 @@ fn the_documents_name_every_command_flag_and_setting() {
             check_row(commands, &format!("{name} {}", command.get_name()), command);
         }
     }
-    for setting in pointsman::config::SETTINGS {
+    for setting in settings::SETTINGS {
         let key = setting.key;
         assert!(configuration.contains(&format!("| `{key}` |")), "{key}");
         if let Some(variable) = setting.variable {

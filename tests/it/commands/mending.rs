@@ -1,15 +1,14 @@
 //! What commands say when something is in the way, and what it takes to mend it.
 
+use host::node::Group;
+use pointsman_testbed::fakes::Systemd;
+use semaphore::{etcd::Semaphore, keys::Keys};
+
 use super::*;
 use crate::{
     agents::{drained, draining, slow_drain},
     support::with,
 };
-use pointsman::{
-    node::Group,
-    semaphore::{etcd::Semaphore, keys::Keys},
-};
-use pointsman_testbed::fakes::Systemd;
 
 #[tokio::test]
 async fn a_hold_of_the_nodes_own_agent_is_not_locked_by_hand() {

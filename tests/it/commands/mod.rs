@@ -12,13 +12,13 @@ mod status;
 
 pub(crate) use documents::{documented, paths};
 
-use pointsman::semaphore::records::{Pause, Phase};
 use pointsman_testbed::{
     etcd::{shared_cluster, unique_prefix},
     fakes::PATIENCE,
     process::{Output, Signal, Spec, run},
     scratch,
 };
+use semaphore::records::{Pause, Phase};
 use serde_json::Value;
 
 use crate::{

@@ -1,7 +1,8 @@
 //! By which names nodes and holders go, and that what is suggested goes to the same place.
 
+use semaphore::records::NodeRecord;
+
 use super::*;
-use pointsman::semaphore::records::NodeRecord;
 
 /// A node of the group as its agent says.
 async fn record(op: &Operator, id: &str, hostname: &str) {
@@ -119,10 +120,7 @@ async fn what_is_suggested_has_the_flags_that_were_given() {
     says(&["resume"], 0, "resume --all").await;
     op.says(&["resume", "--all"], 0, "").await;
     // The group of a document that is broken is the one to be mended, whichever was asked for.
-    let red = pointsman::semaphore::keys::Keys::new(
-        &op.prefix,
-        pointsman::node::Group::new("red team").unwrap(),
-    );
+    let red = semaphore::keys::Keys::new(&op.prefix, host::node::Group::new("red team").unwrap());
     let mut client = shared_cluster().client().await;
     client.put(red.semaphore(), "{", None).await.unwrap();
     let mends = format!(

@@ -2,11 +2,11 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use pointsman::semaphore::etcd::{Agent, Memory, Options, Semaphore};
 use pointsman_testbed::{
     etcd::{Cluster, Version, unique_prefix},
     proxy::{Mode, Proxy},
 };
+use semaphore::etcd::{Agent, Memory, Options, Semaphore};
 
 use super::{local, on_both, three};
 use crate::{

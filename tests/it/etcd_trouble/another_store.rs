@@ -10,17 +10,17 @@ use std::{
 };
 
 use etcd_client::Permission;
-use pointsman::semaphore::{
-    etcd::{self, Accept, Claim, Group, Memory, Options, Semaphore, Wait},
-    records::Phase,
-    store::{Marks, Remembered},
-};
 use pointsman_testbed::{
     disk::Slot,
     etcd::{Cluster, Version, unique_prefix},
     node::{AutoReboot, Node},
     process::Signal,
     proxy::{Mode, Proxy},
+};
+use semaphore::{
+    etcd::{self, Accept, Claim, Group, Memory, Options, Semaphore, Wait},
+    records::Phase,
+    store::{Marks, Remembered},
 };
 
 use super::{on_both, one, pointsman};

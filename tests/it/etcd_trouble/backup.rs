@@ -2,14 +2,14 @@
 
 use std::{path::Path, time::Duration};
 
-use pointsman::semaphore::{
-    etcd::{Committed, Error, Locked, Unlocked},
-    records::Phase,
-};
 use pointsman_testbed::{
     etcd::{Cluster, Version, unique_prefix},
     process::{Signal, Spec, run},
     proxy::{Mode, Proxy},
+};
+use semaphore::{
+    etcd::{Committed, Error, Locked, Unlocked},
+    records::Phase,
 };
 
 use super::{Waiter, acquire, give_back, holders, local, on_both, one, pointsman};

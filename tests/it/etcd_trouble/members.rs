@@ -1,7 +1,7 @@
 //! Members away, hung, or without a leader.
 
-use pointsman::semaphore::etcd::{Committed, Owner};
 use pointsman_testbed::etcd::{Version, unique_prefix};
+use semaphore::etcd::{Committed, Owner};
 
 use super::{Waiter, acquire, give_back, holders, local, on_both, one, pointsman, three};
 use crate::support::{claim, on, options, semaphore, with};

@@ -12,11 +12,11 @@ mod store;
 
 use std::{cell::RefCell, path::Path, rc::Rc, time::Duration};
 
-use pointsman::semaphore::etcd::{Claim, Options, Semaphore, Wait};
 use pointsman_testbed::{
     etcd::{Cluster, Version},
     process::{Output, run},
 };
+use semaphore::etcd::{Claim, Options, Semaphore, Wait};
 use tokio::{task::JoinHandle, time::timeout};
 
 use crate::{

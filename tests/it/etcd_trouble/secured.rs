@@ -3,11 +3,11 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use etcd_client::{AlarmAction, AlarmType, Permission};
-use pointsman::semaphore::etcd::{Options, Owner};
 use pointsman_testbed::{
     etcd::{Certificates, Cluster, Tls, Version, unique_prefix},
     process::Output,
 };
+use semaphore::etcd::{Options, Owner};
 
 use super::{Waiter, acquire, give_back, local, on_both, pointsman_at};
 use crate::support::{claim, eventually, options, with};

@@ -1,12 +1,12 @@
 //! What asks the agent, and the daemon's own name.
 
-use pointsman::semaphore::records::Phase;
 use pointsman_testbed::{
     etcd::shared_cluster,
     fakes::PATIENCE,
     node::Node,
     process::{Output, Signal, Spec, run},
 };
+use semaphore::records::Phase;
 
 use super::Old;
 use crate::{

@@ -2,14 +2,12 @@
 
 use std::fs;
 
-use pointsman::{
-    node::Group,
-    semaphore::{
-        keys::Keys,
-        records::{Pause, Phase},
-    },
-};
+use host::node::Group;
 use pointsman_testbed::etcd::{Cluster, Tls, shared_cluster, unique_prefix};
+use semaphore::{
+    keys::Keys,
+    records::{Pause, Phase},
+};
 
 use super::{Line, Old, check, line};
 use crate::support::{holder, on};

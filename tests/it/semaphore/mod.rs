@@ -14,14 +14,14 @@ mod races;
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
-use pointsman::semaphore::{
-    document::Document,
-    etcd::{Committed, Error, Left, Locked, Owner, Released, Resumed, Semaphore, Unlocked},
-    records::{Pause, Phase, Quarantine},
-};
 use pointsman_testbed::{
     etcd::{Cluster, shared_cluster, unique_prefix},
     proxy::Proxy,
+};
+use semaphore::{
+    document::Document,
+    etcd::{Committed, Error, Left, Locked, Owner, Released, Resumed, Semaphore, Unlocked},
+    records::{Pause, Phase, Quarantine},
 };
 use tokio::time::timeout;
 
@@ -55,7 +55,7 @@ fn pause() -> Pause {
 }
 
 /// Takes, within the test's patience.
-async fn acquire(semaphore: &Semaphore, claim: &pointsman::semaphore::etcd::Claim) {
+async fn acquire(semaphore: &Semaphore, claim: &semaphore::etcd::Claim) {
     found(semaphore).await;
     timeout(Duration::from_secs(20), semaphore.acquire(claim, |_| {}))
         .await

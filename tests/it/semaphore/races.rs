@@ -1,11 +1,8 @@
 //! An operator's word that is in etcd before the step it concerns binds that step, however close the two are: told by
 //! etcd's own history.
 
-use pointsman::{
-    node::Group,
-    semaphore::{etcd::Claim, keys::Keys, records::Image},
-};
-
+use host::node::Group;
+use semaphore::{etcd::Claim, keys::Keys, records::Image};
 use tokio::sync::Notify;
 
 use super::*;

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use pointsman::{
-    node::Group,
-    semaphore::{
-        etcd::{self, BackOff, Options, Semaphore},
-        keys::Keys,
-        records::NodeRecord,
-    },
-};
+use host::node::Group;
 use pointsman_testbed::etcd::Cluster;
+use semaphore::{
+    etcd::{self, BackOff, Options, Semaphore},
+    keys::Keys,
+    records::NodeRecord,
+};
 use tokio::time::{Instant, sleep};
 
 use crate::machine::{Machine, PATIENCE};

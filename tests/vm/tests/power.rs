@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use pointsman::semaphore::etcd::Group;
 use pointsman_testbed::{disk::Slot, random::Random};
 use pointsman_vm::{
     site::{Site, record},
     skipped,
 };
+use semaphore::etcd::Group;
 
 /// How often, on each of two machines.
 const CUTS: u64 = 10;

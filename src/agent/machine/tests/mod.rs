@@ -9,20 +9,17 @@ mod world;
 
 use std::time::Duration;
 
+use happening::{Happening, happening};
 use proptest::{
     prelude::{ProptestConfig, prop},
     prop_assert_eq, proptest,
 };
+use semaphore::records::Image;
+use settings::{Strategy, window::Window};
+use world::World;
 
 use super::{Event, State};
-use crate::{
-    agent::gate::{Logins, Rules, Update},
-    config::Strategy,
-    semaphore::records::Image,
-    window::Window,
-};
-use happening::{Happening, happening};
-use world::World;
+use crate::agent::gate::{Logins, Rules, Update};
 
 const ID: &str = "0123456789abcdef0123456789abcdef";
 

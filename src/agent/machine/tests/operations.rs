@@ -1,12 +1,11 @@
 //! What must hold when an operation begins, and how it ends: the properties.
 
+use settings::Strategy;
+
 use super::{image, named, world::World};
-use crate::{
-    agent::{
-        journal::Stage,
-        machine::{Event, Op, Verdict},
-    },
-    config::Strategy,
+use crate::agent::{
+    journal::Stage,
+    machine::{Event, Op, Verdict},
 };
 
 impl World {

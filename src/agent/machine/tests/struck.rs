@@ -1,13 +1,12 @@
 //! Single histories in which something once went wrong.
 
+use settings::Strategy;
+
 use super::{named, world::World};
-use crate::{
-    agent::{
-        gate::{Request, Update},
-        journal::{Condemned, Stage},
-        machine::{Event, Op, State},
-    },
-    config::Strategy,
+use crate::agent::{
+    gate::{Request, Update},
+    journal::{Condemned, Stage},
+    machine::{Event, Op, State},
 };
 
 /// In the window, with this image staged.

@@ -1,16 +1,15 @@
 //! The decisions about a boot, one table each.
 
+use host::node::Group;
+use semaphore::{keys::Keys, records::Image};
+use settings::Strategy;
+
 use super::{ID, image, named, rules};
-use crate::{
-    agent::{
-        gate::{Facts, Intent, Logins, Now, Rules, Update},
-        health::Baseline,
-        journal::{ClaimKey, Condemned, Entry, Journal, Stage},
-        machine::{Boot, Effect, Event, Identity, Machine, Op, Other, State, Verdict},
-    },
-    config::Strategy,
-    node::Group,
-    semaphore::{keys::Keys, records::Image},
+use crate::agent::{
+    gate::{Facts, Intent, Logins, Now, Rules, Update},
+    health::Baseline,
+    journal::{ClaimKey, Condemned, Entry, Journal, Stage},
+    machine::{Boot, Effect, Event, Identity, Machine, Op, Other, State, Verdict},
 };
 
 /// The boot that is decided about.

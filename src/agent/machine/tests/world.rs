@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
+use host::node::Group;
 use jiff::{Timestamp, tz::TimeZone};
+use semaphore::{keys::Keys, records::Image};
+use settings::Strategy;
 
 use super::{ID, happening::Happening, image, named, rules, slots::Slots};
-use crate::{
-    agent::{
-        gate::{Facts, Logins, Now, Request, Update},
-        journal::{Entry, Journal, Stage},
-        machine::{Boot, Effect, Event, Identity, Machine, Op, State},
-    },
-    config::Strategy,
-    node::Group,
-    semaphore::{keys::Keys, records::Image},
+use crate::agent::{
+    gate::{Facts, Logins, Now, Request, Update},
+    journal::{Entry, Journal, Stage},
+    machine::{Boot, Effect, Event, Identity, Machine, Op, State},
 };
 
 fn identity(boot: u32, slots: &Slots, readable: bool) -> Identity {

@@ -7,14 +7,14 @@ mod signs;
 
 use std::path::{Path, PathBuf};
 
-use pointsman::semaphore::{
-    etcd::{Group, Semaphore},
-    records::{NodeRecord, Pause, Phase},
-};
 use pointsman_testbed::{
     etcd::{Cluster, Version, unique_prefix},
     node::Node,
     process::Output,
+};
+use semaphore::{
+    etcd::{Group, Semaphore},
+    records::{NodeRecord, Pause, Phase},
 };
 
 use super::{on_both, one, pointsman, three};

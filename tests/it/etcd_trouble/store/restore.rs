@@ -1,11 +1,11 @@
 //! What nodes do when the store was restored from a snapshot, or emptied.
 
-use pointsman::semaphore::records::Phase;
 use pointsman_testbed::{
     etcd::{Version, unique_prefix},
     fakes::Status,
     node::Death,
 };
+use semaphore::records::Phase;
 
 use super::{
     super::acquire, Bed, Change, lock, lock_again, nobody_went, on_both, one, says_stopped,

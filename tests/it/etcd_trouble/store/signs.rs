@@ -7,13 +7,13 @@ use std::{
 };
 
 use etcd_client::Permission;
-use pointsman::semaphore::{
-    etcd::{Group, Options},
-    records::Phase,
-};
 use pointsman_testbed::{
     etcd::{Cluster, Version, unique_prefix},
     node::Death,
+};
+use semaphore::{
+    etcd::{Group, Options},
+    records::Phase,
 };
 
 use super::{Bed, STOPPED, nobody_went, on_both, one, pointsman};

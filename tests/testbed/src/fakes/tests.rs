@@ -4,8 +4,7 @@ use futures_util::StreamExt;
 use zbus::{MatchRule, MessageStream};
 
 use super::*;
-use crate::bus::Bus;
-use crate::process::run;
+use crate::{bus::Bus, process::run};
 
 const LIMIT: Duration = Duration::from_secs(20);
 

@@ -24,11 +24,13 @@ pub use notify::Notified;
 use notify::Notify;
 pub use reboot::{AutoReboot, Death};
 
-use crate::bus::Bus;
-use crate::disk::DiskImage;
-use crate::fakes::{Logind, PATIENCE, UpdateEngine};
-use crate::process::{Child, Output, Signal, Spec, run};
-use crate::scratch::{random_hex, random_uuid};
+use crate::{
+    bus::Bus,
+    disk::DiskImage,
+    fakes::{Logind, PATIENCE, UpdateEngine},
+    process::{Child, Output, Signal, Spec, run},
+    scratch::{random_hex, random_uuid},
+};
 
 /// A machine. Clones are the same one; the last to go ends the agent and removes the files.
 #[derive(Clone, Debug)]

@@ -5,8 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{History, Kind, Node};
-use crate::fakes::Status;
-use crate::process::Signal;
+use crate::{fakes::Status, process::Signal};
 
 /// How a reboot ends the agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,143 @@
+//! Why a document was not applied, or an apply not taken back.
+
+use std::io;
+
+use jiff::Timestamp;
+use nix::errno::Errno;
+
+use super::record::FOLDER;
+
+/// Why a document was not applied, or an apply not taken back.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// There is no such root.
+    #[error("the root {root}: {error}")]
+    Root {
+        /// The folder.
+        root: String,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// The record cannot be written or read.
+    #[error(
+        "the record in {FOLDER}: {error}{}; nothing is done without it",
+        hint(error)
+    )]
+    Record {
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// A record is not what this program writes.
+    #[error(
+        "the record {FOLDER}/{number:06}/journal cannot be used: {why}; move the folder away to do without it"
+    )]
+    Damaged {
+        /// Which.
+        number: u64,
+        /// What is wrong.
+        why: String,
+    },
+    /// Somebody else applies or reverts.
+    #[error("another apply or revert is under way; wait for its end")]
+    Busy,
+    /// The plan cannot be carried out here.
+    #[error("{}", .0.join("\n"))]
+    Refused(Vec<String>),
+    /// There was no more time for what the document fetches.
+    #[error("told to end before all that the document fetches was there; nothing is done")]
+    ToldToEnd,
+    /// A step failed.
+    #[error("{what}: {error}{}", hint(error))]
+    Step {
+        /// The path, or what was to be done.
+        what: String,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// A unit did not do what it was told.
+    #[error("{command} of {unit}: {result}{}", said(log))]
+    Unit {
+        /// The unit.
+        unit: String,
+        /// What it was told.
+        command: String,
+        /// What came of it.
+        result: String,
+        /// The last lines of its log.
+        log: String,
+    },
+    /// The bus, or systemd on it, does not answer.
+    #[error("{0}")]
+    Bus(#[from] host::bus::BusError),
+    /// A step failed, and what was done before it was undone, or not all of it.
+    #[error("{}; {}", failure.to_string().trim_end(), undone(left))]
+    Undone {
+        /// What failed.
+        failure: Box<ApplyError>,
+        /// What could not be undone; empty where all was.
+        left: Vec<String>,
+    },
+    /// There is nothing to take back.
+    #[error("there is no apply to take back")]
+    Nothing,
+    /// What there was before is not known any more.
+    #[error(
+        "the apply of {at} is the oldest that is kept whole: what was before it is not known any more, and it stays"
+    )]
+    Oldest {
+        /// When it began.
+        at: Timestamp,
+    },
+    /// Somebody changed what would be taken back.
+    #[error("{}; `--force` takes back all the same", .0.join("\n"))]
+    Changed(Vec<String>),
+}
+
+impl ApplyError {
+    /// Whether a unit was not even tried.
+    pub(super) fn is_refusal(&self) -> bool {
+        !matches!(self, Self::Unit { .. })
+    }
+
+    pub(super) fn record(error: io::Error) -> Self {
+        Self::Record { error }
+    }
+
+    pub(super) fn step(what: impl Into<String>, error: io::Error) -> Self {
+        Self::Step {
+            what: what.into(),
+            error,
+        }
+    }
+}
+
+fn undone(left: &[String]) -> String {
+    if left.is_empty() {
+        "what was done before it is undone".into()
+    } else {
+        format!(
+            "what was done before it is undone but for this:\n{}",
+            left.join("\n")
+        )
+    }
+}
+
+/// The last lines of a log, if there are any.
+fn said(log: &str) -> String {
+    if log.is_empty() {
+        String::new()
+    } else {
+        format!("; the last lines of its log:\n{log}\n")
+    }
+}
+
+/// What a person can do about a reason of the system.
+fn hint(error: &io::Error) -> &'static str {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOSPC | Errno::EDQUOT) => "; make room and apply again",
+        Some(Errno::EROFS) => "; it is on a file system that is mounted read-only",
+        Some(Errno::EACCES | Errno::EPERM) => "; run as root",
+        Some(Errno::EBUSY) => "; something is mounted there",
+        _ => "",
+    }
+}

@@ -1,0 +1,155 @@
+//! Files whose content is elsewhere.
+
+use std::{borrow::Cow, time::Duration};
+
+use host::http::{Http, Limits, Method, Url, shown};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::sleep,
+};
+
+use super::{
+    entry::{Entry, Place, sha256},
+    error::ApplyError,
+    tree::Tree,
+};
+use crate::{
+    LARGEST, content,
+    plan::{NewContent, NewFile, Step},
+    sources::{Absent, Patience},
+};
+
+/// What one file may cost to come; as a document, it may come through a proxy and be elsewhere by now.
+const LIMITS: Limits = Limits {
+    connect: Duration::from_secs(10),
+    idle: Duration::from_secs(30),
+    total: Duration::from_secs(300),
+    most: LARGEST as usize,
+    redirects: 5,
+    proxies: true,
+};
+
+fn client() -> Result<Http, String> {
+    Http::new(None, &LIMITS).map_err(|error| error.to_string())
+}
+
+/// The steps with all contents at hand. What is away is asked again as documents are, for so long where that is said.
+///
+/// # Errors
+/// Each source that cannot be had, or is not what it should be.
+pub(super) async fn all<'s>(
+    tree: &Tree,
+    steps: &'s [Step],
+    wait: Option<Duration>,
+) -> Result<Cow<'s, [Step]>, ApplyError> {
+    let elsewhere = |step: &Step| matches!(step, Step::File(file) if matches!(file.content, NewContent::Fetch { .. }));
+    if !steps.iter().any(elsewhere) {
+        return Ok(Cow::Borrowed(steps));
+    }
+    let steps = fetched(tree, steps, wait);
+    if wait.is_none() {
+        return steps.await.map(Cow::Owned);
+    }
+    // Nothing is done yet, and who may wait no longer is told so: at boot by systemd, at the unit's TimeoutStartSec=.
+    let mut told = signal(SignalKind::terminate())
+        .map_err(|error| ApplyError::Refused(vec![error.to_string()]))?;
+    tokio::select! {
+        steps = steps => steps.map(Cow::Owned),
+        _ = told.recv() => Err(ApplyError::ToldToEnd),
+    }
+}
+
+async fn fetched(
+    tree: &Tree,
+    steps: &[Step],
+    wait: Option<Duration>,
+) -> Result<Vec<Step>, ApplyError> {
+    let http = client().map_err(|error| ApplyError::Refused(vec![error]))?;
+    let (mut steps, mut refused) = (steps.to_vec(), Vec::new());
+    for step in &mut steps {
+        // Once one cannot be had, nothing is waited for: the others are only asked to name all that is wrong.
+        let wait = if refused.is_empty() {
+            wait
+        } else {
+            Some(Duration::ZERO)
+        };
+        if let Step::File(file) = step
+            && let Err(error) = one(&http, tree, file, Patience::new(wait)).await
+        {
+            refused.push(format!("{}: {error}", file.path));
+        }
+    }
+    if refused.is_empty() {
+        Ok(steps)
+    } else {
+        Err(ApplyError::Refused(refused))
+    }
+}
+
+async fn one(
+    http: &Http,
+    tree: &Tree,
+    file: &mut NewFile,
+    patience: Patience,
+) -> Result<(), String> {
+    let NewContent::Fetch {
+        url,
+        sha256: wanted,
+        append,
+        encoding,
+    } = &file.content
+    else {
+        return Ok(());
+    };
+    // What is there already and is as it should be need not be fetched: a node boots without that server.
+    let plain = !*append && encoding.as_deref().unwrap_or_default().is_empty();
+    if let (true, Some(wanted)) = (plain, wanted) {
+        let place = Place::from(file.path.as_str());
+        let there = tree.look(&place);
+        if matches!(there, Ok(Entry::File(there)) if there.sha256 == *wanted)
+            && let Ok(Some(bytes)) = tree.read_at(&place, LARGEST)
+        {
+            file.content = NewContent::Bytes(bytes);
+            return Ok(());
+        }
+    }
+    let name = url
+        .parse::<Url>()
+        .map_or_else(|_| url.clone(), |url| shown(&url));
+    let body = body(http, url, &name, patience).await?;
+    let found = sha256(&body);
+    if let Some(wanted) = wanted.as_ref().filter(|wanted| **wanted != found) {
+        return Err(format!(
+            "{name}: found content with the SHA-256 {found}, expected {wanted}"
+        ));
+    }
+    let bytes =
+        content::unpack(body, encoding.as_deref()).map_err(|error| format!("{name}: {error}"))?;
+    file.content = if *append {
+        NewContent::Append(bytes)
+    } else {
+        NewContent::Bytes(bytes)
+    };
+    Ok(())
+}
+
+/// What a URL gives, which people see under this name.
+async fn body(
+    http: &Http,
+    url: &str,
+    name: &str,
+    mut patience: Patience,
+) -> Result<Vec<u8>, String> {
+    loop {
+        let absent = match http.ask(Method::GET, url, &[]).await {
+            Ok(answer) if answer.status == 200 => return Ok(answer.body),
+            Ok(answer) => Absent::answer(name, &answer),
+            Err(error) => error.into(),
+        };
+        let Some(pause) = patience.again(absent.hope) else {
+            return Err(absent.reason);
+        };
+        tracing::debug!("{absent}; asked again");
+        sleep(pause).await;
+    }
+}

@@ -1,0 +1,179 @@
+//! Files: what they will hold and whose they will be; and what masks a unit.
+
+use std::{borrow::Cow, io};
+
+use super::{
+    super::{
+        entry::{Entry, FileEntry, Place, sha256},
+        put::{Put, Why, appended},
+    },
+    Look,
+};
+use crate::{
+    LARGEST,
+    plan::{NewContent, NewFile, NewGroup, NewOwner},
+};
+
+impl<'a> Look<'a, '_> {
+    pub(super) fn file(&mut self, file: &'a NewFile) -> io::Result<()> {
+        let (place, before) = self.before(&file.path)?;
+        let mut mode = file.mode;
+        let (mut uid, mut gid, owner) = self.owner(file)?;
+        let bytes = match &file.content {
+            NewContent::Bytes(bytes) => Cow::Borrowed(bytes.as_slice()),
+            NewContent::Append(more) => {
+                // What is added to keeps its owner and mode.
+                if let Entry::File(was) = &before {
+                    (mode, uid, gid) = (was.mode, was.uid, was.gid);
+                }
+                let base = self.base(&place, &before)?;
+                // Of several documents that add to a file each finds what the others added.
+                let is_there = self.machine.adds
+                    && !more.is_empty()
+                    && base.windows(more.len()).any(|part| part == more.as_slice());
+                Cow::Owned(match is_there {
+                    true => base,
+                    false => appended(base, more),
+                })
+            }
+            NewContent::Fetch { url, .. } => {
+                return Err(io::Error::other(format!("{url} was not fetched")));
+            }
+        };
+        let sha256 = sha256(&bytes);
+        let after = Entry::File(FileEntry {
+            mode,
+            uid,
+            gid,
+            sha256,
+        });
+        self.put(Put {
+            owner,
+            added: matches!(file.content, NewContent::Append(_)),
+            ..Put::new(place, before, after).with(bytes)
+        });
+        Ok(())
+    }
+
+    /// Whose a file will be: user and group, and the name of one of them that does not exist yet.
+    fn owner(&mut self, file: &'a NewFile) -> io::Result<(u32, u32, Option<String>)> {
+        let NewOwner { user, group } = &file.owner;
+        let (mut uid, mut gid, mut to_come) = (0, 0, None);
+        if let Some(user) = user {
+            match self.id(user, false)? {
+                Some(found) => uid = found,
+                None => {
+                    let made = self.made.contains_key(user.as_str());
+                    self.unknown(&file.path, "user", user, made);
+                    to_come = Some(user.clone());
+                }
+            }
+        }
+        match (group, user) {
+            (NewGroup::Named(group), _) => match self.id(group, true)? {
+                Some(found) => gid = found,
+                None => {
+                    let made = self.made_groups.contains(group.as_str());
+                    self.unknown(&file.path, "group", group, made);
+                    to_come = Some(group.clone());
+                }
+            },
+            (NewGroup::Login, Some(user)) if to_come.is_none() => {
+                match self.machine.accounts().login_group(user)? {
+                    Some(found) => gid = found,
+                    None => self.refused.push(format!(
+                        "{}: the group that user {user} logs in with is not known: there is no such user in /etc/passwd",
+                        file.path
+                    )),
+                }
+            }
+            _ => {}
+        }
+        Ok((uid, gid, to_come))
+    }
+
+    /// What is appended to: what the file holds, without what an earlier apply put there.
+    fn base(&self, place: &Place, before: &Entry) -> io::Result<Vec<u8>> {
+        if let Some(put) = self.planned(place) {
+            return Ok(put.bytes.to_vec());
+        }
+        let owned = self.owned.get(&self.key(place)).filter(|owned| {
+            !self.machine.adds
+                && owned.put == *before
+                && !self.earlier.wanted.contains(&owned.place.path)
+        });
+        let original = owned.map_or(before, |owned| &owned.original);
+        let bytes = match (owned.and_then(|owned| owned.kept), original) {
+            (Some(kept), Entry::File(_)) => self.machine.kept(kept)?,
+            (None, Entry::File(_)) => {
+                let bytes = self.machine.tree.read_at(place, LARGEST + 1)?;
+                bytes.unwrap_or_default()
+            }
+            // What is behind it is another file, which may change without it.
+            (_, Entry::Link(target)) => {
+                return Err(io::Error::other(format!(
+                    "found a link to {target}, expected a file to append to; append to that one, or write this one whole"
+                )));
+            }
+            // In place of nothing it begins with nothing.
+            _ => Vec::new(),
+        };
+        if bytes.len() as u64 > LARGEST {
+            return Err(io::Error::other(format!(
+                "found more than {LARGEST} bytes to append to, expected at most that"
+            )));
+        }
+        Ok(bytes)
+    }
+
+    /// Takes away what an earlier document masks a unit with that is to be enabled now, before that is looked at.
+    pub(super) fn lift(&mut self, unit: &str) -> io::Result<()> {
+        for top in ["/etc", "/run"] {
+            let (place, before) = self.before(&format!("{top}/systemd/system/{unit}"))?;
+            let key = self.key(&place);
+            let mask = Entry::Link("/dev/null".to_owned());
+            let ours = self.owned.get(&key).filter(|owned| owned.put == mask);
+            if let Some(owned) = ours.filter(|_| before == mask && !self.at.contains_key(&key)) {
+                self.put(Put {
+                    why: Why::Gone,
+                    kept: owned.kept,
+                    ..Put::new(place, before, owned.original.clone())
+                });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn unmask(&mut self, path: &str) -> io::Result<()> {
+        let (place, before) = self.before(path)?;
+        let now = self.planned(&place).map_or(&before, |put| &put.after);
+        let masks = match now {
+            Entry::Link(target) => target == "/dev/null",
+            Entry::File(file) => file.sha256 == sha256(&[]),
+            _ => false,
+        };
+        // A mask of an earlier apply goes as all that a document does not say any more: what it hid comes back.
+        let ours = self
+            .owned
+            .get(&self.key(&place))
+            .is_some_and(|owned| owned.put == before);
+        if masks && (!ours || self.machine.adds || self.planned(&place).is_some()) {
+            self.put(Put::new(place, before, Entry::Absent));
+        }
+        Ok(())
+    }
+
+    pub(super) fn id(&mut self, name: &str, group: bool) -> io::Result<Option<u32>> {
+        if let Some(known) = self.ids.get(&(group, name.to_owned())) {
+            return Ok(*known);
+        }
+        let accounts = self.machine.accounts();
+        let id = if group {
+            accounts.gid(name)
+        } else {
+            accounts.uid(name)
+        }?;
+        self.ids.insert((group, name.to_owned()), id);
+        Ok(id)
+    }
+}

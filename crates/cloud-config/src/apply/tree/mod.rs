@@ -1,0 +1,311 @@
+//! The files of a machine, by paths that cannot leave its root.
+//!
+//! Every path is resolved by the kernel within the root (openat2(2)): a link leads where it would lead on the machine
+//! itself. The last part of a path is never followed: it is what is replaced.
+
+mod skeleton;
+mod write;
+
+use std::{
+    cell::RefCell,
+    fs::File,
+    io::{self, Read as _},
+    os::fd::OwnedFd,
+    path::Path,
+    rc::Rc,
+};
+
+use nix::{
+    dir::Dir,
+    errno::Errno,
+    fcntl::{self, AtFlags, OFlag, ResolveFlag},
+    sys::stat::{self, FileStat, Mode, SFlag},
+};
+use sha2::{Digest as _, Sha256};
+
+pub(super) use self::write::Kept;
+use host::node::{
+    Root,
+    root::{FOLDER, open_from},
+};
+
+use super::entry::{Entry, FileEntry, Place, hex};
+
+/// The root of a machine.
+#[derive(Debug)]
+pub(in crate::apply) struct Tree {
+    root: OwnedFd,
+    /// The folder that was looked up last, if it is there: files come by folders.
+    last: RefCell<Option<(Place, Option<Rc<OwnedFd>>)>>,
+}
+
+/// The largest file that is read to know what it holds, in bytes.
+const MOST: i64 = 1 << 30;
+
+impl Tree {
+    /// The machine under this root.
+    ///
+    /// # Errors
+    /// When there is no such folder.
+    pub(in crate::apply) fn open(root: &Root) -> io::Result<Self> {
+        Ok(Self {
+            root: root.open()?,
+            last: RefCell::default(),
+        })
+    }
+
+    fn resolve(
+        &self,
+        from: &OwnedFd,
+        path: &str,
+        flags: OFlag,
+        how: ResolveFlag,
+    ) -> io::Result<OwnedFd> {
+        open_from(from, Path::new(path), flags, Mode::empty(), how)
+    }
+
+    fn folder(&self, place: &Place) -> io::Result<Rc<OwnedFd>> {
+        if let Some((known, fd)) = &*self.last.borrow()
+            && known == place
+        {
+            let absent = || io::Error::from(Errno::ENOENT);
+            return fd.as_ref().map(Rc::clone).ok_or_else(absent);
+        }
+        let fd = match self.folder_anew(place) {
+            Ok(fd) => Some(Rc::new(fd)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        *self.last.borrow_mut() = Some((place.clone(), fd.clone()));
+        fd.ok_or_else(|| Errno::ENOENT.into())
+    }
+
+    /// Somebody else may have changed folders meanwhile.
+    pub(in crate::apply) fn forget(&self) {
+        self.last.borrow_mut().take();
+    }
+
+    fn folder_anew(&self, place: &Place) -> io::Result<OwnedFd> {
+        match &place.home {
+            None => self.resolve(
+                &self.root,
+                &place.path,
+                FOLDER,
+                ResolveFlag::RESOLVE_IN_ROOT,
+            ),
+            Some(home) => {
+                let below = place.path.strip_prefix(home.as_str()).ok_or(Errno::EXDEV)?;
+                let home = self.resolve(&self.root, home, FOLDER, ResolveFlag::RESOLVE_IN_ROOT)?;
+                let how = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
+                self.resolve(&home, below.trim_start_matches('/'), FOLDER, how)
+            }
+        }
+    }
+
+    /// The folder that a place is in, and its name there.
+    fn parent<'a>(&self, place: &'a Place) -> io::Result<(Rc<OwnedFd>, &'a str)> {
+        let (folder, name) = place.split();
+        Ok((self.folder(&folder)?, name))
+    }
+
+    /// Which folder a place is in, by device and number, so that two paths to one file are known as such.
+    pub(in crate::apply) fn identity(&self, place: &Place) -> Option<(u64, u64)> {
+        let (folder, _) = self.parent(place).ok()?;
+        let stat = stat::fstat(&*folder).ok()?;
+        Some((stat.st_dev, stat.st_ino))
+    }
+
+    /// Owner, group and mode of a folder.
+    pub(in crate::apply) fn of_folder(&self, place: &Place) -> io::Result<(u32, u32, u32)> {
+        let stat = stat::fstat(&*self.folder(place)?)?;
+        Ok((stat.st_uid, stat.st_gid, stat.st_mode & 0o7777))
+    }
+
+    /// What is at a place.
+    ///
+    /// # Errors
+    /// When it cannot be read, or what should be a folder on the way is none.
+    pub(in crate::apply) fn look(&self, place: &Place) -> io::Result<Entry> {
+        let (folder, name) = match self.parent(place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Entry::Absent),
+            other => other?,
+        };
+        let stat = match stat::fstatat(&*folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Err(Errno::ENOENT) => return Ok(Entry::Absent),
+            other => other?,
+        };
+        Ok(
+            match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
+                SFlag::S_IFREG => {
+                    let file = self.open_file(&folder, name)?;
+                    let stat = stat::fstat(&file)?;
+                    // No document writes one as large: size and time tell whether it is another one now.
+                    let content = match stat.st_size > MOST {
+                        true => format!(
+                            "{} bytes of {}.{:09}",
+                            stat.st_size, stat.st_mtime, stat.st_mtime_nsec
+                        ),
+                        false => hash(file)?,
+                    };
+                    Entry::File(file_entry(&stat, content))
+                }
+                SFlag::S_IFLNK => {
+                    let target = fcntl::readlinkat(&*folder, name)?;
+                    Entry::Link(target.to_string_lossy().into_owned())
+                }
+                SFlag::S_IFDIR => Entry::Folder,
+                _ => Entry::Special,
+            },
+        )
+    }
+
+    fn open_file(&self, folder: &OwnedFd, name: &str) -> io::Result<File> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        Ok(fcntl::openat(folder, name, flags, Mode::empty())?.into())
+    }
+
+    /// The bytes of a file, this many at most; none where there is no file. Links are followed, within the root.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(in crate::apply) fn read(&self, path: &str, most: u64) -> io::Result<Option<Vec<u8>>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
+        let file = match self.resolve(&self.root, path, flags, ResolveFlag::RESOLVE_IN_ROOT) {
+            Err(error) if is_nothing(&error) => return Ok(None),
+            other => File::from(other?),
+        };
+        if !file.metadata()?.is_file() {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        file.take(most).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    /// The bytes of the file at a place itself, this many at most; none where there is no file. No link is followed.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(in crate::apply) fn read_at(
+        &self,
+        place: &Place,
+        most: u64,
+    ) -> io::Result<Option<Vec<u8>>> {
+        let file = match self
+            .parent(place)
+            .and_then(|(folder, name)| self.open_file(&folder, name))
+        {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        if !file.metadata()?.is_file() {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        file.take(most).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    /// A folder, by its path.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(in crate::apply) fn open_folder(&self, path: &str) -> io::Result<OwnedFd> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        self.resolve(&self.root, path, flags, ResolveFlag::RESOLVE_IN_ROOT)
+    }
+
+    /// The names in a folder; none where there is no folder.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(in crate::apply) fn names(&self, path: &str) -> io::Result<Vec<String>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        match self.resolve(&self.root, path, flags, ResolveFlag::RESOLVE_IN_ROOT) {
+            Err(error) if is_nothing(&error) => Ok(Vec::new()),
+            other => names(other?),
+        }
+    }
+
+    /// The names in the folder at a place; none where there is no folder.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(in crate::apply) fn names_at(&self, place: &Place) -> io::Result<Vec<String>> {
+        let folder = match self.folder(place) {
+            Err(error) if is_nothing(&error) => return Ok(Vec::new()),
+            other => other?,
+        };
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        names(self.resolve(&folder, ".", flags, ResolveFlag::RESOLVE_BENEATH)?)
+    }
+
+    /// The folders on the way to a place that are not there, the outermost first.
+    ///
+    /// # Errors
+    /// When something on the way is no folder.
+    pub(in crate::apply) fn missing(&self, place: &Place) -> io::Result<Vec<Place>> {
+        let mut missing = Vec::new();
+        let (mut folder, _) = place.split();
+        loop {
+            match self.folder(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => {
+                    other?;
+                    break;
+                }
+            }
+            let next = folder.split().0;
+            missing.push(folder);
+            folder = next;
+        }
+        // A link to nowhere stands where a folder would have to be made.
+        if let Some(outermost) = missing.last()
+            && self.look(outermost)? != Entry::Absent
+        {
+            let text = format!("{} is a link that leads nowhere", outermost.path);
+            return Err(io::Error::other(text));
+        }
+        missing.reverse();
+        Ok(missing)
+    }
+}
+
+fn file_entry(stat: &FileStat, sha256: String) -> FileEntry {
+    FileEntry {
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        sha256,
+    }
+}
+
+/// Nothing there, or what is on the way is no folder: then there is nothing either.
+fn is_nothing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    ) || error.raw_os_error() == Some(Errno::ELOOP as i32)
+}
+
+fn names(folder: OwnedFd) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in Dir::from_fd(folder)?.iter() {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name != "." && name != ".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn hash(mut file: File) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    let mut buffer = [0u8; 16 << 10];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hex(&hasher.finalize())),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+}

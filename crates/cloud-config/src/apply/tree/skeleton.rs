@@ -1,0 +1,64 @@
+//! Homes that nobody has used.
+
+use std::io;
+
+use super::{
+    super::entry::{Entry, Place},
+    Tree,
+};
+
+impl Tree {
+    /// Takes a home away if all that it holds is as in /etc/skel; whether it is gone.
+    ///
+    /// # Errors
+    /// When it cannot be looked at or taken away.
+    pub(in crate::apply) fn remove_skeleton(&self, home: &str) -> io::Result<bool> {
+        let at = |path: String| Place {
+            path,
+            home: Some(home.to_owned()),
+        };
+        let mut found = vec![String::new()];
+        let mut next = 0;
+        // The folders come before what is in them.
+        while let Some(folder) = found.get(next).cloned() {
+            next += 1;
+            let inside = at(format!("{home}{folder}/x")).split().0;
+            if !folder.is_empty() && self.look(&at(format!("{home}{folder}")))? != Entry::Folder {
+                continue;
+            }
+            for name in self.names_at(&inside)? {
+                let below = format!("{folder}/{name}");
+                let here = self.look(&at(format!("{home}{below}")))?;
+                let skeleton = self.look(&Place::from(format!("/etc/skel{below}").as_str()))?;
+                let alike = match (&here, &skeleton) {
+                    (Entry::File(here), Entry::File(there)) => here.sha256 == there.sha256,
+                    (here, there) => here == there,
+                };
+                let alike =
+                    alike || self.holds_no_keys(&at(format!("{home}{below}")), &below, &here)?;
+                if !alike {
+                    return Ok(false);
+                }
+                found.push(below);
+            }
+        }
+        for below in found.into_iter().skip(1).rev() {
+            self.remove(&at(format!("{home}{below}")))?;
+        }
+        self.remove(&Place::from(home))?;
+        Ok(true)
+    }
+
+    /// Whether this, in a home, is what is left where keys were and are no more.
+    fn holds_no_keys(&self, place: &Place, below: &str, here: &Entry) -> io::Result<bool> {
+        Ok(match (below, here) {
+            ("/.ssh" | "/.ssh/authorized_keys.d", Entry::Folder) => true,
+            ("/.ssh/authorized_keys", Entry::File(_)) => {
+                let bytes = self.read_at(place, 1 << 16)?.unwrap_or_default();
+                let mut lines = bytes.split(|b| *b == b'\n').map(<[u8]>::trim_ascii);
+                lines.all(|line| line.is_empty() || line.starts_with(b"#"))
+            }
+            _ => false,
+        })
+    }
+}

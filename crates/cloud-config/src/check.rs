@@ -1,0 +1,394 @@
+//! Walks a document by the tables: what fits becomes an [`Item`], what does not a finding.
+
+mod scalar;
+
+use std::{borrow::Cow, collections::HashMap, fmt};
+
+use yaml::{Entry, Node, Scalar, Span, Style, Value, quoted};
+
+use self::scalar::{float, integer, text};
+use super::{
+    Mode,
+    finding::{Level, nearest},
+    report::Report,
+    schema::{self, Form, Key, Kind, Section, boolean, canonical},
+};
+
+/// A part of a document that fits its key.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) span: Span,
+    pub(super) content: Content,
+}
+
+/// What it holds.
+#[derive(Debug)]
+pub(super) enum Content {
+    Text {
+        text: String,
+        style: Style,
+        /// It is base64, by its tag.
+        binary: bool,
+    },
+    Flag(bool),
+    /// A number as a variable holds it.
+    Number(String),
+    List(Vec<Item>),
+    Map(Vec<Field>),
+    /// Something else than the key takes; there is a finding that says so.
+    Wrong,
+}
+
+/// A key and what it holds.
+#[derive(Debug)]
+pub(super) struct Field {
+    /// As the tables spell it.
+    pub(super) name: Cow<'static, str>,
+    pub(super) item: Item,
+}
+
+/// Where in the document something stands, built on the way down.
+#[derive(Clone, Copy)]
+pub(super) enum Path<'a> {
+    Root,
+    Key(&'a Self, &'a str),
+    Index(&'a Self, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Key(Self::Root, key) => write!(f, "{}", key.escape_debug()),
+            Self::Key(parent, key) => write!(f, "{parent}.{}", key.escape_debug()),
+            Self::Index(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
+}
+
+/// Reads a node as what its key takes. Nothing, and the empty text, is as if the key were not there.
+pub(super) fn read(node: Node, kind: Kind, path: Path<'_>, report: &mut Report) -> Option<Item> {
+    let Node { span, value, tag } = node;
+    let binary = tag.as_deref() == Some("binary");
+    if let Some(tag) = tag.as_deref()
+        && !(binary && matches!(kind, Kind::Text(Form::Any)))
+    {
+        let message = format!("the tag {} means nothing here", quoted(tag));
+        report.add(Level::Warning, span, path, message);
+    }
+    let content = match (kind, value) {
+        (_, Value::Null) => return None,
+        (_, Value::Scalar(Scalar { text, .. })) if text.is_empty() => {
+            let message = "an empty text is no value: it is as if the key were not there";
+            report.add(Level::Info, span, path, message);
+            return None;
+        }
+        (Kind::Section(section), Value::Map(entries)) => {
+            Content::Map(fields(entries, section, span, path, report)?)
+        }
+        (Kind::List(kind), Value::List(items)) => Content::List(list(items, *kind, path, report)),
+        (Kind::Text(form), Value::Scalar(scalar)) => text(scalar, form, binary, span, path, report),
+        (Kind::Bool, Value::Scalar(Scalar { text, .. })) if boolean(&text).is_some() => {
+            Content::Flag(boolean(&text) == Some(true))
+        }
+        (Kind::Integer, Value::Scalar(Scalar { text, .. })) if integer(&text).is_some() => {
+            Content::Number(integer(&text).unwrap_or_default().to_string())
+        }
+        (Kind::Float, Value::Scalar(Scalar { text, .. })) if float(&text).is_some() => {
+            Content::Number(float(&text).unwrap_or_default().to_string())
+        }
+        (_, found) => {
+            let message = format!(
+                "found {}, expected {}{}",
+                found.describe(),
+                expected(kind),
+                advice(kind, &found)
+            );
+            report.original_as((report.refused(), Level::Warning), span, path, message);
+            report.left_out = true;
+            Content::Wrong
+        }
+    };
+    Some(Item { span, content })
+}
+
+/// The items of a list, without those that are nothing or something else than the list holds: they are skipped.
+fn list(items: Vec<Node>, kind: Kind, path: Path<'_>, report: &mut Report) -> Vec<Item> {
+    let mut list = Vec::with_capacity(items.len());
+    for (index, item) in items.into_iter().enumerate() {
+        let path = Path::Index(&path, index);
+        let (is_empty, fits) = match (&item.value, kind) {
+            (Value::Null, _) => (true, false),
+            (Value::Scalar(scalar), _) if scalar.text.is_empty() => (true, false),
+            (Value::Map(_), Kind::Section(_)) | (Value::List(_), Kind::List(_)) => (false, true),
+            (Value::Scalar(_), Kind::Section(_) | Kind::List(_)) => (false, false),
+            (Value::Scalar(_), _) => (false, true),
+            _ => (false, false),
+        };
+        if fits {
+            list.extend(read(item, kind, path, report));
+            continue;
+        }
+        let message = format!(
+            "found {}, expected {}{}; the entry is skipped",
+            item.value.describe(),
+            expected(kind),
+            advice(kind, &item.value)
+        );
+        report.left_out = true;
+        // What is nothing has no type.
+        match is_empty {
+            true => report.add(Level::Warning, item.span, path, message),
+            false => report.original(Level::Warning, item.span, path, message),
+        }
+    }
+    list
+}
+
+/// What a key takes, in words.
+fn expected(kind: Kind) -> String {
+    match kind {
+        Kind::Text(form) => form.expected(),
+        Kind::Bool => "true or false".into(),
+        Kind::Integer => "a whole number".into(),
+        Kind::Float => "a number".into(),
+        Kind::List(_) => "a list".into(),
+        Kind::Section(section) => {
+            let names: Vec<_> = section.keys.iter().map(|key| key.name).take(8).collect();
+            let more = if section.keys.len() > names.len() {
+                ", …"
+            } else {
+                ""
+            };
+            format!("a mapping with the keys {}{more}", names.join(", "))
+        }
+    }
+}
+
+/// How a common slip is mended.
+fn advice(kind: Kind, found: &Value) -> &'static str {
+    match (kind, found) {
+        (Kind::List(_), Value::Scalar(_)) => "; write it on a line of its own after a hyphen",
+        (Kind::List(_), Value::Map(_)) => "; put a hyphen before the first key of each item",
+        (Kind::Text(Form::Any), Value::Map(_) | Value::List(_)) => {
+            "; text of several lines follows a | on the line of its key"
+        }
+        (Kind::Text(_), Value::List(_)) => "; several go into one text, with commas",
+        (Kind::Text(_), Value::Map(_)) => "; a text with a colon or braces needs quotes",
+        _ => "",
+    }
+}
+
+/// The entry of each key that counts where it is given more than once: a key of the mapping itself goes before one that
+/// came by a merge; of two that say the same, the first. Of two that differ, the last is what coreos-cloudinit took.
+fn single(entries: Vec<Entry>, path: Path<'_>, report: &mut Report) -> Vec<Entry> {
+    let mut at: HashMap<String, usize> = HashMap::new();
+    let mut single: Vec<Entry> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let name = canonical(&entry.key);
+        let Some(earlier) = at.get(&name).map(|at| &mut single[*at]) else {
+            at.insert(name, single.len());
+            single.push(entry);
+            continue;
+        };
+        if entry.merged {
+            continue;
+        }
+        let line = earlier.at.place.line;
+        let here = Path::Key(&path, &name);
+        if earlier.value.says_as(&entry.value) {
+            let message =
+                format!("duplicate key, it is on line {line} already, with the same value");
+            report.add(Level::Warning, entry.at, here, message);
+            continue;
+        }
+        let last = match report.mode {
+            Mode::Own => "",
+            Mode::Compatible => "; the last one counts",
+        };
+        let message =
+            format!("duplicate key, it is on line {line} already, with another value{last}");
+        report.refuse(entry.at, here, message);
+        if report.mode == Mode::Compatible {
+            *earlier = entry;
+        }
+    }
+    single
+}
+
+/// The keys of a mapping that fit; none where one is missing without which the mapping means nothing: it is skipped.
+fn fields(
+    entries: Vec<Entry>,
+    section: &'static Section,
+    span: Span,
+    path: Path<'_>,
+    report: &mut Report,
+) -> Option<Vec<Field>> {
+    let mut fields = Vec::with_capacity(entries.len());
+    for Entry { key, at, value, .. } in single(entries, path, report) {
+        let name = canonical(&key);
+        let Some(known) = section.key(&name) else {
+            if section.open {
+                fields.extend(variable(name, at, value, path, report));
+            } else {
+                unknown(&key, &name, section, at, path, report);
+            }
+            continue;
+        };
+        let here = Path::Key(&path, known.name);
+        if let Some(why) = known.deprecated {
+            report.original(Level::Warning, at, here, format!("deprecated: {why}"));
+        }
+        if value.value == Value::Null && !known.required {
+            no_value(known.kind, at, here, report);
+        }
+        if known.empty
+            && let Value::Scalar(Scalar { text, style }) = &value.value
+            && text.is_empty()
+        {
+            let content = Content::Text {
+                text: String::new(),
+                style: *style,
+                binary: false,
+            };
+            let item = Item {
+                span: value.span,
+                content,
+            };
+            fields.push(Field {
+                name: known.name.into(),
+                item,
+            });
+            continue;
+        }
+        // Any scalar of an open section is text, and a list is one with commas.
+        let value = if section.open { joined(value) } else { value };
+        if let Some(item) = read(value, known.kind, here, report) {
+            fields.push(Field {
+                name: known.name.into(),
+                item,
+            });
+        }
+    }
+    let required = || section.keys.iter().filter(|key| key.required);
+    let find = |key: &Key| fields.iter().find(|field| field.name == key.name);
+    // What is wrong with it has been said.
+    let is_wrong = |field: &Field| matches!(field.item.content, Content::Wrong);
+    if required().any(|key| find(key).is_some_and(is_wrong)) {
+        return None;
+    }
+    if let Some(key) = required().find(|key| find(key).is_none()) {
+        let message = format!(
+            "{} is missing, expected {}; the entry is skipped",
+            key.name,
+            expected(key.kind)
+        );
+        report.add(Level::Warning, span, path, message);
+        report.left_out = true;
+        return None;
+    }
+    Some(fields)
+}
+
+/// A key whose value was forgotten. Of a list or a mapping, nothing in it is nothing to say.
+fn no_value(kind: Kind, at: Span, path: Path<'_>, report: &mut Report) {
+    if !matches!(kind, Kind::List(_) | Kind::Section(_)) {
+        let message = "found no value: nothing is written for it";
+        report.add(Level::Warning, at, path, message);
+    }
+}
+
+/// A key of a section that takes any.
+fn variable(
+    name: String,
+    at: Span,
+    value: Node,
+    path: Path<'_>,
+    report: &mut Report,
+) -> Option<Field> {
+    let here = Path::Key(&path, &name);
+    if value.value == Value::Null {
+        no_value(Kind::Text(Form::Line), at, here, report);
+    }
+    let good = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    if name.is_empty() || !name.bytes().all(good) {
+        let message = format!(
+            "{} is no name of a flag, expected letters, digits and underscores",
+            quoted(&name)
+        );
+        report.left_out = true;
+        report.add(Level::Error, at, here, message);
+        return None;
+    }
+    let item = read(joined(value), Kind::Text(Form::Line), here, report)?;
+    Some(Field {
+        name: name.into(),
+        item,
+    })
+}
+
+/// A list of scalars as one scalar with commas.
+fn joined(node: Node) -> Node {
+    let texts = |items: &[Node]| -> Option<Vec<String>> {
+        let text = |item: &Node| match &item.value {
+            Value::Scalar(scalar) => Some(scalar.text.clone()),
+            _ => None,
+        };
+        items.iter().map(text).collect()
+    };
+    match &node.value {
+        Value::List(items) => match texts(items) {
+            Some(texts) => Node {
+                value: Value::Scalar(Scalar {
+                    text: texts.join(","),
+                    style: Style::Quoted,
+                }),
+                ..node
+            },
+            None => node,
+        },
+        _ => node,
+    }
+}
+
+fn unknown(
+    key: &str,
+    name: &str,
+    section: &Section,
+    at: Span,
+    path: Path<'_>,
+    report: &mut Report,
+) {
+    let elsewhere = section.elsewhere.iter().find(|(known, _)| *known == name);
+    let message = match elsewhere {
+        Some((_, hint)) => format!("{key} is not read here: {hint}"),
+        None => {
+            let hint = match nearest(name, section.keys.iter().map(|key| key.name)) {
+                Some(near) => format!("did you mean {near}?"),
+                None if schema::only_place(name).is_some() => {
+                    let place = schema::only_place(name).unwrap_or_default();
+                    format!("it belongs under {place}")
+                }
+                None => {
+                    let names: Vec<_> = section.keys.iter().map(|key| key.name).take(16).collect();
+                    let more = if section.keys.len() > names.len() {
+                        ", …"
+                    } else {
+                        ""
+                    };
+                    format!("expected one of {}{more}", names.join(", "))
+                }
+            };
+            format!("unknown key {}, it is not read; {hint}", quoted(key))
+        }
+    };
+    // With this one nearly all of a document is not read, and its author believes that it is.
+    let whole = matches!(path, Path::Root) && message.ends_with("did you mean coreos?");
+    let level = match whole {
+        true => report.refused(),
+        false => Level::Warning,
+    };
+    // Whose place is named is found again by its author.
+    report.left_out |= matches!(path, Path::Root) || !message.contains("it belongs");
+    report.original_as((level, Level::Warning), at, Path::Key(&path, name), message);
+}

@@ -1,0 +1,260 @@
+//! Units: what is asked for twice or in vain, and text that systemd would not load.
+
+use std::collections::HashMap;
+
+use yaml::{Place, Span, Style, quoted};
+
+use super::{
+    unit_text::{self, Note, UnitText},
+    unit_verify,
+};
+use crate::{
+    document::{Text, Unit},
+    finding::Level,
+    report::Report,
+    substitute,
+};
+
+pub(super) fn check(units: &[Unit], source: &str, report: &mut Report) {
+    let mut seen: HashMap<(&str, bool), u64> = HashMap::new();
+    for (index, unit) in units.iter().enumerate() {
+        let path = format!("coreos.units[{index}]");
+        let at = |key: &str| format!("{path}.{key}");
+        if let Some(name) = &unit.name {
+            let line = name.span.place.line;
+            if let Some(line) = seen.insert((&name.text, unit.runtime), line) {
+                // Stop it, write what it reads, start it: documents are written so.
+                let message = format!(
+                    "the unit {:?} is on line {line} already: both are carried out, one after the other",
+                    name.text
+                );
+                report.add(Level::Info, name.span, at("name"), message);
+            }
+        }
+        wishes(unit, &path, report);
+        drop_ins(unit, &path, report);
+        texts(unit, &path, source, report);
+    }
+}
+
+/// What is asked for that excludes or means nothing beside other wishes.
+fn wishes(unit: &Unit, path: &str, report: &mut Report) {
+    let Some(name) = &unit.name else { return };
+    if unit.is_drop_in {
+        let asked = [
+            ("mask", unit.mask),
+            ("enable", unit.enable),
+            ("command", unit.command.is_some()),
+        ];
+        for (key, _) in asked.iter().filter(|(_, asked)| *asked) {
+            let message = format!(
+                "{key} is nothing for a drop-in: it is left out; give it to {}",
+                name.text
+            );
+            report.add(Level::Warning, name.span, format!("{path}.{key}"), message);
+        }
+        return;
+    }
+    let refused = report.refused();
+    let mut add = |level, key: &str, span, message: &str| {
+        report.add(level, span, format!("{path}.{key}"), message)
+    };
+    if unit.mask {
+        if unit.content.is_some() {
+            add(
+                Level::Warning,
+                "mask",
+                name.span,
+                "the unit is masked: its content is replaced by a link to /dev/null",
+            );
+        }
+        if unit.enable {
+            add(
+                refused,
+                "enable",
+                name.span,
+                "the unit is masked, it cannot be enabled",
+            );
+        }
+        if let Some(command) = unit
+            .command
+            .as_ref()
+            .filter(|command| command.text != "stop")
+        {
+            add(
+                refused,
+                "command",
+                command.span,
+                "the unit is masked, it can only be stopped",
+            );
+        }
+    }
+    if unit.is_network() {
+        if let Some(command) = &unit.command {
+            add(
+                Level::Warning,
+                "command",
+                command.span,
+                "networkd's files take no commands: it is restarted when one changes",
+            );
+        }
+        if unit.enable {
+            add(
+                Level::Warning,
+                "enable",
+                name.span,
+                "networkd's files are not enabled: it reads all that are there",
+            );
+        }
+    }
+    let stem = name.text.rsplit_once('.').map_or("", |(stem, _)| stem);
+    if let (true, Some(command)) = (stem.ends_with('@'), &unit.command) {
+        add(
+            refused,
+            "command",
+            command.span,
+            "this is a template, a command needs an instance such as name@1.service",
+        );
+    }
+    let idle = !unit.mask && !unit.enable && unit.content.is_none() && unit.command.is_none();
+    if idle && unit.drop_ins.is_empty() && !unit.runtime {
+        add(
+            Level::Info,
+            "name",
+            name.span,
+            "nothing is asked of this unit",
+        );
+    }
+}
+
+fn drop_ins(unit: &Unit, path: &str, report: &mut Report) {
+    let mut seen = HashMap::new();
+    for (index, drop_in) in unit.drop_ins.iter().enumerate() {
+        let path = format!("{path}.drop_ins[{index}]");
+        if let Some(name) = &drop_in.name
+            && let Some(line) = seen.insert(&name.text, name.span.place.line)
+        {
+            let message = format!("this drop-in is on line {line} already: the later one wins");
+            report.add(Level::Warning, name.span, format!("{path}.name"), message);
+        }
+        if drop_in.content.is_none() {
+            report.add(
+                Level::Info,
+                drop_in.span,
+                path,
+                "a drop-in without content changes nothing",
+            );
+        }
+    }
+}
+
+fn texts(unit: &Unit, path: &str, source: &str, report: &mut Report) {
+    let Some(name) = &unit.name else { return };
+    let Some((stem, suffix)) = name.text.rsplit_once('.') else {
+        return;
+    };
+    let mut all = UnitText::default();
+    let mut open = false;
+    let own = unit
+        .content
+        .iter()
+        .map(|text| (text, format!("{path}.content")));
+    let added = unit
+        .drop_ins
+        .iter()
+        .enumerate()
+        .filter_map(|(index, drop_in)| {
+            Some((
+                drop_in.content.as_ref()?,
+                format!("{path}.drop_ins[{index}].content"),
+            ))
+        });
+    for (text, path) in own.chain(added) {
+        open |= substitute::mentions(&text.text);
+        let (parsed, notes) = unit_text::parse(&text.text, suffix);
+        for Note {
+            level,
+            line,
+            message,
+        } in notes
+        {
+            let at = line_of(text, line, source);
+            // Where the lines of a text are not those of the document, the line itself tells which.
+            let message = match text.style {
+                Style::Folded | Style::Quoted | Style::Plain => {
+                    let written = text.text.lines().nth(line).unwrap_or_default();
+                    format!("in the line {}: {message}", quoted(written.trim()))
+                }
+                Style::Literal => message,
+            };
+            match level {
+                Level::Error => report.refuse(at, &path, message),
+                level => report.add(level, at, &path, message),
+            }
+        }
+        all.extend(parsed);
+    }
+    // Only of a unit that is here as a whole is it known what it lacks.
+    let Some(content) = &unit.content else { return };
+    if content.text.trim().is_empty() {
+        let path = format!("{path}.content");
+        report.add(
+            Level::Warning,
+            content.span,
+            path,
+            "an empty unit is a masked one to systemd",
+        );
+        return;
+    }
+    if open || unit.mask {
+        return;
+    }
+    if let Some(message) = unit_verify::refusal(&all, stem, suffix).filter(|_| !all.includes) {
+        // One that is only written may be completed by somebody else, or never be started.
+        let level = match unit.enable || unit.command.is_some() {
+            true => report.refused(),
+            false => Level::Warning,
+        };
+        report.add(level, content.span, format!("{path}.content"), message);
+    }
+    if unit.enable && !unit.is_network() {
+        let message = if !all.has_section("Install") {
+            "without an [Install] section enabling it does nothing"
+        } else if stem.ends_with('@') && !all.any("Install", &["DefaultInstance"]) {
+            "a template without DefaultInstance= in [Install]: enabling it does nothing; enable an instance such as name@1.service"
+        } else {
+            return;
+        };
+        let path = format!("{path}.enable");
+        report.add(Level::Warning, content.span, path, message);
+    }
+}
+
+/// Where a line of a text stands in the document, line 0 being the first: itself in a block that keeps its lines,
+/// else the whole text.
+fn line_of(text: &Text, line: usize, source: &str) -> Span {
+    let leading = text.text.chars().take_while(|c| *c == '\n').count();
+    let Some(below) = line
+        .checked_sub(leading)
+        .filter(|_| text.style == Style::Literal)
+    else {
+        return text.span;
+    };
+    let block = source.get(text.span.start..).unwrap_or_default();
+    let start: usize = block.split_inclusive('\n').take(below).map(str::len).sum();
+    let written = block[start..].lines().next().unwrap_or_default();
+    let indent = written.len() - written.trim_start().len();
+    let column = if below == 0 {
+        text.span.place.column
+    } else {
+        1
+    };
+    Span {
+        place: Place {
+            line: text.span.place.line + below as u64,
+            column: column + written[..indent].chars().count() as u64,
+        },
+        start: text.span.start + start + indent,
+        end: text.span.start + start + written.trim_end().len(),
+    }
+}

@@ -1,0 +1,123 @@
+//! A drive of OpenStack: `openstack/latest/` with `user_data` and `meta_data.json`. Who does not say where it is mounted
+//! has it found by its label.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use host::node::{Root, RootPath};
+use tokio::{process::Command, time::timeout};
+
+use super::{Absent, Found, Hope, Metadata, file, openstack};
+
+/// Where it is mounted, as coreos-cloudinit's units did: what a document starts may read more of it there.
+const FOLDER: &str = "media/configdrive";
+
+/// How it is labelled. FAT knows capitals only.
+const LABELS: [&str; 2] = ["config-2", "CONFIG-2"];
+
+/// What finding or mounting it may take: an optical drive has to start.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Reads the drive of this machine, mounted where it belongs; read-only, where nobody has mounted it yet.
+pub(super) async fn find(root: &Root) -> Result<Found, Absent> {
+    let folder = root.path(FOLDER);
+    if root.is_host() && !folder.join("openstack").exists() {
+        let Some(device) = labelled().await else {
+            let reason = format!(
+                "found no drive labelled {}, and none mounted at {folder}",
+                LABELS[0]
+            );
+            return Err(Absent::none_here(Hope::Later, reason));
+        };
+        mount(&device, &folder.shown()).await.map_err(|why| {
+            let device = device.display();
+            let reason = format!("{device} could not be mounted at {folder}: {why}");
+            Absent::new(Hope::Soon, reason).here()
+        })?;
+    }
+    file::apart(move || read(&folder)).await
+}
+
+/// The device with the label: as udev tells it, else by looking at all, which takes root.
+async fn labelled() -> Option<PathBuf> {
+    let known = LABELS.map(|label| Path::new("/dev/disk/by-label").join(label));
+    if let Some(known) = known.into_iter().find(|path| path.exists()) {
+        return Some(known);
+    }
+    for label in LABELS {
+        let label = format!("LABEL={label}");
+        if let Ok(found) = said(Command::new("findfs").arg(label)).await {
+            return Some(found.trim().into());
+        }
+    }
+    None
+}
+
+/// Mounts the drive for reading.
+async fn mount(device: &Path, folder: &Path) -> Result<(), String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err("only root may; try sudo".into());
+    }
+    fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+    let mut command = Command::new("mount");
+    command.args(["--options", "ro,nosuid,nodev,noexec"]);
+    said(command.arg(device).arg(folder)).await.map(drop)
+}
+
+/// What a program prints, or why it did not.
+async fn said(command: &mut Command) -> Result<String, String> {
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = timeout(LIMIT, output)
+        .await
+        .map_err(|_| format!("no answer within {LIMIT:?}"))?
+        .map_err(|error| error.to_string())?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(text(&output.stderr)),
+    }
+}
+
+/// Reads the drive. Either file may be missing, but not both: then nothing is mounted there yet.
+pub(super) fn read(folder: &RootPath) -> Result<Found, Absent> {
+    let latest = folder.join("openstack/latest");
+    let user_data = file::read_if_there(&latest.join("user_data"))?;
+    let path = latest.join("meta_data.json");
+    let said = file::read_if_there(&path)?;
+    if user_data.is_none() && said.is_none() {
+        let reason = format!(
+            "{latest}: found neither user_data nor meta_data.json, expected a config drive mounted at {folder}"
+        );
+        return Err(Absent::none_here(Hope::Later, reason));
+    }
+    let mut metadata = Metadata::default();
+    if let Some(said) = said {
+        let name = path.to_string();
+        let (known, content) = openstack::meta_data(&said, &name).map_err(Absent::here)?;
+        metadata = known;
+        if let Some(content) = content {
+            if !openstack::stays_below(&content) {
+                let reason = format!("{name}: content_path {content:?} leads out of the drive");
+                return Err(Absent::never(reason).here());
+            }
+            let path = folder
+                .join("openstack")
+                .join(content.trim_start_matches('/'));
+            metadata.network = file::read_if_there(&path)?;
+            if metadata.network.is_none() {
+                metadata.network_lost = Some(format!(
+                    "{path}: found no such file, expected the network's description, as content_path in {name} says"
+                ));
+            }
+        }
+    }
+    Ok(Found {
+        user_data: user_data.unwrap_or_default(),
+        metadata,
+        is_partial: false,
+    })
+}

@@ -1,0 +1,51 @@
+//! Amazon EC2 and what speaks as it does: with a token where the service gives one (IMDSv2), else without.
+
+use host::http::Method;
+
+use super::{Absent, Found, Metadata, service::Service};
+
+/// How long the token is to hold, in seconds: longer than asking takes.
+const TOKEN_LIFE: &str = "300";
+
+pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Absent> {
+    let life = [("x-aws-ec2-metadata-token-ttl-seconds", TOKEN_LIFE)];
+    let path = "latest/api/token";
+    let answer = service.ask(Method::PUT, path, &life).await?;
+    let token = match answer.status {
+        200 => Some(String::from_utf8_lossy(&answer.body).trim().to_owned()),
+        // A service of before IMDSv2, or of another platform that speaks as EC2 does.
+        400 | 404 | 405 | 501 => None,
+        _ => return Err(Absent::answer(&service.name(path), &answer)),
+    };
+    let headers: Vec<_> = token
+        .iter()
+        .map(|token| ("x-aws-ec2-metadata-token", token.as_str()))
+        .collect();
+    let headers = headers.as_slice();
+    // Each of the others may be missing; the list of them may not.
+    service.needed("latest/meta-data/", headers).await?;
+    let said = async |name: &str| {
+        let path = format!("latest/meta-data/{name}");
+        let text = service.text(&path, headers).await?;
+        Ok::<_, Absent>(text.unwrap_or_default())
+    };
+    let mut metadata = Metadata::default();
+    metadata.name(&said("hostname").await?);
+    for (public, name) in [(true, "public-ipv4"), (false, "local-ipv4"), (true, "ipv6")] {
+        metadata.address(public, &said(name).await?);
+    }
+    // A line each: the number, `=`, and the name.
+    for line in said("public-keys/").await?.lines() {
+        let number = line.split('=').next().unwrap_or_default().trim();
+        if number.bytes().all(|b| b.is_ascii_digit()) && !number.is_empty() {
+            let keys = said(&format!("public-keys/{number}/openssh-key")).await?;
+            metadata.keys([keys.as_str()]);
+        }
+    }
+    let user_data = service.optional("latest/user-data", headers).await?;
+    Ok(Found {
+        user_data: user_data.unwrap_or_default(),
+        metadata,
+        is_partial: false,
+    })
+}

@@ -1,0 +1,218 @@
+//! Where user data comes from: one file a source.
+//!
+//! - `source`: how people name sources
+//! - [`resolve`]: all of them asked at once, the first that is there taken
+//! - `absent`: why a source gave nothing, and whether to ask again; `patience`: for how long
+//! - `metadata`: what a platform says of the node beside
+//!
+//! The sources know neither the semaphore nor its etcd: who asks for a key of etcd hands the way to read it in.
+
+mod absent;
+mod cmdline;
+mod config_drive;
+mod digitalocean;
+mod ec2;
+mod file;
+mod gce;
+mod metadata;
+mod openstack;
+mod ovf_env;
+mod packet;
+mod patience;
+mod resolve;
+mod service;
+mod source;
+mod url;
+mod waagent;
+
+use std::{cell::OnceCell, time::Duration};
+
+use futures_util::future::LocalBoxFuture;
+
+pub use absent::{Absent, Hope, Place};
+pub use metadata::Metadata;
+pub(crate) use patience::Patience;
+pub use resolve::{NoneThere, resolve};
+pub use source::{Document, FORMS, Platform, Source, SourceError};
+
+use host::{
+    http::{Http, Limits},
+    node::{Root, RootPath},
+};
+
+use self::file::apart;
+use super::LARGEST;
+
+/// What one request may cost: a document of the largest size comes through a slow line, and a server that stalls or
+/// never ends is given up.
+const LIMITS: Limits = Limits {
+    connect: Duration::from_secs(5),
+    idle: Duration::from_secs(10),
+    total: Duration::from_secs(60),
+    most: LARGEST as usize,
+    redirects: 5,
+    proxies: true,
+};
+
+/// Reads a key of etcd: its value, none where it does not stand; or why it cannot be read.
+pub type Lookup = dyn Fn(String) -> LocalBoxFuture<'static, Result<Option<Vec<u8>>, Absent>>;
+
+/// How sources are asked.
+pub struct Options<'a> {
+    /// Where the machine's files lie. A file that a person names lies where they say.
+    pub root: Root,
+    /// How long a source may take to appear. Without it only the trouble of a moment is waited out.
+    pub wait: Option<Duration>,
+    /// What one request may cost.
+    pub limits: Limits,
+    /// The way to etcd, where one of the sources is there.
+    pub etcd: Option<&'a Lookup>,
+}
+
+impl Options<'_> {
+    /// The usual ones for this machine.
+    #[must_use]
+    pub fn new(root: Root) -> Self {
+        Self {
+            root,
+            wait: None,
+            limits: LIMITS,
+            etcd: None,
+        }
+    }
+}
+
+/// What a source gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// The user data; empty where the platform has only metadata.
+    pub user_data: Vec<u8>,
+    /// What the platform says of the node.
+    pub metadata: Metadata,
+    /// The source, as people name it.
+    pub origin: String,
+    /// The sources before it in order that gave nothing.
+    pub passed: Vec<(String, Absent)>,
+}
+
+/// What a source gives.
+#[derive(Debug, Default)]
+struct Found {
+    user_data: Vec<u8>,
+    metadata: Metadata,
+    /// There may be user data later: who waits for the source waits for it.
+    is_partial: bool,
+}
+
+impl From<Vec<u8>> for Found {
+    fn from(user_data: Vec<u8>) -> Self {
+        Self {
+            user_data,
+            metadata: Metadata::default(),
+            is_partial: false,
+        }
+    }
+}
+
+/// The ways in which sources are asked, each made when it is needed: a file is read without any certificates.
+struct Ways<'a> {
+    root: &'a Root,
+    limits: &'a Limits,
+    documents: OnceCell<Http>,
+    services: OnceCell<Http>,
+    etcd: Option<&'a Lookup>,
+}
+
+impl<'a> Ways<'a> {
+    fn new(options: &'a Options<'a>) -> Self {
+        Self {
+            root: &options.root,
+            limits: &options.limits,
+            documents: OnceCell::new(),
+            services: OnceCell::new(),
+            etcd: options.etcd,
+        }
+    }
+
+    /// For documents: with redirects, and through a proxy where the environment names one.
+    fn documents(&self) -> Result<&Http, Absent> {
+        made(&self.documents, self.limits)
+    }
+
+    /// For platforms' services, which are on the node's own network.
+    fn services(&self) -> Result<&Http, Absent> {
+        let near = Limits {
+            redirects: 0,
+            proxies: false,
+            ..self.limits.clone()
+        };
+        made(&self.services, &near)
+    }
+
+    /// Asks a source once.
+    async fn ask(&self, source: &Source) -> Result<Found, Absent> {
+        let found = self.found(source).await?;
+        // A server that is set up anew, a file that is being written: where no document is, none says that all is to go.
+        if found.user_data.trim_ascii().is_empty() && !source.may_have_none() {
+            return Err(Absent::empty(source, found.user_data.len()));
+        }
+        Ok(found)
+    }
+
+    async fn found(&self, source: &Source) -> Result<Found, Absent> {
+        let root = self.root.clone();
+        Ok(match source {
+            Source::Stdin => apart(file::stdin).await?.into(),
+            Source::File(path) => {
+                let at = RootPath::named(path.clone());
+                let read = apart(move || file::read(&at)).await;
+                read.map_err(|absent| absent.meant(path))?.into()
+            }
+            Source::Vagrant => apart(move || file::vagrant(&root)).await?.into(),
+            Source::Install => apart(move || file::install(&root)).await?.into(),
+            Source::Url(document) => url::fetch(document, self.documents()?).await?.into(),
+            Source::Cmdline => {
+                let document = apart(move || cmdline::read(&root)).await?;
+                url::fetch(&document, self.documents()?).await?.into()
+            }
+            Source::ConfigDrive(Some(folder)) => {
+                let folder = RootPath::named(folder.clone());
+                apart(move || config_drive::read(&folder)).await?
+            }
+            Source::ConfigDrive(None) => config_drive::find(self.root).await?,
+            Source::Service(platform, base) => {
+                service::fetch(*platform, base, self.services()?).await?
+            }
+            Source::Waagent(folder) => {
+                let folder = match folder {
+                    Some(folder) => RootPath::named(folder.clone()),
+                    None => waagent::usual(self.root),
+                };
+                apart(move || waagent::read(&folder)).await?
+            }
+            Source::OvfEnv(path) => ovf_env::read(path, || self.documents()).await?,
+            Source::Etcd(key) => self.key(key).await?.into(),
+        })
+    }
+
+    /// The value of a key of etcd.
+    async fn key(&self, key: &str) -> Result<Vec<u8>, Absent> {
+        let Some(lookup) = self.etcd else {
+            return Err(Absent::never("no way to etcd is known here"));
+        };
+        lookup(key.to_owned()).await?.ok_or_else(|| {
+            let reason =
+                format!("found no such key, expected a document there: etcdctl put {key} <FILE");
+            Absent::later(reason)
+        })
+    }
+}
+
+fn made<'a>(cell: &'a OnceCell<Http>, limits: &Limits) -> Result<&'a Http, Absent> {
+    if cell.get().is_none() {
+        // Nobody else sets it meanwhile: there is no await.
+        let _ = cell.set(Http::new(None, limits)?);
+    }
+    cell.get()
+        .ok_or_else(|| Absent::never("no way to the network"))
+}

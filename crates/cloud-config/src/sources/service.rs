@@ -1,0 +1,102 @@
+//! Asking a platform's service: a tree of small texts below a URL.
+
+use host::http::{Answer, Http, Method, Url, shown};
+
+use super::{Absent, Found, Platform, digitalocean, ec2, gce, openstack, packet};
+
+/// A platform's service.
+pub(super) struct Service<'a> {
+    http: &'a Http,
+    /// Ends in a slash.
+    base: &'a Url,
+}
+
+/// Asks the service of this platform.
+pub(super) async fn fetch(platform: Platform, base: &Url, http: &Http) -> Result<Found, Absent> {
+    let service = Service { http, base };
+    match platform {
+        Platform::Ec2 => ec2::fetch(&service).await,
+        Platform::OpenStack => openstack::fetch(&service).await,
+        Platform::Gce => gce::fetch(&service).await,
+        Platform::DigitalOcean => digitalocean::fetch(&service).await,
+        Platform::Packet => packet::fetch(&service).await,
+    }
+}
+
+impl Service<'_> {
+    /// The URL of a path, as people may see it.
+    pub(super) fn name(&self, path: &str) -> String {
+        format!("{}{path}", shown(self.base))
+    }
+
+    /// Any answer.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, Absent> {
+        let url = format!("{}{path}", self.base);
+        Ok(self.http.ask(method, &url, headers).await?)
+    }
+
+    /// What must be there.
+    pub(super) async fn needed(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Vec<u8>, Absent> {
+        let answer = self.ask(Method::GET, path, headers).await?;
+        match answer.status {
+            200 => Ok(answer.body),
+            _ => Err(Absent::answer(&self.name(path), &answer)),
+        }
+    }
+
+    /// What need not be there.
+    pub(super) async fn optional(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Option<Vec<u8>>, Absent> {
+        let answer = self.ask(Method::GET, path, headers).await?;
+        match answer.status {
+            200 => Ok(Some(answer.body)),
+            404 | 410 => Ok(None),
+            _ => Err(Absent::answer(&self.name(path), &answer)),
+        }
+    }
+
+    /// A text that need not be there.
+    pub(super) async fn text(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Option<String>, Absent> {
+        let body = self.optional(path, headers).await?;
+        Ok(body.map(|body| String::from_utf8_lossy(&body).into_owned()))
+    }
+
+    /// What must be there, as JSON.
+    pub(super) async fn json<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<T, Absent> {
+        let body = self.needed(path, headers).await?;
+        object(&body).map_err(|error| {
+            let name = self.name(path);
+            Absent::never(format!("{name}: found no JSON as expected there: {error}"))
+        })
+    }
+}
+
+/// A JSON object. A list is none, though what is derived would take one for its fields in order.
+pub(super) fn object<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(serde::de::Error::custom(
+            "invalid type: a list, expected an object",
+        ));
+    }
+    serde_json::from_slice(bytes)
+}

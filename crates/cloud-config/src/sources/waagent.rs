@@ -1,0 +1,116 @@
+//! The folder of Azure's agent: `CustomData`, and the addresses in `SharedConfig.xml`.
+
+use host::node::{Root, RootPath};
+use roxmltree::Document;
+
+use super::{Absent, Found, Hope, Metadata, file};
+use crate::content;
+
+/// Where the agent keeps its files.
+pub(super) fn usual(root: &Root) -> RootPath {
+    root.path("var/lib/waagent")
+}
+
+/// What the agent leaves once it has set the machine up: no `CustomData` comes after it.
+const DONE: &str = "provisioned";
+
+/// Reads the folder. Either file may be missing, but not both: then the agent has not been there yet. Without `CustomData`
+/// that may still come, while the agent is at work.
+pub(super) fn read(folder: &RootPath) -> Result<Found, Absent> {
+    let custom = file::read_if_there(&folder.join("CustomData"))?;
+    let path = folder.join("SharedConfig.xml");
+    let shared = file::read_if_there(&path)?;
+    if custom.is_none() && shared.is_none() {
+        let reason = format!(
+            "{folder}: found neither CustomData nor SharedConfig.xml, expected the folder of Azure's agent"
+        );
+        return Err(Absent::none_here(Hope::Later, reason));
+    }
+    let metadata = match shared {
+        Some(bytes) if !bytes.trim_ascii().is_empty() => {
+            let named = |why: String| Absent::never(format!("{path}: {why}")).here();
+            let text = str::from_utf8(&bytes).map_err(|error| named(error.to_string()))?;
+            addresses(text).map_err(|error| named(format!("found no XML: {error}")))?
+        }
+        _ => Metadata::default(),
+    };
+    let is_whole = custom.is_some() || folder.join(DONE).exists();
+    Ok(Found {
+        user_data: plain(custom.unwrap_or_default()),
+        metadata,
+        is_partial: !is_whole,
+    })
+}
+
+/// The agent leaves the data packed as base64, unless told otherwise. No user data begins as base64 does.
+fn plain(bytes: Vec<u8>) -> Vec<u8> {
+    match content::base64(&bytes) {
+        Ok(unpacked) if !unpacked.is_empty() => unpacked,
+        _ => bytes,
+    }
+}
+
+/// The addresses of the instance that this node is.
+fn addresses(text: &str) -> Result<Metadata, roxmltree::Error> {
+    let document = Document::parse(text.trim_start_matches('\u{feff}'))?;
+    let all = || document.descendants();
+    let incarnation = all().find(|node| node.has_tag_name("Incarnation"));
+    let id = incarnation.and_then(|node| node.attribute("instance"));
+    let mut metadata = Metadata::default();
+    let instances = all().filter(|node| node.has_tag_name("Instance"));
+    let Some(instance) = instances
+        .into_iter()
+        .find(|node| id.is_none() || node.attribute("id") == id)
+    else {
+        return Ok(metadata);
+    };
+    metadata.address(false, instance.attribute("address").unwrap_or_default());
+    for endpoint in instance
+        .descendants()
+        .filter(|node| node.has_tag_name("Endpoint"))
+    {
+        let public = endpoint.attribute("loadBalancedPublicAddress");
+        // With the port.
+        let address = public.and_then(|text| text.rsplit_once(':'));
+        metadata.address(true, address.map_or("", |(address, _)| address));
+    }
+    Ok(metadata)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_addresses_are_those_of_this_instance() {
+        let text = r#"<?xml version="1.0" encoding="utf-8"?>
+            <SharedConfig version="1.0.0.0">
+              <Incarnation number="1" instance="n1"/>
+              <Instances>
+                <Instance id="n0" address="10.0.0.9"/>
+                <Instance id="n1" address="10.0.0.4"><InputEndpoints>
+                  <Endpoint name="a" address="10.0.0.4" isPublic="false"/>
+                  <Endpoint name="ssh" address="10.0.0.4:22" isPublic="true" loadBalancedPublicAddress="192.0.2.4:22"/>
+                </InputEndpoints></Instance>
+              </Instances>
+            </SharedConfig>"#;
+        let known = addresses(text).unwrap().addresses;
+        assert_eq!(known.private_ipv4.as_deref(), Some("10.0.0.4"));
+        assert_eq!(known.public_ipv4.as_deref(), Some("192.0.2.4"));
+        assert_eq!(addresses("<SharedConfig/>").unwrap(), Metadata::default());
+        assert!(addresses("<SharedConfig>").is_err());
+    }
+
+    #[test]
+    fn custom_data_is_unpacked_where_it_is_packed() {
+        for (kept, expected) in [
+            ("I2Nsb3VkLWNvbmZpZwo=", "#cloud-config\n"),
+            ("I2Nsb3Vk\nLWNvbmZpZwo=\n", "#cloud-config\n"),
+            ("#cloud-config\n", "#cloud-config\n"),
+            ("#!/bin/sh\n", "#!/bin/sh\n"),
+            ("", ""),
+        ] {
+            assert_eq!(plain(kept.into()), expected.as_bytes(), "{kept}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Addresses that are not known: where they are used, and where only comments name them.
+
+use std::collections::HashSet;
+
+use yaml::{Node, Span, Style, Value};
+
+use super::{
+    Unknown,
+    finding::Level,
+    report::Report,
+    schema::canonical,
+    substitute::{Open, Substituted},
+};
+
+/// What an address that is not known stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Use {
+    /// A comment of the document: nothing is made of it.
+    Comment,
+    /// A commented line of a file or a unit: written, and read by nobody.
+    CommentedLine,
+    /// A value.
+    Value,
+}
+
+/// A scalar of the document, where it is written.
+struct Written {
+    span: Span,
+    style: Style,
+    /// It is what a file or a unit holds.
+    is_content: bool,
+}
+
+/// The keys on the way to what files and units hold.
+const CONTENTS: [&[&str]; 3] = [
+    &["write_files", "content"],
+    &["coreos", "units", "content"],
+    &["coreos", "units", "drop_ins", "content"],
+];
+
+/// Reports each address that is used and not known, at its first use. Returns where those are that only commented lines
+/// of contents name, as offsets in the text as written: they become the empty text.
+pub(super) fn report(
+    text: &Substituted<'_>,
+    root: Option<&Node>,
+    unknown: Unknown,
+    report: &mut Report,
+) -> HashSet<usize> {
+    let mut scalars = Vec::new();
+    if let Some(root) = root {
+        collect(root, &mut Vec::new(), &mut scalars);
+        scalars.sort_by_key(|scalar| scalar.span.start);
+    }
+    let mut blank = HashSet::new();
+    let mut said: HashSet<(&str, Use)> = HashSet::new();
+    for Open { name, at, span } in &text.unknown {
+        let used = match root {
+            Some(_) => used(&text.text, &scalars, *span),
+            // What is no YAML has no scalars: a line is a comment where it begins as one.
+            None if starts_as_comment(line_before(&text.text, span.start), &['#']) => Use::Comment,
+            None => Use::Value,
+        };
+        if used == Use::CommentedLine {
+            blank.insert(*at);
+        }
+        if used == Use::Comment || !said.insert((name, used)) {
+            continue;
+        }
+        let (flag, variable) = (name.replace('_', "-"), name.to_ascii_uppercase());
+        let give = format!("with --{flag} or in COREOS_{variable}");
+        let (level, message) = match (used, unknown) {
+            (Use::Value, Unknown::Error) => (
+                Level::Error,
+                format!("the address ${name} is not known; give it {give}"),
+            ),
+            (Use::Value, Unknown::Info) => (
+                Level::Info,
+                format!(
+                    "the address ${name} is not known; where the document is applied, give it {give}"
+                ),
+            ),
+            (_, Unknown::Error) => (
+                Level::Warning,
+                format!(
+                    "the address ${name} is not known; nothing is written for it in this commented line"
+                ),
+            ),
+            (_, Unknown::Info) => (
+                Level::Info,
+                format!("the address ${name} is not known; only a commented line names it"),
+            ),
+        };
+        report.written(level, *at..*at + 1 + name.len(), message);
+    }
+    blank
+}
+
+fn collect(node: &Node, keys: &mut Vec<String>, scalars: &mut Vec<Written>) {
+    match &node.value {
+        Value::Null => {}
+        Value::Scalar(scalar) => {
+            let is_content = CONTENTS.iter().any(|path| *path == keys.as_slice());
+            scalars.push(Written {
+                span: node.span,
+                style: scalar.style,
+                is_content,
+            });
+        }
+        Value::List(items) => items.iter().for_each(|item| collect(item, keys, scalars)),
+        Value::Map(entries) => {
+            for entry in entries {
+                scalars.push(Written {
+                    span: entry.at,
+                    style: Style::Plain,
+                    is_content: false,
+                });
+                keys.push(canonical(&entry.key));
+                collect(&entry.value, keys, scalars);
+                keys.pop();
+            }
+        }
+    }
+}
+
+fn used(text: &str, scalars: &[Written], span: Span) -> Use {
+    let next = scalars.partition_point(|scalar| scalar.span.start <= span.start);
+    let Some(scalar) = next
+        .checked_sub(1)
+        .and_then(|at| scalars.get(at))
+        .filter(|scalar| span.start < scalar.span.end)
+    else {
+        return Use::Comment;
+    };
+    let is_block = matches!(scalar.style, Style::Literal | Style::Folded);
+    let line = line_before(text, span.start);
+    let inside = match is_block {
+        true => {
+            // The parser lets a block reach over the comments after it, which are indented less.
+            let block = line_before(text, scalar.span.start);
+            if starts_as_comment(line, &['#']) && indent(line) < block.len() {
+                return Use::Comment;
+            }
+            line
+        }
+        // Within quotes a line ends where it is written `\n`, too.
+        false => {
+            let inside = text.get(scalar.span.start..span.start).unwrap_or_default();
+            let inside = inside.trim_start_matches(['"', '\'']);
+            let inside = inside.rsplit("\\n").next().unwrap_or_default();
+            inside.rsplit('\n').next().unwrap_or_default()
+        }
+    };
+    match scalar.is_content && starts_as_comment(inside, &['#', ';']) {
+        true => Use::CommentedLine,
+        false => Use::Value,
+    }
+}
+
+/// What stands before an offset in its line.
+fn line_before(text: &str, offset: usize) -> &str {
+    let before = text.get(..offset).unwrap_or(text);
+    before.rsplit('\n').next().unwrap_or_default()
+}
+
+fn starts_as_comment(line: &str, marks: &[char]) -> bool {
+    line.trim_start().starts_with(marks)
+}
+
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
+}

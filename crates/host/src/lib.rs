@@ -1,0 +1,23 @@
+//! The machine a program of this project runs on: what it is, and what its own services say.
+//!
+//! - [`node`]: its files, its id, its boot; the root below which they lie
+//! - [`bus`], [`systemd`], [`logind`], [`update_engine`], [`sentinel`]: what its services say
+//! - [`hooks`], [`broadcast`], [`coordinator`]: its operator's scripts, its people, who else reboots it
+//! - [`etcd`], [`http`]: the way to other machines
+//! - [`telemetry`], [`text`], [`duration`], [`blocking`]: the log, foreign text, time spans, work that waits for a disk
+
+pub mod blocking;
+pub mod broadcast;
+pub mod bus;
+pub mod coordinator;
+pub mod duration;
+pub mod etcd;
+pub mod hooks;
+pub mod http;
+pub mod logind;
+pub mod node;
+pub mod sentinel;
+pub mod systemd;
+pub mod telemetry;
+pub mod text;
+pub mod update_engine;

@@ -1,0 +1,501 @@
+//! From the ticket to the semaphore.
+
+use std::time::Duration;
+
+use etcd_client::{
+    Compare, CompareOp, GetOptions, PutOptions, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse,
+    TxnResponse,
+};
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{
+    Claim, Error, Place, RACES, Semaphore, Wait, absent, json,
+    lease::{self, SpareLease, TicketLease},
+    put_state, read, stand_back, unchanged,
+    watch::Change,
+};
+use crate::{
+    document::Document,
+    queue::{Block, Step, Stored, View, decide},
+    records::{Holder, MemberOut, Ticket},
+};
+
+impl Semaphore {
+    /// Waits in the line until the claim holds the semaphore, however long that takes and however often
+    /// etcd is away meanwhile. `note` is told what it waits for whenever that changes.
+    ///
+    /// Dropping the future leaves things as they are at that instant, perhaps taken with the reply under
+    /// way: call [`Semaphore::leave`] then, which finds out.
+    pub async fn acquire(&self, claim: &Claim, note: impl Fn(Wait)) {
+        // Often enough that a short absence of etcd does not cost the ticket its lease.
+        let often = Duration::from_secs(claim.ticket_lease) / 4;
+        let policy = super::BackOff {
+            max: self.back_off.max.min(often),
+            ..self.back_off
+        };
+        let mut waits = policy.waits();
+        let mut run = Run {
+            semaphore: self,
+            claim,
+            lease: None,
+            spare: None,
+            place: None,
+            stands_since: None,
+            probed: false,
+            answered: false,
+        };
+        while let Err(error) = run.acquire(&note).await {
+            if std::mem::take(&mut run.answered) {
+                waits = policy.waits();
+            }
+            // Nothing that was read crosses from one store to another.
+            if let Error::OtherStore { .. } | Error::Clusters { .. } = &error {
+                run.forget();
+            }
+            tracing::warn!("{error}");
+            note(Wait {
+                why: error.to_string(),
+                place: Place::Unknown,
+            });
+            sleep(waits.next().unwrap_or(self.back_off.max)).await;
+        }
+    }
+}
+
+/// How many keys are read besides the quarantines and the ticket before.
+const GATES: usize = 7;
+
+/// One wait in the line.
+struct Run<'a> {
+    semaphore: &'a Semaphore,
+    claim: &'a Claim,
+    lease: Option<TicketLease>,
+    /// The deadline's lease, granted while first in the line, so that a hand-over does not wait for it.
+    spare: Option<SpareLease>,
+    /// The create revision of the ticket, as last seen.
+    place: Option<i64>,
+    /// Since when it has stood, as far as this run knows.
+    stands_since: Option<Instant>,
+    /// Whether the store has been looked at since something was last waited for.
+    probed: bool,
+    /// Whether etcd has answered since this was last looked at.
+    answered: bool,
+}
+
+impl Run<'_> {
+    fn forget(&mut self) {
+        self.lease = None;
+        self.spare = None;
+        self.place = None;
+        self.stands_since = None;
+        self.probed = false;
+    }
+
+    async fn acquire(&mut self, note: &impl Fn(Wait)) -> Result<(), Error> {
+        self.probed = false;
+        let mut view = self.probed_view().await?;
+        let mut races = 0;
+        loop {
+            self.answered = true;
+            let step = decide(&view, self.claim.asker());
+            // A ticket in the line stands on a lease of this run, also when an earlier run put it there.
+            let waits = !matches!(step, Step::Held | Step::Blocked(_));
+            if step == Step::Enqueue || (waits && self.lease.is_none()) {
+                if !self.probed {
+                    view = self.probed_view().await?;
+                    continue;
+                }
+                self.semaphore.memory().keep("taking a ticket").await?;
+                self.enqueue().await?;
+                view = self.view().await?;
+                continue;
+            }
+            let keys = &self.semaphore.keys;
+            let key = match &step {
+                Step::Held => {
+                    let entry = view.holder.as_ref().map(|(entry, _)| entry);
+                    entry.inspect(|entry| self.semaphore.note_drained(entry));
+                    let memory = self.semaphore.memory();
+                    let taken = memory.remembered().taken;
+                    // The reply to the take was lost.
+                    if taken.is_none_or(|taken| taken.nonce != self.claim.nonce()) {
+                        memory.note_take(self.claim.nonce(), view.held_since);
+                    }
+                    return Ok(());
+                }
+                Step::Take { .. } | Step::TakeOver { .. } => {
+                    self.semaphore.memory().keep("taking the semaphore").await?;
+                    match self.take(&step, view.read_at).await? {
+                        None => return Ok(()),
+                        Some(now) => view = now,
+                    }
+                    races += 1;
+                    if races > RACES {
+                        return Err(Error::Contended {
+                            doing: "taking the semaphore",
+                            tries: races,
+                        });
+                    }
+                    stand_back(races).await;
+                    continue;
+                }
+                Step::Create | Step::Enqueue => {
+                    self.create().await?;
+                    view = self.view().await?;
+                    continue;
+                }
+                Step::Blocked(block) => {
+                    self.drop_ticket().await?;
+                    self.block_key(block)
+                }
+                Step::WaitBehind { key, .. } => key.clone(),
+                Step::WaitRepaired(_) | Step::WaitFull { .. } | Step::WaitCreated { .. } => {
+                    keys.semaphore()
+                }
+                Step::WaitResumed { all: true, .. } => keys.pause_all(),
+                Step::WaitResumed { all: false, .. } => keys.pause(),
+            };
+            races = 0;
+            note(Wait {
+                why: step.to_string(),
+                place: match &step {
+                    Step::Blocked(Block::Quarantined(_)) => Place::Quarantined,
+                    _ if self.place.is_some() => Place::InLine,
+                    _ => Place::Outside,
+                },
+            });
+            if matches!(step, Step::WaitFull { .. }) && self.spare.is_none() {
+                self.spare = SpareLease::grant(self.semaphore, self.claim).await?;
+            }
+            if step.is_first() {
+                self.semaphore.memory().keep("waiting as the first").await?;
+            }
+            view = self.wait(view, &step, &key).await?;
+            self.probed = false;
+        }
+    }
+
+    /// Writes the group's first document, as long as this ticket stands and nobody has paused.
+    async fn create(&self) -> Result<(), Error> {
+        let keys = &self.semaphore.keys;
+        let place = self.place.unwrap_or_default();
+        let ticket = keys.ticket(self.claim.id());
+        let compares = vec![
+            Compare::create_revision(ticket, CompareOp::Equal, place),
+            absent(keys.pause_all()),
+            absent(keys.pause()),
+        ];
+        self.semaphore.create(compares).await
+    }
+
+    /// When the ticket has stood for its lease, where that is waited for.
+    fn stands_at(&self, step: &Step) -> Option<Instant> {
+        let waits = matches!(step, Step::WaitCreated { seen: false });
+        let since = self.stands_since.filter(|_| waits)?;
+        Some(since + Duration::from_secs(self.claim.ticket_lease))
+    }
+
+    /// Waits until `key`, which keeps the claim from its next step, has changed; the view then.
+    async fn wait(&mut self, mut view: View, step: &Step, key: &str) -> Result<View, Error> {
+        let (semaphore, cluster, revision) = (self.semaphore, view.cluster, view.revision);
+        let stands_at = self.stands_at(step);
+        let change = tokio::select! {
+            change = semaphore.changed(key, cluster, revision) => change?,
+            error = probe(semaphore, step) => return Err(error),
+            () = until(stands_at) => Change::Lost("the ticket has stood for its lease".into()),
+            lost = lease::keep_alive(semaphore, self.lease.as_mut(), &mut self.spare) => {
+                lost?;
+                self.lease = None;
+                Change::Lost("the ticket expired".into())
+            }
+        };
+        match (step, change) {
+            // What the event tells is all that is needed: the transaction that takes compares the rest.
+            (Step::WaitFull { .. } | Step::WaitRepaired(_), Change::Put(value, modified)) => {
+                view.revision = modified;
+                // Gone in the same step, where it was the one that held.
+                view.member_out = None;
+                view.document = Some((Document::parse(&value), Stored { modified, value }));
+            }
+            (_, Change::Lost(why)) => {
+                tracing::debug!(key, "{why}");
+                stand_back(20).await;
+                view = self.view().await?;
+            }
+            (_, Change::Put(..) | Change::Deleted) => view = self.view().await?,
+        }
+        Ok(view)
+    }
+
+    fn block_key(&self, block: &Block) -> String {
+        let keys = &self.semaphore.keys;
+        match block {
+            Block::Foreign(_) => keys.holder(self.claim.id()),
+            Block::Listed => keys.semaphore(),
+            Block::Quarantined(quarantined) => quarantined.key.clone(),
+            Block::Member { .. } => keys.member_out(),
+        }
+    }
+
+    /// What is read to decide the next step, in the order [`Self::to_view`] expects.
+    fn view_ops(&self) -> Vec<TxnOp> {
+        let keys = &self.semaphore.keys;
+        let get = |key: String| TxnOp::get(key, None);
+        let mut ops = vec![
+            get(keys.semaphore()),
+            get(keys.holder(self.claim.id())),
+            get(keys.ticket(self.claim.id())),
+            get(keys.pause_all()),
+            get(keys.pause()),
+            get(keys.member_out()),
+            get(keys.store()),
+        ];
+        ops.extend(self.claim.quarantines(keys).gets());
+        if let Some(place) = self.place {
+            let before = GetOptions::new()
+                .with_prefix()
+                .with_max_create_revision(place - 1)
+                .with_sort(SortTarget::Create, SortOrder::Descend)
+                .with_limit(1);
+            ops.push(TxnOp::get(keys.queue(), Some(before)));
+        }
+        ops
+    }
+
+    fn to_view(&self, response: &TxnResponse) -> View {
+        let answers = read::answers(response);
+        let first = |index: usize| answers.get(index).and_then(|kvs| kvs.first());
+        let quarantines = self.claim.quarantines(&self.semaphore.keys);
+        let predecessor = GATES + quarantines.len();
+        let revision = response.header().map_or(0, |h| h.revision());
+        let lease = Duration::from_secs(self.claim.ticket_lease);
+        let stood = self
+            .stands_since
+            .is_some_and(|since| since.elapsed() >= lease);
+        let key = self.semaphore.keys.semaphore();
+        let memory = self.semaphore.memory();
+        View {
+            cluster: response.header().map_or(0, |h| h.cluster_id()),
+            revision,
+            read_at: revision,
+            document: first(0).map(|kv| (Document::parse(kv.value()), Stored::from(kv))),
+            // What is taken by hand is a person's act, and creates what there is not.
+            document_seen: !self.by_hand() && memory.remembered().documents.contains(&key),
+            ticket_stood: self.by_hand() || stood,
+            holder: first(1).map(read::holder),
+            held_since: first(1).map_or(0, etcd_client::KeyValue::create_revision),
+            ticket: first(2).map(etcd_client::KeyValue::create_revision),
+            pause_all: first(3).map(read::pause),
+            pause: first(4).map(read::pause),
+            member_out: first(5).filter(|_| self.claim.member).map(read::member_out),
+            member_before_accept: read::is_older(first(5), first(6)),
+            quarantine: quarantines.found(&answers[GATES..predecessor]),
+            predecessor: first(predecessor).map(|kv| {
+                let ticket = serde_json::from_slice(kv.value()).map(|t: Ticket| t.hostname);
+                (read::text(kv.key()), ticket.unwrap_or_default())
+            }),
+        }
+    }
+
+    /// Whether a person takes it, and no node's agent.
+    fn by_hand(&self) -> bool {
+        self.claim.node.is_none()
+    }
+
+    /// Remembers what this view tells.
+    fn note(&self, view: &View, store: Option<&etcd_client::KeyValue>) {
+        let memory = self.semaphore.memory();
+        if let Some((document, _)) = &view.document {
+            let key = self.semaphore.keys.semaphore();
+            memory.note_document(&key, document.as_ref().ok());
+        }
+        self.semaphore.note_token(store);
+        memory.note(|remembered| {
+            let known = &mut remembered.known;
+            known.pause_all.clone_from(&view.pause_all);
+            known.pause.clone_from(&view.pause);
+            let quarantine = view.quarantine.iter();
+            known.quarantines = quarantine.map(|one| one.why.what.to_string()).collect();
+        });
+    }
+
+    /// What there is, after a look whether the store is the one it was.
+    async fn probed_view(&mut self) -> Result<View, Error> {
+        self.probed = true;
+        self.look(true).await
+    }
+
+    async fn view(&mut self) -> Result<View, Error> {
+        self.look(false).await
+    }
+
+    async fn look(&mut self, mut probe: bool) -> Result<View, Error> {
+        const DOING: &str = "reading the semaphore";
+        loop {
+            let txn = Txn::new().and_then(self.view_ops());
+            let response = if std::mem::take(&mut probe) {
+                self.semaphore.probing_txn(DOING, txn).await?
+            } else {
+                self.semaphore.txn(DOING, txn).await?
+            };
+            let view = self.to_view(&response);
+            let store = read::answers(&response).into_iter().nth(GATES - 1);
+            self.note(&view, store.unwrap_or_default().first());
+            if view.ticket.is_none() {
+                self.stands_since = None;
+            }
+            if view.ticket == self.place {
+                return Ok(view);
+            }
+            // Who is right before can only be asked once the own place is known.
+            self.place = view.ticket;
+        }
+    }
+
+    /// Puts the ticket on a new lease; one that stands keeps its place.
+    async fn enqueue(&mut self) -> Result<(), Error> {
+        let Semaphore { keys, .. } = self.semaphore;
+        let seconds = self.claim.ticket_lease;
+        let lease = self.semaphore.grant("taking a ticket", seconds).await?;
+        let holder = &self.claim.holder;
+        let ticket = Ticket {
+            id: holder.id.clone(),
+            hostname: holder.hostname.clone(),
+            since: holder.since,
+            to: holder.to.clone(),
+            unknown: serde_json::Map::new(),
+        };
+        let key = keys.ticket(&holder.id);
+        let mut ops = vec![
+            TxnOp::put(
+                key.clone(),
+                json(&ticket),
+                Some(PutOptions::new().with_lease(lease)),
+            ),
+            TxnOp::get(key, None),
+        ];
+        ops.extend(put_state(keys, self.claim.node.as_ref(), "queued"));
+        let txn = Txn::new().and_then(ops);
+        let response = self.semaphore.txn("taking a ticket", txn).await?;
+        self.place = response.op_responses().iter().find_map(|op| match op {
+            TxnOpResponse::Get(get) => get.kvs().first().map(|kv| kv.create_revision()),
+            _ => None,
+        });
+        self.lease = Some(TicketLease::new(lease, seconds));
+        self.stands_since.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    /// Gives up the place in the line.
+    async fn drop_ticket(&mut self) -> Result<(), Error> {
+        if self.place.is_some() {
+            let key = self.semaphore.keys.ticket(self.claim.id());
+            let txn = Txn::new().and_then(vec![TxnOp::delete(key, None)]);
+            self.semaphore.txn("leaving the queue", txn).await?;
+            self.place = None;
+            self.stands_since = None;
+        }
+        self.lease = None;
+        Ok(())
+    }
+
+    /// Tries to take, by what was read at `read_at`: `None` when taken, else what stands in the way now.
+    async fn take(&mut self, step: &Step, read_at: i64) -> Result<Option<View>, Error> {
+        let Semaphore {
+            connection, keys, ..
+        } = self.semaphore;
+        let key = keys.holder(self.claim.id());
+        let (document, read, entry, by_hand) = match step {
+            Step::Take { document, read } => (document, read, vec![absent(key)], None),
+            Step::TakeOver {
+                by_hand,
+                entry,
+                document,
+                read,
+            } => {
+                let by_hand = Some(Box::new(by_hand.clone()));
+                (document, read, unchanged(key, entry), by_hand)
+            }
+            other => unreachable!("{other:?} takes nothing"),
+        };
+        let holder = &Holder {
+            since: Some(Timestamp::now()),
+            by_hand,
+            ..self.claim.holder.clone()
+        };
+        let place = self.place.unwrap_or_default();
+        let mut compares = vec![
+            Compare::create_revision(keys.ticket(&holder.id), CompareOp::Equal, place),
+            absent(keys.pause_all()),
+            absent(keys.pause()),
+        ];
+        compares.extend(entry);
+        compares.extend(unchanged(keys.semaphore(), read));
+        compares.extend(self.claim.quarantines(keys).compares(read_at));
+        const DOING: &str = "taking the semaphore";
+        // Used once only: where it is gone after all, or the race is lost, the next take asks for a new one.
+        let fresh = |spare: &SpareLease| spare.is_fresh(Instant::now(), connection.timeout());
+        let lease = match self.spare.take().filter(fresh) {
+            Some(spare) => Some(spare.id),
+            None => self.semaphore.deadline_lease(DOING, holder).await?,
+        };
+        let mut puts = self.semaphore.holder_puts(holder, document, lease);
+        puts.push(TxnOp::delete(keys.ticket(&holder.id), None));
+        puts.extend(put_state(keys, self.claim.node.as_ref(), "draining"));
+        if self.claim.member {
+            compares.push(absent(keys.member_out()));
+            let out = MemberOut {
+                id: holder.id.clone(),
+                hostname: holder.hostname.clone(),
+                group: keys.group().as_str().to_owned(),
+                nonce: holder.nonce.clone(),
+            };
+            puts.push(TxnOp::put(keys.member_out(), json(&out), None));
+        }
+        let txn = Txn::new()
+            .when(compares)
+            .and_then(puts)
+            .or_else(self.view_ops());
+        let response = self.semaphore.txn(DOING, txn).await?;
+        if response.succeeded() {
+            let revision = response.header().map_or(0, |h| h.revision());
+            let memory = self.semaphore.memory();
+            memory.note_document(&keys.semaphore(), Some(document));
+            memory.note_take(self.claim.nonce(), revision);
+            self.semaphore.note_drained(holder);
+            return Ok(None);
+        }
+        let view = self.to_view(&response);
+        if view.ticket == self.place {
+            return Ok(Some(view));
+        }
+        self.view().await.map(Some)
+    }
+}
+
+/// Comes at this time; never where there is none.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// While the node is first: looks at the store again and again, and ends when that is not the one it was.
+async fn probe(semaphore: &Semaphore, step: &Step) -> Error {
+    if !step.is_first() {
+        std::future::pending::<()>().await;
+    }
+    loop {
+        sleep(semaphore.back_off.max).await;
+        let probed = async {
+            semaphore.probe().await?;
+            semaphore.memory().keep("waiting as the first").await
+        };
+        match probed.await {
+            Err(error) if !error.is_unreachable() => return error,
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! What people do to a semaphore: lock, unlock, set its size, pause and resume.
+
+use etcd_client::{GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse};
+
+use super::{
+    Error, RACES, Semaphore, absent, hold::Held, json, read, stand_back, store::as_read, unchanged,
+};
+use crate::{
+    document::{Document, Refusal},
+    queue::Stored,
+    records::{Holder, Image, Pause, Phase, Quarantine},
+};
+
+/// How a `lock` by hand ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Locked {
+    /// Taken.
+    Taken,
+    /// The id is a holder already; its entry, where it has one.
+    AlreadyHeld(Option<Holder>),
+    /// Nothing is left: who holds it.
+    Full(Document),
+    /// The whole cluster (true) or the group is paused.
+    Paused(bool, Pause),
+}
+
+/// How a `pause` ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Paused {
+    /// Paused; and the pause that was replaced.
+    Done(Option<Pause>),
+    /// Somebody else has paused, and it stays as it was.
+    ByAnother(Pause),
+}
+
+/// How a `resume` ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Resumed {
+    /// There is no pause any more; the one there was.
+    Done(Option<Pause>),
+    /// An agent found that etcd is not the one it was: only accepting the store ends that pause.
+    Store(Pause),
+}
+
+/// How an `unlock` ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Unlocked {
+    /// Given back.
+    Unlocked(Option<Holder>),
+    /// The id was no holder.
+    NotHeld,
+    /// The node is rebooting or proving: it needs force.
+    InUse(Holder),
+}
+
+/// How an import ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Imported {
+    /// The document and the entries stand now.
+    Copied,
+    /// There was a document or a holder already, and it is as it was.
+    InUse,
+}
+
+/// What `set_max` found and wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetMax {
+    /// The size before; none where there was no (readable) document.
+    pub old: Option<u32>,
+    /// What there was before.
+    pub before: Before,
+    /// The document as written.
+    pub document: Document,
+}
+
+/// What there was of a group before its size was set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing: nobody had used it.
+    Unused,
+    /// A document.
+    Used,
+    /// Entries of holders, and a document that was missing or could not be used.
+    Rebuilt,
+}
+
+impl Semaphore {
+    /// Takes the semaphore at once, or not at all.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached (it may then have been taken), refuses, or the document cannot be used.
+    pub async fn lock(&self, holder: &Holder) -> Result<Locked, Error> {
+        const DOING: &str = "locking";
+        let keys = &self.keys;
+        for tries in 0..RACES {
+            let held = self.held(DOING, &holder.id, self.pause_ops()).await?;
+            if let Some((entry, _)) = &held.entry {
+                return Ok(if entry.nonce == holder.nonce {
+                    // The reply to an earlier try was lost.
+                    Locked::Taken
+                } else {
+                    Locked::AlreadyHeld(Some(entry.clone()))
+                });
+            }
+            if let Some((all, pause)) = paused(&held) {
+                return Ok(Locked::Paused(all, pause));
+            }
+            let (document, modified) = match held.document {
+                None => {
+                    self.create(Vec::new()).await?;
+                    continue;
+                }
+                Some((Err(error), _)) => return Err(self.unusable(error)),
+                Some((Ok(document), modified)) => (document, modified),
+            };
+            let next = match document.with(&holder.id) {
+                Ok(next) => next,
+                Err(Refusal::Held) => return Ok(Locked::AlreadyHeld(None)),
+                Err(Refusal::Full) => return Ok(Locked::Full(document)),
+            };
+            let mut compares = vec![
+                absent(keys.holder(&holder.id)),
+                absent(keys.pause_all()),
+                absent(keys.pause()),
+            ];
+            compares.extend(unchanged(keys.semaphore(), &modified));
+            let lease = self.deadline_lease(DOING, holder).await?;
+            let puts = self.holder_puts(holder, &next, lease);
+            let txn = Txn::new().when(compares).and_then(puts);
+            if self.txn(DOING, txn).await?.succeeded() {
+                return Ok(Locked::Taken);
+            }
+            stand_back(tries).await;
+        }
+        Err(Error::Contended {
+            doing: DOING,
+            tries: RACES,
+        })
+    }
+
+    /// Takes `id` out of the holders, whoever put it there; `force` also while it is rebooting or proving.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached, refuses, or the document cannot be used.
+    pub async fn unlock(&self, id: &str, force: bool) -> Result<Unlocked, Error> {
+        const DOING: &str = "unlocking";
+        let keys = &self.keys;
+        let mut tried = None;
+        for tries in 0..RACES {
+            let held = self.held(DOING, id, Vec::new()).await?;
+            let named = match &held.document {
+                Some((Ok(document), _)) => document.holds(id),
+                Some((Err(error), _)) => return Err(self.unusable(error.clone())),
+                None => false,
+            };
+            let entry = held.entry.as_ref().map(|(entry, _)| entry.clone());
+            if entry.is_none() && !named && self.forget_member(id, &held).await? {
+                return Ok(Unlocked::Unlocked(None));
+            }
+            if entry.is_none() && !named {
+                // After a try, it is gone because of that try or of somebody who did the same.
+                return Ok(tried.map_or(Unlocked::NotHeld, Unlocked::Unlocked));
+            }
+            if let Some(entry) = &entry
+                && !force
+                && matches!(entry.phase, Phase::Rebooting | Phase::Proving)
+            {
+                return Ok(Unlocked::InUse(entry.clone()));
+            }
+            let entry_read = held.entry.as_ref().map(|(_, stored)| stored);
+            let compares = as_read(&keys.holder(id), entry_read);
+            let nonce = entry.as_ref().map_or("", |entry| &entry.nonce);
+            let (compares, then) = self.removal(id, nonce, &held, compares)?;
+            let txn = Txn::new().when(compares).and_then(then);
+            if self.txn(DOING, txn).await?.succeeded() {
+                return Ok(Unlocked::Unlocked(entry));
+            }
+            tried = Some(entry);
+            stand_back(tries).await;
+        }
+        Err(Error::Contended {
+            doing: DOING,
+            tries: RACES,
+        })
+    }
+
+    /// Deletes what is left of a node with a member of etcd whose holder is gone: somebody deleted its entry by hand.
+    async fn forget_member(&self, id: &str, held: &Held) -> Result<bool, Error> {
+        let left = |kv: &&etcd_client::KeyValue| {
+            let out = read::member_out(kv);
+            out.id == id && out.group == self.keys.group().as_str()
+        };
+        let Some(out) = held.member_out.as_ref().filter(left) else {
+            return Ok(false);
+        };
+        let key = self.keys.member_out();
+        let mut compares = unchanged(key.clone(), &Stored::from(out));
+        compares.push(absent(self.keys.holder(id)));
+        let txn = Txn::new()
+            .when(compares)
+            .and_then(vec![TxnOp::delete(key, None)]);
+        Ok(self.txn("unlocking", txn).await?.succeeded())
+    }
+
+    /// Sets how many may be out at a time. With `rebuild`, a document that is missing or cannot be used is
+    /// written anew from the holders' entries; otherwise that is an error.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached, refuses, or the document cannot be used.
+    pub async fn set_max(&self, max: u32, rebuild: bool) -> Result<SetMax, Error> {
+        const DOING: &str = "setting max";
+        let keys = &self.keys;
+        let mut first_seen = None;
+        for tries in 0..RACES {
+            let get = vec![
+                TxnOp::get(keys.semaphore(), None),
+                TxnOp::get(keys.holders(), Some(GetOptions::new().with_prefix())),
+            ];
+            let response = self.txn(DOING, Txn::new().and_then(get)).await?;
+            let answers = read::answers(&response);
+            let stored = answers[0].first();
+            let prefix = keys.holders();
+            let ids = || {
+                answers[1]
+                    .iter()
+                    .map(|kv| read::text(kv.key()).trim_start_matches(&prefix).to_owned())
+            };
+            let (old, document) = match stored.map(|kv| Document::parse(kv.value())) {
+                Some(Ok(document)) => (Some(document.max), document.with_max(max)),
+                Some(Err(error)) if !rebuild => return Err(self.unusable(error)),
+                None if !rebuild && !answers[1].is_empty() => {
+                    return Err(Error::Missing {
+                        key: keys.semaphore(),
+                        holders: ids().collect(),
+                    });
+                }
+                Some(Err(_)) | None => (None, Document::held_by(max, ids())),
+            };
+            // After a try whose reply was lost, what was there before it is what counts.
+            let before = match (stored, &old) {
+                (_, Some(_)) => Before::Used,
+                (None, None) if answers[1].is_empty() => Before::Unused,
+                _ => Before::Rebuilt,
+            };
+            let first = *first_seen.get_or_insert((old, before));
+            let (old, before) = if old == Some(max) {
+                first
+            } else {
+                (old, before)
+            };
+            let read = stored.map(Stored::from);
+            let compares = as_read(&keys.semaphore(), read.as_ref());
+            let put = TxnOp::put(keys.semaphore(), document.to_json(), None);
+            let txn = Txn::new().when(compares).and_then(vec![put]);
+            if self.txn(DOING, txn).await?.succeeded() {
+                return Ok(SetMax {
+                    old,
+                    before,
+                    document,
+                });
+            }
+            stand_back(tries).await;
+        }
+        Err(Error::Contended {
+            doing: DOING,
+            tries: RACES,
+        })
+    }
+
+    /// Writes the document and its holders' entries, where the group has never been used.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached (it may then have been written) or refuses.
+    pub async fn import(&self, document: &Document, entries: &[Holder]) -> Result<Imported, Error> {
+        let keys = &self.keys;
+        let unused = vec![
+            absent(keys.semaphore()),
+            absent(keys.holders()).with_prefix(),
+        ];
+        let mut puts = vec![TxnOp::put(keys.semaphore(), document.to_json(), None)];
+        puts.extend(
+            entries
+                .iter()
+                .map(|entry| TxnOp::put(keys.holder(&entry.id), json(entry), None)),
+        );
+        let txn = Txn::new().when(unused).and_then(puts);
+        let response = self.txn("copying the semaphore", txn).await?;
+        Ok(if response.succeeded() {
+            Imported::Copied
+        } else {
+            Imported::InUse
+        })
+    }
+
+    /// Stops all takes and commits: of the whole cluster (`all`) or the group; for `seconds`, or until
+    /// [`Semaphore::resume`]. A pause by the same person is replaced, one by another only where `replace` says so.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn pause(
+        &self,
+        all: bool,
+        pause: &Pause,
+        seconds: Option<u64>,
+        replace: bool,
+    ) -> Result<Paused, Error> {
+        const DOING: &str = "pausing";
+        let mut options = None;
+        let key = self.pause_key(all);
+        for tries in 0..RACES {
+            let get = TxnOp::get(key.clone(), None);
+            let response = self.txn(DOING, Txn::new().and_then(vec![get])).await?;
+            let answers = read::answers(&response);
+            let there = answers[0].first();
+            let before = there.map(read::pause);
+            let stopped = |before: &Pause| before.store.is_some();
+            if let Some(before) = &before
+                && (stopped(before) || (before.by != pause.by && !replace))
+            {
+                return Ok(Paused::ByAnother(before.clone()));
+            }
+            // Not before it is of use: nobody would end a lease that holds nothing.
+            if let (Some(seconds), None) = (seconds, &options) {
+                let lease = self.grant(DOING, seconds).await?;
+                options = Some(PutOptions::new().with_lease(lease));
+            }
+            let read = there.map(Stored::from);
+            let same = as_read(&key, read.as_ref());
+            let put = TxnOp::put(key.clone(), json(pause), options.clone());
+            let txn = Txn::new().when(same).and_then(vec![put]);
+            if self.txn(DOING, txn).await?.succeeded() {
+                return Ok(Paused::Done(before));
+            }
+            stand_back(tries).await;
+        }
+        Err(Error::Contended {
+            doing: DOING,
+            tries: RACES,
+        })
+    }
+
+    /// Deletes a ticket, also one that no agent keeps. A living agent takes another, at the end of the line.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn delete_ticket(&self, id: &str) -> Result<bool, Error> {
+        let delete = TxnOp::delete(self.keys.ticket(id), None);
+        let txn = Txn::new().and_then(vec![delete]);
+        let response = self.txn("deleting a ticket", txn).await?;
+        Ok(response.op_responses().iter().any(|op| match op {
+            TxnOpResponse::Delete(deleted) => deleted.deleted() > 0,
+            _ => false,
+        }))
+    }
+
+    /// Ends a pause, unless only accepting the store does.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn resume(&self, all: bool) -> Result<Resumed, Error> {
+        const DOING: &str = "resuming";
+        let key = self.pause_key(all);
+        let mut tried = None;
+        for tries in 0..RACES {
+            let get = TxnOp::get(key.clone(), None);
+            let response = self.txn(DOING, Txn::new().and_then(vec![get])).await?;
+            let answers = read::answers(&response);
+            let Some(there) = answers[0].first() else {
+                // After a try, it is gone because of that try or of somebody who did the same.
+                return Ok(Resumed::Done(tried));
+            };
+            let pause = read::pause(there);
+            if pause.store.is_some() {
+                return Ok(Resumed::Store(pause));
+            }
+            let txn = Txn::new()
+                .when(unchanged(key.clone(), &Stored::from(there)))
+                .and_then(vec![TxnOp::delete(key.clone(), None)]);
+            if self.txn(DOING, txn).await?.succeeded() {
+                return Ok(Resumed::Done(Some(pause)));
+            }
+            tried = Some(pause);
+            stand_back(tries).await;
+        }
+        Err(Error::Contended {
+            doing: DOING,
+            tries: RACES,
+        })
+    }
+
+    /// Clears the quarantines of this image or version, under all their keys; those there were.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn clear_quarantine(&self, what: &Image) -> Result<Vec<Quarantine>, Error> {
+        const DOING: &str = "clearing a quarantine";
+        let all = GetOptions::new().with_prefix();
+        let get = TxnOp::get(self.keys.quarantines(), Some(all));
+        let response = self.txn(DOING, Txn::new().and_then(vec![get])).await?;
+        let mut cleared = Vec::new();
+        let mut deletes = Vec::new();
+        for kv in read::answers(&response).into_iter().flatten() {
+            let found = read::quarantine(&kv);
+            if what.is_meant_by(&found.what) {
+                deletes.push(TxnOp::delete(kv.key(), None));
+                if !cleared.contains(&found) {
+                    cleared.push(found);
+                }
+            }
+        }
+        if !deletes.is_empty() {
+            self.txn(DOING, Txn::new().and_then(deletes)).await?;
+        }
+        Ok(cleared)
+    }
+
+    fn pause_key(&self, all: bool) -> String {
+        if all {
+            self.keys.pause_all()
+        } else {
+            self.keys.pause()
+        }
+    }
+}
+
+fn paused(held: &Held) -> Option<(bool, Pause)> {
+    [true, false]
+        .into_iter()
+        .zip(&held.more)
+        .find_map(|(all, kvs)| kvs.first().map(|kv| (all, read::pause(kv))))
+}

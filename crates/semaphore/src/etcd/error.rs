@@ -1,0 +1,106 @@
+use host::node::Group;
+
+use super::super::document::DocumentError;
+
+/// Why something could not be asked of, or done in, etcd.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// etcd could not be asked, or refuses.
+    #[error(transparent)]
+    Etcd(#[from] host::etcd::Error),
+    /// The document in etcd cannot be used.
+    #[error(
+        "the semaphore {key} cannot be used: {error}\n\
+         to repair it, N being how many may be out: {} (writes it anew from the holders under {holders})",
+        rebuild(&group_of(key))
+    )]
+    Document {
+        /// Its key.
+        key: String,
+        /// Where the holders are from which it can be rebuilt.
+        holders: String,
+        /// What is wrong.
+        error: DocumentError,
+    },
+    /// The document is gone although nodes hold the semaphore.
+    #[error(
+        "the semaphore {key} is missing although {} of it; nobody is let in\n\
+         to repair it, N being how many may be out: {} (writes it anew with these holders)",
+        holders_are(holders),
+        rebuild(&group_of(key))
+    )]
+    Missing {
+        /// Its key.
+        key: String,
+        /// The ids of the holders whose keys stand.
+        holders: Vec<String>,
+    },
+    /// The store is not the one it was: nothing is taken, committed, released or created in it before a person accepts it.
+    #[error("{doing}: {sign}; nothing is done in it before a person has looked: pointsman store")]
+    OtherStore {
+        /// What was being done.
+        doing: &'static str,
+        /// What says so, a sentence.
+        sign: String,
+    },
+    /// The endpoints do not lead to one cluster.
+    #[error(
+        "the etcd endpoints lead to different clusters, and nobody takes a ticket until the list is put right{}",
+        clusters.iter().map(|(endpoint, id)| format!("\n  {endpoint}: cluster {id:x}")).collect::<String>()
+    )]
+    Clusters {
+        /// Each endpoint that answered, and the id of its cluster.
+        clusters: Vec<(String, u64)>,
+    },
+    /// Others changed the same thing over and over.
+    #[error("{doing}: others kept changing it for {tries} tries; try again")]
+    Contended {
+        /// What was being done.
+        doing: &'static str,
+        /// How many times it was tried.
+        tries: usize,
+    },
+    /// The kernel gave no randomness, or the like.
+    #[error("{doing}: {error}")]
+    Machine {
+        /// What was being done.
+        doing: &'static str,
+        /// The system's error.
+        error: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Whether etcd could not be asked, so that the outcome of a change is unknown.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Etcd(host::etcd::Error::Unreachable { .. }))
+    }
+}
+
+/// The command that writes a group's document anew.
+#[must_use]
+pub fn rebuild(group: &Group) -> String {
+    let flag = if group.is_default() {
+        String::new()
+    } else {
+        format!(" --group '{}'", group.as_str().replace('\'', r"'\''"))
+    };
+    format!("pointsman set-max N --rebuild{flag}")
+}
+
+/// The group whose semaphore's key this is.
+fn group_of(key: &str) -> Group {
+    let escaped = key
+        .strip_suffix("/semaphore")
+        .and_then(|group| group.rsplit_once("/groups/"));
+    let group = escaped.and_then(|(_, escaped)| Group::from_escaped(escaped).ok());
+    group.unwrap_or_default()
+}
+
+fn holders_are(holders: &[String]) -> String {
+    match holders {
+        [one] => format!("{one} is a holder"),
+        many => format!("{} are holders", many.join(", ")),
+    }
+}

@@ -1,0 +1,524 @@
+//! While a node holds the semaphore: committing to the reboot, giving back, finding out after a crash.
+
+use etcd_client::{Compare, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnResponse};
+
+use super::{
+    Claim, Error, RACES, Semaphore, absent, json, put_quarantine, put_state, read, stand_back,
+    store::as_read, unchanged,
+};
+use crate::{
+    document::{Document, DocumentError},
+    queue::Stored,
+    records::{Holder, NodeRecord, Phase, Quarantine},
+};
+
+/// Who holds the semaphore under a node's id.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Owner {
+    /// The claim asked about.
+    Claim,
+    /// Nobody.
+    Nobody,
+    /// Somebody else: another machine with this id, a person, or another tool.
+    Other(Option<Holder>),
+}
+
+/// How leaving the queue ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// The ticket is gone, and no take under way can succeed any more.
+    Left,
+    /// It was taken before the ticket could be given up: the claim holds it now.
+    Held,
+}
+
+/// How a commit ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Committed {
+    /// The node may reboot.
+    Yes,
+    /// It must step back: the reason, a sentence.
+    No(String),
+}
+
+/// How a release ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Released {
+    /// The claim held it and does not any more.
+    Released,
+    /// The claim did not hold it (any more).
+    NotHeld,
+}
+
+/// What is in etcd about one holder, at one revision.
+#[derive(Clone)]
+pub(super) struct Held {
+    pub(super) document: Option<(Result<Document, DocumentError>, Stored)>,
+    pub(super) entry: Option<(Holder, Stored)>,
+    pub(super) member_out: Option<KeyValue>,
+    /// The answers to what else was asked.
+    pub(super) more: Vec<Vec<KeyValue>>,
+    /// When that was so.
+    pub(super) revision: i64,
+    /// The id of the cluster that said so.
+    pub(super) cluster: u64,
+}
+
+impl From<&TxnResponse> for Held {
+    fn from(response: &TxnResponse) -> Self {
+        let mut answers = read::answers(response).into_iter();
+        let mut next = || answers.next()?.into_iter().next();
+        Self {
+            document: next().map(|kv| (Document::parse(kv.value()), Stored::from(&kv))),
+            entry: next().map(|kv| read::holder(&kv)),
+            member_out: next(),
+            more: answers.collect(),
+            revision: response.header().map_or(0, |header| header.revision()),
+            cluster: response.header().map_or(0, |header| header.cluster_id()),
+        }
+    }
+}
+
+impl Held {
+    pub(super) fn by(&self, nonce: &str) -> Option<&(Holder, Stored)> {
+        self.entry
+            .as_ref()
+            .filter(|(entry, _)| entry.nonce == nonce)
+    }
+
+    fn names(&self, id: &str) -> bool {
+        matches!(&self.document, Some((Ok(document), _)) if document.holds(id))
+    }
+}
+
+impl Semaphore {
+    /// Writes the first document, unless there is one, or one of these compares more does not hold.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] when there is none although holders stand: it was deleted, and who is out is
+    /// known only from them.
+    pub(super) async fn create(&self, more: Vec<Compare>) -> Result<(), Error> {
+        let keys = &self.keys;
+        let no_holders = absent(keys.holders()).with_prefix();
+        let mut compares = vec![absent(keys.semaphore()), no_holders];
+        compares.extend(more);
+        let txn = Txn::new()
+            .when(compares)
+            .and_then(vec![TxnOp::put(
+                keys.semaphore(),
+                Document::new(1).to_json(),
+                None,
+            )])
+            .or_else(vec![
+                TxnOp::get(keys.semaphore(), None),
+                TxnOp::get(keys.holders(), Some(GetOptions::new().with_prefix())),
+            ]);
+        let response = self.txn("creating the semaphore", txn).await?;
+        let answers = read::answers(&response);
+        if response.succeeded() || !answers[0].is_empty() || answers[1].is_empty() {
+            return Ok(());
+        }
+        let prefix = keys.holders();
+        Err(Error::Missing {
+            key: keys.semaphore(),
+            holders: answers[1]
+                .iter()
+                .map(|kv| read::text(kv.key()).trim_start_matches(&prefix).to_owned())
+                .collect(),
+        })
+    }
+
+    pub(super) async fn held(
+        &self,
+        doing: &'static str,
+        id: &str,
+        more: Vec<TxnOp>,
+    ) -> Result<Held, Error> {
+        let txn = Txn::new().and_then(self.held_ops(id, more));
+        let response = self.txn(doing, txn).await?;
+        let held = Held::from(&response);
+        if let Some((document, _)) = &held.document {
+            let key = self.keys.semaphore();
+            self.memory().note_document(&key, document.as_ref().ok());
+        }
+        Ok(held)
+    }
+
+    /// Ok where the claim with this nonce, which is no holder, may have been ended by somebody.
+    ///
+    /// # Errors
+    /// [`Error::OtherStore`] where the store has forgotten it.
+    pub(super) async fn ended_by_somebody(
+        &self,
+        doing: &'static str,
+        nonce: &str,
+        held: &Held,
+    ) -> Result<(), Error> {
+        let document = held.document.as_ref().map(|(_, stored)| stored.modified);
+        if let Err(sign) = self.memory().hold_is_gone(nonce, document) {
+            self.stop_for_a_sign().await;
+            return Err(Error::OtherStore {
+                doing,
+                sign: sign.to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    /// What is read of a holder, in the order [`Held`] is made from.
+    fn held_ops(&self, id: &str, more: Vec<TxnOp>) -> Vec<TxnOp> {
+        let keys = &self.keys;
+        let asked = [keys.semaphore(), keys.holder(id), keys.member_out()];
+        let gets = asked.into_iter().map(|key| TxnOp::get(key, None));
+        gets.chain(more).collect()
+    }
+
+    /// What is read of the pauses.
+    pub(super) fn pause_ops(&self) -> Vec<TxnOp> {
+        let pauses = [self.keys.pause_all(), self.keys.pause()];
+        pauses.map(|key| TxnOp::get(key, None)).into()
+    }
+
+    /// Says that the node is up again and being checked, if the claim with this nonce holds. What a release will
+    /// change is seen here: looked at while the node is still proving, it takes a turn to etcd out of the hand-over. What
+    /// has changed by then is read again.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn proving(
+        &self,
+        id: &str,
+        nonce: &str,
+        node: Option<&NodeRecord>,
+    ) -> Result<(), Error> {
+        const DOING: &str = "telling that the new boot is being checked";
+        let keys = &self.keys;
+        for tries in 0..RACES {
+            let mut held = self.held(DOING, id, Vec::new()).await?;
+            let changed = match held.by(nonce) {
+                Some((entry, modified)) if entry.phase != Phase::Proving => {
+                    let entry = Holder {
+                        phase: Phase::Proving,
+                        ..entry.clone()
+                    };
+                    Some((entry, modified.clone()))
+                }
+                None => {
+                    self.ended_by_somebody(DOING, nonce, &held).await?;
+                    return Ok(());
+                }
+                // It was said before, or there is nothing to say it of.
+                _ => None,
+            };
+            if let Some((entry, modified)) = changed {
+                let value = json(&entry);
+                let mut puts = vec![TxnOp::put(keys.holder(id), value.clone(), None)];
+                puts.extend(put_state(keys, node, "proving"));
+                let txn = Txn::new()
+                    .when(unchanged(keys.holder(id), &modified))
+                    .and_then(puts);
+                let response = self.txn(DOING, txn).await?;
+                if !response.succeeded() {
+                    stand_back(tries).await;
+                    continue;
+                }
+                let revision = response.header().map_or(0, |header| header.revision());
+                let stored = Stored {
+                    modified: revision,
+                    value: value.into_bytes(),
+                };
+                held.entry = Some((entry, stored));
+            }
+            *self.expected.borrow_mut() = Some((id.to_owned(), held));
+            return Ok(());
+        }
+        Err(Error::Contended {
+            doing: DOING,
+            tries: RACES,
+        })
+    }
+
+    /// The puts that make `holder` one: the document, its entry, its deadline on this lease.
+    pub(super) fn holder_puts(
+        &self,
+        holder: &Holder,
+        document: &Document,
+        lease: Option<i64>,
+    ) -> Vec<TxnOp> {
+        let keys = &self.keys;
+        let mut puts = vec![
+            TxnOp::put(keys.semaphore(), document.to_json(), None),
+            TxnOp::put(keys.holder(&holder.id), json(holder), None),
+        ];
+        if let (Some(seconds), Some(lease)) = (holder.deadline, lease) {
+            let options = PutOptions::new().with_lease(lease);
+            puts.push(TxnOp::put(
+                keys.deadline(&holder.id),
+                seconds.to_string(),
+                Some(options),
+            ));
+        }
+        puts
+    }
+
+    /// Gives up waiting: deletes the ticket, in one step with finding out whether the semaphore has been
+    /// taken after all. After [`Left::Left`] no earlier request of this claim can take it any more.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached: then it is not known, and must be asked again.
+    pub async fn leave(
+        &self,
+        id: &str,
+        nonce: &str,
+        node: Option<&NodeRecord>,
+    ) -> Result<Left, Error> {
+        let keys = &self.keys;
+        let ticket = || TxnOp::delete(keys.ticket(id), None);
+        let mut then = vec![ticket()];
+        then.extend(put_state(keys, node, "idle"));
+        let txn = Txn::new()
+            .when(vec![absent(keys.holder(id))])
+            .and_then(then)
+            .or_else(vec![TxnOp::get(keys.holder(id), None), ticket()]);
+        let response = self.txn("leaving the queue", txn).await?;
+        if response.succeeded() {
+            return Ok(Left::Left);
+        }
+        let answers = read::answers(&response);
+        let entry = answers[0].first().map(|kv| read::holder(kv).0);
+        Ok(match entry.filter(|entry| entry.nonce == nonce) {
+            Some(entry) => {
+                self.note_drained(&entry);
+                Left::Held
+            }
+            None => Left::Left,
+        })
+    }
+
+    /// Finds out who holds the semaphore under this id.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn owner(&self, id: &str, nonce: &str) -> Result<Owner, Error> {
+        let held = self.held("asking who holds", id, Vec::new()).await?;
+        Ok(match (&held.entry, held.names(id)) {
+            (Some((entry, _)), _) if entry.nonce == nonce => Owner::Claim,
+            (Some((entry, _)), _) => Owner::Other(Some(entry.clone())),
+            (None, true) => Owner::Other(None),
+            (None, false) => Owner::Nobody,
+        })
+    }
+
+    /// The last word before the reboot: the entry is still this claim's and the document still names the
+    /// node, nobody paused or set max to 0, the image is not quarantined; then the phase is `rebooting`.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached: then it is not known whether it is committed, and must be asked again.
+    pub async fn commit(&self, claim: &Claim) -> Result<Committed, Error> {
+        const DOING: &str = "committing to the reboot";
+        let keys = &self.keys;
+        let id = claim.id();
+        let quarantines = claim.quarantines(keys);
+        for tries in 0..RACES {
+            let mut gates = self.pause_ops();
+            gates.extend(quarantines.gets());
+            let held = self.held(DOING, id, gates).await?;
+            let Some((entry, modified)) = held.by(claim.nonce()) else {
+                self.ended_by_somebody(DOING, claim.nonce(), &held).await?;
+                return Ok(Committed::No(
+                    "the semaphore was taken from this node".into(),
+                ));
+            };
+            match &entry.phase {
+                // An earlier try whose reply was lost.
+                Phase::Rebooting => return Ok(Committed::Yes),
+                // This boot has not rebooted: only a machine with a copy of its journal can be there.
+                Phase::Proving => {
+                    return Ok(Committed::No(
+                        "another machine with this node's machine id and journal is up and being checked under the same claim"
+                            .into(),
+                    ));
+                }
+                _ => {}
+            }
+            let Some((Ok(document), document_modified)) = &held.document else {
+                return Ok(Committed::No(
+                    "the semaphore's document is gone or unreadable".into(),
+                ));
+            };
+            if !document.holds(id) {
+                return Ok(Committed::No(
+                    "the semaphore's document does not name this node any more".into(),
+                ));
+            }
+            if document.max == 0 {
+                return Ok(Committed::No(
+                    "the group is stopped: the semaphore's max is 0".into(),
+                ));
+            }
+            let (pauses, bad) = held.more.split_at(2);
+            if let Some(kv) = pauses.iter().flatten().next() {
+                let pause = read::pause(kv);
+                return Ok(Committed::No(format!(
+                    "paused by {}: {}",
+                    pause.author(),
+                    pause.reason
+                )));
+            }
+            if let Some(quarantined) = quarantines.found(bad) {
+                return Ok(Committed::No(quarantined.to_string()));
+            }
+            let mut compares = vec![absent(keys.pause_all()), absent(keys.pause())];
+            compares.extend(unchanged(keys.holder(id), modified));
+            compares.extend(unchanged(keys.semaphore(), document_modified));
+            compares.extend(quarantines.compares(held.revision));
+            let committed = Holder {
+                phase: Phase::Rebooting,
+                ..entry.clone()
+            };
+            let mut puts = vec![TxnOp::put(keys.holder(id), json(&committed), None)];
+            puts.extend(put_state(keys, claim.node.as_ref(), "rebooting"));
+            let txn = Txn::new().when(compares).and_then(puts);
+            if self.txn(DOING, txn).await?.succeeded() {
+                return Ok(Committed::Yes);
+            }
+            stand_back(tries).await;
+        }
+        Err(Error::Contended {
+            doing: DOING,
+            tries: RACES,
+        })
+    }
+
+    /// Gives the semaphore back, if the claim with this nonce holds it (to the person under whose lock the node rebooted,
+    /// where one did), and puts the quarantine the node
+    /// owes in the same step (alone, where nothing is held). Harmless when repeated.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached, or the document cannot be used: then it is still held.
+    pub async fn release(
+        &self,
+        id: &str,
+        nonce: &str,
+        owed: Option<&Quarantine>,
+        node: Option<&NodeRecord>,
+    ) -> Result<Released, Error> {
+        const DOING: &str = "giving the semaphore back";
+        let keys = &self.keys;
+        let expected = self.expected.take().filter(|(whose, _)| whose == id);
+        let mut held = match expected {
+            Some((_, held)) if held.by(nonce).is_some() => held,
+            _ => self.held(DOING, id, Vec::new()).await?,
+        };
+        for tries in 0..RACES {
+            let mut compares = Vec::new();
+            let mut then = Vec::new();
+            let ours = held.by(nonce);
+            match ours {
+                Some((entry, read)) => {
+                    compares.extend(unchanged(keys.holder(id), read));
+                    match &entry.by_hand {
+                        None => (compares, then) = self.removal(id, nonce, &held, compares)?,
+                        Some(by_hand) => {
+                            then = vec![
+                                TxnOp::put(keys.holder(id), json(by_hand), None),
+                                TxnOp::delete(keys.deadline(id), None),
+                            ];
+                            self.remove_member_out(nonce, &held, &mut compares, &mut then);
+                        }
+                    }
+                }
+                None => {
+                    self.ended_by_somebody(DOING, nonce, &held).await?;
+                    let entry = held.entry.as_ref().map(|(_, stored)| stored);
+                    compares.extend(as_read(&keys.holder(id), entry));
+                }
+            }
+            then.extend(owed.into_iter().flat_map(|q| put_quarantine(keys, q)));
+            then.extend(put_state(keys, node, "idle"));
+            let released = if ours.is_some() {
+                Released::Released
+            } else {
+                Released::NotHeld
+            };
+            if then.is_empty() {
+                self.memory().note_release(nonce);
+                return Ok(released);
+            }
+            let txn = Txn::new()
+                .when(compares)
+                .and_then(then)
+                .or_else(self.held_ops(id, Vec::new()));
+            let response = self.txn(DOING, txn).await?;
+            if response.succeeded() {
+                self.memory().note_release(nonce);
+                return Ok(released);
+            }
+            // What is expected may be long past: only a race lost in earnest is worth a pause.
+            if tries > 0 {
+                stand_back(tries).await;
+            }
+            held = Held::from(&response);
+        }
+        Err(Error::Contended {
+            doing: DOING,
+            tries: RACES,
+        })
+    }
+
+    /// The compares and changes that take `id` out of the holders.
+    pub(super) fn removal(
+        &self,
+        id: &str,
+        nonce: &str,
+        held: &Held,
+        mut compares: Vec<Compare>,
+    ) -> Result<(Vec<Compare>, Vec<TxnOp>), Error> {
+        let keys = &self.keys;
+        let mut then = vec![
+            TxnOp::delete(keys.holder(id), None),
+            TxnOp::delete(keys.deadline(id), None),
+        ];
+        match &held.document {
+            // Deleted by somebody: there is nothing to take the name out of.
+            None => compares.push(absent(keys.semaphore())),
+            Some((Err(error), _)) => return Err(self.unusable(error.clone())),
+            Some((Ok(document), modified)) => {
+                compares.extend(unchanged(keys.semaphore(), modified));
+                if document.holds(id) {
+                    let document = document.without(id).to_json();
+                    then.push(TxnOp::put(keys.semaphore(), document, None));
+                }
+            }
+        }
+        self.remove_member_out(nonce, held, &mut compares, &mut then);
+        Ok((compares, then))
+    }
+
+    /// Adds what says that no node with a member of etcd is out any more, where this claim was such a node's.
+    fn remove_member_out(
+        &self,
+        nonce: &str,
+        held: &Held,
+        compares: &mut Vec<Compare>,
+        then: &mut Vec<TxnOp>,
+    ) {
+        let key = self.keys.member_out();
+        let own = held
+            .member_out
+            .as_ref()
+            .filter(|kv| read::member_out(kv).nonce == nonce && !nonce.is_empty());
+        if let Some(out) = own {
+            compares.extend(unchanged(key.clone(), &Stored::from(out)));
+            then.push(TxnOp::delete(key, None));
+        }
+    }
+
+    pub(super) fn unusable(&self, error: DocumentError) -> Error {
+        Error::Document {
+            key: self.keys.semaphore(),
+            holders: self.keys.holders(),
+            error,
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The semaphore in etcd.
+//!
+//! Every change is one transaction that compares what it was decided on. So a request may be made twice
+//! (its reply was lost), late, or by a node that lost touch meanwhile: it then changes nothing, and what
+//! the store says afterwards tells what happened.
+
+mod accept;
+mod acquire;
+mod by_hand;
+mod connection;
+mod error;
+mod hold;
+mod lease;
+mod members;
+mod memory;
+mod publish;
+mod quarantines;
+mod read;
+mod remove;
+mod store;
+mod watch;
+
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+    time::Duration,
+};
+
+use backon::BackoffBuilder as _;
+use jiff::Timestamp;
+
+pub use accept::{Accept, StoreLook};
+pub use by_hand::{Before, Imported, Locked, Paused, Resumed, SetMax, Unlocked};
+pub use connection::Connection;
+pub use error::{Error, rebuild};
+pub use hold::{Committed, Left, Owner, Released};
+pub use host::etcd::{Local, Options, Tls};
+pub use members::Guard;
+pub use memory::{Agent, Keeping, Memory};
+pub use publish::Seen;
+pub use read::{Group, HolderState};
+
+use super::{
+    keys::Keys,
+    queue::{Asker, Stored},
+    records::{Holder, Image, NodeRecord, Quarantine},
+};
+
+/// A group's semaphore in etcd.
+pub struct Semaphore {
+    connection: Connection,
+    keys: Keys,
+    back_off: BackOff,
+    /// Whose release is near, and what it will find.
+    expected: RefCell<Option<(String, hold::Held)>>,
+    /// The member of etcd that was last taken for this node's.
+    own: RefCell<String>,
+    /// Whether the node was drained by hand, as its claim was last found to hold.
+    drained: Cell<bool>,
+}
+
+/// How long to wait between tries while etcd cannot be reached; doubling from `min` to `max`.
+#[derive(Debug, Clone, Copy)]
+pub struct BackOff {
+    /// The first wait.
+    pub min: Duration,
+    /// The longest wait.
+    pub max: Duration,
+}
+
+impl BackOff {
+    /// The waits, one after the other, without end; each drawn a little at random, so that nodes that failed
+    /// together do not all come back together.
+    #[must_use]
+    pub fn waits(self) -> backon::ExponentialBackoff {
+        backon::ExponentialBuilder::default()
+            .with_min_delay(self.min)
+            .with_max_delay(self.max)
+            .with_jitter()
+            .without_max_times()
+            .build()
+    }
+}
+
+/// What a claim waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// A sentence.
+    pub why: String,
+    /// Where it stands meanwhile.
+    pub place: Place,
+}
+
+/// Where a claim stands while it waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Place {
+    /// In the line, or as good as there: whether its ticket stands cannot be asked now.
+    #[default]
+    Unknown,
+    /// In the line: nothing is against its going once its turn has come.
+    InLine,
+    /// Outside, until what blocks it is gone.
+    Outside,
+    /// Outside, until the quarantine of what it wants to boot is cleared.
+    Quarantined,
+}
+
+/// One taking of the semaphore by one node, from the ticket to the release. What is needed to find it again
+/// after a crash is its nonce, the node's id and the [`Keys`].
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The entry to put; its nonce names this claim.
+    pub holder: Holder,
+    /// How long the ticket outlives a silent node, in whole seconds.
+    pub ticket_lease: u64,
+    /// Whether the node hosts a member of etcd: of those only one may be out in the whole cluster.
+    pub member: bool,
+    /// Whether a person asked for the reboot: it goes also under the lock that a person took for the node by hand.
+    pub by_person: bool,
+    /// What the node says of itself, the state filled in by the step that is taken. None for a claim made
+    /// by hand, whose id need not be a node's.
+    pub node: Option<NodeRecord>,
+}
+
+impl Claim {
+    fn id(&self) -> &str {
+        &self.holder.id
+    }
+
+    fn nonce(&self) -> &str {
+        &self.holder.nonce
+    }
+
+    fn asker(&self) -> Asker<'_> {
+        Asker {
+            id: self.id(),
+            nonce: self.nonce(),
+            by_person: self.by_person,
+        }
+    }
+
+    /// Whether the node goes to another image than it runs: only then does a quarantine concern it.
+    fn leaves_its_image(&self) -> bool {
+        !self.holder.to.is(&self.holder.from)
+    }
+}
+
+/// The keys under which a quarantine of this image would stand.
+fn quarantine_keys(keys: &Keys, what: &Image) -> Vec<String> {
+    let image = what.image.as_ref().map(|i| keys.quarantine_image(i));
+    let version = what.version.as_ref().map(|v| keys.quarantine_version(v));
+    image.into_iter().chain(version).collect()
+}
+
+impl Semaphore {
+    /// The semaphore of the group whose keys these are; nothing is asked of the network yet.
+    #[must_use]
+    pub fn new(options: Options, keys: Keys, back_off: BackOff) -> Self {
+        Self {
+            connection: Connection::new(options),
+            keys,
+            back_off,
+            expected: RefCell::new(None),
+            own: RefCell::default(),
+            drained: Cell::default(),
+        }
+    }
+
+    /// The same, with this memory of the store.
+    #[must_use]
+    pub fn with_memory(self, memory: Arc<Memory>) -> Self {
+        Self {
+            connection: self.connection.with_memory(memory),
+            ..self
+        }
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        self.connection.memory()
+    }
+
+    /// Whether the claim that was last found to hold was taken under a lock by hand whose taker has drained the node.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.drained.get()
+    }
+
+    fn note_drained(&self, entry: &Holder) {
+        self.drained.set(entry.is_drained());
+    }
+
+    /// The keys of the group.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The connection, to close it while nothing is to be asked.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Condemns an image for every node, where nobody has done so before; whether nobody had.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn quarantine(&self, what: &Quarantine) -> Result<bool, Error> {
+        let txn = etcd_client::Txn::new().and_then(put_quarantine(&self.keys, what));
+        let response = self.txn("quarantining an image", txn).await?;
+        let put = |op: &etcd_client::TxnOpResponse| matches!(op, etcd_client::TxnOpResponse::Txn(one) if one.succeeded());
+        Ok(response.op_responses().iter().any(put))
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("records have string keys and plain values")
+}
+
+fn put_node(keys: &Keys, node: &NodeRecord) -> etcd_client::TxnOp {
+    etcd_client::TxnOp::put(keys.node(&node.id), json(node), None)
+}
+
+/// The node's record in another state, as of now.
+fn put_state(keys: &Keys, node: Option<&NodeRecord>, state: &str) -> Option<etcd_client::TxnOp> {
+    node.map(|node| {
+        let now = NodeRecord {
+            state: state.to_owned(),
+            reason: String::new(),
+            since: Some(Timestamp::now()),
+            ..node.clone()
+        };
+        put_node(keys, &now)
+    })
+}
+
+/// Puts a quarantine where none stands: who found it first is who is asked.
+fn put_quarantine(keys: &Keys, what: &Quarantine) -> Vec<etcd_client::TxnOp> {
+    quarantine_keys(keys, &what.what)
+        .into_iter()
+        .map(|key| {
+            let put = etcd_client::TxnOp::put(key.clone(), json(what), None);
+            let first = etcd_client::Txn::new().when(vec![absent(key)]);
+            etcd_client::TxnOp::txn(first.and_then(vec![put]))
+        })
+        .collect()
+}
+
+/// "This key does not stand", as a compare.
+fn absent(key: impl Into<Vec<u8>>) -> etcd_client::Compare {
+    etcd_client::Compare::create_revision(key, etcd_client::CompareOp::Equal, 0)
+}
+
+/// "This key stands as it was read", as compares: by its revision, and by its value, since in a restored store the same
+/// revision may be that of another value.
+fn unchanged(key: impl Into<Vec<u8>>, read: &Stored) -> Vec<etcd_client::Compare> {
+    let key = key.into();
+    let equal = etcd_client::CompareOp::Equal;
+    vec![
+        etcd_client::Compare::mod_revision(key.clone(), equal, read.modified),
+        etcd_client::Compare::value(key, equal, read.value.clone()),
+    ]
+}
+
+/// A lost race is tried again this often before it is reported. Each loss means that somebody else won, so
+/// even hundreds at once come through.
+const RACES: usize = 1000;
+
+/// A moment of random length before a lost race is run again, so that the losers do not all meet again.
+async fn stand_back(tries: usize) {
+    let mut byte = [0u8; 2];
+    // Without randomness the wait is still right, only less spread.
+    let _ = getrandom::fill(&mut byte);
+    let spread = u64::from(u16::from_le_bytes(byte)) * (1 + tries.min(20) as u64) * 5 / 0xffff;
+    tokio::time::sleep(Duration::from_millis(spread)).await;
+}

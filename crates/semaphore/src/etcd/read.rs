@@ -1,0 +1,340 @@
+//! Everything about a group as it is in etcd, for people.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use etcd_client::{GetOptions, KeyValue, Txn, TxnOp, TxnOpResponse};
+use host::node;
+use serde::de::DeserializeOwned;
+
+use super::{Error, Semaphore};
+use crate::{
+    document::{Document, DocumentError},
+    keys::Keys,
+    queue::Stored,
+    records::{Accepted, Holder, MemberOut, NodeRecord, Pause, Phase, Quarantine, Ticket},
+};
+
+/// One group at one revision of the store.
+#[derive(Debug, Clone, Default)]
+pub struct Group {
+    /// Its document; none where nobody has used the group.
+    pub document: Option<Result<Document, DocumentError>>,
+    /// Who holds the semaphore, by id: those the document names and those that have an entry.
+    pub holders: Vec<HolderState>,
+    /// Who waits, first in line first.
+    pub queue: Vec<Ticket>,
+    /// The group's pause.
+    pub pause: Option<Pause>,
+    /// The whole cluster's pause.
+    pub pause_all: Option<Pause>,
+    /// The images and versions no node may reboot into, in the whole cluster.
+    pub quarantine: Vec<Quarantine>,
+    /// The node with a member of etcd that is out, in the whole cluster.
+    pub member_out: Option<MemberOut>,
+    /// Whether that was written before a person accepted the store.
+    pub member_before_accept: bool,
+    /// What the nodes of the group last said of themselves, by id.
+    pub nodes: Vec<NodeRecord>,
+}
+
+/// A holder as the document and its own entry tell.
+#[derive(Debug, Clone)]
+pub struct HolderState {
+    /// Its id.
+    pub id: String,
+    /// Its entry; none for one that only the document names (taken by another tool).
+    pub entry: Option<Holder>,
+    /// Whether the document names it. If not, the entry is a leftover and takes no place.
+    pub listed: bool,
+    /// Whether it has not come back by the deadline it named.
+    pub overdue: bool,
+    /// Whether its entry was written last before a person accepted the store: what it says may be long past.
+    pub before_accept: bool,
+}
+
+/// The answers to a transaction of only reads, in its order, and its revision.
+pub(super) fn answers(response: &etcd_client::TxnResponse) -> Vec<Vec<KeyValue>> {
+    response
+        .op_responses()
+        .into_iter()
+        .map(|op| match op {
+            TxnOpResponse::Get(mut get) => get.take_kvs(),
+            _ => Vec::new(),
+        })
+        .collect()
+}
+
+impl From<&KeyValue> for Stored {
+    fn from(kv: &KeyValue) -> Self {
+        Self {
+            modified: kv.mod_revision(),
+            value: kv.value().to_vec(),
+        }
+    }
+}
+
+pub(super) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A holder's entry, and as it was read. One that cannot be read still holds, as somebody unknown.
+pub(super) fn holder(kv: &KeyValue) -> (Holder, Stored) {
+    let holder = serde_json::from_slice(kv.value()).unwrap_or_else(|_| Holder {
+        id: last_part(kv.key()),
+        hostname: String::new(),
+        nonce: String::new(),
+        boot_id: String::new(),
+        since: None,
+        from: super::Image::default(),
+        to: super::Image::default(),
+        phase: Phase::Other("unreadable".into()),
+        deadline: None,
+        reason: Some(format!("the entry reads {:?}", text(kv.value()))),
+        agent: String::new(),
+        by_hand: None,
+        unknown: serde_json::Map::new(),
+    });
+    (holder, Stored::from(kv))
+}
+
+/// A pause. The key alone pauses; a value that cannot be read is shown as the reason.
+pub(super) fn pause(kv: &KeyValue) -> Pause {
+    serde_json::from_slice(kv.value()).unwrap_or_else(|_| Pause {
+        by: String::new(),
+        reason: text(kv.value()),
+        since: None,
+        until: None,
+        store: None,
+        unknown: serde_json::Map::new(),
+    })
+}
+
+/// How a store was accepted. One that cannot be read answers nobody.
+pub(super) fn accepted(kv: &KeyValue) -> Accepted {
+    serde_json::from_slice(kv.value()).unwrap_or_else(|_| Accepted {
+        token: String::new(),
+        id: String::new(),
+        by: String::new(),
+        reason: text(kv.value()),
+        since: None,
+        marks: None,
+        unknown: serde_json::Map::new(),
+    })
+}
+
+/// Whether a value was written last before a person accepted the store, as `accepted` says: it may be long past.
+pub(super) fn is_older(value: Option<&KeyValue>, accepted: Option<&KeyValue>) -> bool {
+    let revision = |kv: Option<&KeyValue>| kv.map_or(0, KeyValue::mod_revision);
+    value.is_some() && revision(value) < revision(accepted)
+}
+
+/// Which node with a member is out. The key alone says that one is.
+pub(super) fn member_out(kv: &KeyValue) -> MemberOut {
+    serde_json::from_slice(kv.value()).unwrap_or_default()
+}
+
+/// A quarantine. The key alone condemns; a value that cannot be read is shown as the reason.
+pub(super) fn quarantine(kv: &KeyValue) -> Quarantine {
+    serde_json::from_slice(kv.value()).unwrap_or_else(|_| {
+        let name = last_part(kv.key());
+        let version = name.strip_prefix("version:").map(str::to_owned);
+        Quarantine {
+            what: super::Image {
+                image: version.is_none().then_some(name),
+                version,
+            },
+            node: String::new(),
+            hostname: String::new(),
+            reason: text(kv.value()),
+            since: None,
+        }
+    })
+}
+
+/// The quarantines, each once: one that stands under both an image and a version is one.
+fn quarantines(kvs: &[KeyValue]) -> Vec<Quarantine> {
+    let mut all: Vec<Quarantine> = Vec::new();
+    for one in kvs.iter().map(quarantine) {
+        if !all.contains(&one) {
+            all.push(one);
+        }
+    }
+    all
+}
+
+/// What follows this beginning of a key: another tool's id may have slashes.
+fn after(beginning: &str, kv: &KeyValue) -> String {
+    let key = text(kv.key());
+    key.strip_prefix(beginning).unwrap_or(&key).to_owned()
+}
+
+fn last_part(key: &[u8]) -> String {
+    let key = text(key);
+    key.rsplit('/').next().unwrap_or(&key).to_owned()
+}
+
+/// A ticket. One that cannot be read has its place all the same.
+fn ticket(kv: &KeyValue) -> Ticket {
+    serde_json::from_slice(kv.value()).unwrap_or_else(|_| Ticket {
+        id: last_part(kv.key()),
+        hostname: String::new(),
+        since: None,
+        to: super::Image::default(),
+        unknown: serde_json::Map::new(),
+    })
+}
+
+pub(super) fn readable<T: DeserializeOwned>(kvs: &[KeyValue]) -> Vec<T> {
+    kvs.iter()
+        .filter_map(|kv| {
+            serde_json::from_slice(kv.value())
+                .inspect_err(|error| {
+                    tracing::warn!("{} in etcd cannot be read: {error}", text(kv.key()));
+                })
+                .ok()
+        })
+        .collect()
+}
+
+impl Semaphore {
+    /// Reads all there is about the group.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn read(&self) -> Result<Group, Error> {
+        let keys = &self.keys;
+        let all = || Some(GetOptions::new().with_prefix());
+        let ops = vec![
+            TxnOp::get(keys.semaphore(), None),
+            TxnOp::get(keys.holders(), all()),
+            TxnOp::get(keys.deadlines(), all()),
+            TxnOp::get(keys.queue(), all()),
+            TxnOp::get(keys.pause(), None),
+            TxnOp::get(keys.pause_all(), None),
+            TxnOp::get(keys.quarantines(), all()),
+            TxnOp::get(keys.member_out(), None),
+            TxnOp::get(keys.nodes(), all()),
+            TxnOp::get(keys.store(), None),
+        ];
+        let response = self
+            .txn("reading the semaphore", Txn::new().and_then(ops))
+            .await?;
+        let mut answers = answers(&response);
+        let store = answers.pop().unwrap_or_default();
+        let accepted = store.first().map_or(0, KeyValue::mod_revision);
+        let mut answers = answers.into_iter();
+        let mut next = || answers.next().unwrap_or_default();
+        let document = next().first().map(|kv| Document::parse(kv.value()));
+        let entries = next()
+            .iter()
+            .map(|kv| (after(&keys.holders(), kv), holder(kv)))
+            .collect();
+        let deadlines: Vec<String> = next()
+            .iter()
+            .map(|kv| after(&keys.deadlines(), kv))
+            .collect();
+        let mut tickets = next();
+        tickets.sort_by_key(KeyValue::create_revision);
+        let pauses = [next(), next()];
+        let quarantine = quarantines(&next());
+        let members_out = next();
+        Ok(Group {
+            holders: holders(document.as_ref(), entries, &deadlines, accepted),
+            document,
+            queue: tickets.iter().map(ticket).collect(),
+            pause: pauses[0].first().map(pause),
+            pause_all: pauses[1].first().map(pause),
+            quarantine,
+            member_before_accept: is_older(members_out.first(), store.first()),
+            member_out: members_out.first().map(member_out),
+            nodes: readable::<NodeRecord>(&next())
+                .into_iter()
+                .filter(|node| node.group == keys.group().as_str())
+                .collect(),
+        })
+    }
+
+    /// The document of what [`Self::read`] found. Where nobody has used the group, the one that the first to take the
+    /// semaphore makes.
+    ///
+    /// # Errors
+    /// [`Error::Document`] when it cannot be used, [`Error::Missing`] when it is gone although holders stand.
+    pub fn document(&self, read: &Group) -> Result<Document, Error> {
+        match &read.document {
+            Some(Ok(document)) => Ok(document.clone()),
+            Some(Err(error)) => Err(self.unusable(error.clone())),
+            None if read.holders.is_empty() => Ok(Document::new(1)),
+            None => Err(Error::Missing {
+                key: self.keys.semaphore(),
+                holders: read.holders.iter().map(|held| held.id.clone()).collect(),
+            }),
+        }
+    }
+
+    /// The groups that have a semaphore or a node under the same prefix, the default group first.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn groups(&self) -> Result<Vec<node::Group>, Error> {
+        let keys = &self.keys;
+        let only_keys = GetOptions::new().with_prefix().with_keys_only();
+        let default = Keys::new(keys.prefix(), node::Group::default());
+        let ops = vec![
+            TxnOp::get(default.semaphore(), None),
+            TxnOp::get(keys.groups(), Some(only_keys)),
+            TxnOp::get(keys.nodes(), Some(GetOptions::new().with_prefix())),
+        ];
+        let response = self
+            .txn("reading the groups", Txn::new().and_then(ops))
+            .await?;
+        let answers = answers(&response);
+        let used = answers[1].iter().filter_map(|kv| {
+            let key = text(kv.key());
+            let name = key
+                .strip_prefix(&keys.groups())?
+                .strip_suffix("/semaphore")?;
+            node::Group::from_escaped(name).ok()
+        });
+        let lived_in = readable::<NodeRecord>(&answers[2]).into_iter();
+        let lived_in = lived_in.filter_map(|node| node::Group::new(&node.group).ok());
+        let mut groups: BTreeSet<node::Group> = used.chain(lived_in).collect();
+        if !answers[0].is_empty() {
+            groups.insert(node::Group::default());
+        }
+        Ok(groups.into_iter().collect())
+    }
+}
+
+fn holders(
+    document: Option<&Result<Document, DocumentError>>,
+    entries: Vec<(String, (Holder, Stored))>,
+    deadlines: &[String],
+    accepted: i64,
+) -> Vec<HolderState> {
+    let mut holders: BTreeMap<String, HolderState> = BTreeMap::new();
+    for (id, (entry, stored)) in entries {
+        let state = HolderState {
+            id: id.clone(),
+            listed: false,
+            overdue: entry.deadline.is_some() && !deadlines.contains(&id),
+            before_accept: stored.modified < accepted,
+            entry: Some(entry),
+        };
+        holders.insert(id, state);
+    }
+    if let Some(Ok(document)) = document {
+        for id in &document.holders {
+            holders
+                .entry(id.clone())
+                .or_insert_with(|| HolderState {
+                    id: id.clone(),
+                    entry: None,
+                    listed: true,
+                    overdue: false,
+                    before_accept: false,
+                })
+                .listed = true;
+        }
+    }
+    holders.into_values().collect()
+}

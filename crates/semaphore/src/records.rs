@@ -1,0 +1,441 @@
+//! The values beside the document: holders, tickets, pauses, quarantines, nodes.
+//!
+//! Each keeps the fields it does not know (`unknown`), so that a newer program's values survive being
+//! rewritten by an older one. Times are RFC 3339 in UTC and for people: nothing is decided by comparing
+//! them, since clocks of different nodes differ.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// How far a holder has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Taken, the node is being drained; it may still step back.
+    Draining,
+    /// Committed: the node goes down, or is down.
+    Rebooting,
+    /// Up again, the new boot is being checked.
+    Proving,
+    /// Taken by hand; only `unlock` ends it.
+    Manual,
+    /// A word of a newer program.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Draining => "draining",
+            Self::Rebooting => "rebooting",
+            Self::Proving => "proving",
+            Self::Manual => "manual",
+            Self::Other(word) => word,
+        })
+    }
+}
+
+/// What is known of the image a node leaves or goes to. An unknown part is absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// `sha256:` and 64 hex digits, of the slot's first MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The version, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+impl Image {
+    /// Whether both are the same image: by content where both are known by it, else by version.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        match (&self.image, &other.image) {
+            (Some(own), Some(other)) => own == other,
+            _ => self.version == other.version,
+        }
+    }
+
+    /// Whether a quarantine of `bad` means this image: by content or by version.
+    #[must_use]
+    pub fn is_meant_by(&self, bad: &Self) -> bool {
+        let same = |a: &Option<String>, b: &Option<String>| a.is_some() && a == b;
+        same(&self.image, &bad.image) || same(&self.version, &bad.version)
+    }
+
+    /// Whether it cannot be told that a quarantine of `bad` does not mean this image: of this one only the content is
+    /// known, and of the bad one only the version.
+    #[must_use]
+    pub fn may_be_meant_by(&self, bad: &Self) -> bool {
+        let nameless = self.image.is_some() && self.version.is_none();
+        self.is_meant_by(bad) || (nameless && bad.image.is_none() && bad.version.is_some())
+    }
+}
+
+impl Image {
+    /// The name by which a person gives it to a command: the version, else the whole digest; empty where nothing is known.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let name = self.version.as_ref().or(self.image.as_ref());
+        name.cloned().unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.version, &self.image) {
+            (Some(version), _) => f.write_str(version),
+            (None, Some(image)) => f.write_str(image.get(..19).unwrap_or(image)),
+            (None, None) => f.write_str("an unknown version"),
+        }
+    }
+}
+
+/// A node that has taken the semaphore: `G/holders/<id>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The node's machine id, or the name a person gave to `lock`.
+    pub id: String,
+    /// Its host name.
+    #[serde(default)]
+    pub hostname: String,
+    /// Random, known to the taker only by its own journal: who holds by this entry.
+    #[serde(default)]
+    pub nonce: String,
+    /// The boot in which it was taken.
+    #[serde(default)]
+    pub boot_id: String,
+    /// When it was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// What the node ran.
+    #[serde(default)]
+    pub from: Image,
+    /// What the node reboots into.
+    #[serde(default)]
+    pub to: Image,
+    /// How far it has come.
+    pub phase: Phase,
+    /// Within how many seconds of taking it means to give it back; none for one taken by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<u64>,
+    /// Why it was taken, in a person's or the agent's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The program and version that took it.
+    #[serde(default)]
+    pub agent: String,
+    /// The entry of the person who had locked the node by hand, where it reboots under that lock: the release puts it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_hand: Option<Box<Holder>>,
+    /// Fields of newer programs.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+/// The field of a holder's entry that says that `lock --drain` has drained the node.
+const DRAINED: &str = "drained";
+
+impl Holder {
+    /// Notes that the node was drained with this entry, by `lock --drain`.
+    pub fn note_drain(&mut self) {
+        self.unknown.insert(DRAINED.into(), true.into());
+    }
+
+    /// Whether `lock --drain` drained the node: with this entry, or with the one under which the node reboots.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        let own = self.unknown.get(DRAINED) == Some(&true.into());
+        own || self.by_hand.as_ref().is_some_and(|held| held.is_drained())
+    }
+}
+
+/// A node's place in the queue: `G/queue/<id>`, ordered by the key's create revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// The node's machine id.
+    pub id: String,
+    /// Its host name.
+    #[serde(default)]
+    pub hostname: String,
+    /// When the node began to wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// What it wants to reboot into.
+    #[serde(default)]
+    pub to: Image,
+    /// Fields of newer programs.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+/// A person's stop sign: `G/pause` or `P/pause-all`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Who paused, as `user@host`.
+    #[serde(default)]
+    pub by: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Until when, for people; the key is then on a lease of that length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Set by an agent that found that etcd is not the one it was: ended only by `store accept`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<OtherStore>,
+    /// Fields of newer programs.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+impl Pause {
+    /// Who paused, for people; a value that cannot be read says nobody.
+    #[must_use]
+    pub fn author(&self) -> &str {
+        match self.by.trim() {
+            "" => "someone unknown",
+            by => by,
+        }
+    }
+}
+
+/// What an agent found that stopped the cluster: etcd is not the one it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherStore {
+    /// Names it: who accepts the store says this.
+    pub id: String,
+    /// The node whose agent found it first.
+    #[serde(default)]
+    pub node: String,
+    /// That node's host name.
+    #[serde(default)]
+    pub hostname: String,
+    /// What it found, a sentence.
+    #[serde(default)]
+    pub reason: String,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+/// A store that a person accepted: `P/store`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Random: an agent that has not seen it yet goes on with this store.
+    #[serde(default)]
+    pub token: String,
+    /// The id of the pause it answers; empty where there was none.
+    #[serde(default)]
+    pub id: String,
+    /// Who accepted it, as `user@host`.
+    #[serde(default)]
+    pub by: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// The marks of the store when it was accepted: an accept that came back with a snapshot is of another store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marks: Option<super::store::Marks>,
+    /// Fields of newer programs.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+/// What an agent had read before it found that etcd is not the one it was.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// Whether this node itself held the semaphore.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub holding: bool,
+    /// How many of its group might be out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<u32>,
+    /// Who of its group was out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holders: Vec<String>,
+    /// The whole cluster's pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_all: Option<Pause>,
+    /// Its group's pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
+    /// What was quarantined, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quarantines: Vec<String>,
+}
+
+impl Known {
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The id of a cluster as etcd's own tools print it: hexadecimal.
+pub(super) mod hex_id {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(crate) fn serialize<S: Serializer>(id: &u64, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&format!("{id:x}"))
+    }
+
+    pub(crate) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<u64, D::Error> {
+        let text = String::deserialize(from)?;
+        u64::from_str_radix(&text, 16).map_err(D::Error::custom)
+    }
+}
+
+/// An image or version no node may reboot into: `P/quarantine/…`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantine {
+    /// The image and version condemned.
+    #[serde(flatten)]
+    pub what: Image,
+    /// The node that found it bad.
+    #[serde(default)]
+    pub node: String,
+    /// That node's host name.
+    #[serde(default)]
+    pub hostname: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+/// The node with a member of etcd that is out: `P/member-out`, put and deleted with its holder.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberOut {
+    /// The node's machine id.
+    #[serde(default)]
+    pub id: String,
+    /// Its host name.
+    #[serde(default)]
+    pub hostname: String,
+    /// The group whose semaphore it holds.
+    #[serde(default)]
+    pub group: String,
+    /// The nonce it holds it under.
+    #[serde(default)]
+    pub nonce: String,
+}
+
+impl std::fmt::Display for MemberOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.hostname.as_str(), self.id.as_str()) {
+            ("", "") => f.write_str("a node that does not say which"),
+            ("", id) => f.write_str(id),
+            (hostname, id) => write!(f, "{hostname} ({id})"),
+        }
+    }
+}
+
+/// What a node last said of itself: `P/nodes/<id>`; rewritten when its state changes, never on a timer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// The node's machine id.
+    pub id: String,
+    /// Its host name.
+    #[serde(default)]
+    pub hostname: String,
+    /// Its group.
+    #[serde(default)]
+    pub group: String,
+    /// What it runs.
+    #[serde(flatten)]
+    pub runs: Image,
+    /// The release of the kernel it runs (`uname -r`): on a machine without images, what an update changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// The slot it runs from, where it has slots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<String>,
+    /// The boot in which it says so (proc(5), `random/boot_id`); empty where an older program wrote it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub boot_id: String,
+    /// The state of its agent, one word.
+    #[serde(default)]
+    pub state: String,
+    /// What it waits for, a sentence; empty where it waits for nothing.
+    #[serde(default)]
+    pub reason: String,
+    /// The program and version.
+    #[serde(default)]
+    pub agent: String,
+    /// Since when it is in this state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// What it had read before it found that etcd is not the one it was; only until that is answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub knew: Option<Known>,
+}
+
+/// The most bytes of a reason: it stands in etcd, in logs and on people's terminals.
+const LONGEST_REASON: usize = 1000;
+
+/// Checks the reason a person gives.
+///
+/// # Errors
+/// When it is blank, or longer than 1000 bytes.
+pub fn reason(text: &str) -> Result<(), String> {
+    if text.trim().is_empty() {
+        Err("found nothing but blanks, expected a reason, in words".into())
+    } else if text.len() > LONGEST_REASON {
+        Err(format!(
+            "found {} bytes, expected a reason of at most {LONGEST_REASON}",
+            text.len()
+        ))
+    } else {
+        Ok(())
+    }
+}
+
+/// A random name of one taking of the semaphore: 32 hex digits.
+///
+/// # Errors
+/// When the kernel gives no randomness.
+pub fn new_nonce() -> std::io::Result<String> {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_and_phases_of_newer_programs_survive() {
+        let text = r#"{"id":"a","hostname":"h","nonce":"n","boot_id":"b","from":{},"to":{"version":"2"},"phase":"levitating","agent":"x","height":3}"#;
+        let holder: Holder = serde_json::from_str(text).unwrap();
+        assert_eq!(holder.phase, Phase::Other("levitating".into()));
+        assert_eq!(serde_json::to_string(&holder).unwrap(), text);
+    }
+
+    #[test]
+    fn only_the_essential_fields_are_required() {
+        serde_json::from_str::<Holder>(r#"{"id":"a","phase":"manual"}"#).unwrap();
+        serde_json::from_str::<Ticket>(r#"{"id":"a"}"#).unwrap();
+        serde_json::from_str::<Pause>("{}").unwrap();
+        serde_json::from_str::<Quarantine>("{}").unwrap();
+        serde_json::from_str::<NodeRecord>(r#"{"id":"a"}"#).unwrap();
+    }
+
+    #[test]
+    fn nonces_differ() {
+        let (a, b) = (new_nonce().unwrap(), new_nonce().unwrap());
+        assert!(a != b && a.len() == 32);
+    }
+}

@@ -1,0 +1,200 @@
+//! The configuration file: read within limits, walked key by key.
+
+use std::{io, path::Path, sync::Arc};
+
+use host::node::{ReadError, RootPath};
+use yaml::{self, Limits, Node, Place, Value};
+
+use super::{
+    error::{ConfigError, Faults, Origin, or_fault},
+    settings::{Partial, SETTINGS, allowed},
+};
+
+/// The most a configuration may hold: far more than all settings with a page of comment each.
+const LARGEST: u64 = 1 << 20;
+
+/// Limits that no honest configuration meets.
+const LIMITS: Limits = Limits {
+    depth: 16,
+    nodes: 20_000,
+    copies: 20_000,
+    duplicates: false,
+};
+
+/// The layer of a file, without what is wrong in it; none where there is no such file.
+pub(super) fn read(path: &RootPath, faults: &mut Faults) -> Option<Partial> {
+    let bytes = match content_if_any(path) {
+        Ok(bytes) => bytes?,
+        Err(fault) => {
+            faults.push(fault);
+            return Some(Partial::default());
+        }
+    };
+    let parsed = parse(&path.shown(), bytes, faults);
+    Some(or_fault(parsed, faults))
+}
+
+/// What a file holds; none where there is no such file.
+pub(super) fn content_if_any(path: &RootPath) -> Result<Option<Vec<u8>>, ConfigError> {
+    match content(path, LARGEST) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(ConfigError::Read { error, .. })
+            // A link to nothing is a mistake, not an absence.
+            if error.kind() == io::ErrorKind::NotFound && !path.is_there() =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What a file holds, `largest` bytes at most.
+pub(super) fn content(path: &RootPath, largest: u64) -> Result<Vec<u8>, ConfigError> {
+    path.read_bounded(largest).map_err(|error| match error {
+        ReadError::System(error) => ConfigError::Read {
+            path: path.shown(),
+            error,
+        },
+        ReadError::Kind(found) => ConfigError::File {
+            path: path.shown(),
+            found: found.into(),
+            expected: "a file".into(),
+        },
+        ReadError::Larger(most) => ConfigError::File {
+            path: path.shown(),
+            found: format!("more than {most} bytes"),
+            expected: "at most that".into(),
+        },
+    })
+}
+
+fn parse(path: &Path, bytes: Vec<u8>, faults: &mut Faults) -> Result<Partial, ConfigError> {
+    let file: Arc<Path> = path.into();
+    let at = |place: Place| Origin::File {
+        path: file.clone(),
+        line: place.line,
+        column: place.column,
+    };
+    let source = String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.split(|b| *b == b'\n').count() as u64;
+        let last = good.rsplit(|b| *b == b'\n').next().unwrap_or_default();
+        let column = String::from_utf8_lossy(last).chars().count() as u64 + 1;
+        ConfigError::Shape {
+            origin: at(Place { line, column }),
+            found: "bytes that are not UTF-8".into(),
+            expected: "text in UTF-8".into(),
+        }
+    })?;
+    let tree = yaml::parse(&source, LIMITS).map_err(|(span, message)| ConfigError::Syntax {
+        origin: at(span.place),
+        message: format!("not valid YAML: {message}"),
+    })?;
+    let mut layer = Partial::default();
+    section(&mut layer, "", tree, &at, faults);
+    Ok(layer)
+}
+
+fn section(
+    layer: &mut Partial,
+    name: &str,
+    node: Node,
+    at: &dyn Fn(Place) -> Origin,
+    faults: &mut Faults,
+) {
+    let entries = match node.value {
+        Value::Map(entries) => entries,
+        Value::Null => return,
+        other => {
+            let of = if name.is_empty() {
+                "the keys".to_owned()
+            } else {
+                format!("under {name}: the keys")
+            };
+            faults.push(ConfigError::Shape {
+                origin: at(node.span.place),
+                found: other.describe(),
+                expected: format!("{of} {}", allowed(name)),
+            });
+            return;
+        }
+    };
+    for yaml::Entry {
+        key,
+        at: key_at,
+        value,
+        ..
+    } in entries
+    {
+        let full = match name {
+            "" => key.clone(),
+            _ => format!("{name}.{key}"),
+        };
+        // A dot in a key is part of its name, no way into a section.
+        let known = |full: &str| !key.contains('.') && SETTINGS.iter().any(|s| s.key == full);
+        if known(&full) {
+            or_fault(set(layer, &full, value, at), faults);
+        } else if name.is_empty() && SETTINGS.iter().any(|s| section_of(s.key) == Some(&key)) {
+            section(layer, &key, value, at, faults);
+        } else {
+            faults.push(ConfigError::Unknown {
+                origin: at(key_at.place),
+                key: full,
+                expected: allowed(name),
+            });
+        }
+    }
+}
+
+fn section_of(key: &str) -> Option<&str> {
+    key.split_once('.').map(|(section, _)| section)
+}
+
+fn set(
+    layer: &mut Partial,
+    key: &str,
+    node: Node,
+    at: &dyn Fn(Place) -> Origin,
+) -> Result<(), ConfigError> {
+    let origin = at(node.span.place);
+    let endpoints = key == "etcd.endpoints";
+    let lists = endpoints || key.starts_with("checks.");
+    let wrong = |found: String| ConfigError::Shape {
+        origin: origin.clone(),
+        found: format!("{found} for {key}"),
+        expected: if lists {
+            "a list, or values with commas between them"
+        } else {
+            "one value"
+        }
+        .into(),
+    };
+    match node.value {
+        Value::Scalar(scalar) => layer.set(key, &scalar.text, origin),
+        Value::List(items) if lists => {
+            let texts = items.into_iter().map(|item| match item.value {
+                Value::Scalar(scalar) => Ok(scalar.text),
+                other => Err(ConfigError::Shape {
+                    origin: at(item.span.place),
+                    found: format!("{} in {key}", other.describe()),
+                    expected: if endpoints {
+                        "an endpoint"
+                    } else {
+                        "the name of a unit"
+                    }
+                    .into(),
+                }),
+            });
+            let texts: Vec<String> = texts.collect::<Result<_, _>>()?;
+            if texts.is_empty() && endpoints {
+                return Err(ConfigError::Shape {
+                    origin,
+                    found: format!("an empty list for {key}"),
+                    expected: "at least one endpoint".into(),
+                });
+            }
+            layer.set(key, &texts.join(","), origin)
+        }
+        other => Err(wrong(other.describe())),
+    }
+}

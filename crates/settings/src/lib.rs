@@ -1,0 +1,332 @@
+//! What the operator set: flags > environment > configuration files > locksmith's environment > update.conf >
+//! defaults.
+//!
+//! Every source of settings is a layer, a [`Partial`]; [`Sources`] lays them over each other setting by setting,
+//! and [`Config::resolve`] makes the whole of them. Each value remembers where it was given.
+
+mod credentials;
+mod endpoint;
+mod environment;
+mod error;
+mod file;
+mod of_agent;
+mod settings;
+mod sources;
+mod update_conf;
+pub mod window;
+
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+
+pub use environment::Environment;
+pub use error::{At, ConfigError, Faults, Origin};
+pub use of_agent::OfAgent;
+pub use settings::{Given, Partial, SETTINGS, Setting};
+pub use sources::Sources;
+
+use host::{
+    duration,
+    etcd::Local,
+    node::{Group, Root, RootPath},
+};
+
+use crate::window::{Window, WindowError};
+
+/// Where the slots are, as far as the operator says it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SlotsLocation {
+    /// The disk or image; none: found from what is mounted.
+    pub disk: Option<RootPath>,
+    /// The booted slot; none: found from what is mounted, where the disk is, too.
+    pub booted: Option<String>,
+}
+
+/// What the agent asks before it reboots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// The semaphore in etcd.
+    EtcdLock,
+    /// Nobody.
+    Reboot,
+    /// It does not reboot by itself.
+    Off,
+}
+
+impl Strategy {
+    const ALL: [(Self, &'static str); 3] = [
+        (Self::EtcdLock, "etcd-lock"),
+        (Self::Reboot, "reboot"),
+        (Self::Off, "off"),
+    ];
+    const NAMES: &'static str = "etcd-lock, reboot or off";
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::EtcdLock => "etcd-lock",
+            Self::Reboot => "reboot",
+            Self::Off => "off",
+        })
+    }
+}
+
+/// A name that no strategy has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown strategy {0:?}, expected {names}", names = Strategy::NAMES)]
+pub struct UnknownStrategy(String);
+
+impl FromStr for Strategy {
+    type Err = UnknownStrategy;
+
+    fn from_str(name: &str) -> Result<Self, UnknownStrategy> {
+        Self::ALL
+            .into_iter()
+            .find(|(_, known)| *known == name)
+            .map(|(strategy, _)| strategy)
+            .ok_or_else(|| UnknownStrategy(name.to_owned()))
+    }
+}
+
+/// Everything the operator can set, complete and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The machine it is for: the files named here lie under it.
+    pub root: Root,
+    /// What is asked before a reboot.
+    pub strategy: Strategy,
+    /// The node's group.
+    pub group: Group,
+    /// The prefix of all keys in etcd, without slashes at its ends.
+    pub prefix: String,
+    /// How to reach etcd.
+    pub etcd: Etcd,
+    /// When reboots may start; none: always.
+    pub window: Option<Window>,
+    /// How long things may take.
+    pub timings: Timings,
+    /// Whether the booted slot is kept first while an update waits for its turn.
+    pub hold_points: bool,
+    /// The file by which other programs ask for a reboot, such as Debian's `/run/reboot-required`.
+    pub sentinel: PathBuf,
+    /// The units whose state says nothing of a boot.
+    pub ignore_units: Vec<String>,
+    /// The units that need other nodes.
+    pub cluster_units: Vec<String>,
+    /// Where the slots are, as far as it is said; the disk's path is complete.
+    pub slots: SlotsLocation,
+    /// What it was made from: every setting, and where its value was given.
+    pub given: Partial,
+}
+
+/// How to reach etcd. Files are only named here; [`Config::etcd_options`] reads them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Etcd {
+    /// URLs, in the order in which they are tried; at least one.
+    pub endpoints: Vec<String>,
+    /// Which of its members this node hosts.
+    pub member: Local,
+    /// The authorities that sign etcd's certificate; none: the system's.
+    pub cafile: Option<PathBuf>,
+    /// The client's certificate and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// User and password.
+    pub user: Option<(String, Password)>,
+    /// The most a request may take.
+    pub timeout: Duration,
+}
+
+/// Where etcd's password is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Password {
+    /// In this file.
+    File(PathBuf),
+    /// Here, as locksmith took it.
+    Text(String),
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Text(_) => f.write_str("Text(hidden)"),
+        }
+    }
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timings {
+    /// From the take to the proof that the node is back.
+    pub reboot_deadline: Duration,
+    /// One hook.
+    pub hook_timeout: Duration,
+    /// All checks of a boot.
+    pub proving: Duration,
+    /// What people logged in are given to leave.
+    pub login_grace: Duration,
+    /// How long a ticket stands after its agent was last heard of.
+    pub ticket_lease: Duration,
+    /// From the reboot call to the node being down.
+    pub shutdown_timeout: Duration,
+    /// How long a quarantined update stays staged.
+    pub quarantine_reset: Duration,
+    /// The wait after the first failed try.
+    pub retry_min: Duration,
+    /// The longest wait between tries.
+    pub retry_max: Duration,
+}
+
+impl Config {
+    /// Fills in the defaults and checks what takes more than one setting to see.
+    ///
+    /// # Errors
+    /// Where settings do not go together.
+    pub fn resolve(root: &Root, given: Partial) -> Result<Self, ConfigError> {
+        let given = given.over(Partial::defaults());
+        let window = both(
+            &given,
+            given.window_start.clone(),
+            given.window_length.clone(),
+            ["window.start", "window.length"],
+        )?;
+        let window = window.map(|(start, length)| {
+            Window::parse(&start, &duration::print(length)).map_err(|error| {
+                let key = match error {
+                    WindowError::Start(_) => "window.start",
+                    WindowError::Length(_) | WindowError::Span { .. } => "window.length",
+                };
+                ConfigError::Window {
+                    at: at(&given, key),
+                    error,
+                }
+            })
+        });
+        let identity = both(
+            &given,
+            given.certfile.clone(),
+            given.keyfile.clone(),
+            ["etcd.certfile", "etcd.keyfile"],
+        )?;
+        let user = both(
+            &given,
+            given.username.clone(),
+            given.password.clone(),
+            ["etcd.username", "etcd.password-file"],
+        )?;
+        let tls = given.cafile.is_some() || identity.is_some();
+        let timings = Timings {
+            reboot_deadline: value(&given.reboot_deadline),
+            hook_timeout: value(&given.hook_timeout),
+            proving: value(&given.proving),
+            login_grace: value(&given.login_grace),
+            ticket_lease: value(&given.ticket_lease),
+            shutdown_timeout: value(&given.shutdown_timeout),
+            quarantine_reset: value(&given.quarantine_reset),
+            retry_min: value(&given.retry_min),
+            retry_max: value(&given.retry_max),
+        };
+        retries(&given, &timings)?;
+        Ok(Self {
+            root: root.clone(),
+            strategy: value(&given.strategy),
+            group: value(&given.group),
+            prefix: value(&given.prefix),
+            etcd: Etcd {
+                endpoints: value(&given.endpoints)
+                    .iter()
+                    .map(|one| one.url(tls))
+                    .collect(),
+                member: value(&given.member).local(tls),
+                cafile: given.cafile.clone().map(|given| given.value),
+                identity,
+                user,
+                timeout: value(&given.timeout),
+            },
+            window: window.transpose()?,
+            timings,
+            hold_points: value(&given.hold_points),
+            sentinel: value(&given.sentinel),
+            ignore_units: value(&given.ignore_units),
+            cluster_units: value(&given.cluster_units),
+            slots: SlotsLocation {
+                disk: given.disk.clone().map(|given| root.path(given.value)),
+                booted: given.booted.clone().map(|given| given.value),
+            },
+            given,
+        })
+    }
+}
+
+/// The value of a setting that has a default.
+fn value<T: Clone>(given: &Option<Given<T>>) -> T {
+    let given = given.as_ref().expect("the lowest layer gives a value");
+    given.value.clone()
+}
+
+/// The waits between tries grow.
+fn retries(given: &Partial, timings: &Timings) -> Result<(), ConfigError> {
+    let Timings {
+        retry_min,
+        retry_max,
+        ..
+    } = timings;
+    if retry_min <= retry_max {
+        return Ok(());
+    }
+    let (mine, other, found, limit, than) = match given.origin("timings.retry-min") {
+        Origin::Default => (
+            "timings.retry-max",
+            "timings.retry-min",
+            retry_max,
+            retry_min,
+            "at least",
+        ),
+        _ => (
+            "timings.retry-min",
+            "timings.retry-max",
+            retry_min,
+            retry_max,
+            "at most",
+        ),
+    };
+    Err(ConfigError::Value {
+        at: at(given, mine),
+        found: duration::print(*found),
+        expected: format!(
+            "{than} {other}, which is {} ({})",
+            duration::print(*limit),
+            given.origin(other)
+        ),
+    })
+}
+
+fn at(given: &Partial, key: &'static str) -> At {
+    At {
+        origin: given.origin(key),
+        key,
+    }
+}
+
+/// Two settings that mean something only together.
+fn both<A, B>(
+    given: &Partial,
+    a: Option<Given<A>>,
+    b: Option<Given<B>>,
+    keys: [&'static str; 2],
+) -> Result<Option<(A, B)>, ConfigError> {
+    let half = |has, missing| {
+        Err(ConfigError::Half {
+            at: at(given, has),
+            missing,
+        })
+    };
+    match (a, b) {
+        (Some(a), Some(b)) => Ok(Some((a.value, b.value))),
+        (None, None) => Ok(None),
+        (Some(_), None) => half(keys[0], keys[1]),
+        (None, Some(_)) => half(keys[1], keys[0]),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+//! Every setting: its key in the file, its variable in the environment, what it takes. And a layer of them.
+
+use std::{path::PathBuf, time::Duration};
+
+use host::{duration, node::Group};
+
+use super::{
+    Password, Strategy,
+    endpoint::{self, Endpoint, Member},
+    error::{At, Bad, ConfigError, Origin},
+};
+
+/// A value and where it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given<T> {
+    /// The value.
+    pub value: T,
+    /// The value as it was written, or `(hidden)`.
+    pub text: String,
+    /// Where.
+    pub origin: Origin,
+}
+
+/// One setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// Its key in the file, with the section before a dot.
+    pub key: &'static str,
+    /// Its variable in the environment, where it has one.
+    pub variable: Option<&'static str>,
+    /// Its value where nobody gives one, as it would be written; none where it then is not set at all.
+    pub default: Option<&'static str>,
+}
+
+macro_rules! settings {
+    ($($field:ident: $type:ty, $key:literal, $variable:expr, $parse:expr, $default:expr;)*) => {
+        /// All settings there are.
+        pub const SETTINGS: &[Setting] =
+            &[$(Setting { key: $key, variable: $variable, default: $default }),*];
+
+        /// One layer of configuration, or several already laid over each other: what is given, and where.
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct Partial {
+            $(pub(super) $field: Option<Given<$type>>,)*
+        }
+
+        impl Partial {
+            /// Lays this layer over another: what is given here wins, setting by setting.
+            #[must_use]
+            pub fn over(self, lower: Self) -> Self {
+                Self { $($field: self.$field.or(lower.$field),)* }
+            }
+
+            /// This layer without the settings of which this is true.
+            #[must_use]
+            pub fn without(self, left_out: impl Fn(&str) -> bool) -> Self {
+                Self { $($field: self.$field.filter(|_| !left_out($key)),)* }
+            }
+
+            /// Gives a setting a value, replacing an earlier one. `key` is one of [`SETTINGS`].
+            ///
+            /// # Errors
+            /// When the text is not what the setting takes, or there is no such key.
+            pub fn set(&mut self, key: &str, text: &str, origin: Origin) -> Result<(), ConfigError> {
+                match key {
+                    $($key => match $parse(text) {
+                        Ok(value) => {
+                            let text = text.to_owned();
+                            self.$field = Some(Given { value, text, origin });
+                        }
+                        Err(bad) => return Err(Bad::from(bad).at(At { origin, key: $key }, text)),
+                    },)*
+                    _ => return Err(ConfigError::Unknown {
+                        origin,
+                        key: key.to_owned(),
+                        expected: allowed(""),
+                    }),
+                }
+                Ok(())
+            }
+
+            /// The value of a setting as it was written, and where; none where nobody gave one.
+            #[must_use]
+            pub fn given(&self, key: &str) -> Option<(&str, &Origin)> {
+                match key {
+                    $($key => self.$field.as_ref().map(|given| (given.text.as_str(), &given.origin)),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+/// At least this long, in milliseconds.
+const fn least(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+settings! {
+    strategy: Strategy, "strategy", Some("POINTSMAN_STRATEGY"), strategy, Some("etcd-lock");
+    group: Group, "group", Some("POINTSMAN_GROUP"), group, Some("");
+    prefix: String, "key-prefix", Some("POINTSMAN_KEY_PREFIX"), prefix,
+        Some("coreos.com/updateengine/rebootlock");
+    hold_points: bool, "hold-points", None, boolean, Some("true");
+    sentinel: PathBuf, "sentinel", None, path, Some("/run/reboot-required");
+    ignore_units: Vec<String>, "checks.ignore-units", Some("POINTSMAN_IGNORE_UNITS"), units, Some("");
+    cluster_units: Vec<String>, "checks.cluster-units", Some("POINTSMAN_CLUSTER_UNITS"), units,
+        Some("etcd.service,etcd2.service,etcd-member.service,flanneld.service,kubelet.service");
+    disk: PathBuf, "slots.disk", Some("POINTSMAN_DISK"), path, None;
+    booted: String, "slots.booted", Some("POINTSMAN_BOOTED"), text, None;
+    endpoints: Vec<Endpoint>, "etcd.endpoints", Some("POINTSMAN_ENDPOINT"), endpoint::list,
+        Some("http://127.0.0.1:2379,http://127.0.0.1:4001");
+    member: Member, "etcd.member", Some("POINTSMAN_ETCD_MEMBER"), endpoint::member, Some("auto");
+    cafile: PathBuf, "etcd.cafile", Some("POINTSMAN_ETCD_CAFILE"), path, None;
+    certfile: PathBuf, "etcd.certfile", Some("POINTSMAN_ETCD_CERTFILE"), path, None;
+    keyfile: PathBuf, "etcd.keyfile", Some("POINTSMAN_ETCD_KEYFILE"), path, None;
+    username: String, "etcd.username", Some("POINTSMAN_ETCD_USERNAME"), username, None;
+    password: Password, "etcd.password-file", Some("POINTSMAN_ETCD_PASSWORD_FILE"), password_file, None;
+    timeout: Duration, "etcd.timeout", Some("POINTSMAN_TIMEOUT"), at_least(least(10)), Some("5s");
+    window_start: String, "window.start", Some("POINTSMAN_WINDOW_START"), text, None;
+    window_length: Duration, "window.length", Some("POINTSMAN_WINDOW_LENGTH"), at_least(least(0)), None;
+    reboot_deadline: Duration, "timings.reboot-deadline", Some("POINTSMAN_REBOOT_DEADLINE"),
+        at_least(least(2000)), Some("30m");
+    hook_timeout: Duration, "timings.hook-timeout", Some("POINTSMAN_HOOK_TIMEOUT"), at_least(least(10)),
+        Some("5m");
+    proving: Duration, "timings.proving", Some("POINTSMAN_PROVING"), at_least(least(0)), Some("10m");
+    login_grace: Duration, "timings.login-grace", Some("POINTSMAN_LOGIN_GRACE"), at_least(least(0)),
+        Some("5m");
+    ticket_lease: Duration, "timings.ticket-lease", Some("POINTSMAN_TICKET_LEASE"), at_least(least(2000)),
+        Some("60s");
+    shutdown_timeout: Duration, "timings.shutdown-timeout", Some("POINTSMAN_SHUTDOWN_TIMEOUT"),
+        at_least(least(10)), Some("5m");
+    quarantine_reset: Duration, "timings.quarantine-reset", Some("POINTSMAN_QUARANTINE_RESET"),
+        at_least(least(10)), Some("12h");
+    retry_min: Duration, "timings.retry-min", Some("POINTSMAN_RETRY_MIN"), at_least(least(10)), Some("1s");
+    retry_max: Duration, "timings.retry-max", Some("POINTSMAN_RETRY_MAX"), at_least(least(10)), Some("60s");
+}
+
+impl Partial {
+    /// The lowest layer: what holds where nobody says anything.
+    #[must_use]
+    pub fn defaults() -> Self {
+        let mut layer = Self::default();
+        for setting in SETTINGS {
+            if let Some(text) = setting.default {
+                layer
+                    .set(setting.key, text, Origin::Default)
+                    .expect("the table's defaults are what the table takes");
+            }
+        }
+        layer
+    }
+
+    /// Where a setting got its value; [`Origin::Default`] where nobody gave one.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> Origin {
+        self.given(key)
+            .map_or(Origin::Default, |(_, origin)| origin.clone())
+    }
+
+    /// Gives the password itself, where it is not in a file of its own.
+    ///
+    /// # Errors
+    /// When it is empty or has several lines; the error does not show it.
+    pub fn set_password(&mut self, text: &str, origin: Origin) -> Result<(), ConfigError> {
+        if text.is_empty() || text.contains('\n') {
+            let key = "etcd.password-file";
+            return Err(ConfigError::Value {
+                at: At { origin, key },
+                found: "nothing, or several lines".into(),
+                expected: "a password on one line".into(),
+            });
+        }
+        self.password = Some(Given {
+            value: Password::Text(text.to_owned()),
+            text: "(hidden)".into(),
+            origin,
+        });
+        Ok(())
+    }
+}
+
+/// The keys of a section, or with "" those at the top and the names of the sections.
+pub(super) fn allowed(section: &str) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for Setting { key, .. } in SETTINGS {
+        let (own, name) = key.split_once('.').unwrap_or(("", key));
+        let name = if own == section { name } else { own };
+        if (own == section || section.is_empty()) && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.join(", ")
+}
+
+fn password_file(text: &str) -> Result<Password, Bad> {
+    path(text).map(Password::File).map_err(|expected| Bad {
+        // People put the password itself there.
+        found: Some("a value that is not shown".into()),
+        expected: format!("{expected} of a file with the password"),
+    })
+}
+
+/// Names of units, with commas between them.
+fn units(text: &str) -> Result<Vec<String>, &'static str> {
+    let names = text
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty());
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    let good = |name: &String| name.contains('.') && !name.contains(['/', ' ']);
+    if names.iter().all(good) {
+        Ok(names)
+    } else {
+        Err("names of units such as foo.service, with commas between them")
+    }
+}
+
+fn text(text: &str) -> Result<String, &'static str> {
+    Ok(text.to_owned())
+}
+
+fn strategy(name: &str) -> Result<Strategy, &'static str> {
+    name.parse().map_err(|_| Strategy::NAMES)
+}
+
+fn username(name: &str) -> Result<String, &'static str> {
+    if name.is_empty() || name.chars().any(char::is_control) {
+        Err("a user of etcd")
+    } else {
+        Ok(name.to_owned())
+    }
+}
+
+fn group(name: &str) -> Result<Group, &'static str> {
+    Group::new(name).map_err(|_| "a name of at most 255 bytes without control characters")
+}
+
+/// A prefix of keys, without slashes at its ends.
+fn prefix(prefix: &str) -> Result<String, &'static str> {
+    let inner = prefix.trim_matches('/');
+    if inner.is_empty() || inner.chars().any(char::is_control) {
+        Err("a prefix of keys such as coreos.com/updateengine/rebootlock")
+    } else {
+        Ok(inner.to_owned())
+    }
+}
+
+fn boolean(text: &str) -> Result<bool, &'static str> {
+    text.parse().map_err(|_| "true or false")
+}
+
+/// A path of the machine. A relative one would depend on who asks.
+fn path(text: &str) -> Result<PathBuf, &'static str> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() && !text.contains('\0') {
+        Ok(path)
+    } else {
+        Err("an absolute path")
+    }
+}
+
+/// The longest span anything waits: more is a typing error, and would overflow clocks.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// A duration within limits.
+fn at_least(least: Duration) -> impl Fn(&str) -> Result<Duration, String> {
+    move |text| {
+        let found =
+            duration::parse(text).map_err(|_| "a duration such as 30s or 1h30m".to_owned())?;
+        if found < least {
+            Err(format!("at least {}", duration::print(least)))
+        } else if found > LONGEST {
+            Err(format!("at most {}", duration::print(LONGEST)))
+        } else {
+            Ok(found)
+        }
+    }
+}
