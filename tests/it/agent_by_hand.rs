@@ -210,3 +210,26 @@ async fn unlock_undrains_no_node_that_it_refuses_to_unlock() {
     assert_eq!(refused.code, Some(3), "{refused:?}");
     assert!(undrained(&node).is_empty());
 }
+
+#[tokio::test]
+async fn cancel_ends_a_reboot_under_a_lock_by_hand_also_where_an_update_is_staged() {
+    let site = Site::new("by-hand-cancel");
+    let node = machine("node-1").await;
+    slow_drain(&node);
+    site.start(&node, &[]).await;
+    lock(&site, &node, &[]).await;
+    let locked = site.phase(&node, Phase::Manual).await;
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| status.contains("locked by hand"))
+        .await;
+    ask(&node).await;
+    draining(&node).await;
+    let done = node.run(bin(), &["cancel"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    drained(&node);
+    // The update waits, as it did.
+    node.wait_status(|status| status.contains("locked by hand since"))
+        .await;
+    assert_eq!(site.phase(&node, Phase::Manual).await, locked);
+    assert!(node.logind().asked().is_empty());
+}
