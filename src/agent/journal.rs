@@ -140,6 +140,9 @@ pub struct ClaimKey {
     /// The id of the member of etcd that the node hosts, where it was taken as such a node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<u64>,
+    /// Whether it was taken under a lock by hand: only a reboot that a person asks for goes under that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_hand: bool,
     /// Whether it was taken under a lock by hand whose taker has drained the node: the hooks run with that lock alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub drained: bool,

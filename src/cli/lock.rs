@@ -58,9 +58,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             ));
         }
         drain::possible(context).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-        holder.note_drain();
+        holder.note_drain(false);
     }
-    let drained = holder.clone();
+    let taken = holder.clone();
     let refused = |why: String| {
         Err(Failure::new(
             Exit::Refused,
@@ -104,15 +104,21 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             ));
         }
     }
-    if args.drain
-        && let Err(error) = drain::drain(context, &drained).await
-    {
-        drain::undo(context, &drained, "stepping-back").await?;
-        semaphore.unlock(&id, true).await?;
-        return Err(Failure::new(
-            Exit::Failed,
-            format!("{id} is not locked: {error}; what was drained is undone"),
-        ));
+    if args.drain {
+        let why = match drain::drain(context, &taken).await {
+            Ok(()) if semaphore.mark_drained(&taken).await? => None,
+            Ok(()) => Some("somebody has unlocked it during the drain".to_owned()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = why {
+            drain::undo(context, &taken, "stepping-back").await?;
+            // Only what was taken here: somebody else may hold under this id by now.
+            semaphore.release(&id, &taken.nonce, None, None).await?;
+            return Err(Failure::new(
+                Exit::Failed,
+                format!("{id} is not locked: {why}; what was drained is undone"),
+            ));
+        }
     }
     output::say(format!(
         "{} holds the semaphore until: {}",

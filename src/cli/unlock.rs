@@ -55,7 +55,12 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     // While it still holds: nobody goes out beside it before it carries load again.
     let group = semaphore.read().await?;
     let entry = group.holders.into_iter().find(|held| held.id == id);
-    if let Some(entry) = entry.and_then(|held| held.entry).filter(Holder::is_drained) {
+    // One that is refused stays drained.
+    let undo = |held: &Holder| {
+        let away = matches!(held.phase, Phase::Rebooting | Phase::Proving);
+        held.drain_has_begun() && (args.force || !away)
+    };
+    if let Some(entry) = entry.and_then(|held| held.entry).filter(undo) {
         if node::machine_id(&context.config.root).is_ok_and(|own| own == id) {
             drain::undo(context, &entry, "proving").await?;
         } else {

@@ -1,10 +1,11 @@
 //! A node that a person has locked by hand: what its agent does meanwhile.
 
+use nix::sys::signal::Signal;
 use pointsman_testbed::node::{Death, Node};
 use semaphore::records::Phase;
 
 use crate::{
-    agents::{Site, bin, draining, entry, hook, machine, slow_drain, undrained},
+    agents::{Site, bin, drained, draining, entry, hook, machine, slow_drain, undrained},
     support::eventually,
 };
 
@@ -150,4 +151,85 @@ async fn an_agent_killed_under_a_lock_by_hand_gives_it_back_to_the_person() {
     node.reboot(Death::Kill).await;
     node.wait_status(|status| status == "idle").await;
     assert_eq!(site.phase(&node, Phase::Manual).await, locked);
+}
+
+#[tokio::test]
+async fn a_reboot_waits_until_the_drain_by_hand_has_ended() {
+    let site = Site::new("by-hand-draining");
+    let node = machine("node-1").await;
+    slow_drain(&node);
+    site.start(&node, &[]).await;
+    let words = ["lock", "--drain", "--reason", "disk"];
+    let lock = site.foreground(&node, &words).spawn();
+    draining(&node).await;
+    ask(&node).await;
+    let waits = node
+        .wait_status(|status| status.contains("locked by hand"))
+        .await;
+    assert!(waits.contains("the drain has not ended"), "{waits}");
+    assert!(node.logind().asked().is_empty());
+    drained(&node);
+    assert!(lock.wait().await.success(), "{}", lock.log());
+    node.logind().rebooted().await;
+    node.reboot(Death::Kill).await;
+    node.wait_status(|status| status == "idle").await;
+    site.phase(&node, Phase::Manual).await;
+    assert!(undrained(&node).is_empty());
+}
+
+#[tokio::test]
+async fn a_drain_by_hand_that_was_killed_keeps_the_reboot_until_unlock_undoes_it() {
+    let site = Site::new("by-hand-half");
+    let node = machine("node-1").await;
+    slow_drain(&node);
+    site.start(&node, &[]).await;
+    let lock = site.foreground(&node, &["lock", "--drain"]).spawn();
+    draining(&node).await;
+    lock.signal(Signal::SIGKILL);
+    lock.wait().await;
+    ask(&node).await;
+    node.wait_status(|status| status.contains("the drain has not ended"))
+        .await;
+    assert!(node.logind().asked().is_empty());
+    drained(&node);
+    let done = site.command(&node, &["unlock"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert_eq!(undrained(&node), ["proving"]);
+    node.logind().rebooted().await;
+}
+
+#[tokio::test]
+async fn unlock_undrains_no_node_that_it_refuses_to_unlock() {
+    let site = Site::new("by-hand-refused");
+    let node = site.node("node-1", &[]).await;
+    lock(&site, &node, &["--drain"]).await;
+    ask(&node).await;
+    node.logind().rebooted().await;
+    site.phase(&node, Phase::Rebooting).await;
+    let refused = site.command(&node, &["unlock"]).await;
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    assert!(undrained(&node).is_empty());
+}
+
+#[tokio::test]
+async fn cancel_ends_a_reboot_under_a_lock_by_hand_also_where_an_update_is_staged() {
+    let site = Site::new("by-hand-cancel");
+    let node = machine("node-1").await;
+    slow_drain(&node);
+    site.start(&node, &[]).await;
+    lock(&site, &node, &[]).await;
+    let locked = site.phase(&node, Phase::Manual).await;
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| status.contains("locked by hand"))
+        .await;
+    ask(&node).await;
+    draining(&node).await;
+    let done = node.run(bin(), &["cancel"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    drained(&node);
+    // The update waits, as it did.
+    node.wait_status(|status| status.contains("locked by hand since"))
+        .await;
+    assert_eq!(site.phase(&node, Phase::Manual).await, locked);
+    assert!(node.logind().asked().is_empty());
 }

@@ -153,7 +153,10 @@ pub struct Asker<'a> {
 #[must_use]
 pub fn decide(view: &View, asker: Asker<'_>) -> Step {
     let Asker { id, nonce, .. } = asker;
-    let by_hand = |holder: &Holder| asker.by_person && holder.phase == Phase::Manual;
+    // A reboot in the middle of a drain would take away what still carries load.
+    let by_hand = |holder: &Holder| {
+        asker.by_person && holder.phase == Phase::Manual && !holder.is_half_drained()
+    };
     match &view.holder {
         None => {}
         Some((holder, _)) if holder.nonce == nonce => return Step::Held,
@@ -279,6 +282,9 @@ impl std::fmt::Display for Block {
                 }
                 if let Some(reason) = &holder.reason {
                     write!(f, ": {reason}")?;
+                }
+                if holder.is_half_drained() {
+                    f.write_str("; the drain has not ended")?;
                 }
                 write!(f, "; to end that: {}", unlock(holder))
             }

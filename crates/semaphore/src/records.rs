@@ -135,13 +135,23 @@ pub struct Holder {
     pub unknown: Map<String, Value>,
 }
 
-/// The field of a holder's entry that says that `lock --drain` has drained the node.
+/// The field of the entry of `lock --drain`: false while the hooks run, true when they have drained the node.
 const DRAINED: &str = "drained";
 
 impl Holder {
-    /// Notes that the node was drained with this entry, by `lock --drain`.
-    pub fn note_drain(&mut self) {
-        self.unknown.insert(DRAINED.into(), true.into());
+    /// Notes that `lock --drain` drains the node with this entry, and whether it has done so.
+    pub fn note_drain(&mut self, ended: bool) {
+        self.unknown.insert(DRAINED.into(), ended.into());
+    }
+
+    /// Whether `lock --drain` drained the node, or began to: with this entry, or with the one under which the node reboots.
+    #[must_use]
+    pub fn drain_has_begun(&self) -> bool {
+        let own = self.unknown.contains_key(DRAINED);
+        own || self
+            .by_hand
+            .as_ref()
+            .is_some_and(|held| held.drain_has_begun())
     }
 
     /// Whether `lock --drain` drained the node: with this entry, or with the one under which the node reboots.
@@ -149,6 +159,12 @@ impl Holder {
     pub fn is_drained(&self) -> bool {
         let own = self.unknown.get(DRAINED) == Some(&true.into());
         own || self.by_hand.as_ref().is_some_and(|held| held.is_drained())
+    }
+
+    /// Whether `lock --drain` began to drain the node and has not ended: its hooks run, or it was killed.
+    #[must_use]
+    pub fn is_half_drained(&self) -> bool {
+        self.drain_has_begun() && !self.is_drained()
     }
 }
 

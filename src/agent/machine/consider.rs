@@ -128,6 +128,7 @@ impl Machine {
                 id: self.identity.id.clone(),
                 keys: self.identity.keys.clone(),
                 member: None,
+                by_hand: false,
                 drained: false,
             });
             self.set_entry(Some(entry.clone()));
@@ -198,6 +199,14 @@ impl Machine {
                     until: None,
                 }
             }
+            // Taken back, where something else wants the reboot as well.
+            (Gate::Go { intent, .. }, Some(entry)) if under_a_lock(entry) && !intent.by_person => {
+                Gate::Blocked {
+                    why: "nobody asks for the reboot any more, and this node is locked by hand"
+                        .into(),
+                    until: None,
+                }
+            }
             (Gate::Go { intent, until }, _) => match self.condemned(&intent.to) {
                 Some(why) => Gate::Blocked { why, until: None },
                 None => Gate::Go { intent, until },
@@ -214,4 +223,9 @@ impl Machine {
     pub(super) fn hold_off(&mut self, now: &Now, why: &str) {
         self.hold_off = Some((now.monotonic + self.rules.retry, why.to_owned()));
     }
+}
+
+/// Whether this reboot goes under the lock of a person.
+fn under_a_lock(entry: &Entry) -> bool {
+    entry.claim.as_ref().is_some_and(|claim| claim.by_hand)
 }

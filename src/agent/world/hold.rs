@@ -48,13 +48,14 @@ impl World {
             .until_known(async || {
                 let semaphore = self.semaphore(&key.keys);
                 let left = semaphore.leave(&key.id, &key.nonce, Some(&idle)).await?;
-                Ok((left, semaphore.is_drained()))
+                Ok((left, semaphore.under_lock()))
             })
             .await;
         Event::Left(match left {
             (Left::Left, _) => None,
-            (Left::Held, drained) => Some(ClaimKey {
-                drained,
+            (Left::Held, under_lock) => Some(ClaimKey {
+                by_hand: under_lock.is_some(),
+                drained: under_lock == Some(true),
                 ..key.clone()
             }),
         })

@@ -21,7 +21,8 @@ impl World {
         let taken = |semaphore: &Semaphore, member| {
             Event::Acquired(ClaimKey {
                 member,
-                drained: semaphore.is_drained(),
+                by_hand: semaphore.under_lock().is_some(),
+                drained: semaphore.under_lock() == Some(true),
                 ..key.clone()
             })
         };

@@ -115,7 +115,7 @@ impl Run<'_> {
             let key = match &step {
                 Step::Held => {
                     let entry = view.holder.as_ref().map(|(entry, _)| entry);
-                    entry.inspect(|entry| self.semaphore.note_drained(entry));
+                    entry.inspect(|entry| self.semaphore.note_lock(entry));
                     let memory = self.semaphore.memory();
                     let taken = memory.remembered().taken;
                     // The reply to the take was lost.
@@ -463,7 +463,7 @@ impl Run<'_> {
             let memory = self.semaphore.memory();
             memory.note_document(&keys.semaphore(), Some(document));
             memory.note_take(self.claim.nonce(), revision);
-            self.semaphore.note_drained(holder);
+            self.semaphore.note_lock(holder);
             return Ok(None);
         }
         let view = self.to_view(&response);

@@ -138,6 +138,35 @@ impl Semaphore {
         })
     }
 
+    /// Notes in this holder's entry that its node is drained; false where the entry is another one by now.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn mark_drained(&self, holder: &Holder) -> Result<bool, Error> {
+        const DOING: &str = "noting the drain";
+        let id = &holder.id;
+        for tries in 0..RACES {
+            let held = self.held(DOING, id, Vec::new()).await?;
+            let Some((entry, read)) = held.by(&holder.nonce) else {
+                return Ok(false);
+            };
+            let mut entry = entry.clone();
+            entry.note_drain(true);
+            let key = self.keys.holder(id);
+            let txn = Txn::new()
+                .when(unchanged(key.clone(), read))
+                .and_then(vec![TxnOp::put(key, json(&entry), None)]);
+            if self.txn(DOING, txn).await?.succeeded() {
+                return Ok(true);
+            }
+            stand_back(tries).await;
+        }
+        Err(Error::Contended {
+            doing: DOING,
+            tries: RACES,
+        })
+    }
+
     /// Takes `id` out of the holders, whoever put it there; `force` also while it is rebooting or proving.
     ///
     /// # Errors

@@ -288,7 +288,7 @@ impl Semaphore {
         let entry = answers[0].first().map(|kv| read::holder(kv).0);
         Ok(match entry.filter(|entry| entry.nonce == nonce) {
             Some(entry) => {
-                self.note_drained(&entry);
+                self.note_lock(&entry);
                 Left::Held
             }
             None => Left::Left,

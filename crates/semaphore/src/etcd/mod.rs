@@ -55,8 +55,8 @@ pub struct Semaphore {
     expected: RefCell<Option<(String, hold::Held)>>,
     /// The member of etcd that was last taken for this node's.
     own: RefCell<String>,
-    /// Whether the node was drained by hand, as its claim was last found to hold.
-    drained: Cell<bool>,
+    /// As its claim was last found to hold: under a lock by hand, whether the node was drained with that.
+    under_lock: Cell<Option<bool>>,
 }
 
 /// How long to wait between tries while etcd cannot be reached; doubling from `min` to `max`.
@@ -162,7 +162,7 @@ impl Semaphore {
             back_off,
             expected: RefCell::new(None),
             own: RefCell::default(),
-            drained: Cell::default(),
+            under_lock: Cell::default(),
         }
     }
 
@@ -179,14 +179,16 @@ impl Semaphore {
         self.connection.memory()
     }
 
-    /// Whether the claim that was last found to hold was taken under a lock by hand whose taker has drained the node.
+    /// Whether the node was drained with the lock by hand under which the claim was taken that was last found to hold; none
+    /// where it was taken under no lock.
     #[must_use]
-    pub fn is_drained(&self) -> bool {
-        self.drained.get()
+    pub fn under_lock(&self) -> Option<bool> {
+        self.under_lock.get()
     }
 
-    fn note_drained(&self, entry: &Holder) {
-        self.drained.set(entry.is_drained());
+    fn note_lock(&self, entry: &Holder) {
+        let lock = entry.by_hand.as_ref();
+        self.under_lock.set(lock.map(|lock| lock.is_drained()));
     }
 
     /// The keys of the group.

@@ -331,6 +331,7 @@ fn a_place_in_the_line_is_kept_only_where_the_node_still_asks_for_it() {
                 id: ID.into(),
                 keys,
                 member: None,
+                by_hand: false,
                 drained: false,
             }),
             ..committed()
