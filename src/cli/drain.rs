@@ -6,7 +6,7 @@ use host::{
 };
 use semaphore::records::Holder;
 
-use super::{Context, Failure, output};
+use super::{Context, output};
 
 fn hooks(context: &Context) -> Hooks {
     let config = &context.config;
@@ -48,11 +48,12 @@ pub(super) async fn drain(context: &Context, holder: &Holder) -> Result<(), Hook
     hooks(context).run("pre-reboot.d", &variables).await
 }
 
-/// Runs the hooks that undo a drain, all of them; says which have failed.
-pub(super) async fn undo(context: &Context, holder: &Holder, phase: &str) -> Result<(), Failure> {
+/// Runs the hooks that undo a drain, all of them, and says which have failed; whether none has.
+pub(super) async fn undo(context: &Context, holder: &Holder, phase: &str) -> bool {
     let variables = variables(context, holder, phase);
-    for error in hooks(context).run_all("post-boot.d", &variables).await {
+    let failed = hooks(context).run_all("post-boot.d", &variables).await;
+    for error in &failed {
         output::note(format!("warning: {error}"));
     }
-    Ok(())
+    failed.is_empty()
 }

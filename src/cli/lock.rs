@@ -6,9 +6,9 @@ use host::{duration, node};
 use jiff::Timestamp;
 use semaphore::{
     etcd::{Claim, Left, Locked},
-    records::{Holder, Image, Phase, new_nonce},
+    records::{Drain, Holder, Image, Phase, new_nonce},
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Context, Exit, Failure, drain, names, output, pause::person};
 use crate::agent::world::AGENT;
@@ -58,9 +58,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             ));
         }
         drain::possible(context).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-        holder.note_drain(false);
+        holder.set_drain(Drain::Begun);
     }
-    let taken = holder.clone();
+    let mut taken = holder.clone();
+    let mut is_new = true;
     let refused = |why: String| {
         Err(Failure::new(
             Exit::Refused,
@@ -69,6 +70,19 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     };
     match semaphore.lock(&holder).await? {
         Locked::Taken => {}
+        Locked::AlreadyHeld(Some(entry)) if args.drain && entry.may_be_drained() => {
+            if !semaphore.set_drain(&entry, Drain::Begun).await? {
+                return refused("somebody has just unlocked it; try again".into());
+            }
+            (taken, is_new) = (entry, false);
+        }
+        Locked::AlreadyHeld(Some(entry)) if args.drain && entry.is_half_drained() => {
+            return refused(format!(
+                "`lock --drain` has begun to drain it and has not ended: its hooks run, or it was killed. To begin again: \
+                 {}, then lock it",
+                context.command("unlock")
+            ));
+        }
         Locked::AlreadyHeld(entry) => {
             return already(&id, entry, args.reason.is_some());
         }
@@ -105,20 +119,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         }
     }
     if args.drain {
-        let why = match drain::drain(context, &taken).await {
-            Ok(()) if semaphore.mark_drained(&taken).await? => None,
-            Ok(()) => Some("somebody has unlocked it during the drain".to_owned()),
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(why) = why {
-            drain::undo(context, &taken, "stepping-back").await?;
-            // Only what was taken here: somebody else may hold under this id by now.
-            semaphore.release(&id, &taken.nonce, None, None).await?;
-            return Err(Failure::new(
-                Exit::Failed,
-                format!("{id} is not locked: {why}; what was drained is undone"),
-            ));
-        }
+        drain_with(context, &semaphore, &taken, is_new).await?;
     }
     output::say(format!(
         "{} holds the semaphore until: {}",
@@ -126,6 +127,73 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         context.command(&format!("unlock {}", output::word(&id)))
     ))?;
     Ok(())
+}
+
+/// Drains this node with the entry by which it is locked. What fails, or is told to end, leaves things as they were.
+async fn drain_with(
+    context: &Context,
+    semaphore: &semaphore::etcd::Semaphore,
+    entry: &Holder,
+    is_new: bool,
+) -> Result<(), Failure> {
+    let mut ends = Ends::listen()?;
+    let drained = tokio::select! {
+        drained = drain::drain(context, entry) => {
+            drained.map_err(|error| (Exit::Failed, error.to_string()))
+        }
+        (exit, why) = ends.told() => Err((exit, why.to_owned())),
+    };
+    let (exit, why) = match drained {
+        Ok(()) if semaphore.set_drain(entry, Drain::Done).await? => return Ok(()),
+        Ok(()) => (
+            Exit::Failed,
+            "somebody has unlocked it during the drain".to_owned(),
+        ),
+        Err(failed) => failed,
+    };
+    drain::undo(context, entry, "stepping-back").await;
+    let id = output::in_line(&entry.id);
+    let stands = if is_new {
+        // Only what was taken here: somebody else may hold under this id by now.
+        semaphore
+            .release(&entry.id, &entry.nonce, None, None)
+            .await?;
+        "is not locked"
+    } else {
+        semaphore.set_drain(entry, Drain::None).await?;
+        "is locked as it was, and not drained"
+    };
+    Err(Failure::new(
+        exit,
+        format!("{id} {stands}: {why}; what was drained is undone"),
+    ))
+}
+
+/// What tells a command to end.
+struct Ends {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Ends {
+    fn listen() -> Result<Self, Failure> {
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::new(Exit::Failed, error.to_string()));
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn told(&mut self) -> (Exit, &'static str) {
+        tokio::select! {
+            _ = self.interrupt.recv() => (Exit::Interrupted, "interrupted"),
+            _ = self.terminate.recv() => (Exit::Terminated, "told to end"),
+            _ = self.hang_up.recv() => (Exit::Terminated, "its terminal was closed"),
+        }
+    }
 }
 
 /// The entry of a holder who takes by hand. Of another id than this node's, the host is not known here.
@@ -187,16 +255,14 @@ async fn wait(
         by_person: false,
         node: None,
     };
-    let system = |error: std::io::Error| Failure::new(Exit::Failed, error.to_string());
-    let mut terminated = signal(SignalKind::terminate()).map_err(system)?;
+    let mut ends = Ends::listen()?;
     let (exit, why) = tokio::select! {
         () = semaphore.acquire(&claim, |wait| output::note(&wait.why)) => return Ok(()),
         () = tokio::time::sleep(length) => (
             Exit::Refused,
             format!("its turn did not come within {}", duration::print(length)),
         ),
-        _ = tokio::signal::ctrl_c() => (Exit::Interrupted, "interrupted".into()),
-        _ = terminated.recv() => (Exit::Terminated, "told to end".into()),
+        (exit, why) = ends.told() => (exit, why.to_owned()),
     };
     if semaphore.leave(&id, &nonce, None).await? == Left::Held {
         return Ok(());

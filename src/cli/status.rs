@@ -554,7 +554,10 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
             line("to", node.to.as_deref().unwrap_or_default());
             line("member of etcd", &node.member);
             line("strategy", &node.strategy);
-            line("etcd", &node.etcd_error);
+            // The same error is not said twice.
+            if !node.reason.contains(&node.etcd_error) {
+                line("etcd", &node.etcd_error);
+            }
             line("configuration", &node.config_error);
             line("failed before", &node.failed_before.join("; "));
             for warning in &node.warnings {
@@ -611,11 +614,23 @@ fn with_hosts(text: &str, groups: &[GroupStatus]) -> String {
             let named = format!("{host} ({})", holder.id);
             // Other names than machine ids may be any word.
             if !host.is_empty() && node::is_machine_id(&holder.id) && !text.contains(&named) {
-                text = text.replace(&holder.id, &named);
+                text = replaced_but_in_commands(&text, &holder.id, &named);
             }
         }
     }
     text
+}
+
+/// The text with one word for another, but where it is the argument of a command that is suggested.
+fn replaced_but_in_commands(text: &str, id: &str, named: &str) -> String {
+    let mut parts = text.split(id);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let argument = out.ends_with("unlock ") || out.ends_with("--force ");
+        out += if argument { id } else { named };
+        out += part;
+    }
+    out
 }
 
 fn said(pause: &Pause, when: &impl Fn(Option<Timestamp>) -> String, zone: &TimeZone) -> String {
@@ -644,4 +659,18 @@ fn ago(since: Timestamp, now: &Timestamp, zone: &TimeZone) -> String {
         "{} ({ago} ago)",
         since.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suggested_command_keeps_its_argument() {
+        let text = "held by a1; to end that: pointsman unlock a1 --force, or unlock --force a1";
+        assert_eq!(
+            replaced_but_in_commands(text, "a1", "n1 (a1)"),
+            "held by n1 (a1); to end that: pointsman unlock a1 --force, or unlock --force a1"
+        );
+    }
 }

@@ -52,23 +52,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             nothing(format!("{shown} had no ticket."))
         };
     }
-    // While it still holds: nobody goes out beside it before it carries load again.
     let group = semaphore.read().await?;
-    let entry = group.holders.into_iter().find(|held| held.id == id);
-    // One that is refused stays drained.
-    let undo = |held: &Holder| {
-        let away = matches!(held.phase, Phase::Rebooting | Phase::Proving);
-        held.drain_has_begun() && (args.force || !away)
-    };
-    if let Some(entry) = entry.and_then(|held| held.entry).filter(undo) {
-        if node::machine_id(&context.config.root).is_ok_and(|own| own == id) {
-            drain::undo(context, &entry, "proving").await?;
-        } else {
-            output::note(format!(
-                "warning: {shown} was drained by `lock --drain`, and its post-boot.d hooks do not run from here; to have \
-                 them run, unlock it on the node itself"
-            ));
-        }
+    let held = group.holders.into_iter().find(|held| held.id == id);
+    if let Some(entry) = held.and_then(|held| held.entry) {
+        give_up(context, args, &entry).await?;
     }
     match semaphore.unlock(&id, args.force).await? {
         Unlocked::Unlocked(Some(holder)) if holder.phase == Phase::Draining => {
@@ -102,6 +89,56 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
                 ),
             ));
         }
+    }
+    Ok(())
+}
+
+/// What is due before this entry is removed. While it still holds, nobody goes out beside the node before it carries load again.
+async fn give_up(context: &Context, args: &Args, entry: &Holder) -> Result<(), Failure> {
+    let root = &context.config.root;
+    let here = node::machine_id(root).is_ok_and(|own| own == entry.id);
+    let id = output::in_line(&entry.id);
+    let by_force = |id: &str| context.command(&format!("unlock --force {}", output::word(id)));
+    if here && !entry.is_of_host(&node::hostname(root)) && !args.force {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "{id} is held by {}, and this machine, {}, has the same machine id. To unlock that one all the same: {}",
+                output::in_line(&entry.hostname),
+                node::hostname(root),
+                by_force(&entry.id)
+            ),
+        ));
+    }
+    // One that is refused stays drained.
+    let away = matches!(entry.phase, Phase::Rebooting | Phase::Proving);
+    if !entry.drain_has_begun() || (away && !args.force) {
+        return Ok(());
+    }
+    if !here && !args.force {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "{id} was drained by `lock --drain`, and only there its post-boot.d hooks can undo that: unlock it on the node \
+                 itself. To unlock it without them: {}",
+                by_force(&entry.id)
+            ),
+        ));
+    }
+    if here && !drain::undo(context, entry, "proving").await && !args.force {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "{id} stays locked: it may not carry load yet. To run the hooks again: {}; to unlock it without them: {}",
+                context.command("unlock"),
+                by_force(&entry.id)
+            ),
+        ));
+    }
+    if !here {
+        output::note(format!(
+            "warning: {id} was drained by `lock --drain`, and its post-boot.d hooks did not run"
+        ));
     }
     Ok(())
 }

@@ -77,9 +77,34 @@ pub fn shell_word(given: &str) -> String {
     }
 }
 
+/// A text of several lines as a part of a sentence: a list below a line that ends with a colon, or what follows it.
+#[must_use]
+pub fn in_a_sentence(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if !out.is_empty() {
+            out += if out.ends_with(':') { " " } else { "; " };
+        }
+        out += line;
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_become_a_sentence() {
+        for (text, sentence) in [
+            ("one", "one"),
+            ("it failed:\n  a: x\n  b: y\n", "it failed: a: x; b: y"),
+            ("it failed\n\n  a", "it failed; a"),
+            ("", ""),
+        ] {
+            assert_eq!(in_a_sentence(text), sentence);
+        }
+    }
 
     #[test]
     fn characters_that_act_are_shown_instead() {

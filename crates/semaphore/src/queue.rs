@@ -140,6 +140,8 @@ pub struct Quarantined {
 pub struct Asker<'a> {
     /// The node's id.
     pub id: &'a str,
+    /// Its host name: what another one took under the same id is another machine's.
+    pub hostname: &'a str,
     /// The nonce of its claim.
     pub nonce: &'a str,
     /// Whether a person asked for the reboot: it goes also under the lock that a person took for the node by hand.
@@ -155,7 +157,8 @@ pub fn decide(view: &View, asker: Asker<'_>) -> Step {
     let Asker { id, nonce, .. } = asker;
     // A reboot in the middle of a drain would take away what still carries load.
     let by_hand = |holder: &Holder| {
-        asker.by_person && holder.phase == Phase::Manual && !holder.is_half_drained()
+        let own = holder.phase == Phase::Manual && holder.is_of_host(asker.hostname);
+        asker.by_person && own && !holder.is_half_drained()
     };
     match &view.holder {
         None => {}
@@ -285,6 +288,9 @@ impl std::fmt::Display for Block {
                 }
                 if holder.is_half_drained() {
                     f.write_str("; the drain has not ended")?;
+                }
+                if !holder.hostname.is_empty() {
+                    write!(f, " (on {})", holder.hostname)?;
                 }
                 write!(f, "; to end that: {}", unlock(holder))
             }
@@ -477,6 +483,7 @@ mod tests {
     fn asker(by_person: bool) -> Asker<'static> {
         Asker {
             id: "me",
+            hostname: "host",
             nonce: "mine",
             by_person,
         }

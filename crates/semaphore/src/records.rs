@@ -138,10 +138,37 @@ pub struct Holder {
 /// The field of the entry of `lock --drain`: false while the hooks run, true when they have drained the node.
 const DRAINED: &str = "drained";
 
+/// How far the drain by `lock --drain` has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drain {
+    /// None has begun, or it was undone.
+    None,
+    /// Its hooks run, or were killed.
+    Begun,
+    /// The node is drained.
+    Done,
+}
+
 impl Holder {
-    /// Notes that `lock --drain` drains the node with this entry, and whether it has done so.
-    pub fn note_drain(&mut self, ended: bool) {
-        self.unknown.insert(DRAINED.into(), ended.into());
+    /// Notes how far the drain with this entry has come.
+    pub fn set_drain(&mut self, drain: Drain) {
+        match drain {
+            Drain::None => drop(self.unknown.remove(DRAINED)),
+            Drain::Begun => drop(self.unknown.insert(DRAINED.into(), false.into())),
+            Drain::Done => drop(self.unknown.insert(DRAINED.into(), true.into())),
+        }
+    }
+
+    /// Whether it may be the entry of the node with this host name: an entry made elsewhere for a node names none.
+    #[must_use]
+    pub fn is_of_host(&self, hostname: &str) -> bool {
+        self.hostname.is_empty() || self.hostname == hostname
+    }
+
+    /// Whether a person's lock, under which no reboot is under way, may be drained now.
+    #[must_use]
+    pub fn may_be_drained(&self) -> bool {
+        self.phase == Phase::Manual && !self.drain_has_begun()
     }
 
     /// Whether `lock --drain` drained the node, or began to: with this entry, or with the one under which the node reboots.

@@ -24,7 +24,7 @@ use host::{
     blocking, broadcast,
     hooks::{self, Hooks},
     logind::Logind,
-    node, systemd,
+    node, systemd, text,
 };
 use semaphore::{
     etcd::{self, BackOff, Place, Semaphore, Wait},
@@ -285,9 +285,10 @@ impl World {
     /// What kept etcd from answering, with what the certificate's dates have to do with it.
     #[must_use]
     pub fn explain(&self, error: &etcd::Error) -> String {
+        let said = text::in_a_sentence(&error.to_string());
         match self.config.certificate_warning(Timestamp::now()) {
-            Some(warning) if error.is_unreachable() => format!("{error}; {warning}"),
-            _ => error.to_string(),
+            Some(warning) if error.is_unreachable() => format!("{said}; {warning}"),
+            _ => said,
         }
     }
 

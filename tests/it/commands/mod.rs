@@ -3,6 +3,7 @@
 mod by_hand;
 mod config;
 mod documents;
+mod drain;
 mod faults;
 mod mending;
 mod names;

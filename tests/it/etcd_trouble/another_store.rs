@@ -18,7 +18,7 @@ use pointsman_testbed::{
     proxy::{Mode, Proxy},
 };
 use semaphore::{
-    etcd::{self, Accept, Claim, Group, Memory, Options, Semaphore, Wait},
+    etcd::{self, Accept, Agent, Claim, Group, Memory, Options, Semaphore, Wait},
     records::Phase,
     store::{Marks, Remembered},
 };
@@ -26,11 +26,12 @@ use semaphore::{
 use super::{on_both, one, pointsman};
 use crate::{
     agents::{agent, machine},
-    support::{claim, eventually, found, holder, on, options, with},
+    support::{claim, eventually, found, holder, node, on, options, with},
     trials::{QUICK, judge, runs_from},
 };
 
 on_both!(
+    a_cluster_that_is_left_by_mistake_and_found_again_is_not_stopped,
     an_endpoint_that_turns_out_to_lead_elsewhere_stops_who_waits_as_the_first,
     an_agent_that_may_not_pause_does_not_go_in_a_store_that_has_overtaken_the_old_one,
     a_quarantine_that_the_store_forgot_is_told_again_after_the_accept,
@@ -343,4 +344,40 @@ async fn a_member_that_is_out_from_before_the_accept_is_named_as_such(version: V
     client.put(key, out, None).await.unwrap();
     assert!(!says().await.contains(marked));
     assert!(!status().await.stdout.contains(below));
+}
+
+async fn a_cluster_that_is_left_by_mistake_and_found_again_is_not_stopped(version: Version) {
+    let (own, other) = (one(version).await, one(version).await);
+    let prefix = unique_prefix("by-mistake");
+    let memory = Arc::new(Memory::default());
+    memory.serve(Agent {
+        keys: on(&own, &prefix).keys().clone(),
+        node: node("n"),
+        keep: Box::new(|| Box::pin(async { Ok(()) })),
+        accepted: Box::new(|| panic!("nobody has accepted anything")),
+    });
+    let at = |cluster: &Cluster| on(cluster, &prefix).with_memory(memory.clone());
+    for cluster in [&own, &other] {
+        found(&on(cluster, &prefix)).await;
+    }
+    at(&own).publish(&node("n")).await.unwrap();
+    let elsewhere = at(&other);
+    for _ in 0..2 {
+        assert!(elsewhere.publish(&node("n")).await.is_err());
+    }
+    assert!(
+        on(&other, &prefix)
+            .read()
+            .await
+            .unwrap()
+            .pause_all
+            .is_some()
+    );
+    // The list is as it was: nobody has to accept the store that was never away.
+    at(&own).publish(&node("n")).await.unwrap();
+    assert_eq!(memory.sign(), None);
+    let group = on(&own, &prefix).read().await.unwrap();
+    assert!(group.pause_all.is_none());
+    // Once more elsewhere, it is still told apart.
+    assert!(at(&other).publish(&node("n")).await.is_err());
 }

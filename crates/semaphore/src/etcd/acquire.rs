@@ -55,7 +55,7 @@ impl Semaphore {
             }
             tracing::warn!("{error}");
             note(Wait {
-                why: error.to_string(),
+                why: host::text::in_a_sentence(&error.to_string()),
                 place: Place::Unknown,
             });
             sleep(waits.next().unwrap_or(self.back_off.max)).await;

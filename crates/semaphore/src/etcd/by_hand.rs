@@ -8,7 +8,7 @@ use super::{
 use crate::{
     document::{Document, Refusal},
     queue::Stored,
-    records::{Holder, Image, Pause, Phase, Quarantine},
+    records::{Drain, Holder, Image, Pause, Phase, Quarantine},
 };
 
 /// How a `lock` by hand ended.
@@ -102,7 +102,10 @@ impl Semaphore {
                     Locked::AlreadyHeld(Some(entry.clone()))
                 });
             }
-            if let Some((all, pause)) = paused(&held) {
+            // Where agents stopped because etcd is not the one it was, people tell it who is out: nobody goes for that.
+            if let Some((all, pause)) = paused(&held)
+                && pause.store.is_none()
+            {
                 return Ok(Locked::Paused(all, pause));
             }
             let (document, modified) = match held.document {
@@ -118,11 +121,9 @@ impl Semaphore {
                 Err(Refusal::Held) => return Ok(Locked::AlreadyHeld(None)),
                 Err(Refusal::Full) => return Ok(Locked::Full(document)),
             };
-            let mut compares = vec![
-                absent(keys.holder(&holder.id)),
-                absent(keys.pause_all()),
-                absent(keys.pause()),
-            ];
+            let mut compares = vec![absent(keys.holder(&holder.id)), absent(keys.pause())];
+            let stop = held.more[0].first().map(Stored::from);
+            compares.extend(as_read(&keys.pause_all(), stop.as_ref()));
             compares.extend(unchanged(keys.semaphore(), &modified));
             let lease = self.deadline_lease(DOING, holder).await?;
             let puts = self.holder_puts(holder, &next, lease);
@@ -138,11 +139,11 @@ impl Semaphore {
         })
     }
 
-    /// Notes in this holder's entry that its node is drained; false where the entry is another one by now.
+    /// Notes in this holder's entry how far the drain of its node has come; false where the entry is another one by now.
     ///
     /// # Errors
     /// When etcd cannot be reached or refuses.
-    pub async fn mark_drained(&self, holder: &Holder) -> Result<bool, Error> {
+    pub async fn set_drain(&self, holder: &Holder, drain: Drain) -> Result<bool, Error> {
         const DOING: &str = "noting the drain";
         let id = &holder.id;
         for tries in 0..RACES {
@@ -151,7 +152,7 @@ impl Semaphore {
                 return Ok(false);
             };
             let mut entry = entry.clone();
-            entry.note_drain(true);
+            entry.set_drain(drain);
             let key = self.keys.holder(id);
             let txn = Txn::new()
                 .when(unchanged(key.clone(), read))

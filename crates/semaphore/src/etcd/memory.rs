@@ -153,6 +153,22 @@ impl Memory {
         }
     }
 
+    /// Takes back a sign that another cluster answered, where the one that is remembered answers again and nothing else speaks
+    /// against it; whether it did.
+    pub(super) fn is_back(&self, reply: &Reply, accepted: Option<&Accepted>) -> bool {
+        let mut state = self.state();
+        let remembered = &state.remembered;
+        let known = remembered.marks.as_ref().map(|marks| marks.cluster);
+        let back = matches!(state.sign, Some(Sign::Cluster { .. }))
+            && known == Some(reply.cluster)
+            && remembered.judge(reply).is_none()
+            && remembered.judge_accept(accepted, reply).is_none();
+        if back {
+            state.sign = None;
+        }
+        back
+    }
+
     /// Whether nothing of it was ever kept.
     pub(super) fn is_new(&self) -> bool {
         let state = self.state();

@@ -134,6 +134,7 @@ impl Claim {
     fn asker(&self) -> Asker<'_> {
         Asker {
             id: self.id(),
+            hostname: &self.holder.hostname,
             nonce: self.nonce(),
             by_person: self.by_person,
         }

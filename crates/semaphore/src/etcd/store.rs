@@ -150,6 +150,12 @@ impl Semaphore {
                 (agent.accepted)();
                 return Ok(true);
             }
+            // By a mistaken list of endpoints, say, another cluster was asked; now the one that is remembered answers again.
+            let accepted = looked.accepted.as_ref().map(|(accepted, _)| accepted);
+            if self.memory().is_back(&looked.reply, accepted) {
+                tracing::warn!("the etcd that this node knows answers again");
+                return Ok(true);
+            }
             let Some(sign) = self.memory().sign() else {
                 return Ok(true);
             };

@@ -217,7 +217,7 @@ async fn a_persons_pause_stays_in_the_stop_and_after_it(version: Version) {
     bed.command(&["pause", "--all", "--reason", "disk change", "--for", "1h"])
         .await;
     let snapshot = bed.snapshot("before").await;
-    lock_again(&bed).await;
+    bed.command(&["set-max", "2"]).await;
     let node = bed.node("node-1").await;
     node.update_engine().ready("2").await;
     node.wait_status(|status| status.contains("disk change"))

@@ -161,13 +161,8 @@ async fn nobody_went(bed: &Bed, nodes: &[&Node]) {
 
 /// A person sees to it, before the accept, that who is out is a holder.
 async fn lock_again(bed: &Bed) {
-    // Nothing is taken under the pause: the document is written as it was.
-    let document = r#"{"semaphore":0,"max":1,"holders":["out"]}"#;
-    let key = bed.semaphore().keys().semaphore();
-    bed.cluster
-        .client()
-        .await
-        .put(key, document, None)
-        .await
-        .unwrap();
+    bed.stopped().await;
+    let locked = bed.command(&["lock", "--as", "out", "--reason", "it is out"]);
+    let locked = locked.await;
+    assert_eq!(locked.code, Some(0), "{locked:?}");
 }
