@@ -198,3 +198,19 @@ async fn a_node_whose_journal_is_gone_says_that_it_holds_and_how_to_end_that() {
     node.update_engine().ready("3").await;
     node.logind().rebooted().await;
 }
+
+#[tokio::test]
+async fn a_twin_that_wrote_meanwhile_is_seen_at_the_next_update() {
+    let site = Site::new("clones-update");
+    site.lock().await;
+    let node = site.node("node-1", &[]).await;
+    let twin = Node::with_machine_id("node-2", node.machine_id()).await;
+    prepare(&twin);
+    site.start(&twin, &[]).await;
+    let twin_id = twin.boot_id();
+    site.record(&node, |record| record.boot_id == twin_id).await;
+    twin.stop().await;
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| status.contains("another machine has this machine's id"))
+        .await;
+}

@@ -31,7 +31,7 @@ use crate::{
     config::{Config, ConfigError, Strategy},
     coordinator::{self, Coordinator},
     duration, node,
-    semaphore::etcd::{Seen, Wait},
+    semaphore::{etcd::Wait, records::Holder},
     telemetry::notify,
     update_engine::UpdateEngine,
 };
@@ -79,8 +79,9 @@ pub enum Mode {
     Once(String),
 }
 
-/// What etcd says of this node, or why it did not answer; and whether the journal knew of no hold when it was asked.
-type Asked = (Result<Seen, String>, bool);
+/// The entry under this node's id among the holders, or why etcd did not answer; and whether the journal knew of no hold when
+/// it was asked.
+type Asked = (Result<Option<Holder>, String>, bool);
 
 type Doing<T> = Pin<Box<dyn Future<Output = T>>>;
 

@@ -116,6 +116,7 @@ impl Semaphore {
             self.stop_for_a_sign().await;
         }
         let response = done?;
+        self.note_own_record(&response);
         // The first answer of a store is journalled at once; later ones with the steps that need it.
         if self.memory().is_new() {
             self.memory().keep("remembering etcd").await?;
