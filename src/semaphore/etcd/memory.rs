@@ -80,11 +80,17 @@ impl Memory {
         let mut place = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
         *place = Some(std::sync::Arc::new(agent));
         drop(place);
+        !self.boots_are_unkept()
+    }
+
+    /// Whether the journal has not yet in which boots the node's record was written, or may have been, or that it was.
+    pub(super) fn boots_are_unkept(&self) -> bool {
         let state = self.state();
-        state
-            .kept
-            .as_ref()
-            .is_some_and(|kept| kept.record == state.remembered.record)
+        let boots = |remembered: &Remembered| {
+            let record = remembered.record.as_ref();
+            record.map(|record| (record.boots.clone(), record.revision > 0))
+        };
+        boots(&state.remembered) != state.kept.as_ref().and_then(boots)
     }
 
     pub(super) fn agent(&self) -> Option<std::sync::Arc<Agent>> {

@@ -21,7 +21,14 @@ impl Semaphore {
         let put = etcd_client::Txn::new().and_then(vec![put_node(&self.keys, node)]);
         let written = self.txn(DOING, put).await?;
         let revision = written.header().map_or(0, |header| header.revision());
-        self.memory().note_written(&node.boot_id, revision);
+        let memory = self.memory();
+        memory.note_written(&node.boot_id, revision);
+        // Once a boot: by this another machine's record is told after the next start.
+        if memory.boots_are_unkept()
+            && let Err(error) = memory.keep(DOING).await
+        {
+            tracing::debug!("{error}");
+        }
         Ok(found
             .unwrap_or_default()
             .first()
