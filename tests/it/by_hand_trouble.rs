@@ -225,3 +225,44 @@ async fn locksmiths_own_lock_of_this_node_is_one_by_hand() {
     node.reboot(Death::Kill).await;
     ends_locked(&site, &node, &locked).await;
 }
+
+/// What the package does before it is removed.
+async fn removed(site: &Site, node: &Node) {
+    let done = site.command(node, &["unlock", "--journalled"]).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+}
+
+#[tokio::test]
+async fn a_removed_package_releases_what_its_agent_held_and_no_persons_lock() {
+    let site = Site::new("by-hand-removed");
+    let node = machine("node-1").await;
+    slow_drain(&node);
+    site.start(&node, &[]).await;
+    let locked = lock(&site, &node).await;
+    // Killed where it waits for the person.
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| status.contains("locked by hand"))
+        .await;
+    node.kill().await;
+    removed(&site, &node).await;
+    assert_eq!(site.phase(&node, Phase::Manual).await, locked);
+    // And where it reboots under the person's lock.
+    node.start_again();
+    node.wait_status(|status| status.contains("locked by hand"))
+        .await;
+    ask(&node).await;
+    draining(&node).await;
+    node.kill().await;
+    site.phase(&node, Phase::Draining).await;
+    removed(&site, &node).await;
+    assert_eq!(site.phase(&node, Phase::Manual).await, locked);
+    // Of its own it leaves nothing.
+    site.unlock(node.machine_id()).await;
+    drained(&node);
+    node.start_again();
+    node.logind().rebooted().await;
+    node.kill().await;
+    site.phase(&node, Phase::Rebooting).await;
+    removed(&site, &node).await;
+    site.free().await;
+}
