@@ -57,6 +57,12 @@ impl JournalFile {
         loaded
     }
 
+    /// Whether it could be read.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        lock(&self.journal).is_some()
+    }
+
     /// What is remembered of the store under this key prefix; at first, what the journal that was loaded had of it.
     #[must_use]
     pub fn memory(&self, prefix: &str) -> Arc<Memory> {
@@ -105,8 +111,8 @@ impl JournalFile {
             ..journal
         };
         let saved = journal.save(&self.path);
-        *last = Some(journal);
         if saved.is_ok() {
+            *last = Some(journal);
             for (_, memory, remembered) in remembered {
                 memory.kept(remembered);
             }
@@ -175,6 +181,31 @@ mod tests {
         file.memory("p").recall(remembered());
         assert!(file.keep().is_err());
         assert_eq!(path.read_text().unwrap(), "oops");
+    }
+
+    #[test]
+    fn what_could_not_be_saved_is_not_kept_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        let file = JournalFile::new(&root, "me");
+        let before = file.load(mark("me")).unwrap();
+        file.save(&before).unwrap();
+        let state = dir.path().join("var/lib/pointsman");
+        let aside = dir.path().join("aside");
+        std::fs::rename(&state, &aside).unwrap();
+        std::fs::write(&state, "").unwrap();
+        let refused = Journal {
+            proven: Some("refused".into()),
+            ..before
+        };
+        assert!(file.save(&refused).is_err());
+        std::fs::remove_file(&state).unwrap();
+        std::fs::rename(&aside, &state).unwrap();
+        file.memory("p").recall(remembered());
+        file.keep().unwrap();
+        let kept = Journal::load(&Journal::path(&root)).unwrap();
+        assert_eq!(kept.proven, None);
+        assert!(kept.stores.is_some());
     }
 
     #[test]

@@ -218,6 +218,15 @@ impl Context {
     /// # Errors
     /// As [`Self::semaphore`].
     pub fn semaphore_of(&self, group: node::Group) -> Result<Semaphore, Failure> {
+        let keys = Keys::new(&self.of_etcd()?.prefix, group);
+        self.semaphore_at(keys)
+    }
+
+    /// The semaphore under these keys.
+    ///
+    /// # Errors
+    /// As [`Self::semaphore`].
+    pub fn semaphore_at(&self, keys: Keys) -> Result<Semaphore, Failure> {
         let config = self.of_etcd()?;
         let options = config.etcd_options()?;
         // etcd only closes the connection, without a reason.
@@ -227,11 +236,7 @@ impl Context {
         {
             output::note(format!("pointsman: warning: {warning}"));
         }
-        Ok(Semaphore::new(
-            options,
-            Keys::new(&config.prefix, group),
-            World::back_off(&config),
-        ))
+        Ok(Semaphore::new(options, keys, World::back_off(&config)))
     }
 
     /// The id given, checked, or this node's.

@@ -7,6 +7,7 @@ use semaphore::{
 };
 
 use super::{Context, Exit, Failure, drain, names, output};
+use crate::agent::{journal::Journal, machine_mark::MachineMark};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -19,6 +20,10 @@ pub struct Args {
     /// Delete its place in the queue instead, such as one that no agent keeps; a living agent takes a new one when its turn comes.
     #[arg(long, conflicts_with = "force")]
     ticket: bool,
+    /// Release what this node's agent holds by its own journal, and nothing else: a person's lock of the node stays. For the
+    /// package, whose agent is gone by then.
+    #[arg(long, hide = true, conflicts_with_all = ["id", "force", "ticket"])]
+    journalled: bool,
 }
 
 /// Gives it back.
@@ -26,6 +31,9 @@ pub struct Args {
 /// # Errors
 /// When etcd cannot be reached, the document cannot be used, or the node is rebooting and `--force` is not given.
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    if args.journalled {
+        return journalled(context).await;
+    }
     let semaphore = context.semaphore()?;
     let (id, known) = match &args.id {
         Some(given) => {
@@ -141,4 +149,23 @@ async fn give_up(context: &Context, args: &Args, entry: &Holder) -> Result<(), F
         ));
     }
     Ok(())
+}
+
+/// Does for an agent that is gone what it would do when it is told to end.
+async fn journalled(context: &Context) -> Result<(), Failure> {
+    let root = &context.config.root;
+    let failed = |error: String| Failure::new(Exit::Failed, error);
+    let own = node::machine_id(root).map_err(|error| failed(error.to_string()))?;
+    let mark = MachineMark::of(root, &own, None);
+    let journal = Journal::of_this_machine(&Journal::path(root), mark);
+    let entry = journal.map_err(|error| failed(error.to_string()))?.entry;
+    let Some(claim) = entry.and_then(|entry| entry.claim) else {
+        return output::say("This node's journal knows of nothing that it holds.");
+    };
+    let semaphore = context.semaphore_at(claim.keys)?;
+    semaphore.leave(&claim.id, &claim.nonce, None).await?;
+    semaphore
+        .release(&claim.id, &claim.nonce, None, None)
+        .await?;
+    output::say("What this node's agent held is released.")
 }

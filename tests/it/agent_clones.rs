@@ -1,13 +1,13 @@
 //! A copy of a node's disk is not the node.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use nix::sys::signal::Signal;
 use pointsman_testbed::node::{Death, Node};
 use semaphore::records::Phase;
 
 use crate::{
-    agents::{Site, draining, machine, prepare, slow_drain},
+    agents::{Site, drained, draining, machine, prepare, slow_drain},
     support::eventually,
 };
 
@@ -52,8 +52,14 @@ async fn a_copied_disk_neither_releases_nor_takes_and_says_why() {
     assert_eq!(site.phase(&node, Phase::Draining).await.hostname, "node-1");
     let after = fs::read(copy.path("var/lib/pointsman/journal.json")).unwrap();
     assert_eq!(before, after);
+    let boot = copy.boot_id();
+    site.record(&copy, |record| record.boot_id == boot).await;
     copy.stop().await;
     assert_eq!(site.read().await.holders.len(), 1);
+    // The other one sees it with its next step.
+    drained(&node);
+    node.wait_status(|status| status.contains("another machine has this machine's id"))
+        .await;
 }
 
 #[tokio::test]
@@ -197,4 +203,75 @@ async fn a_node_whose_journal_is_gone_says_that_it_holds_and_how_to_end_that() {
     assert!(!seen.stdout.contains("warning"), "{seen:?}");
     node.update_engine().ready("3").await;
     node.logind().rebooted().await;
+}
+
+#[tokio::test]
+async fn a_twin_that_wrote_meanwhile_is_seen_at_the_next_update() {
+    let site = Site::new("clones-update");
+    site.lock().await;
+    let node = site.node("node-1", &[]).await;
+    let twin = Node::with_machine_id("node-2", node.machine_id()).await;
+    prepare(&twin);
+    site.start(&twin, &[]).await;
+    let twin_id = twin.boot_id();
+    site.record(&node, |record| record.boot_id == twin_id).await;
+    twin.stop().await;
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| status.contains("another machine has this machine's id"))
+        .await;
+}
+
+#[tokio::test]
+async fn a_twin_that_wrote_while_no_agent_ran_is_seen_at_the_start() {
+    for death in [None, Some(Death::Kill)] {
+        let site = Site::new("clones-start");
+        let node = site.node("node-1", &[]).await;
+        let boot = node.boot_id();
+        site.record(&node, |record| record.boot_id == boot).await;
+        let quiet = |log: String| !log.contains("another machine");
+        node.stop().await;
+        let twin = Node::with_machine_id("node-2", node.machine_id()).await;
+        prepare(&twin);
+        site.start(&twin, &[]).await;
+        let twin_id = twin.boot_id();
+        site.record(&node, |record| record.boot_id == twin_id).await;
+        assert!(quiet(node.log()), "{}", node.log());
+        match death {
+            Some(death) => node.reboot(death).await,
+            None => node.start_again(),
+        }
+        node.wait_status(|status| status.contains("another machine has this machine's id"))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_boot_that_the_journal_could_not_know_is_no_twins() {
+    let site = Site::new("clones-read-only");
+    let node = site.node("node-1", &[]).await;
+    let state = node.path("var/lib/pointsman");
+    let mount = |words: &[&str]| {
+        let done = Command::new(words[0])
+            .args(&words[1..])
+            .arg(&state)
+            .status();
+        assert!(done.unwrap().success(), "{words:?}");
+    };
+    let before = site.record(&node, |_| true).await.since;
+    node.go_down(Death::Kill).await;
+    mount(&["mount", "--bind", &state.display().to_string()]);
+    mount(&["mount", "-o", "remount,bind,ro"]);
+    node.come_up().await;
+    node.start_again();
+    site.record(&node, |record| record.since != before).await;
+    node.go_down(Death::Kill).await;
+    mount(&["umount"]);
+    node.come_up().await;
+    node.start_again();
+    let boot = node.boot_id();
+    site.record(&node, |record| record.boot_id == boot).await;
+    node.wait_status(|status| status == "idle").await;
+    let seen = site.status(&node).await;
+    assert!(!seen.stdout.contains("warning"), "{seen:?}");
+    assert!(!node.log().contains("another machine"), "{}", node.log());
 }

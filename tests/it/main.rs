@@ -16,6 +16,7 @@ mod agent_trouble;
 mod agents;
 mod apply;
 mod attack;
+mod by_hand_trouble;
 mod cloud_config;
 mod cloud_config_boot;
 mod cloud_config_boot_trouble;

@@ -37,9 +37,11 @@ impl OwnRecord {
         self.boots.push(boot.to_owned());
     }
 
-    /// Remembers that it was written in this boot, at this revision.
+    /// Remembers that it was written in this boot, at this revision; without a boot that does not tell which one it was.
     pub fn written(&mut self, boot: &str, revision: i64) {
-        self.boots = vec![boot.to_owned()];
+        if !boot.is_empty() {
+            self.boots = vec![boot.to_owned()];
+        }
         self.revision = revision;
     }
 

@@ -25,7 +25,7 @@ use host::{
     telemetry::notify,
     update_engine::UpdateEngine,
 };
-use semaphore::etcd::{Seen, Wait};
+use semaphore::{etcd::Wait, records::Holder};
 use settings::{Config, ConfigError, Strategy};
 
 use super::{
@@ -80,8 +80,9 @@ pub enum Mode {
     Once(String),
 }
 
-/// What etcd says of this node, or why it did not answer; and whether the journal knew of no hold when it was asked.
-type Asked = (Result<Seen, String>, bool);
+/// The entry under this node's id among the holders, or why etcd did not answer; and whether the journal knew of no hold when
+/// it was asked.
+type Asked = (Result<Option<Holder>, String>, bool);
 
 type Doing<T> = Pin<Box<dyn Future<Output = T>>>;
 

@@ -8,7 +8,7 @@ use host::{
     text,
 };
 use jiff::Timestamp;
-use semaphore::etcd::Seen;
+use semaphore::records::Holder;
 use settings::Strategy;
 use tokio::time::sleep;
 
@@ -27,6 +27,7 @@ const LONGEST: usize = 1000;
 impl Driver {
     /// Says how things stand, where that has changed: log, systemd, bus, coordinator file, etcd.
     pub(super) async fn say(&mut self, outside: &mut Outside) {
+        self.look_for_a_twin();
         let (state, reason) = self.machine.report();
         let reason = sentence(&reason);
         let before = std::mem::replace(&mut self.said, (state, reason.clone()));
@@ -129,9 +130,9 @@ impl Driver {
     /// What came of telling etcd of this node: the one request that an idle agent makes at its start and after a reload.
     pub(super) fn etcd_answered(&mut self, (asked, no_hold): Asked) {
         let now = match asked {
-            Ok(seen) => {
+            Ok(held) => {
                 self.recorded = true;
-                self.look_for_others(&seen, no_hold);
+                self.look_for_a_lost_hold(held.as_ref(), no_hold);
                 String::new()
             }
             Err(why) => sentence(&why),
@@ -149,18 +150,24 @@ impl Driver {
         self.etcd_error = now;
     }
 
-    /// Whether somebody else goes by this node's id, or its own journal has forgotten a hold.
-    fn look_for_others(&mut self, seen: &Seen, no_hold: bool) {
-        // It stays until the next start or reload: the two write in turn, and both are meant.
-        if let Some(record) = &seen.twin {
-            let twin = sentence(&identity::twin(record, &self.world.id));
-            if twin != self.twin {
-                tracing::warn!("{twin}");
-                self.twin = twin;
-            }
+    /// Whether somebody else goes by this node's id. It stays said until the next start or reload: the two write in turn, and
+    /// both are meant.
+    fn look_for_a_twin(&mut self) {
+        let semaphore = self.world.own_semaphore();
+        let Some(record) = semaphore.and_then(|semaphore| semaphore.twin_seen()) else {
+            return;
+        };
+        let twin = sentence(&identity::twin(&record, &self.world.id));
+        if twin != self.twin {
+            tracing::warn!("{twin}");
+            self.twin = twin;
         }
+    }
+
+    /// Whether this node holds, and its own journal has forgotten that.
+    fn look_for_a_lost_hold(&mut self, held: Option<&Holder>, no_hold: bool) {
         let unknown = no_hold && self.machine.entry().is_none();
-        let held = seen.holder.as_ref().filter(|_| unknown);
+        let held = held.filter(|_| unknown);
         let lost = held.and_then(|held| identity::lost_hold(held, &self.world.id));
         let lost = lost.map(|lost| sentence(&lost)).unwrap_or_default();
         if lost != self.lost_hold && !lost.is_empty() {

@@ -82,7 +82,8 @@ pub struct World {
     pub journal: Arc<JournalFile>,
     /// Told when a person has accepted a store that was not the one it was.
     pub store_accepted: Arc<Notify>,
-    /// Whether the journal does not know yet that this node writes of itself in this boot.
+    /// Whether the journal could not be told that this node writes of itself in this boot. Then what it writes names no boot:
+    /// after the next one it would be taken for another machine's.
     pub unknown_boot: Cell<bool>,
     /// The member of etcd that was last taken for this node's; empty where none was.
     pub member: RefCell<String>,
@@ -198,31 +199,32 @@ impl World {
         match self.own_semaphore() {
             Some(semaphore) if semaphore.keys() == keys => semaphore,
             // Taken under another configuration: given back where it was taken.
-            _ => self.reached(keys),
+            _ => self.reached(keys).0,
         }
     }
 
-    fn reached(&self, keys: &Keys) -> Rc<Semaphore> {
+    /// The semaphore there, and whether the journal knows already that this node writes of itself in this boot.
+    fn reached(&self, keys: &Keys) -> (Rc<Semaphore>, bool) {
         let memory = self.journal.memory(keys.prefix());
         let (journal, accepted) = (self.journal.clone(), self.store_accepted.clone());
         let known = memory.serve(etcd::Agent {
             keys: keys.clone(),
-            node: self.record("", ""),
+            node: NodeRecord {
+                boot_id: self.boot_id.clone(),
+                ..self.record("", "")
+            },
             keep: Box::new(move || {
                 let journal = journal.clone();
                 Box::pin(blocking::run(move || journal.keep()))
             }),
             accepted: Box::new(move || accepted.notify_one()),
         });
-        if !known {
-            self.unknown_boot.set(true);
-        }
         let semaphore = Semaphore::new(
             self.etcd.borrow().clone(),
             keys.clone(),
             Self::back_off(&self.config),
         );
-        Rc::new(semaphore.with_memory(memory))
+        (Rc::new(semaphore.with_memory(memory)), known)
     }
 
     /// Makes the semaphore of the configured group its own, where the strategy asks somebody. Before the node writes of itself
@@ -231,13 +233,13 @@ impl World {
         if self.config.strategy != Strategy::EtcdLock {
             return;
         }
-        self.semaphore.replace(Some(self.reached(&self.keys)));
+        let (semaphore, known) = self.reached(&self.keys);
+        self.semaphore.replace(Some(semaphore));
         let journal = self.journal.clone();
-        if self.unknown_boot.take()
-            && let Err(why) = blocking::run(move || journal.keep()).await
-        {
-            // Nothing depends on it: after the next boot another machine may be suspected where there is none.
+        if !known && let Err(why) = blocking::run(move || journal.keep()).await {
             tracing::debug!("{why}");
+            // One that cannot be read knows no boot at all, and may be a copy, which is to be seen.
+            self.unknown_boot.set(self.journal.is_loaded());
         }
     }
 
@@ -251,7 +253,7 @@ impl World {
     fn reach(&self, etcd: etcd::Options) {
         self.etcd.replace(etcd);
         if self.own_semaphore().is_some() {
-            self.semaphore.replace(Some(self.reached(&self.keys)));
+            self.semaphore.replace(Some(self.reached(&self.keys).0));
         }
     }
 
@@ -302,7 +304,10 @@ impl World {
             runs: self.runs.clone(),
             kernel: node::kernel(&self.config.root),
             slot: self.slot.clone(),
-            boot_id: self.boot_id.clone(),
+            boot_id: match self.unknown_boot.get() {
+                true => String::new(),
+                false => self.boot_id.clone(),
+            },
             state: state.to_owned(),
             reason: reason.to_owned(),
             agent: AGENT.to_owned(),

@@ -410,10 +410,13 @@ impl Semaphore {
             Some((_, held)) if held.by(nonce).is_some() => held,
             _ => self.held(DOING, id, Vec::new()).await?,
         };
+        let mut seen = false;
         for tries in 0..RACES {
             let mut compares = Vec::new();
             let mut then = Vec::new();
             let ours = held.by(nonce);
+            // Where it is gone after a try, that try has released it and its reply was lost, or somebody did just now.
+            seen |= ours.is_some();
             match ours {
                 Some((entry, read)) => {
                     compares.extend(unchanged(keys.holder(id), read));
@@ -436,7 +439,7 @@ impl Semaphore {
             }
             then.extend(owed.into_iter().flat_map(|q| put_quarantine(keys, q)));
             then.extend(put_state(keys, node, "idle"));
-            let released = if ours.is_some() {
+            let released = if seen {
                 Released::Released
             } else {
                 Released::NotHeld

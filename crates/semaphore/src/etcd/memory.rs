@@ -45,6 +45,8 @@ struct State {
     kept: Option<Remembered>,
     /// That the store is not the one it was, until a person accepts it.
     sign: Option<Sign>,
+    /// The record of another machine with this node's id, until the agent has been told.
+    twin: Option<NodeRecord>,
 }
 
 impl Memory {
@@ -55,6 +57,7 @@ impl Memory {
             kept: Some(remembered.clone()),
             remembered,
             sign: None,
+            twin: None,
         };
         Self {
             state: Mutex::new(state),
@@ -77,11 +80,17 @@ impl Memory {
         let mut place = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
         *place = Some(std::sync::Arc::new(agent));
         drop(place);
+        !self.boots_are_unkept()
+    }
+
+    /// Whether the journal has not yet in which boots the node's record was written, or may have been, or that it was.
+    pub(super) fn boots_are_unkept(&self) -> bool {
         let state = self.state();
-        state
-            .kept
-            .as_ref()
-            .is_some_and(|kept| kept.record == state.remembered.record)
+        let boots = |remembered: &Remembered| {
+            let record = remembered.record.as_ref();
+            record.map(|record| (record.boots.clone(), record.revision > 0))
+        };
+        boots(&state.remembered) != state.kept.as_ref().and_then(boots)
     }
 
     pub(super) fn agent(&self) -> Option<std::sync::Arc<Agent>> {
@@ -209,6 +218,28 @@ impl Memory {
                 remembered.known.holders.clone_from(&document.holders);
             }
         });
+    }
+
+    /// Notes the record that stood under this node's id, which is now in the boot `boot`.
+    pub(super) fn note_own_record(&self, boot: &str, record: &NodeRecord, modified: i64) {
+        let mut state = self.state();
+        let known = state.remembered.record.as_ref();
+        let another = known.is_some_and(|known| known.is_of_another(record, modified));
+        if another && state.sign.is_none() && record.boot_id != boot {
+            state.twin = Some(record.clone());
+        }
+    }
+
+    /// Notes that this node wrote its record in the boot `boot`, at this revision.
+    pub(super) fn note_written(&self, boot: &str, revision: i64) {
+        self.note(|remembered| {
+            let record = remembered.record.get_or_insert_default();
+            record.written(boot, revision);
+        });
+    }
+
+    pub(super) fn twin_seen(&self) -> Option<NodeRecord> {
+        self.state().twin.take()
     }
 
     pub(super) fn note_take(&self, nonce: &str, revision: i64) {

@@ -37,7 +37,6 @@ pub use hold::{Committed, Left, Owner, Released};
 pub use host::etcd::{Local, Options, Tls};
 pub use members::Guard;
 pub use memory::{Agent, Keeping, Memory};
-pub use publish::Seen;
 pub use read::{Group, HolderState};
 
 use super::{
@@ -220,8 +219,10 @@ fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("records have string keys and plain values")
 }
 
+/// The answer tells which record it replaced.
 fn put_node(keys: &Keys, node: &NodeRecord) -> etcd_client::TxnOp {
-    etcd_client::TxnOp::put(keys.node(&node.id), json(node), None)
+    let replaced = etcd_client::PutOptions::new().with_prev_key();
+    etcd_client::TxnOp::put(keys.node(&node.id), json(node), Some(replaced))
 }
 
 /// The node's record in another state, as of now.

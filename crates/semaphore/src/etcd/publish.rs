@@ -1,58 +1,69 @@
 //! What a node says of itself, and what it sees of itself meanwhile.
 
-use etcd_client::{PutOptions, TxnOp, TxnOpResponse};
+use etcd_client::{TxnOp, TxnOpResponse, TxnResponse};
 
-use super::{Error, Semaphore, json, read};
+use super::{Error, Semaphore, put_node, read};
 use crate::records::{Holder, NodeRecord};
 
-/// What etcd says of a node when that writes its record.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Seen {
-    /// The record that another machine with this machine id had written; none where none did, as far as is known.
-    pub twin: Option<NodeRecord>,
-    /// The entry under its id among the holders.
-    pub holder: Option<Holder>,
-}
-
 impl Semaphore {
-    /// Writes what a node says of itself, and looks for who else goes by its id, in one request.
+    /// Writes what a node says of itself; the entry under its id among the holders.
     ///
     /// # Errors
     /// When etcd cannot be reached or refuses.
-    pub async fn publish(&self, node: &NodeRecord) -> Result<Seen, Error> {
+    pub async fn publish(&self, node: &NodeRecord) -> Result<Option<Holder>, Error> {
         const DOING: &str = "saying this node's state";
-        let memory = self.memory();
-        let known = memory.remembered().record.unwrap_or_default();
-        let replaced = PutOptions::new().with_prev_key();
-        let put = TxnOp::put(self.keys.node(&node.id), json(node), Some(replaced));
+        // Read before it is written over: who gives this up drops the answer, and with it whose record stood there.
+        let own = TxnOp::get(self.keys.node(&node.id), None);
         let holder = TxnOp::get(self.keys.holder(&node.id), None);
-        let txn = etcd_client::Txn::new().and_then(vec![put, holder]);
+        let txn = etcd_client::Txn::new().and_then(vec![own, holder]);
         let response = self.txn(DOING, txn).await?;
+        let found = read::answers(&response).into_iter().nth(1);
+        let put = etcd_client::Txn::new().and_then(vec![put_node(&self.keys, node)]);
+        let written = self.txn(DOING, put).await?;
+        let revision = written.header().map_or(0, |header| header.revision());
+        let memory = self.memory();
+        memory.note_written(&node.boot_id, revision);
+        // Once a boot: by this another machine's record is told after the next start.
+        if memory.boots_are_unkept()
+            && let Err(error) = memory.keep(DOING).await
+        {
+            tracing::debug!("{error}");
+        }
+        Ok(found
+            .unwrap_or_default()
+            .first()
+            .map(|kv| read::holder(kv).0))
+    }
+
+    /// The record of another machine with this node's id that was seen last, once.
+    #[must_use]
+    pub fn twin_seen(&self) -> Option<NodeRecord> {
+        self.memory().twin_seen()
+    }
+
+    /// Notes what an answer tells of an agent's own record: as it stood, or as it stood before it was written over.
+    pub(super) fn note_own_record(&self, response: &TxnResponse) {
+        let Some(agent) = self.memory().agent() else {
+            return;
+        };
+        let key = self.keys.node(&agent.node.id);
         let revision = response.header().map_or(0, |header| header.revision());
-        let mut seen = Seen::default();
         for answer in response.op_responses() {
-            match answer {
-                TxnOpResponse::Put(put) => {
-                    let before = put.prev_key().and_then(|kv| {
-                        let record: NodeRecord = serde_json::from_slice(kv.value()).ok()?;
-                        Some((record, kv.mod_revision()))
-                    });
-                    seen.twin = before
-                        .filter(|(record, modified)| {
-                            record.boot_id != node.boot_id && known.is_of_another(record, *modified)
-                        })
-                        .map(|(record, _)| record);
-                }
-                TxnOpResponse::Get(get) => {
-                    seen.holder = get.kvs().first().map(|kv| read::holder(kv).0);
-                }
-                _ => {}
+            let (found, written) = match answer {
+                // Only the record is put so that the answer tells what it replaced.
+                TxnOpResponse::Put(put) => (put.prev_key().cloned(), true),
+                TxnOpResponse::Get(get) => (get.kvs().first().cloned(), false),
+                _ => continue,
+            };
+            let found = found.filter(|kv| kv.key() == key.as_bytes());
+            let Some(kv) = found else { continue };
+            if let Ok(record) = serde_json::from_slice::<NodeRecord>(kv.value()) {
+                let memory = self.memory();
+                memory.note_own_record(&agent.node.boot_id, &record, kv.mod_revision());
+            }
+            if written {
+                self.memory().note_written(&agent.node.boot_id, revision);
             }
         }
-        memory.note(|remembered| {
-            let record = remembered.record.get_or_insert_default();
-            record.written(&node.boot_id, revision);
-        });
-        Ok(seen)
     }
 }

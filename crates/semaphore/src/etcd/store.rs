@@ -116,9 +116,13 @@ impl Semaphore {
             self.stop_for_a_sign().await;
         }
         let response = done?;
+        self.note_own_record(&response);
         // The first answer of a store is journalled at once; later ones with the steps that need it.
-        if self.memory().is_new() {
-            self.memory().keep("remembering etcd").await?;
+        if self.memory().is_new()
+            && let Err(error) = self.memory().keep("remembering etcd").await
+        {
+            // A node that can take nothing for that says so in etcd all the same.
+            tracing::debug!("{error}");
         }
         Ok(response)
     }
