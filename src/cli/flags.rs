@@ -13,37 +13,43 @@ use super::{
 /// Flags that mean something together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Group {
-    /// `--config`, `--root`.
-    Machine,
-    /// `--endpoint`, `--group` and what else leads to a semaphore in etcd.
+    /// `--root`.
+    Root,
+    /// `--config`.
+    Config,
+    /// `--endpoint` and what else leads to etcd.
     Etcd,
+    /// `--group`, `--key-prefix`: which semaphore it is there.
+    Semaphore,
     /// `--disk`, `--booted`.
     Slots,
 }
-use Group::{Etcd, Machine, Slots};
+use Group::{Config, Etcd, Root, Semaphore, Slots};
 
-const ALL: [Group; 3] = [Machine, Etcd, Slots];
+const ALL: [Group; 5] = [Root, Config, Etcd, Semaphore, Slots];
+/// Of a command that asks for a semaphore.
+const ASKS: &[Group] = &[Root, Config, Etcd, Semaphore];
 
 /// The groups of a command, by its words; the longest line that fits counts. For a command that is not here all of them
 /// mean something.
 const OF_COMMANDS: [(&[&str], &[Group]); 17] = [
-    (&["status"], &[Machine, Etcd]),
-    (&["lock"], &[Machine, Etcd]),
-    (&["unlock"], &[Machine, Etcd]),
-    (&["set-max"], &[Machine, Etcd]),
-    (&["quarantine"], &[Machine, Etcd]),
-    (&["import-locksmith"], &[Machine, Etcd]),
-    (&["pause"], &[Machine, Etcd]),
-    (&["resume"], &[Machine, Etcd]),
-    (&["store"], &[Machine, Etcd]),
-    (&["slots"], &[Machine, Slots]),
-    (&["update"], &[Machine]),
+    (&["status"], ASKS),
+    (&["lock"], ASKS),
+    (&["unlock"], ASKS),
+    (&["set-max"], ASKS),
+    (&["quarantine"], ASKS),
+    (&["import-locksmith"], ASKS),
+    (&["pause"], ASKS),
+    (&["resume"], ASKS),
+    (&["store"], ASKS),
+    (&["slots"], &[Root, Config, Slots]),
+    (&["update"], &[Root, Config]),
     // Which slot boots after it.
-    (&["cancel"], &[Machine, Slots]),
+    (&["cancel"], &[Root, Config, Slots]),
     // A document may stand in etcd.
-    (&["cloud-config"], &[Machine, Etcd]),
-    (&["cloud-config", "revert"], &[Machine]),
-    (&["cloud-config", "history"], &[Machine]),
+    (&["cloud-config"], &[Root, Config, Etcd]),
+    (&["cloud-config", "revert"], &[Root]),
+    (&["cloud-config", "history"], &[Root]),
     (&["cloud-config", "schema"], &[]),
     (&["help"], &[]),
 ];
@@ -60,18 +66,27 @@ impl Group {
     fn flags(self) -> Vec<Arg> {
         let none = Command::new("flags");
         let command = match self {
-            Machine => MachineArgs::augment_args(none),
-            Etcd => EtcdArgs::augment_args(none),
+            Root | Config => MachineArgs::augment_args(none),
+            Etcd | Semaphore => EtcdArgs::augment_args(none),
             Slots => SlotsArgs::augment_args(none),
         };
-        command.get_arguments().cloned().collect()
+        let own = |arg: &&Arg| match (self, arg.get_id().as_str()) {
+            (Root, id) => id == "root",
+            (Config, id) => id == "config",
+            (Semaphore, id) => matches!(id, "group" | "key_prefix"),
+            (Etcd, id) => !matches!(id, "group" | "key_prefix"),
+            (Slots, _) => true,
+        };
+        command.get_arguments().filter(own).cloned().collect()
     }
 
     /// What a command does not have for which its flags mean nothing.
     fn about(self) -> &'static str {
         match self {
-            Machine => "it reads no file of a machine",
+            Root => "it reads no file of a machine",
+            Config => "it reads no configuration",
             Etcd => "it asks no etcd",
+            Semaphore => "it asks for no semaphore",
             Slots => "it looks at no slots",
         }
     }
@@ -214,8 +229,13 @@ mod tests {
             (&["agent"], &["--endpoint", "--disk", "--root"], &[]),
             (
                 &["cloud-config", "plan"],
-                &["--endpoint", "--root"],
-                &["--disk"],
+                &["--endpoint", "--root", "--config"],
+                &["--disk", "--group", "--key-prefix"],
+            ),
+            (
+                &["cloud-config", "revert"],
+                &["--root"],
+                &["--config", "--endpoint"],
             ),
             (
                 &["cloud-config", "schema"],

@@ -76,7 +76,7 @@ pub enum Command {
     SetMax(set_max::Args),
     /// Show both system partitions, and what a reboot would do.
     Slots(slots::Args),
-    /// Make the other system partition boot next; again, to undo that.
+    /// Boot the other system partition next time; --undo takes that back.
     Rollback(rollback::Args),
     /// Run the checks of a boot by hand: what fails, and whether it would count against a new image. Exit 0 where the boot
     /// would pass, 1 where it would fail, 4 where that cannot be told.
@@ -108,6 +108,10 @@ pub enum Command {
 pub async fn run(cli: Cli) -> Result<(), Failure> {
     // Documents are looked at wherever people write them: no node's configuration is needed.
     if let Command::CloudConfig(args) = &cli.command {
+        // But who names a file means that file.
+        if cli.common.machine.config.is_some() {
+            cli.common.sources(false)?.load()?;
+        }
         return cloud_config::run(args, &cli.common).await;
     }
     let sources = cli.common.sources(matches!(cli.command, Command::Agent))?;

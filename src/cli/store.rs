@@ -285,11 +285,16 @@ async fn accept(context: &Context, args: &AcceptArgs) -> Result<(), Failure> {
             ));
         }
     }
-    if !args.yes && !asked()? {
+    let answer = if args.yes { Some(true) } else { asked()? };
+    if answer != Some(true) {
+        let why = match answer {
+            Some(_) => "",
+            None => ": there is no terminal to ask at",
+        };
         return Err(Failure::new(
             Exit::Refused,
             format!(
-                "nothing was accepted; without being asked: {} --yes",
+                "nothing was accepted{why}; without being asked: {} --yes",
                 again(args.id.as_deref().unwrap_or_default())
             ),
         ));
@@ -323,9 +328,9 @@ async fn accept(context: &Context, args: &AcceptArgs) -> Result<(), Failure> {
 }
 
 /// Whether the person says yes.
-fn asked() -> Result<bool, Failure> {
+fn asked() -> Result<Option<bool>, Failure> {
     if !std::io::stdin().is_terminal() {
-        return Ok(false);
+        return Ok(None);
     }
     let failed = |error: std::io::Error| Failure::new(Exit::Failed, error.to_string());
     let mut err = std::io::stderr().lock();
@@ -337,5 +342,5 @@ fn asked() -> Result<bool, Failure> {
         .lock()
         .read_line(&mut line)
         .map_err(failed)?;
-    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+    Ok(Some(matches!(line.trim(), "y" | "Y" | "yes")))
 }

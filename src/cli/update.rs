@@ -30,16 +30,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Have it look for an update now, and follow it until an update is staged or there is none. Exit 5 where whether there is
-    /// one is not known.
+    /// Have update_engine look for an update now, and follow it until one is staged or there is none. Exit 5 where it is not
+    /// known whether there is one.
     Check {
         /// The most this may take, a download included, such as 30m
         #[arg(long, value_name = "DURATION", default_value = "1h")]
         timeout: String,
     },
-    /// Have it forget the staged update; which slot boots next stays.
+    /// Have update_engine forget the staged update; which slot boots next stays.
     Reset,
-    /// Show the channel, or go to another one: GROUP in update.conf; update_engine is restarted.
+    /// Show the channel, or switch to another one: GROUP in update.conf; update_engine is restarted.
     Channel {
         /// Such as stable, beta, alpha, lts-2024.
         name: Option<String>,

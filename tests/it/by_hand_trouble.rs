@@ -20,7 +20,10 @@ use crate::{
 };
 
 async fn lock(site: &Site, node: &Node) -> Holder {
-    let by_hand = holder(node.machine_id(), Phase::Manual);
+    let by_hand = Holder {
+        hostname: node.name().to_owned(),
+        ..holder(node.machine_id(), Phase::Manual)
+    };
     let locked = site.semaphore.lock(&by_hand).await.unwrap();
     assert_eq!(locked, Locked::Taken);
     by_hand

@@ -101,7 +101,7 @@ impl Sources {
             return file::read(&RootPath::named(path), faults).unwrap_or_else(|| {
                 faults.push(ConfigError::Read {
                     path: path.clone(),
-                    error: std::io::ErrorKind::NotFound.into(),
+                    error: std::io::Error::from_raw_os_error(nix::libc::ENOENT),
                 });
                 Partial::default()
             });

@@ -92,7 +92,9 @@ fn check_row(page: &str, name: &str, command: &clap::Command) {
         .clone()
         .find(of_name)
         .unwrap_or_else(|| panic!("no row of {name}"));
-    let flags = command.get_arguments().filter(|a| !a.is_global_set());
+    let flags = command
+        .get_arguments()
+        .filter(|a| !a.is_global_set() && !a.is_hide_set());
     let named: Vec<&str> = flags.filter_map(clap::Arg::get_long).collect();
     for flag in &named {
         assert!(usage.contains(&format!("--{flag}")), "--{flag} of {name}");
