@@ -1,7 +1,7 @@
 //! The hooks of a node that a person takes out by hand: `lock --drain` and its `unlock`.
 
 use host::{
-    hooks::{HookError, Hooks},
+    hooks::{For, HookError, Hooks},
     node,
 };
 use semaphore::records::Holder;
@@ -10,7 +10,8 @@ use super::{Context, output};
 
 fn hooks(context: &Context) -> Hooks {
     let config = &context.config;
-    Hooks::new(&config.root, config.timings.hook_timeout).telling(output::note)
+    let hooks = Hooks::new(&config.root, config.timings.hook_timeout);
+    hooks.run_for(For::Lock).telling(output::note)
 }
 
 /// What the hooks are told; no image is left or gone to.

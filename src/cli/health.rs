@@ -1,6 +1,10 @@
 //! `pointsman health`: the checks of a boot, run by hand.
 
-use host::{blocking, bus, hooks::Hooks, node};
+use host::{
+    blocking, bus,
+    hooks::{For, Hooks},
+    node,
+};
 use serde::Serialize;
 use settings::Strategy;
 
@@ -133,7 +137,7 @@ async fn look(
     let config = &context.config;
     let id = node::machine_id(&config.root)?;
     let hostname = node::hostname(&config.root);
-    let hooks = Hooks::new(&config.root, config.timings.hook_timeout);
+    let hooks = Hooks::new(&config.root, config.timings.hook_timeout).run_for(For::Health);
     let variables = variables([
         ("NODE", &id),
         ("HOSTNAME", &hostname),
@@ -144,6 +148,7 @@ async fn look(
         ("REASON", "pointsman health"),
     ]);
     let greenboot = checks::greenboot(&config.root, bus, config.timings.hook_timeout).await;
+    let greenboot = greenboot.map(|hooks| hooks.run_for(For::Health));
     let checks = Checks {
         root: &config.root,
         bus,

@@ -39,8 +39,37 @@ use crate::{
 const TERM: Duration = Duration::from_secs(5);
 /// The exit code by which a hook says no without being at fault (EX_TEMPFAIL, sysexits.h).
 pub const NOT_NOW: i32 = 75;
-/// The units that hooks are.
-const UNITS: &str = "pointsman-hook-*.service";
+
+/// For whom hooks run. Whoever runs some ends those that one before it has left running, and never another's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum For {
+    /// The agent, or a reboot in the foreground.
+    Agent,
+    /// A person who locks or unlocks this node.
+    Lock,
+    /// A person who asks for the node's health. Several may at once.
+    Health,
+}
+
+impl For {
+    /// How the names of its units begin.
+    fn units(self) -> &'static str {
+        match self {
+            Self::Agent => "pointsman-hook-",
+            Self::Lock => "pointsman-lock-hook-",
+            Self::Health => "pointsman-health-hook-",
+        }
+    }
+}
+
+/// What a hook's unit runs, with the hook as arguments: of a unit that somebody stops, and whose process ends by SIGTERM for
+/// that, systemd-run says that it has succeeded ("clean" signals, systemd.service(5)). A drain would count as done.
+const IN_UNIT: [&str; 4] = [
+    "/bin/sh",
+    "-c",
+    "trap 'exit 143' TERM HUP INT; \"$@\"; exit $?",
+    "hook",
+];
 
 /// Why a hook did not do what it is for.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +101,8 @@ pub struct Hooks {
     /// What runs them; none: they are programs themselves.
     interpreter: Option<&'static str>,
     limit: Duration,
+    /// For whom.
+    whose: For,
     /// Whether systemd starts them.
     as_units: bool,
     /// The program whose `hook-keeper` runs them where systemd does not.
@@ -104,6 +135,7 @@ impl Hooks {
             interpreter: None,
             root: root.clone(),
             limit,
+            whose: For::Agent,
             keeper: "/proc/self/exe".into(),
             note: None,
             as_units: root.is_host() && root.path("run/systemd/system").is_folder(),
@@ -127,6 +159,12 @@ impl Hooks {
     #[must_use]
     pub fn kept_by(self, keeper: PathBuf) -> Self {
         Self { keeper, ..self }
+    }
+
+    /// These hooks, run for somebody else than the agent.
+    #[must_use]
+    pub fn run_for(self, whose: For) -> Self {
+        Self { whose, ..self }
     }
 
     /// These hooks; which of them runs, since when and until when at the latest, is said here.
@@ -187,9 +225,10 @@ impl Hooks {
     /// Ends what an agent that died, or a moment that was given up, has left running: a drain that goes on beside the
     /// undrain would be the last word.
     async fn end_others(&self, hooks: &[RootPath]) {
-        if self.as_units && !hooks.is_empty() {
+        if self.as_units && !hooks.is_empty() && self.whose != For::Health {
+            let all = format!("{}*.service", self.whose.units());
             // One that cannot be ended ends by itself; the moment at hand does not wait for that.
-            drop(timeout(2 * TERM, stop(UNITS).status()).await);
+            drop(timeout(2 * TERM, stop(&all).status()).await);
         }
     }
 
@@ -215,7 +254,7 @@ impl Hooks {
             .chain([&*file])
             .collect();
         let name = hook.name().to_string_lossy().into_owned();
-        let unit = self.as_units.then(|| unit_name(&name));
+        let unit = self.as_units.then(|| unit_name(self.whose, &name));
         let variables: Vec<(String, String)> = VARIABLES
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -277,7 +316,7 @@ fn as_child(keeper: &Path, program: &[&Path], variables: &[(String, String)]) ->
 }
 
 /// A unit's name for one run of the hook of this name.
-fn unit_name(hook: &str) -> String {
+fn unit_name(whose: For, hook: &str) -> String {
     let plain: String = hook
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
@@ -287,7 +326,8 @@ fn unit_name(hook: &str) -> String {
     // Without randomness a second run while the first one still ends is refused, and said.
     let _ = getrandom::fill(&mut random);
     format!(
-        "pointsman-hook-{plain}-{:016x}.service",
+        "{}{plain}-{:016x}.service",
+        whose.units(),
         u64::from_le_bytes(random)
     )
 }
@@ -314,6 +354,7 @@ fn as_unit(
                 .map(|(name, value)| format!("--setenv={name}={value}")),
         )
         .arg("--")
+        .args(IN_UNIT)
         .args(program);
     command
 }

@@ -185,6 +185,36 @@ async fn in_the_drain_it_is_undone_and_begun_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_drain_goes_on_while_a_person_asks_for_the_health() {
+    if skipped("a drain beside other hooks") {
+        return;
+    }
+    let cluster = Cluster::new(1).await;
+    let node = &cluster.nodes[0];
+    node.hook(
+        "pre-reboot.d/20-wait",
+        "echo begun >>/var/begun; until [ -e /var/drained ]; do sleep 0.1; done",
+    );
+    node.hook("health.d/10-well", "exit 0");
+    cluster.up().await;
+    node.stage("2").await;
+    node.until("test -e /var/begun").await;
+    node.sh("pointsman health").await;
+    node.sh("systemctl is-active 'pointsman-hook-20_wait-*'")
+        .await;
+    // One that a person stops has drained nothing.
+    node.sh("rm /var/begun; systemctl stop 'pointsman-hook-20_wait-*'")
+        .await;
+    node.until("journalctl -u pointsman | grep -q '20-wait failed with exit code 143'")
+        .await;
+    node.until("test -e /var/begun").await;
+    assert_eq!(node.boots(), 1);
+    node.sh("touch /var/drained").await;
+    node.booted(2).await;
+    cluster.free().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_the_system_goes_down_and_in_the_proof_it_holds_on_and_the_boot_is_judged() {
     if skipped("agents that die in a reboot and after it") {
         return;
