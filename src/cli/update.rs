@@ -171,7 +171,9 @@ pub(super) async fn follow(
             Operation::Idle => {
                 // The server has answered: since it was asked, or to another who asked just before.
                 let age = asked.1.as_second() - status.last_checked;
-                if status.last_checked != before.last_checked || age <= BEGIN.as_secs() as i64 {
+                // The clock may have been set back since.
+                let just_before = (0..=BEGIN.as_secs() as i64).contains(&age);
+                if status.last_checked != before.last_checked || just_before {
                     return output::say("There is no update.");
                 }
                 if began || asked.0.elapsed() > BEGIN {

@@ -132,6 +132,13 @@ async fn a_check_that_failed_is_not_no_update() {
             .contains("it has no answer of its server (the last answer is of "),
         "{done:?}"
     );
+    // Nor one that a clock which was set back since has not come to yet.
+    let mut later = node.update_engine().status();
+    later.last_checked_time += 2 * 3600;
+    node.update_engine().set_silently(later);
+    node.update_engine().checks(Check::Fails);
+    let done = update(&node, &["check"]).await;
+    assert_eq!(done.code, Some(5), "{done:?}");
     node.write("etc/flatcar/update.conf", "SERVER=disabled\n");
     node.update_engine().checks(Check::Fails);
     let done = update(&node, &["check"]).await;
