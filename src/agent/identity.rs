@@ -39,8 +39,13 @@ pub fn lost_hold(entry: &Holder, id: &str) -> Option<String> {
         id: id.to_owned(),
         ..entry.clone()
     };
+    // The command ends both.
+    let under = match &entry.by_hand {
+        Some(_) => ", under a lock by hand, which ends with it",
+        None => "",
+    };
     Some(format!(
-        "etcd says that this node holds the reboot lock ({}{since}), and its journal knows nothing of that: the journal was \
+        "etcd says that this node holds the reboot lock ({}{since}{under}), and its journal knows nothing of that: the journal was \
          lost, or another machine has this machine id. Nobody releases it by itself. If no other machine has this id: {}",
         entry.phase,
         queue::unlock(&held)
@@ -50,6 +55,17 @@ pub fn lost_hold(entry: &Holder, id: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lost_hold_under_a_lock_by_hand_says_that_the_lock_ends_too() {
+        let lock = serde_json::json!({"id": "x", "phase": "manual", "reason": "disk"});
+        let entry = serde_json::json!({"id": "x", "phase": "rebooting", "by_hand": lock});
+        let said = lost_hold(&serde_json::from_value(entry).unwrap(), "me").unwrap();
+        assert!(
+            said.contains("(rebooting, under a lock by hand, which ends with it)"),
+            "{said}"
+        );
+    }
 
     #[test]
     fn a_lost_hold_names_the_command_that_ends_it() {
