@@ -4,7 +4,7 @@ use std::{future::Future, process::ExitCode, time::Duration};
 
 use clap::FromArgMatches as _;
 use host::{hooks, telemetry};
-use pointsman::cli::{self, cloudinit, locksmith, update_engine_client};
+use pointsman::cli::{self, Words, cloudinit, locksmith, update_engine_client};
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     let program = program.to_string_lossy();
     if let Some(face) = locksmith::Face::called(&program) {
         return match face.read(locksmith::words(args)) {
-            Ok(call) => {
+            Words::Do(call) => {
                 telemetry::init(match (call.debug(), call.is_daemon()) {
                     (true, _) => "debug",
                     (false, true) => "info",
@@ -20,25 +20,25 @@ fn main() -> ExitCode {
                 });
                 to_its_end(async { ExitCode::from(call.run().await) })
             }
-            Err(code) => ExitCode::from(code),
+            Words::Said(code) => ExitCode::from(code),
         };
     }
     if cloudinit::called(&program) {
         return match cloudinit::read(locksmith::words(args)) {
-            Ok(call) => {
+            Words::Do(call) => {
                 telemetry::init(if call.debug() { "debug" } else { "warn" });
                 to_its_end(async { ExitCode::from(call.run().await) })
             }
-            Err(code) => ExitCode::from(code),
+            Words::Said(code) => ExitCode::from(code),
         };
     }
     if update_engine_client::called(&program) {
         return match update_engine_client::read(locksmith::words(args)) {
-            Ok(asked) => {
+            Words::Do(asked) => {
                 telemetry::init("warn");
                 to_its_end(async { ExitCode::from(update_engine_client::run(asked).await) })
             }
-            Err(code) => ExitCode::from(code),
+            Words::Said(code) => ExitCode::from(code),
         };
     }
     let mut words = std::env::args_os().skip(1);

@@ -35,6 +35,8 @@ pub struct Failure {
     pub exit: Exit,
     /// For standard error.
     pub message: String,
+    /// The fault of the semaphore behind it, whose remedy is a command with the flags of this command line.
+    pub semaphore: Option<Box<etcd::Error>>,
 }
 
 impl Failure {
@@ -44,7 +46,17 @@ impl Failure {
         Self {
             exit,
             message: message.into(),
+            semaphore: None,
         }
+    }
+
+    /// The same, with these flags in the command that its message suggests.
+    #[must_use]
+    pub fn with_flags(mut self, flags: &str) -> Self {
+        if let Some(error) = self.semaphore.take() {
+            self.message = error.with_flags(flags);
+        }
+        self
     }
 }
 
@@ -55,7 +67,11 @@ impl From<etcd::Error> for Failure {
         } else {
             Exit::Failed
         };
-        Self::new(exit, error.to_string())
+        let message = error.to_string();
+        Self {
+            semaphore: error.remedy().is_some().then(|| Box::new(error)),
+            ..Self::new(exit, message)
+        }
     }
 }
 

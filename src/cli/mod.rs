@@ -37,7 +37,6 @@ pub use exit::{Exit, Failure};
 pub use flags::command;
 
 use common::CommonArgs;
-use semaphore::etcd;
 
 /// Decides when this node may reboot into its new image: takes the group's semaphore in etcd first, and gives
 /// it back when the node is up again.
@@ -101,6 +100,14 @@ pub enum Command {
     CloudConfig(cloud_config::Args),
 }
 
+/// What the words of a compatibility mode amount to.
+pub enum Words<T> {
+    /// This is to be done.
+    Do(T),
+    /// All there was to it was said: the exit code.
+    Said(u8),
+}
+
 /// Runs a command; the text for standard output.
 ///
 /// # Errors
@@ -123,7 +130,6 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         _ if sources.file.is_some() => Context::strict(sources, cli.common.clone())?,
         _ => Context::lenient(sources, cli.common.clone()),
     };
-    let rebuild = etcd::rebuild(&context.config.group);
     let flags = context.flags_but_the_group("set-max");
     let done = match cli.command {
         Command::Agent => agent::run(context).await,
@@ -145,11 +151,5 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Store(args) => store::run(&context, &args).await,
         Command::CloudConfig(args) => cloud_config::run(&args, &cli.common).await,
     };
-    // What mends a document is said where its group is known, and the flags of this command line are not.
-    done.map_err(|failure| Failure {
-        message: failure
-            .message
-            .replace(&format!("{rebuild} ("), &format!("{rebuild}{flags} (")),
-        ..failure
-    })
+    done.map_err(|failure| failure.with_flags(&flags))
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use host::{bus, node::Root, update_engine::UpdateEngine};
 
 use super::{
-    Failure,
+    Failure, Words,
     go_flags::{self, Takes, Wrong},
     output, update,
 };
@@ -39,26 +39,23 @@ pub fn called(program: &str) -> bool {
     name.is_some_and(|name| name == NAME)
 }
 
-/// Reads the words after the program's name: the flag to follow, none where nothing is asked for. Where they are all there
-/// is to it, the exit code.
-///
-/// # Errors
-/// The exit code, with everything said.
-pub fn read(args: Vec<String>) -> Result<Option<&'static str>, u8> {
+/// Reads the words after the program's name: the flag to follow, none where nothing is asked for.
+#[must_use]
+pub fn read(args: Vec<String>) -> Words<Option<&'static str>> {
     let known = FLAGS.map(|(name, _)| (name, Takes::Bool));
     let given = match go_flags::parse(args, &known) {
         Ok(given) => given,
         Err(Wrong::Help) => {
             output::note(help());
-            return Err(1);
+            return Words::Said(1);
         }
         Err(Wrong::Usage(why)) => {
             output::note(format!("{NAME}: {why}\n{}", help()));
-            return Err(1);
+            return Words::Said(1);
         }
     };
     let mut names = FLAGS.iter().map(|(name, _)| *name);
-    Ok(names.find(|name| given.bool(name) == Some(true)))
+    Words::Do(names.find(|name| given.bool(name) == Some(true)))
 }
 
 fn help() -> String {

@@ -14,7 +14,7 @@ use cloud_config::{
 use flags::{FLAGS, Line, Run};
 
 use super::{
-    Exit, Failure,
+    Exit, Failure, Words,
     cloud_config::{
         apply::{BOOT_PATIENCE, Wanted},
         boot, findings,
@@ -38,27 +38,25 @@ pub fn called(program: &str) -> bool {
         .is_some_and(|name| name == NAME)
 }
 
-/// Reads the words after the program's name. Where they are all there is to it, the exit code.
-///
-/// # Errors
-/// The exit code, with everything said.
-pub fn read(args: Vec<String>) -> Result<Call, u8> {
+/// Reads the words after the program's name.
+#[must_use]
+pub fn read(args: Vec<String>) -> Words<Call> {
     match flags::read(args) {
-        Ok(Line::Run(run)) => Ok(Call(run)),
+        Ok(Line::Run(run)) => Words::Do(Call(run)),
         Ok(Line::Version) => {
             let version = env!("CARGO_PKG_VERSION");
             match output::say(format!("{NAME} {version} (pointsman)")) {
-                Ok(()) => Err(0),
-                Err(failure) => Err(ended(&failure)),
+                Ok(()) => Words::Said(0),
+                Err(failure) => Words::Said(ended(&failure)),
             }
         }
         Err(Wrong::Help) => {
             output::note(help());
-            Err(0)
+            Words::Said(0)
         }
         Err(Wrong::Usage(why)) => {
             output::note(format!("{why}\n`{NAME} -help` lists the flags"));
-            Err(2)
+            Words::Said(2)
         }
     }
 }

@@ -16,7 +16,7 @@ use host::node::Root;
 use settings::{ConfigError, Environment, Origin, Partial, Sources};
 
 use super::{
-    Context, Exit,
+    Context, Exit, Words,
     common::CommonArgs,
     go_flags::{self, Wrong},
     output,
@@ -67,33 +67,31 @@ impl Face {
         }
     }
 
-    /// Reads the words after the program's name. Where they are all there is to it, the exit code.
-    ///
-    /// # Errors
-    /// The exit code, with everything said.
-    pub fn read(self, args: Vec<String>) -> Result<Call, u8> {
+    /// Reads the words after the program's name.
+    #[must_use]
+    pub fn read(self, args: Vec<String>) -> Words<Call> {
         let flags = match flags::parse(args) {
             Ok(flags) => flags,
             Err(Wrong::Help) => {
                 output::note(commands::flags_help(self.name()));
-                return Err(0);
+                return Words::Said(0);
             }
             Err(Wrong::Usage(why)) => {
                 output::note(format!("{why}\n{}", commands::flags_help(self.name())));
-                return Err(2);
+                return Words::Said(2);
             }
         };
         if flags.version {
             let version = env!("CARGO_PKG_VERSION");
-            return Err(said(output::say(format!(
+            return Words::Said(said(output::say(format!(
                 "{} version {version}",
                 self.name()
             ))));
         }
         if flags.values.iter().any(|(name, _)| *name == PASSWORD) {
-            return Err(self.again_without_the_password(flags));
+            return Words::Said(self.again_without_the_password(flags));
         }
-        Ok(Call { face: self, flags })
+        Words::Do(Call { face: self, flags })
     }
 
     /// Starts the program anew with the password in its environment, which only this user and root can read: the

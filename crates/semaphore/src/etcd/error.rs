@@ -9,11 +9,7 @@ pub enum Error {
     #[error(transparent)]
     Etcd(#[from] host::etcd::Error),
     /// The document in etcd cannot be used.
-    #[error(
-        "the semaphore {key} cannot be used: {error}\n\
-         to repair it, N being how many may be out: {} (writes it anew from the holders under {holders})",
-        rebuild(&group_of(key))
-    )]
+    #[error("{}", self.with_flags(""))]
     Document {
         /// Its key.
         key: String,
@@ -23,12 +19,7 @@ pub enum Error {
         error: DocumentError,
     },
     /// The document is gone although nodes hold the semaphore.
-    #[error(
-        "the semaphore {key} is missing although {} of it; nobody is let in\n\
-         to repair it, N being how many may be out: {} (writes it anew with these holders)",
-        holders_are(holders),
-        rebuild(&group_of(key))
-    )]
+    #[error("{}", self.with_flags(""))]
     Missing {
         /// Its key.
         key: String,
@@ -70,7 +61,62 @@ pub enum Error {
     },
 }
 
+/// What repairs a semaphore's document: the command, and what it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remedy {
+    group: Group,
+    does: String,
+}
+
+impl Remedy {
+    /// The remedy as a line for people; `flags` are those by which the command finds the same semaphore, each after a blank.
+    #[must_use]
+    pub fn with_flags(&self, flags: &str) -> String {
+        format!(
+            "to repair it, N being how many may be out: {}{flags} ({})",
+            rebuild(&self.group),
+            self.does
+        )
+    }
+}
+
 impl Error {
+    /// What repairs it, where that is a command.
+    #[must_use]
+    pub fn remedy(&self) -> Option<Remedy> {
+        let (key, does) = match self {
+            Self::Document { key, holders, .. } => (
+                key,
+                format!("writes it anew from the holders under {holders}"),
+            ),
+            Self::Missing { key, .. } => (key, "writes it anew with these holders".to_owned()),
+            _ => return None,
+        };
+        Some(Remedy {
+            group: group_of(key),
+            does,
+        })
+    }
+
+    /// What is wrong, and what repairs it: a command with these flags.
+    #[must_use]
+    pub fn with_flags(&self, flags: &str) -> String {
+        let what = match self {
+            Self::Document { key, error, .. } => {
+                format!("the semaphore {key} cannot be used: {error}")
+            }
+            Self::Missing { key, holders } => format!(
+                "the semaphore {key} is missing although {} of it; nobody is let in",
+                holders_are(holders)
+            ),
+            other => return other.to_string(),
+        };
+        match self.remedy() {
+            Some(remedy) => format!("{what}\n{}", remedy.with_flags(flags)),
+            None => what,
+        }
+    }
+
     /// Whether etcd could not be asked, so that the outcome of a change is unknown.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
