@@ -67,10 +67,21 @@ impl Checks<'_> {
         note: impl Fn(&str),
     ) -> Verdict {
         let until = Instant::now() + self.limit;
+        for hooks in [Some(self.hooks), self.greenboot].into_iter().flatten() {
+            hooks.end_by(until);
+        }
         let mut waits = self.waits.waits();
         let said = RefCell::new(Vec::new());
+        let mut last: Option<Round> = None;
         loop {
             let (mut round, gate) = self.round().await;
+            // The time was over before all were asked again: what they said before counts.
+            if Instant::now() >= until
+                && let Some(last) = last
+            {
+                tracing::error!("the boot has not passed its checks in time");
+                return last.verdict(held);
+            }
             round.others.extend(member().await.err());
             if round.fault().is_none()
                 && let Some(gate) = gate
@@ -91,6 +102,7 @@ impl Checks<'_> {
             note(&why);
             let wait = waits.next().unwrap_or(self.waits.max);
             if Instant::now() + wait < until {
+                last = Some(round);
                 sleep(wait).await;
                 continue;
             }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub(crate) const QUICK: [(&str, &str); 2] = [
-    ("POINTSMAN_PROVING", "300ms"),
+    ("POINTSMAN_PROVING", "600ms"),
     ("POINTSMAN_RETRY_MAX", "100ms"),
 ];
 
@@ -268,6 +268,49 @@ async fn a_proof_that_is_cut_off_is_forgiven_once() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn checks_that_hang_are_ended_when_the_time_for_the_proof_is_over() {
+    let site = Site::new("trial-hang");
+    let node = machine("node-1").await;
+    let disk = node.add_disk("1");
+    let script = format!(
+        "grep -qx VERSION_ID=2 {} || exit 0; sleep 3600",
+        node.path("etc/os-release").display()
+    );
+    for name in ["health.d/10-a", "health.d/20-b", "health-wanted.d/10-c"] {
+        hook(&node, name, &script);
+    }
+    // Each of them alone may take far longer than all of them together.
+    let times = [
+        ("POINTSMAN_HOOK_TIMEOUT", "1h"),
+        ("POINTSMAN_PROVING", "1s"),
+    ];
+    let others = QUICK
+        .iter()
+        .filter(|(name, _)| *name != "POINTSMAN_PROVING");
+    let env: Vec<(&str, &str)> = others.copied().chain(times).collect();
+    site.start(&node, &env).await;
+    node.wait_status(|status| status == "idle").await;
+    node.stage("2").await;
+    node.logind().rebooted().await;
+    node.reboot(Death::Term).await;
+    node.logind().wait_reboots(2).await;
+    node.reboot(Death::Term).await;
+    site.free().await;
+    assert_eq!(node.booted(), Slot::A);
+    let bad = site.read().await.quarantine;
+    let reason = &bad[0].reason;
+    assert!(
+        reason.contains("10-a did not end in the time left"),
+        "{reason}"
+    );
+    assert!(
+        reason.contains("20-b did not run: there was no time left"),
+        "{reason}"
+    );
+    assert!(!disk.bits(Slot::B).successful);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ pub mod keeper;
 mod output;
 
 use std::{
+    cell::Cell,
     io,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -23,7 +24,7 @@ use nix::{
 use tokio::{
     io::{AsyncRead, AsyncWriteExt as _, BufReader},
     process::{Child, ChildStdin, Command},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 pub use files::MOMENTS;
@@ -101,6 +102,8 @@ pub struct Hooks {
     /// What runs them; none: they are programs themselves.
     interpreter: Option<&'static str>,
     limit: Duration,
+    /// When all of them have to have ended, whatever time each has.
+    end_by: Cell<Option<Instant>>,
     /// For whom.
     whose: For,
     /// Whether systemd starts them.
@@ -135,6 +138,7 @@ impl Hooks {
             interpreter: None,
             root: root.clone(),
             limit,
+            end_by: Cell::default(),
             whose: For::Agent,
             keeper: "/proc/self/exe".into(),
             note: None,
@@ -176,12 +180,23 @@ impl Hooks {
         }
     }
 
+    /// From now on none of them runs beyond this time, however many there are.
+    pub fn end_by(&self, at: Instant) {
+        self.end_by.set(Some(at));
+    }
+
+    /// How long a hook that is started now may take.
+    fn limit(&self) -> Duration {
+        let left = self.end_by.get().map(|at| at - Instant::now());
+        left.map_or(self.limit, |left| self.limit.min(left))
+    }
+
     /// Says that this hook runs from now on.
-    fn say(&self, hook: &Path) {
+    fn say(&self, hook: &Path, limit: Duration) {
         let Some(note) = &self.note else { return };
         let zone = node::time_zone(&self.root);
         let now = Timestamp::now();
-        let until = now.saturating_add(self.limit).unwrap_or(now);
+        let until = now.saturating_add(limit).unwrap_or(now);
         let time = |at: Timestamp| {
             at.to_zoned(zone.clone())
                 .strftime("%H:%M:%S %Z")
@@ -244,6 +259,10 @@ impl Hooks {
             code: None,
         };
         self.usable(&hook)?;
+        let limit = self.limit();
+        if limit.is_zero() {
+            return Err(fail("did not run: there was no time left for it".into()));
+        }
         let file = hook
             .resolved()
             .map_err(|error| fail(format!("cannot be read: {error}")))?;
@@ -260,9 +279,9 @@ impl Hooks {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .chain(variables.iter().cloned())
             .collect();
-        self.say(&hook.shown());
+        self.say(&hook.shown(), limit);
         let child = match &unit {
-            Some(unit) => as_unit(&program, unit, self.limit, &variables),
+            Some(unit) => as_unit(&program, unit, limit, &variables),
             None => as_child(&self.keeper, &program, &variables),
         }
         // What keeps a keeper's hook alive: the agent's end of it closes with the agent, however that ends.
@@ -280,7 +299,7 @@ impl Hooks {
         let (out, err) = (group.child.stdout.take(), group.child.stderr.take());
         // A grandchild may hold the pipes for ever: the hook is done when it ends, and what it said until then counts.
         let mut last = Lines::default();
-        let ended = timeout(self.limit, group.wait(&name, out, err, &mut last)).await;
+        let ended = timeout(limit, group.wait(&name, out, err, &mut last)).await;
         let said = |what: String| match last.text.as_str() {
             "" => what,
             line => format!("{what}; it said last: {line}"),
@@ -294,10 +313,11 @@ impl Hooks {
             Ok(Err(error)) => Err(fail(format!("cannot be waited for: {error}"))),
             Err(_) => {
                 group.end().await;
-                Err(fail(said(format!(
-                    "did not end within {}",
-                    duration::print(self.limit)
-                ))))
+                Err(fail(said(if limit < self.limit {
+                    "did not end in the time left for all of them".to_owned()
+                } else {
+                    format!("did not end within {}", duration::print(limit))
+                })))
             }
         }
     }
