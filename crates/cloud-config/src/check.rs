@@ -18,6 +18,8 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) span: Span,
+    /// Where it stands in the list that holds it, those that are skipped counted.
+    pub(super) index: usize,
     pub(super) content: Content,
 }
 
@@ -109,7 +111,11 @@ pub(super) fn read(node: Node, kind: Kind, path: Path<'_>, report: &mut Report) 
             Content::Wrong
         }
     };
-    Some(Item { span, content })
+    Some(Item {
+        span,
+        index: 0,
+        content,
+    })
 }
 
 /// The items of a list, without those that are nothing or something else than the list holds: they are skipped.
@@ -126,7 +132,8 @@ fn list(items: Vec<Node>, kind: Kind, path: Path<'_>, report: &mut Report) -> Ve
             _ => (false, false),
         };
         if fits {
-            list.extend(read(item, kind, path, report));
+            let item = read(item, kind, path, report);
+            list.extend(item.map(|item| Item { index, ..item }));
             continue;
         }
         let message = format!(
@@ -252,6 +259,7 @@ fn fields(
                 binary: false,
             };
             let item = Item {
+                index: 0,
                 span: value.span,
                 content,
             };

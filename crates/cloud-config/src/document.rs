@@ -38,6 +38,8 @@ pub(crate) struct Text {
 /// A user to create.
 #[derive(Debug)]
 pub(crate) struct User {
+    /// Where it stands in its list, those that are skipped counted.
+    pub(crate) index: usize,
     pub(crate) span: Span,
     pub(crate) name: Option<Text>,
     pub(crate) passwd: Option<Text>,
@@ -56,6 +58,8 @@ pub(crate) struct User {
 /// A file to write.
 #[derive(Debug)]
 pub(crate) struct File {
+    /// Where it stands in its list, those that are skipped counted.
+    pub(crate) index: usize,
     pub(crate) span: Span,
     pub(crate) path: Option<Text>,
     pub(crate) content: Option<Text>,
@@ -100,6 +104,8 @@ impl File {
 /// A unit and what is to be done with it.
 #[derive(Debug)]
 pub(crate) struct Unit {
+    /// Where it stands in its list, those that are skipped counted.
+    pub(crate) index: usize,
     pub(crate) name: Option<Text>,
     /// Its name is the path of a drop-in, which is all that it is.
     pub(crate) is_drop_in: bool,
@@ -125,6 +131,8 @@ impl Unit {
 /// A text that adds to a unit.
 #[derive(Debug)]
 pub(crate) struct DropIn {
+    /// Where it stands in its list, those that are skipped counted.
+    pub(crate) index: usize,
     pub(crate) span: Span,
     pub(crate) name: Option<Text>,
     pub(crate) content: Option<Text>,

@@ -7,9 +7,10 @@ use crate::{
 };
 
 pub(super) fn user(item: Item) -> User {
-    let span = item.span;
+    let (span, index) = (item.span, item.index);
     let mut take = Take(fields(item));
     User {
+        index,
         span,
         name: take.text("name"),
         passwd: take.text("passwd"),
@@ -29,7 +30,7 @@ pub(super) fn user(item: Item) -> User {
 }
 
 pub(super) fn file(item: Item) -> File {
-    let span = item.span;
+    let (span, index) = (item.span, item.index);
     let given = fields(item);
     let bare = !given
         .iter()
@@ -44,6 +45,7 @@ pub(super) fn file(item: Item) -> File {
         })
     );
     File {
+        index,
         span,
         bare,
         path: take.text("path"),
@@ -59,7 +61,7 @@ pub(super) fn file(item: Item) -> File {
 }
 
 pub(super) fn unit(item: Item) -> Unit {
-    let span = item.span;
+    let (span, index) = (item.span, item.index);
     let mut take = Take(fields(item));
     let path = take.text("name");
     let path = path.as_ref().map(|path| (path, path.text.as_str()));
@@ -71,6 +73,7 @@ pub(super) fn unit(item: Item) -> Unit {
             ..name.clone()
         };
         return Unit {
+            index,
             name: Some(text(unit)),
             is_drop_in: true,
             mask: take.flag("mask"),
@@ -78,6 +81,7 @@ pub(super) fn unit(item: Item) -> Unit {
             runtime: take.flag("runtime"),
             command: take.text("command"),
             drop_ins: vec![DropIn {
+                index: 0,
                 span,
                 name: Some(text(file)),
                 content: take.text("content"),
@@ -87,6 +91,7 @@ pub(super) fn unit(item: Item) -> Unit {
     }
     let name = path.map(|(name, _)| name.clone());
     Unit {
+        index,
         name,
         is_drop_in: false,
         mask: take.flag("mask"),
@@ -101,9 +106,10 @@ pub(super) fn unit(item: Item) -> Unit {
 }
 
 fn drop_in(item: Item) -> DropIn {
-    let span = item.span;
+    let (span, index) = (item.span, item.index);
     let mut take = Take(fields(item));
     DropIn {
+        index,
         span,
         name: take.text("name"),
         content: take.text("content"),

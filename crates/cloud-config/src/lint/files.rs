@@ -6,8 +6,8 @@ use crate::{document::File, finding::Level, report::Report, schema::normal, subs
 
 pub(super) fn check(files: &[File], report: &mut Report) {
     let mut seen: HashMap<String, (u64, bool)> = HashMap::new();
-    for (index, file) in files.iter().enumerate() {
-        let at = |key: &str| format!("write_files[{index}].{key}");
+    for file in files {
+        let at = |key: &str| format!("write_files[{}].{key}", file.index);
         content(file, &at, report);
         source(file, &at, report);
         let Some(path) = &file.path else { continue };
@@ -24,7 +24,7 @@ pub(super) fn check(files: &[File], report: &mut Report) {
             report.add(Level::Warning, path.span, at("path"), message);
         }
     }
-    for (index, file) in files.iter().enumerate() {
+    for file in files {
         let Some(path) = &file.path else { continue };
         let whole = normal(&path.text);
         let parents = whole.match_indices('/').filter(|(end, _)| *end > 0);
@@ -37,7 +37,7 @@ pub(super) fn check(files: &[File], report: &mut Report) {
                 report.add(
                     Level::Error,
                     path.span,
-                    format!("write_files[{index}].path"),
+                    format!("write_files[{}].path", file.index),
                     message,
                 );
             }

@@ -51,8 +51,8 @@ pub(super) fn document(document: &Document, source: &str, report: &mut Report) {
 
 fn users(users: &[User], report: &mut Report) {
     let mut seen = HashMap::new();
-    for (index, user) in users.iter().enumerate() {
-        let path = format!("users[{index}]");
+    for user in users {
+        let path = format!("users[{}]", user.index);
         let Some(name) = &user.name else { continue };
         if let Some(line) = seen.insert(&name.text, name.span.place.line) {
             let message = format!("the user {:?} is on line {line} already", name.text);

@@ -17,8 +17,8 @@ use crate::{
 
 pub(super) fn check(units: &[Unit], source: &str, report: &mut Report) {
     let mut seen: HashMap<(&str, bool), u64> = HashMap::new();
-    for (index, unit) in units.iter().enumerate() {
-        let path = format!("coreos.units[{index}]");
+    for unit in units {
+        let path = format!("coreos.units[{}]", unit.index);
         let at = |key: &str| format!("{path}.{key}");
         if let Some(name) = &unit.name {
             let line = name.span.place.line;
@@ -129,8 +129,8 @@ fn wishes(unit: &Unit, path: &str, report: &mut Report) {
 
 fn drop_ins(unit: &Unit, path: &str, report: &mut Report) {
     let mut seen = HashMap::new();
-    for (index, drop_in) in unit.drop_ins.iter().enumerate() {
-        let path = format!("{path}.drop_ins[{index}]");
+    for drop_in in &unit.drop_ins {
+        let path = format!("{path}.drop_ins[{}]", drop_in.index);
         if let Some(name) = &drop_in.name
             && let Some(line) = seen.insert(&name.text, name.span.place.line)
         {
@@ -159,16 +159,12 @@ fn texts(unit: &Unit, path: &str, source: &str, report: &mut Report) {
         .content
         .iter()
         .map(|text| (text, format!("{path}.content")));
-    let added = unit
-        .drop_ins
-        .iter()
-        .enumerate()
-        .filter_map(|(index, drop_in)| {
-            Some((
-                drop_in.content.as_ref()?,
-                format!("{path}.drop_ins[{index}].content"),
-            ))
-        });
+    let added = unit.drop_ins.iter().filter_map(|drop_in| {
+        Some((
+            drop_in.content.as_ref()?,
+            format!("{path}.drop_ins[{}].content", drop_in.index),
+        ))
+    });
     for (text, path) in own.chain(added) {
         open |= substitute::mentions(&text.text);
         let (parsed, notes) = unit_text::parse(&text.text, suffix);

@@ -67,6 +67,31 @@ fn windows_are_read_as_the_agent_reads_them() {
 }
 
 #[test]
+fn an_entry_that_is_skipped_keeps_its_number() {
+    says(
+        "users:\n- core\n- {name: a, passwd: '*'}\n- {name: a, passwd: '*'}",
+        &[
+            "warning 2:3 users[0]: found \"core\"",
+            "warning 4:10 users[2].name: the user \"a\" is on line 3 already",
+        ],
+    );
+    says(
+        "coreos:\n  units:\n  - ''\n  - {name: a.service, mask: true, enable: true}",
+        &[
+            "warning 3:5 coreos.units[0]: found",
+            "error 4:12 coreos.units[1].enable: the unit is masked",
+        ],
+    );
+    says(
+        "write_files:\n- ''\n- {path: /a}",
+        &[
+            "warning 2:3 write_files[0]: found",
+            "info 3:3 write_files[1]: without content and source",
+        ],
+    );
+}
+
+#[test]
 fn parts_that_do_not_go_together_are_named() {
     for (source, expected) in [
         (
