@@ -8,6 +8,7 @@ mod people;
 mod proving;
 mod report;
 mod shunned;
+mod states;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 pub use people::NOTHING_ASKED;
 pub use shunned::NOT_CONDEMNED;
+pub use states::StateName;
 pub use vocabulary::{Effect, Event, Op, State, Verdict};
 
 use semaphore::{etcd::Place, keys::Keys, records::Image};
@@ -172,7 +174,17 @@ impl Machine {
     pub fn start(&mut self, now: &Now) -> Vec<Effect> {
         let mut effects = self.remember_what_is_good();
         effects.extend(self.take_up(now));
+        self.check_step_from(StateName::Starting);
         effects
+    }
+
+    /// Checks a step against the table of transitions, in debug builds.
+    fn check_step_from(&self, before: StateName) {
+        let after = self.state.name();
+        debug_assert!(
+            before == after || before.next().contains(&after),
+            "{before:?} leads to {after:?}: add it to StateName::next, and to the diagram in ARCHITECTURE.md"
+        );
     }
 
     fn take_up(&mut self, now: &Now) -> Vec<Effect> {
@@ -229,7 +241,9 @@ impl Machine {
 
     /// Takes one step.
     pub fn step(&mut self, event: Event, now: &Now) -> Vec<Effect> {
+        let before = self.state.name();
         let mut effects = self.respond(event, now);
+        self.check_step_from(before);
         effects.extend(self.remember_what_is_staged());
         effects.extend(self.forget_what_is_shunned(now));
         effects

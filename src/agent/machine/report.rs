@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use semaphore::etcd::Place;
 
-use super::{Machine, State};
+use super::{Machine, State, StateName};
 use crate::agent::journal::Stage;
 
 impl Machine {
@@ -23,38 +23,33 @@ impl Machine {
             Some(error) => format!("whether the system goes down is not known: {error}"),
             None => otherwise.to_owned(),
         };
-        match &self.state {
-            State::Starting => ("starting", "waiting for update_engine and logind".into()),
-            State::Idle => ("idle", String::new()),
-            State::Waiting { why, .. } => ("waiting", why.clone()),
-            State::Asking => ("waiting", note("asking the may-reboot.d hooks")),
-            // What must not go has left the line, and joins it again once it may.
-            State::Queued { .. } if matches!(self.place, Place::Outside | Place::Quarantined) => {
-                ("waiting", self.note.clone())
-            }
-            State::Queued { .. } => ("queued", note("joining the line for the semaphore")),
-            State::Leaving => ("leaving", note("leaving the line for the semaphore")),
-            State::Taken | State::Draining { .. } | State::Drained => {
-                ("draining", note("running the drain hooks"))
-            }
-            State::Committing | State::Committed => {
-                ("committing", note("a last look before the reboot"))
-            }
-            State::Rebooting { .. } => (
-                "rebooting",
-                unless_unknown("waiting for the system to go down"),
-            ),
-            State::Doubting { why } => ("rebooting", unless_unknown(why)),
-            State::GoingDown { .. } => ("rebooting", unless_unknown("the system is going down")),
-            State::SteppingBack { why } => ("stepping-back", note(why)),
-            State::Proving => ("proving", note("checking the new boot")),
-            State::Unproven { why, .. } => ("unproven", why.clone()),
-            State::Marking => ("proving", note("marking the slot good")),
-            State::Undraining => ("proving", note("running the undrain hooks")),
-            State::RollingBack { why, .. } => ("rolling-back", note(why)),
-            State::Releasing { why } => ("releasing", note(why)),
-            State::Stopped => ("stopped", String::new()),
+        // What must not go has left the line, and joins it again once it may.
+        let outside = matches!(self.place, Place::Outside | Place::Quarantined);
+        if outside && matches!(self.state, State::Queued { .. }) {
+            return (StateName::Waiting.word(), self.note.clone());
         }
+        let why = match &self.state {
+            State::Idle | State::Stopped => String::new(),
+            State::Starting => "waiting for update_engine and logind".into(),
+            State::Waiting { why, .. } | State::Unproven { why, .. } => why.clone(),
+            State::Asking => note("asking the may-reboot.d hooks"),
+            State::Queued { .. } => note("joining the line for the semaphore"),
+            State::Leaving => note("leaving the line for the semaphore"),
+            State::Taken | State::Draining { .. } | State::Drained => {
+                note("running the drain hooks")
+            }
+            State::Committing | State::Committed => note("a last look before the reboot"),
+            State::Rebooting { .. } => unless_unknown("waiting for the system to go down"),
+            State::Doubting { why } => unless_unknown(why),
+            State::GoingDown { .. } => unless_unknown("the system is going down"),
+            State::Proving => note("checking the new boot"),
+            State::Marking => note("marking the slot good"),
+            State::Undraining => note("running the undrain hooks"),
+            State::SteppingBack { why }
+            | State::RollingBack { why, .. }
+            | State::Releasing { why } => note(why),
+        };
+        (self.state.name().word(), why)
     }
 
     /// Whether this node holds the semaphore, as far as it knows.

@@ -1,5 +1,6 @@
 //! The machine against a model of the world around it: crashes anywhere, people and others interfering.
 
+mod diagram;
 mod happening;
 mod operations;
 mod slots;

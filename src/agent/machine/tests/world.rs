@@ -1,6 +1,6 @@
 //! The world around the machine: one etcd, one node, and what befalls them.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use host::node::Group;
 use jiff::{Timestamp, tz::TimeZone};
@@ -11,7 +11,7 @@ use super::{ID, happening::Happening, image, named, rules, slots::Slots};
 use crate::agent::{
     gate::{Facts, Logins, Now, Request, Update},
     journal::{Entry, Journal, Stage},
-    machine::{Boot, Effect, Event, Identity, Machine, Op, State},
+    machine::{Boot, Effect, Event, Identity, Machine, Op, State, StateName},
 };
 
 fn identity(boot: u32, slots: &Slots, readable: bool) -> Identity {
@@ -32,6 +32,7 @@ fn identity(boot: u32, slots: &Slots, readable: bool) -> Identity {
 }
 
 /// The world: one etcd, one node.
+#[derive(Clone)]
 pub(super) struct World {
     pub(super) machine: Machine,
     pub(super) strategy: Strategy,
@@ -69,6 +70,8 @@ pub(super) struct World {
     pub(super) cleared: Option<Image>,
     /// What was to boot after this agent's reboot and did not come up: until it is given back the cluster must be told.
     pub(super) fell_from: Option<Image>,
+    /// Which state one step has led to which other.
+    pub(super) seen: BTreeSet<(StateName, StateName)>,
 }
 
 impl World {
@@ -109,6 +112,7 @@ impl World {
             blind: false,
             cleared: None,
             fell_from: None,
+            seen: BTreeSet::new(),
         };
         world.start();
         world
@@ -153,6 +157,7 @@ impl World {
         self.passed = false;
         let now = self.now();
         let effects = self.machine.start(&now);
+        self.note(StateName::Starting);
         self.perform(effects);
         self.step(Event::Facts(self.facts()));
     }
@@ -194,8 +199,18 @@ impl World {
 
     pub(super) fn step(&mut self, event: Event) {
         let now = self.now();
+        let before = self.machine.state().name();
         let effects = self.machine.step(event, &now);
+        self.note(before);
         self.perform(effects);
+    }
+
+    /// Notes which state a step has led to.
+    fn note(&mut self, before: StateName) {
+        let after = self.machine.state().name();
+        if before != after {
+            self.seen.insert((before, after));
+        }
     }
 
     pub(super) fn perform(&mut self, effects: Vec<Effect>) {

@@ -1,0 +1,223 @@
+//! The states as ARCHITECTURE.md draws and names them, the table of transitions, and what the machine does: all three agree.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
+    fmt::Debug,
+    hash::Hash,
+    mem::discriminant,
+};
+
+use host::node::Group;
+use semaphore::keys::Keys;
+use settings::Strategy;
+
+use super::{ID, happening::Happening, named, rules, world::World};
+use crate::agent::{
+    gate::Update,
+    journal::Journal,
+    machine::{Boot, Event, Identity, Machine, StateName},
+};
+
+const PAGE: &str = include_str!("../../../../ARCHITECTURE.md");
+
+type Transitions = BTreeSet<(StateName, StateName)>;
+
+/// The states, found from the first one on.
+fn states() -> BTreeSet<StateName> {
+    let mut found = BTreeSet::from([StateName::Starting]);
+    let mut ask = vec![StateName::Starting];
+    while let Some(state) = ask.pop() {
+        ask.extend(state.next().iter().filter(|next| found.insert(**next)));
+    }
+    found
+}
+
+fn table() -> Transitions {
+    let next = |state: StateName| state.next().iter().map(move |next| (state, *next));
+    states().into_iter().flat_map(next).collect()
+}
+
+/// What can happen to a node in any state, one of each kind.
+fn happenings() -> [Happening; 29] {
+    use Happening::{
+        Asked, Broken, ComesNot, Dies, Disk, Ends, Etcd, Inhibited, Judged, Logind, Minutes,
+        Reboots, Rollback, Shutdown, Slots, Staged, Unlocked, Window,
+    };
+    [
+        Ends(true),
+        Ends(false),
+        Staged(Some(1)),
+        Staged(Some(2)),
+        Staged(None),
+        Inhibited(true),
+        Inhibited(false),
+        Minutes(10),
+        Window,
+        Etcd(false),
+        Etcd(true),
+        Logind(false),
+        Logind(true),
+        Slots(false),
+        Slots(true),
+        Asked(true),
+        Asked(false),
+        Rollback,
+        Judged(1, false),
+        Unlocked,
+        Dies,
+        Shutdown(true),
+        Shutdown(false),
+        Reboots,
+        ComesNot,
+        Broken(true),
+        Broken(false),
+        Disk(false),
+        Disk(true),
+    ]
+}
+
+/// Of worlds of one kind, only the first is looked at.
+fn kind(world: &World) -> impl Hash + Eq + use<> {
+    let entry = world.disk.entry.as_ref();
+    let this_boot = format!("boot-{}", world.boot);
+    let machine = &world.machine;
+    (
+        machine.state().name(),
+        entry.map(|entry| (discriminant(&entry.stage), entry.boot_id == this_boot)),
+        (
+            machine.identity.boot.trial,
+            machine.stopping,
+            machine.going_down(),
+        ),
+        (
+            world.disk_works,
+            world.slots_readable,
+            world.blind,
+            world.in_window(),
+        ),
+        (world.going_down(), world.strategy == Strategy::EtcdLock),
+        world.op.as_ref().map(discriminant),
+        matches!(world.facts.update, Update::Staged(_)),
+        world.disk.condemned.is_empty(),
+    )
+}
+
+/// Paths that [`happenings`] do not lead to.
+fn seldom() -> Transitions {
+    // The node has failed its checks, and before it is down a person quarantines what it rolls back to; later they clear it.
+    let mut world = World::new(Strategy::Reboot);
+    for happening in [
+        Happening::Staged(Some(1)),
+        Happening::Reboots,
+        Happening::Ends(true),
+        Happening::Judged(0, true),
+        Happening::Dies,
+        Happening::Judged(0, false),
+        Happening::Minutes(10),
+    ] {
+        world.happen(&happening);
+    }
+    let mut seen = world.seen;
+    // The agent is told to end before it has heard anything.
+    let identity = Identity {
+        id: ID.into(),
+        boot_id: "boot".into(),
+        keys: Keys::new("p", Group::default()),
+        runs: named(0),
+        boot: Boot::default(),
+    };
+    let now = World::new(Strategy::EtcdLock).now();
+    let mut machine = Machine::new(rules(Strategy::EtcdLock), identity, Ok(Journal::default()));
+    machine.start(&now);
+    machine.step(Event::Stop, &now);
+    seen.insert((StateName::Starting, machine.state().name()));
+    seen
+}
+
+#[test]
+fn the_machine_makes_every_transition_of_the_table_and_no_other() {
+    let table = table();
+    let mut seen = seldom();
+    let mut known = HashSet::new();
+    let mut worlds = VecDeque::from([World::new(Strategy::EtcdLock), World::new(Strategy::Reboot)]);
+    while let Some(world) = worlds.pop_front()
+        && !table.is_subset(&seen)
+    {
+        for happening in happenings().iter().map(Some).chain([None]) {
+            let mut next = world.clone();
+            match happening {
+                Some(happening) => next.happen(happening),
+                None => next.step(Event::Stop),
+            }
+            seen.append(&mut next.seen);
+            if !next.exited && known.insert(kind(&next)) {
+                worlds.push_back(next);
+            }
+        }
+    }
+    same("the table", &table, "the machine", &seen);
+}
+
+/// The transitions in the page's diagrams.
+fn drawn() -> BTreeSet<(String, String)> {
+    let blocks = PAGE.split("```mermaid\nstateDiagram-v2\n").skip(1);
+    let blocks = blocks.filter_map(|block| block.split("```").next());
+    let lines = blocks.flat_map(str::lines).map(str::trim);
+    let arrows = lines.filter_map(|line| line.split_once(" --> "));
+    arrows
+        .filter(|(from, _)| *from != "[*]")
+        .map(|(from, to)| {
+            let to = to.split(':').next().unwrap_or_default();
+            (from.trim().to_owned(), to.trim().to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn the_page_draws_every_transition_of_the_table_and_no_other() {
+    let named = |(from, to): (StateName, StateName)| (format!("{from:?}"), format!("{to:?}"));
+    let table = table().into_iter().map(named).collect();
+    same("the table", &table, "ARCHITECTURE.md", &drawn());
+}
+
+#[test]
+fn the_page_names_the_word_of_every_state() {
+    let (_, words) = PAGE
+        .split_once("| word | states |")
+        .expect("a table of words");
+    let rows = words
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    let mut said = BTreeMap::new();
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let ["", word, states, about, ""] = cells.as_slice() else {
+            panic!("not three cells: {row}");
+        };
+        assert!(!about.is_empty(), "{row}");
+        let states: BTreeSet<String> = states
+            .split(", ")
+            .map(|state| state.trim_matches('`').to_owned())
+            .collect();
+        let twice = said.insert(word.trim_matches('`').to_owned(), states);
+        assert_eq!(twice, None, "{row}");
+    }
+    let mut table = BTreeMap::<String, BTreeSet<String>>::new();
+    for state in states() {
+        let of_word = table.entry(state.word().to_owned()).or_default();
+        of_word.insert(format!("{state:?}"));
+    }
+    assert_eq!(said, table, "left: ARCHITECTURE.md, right: StateName::word");
+}
+
+fn same<T: Ord + Debug>(one: &str, left: &BTreeSet<T>, other: &str, right: &BTreeSet<T>) {
+    let only =
+        |a: &BTreeSet<T>, b: &BTreeSet<T>| format!("{:?}", a.difference(b).collect::<Vec<_>>());
+    assert!(
+        left == right,
+        "only in {one}: {}\nonly in {other}: {}",
+        only(left, right),
+        only(right, left)
+    );
+}
