@@ -5,3 +5,6 @@
 
 pub mod agent;
 pub mod cli;
+
+#[cfg(test)]
+mod documents;
