@@ -102,22 +102,38 @@ fn kind(world: &World) -> impl Hash + Eq + use<> {
     )
 }
 
-/// Paths that [`happenings`] do not lead to.
+/// What [`happenings`] do not lead to.
 fn seldom() -> Transitions {
-    // The node has failed its checks, and before it is down a person quarantines what it rolls back to; later they clear it.
-    let mut world = World::new(Strategy::Reboot);
-    for happening in [
-        Happening::Staged(Some(1)),
-        Happening::Reboots,
-        Happening::Ends(true),
-        Happening::Judged(0, true),
-        Happening::Dies,
-        Happening::Judged(0, false),
-        Happening::Minutes(10),
+    use Happening::{Asked, Dies, Disk, Ends, Judged, Minutes, Reboots, Slots, Staged, Window};
+    let fails = [Staged(Some(1)), Reboots, Ends(true)];
+    // Before the node is down a person quarantines what it rolls back to; later they clear that.
+    let cleared = [Judged(0, true), Dies, Judged(0, false), Minutes(10)];
+    // The agent cannot read the slots, takes a ticket as if nothing had failed, and can read them again.
+    let blind = [
+        Slots(false),
+        Dies,
+        Happening::Strategy,
+        Slots(true),
+        Window,
+        Asked(true),
+        Ends(true),
+        Happening::Strategy,
+        Judged(0, true),
+    ];
+    let left = [Ends(true)];
+    let disk_full = [Disk(false), Ends(true), Disk(true), Minutes(10)];
+    let mut seen = Transitions::new();
+    for path in [
+        &[&fails[..], &cleared] as &[&[_]],
+        &[&fails, &blind, &left],
+        &[&fails, &blind, &disk_full],
     ] {
-        world.happen(&happening);
+        let mut world = World::new(Strategy::Reboot);
+        for happening in path.iter().copied().flatten() {
+            world.happen(happening);
+        }
+        seen.append(&mut world.seen);
     }
-    let mut seen = world.seen;
     // The agent is told to end before it has heard anything.
     let identity = Identity {
         id: ID.into(),
