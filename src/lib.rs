@@ -1,4 +1,5 @@
-//! pointsman: decides when a node may reboot into its new image, and takes the group's semaphore first.
+//! pointsman: decides when a node may reboot into its new image, and takes the group's reboot lock first. ARCHITECTURE.md
+//! says what is where.
 //!
 //! - [`cli`]: one file a command
 //! - [`agent`]: the node's agent: a pure machine of states, its journal, its driver, its interface on the bus
