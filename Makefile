@@ -1,4 +1,4 @@
-# What people run: `make demo` and `make test`. Each installs what this machine lacks (tests/setup.sh).
+# What people run. `check`, `lint`, `doc`, `build` and `deb` install nothing; `setup` does (tests/setup.sh), and the tests run it first.
 
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
