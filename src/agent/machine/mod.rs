@@ -482,7 +482,8 @@ impl Machine {
             State::Unproven { until, .. } if now.monotonic >= *until => self.prove(now),
             State::RollingBack { why, until } if now.monotonic >= *until => {
                 let why = why.clone();
-                self.call_back(why, now)
+                // What it would go to may have been quarantined meanwhile.
+                self.go_back(why, now)
             }
             _ => self.reconsider(now),
         }

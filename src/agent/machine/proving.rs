@@ -156,7 +156,7 @@ impl Machine {
     }
 
     /// Goes back from what is condemned already, where it still can.
-    fn go_back(&mut self, why: String, now: &Now) -> Vec<Effect> {
+    pub(super) fn go_back(&mut self, why: String, now: &Now) -> Vec<Effect> {
         match self.way_back() {
             Ok(()) => self.call_back(why, now),
             Err(stays) => self.unproven(format!("{why}; {stays}"), now),

@@ -148,7 +148,7 @@ impl StateName {
             Unproven => &[Proving, RollingBack, Stopped],
             Marking => &[Idle, Leaving, Unproven, Undraining, Stopped],
             Undraining => &[GoingDown, Releasing, Stopped],
-            RollingBack => &[Stopped],
+            RollingBack => &[Unproven, Stopped],
             Releasing => &[Idle, Stopped],
             Stopped => &[],
         }

@@ -125,6 +125,8 @@ fn seldom() -> Transitions {
     let mut seen = Transitions::new();
     for path in [
         &[&fails[..], &cleared] as &[&[_]],
+        // What it rolls back to is quarantined while the reboot cannot be called.
+        &[&fails, &[Judged(0, true), Minutes(10)]],
         &[&fails, &blind, &left],
         &[&fails, &blind, &disk_full],
     ] {
