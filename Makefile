@@ -80,7 +80,7 @@ test: setup lint doc
 # Each test boots a cluster of its own.
 nodes-test: setup
 	$(CARGO) build --quiet -p pointsman -p pointsman-pages --bins
-	$(CARGO) test --quiet -p pointsman-nodes --test cluster -- --test-threads 2
+	$(CARGO) test --quiet -p pointsman-nodes --test cluster -- --test-threads 3
 
 # Two machines at a time: each is emulated by two threads.
 vm-test: setup-vm
