@@ -10,8 +10,8 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os();
     let program = args.next().unwrap_or_default();
     let program = program.to_string_lossy();
-    if let Some(face) = locksmith::Face::called(&program) {
-        return match face.read(locksmith::words(args)) {
+    if let Some(mode) = locksmith::CompatMode::called(&program) {
+        return match mode.read(locksmith::words(args)) {
             Words::Do(call) => {
                 telemetry::init(match (call.debug(), call.is_daemon()) {
                     (true, _) => "debug",

@@ -15,8 +15,8 @@ use tokio::{
 };
 
 use super::{
+    effects::{EffectRunner, Updates},
     gate::{Facts, Update},
-    world::{Updates, World},
 };
 
 /// How long until it is looked again, where nothing wakes for it.
@@ -48,29 +48,33 @@ impl Watching {
 }
 
 /// Begins to watch.
-pub(super) fn watch(world: Rc<World>) -> Watching {
+pub(super) fn watch(runner: Rc<EffectRunner>) -> Watching {
     let (tell, facts) = mpsc::channel(1);
     let again = Rc::new(Notify::new());
     let told = again.clone();
     let task = tokio::task::spawn_local(async move {
-        if let Err(error) = run(&world, &tell, &told).await {
+        if let Err(error) = run(&runner, &tell, &told).await {
             tracing::error!("{error}");
         }
     });
     Watching { facts, again, task }
 }
 
-async fn run(world: &World, tell: &mpsc::Sender<Facts>, told: &Notify) -> Result<(), WatchError> {
+async fn run(
+    runner: &EffectRunner,
+    tell: &mpsc::Sender<Facts>,
+    told: &Notify,
+) -> Result<(), WatchError> {
     // Both listen before the first look: what changes meanwhile is looked at again.
-    let mut wakes = logind::Watch::new(&world.bus).await?;
-    let mut source = Source::new(world)?;
+    let mut wakes = logind::Watch::new(&runner.bus).await?;
+    let mut source = Source::new(runner)?;
     let Some(first) = source.next().await else {
         return Ok(());
     };
-    let mut update = first.update(world).await;
-    let mut logind = world.logins().await;
+    let mut update = first.update(runner).await;
+    let mut logind = runner.logins().await;
     loop {
-        let facts = world.facts(update.clone(), logind.clone()).await;
+        let facts = runner.facts(update.clone(), logind.clone()).await;
         // Also when nothing changed: the machine may have looked for itself meanwhile, and seen otherwise.
         if tell.send(facts).await.is_err() {
             return Ok(());
@@ -80,36 +84,36 @@ async fn run(world: &World, tell: &mpsc::Sender<Facts>, told: &Notify) -> Result
         tokio::select! {
             // What it means is read from the disk, which takes its time: not here, where another wake would drop it.
             next = source.next() => match next {
-                Some(next) => update = next.update(world).await,
+                Some(next) => update = next.update(runner).await,
                 None => return Ok(()),
             },
             wake = wakes.next() => match wake {
-                Some(()) => logind = world.logins().await,
+                Some(()) => logind = runner.logins().await,
                 None => return Ok(()),
             },
-            () = told.notified() => update = world.update().await,
-            () = no_longer_staged(world), if is_staged(world, &update) => update = world.update().await,
+            () = told.notified() => update = runner.update().await,
+            () = no_longer_staged(runner), if is_staged(runner, &update) => update = runner.update().await,
             // Nothing may wake for the next look: a failed one is no answer, and nobody signals that a shutdown which
             // only systemd knew of was called off.
             () = sleep(AGAIN), if again => {
-                logind = world.logins().await;
+                logind = runner.logins().await;
                 if unreadable {
-                    update = world.update().await;
+                    update = runner.update().await;
                 }
             }
         }
     }
 }
 
-fn is_staged(world: &World, update: &Update) -> bool {
-    world.updates == Updates::Engine && matches!(update, Update::Staged(_))
+fn is_staged(runner: &EffectRunner, update: &Update) -> bool {
+    runner.updates == Updates::Engine && matches!(update, Update::Staged(_))
 }
 
 /// Ends when update_engine says that nothing is staged any more: of a reset it sends no signal. Only the status is read for
 /// this, not the slot.
-async fn no_longer_staged(world: &World) {
-    let engine = UpdateEngine::new(&world.bus);
-    let retry = world.config.timings.retry_max;
+async fn no_longer_staged(runner: &EffectRunner) {
+    let engine = UpdateEngine::new(&runner.bus);
+    let retry = runner.config.timings.retry_max;
     let period = retry.clamp(Duration::from_secs(1), AGAIN);
     loop {
         sleep(period).await;
@@ -137,9 +141,9 @@ enum Source {
 }
 
 impl Source {
-    fn new(world: &World) -> Result<Self, SentinelError> {
-        Ok(match &world.updates {
-            Updates::Engine => Self::Engine(UpdateEngine::new(&world.bus).watch()),
+    fn new(runner: &EffectRunner) -> Result<Self, SentinelError> {
+        Ok(match &runner.updates {
+            Updates::Engine => Self::Engine(UpdateEngine::new(&runner.bus).watch()),
             Updates::Sentinel(path) => Self::Sentinel(Sentinel::new(path)?, false),
         })
     }
@@ -176,12 +180,12 @@ enum News {
 
 impl News {
     /// What it means for this node.
-    async fn update(self, world: &World) -> Update {
+    async fn update(self, runner: &EffectRunner) -> Update {
         match self {
-            Self::Engine(Change::Status(status)) => world.staged(&status).await,
+            Self::Engine(Change::Status(status)) => runner.staged(&status).await,
             Self::Engine(Change::Gone) => Update::Unknown("update_engine is not running".into()),
             Self::Engine(Change::Failed(why)) => Update::Unknown(why),
-            Self::Sentinel(exists) => world.required(exists).await,
+            Self::Sentinel(exists) => runner.required(exists).await,
         }
     }
 }

@@ -61,8 +61,8 @@ pub struct Journal {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed_before: Vec<String>,
     /// What this node found to be bad.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub condemned: Vec<Condemned>,
+    #[serde(rename = "condemned", default, skip_serializing_if = "Vec::is_empty")]
+    pub quarantined: Vec<OwnQuarantine>,
     /// What is remembered of etcd; filled in when the journal is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stores: Option<Stores>,
@@ -90,7 +90,7 @@ impl Stores {
 
 /// An image this node found to be bad.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Condemned {
+pub struct OwnQuarantine {
     /// The image.
     pub what: Image,
     /// Why.
@@ -179,7 +179,7 @@ impl Default for Journal {
             proven: None,
             baseline: None,
             failed_before: Vec::new(),
-            condemned: Vec::new(),
+            quarantined: Vec::new(),
             stores: None,
         }
     }

@@ -3,6 +3,7 @@
 pub mod bus;
 pub mod checks;
 pub mod driver;
+pub mod effects;
 mod facts;
 pub mod gate;
 pub mod health;
@@ -12,12 +13,12 @@ pub mod journal_file;
 pub mod machine;
 pub mod machine_mark;
 pub mod points;
-pub mod world;
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use bus::{AgentBus, AgentBusError};
 use driver::{Driver, Ending, Mode, Outside, Reload};
+use effects::{EffectRunner, Updates};
 use host::{
     blocking,
     bus::BusError,
@@ -38,7 +39,6 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
-use world::{Updates, World};
 
 /// Why the agent did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -134,13 +134,13 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
         }
         let (notes, noted) = mpsc::unbounded_channel();
         // Where the configuration has changed, the watchdog waits already.
-        let world = world(config, &connection, &updates, notes, journal.clone());
-        let (world, loaded) = notify::watched(world).await?;
-        let world = Rc::new(world);
-        let facts = facts::watch(world.clone());
+        let runner = runner(config, &connection, &updates, notes, journal.clone());
+        let (runner, loaded) = notify::watched(runner).await?;
+        let runner = Rc::new(runner);
+        let facts = facts::watch(runner.clone());
         // The signals are listened to: whoever is told that the agent is ready may send one.
         notify::ready();
-        let driver = Driver::new(world, mode.clone(), loaded);
+        let driver = Driver::new(runner, mode.clone(), loaded);
         match driver.run(&mut outside, facts, noted).await {
             Ending::Stopped | Ending::Done => return Ok(()),
             Ending::TakenBack(signal) => return Err(AgentError::TakenBack(signal)),
@@ -152,13 +152,13 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
 }
 
 /// The real parts of the machine, and its journal.
-async fn world(
+async fn runner(
     config: Config,
     connection: &zbus::Connection,
     updates: &Updates,
     notes: mpsc::UnboundedSender<Wait>,
     journal: Arc<JournalFile>,
-) -> Result<(World, Result<Journal, JournalError>), AgentError> {
+) -> Result<(EffectRunner, Result<Journal, JournalError>), AgentError> {
     let root = &config.root;
     let etcd = config.etcd_options()?;
     let keys = Keys::new(&config.prefix, config.group.clone());
@@ -177,7 +177,7 @@ async fn world(
     let mark = MachineMark::of(root, &id, survey.disk);
     let file = journal.clone();
     let loaded = blocking::run(move || file.load(mark)).await;
-    let world = World {
+    let runner = EffectRunner {
         id,
         hostname: node::hostname(root),
         boot_id: node::boot_id(root)?,
@@ -202,6 +202,6 @@ async fn world(
         member: RefCell::default(),
         config,
     };
-    world.begin().await;
-    Ok((world, loaded))
+    runner.begin().await;
+    Ok((runner, loaded))
 }

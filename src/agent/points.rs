@@ -106,13 +106,13 @@ impl Points {
         }
     }
 
-    /// Does what is right while an update is `staged`, or none is; one that is `shunned` is held back on every node, also
+    /// Does what is right while an update is `staged`, or none is; one that is `quarantined` is held back on every node, also
     /// on one that otherwise leaves the points as update_engine puts them.
     ///
     /// # Errors
     /// A sentence: the disk cannot be read or written.
-    pub fn settle(&self, staged: bool, shunned: bool) -> Result<(), String> {
-        match (staged, self.hold || shunned) {
+    pub fn settle(&self, staged: bool, quarantined: bool) -> Result<(), String> {
+        match (staged, self.hold || quarantined) {
             (true, true) => self.keep(),
             // Held by an earlier configuration: it goes as update_engine left it.
             (true, false) if self.is_held() => {

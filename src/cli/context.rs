@@ -8,7 +8,7 @@ use semaphore::{etcd::Semaphore, keys::Keys};
 use settings::{Config, ConfigError, Faults, Origin, SETTINGS, Setting, Sources};
 
 use super::{Exit, Failure, common::CommonArgs, output};
-use crate::agent::world::World;
+use crate::agent::effects::EffectRunner;
 
 /// What a command works with.
 pub struct Context {
@@ -236,7 +236,11 @@ impl Context {
         {
             output::note(format!("pointsman: warning: {warning}"));
         }
-        Ok(Semaphore::new(options, keys, World::back_off(&config)))
+        Ok(Semaphore::new(
+            options,
+            keys,
+            EffectRunner::back_off(&config),
+        ))
     }
 
     /// The id given, checked, or this node's.

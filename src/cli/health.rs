@@ -14,11 +14,11 @@ use super::{
 };
 use crate::agent::{
     checks::{self, Checks},
+    effects::{EffectRunner, variables},
     health::{Baseline, Judged, Round, Rules, Standing},
     journal::{Entry, Journal, Stage},
     machine::Verdict,
     points::{self, Points},
-    world::{World, variables},
 };
 
 /// The arguments.
@@ -163,7 +163,7 @@ async fn look(
         greenboot: greenboot.as_ref(),
         variables: &variables,
         limit: config.timings.proving,
-        waits: World::back_off(config),
+        waits: EffectRunner::back_off(config),
     };
     let (mut round, gate) = checks.round().await;
     if let Some(gate) = gate {

@@ -11,7 +11,7 @@ use semaphore::{
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Context, Exit, Failure, drain, names, output, pause::person};
-use crate::agent::world::AGENT;
+use crate::agent::effects::AGENT;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]

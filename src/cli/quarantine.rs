@@ -13,7 +13,7 @@ use super::{
 use crate::agent::{
     bus::{AgentClient, ClientError},
     journal::Journal,
-    machine::NOT_CONDEMNED,
+    machine::NOT_QUARANTINED,
 };
 
 /// The arguments.
@@ -199,7 +199,7 @@ async fn alone(context: &Context, args: &Args) -> Result<(), Failure> {
         Some(Command::Clear { what, force }) => {
             sound_or_forced(context, what, *force)?;
             match client.await?.clear_quarantine(what).await {
-                Err(ClientError::Refused(why)) if why == NOT_CONDEMNED => {
+                Err(ClientError::Refused(why)) if why == NOT_QUARANTINED => {
                     Err(not_quarantined(what))
                 }
                 Err(error) => Err(error.into()),
@@ -217,12 +217,12 @@ fn of_this_node(context: &Context) -> Result<Vec<Quarantine>, Failure> {
         node::machine_id(root).unwrap_or_default(),
         node::hostname(root),
     );
-    let condemned = journal.condemned.into_iter();
-    let shown = condemned.map(|condemned| Quarantine {
-        what: condemned.what,
+    let quarantined = journal.quarantined.into_iter();
+    let shown = quarantined.map(|quarantined| Quarantine {
+        what: quarantined.what,
         node: node.clone(),
         hostname: hostname.clone(),
-        reason: condemned.reason,
+        reason: quarantined.reason,
         since: None,
     });
     Ok(shown.collect())

@@ -341,7 +341,7 @@ pub(super) mod hex_id {
 /// An image or version no node may reboot into: `P/quarantine/…`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantine {
-    /// The image and version condemned.
+    /// The image and version that are quarantined.
     #[serde(flatten)]
     pub what: Image,
     /// The node that found it bad.

@@ -3,7 +3,7 @@
 use std::{io, path::Path, sync::Arc};
 
 use host::node::{ReadError, RootPath};
-use yaml::{self, Limits, Node, Place, Value};
+use yaml::{self, Limits, Node, Position, Value};
 
 use super::{
     error::{ConfigError, Faults, Origin, or_fault},
@@ -70,7 +70,7 @@ pub(super) fn content(path: &RootPath, largest: u64) -> Result<Vec<u8>, ConfigEr
 
 fn parse(path: &Path, bytes: Vec<u8>, faults: &mut Faults) -> Result<Partial, ConfigError> {
     let file: Arc<Path> = path.into();
-    let at = |place: Place| Origin::File {
+    let at = |place: Position| Origin::File {
         path: file.clone(),
         line: place.line,
         column: place.column,
@@ -81,7 +81,7 @@ fn parse(path: &Path, bytes: Vec<u8>, faults: &mut Faults) -> Result<Partial, Co
         let last = good.rsplit(|b| *b == b'\n').next().unwrap_or_default();
         let column = String::from_utf8_lossy(last).chars().count() as u64 + 1;
         ConfigError::Shape {
-            origin: at(Place { line, column }),
+            origin: at(Position { line, column }),
             found: "bytes that are not UTF-8".into(),
             expected: "text in UTF-8".into(),
         }
@@ -99,7 +99,7 @@ fn section(
     layer: &mut Partial,
     name: &str,
     node: Node,
-    at: &dyn Fn(Place) -> Origin,
+    at: &dyn Fn(Position) -> Origin,
     faults: &mut Faults,
 ) {
     let entries = match node.value {
@@ -154,7 +154,7 @@ fn set(
     layer: &mut Partial,
     key: &str,
     node: Node,
-    at: &dyn Fn(Place) -> Origin,
+    at: &dyn Fn(Position) -> Origin,
 ) -> Result<(), ConfigError> {
     let origin = at(node.span.place);
     let endpoints = key == "etcd.endpoints";

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_yaml::{Event, Marker, Parser, ScalarStyle, ScanError};
 
 use super::{
-    Entry, Node, Place, Scalar, Span, Style, Value, explain,
+    Entry, Node, Position, Scalar, Span, Style, Value, explain,
     merge::{merge, unique},
 };
 
@@ -87,7 +87,7 @@ pub fn parse_first(source: &str, limits: Limits) -> Result<(Node, Option<Span>),
     // An empty stream has no document.
     let document = builder.document.unwrap_or(Node {
         span: Span {
-            place: Place { line: 1, column: 1 },
+            place: Position { line: 1, column: 1 },
             ..Span::default()
         },
         value: Value::Null,
@@ -113,8 +113,8 @@ fn explicit(source: &str, end: usize, next: Span) -> Result<Span, SyntaxError> {
     })
 }
 
-fn place(marker: Marker) -> Place {
-    Place {
+fn place(marker: Marker) -> Position {
+    Position {
         line: marker.line() as u64,
         column: marker.col() as u64 + 1,
     }
@@ -143,7 +143,7 @@ fn slip(source: &str, at: usize) -> Span {
     let before = source.get(..at).unwrap_or_default();
     let line = before.rsplit('\n').next().unwrap_or_default();
     Span {
-        place: Place {
+        place: Position {
             line: before.matches('\n').count() as u64 + 1,
             column: line.chars().count() as u64 + 1,
         },

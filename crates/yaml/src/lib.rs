@@ -11,7 +11,7 @@ pub use build::{Limits, parse, parse_first};
 
 /// A place in a text, both counted from 1, columns in characters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct Position {
     /// From 1 on.
     pub line: u64,
     /// In characters, from 1 on.
@@ -22,7 +22,7 @@ pub struct Place {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Span {
     /// Where it begins.
-    pub place: Place,
+    pub place: Position,
     /// Its first byte.
     pub start: usize,
     /// The byte after its last.

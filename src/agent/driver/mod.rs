@@ -30,11 +30,11 @@ use settings::{Config, ConfigError, Strategy};
 
 use super::{
     bus::{AgentBus, Call},
+    effects::{EffectRunner, Updates},
     facts::Watching,
     gate::{Facts, Now, Request, Rules, Update},
     journal::{Journal, JournalError},
     machine::{Effect, Event, Identity, Machine, Op, State},
-    world::{Updates, World},
 };
 
 /// How an agent's run ended.
@@ -88,7 +88,7 @@ type Doing<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// The driver.
 pub struct Driver {
-    world: Rc<World>,
+    runner: Rc<EffectRunner>,
     machine: Machine,
     mode: Mode,
     started: Instant,
@@ -141,30 +141,34 @@ pub struct Driver {
 impl Driver {
     /// A driver for this node, with what its journal says; nothing happens yet.
     #[must_use]
-    pub fn new(world: Rc<World>, mode: Mode, journal: Result<Journal, JournalError>) -> Self {
+    pub fn new(
+        runner: Rc<EffectRunner>,
+        mode: Mode,
+        journal: Result<Journal, JournalError>,
+    ) -> Self {
         let loaded = journal.map_err(|e| e.to_string());
         if let Err(why) = &loaded {
             tracing::error!("{why}");
         }
-        let timings = &world.config.timings;
+        let timings = &runner.config.timings;
         let rules = Rules {
-            strategy: world.config.strategy,
-            window: world.config.window.clone(),
+            strategy: runner.config.strategy,
+            window: runner.config.window.clone(),
             login_grace: timings.login_grace,
             shutdown_timeout: timings.shutdown_timeout,
             quarantine_reset: timings.quarantine_reset,
             retry: timings.retry_max,
         };
         let identity = Identity {
-            id: world.id.clone(),
-            boot_id: world.boot_id.clone(),
-            keys: world.keys.clone(),
-            runs: world.runs.clone(),
-            boot: world.boot.clone(),
+            id: runner.id.clone(),
+            boot_id: runner.boot_id.clone(),
+            keys: runner.keys.clone(),
+            runs: runner.runs.clone(),
+            boot: runner.boot.clone(),
         };
         Self {
             machine: Machine::new(rules, identity, loaded),
-            world,
+            runner,
             mode,
             started: Instant::now(),
             op: None,
@@ -205,7 +209,7 @@ impl Driver {
         mut notes: mpsc::UnboundedReceiver<Wait>,
     ) -> Ending {
         self.look_again = facts.again();
-        let accepted = self.world.store_accepted.clone();
+        let accepted = self.runner.store_accepted.clone();
         let watchdog = notify::watchdog_period();
         let mut next_watchdog = Instant::now();
         let now = self.now();
@@ -247,7 +251,7 @@ impl Driver {
                     None => return Ending::BusLost,
                 },
                 () = accepted.notified() => {
-                    self.world.told.borrow_mut().clear();
+                    self.runner.told.borrow_mut().clear();
                     self.step(Event::StoreAccepted).await;
                 }
                 Some(note) = notes.recv() => self.step(Event::Note(note)).await,
@@ -258,7 +262,7 @@ impl Driver {
                     }
                     Call::Cancel { reply } => self.ask(Event::Cancelled, reply).await,
                     Call::Quarantine { what, reason, reply } => {
-                        self.ask(Event::Condemned { what, reason }, reply).await;
+                        self.ask(Event::QuarantinedByHand { what, reason }, reply).await;
                     }
                     Call::ClearQuarantine { what, reply } => {
                         self.ask(Event::Cleared(what), reply).await;
@@ -292,8 +296,8 @@ impl Driver {
     /// Nothing signals that a person made the other slot next, and who asks for a reboot may just have done that.
     async fn look_at_the_slots(&mut self) {
         if let Some(Facts { update, logind, .. }) = self.machine.facts().cloned() {
-            let world = self.world.clone();
-            let facts = self.meanwhile(world.facts(update, logind)).await;
+            let runner = self.runner.clone();
+            let facts = self.meanwhile(runner.facts(update, logind)).await;
             self.step(Event::Facts(facts)).await;
         }
     }
@@ -333,7 +337,8 @@ impl Driver {
             Ok(config) => {
                 // Certificates and the password are renewed in their files, under the same names.
                 let etcd = config.etcd_options().ok();
-                if config == self.world.config && etcd.as_ref() == Some(&*self.world.etcd.borrow())
+                if config == self.runner.config
+                    && etcd.as_ref() == Some(&*self.runner.etcd.borrow())
                 {
                     tracing::info!("the configuration was read again, and has not changed");
                     self.changed = None;
@@ -342,7 +347,7 @@ impl Driver {
                     tracing::info!("the configuration has changed");
                     // What is under way may wait for an etcd that is to be found elsewhere by now, and all else waits for it.
                     if let (Strategy::EtcdLock, Some(etcd)) = (config.strategy, etcd) {
-                        self.world.reach_by(&config, etcd);
+                        self.runner.reach_by(&config, etcd);
                     }
                     self.changed = Some(Box::new(config));
                 }
@@ -358,7 +363,7 @@ impl Driver {
     async fn stop(&mut self, signal: SignalKind) {
         notify::stopping();
         // Two rounds to etcd fit, and the undo of a drain; what is not done by then, the journal has.
-        let timings = &self.world.config.timings;
+        let timings = &self.runner.config.timings;
         let undo = match self.machine.state() {
             State::Taken
             | State::Draining { .. }
@@ -368,7 +373,7 @@ impl Driver {
             | State::SteppingBack { .. } => timings.hook_timeout,
             _ => Duration::ZERO,
         };
-        let patience = self.world.config.etcd.timeout * 2 + undo;
+        let patience = self.runner.config.etcd.timeout * 2 + undo;
         self.stop_by = Some(Instant::now() + patience);
         if self.mode != Mode::Service {
             let goes = self.coordinator_state() == coordinator::State::Rebooting;
@@ -385,7 +390,7 @@ impl Driver {
             random = Timestamp::now().as_nanosecond().to_le_bytes();
         }
         Now {
-            wall: Timestamp::now().to_zoned(node::time_zone(&self.world.config.root)),
+            wall: Timestamp::now().to_zoned(node::time_zone(&self.runner.config.root)),
             monotonic: self.started.elapsed(),
             random: u128::from_le_bytes(random),
         }
@@ -395,10 +400,10 @@ impl Driver {
         tracing::debug!(state = ?self.machine.state(), ?event, "event");
         self.points_due |= matches!(event, Event::Facts(_) | Event::Looked(_));
         let now = self.now();
-        let shunned = self.machine.shuns();
+        let quarantined_update = self.machine.has_quarantined_update();
         let effects = self.machine.step(event, &now);
         self.carry_out(effects).await;
-        self.points_due |= self.machine.shuns() != shunned;
+        self.points_due |= self.machine.has_quarantined_update() != quarantined_update;
         self.points().await;
     }
 
@@ -410,17 +415,18 @@ impl Driver {
             Some(Update::Unknown(_) | Update::Unusable(_)) | None => return,
         };
         // A file that asks for a reboot says nothing of slots.
-        let by_engine = self.world.updates == Updates::Engine;
+        let by_engine = self.runner.updates == Updates::Engine;
         if self.points_due && by_engine && self.machine.may_hold_points() {
             self.points_due = false;
             self.points_again = None;
-            let (world, shunned) = (self.world.clone(), self.machine.shuns());
-            let settling = world
+            let (runner, quarantined_update) =
+                (self.runner.clone(), self.machine.has_quarantined_update());
+            let settling = runner
                 .points
-                .run(move |points| points.settle(staged, shunned));
+                .run(move |points| points.settle(staged, quarantined_update));
             if let Err(why) = self.meanwhile(settling).await {
                 tracing::error!("which slot boots next is as it was: {why}");
-                self.points_again = Some(Instant::now() + self.world.config.timings.retry_max);
+                self.points_again = Some(Instant::now() + self.runner.config.timings.retry_max);
             }
         }
     }
@@ -475,15 +481,15 @@ impl Driver {
                 self.points_due |= matches!(op, Op::Reboot(_));
                 self.heard = None;
                 self.ended = None;
-                self.op = Some(Box::pin(self.world.clone().run(op)));
+                self.op = Some(Box::pin(self.runner.clone().run(op)));
             }
             Effect::Announce(grace) => {
-                let world = self.world.clone();
+                let runner = self.runner.clone();
                 let message = format!(
                     "Reboot pending: the system reboots in {}.",
                     duration::print(grace)
                 );
-                tokio::task::spawn_local(async move { world.tell(&message).await });
+                tokio::task::spawn_local(async move { runner.tell(&message).await });
             }
             Effect::Reset => self.reset_update(),
             Effect::Answer(answer) => self.answer(answer),
@@ -494,27 +500,27 @@ impl Driver {
     }
 
     async fn save(&mut self, journal: Journal) -> Result<(), JournalError> {
-        let file = self.world.journal.clone();
+        let file = self.runner.journal.clone();
         self.meanwhile(blocking::run(move || file.save(&journal)))
             .await
     }
 
     /// Has update_engine forget what it staged; of that it sends no signal.
     fn reset_update(&self) {
-        if self.world.updates != Updates::Engine {
+        if self.runner.updates != Updates::Engine {
             return;
         }
-        let (world, look_again) = (self.world.clone(), self.look_again.clone());
+        let (runner, look_again) = (self.runner.clone(), self.look_again.clone());
         tokio::task::spawn_local(async move {
             // After it nobody knows any more which version the other slot holds.
-            let held = world.points.run(|points| points.settle(true, true)).await;
+            let held = runner.points.run(|points| points.settle(true, true)).await;
             if let Err(why) = held {
                 tracing::error!(
                     "the quarantined update is not reset, since it would boot next: {why}"
                 );
                 return;
             }
-            match UpdateEngine::new(&world.bus).reset_status().await {
+            match UpdateEngine::new(&runner.bus).reset_status().await {
                 Ok(()) => {
                     tracing::info!(
                         "the quarantined update is reset: update_engine looks for a better one"

@@ -15,10 +15,10 @@ use tokio::time::sleep;
 use super::{Asked, Driver, Ending, Mode, Outside};
 use crate::agent::{
     bus::Published,
+    effects::EffectRunner,
     gate::Update,
     identity,
     machine::{Event, State},
-    world::World,
 };
 
 /// The most characters of what the agent says it waits for.
@@ -54,7 +54,7 @@ impl Driver {
                 // Said once: worked out again it might be another second.
                 let (_, said) = self.again.insert(said.unwrap_or_else(|| {
                     let left = at.saturating_sub(self.started.elapsed());
-                    (at, self.world.again_in(left))
+                    (at, self.runner.again_in(left))
                 }));
                 format!("{reason}; {said}")
             }
@@ -64,13 +64,13 @@ impl Driver {
         if let Some(bus) = &outside.bus {
             bus.publish(&self.published(state, reason)).await;
         }
-        self.report_condemned();
+        self.report_quarantined();
         let quiet = matches!(self.machine.state(), State::Idle | State::Waiting { .. });
         if quiet
             && self.op.is_none()
             && self.publishing.is_none()
             && self.reporting.is_none()
-            && let Some(semaphore) = self.world.own_semaphore()
+            && let Some(semaphore) = self.runner.own_semaphore()
         {
             semaphore.connection().close();
         }
@@ -153,11 +153,11 @@ impl Driver {
     /// Whether somebody else goes by this node's id. It stays said until the next start or reload: the two write in turn, and
     /// both are meant.
     fn look_for_a_twin(&mut self) {
-        let semaphore = self.world.own_semaphore();
+        let semaphore = self.runner.own_semaphore();
         let Some(record) = semaphore.and_then(|semaphore| semaphore.twin_seen()) else {
             return;
         };
-        let twin = sentence(&identity::twin(&record, &self.world.id));
+        let twin = sentence(&identity::twin(&record, &self.runner.id));
         if twin != self.twin {
             tracing::warn!("{twin}");
             self.twin = twin;
@@ -168,7 +168,7 @@ impl Driver {
     fn look_for_a_lost_hold(&mut self, held: Option<&Holder>, no_hold: bool) {
         let unknown = no_hold && self.machine.entry().is_none();
         let held = held.filter(|_| unknown);
-        let lost = held.and_then(|held| identity::lost_hold(held, &self.world.id));
+        let lost = held.and_then(|held| identity::lost_hold(held, &self.runner.id));
         let lost = lost.map(|lost| sentence(&lost)).unwrap_or_default();
         if lost != self.lost_hold && !lost.is_empty() {
             tracing::warn!("{lost}");
@@ -185,21 +185,21 @@ impl Driver {
     }
 
     /// Tells the cluster of what this node found to be bad, as soon as etcd answers.
-    fn report_condemned(&mut self) {
+    fn report_quarantined(&mut self) {
         let Some(owed) = self.machine.owed() else {
             return;
         };
-        if self.world.own_semaphore().is_none() {
+        if self.runner.own_semaphore().is_none() {
             return;
         }
         if self.reporting.is_some() || self.ending.is_some() {
             return;
         }
-        let (world, what) = (self.world.clone(), owed.what.clone());
-        let quarantine = self.world.quarantine(owed);
-        let mut waits = World::back_off(&self.world.config).waits();
+        let (runner, what) = (self.runner.clone(), owed.what.clone());
+        let quarantine = self.runner.quarantine(owed);
+        let mut waits = EffectRunner::back_off(&self.runner.config).waits();
         self.reporting = Some(Box::pin(async move {
-            while let Some(semaphore) = world.own_semaphore()
+            while let Some(semaphore) = runner.own_semaphore()
                 && let Err(error) = semaphore.quarantine(&quarantine).await
             {
                 tracing::warn!("{error}");
@@ -209,7 +209,7 @@ impl Driver {
                 "{what} is quarantined for the whole cluster: {}",
                 quarantine.reason
             );
-            world.told.borrow_mut().push(what.clone());
+            runner.told.borrow_mut().push(what.clone());
             Event::Reported(what)
         }));
     }
@@ -226,8 +226,8 @@ impl Driver {
         let here = matches!(state, "waiting" | "unproven")
             || (state == "idle"
                 && matches!(before, "starting" | "waiting" | "proving" | "unproven"));
-        let world = self.world.clone();
-        if world.own_semaphore().is_none() {
+        let runner = self.runner.clone();
+        if runner.own_semaphore().is_none() {
             return;
         }
         if !here {
@@ -242,22 +242,22 @@ impl Driver {
     }
 
     fn publish(&mut self, state: &'static str, reason: &str) {
-        let world = self.world.clone();
-        let record = world.record(state, reason);
+        let runner = self.runner.clone();
+        let record = runner.record(state, reason);
         let answered = self.asked_etcd.0.clone();
         let no_hold = self.machine.entry().is_none();
-        let mut waits = World::back_off(&self.world.config).waits();
+        let mut waits = EffectRunner::back_off(&self.runner.config).waits();
         self.publishing = Some(Box::pin(async move {
-            while let Some(semaphore) = world.own_semaphore() {
+            while let Some(semaphore) = runner.own_semaphore() {
                 let published = semaphore.publish(&record).await;
-                let answer = published.map_err(|error| world.explain(&error));
+                let answer = published.map_err(|error| runner.explain(&error));
                 let done = answer.is_ok();
                 // The driver outlives it.
                 let _ = answered.send((answer, no_hold));
                 if done {
                     break;
                 }
-                world.read_credentials_again();
+                runner.read_credentials_again();
                 sleep(waits.next().unwrap_or(Duration::from_secs(60))).await;
             }
         }));
@@ -268,9 +268,9 @@ impl Driver {
         Published {
             state: state.to_owned(),
             reason,
-            strategy: self.world.config.strategy.to_string(),
-            group: self.world.config.group.as_str().to_owned(),
-            node_id: self.world.id.clone(),
+            strategy: self.runner.config.strategy.to_string(),
+            group: self.runner.config.group.as_str().to_owned(),
+            node_id: self.runner.id.clone(),
             since: format!("{:.0}", self.since),
             holding: self.machine.holds(),
             request: self
@@ -291,7 +291,7 @@ impl Driver {
                 }
                 Some(Update::Staged(_)) => "staged".into(),
             },
-            member: self.world.member.borrow().clone(),
+            member: self.runner.member.borrow().clone(),
             to: self
                 .machine
                 .entry()
@@ -303,7 +303,7 @@ impl Driver {
     pub(super) fn coordinator_state(&self) -> coordinator::State {
         match self.machine.state() {
             State::Starting => coordinator::State::Starting,
-            _ if self.world.config.strategy == Strategy::Off => coordinator::State::Disabled,
+            _ if self.runner.config.strategy == Strategy::Off => coordinator::State::Disabled,
             State::Rebooting { .. } | State::Doubting { .. } | State::GoingDown { .. } => {
                 coordinator::State::Rebooting
             }

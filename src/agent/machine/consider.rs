@@ -79,7 +79,7 @@ impl Machine {
                     Some(end),
                 )
             }
-            Gate::Go { intent, until } => match self.condemned(&intent.to) {
+            Gate::Go { intent, until } => match self.quarantined(&intent.to) {
                 Some(why) => wait(why, None),
                 None => return self.go(intent, until, ticket, now),
             },
@@ -157,12 +157,12 @@ impl Machine {
         else {
             return image;
         };
-        let condemned = journal.condemned.iter().map(|c| &c.what);
+        let quarantined = journal.quarantined.iter().map(|c| &c.what);
         let from = self.entry().map(|entry| &entry.from);
         let seen = [journal.staged.as_ref(), journal.good.as_ref(), from];
         let seen = seen.into_iter().flatten();
         let version = seen
-            .chain(condemned)
+            .chain(quarantined)
             .find(|known| known.image == image.image)
             .and_then(|known| known.version.clone());
         Image { version, ..image }
@@ -207,7 +207,7 @@ impl Machine {
                     until: None,
                 }
             }
-            (Gate::Go { intent, until }, _) => match self.condemned(&intent.to) {
+            (Gate::Go { intent, until }, _) => match self.quarantined(&intent.to) {
                 Some(why) => Gate::Blocked { why, until: None },
                 None => Gate::Go { intent, until },
             },

@@ -6,8 +6,8 @@
 mod consider;
 mod people;
 mod proving;
+mod quarantined;
 mod report;
-mod shunned;
 mod states;
 mod steps;
 #[cfg(test)]
@@ -17,11 +17,11 @@ mod vocabulary;
 use std::time::Duration;
 
 pub use people::NOTHING_ASKED;
-pub use shunned::NOT_CONDEMNED;
+pub use quarantined::NOT_QUARANTINED;
 pub use states::StateName;
 pub use vocabulary::{Effect, Event, Op, State, Verdict};
 
-use semaphore::{etcd::Place, keys::Keys, records::Image};
+use semaphore::{etcd::QueuePosition, keys::Keys, records::Image};
 
 use super::{
     gate::{Facts, Gate, Now, Request, Rules},
@@ -85,9 +85,9 @@ pub struct Machine {
     /// What the operation under way last said it waits for.
     note: String,
     /// Where it stands in the line meanwhile.
-    place: Place,
+    place: QueuePosition,
     /// A staged update that must not be booted, and when update_engine is to forget it, on the monotonic clock.
-    shunned: Option<(Image, Duration)>,
+    quarantined_update: Option<(Image, Duration)>,
     stopping: bool,
 }
 
@@ -106,8 +106,8 @@ impl Machine {
             before: None,
             allowed: None,
             note: String::new(),
-            place: Place::Unknown,
-            shunned: None,
+            place: QueuePosition::Unknown,
+            quarantined_update: None,
             stopping: false,
         }
     }
@@ -245,7 +245,7 @@ impl Machine {
         let mut effects = self.respond(event, now);
         self.check_step_from(before);
         effects.extend(self.remember_what_is_staged());
-        effects.extend(self.forget_what_is_shunned(now));
+        effects.extend(self.reset_quarantined_update(now));
         effects
     }
 
@@ -261,7 +261,7 @@ impl Machine {
             Event::Tick => self.tick(now),
             Event::Asked(request) => self.asked(request),
             Event::Cancelled => self.cancelled(),
-            Event::Condemned { what, reason } => self.condemned_by_hand(what, reason),
+            Event::QuarantinedByHand { what, reason } => self.quarantined_by_hand(what, reason),
             Event::Cleared(what) => self.cleared(&what),
             Event::Stop => self.stop(),
             Event::Reported(what) => self.reported(&what),
@@ -342,7 +342,7 @@ impl Machine {
             (State::Undraining, Event::Undone) => self.release(),
             (State::Proving, Event::Checked(verdict, other)) => self.checked(verdict, other, now),
             (State::Marking, Event::Marked(done)) => self.marked(done, now),
-            // Condemned it stays, whatever the checks would say by now: it is tried again.
+            // OwnQuarantine it stays, whatever the checks would say by now: it is tried again.
             (State::RollingBack { why, .. }, Event::RolledBack(Err(error))) => {
                 self.note = format!("{why}; it must go back, and cannot: {error}");
                 self.state = State::RollingBack {

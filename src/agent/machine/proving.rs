@@ -10,7 +10,7 @@ use super::{Effect, Identity, Machine, Op, Other, State, Verdict};
 use crate::agent::{
     gate::Now,
     health::Baseline,
-    journal::{Condemned, Entry, Stage},
+    journal::{Entry, OwnQuarantine, Stage},
 };
 
 impl Machine {
@@ -64,7 +64,7 @@ impl Machine {
             return self.run(State::Proving, op);
         }
         // Killed between the verdict and the reboot: the verdict stands.
-        if let Some(why) = self.condemned_in_this_boot() {
+        if let Some(why) = self.quarantined_in_this_boot() {
             return self.go_back(why, now);
         }
         let trial = self.identity.boot.trial.then(|| self.identity.runs.clone());
@@ -155,7 +155,7 @@ impl Machine {
         }
     }
 
-    /// Goes back from what is condemned already, where it still can.
+    /// Goes back from what is quarantined already, where it still can.
     pub(super) fn go_back(&mut self, why: String, now: &Now) -> Vec<Effect> {
         match self.way_back() {
             Ok(()) => self.call_back(why, now),
@@ -176,11 +176,11 @@ impl Machine {
         had && self.identity.runs.image.is_none()
     }
 
-    fn condemned_in_this_boot(&self) -> Option<String> {
+    fn quarantined_in_this_boot(&self) -> Option<String> {
         let Identity { runs, boot_id, .. } = &self.identity;
         let journal = self.journal.as_ref().ok()?;
-        let mut condemned = journal.condemned.iter();
-        let found = condemned.find(|c| c.what.is(runs) && c.boot_id == *boot_id)?;
+        let mut quarantined = journal.quarantined.iter();
+        let found = quarantined.find(|c| c.what.is(runs) && c.boot_id == *boot_id)?;
         self.identity.boot.trial.then(|| found.reason.clone())
     }
 
@@ -195,7 +195,7 @@ impl Machine {
         if !other.successful && !other.tries {
             return Err("the other slot cannot boot: it stays up".into());
         }
-        // What is condemned here would run there.
+        // What is quarantined here would run there.
         if other.image.is(&self.identity.runs) {
             return Err(format!(
                 "the other slot holds the same image, {}: it stays up",
@@ -203,14 +203,15 @@ impl Machine {
             ));
         }
         let journal = self.journal.as_ref().map_err(Clone::clone)?;
-        let earlier =
-            |c: &&Condemned| c.what.is(&self.identity.runs) && c.boot_id != self.identity.boot_id;
-        if journal.condemned.iter().any(|c| earlier(&c)) {
+        let earlier = |c: &&OwnQuarantine| {
+            c.what.is(&self.identity.runs) && c.boot_id != self.identity.boot_id
+        };
+        if journal.quarantined.iter().any(|c| earlier(&c)) {
             return Err("it went back from this image before: it stays up".into());
         }
         let named = self.named(other.image.clone());
-        let bad = |c: &Condemned| named.is_meant_by(&c.what);
-        if let Some(bad) = journal.condemned.iter().find(|c| bad(c)) {
+        let bad = |c: &OwnQuarantine| named.is_meant_by(&c.what);
+        if let Some(bad) = journal.quarantined.iter().find(|c| bad(c)) {
             return Err(format!(
                 "the other slot holds {}, which is quarantined as well ({}): it stays up",
                 other.image, bad.reason
@@ -233,10 +234,10 @@ impl Machine {
         }
     }
 
-    /// Condemns what runs, and goes back.
+    /// Quarantines what runs, and goes back.
     fn roll_back(&mut self, why: String, now: &Now) -> Vec<Effect> {
         let runs = self.identity.runs.clone();
-        self.condemn(runs, why.clone());
+        self.quarantine(runs, why.clone());
         if let Ok(journal) = &mut self.journal {
             journal.trial = None;
         }
@@ -256,12 +257,12 @@ impl Machine {
         effects
     }
 
-    fn condemn(&mut self, what: Image, reason: String) {
+    fn quarantine(&mut self, what: Image, reason: String) {
         let boot_id = self.identity.boot_id.clone();
         if let Ok(journal) = &mut self.journal {
             // What was said of it before may have been cleared since: found again, it is said again.
-            journal.condemned.retain(|c| !c.what.is(&what));
-            journal.condemned.push(Condemned {
+            journal.quarantined.retain(|c| !c.what.is(&what));
+            journal.quarantined.push(OwnQuarantine {
                 what,
                 reason,
                 boot_id,
@@ -292,8 +293,8 @@ impl Machine {
             journal.trial = None;
             journal.proven = Some(self.identity.boot_id.clone());
             // Cleared by a person since, and good after all.
-            let cleared = |c: &Condemned| c.reported && runs.is_meant_by(&c.what);
-            journal.condemned.retain(|c| !cleared(c));
+            let cleared = |c: &OwnQuarantine| c.reported && runs.is_meant_by(&c.what);
+            journal.quarantined.retain(|c| !cleared(c));
             journal.good = Some(runs);
         }
         match (brought, self.entry().cloned()) {
@@ -339,7 +340,7 @@ impl Machine {
         if cut_off && !forgiven {
             journal.forgiven = Some(to);
         } else {
-            self.condemn(to, "the node fell back from it: it did not come up".into());
+            self.quarantine(to, "the node fell back from it: it did not come up".into());
         }
         self.nothing_is_meant();
     }
@@ -356,9 +357,9 @@ impl Machine {
 
     /// What the cluster does not know of yet: first what this node was to boot, as with the release others may follow there.
     #[must_use]
-    pub fn owed(&self) -> Option<&Condemned> {
+    pub fn owed(&self) -> Option<&OwnQuarantine> {
         let journal = self.journal.as_ref().ok()?;
-        let mut owed = journal.condemned.iter().filter(|c| !c.reported);
+        let mut owed = journal.quarantined.iter().filter(|c| !c.reported);
         let meant = self.entry().map(|entry| &entry.intent.to);
         let to = owed
             .clone()
@@ -371,8 +372,8 @@ impl Machine {
         let Ok(journal) = &mut self.journal else {
             return Vec::new();
         };
-        for condemned in journal.condemned.iter_mut().filter(|c| c.what.is(what)) {
-            condemned.reported = true;
+        for quarantined in journal.quarantined.iter_mut().filter(|c| c.what.is(what)) {
+            quarantined.reported = true;
         }
         // Forgotten, it is only told once more. Whatever is under way goes on.
         vec![Effect::Remember(journal.clone())]
@@ -383,22 +384,22 @@ impl Machine {
         let Ok(journal) = &mut self.journal else {
             return Vec::new();
         };
-        for condemned in &mut journal.condemned {
-            condemned.reported = false;
+        for quarantined in &mut journal.quarantined {
+            quarantined.reported = false;
         }
         vec![Effect::Remember(journal.clone())]
     }
 
     /// Why this image must not be booted, by this node's own finding: until the cluster knows of it, or, where nobody
     /// is asked, until it is cleared.
-    pub(super) fn condemned(&self, image: &Image) -> Option<String> {
+    pub(super) fn quarantined(&self, image: &Image) -> Option<String> {
         if image.is(&self.identity.runs) {
             return None;
         }
         let journal = self.journal.as_ref().ok()?;
         let asks = self.rules.strategy == Strategy::EtcdLock;
         let bad = journal
-            .condemned
+            .quarantined
             .iter()
             .find(|c| image.may_be_meant_by(&c.what) && !(c.reported && asks))?;
         let unsure = if image.is_meant_by(&bad.what) {

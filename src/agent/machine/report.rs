@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use semaphore::etcd::Place;
+use semaphore::etcd::QueuePosition;
 
 use super::{Machine, State, StateName};
 use crate::agent::journal::Stage;
@@ -24,7 +24,10 @@ impl Machine {
             None => otherwise.to_owned(),
         };
         // What must not go has left the line, and joins it again once it may.
-        let outside = matches!(self.place, Place::Outside | Place::Quarantined);
+        let outside = matches!(
+            self.place,
+            QueuePosition::Outside | QueuePosition::Quarantined
+        );
         if outside && matches!(self.state, State::Queued { .. }) {
             return (StateName::Waiting.word(), self.note.clone());
         }
@@ -80,8 +83,14 @@ impl Machine {
     /// When [`super::Event::Tick`] is due, on the monotonic clock.
     #[must_use]
     pub fn wake_at(&self) -> Option<Duration> {
-        let forget = self.is_shunned().is_some_and(|shunned| shunned);
-        let forget = self.shunned.as_ref().filter(|_| forget).map(|(_, at)| *at);
+        let forget = self
+            .update_is_quarantined()
+            .is_some_and(|quarantined_update| quarantined_update);
+        let forget = self
+            .quarantined_update
+            .as_ref()
+            .filter(|_| forget)
+            .map(|(_, at)| *at);
         [self.state_ends(), forget].into_iter().flatten().min()
     }
 

@@ -1,6 +1,6 @@
 //! The steps the machine is made of: into a state, with its operation, after its journal.
 
-use semaphore::etcd::Place;
+use semaphore::etcd::QueuePosition;
 
 use super::{Effect, Machine, Op, State};
 use crate::agent::{
@@ -43,7 +43,7 @@ impl Machine {
     pub(super) fn run(&mut self, state: State, op: Op) -> Vec<Effect> {
         self.state = state;
         self.note.clear();
-        self.place = Place::Unknown;
+        self.place = QueuePosition::Unknown;
         vec![Effect::Run(op)]
     }
 

@@ -9,7 +9,7 @@ use super::Other;
 use crate::agent::{
     gate::{Facts, Intent, Request},
     health::Baseline,
-    journal::{ClaimKey, Condemned, Entry, Journal},
+    journal::{ClaimKey, Entry, Journal, OwnQuarantine},
 };
 
 /// Where the agent stands.
@@ -110,7 +110,7 @@ pub enum Event {
     /// A person takes that back.
     Cancelled,
     /// A person of this node quarantines an image, where no etcd is asked.
-    Condemned {
+    QuarantinedByHand {
         /// The image or version.
         what: Image,
         /// Their reason.
@@ -208,7 +208,7 @@ pub enum Op {
         to: Image,
     },
     /// Give the semaphore back, with what this node owes the others.
-    Release(Entry, Option<Condemned>),
+    Release(Entry, Option<OwnQuarantine>),
 }
 
 /// What the driver is to do, in order.

@@ -6,7 +6,7 @@ use semaphore::{
     etcd::{self, Locked, Semaphore, Unlocked},
 };
 
-use super::{Face, flags::Flags, reboot, said, sources};
+use super::{CompatMode, flags::Flags, reboot, said, sources};
 use crate::{
     agent::bus::AgentClient,
     cli::{
@@ -151,7 +151,7 @@ fn fault(before: &'static str) -> impl Fn(Failure) -> Fault {
 
 fn context(flags: &Flags) -> Result<Context, Fault> {
     let load = || {
-        let sources = sources(Face::Commands, flags)?;
+        let sources = sources(CompatMode::Commands, flags)?;
         Ok::<_, Failure>(Context::strict(sources, CommonArgs::default())?)
     };
     load().map_err(fault(INITIALIZING))

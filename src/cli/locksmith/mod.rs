@@ -25,7 +25,7 @@ use crate::agent::bus::{AgentClient, ClientError};
 
 /// By which of locksmith's names the program was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Face {
+pub enum CompatMode {
     /// `locksmithctl`.
     Commands,
     /// `locksmithd`.
@@ -34,7 +34,7 @@ pub enum Face {
 
 /// What a run was told, ready to be done.
 pub struct Call {
-    face: Face,
+    mode: CompatMode,
     flags: Flags,
 }
 
@@ -42,8 +42,8 @@ pub struct Call {
 /// none of the configuration's own.
 const PASSWORD_OF_FLAG: &str = "LOCKSMITH_PASSWORD_OF_FLAG";
 
-impl Face {
-    /// The face for the name in the first argument of the process; none for any other name.
+impl CompatMode {
+    /// The mode for the name in the first argument of the process; none for any other name.
     #[must_use]
     pub fn called(program: &str) -> Option<Self> {
         match Path::new(program).file_name()?.to_str()? {
@@ -91,7 +91,7 @@ impl Face {
         if flags.values.iter().any(|(name, _)| *name == PASSWORD) {
             return Words::Said(self.again_without_the_password(flags));
         }
-        Words::Do(Call { face: self, flags })
+        Words::Do(Call { mode: self, flags })
     }
 
     /// Starts the program anew with the password in its environment, which only this user and root can read: the
@@ -133,29 +133,29 @@ impl Call {
     /// Whether it runs the agent.
     #[must_use]
     pub fn is_daemon(&self) -> bool {
-        self.face == Face::Daemon
+        self.mode == CompatMode::Daemon
     }
 
     /// Whether everything is to be logged. A variable that says neither yes nor no is passed over, as by locksmith.
     #[must_use]
     pub fn debug(&self) -> bool {
         self.flags.debug.unwrap_or_else(|| {
-            let variable = std::env::var(format!("{}DEBUG", self.face.variable_prefix()));
+            let variable = std::env::var(format!("{}DEBUG", self.mode.variable_prefix()));
             variable.is_ok_and(|text| go_flags::boolean(&text) == Some(true))
         })
     }
 
     /// Does it; the exit code.
     pub async fn run(self) -> u8 {
-        match self.face {
-            Face::Commands => commands::run(&self.flags).await,
-            Face::Daemon => daemon(&self.flags).await,
+        match self.mode {
+            CompatMode::Commands => commands::run(&self.flags).await,
+            CompatMode::Daemon => daemon(&self.flags).await,
         }
     }
 }
 
-/// The sources of the configuration behind this face.
-fn sources(face: Face, flags: &Flags) -> Result<Sources, ConfigError> {
+/// The sources of the configuration behind this mode.
+fn sources(mode: CompatMode, flags: &Flags) -> Result<Sources, ConfigError> {
     let environment = Environment::of_process();
     let mut layer = Partial::default();
     for (name, key) in NAMES {
@@ -184,9 +184,9 @@ fn sources(face: Face, flags: &Flags) -> Result<Sources, ConfigError> {
         layer.set_password(&password, Origin::Flag("-etcd-password"))?;
     }
     let mut defaults = Partial::default();
-    match face {
-        Face::Commands => layer = layer.over(environment.of_commands()?),
-        Face::Daemon => defaults.set("strategy", "reboot", Origin::Default)?,
+    match mode {
+        CompatMode::Commands => layer = layer.over(environment.of_commands()?),
+        CompatMode::Daemon => defaults.set("strategy", "reboot", Origin::Default)?,
     }
     let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let root = path("POINTSMAN_ROOT").map_or_else(Root::default, Root::new);
@@ -203,7 +203,7 @@ fn sources(face: Face, flags: &Flags) -> Result<Sources, ConfigError> {
         flags: layer,
         environment,
         defaults,
-        as_the_agent: face == Face::Commands,
+        as_the_agent: mode == CompatMode::Commands,
     })
 }
 
@@ -221,7 +221,7 @@ fn dashed(name: &'static str) -> &'static str {
 /// Runs the agent, as `pointsman agent` does, with locksmith's default strategy.
 async fn daemon(flags: &Flags) -> u8 {
     let run = async {
-        let sources = sources(Face::Daemon, flags)?;
+        let sources = sources(CompatMode::Daemon, flags)?;
         super::agent::run(Context::strict(sources, CommonArgs::default())?).await
     };
     match run.await {

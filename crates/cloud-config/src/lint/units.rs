@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use yaml::{Place, Span, Style, quoted};
+use yaml::{Position, Span, Style, quoted};
 
 use super::{
     unit_text::{self, Note, UnitText},
@@ -246,7 +246,7 @@ fn line_of(text: &Text, line: usize, source: &str) -> Span {
         1
     };
     Span {
-        place: Place {
+        place: Position {
             line: text.span.place.line + below as u64,
             column: column + written[..indent].chars().count() as u64,
         },

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
-    Claim, Error, Place, RACES, Semaphore, Wait, absent, json,
+    Claim, Error, QueuePosition, RACES, Semaphore, Wait, absent, json,
     lease::{self, SpareLease, TicketLease},
     put_state, read, stand_back, unchanged,
     watch::Change,
@@ -56,7 +56,7 @@ impl Semaphore {
             tracing::warn!("{error}");
             note(Wait {
                 why: host::text::in_a_sentence(&error.to_string()),
-                place: Place::Unknown,
+                place: QueuePosition::Unknown,
             });
             sleep(waits.next().unwrap_or(self.back_off.max)).await;
         }
@@ -160,9 +160,9 @@ impl Run<'_> {
             note(Wait {
                 why: step.to_string(),
                 place: match &step {
-                    Step::Blocked(Block::Quarantined(_)) => Place::Quarantined,
-                    _ if self.place.is_some() => Place::InLine,
-                    _ => Place::Outside,
+                    Step::Blocked(Block::Quarantined(_)) => QueuePosition::Quarantined,
+                    _ if self.place.is_some() => QueuePosition::InQueue,
+                    _ => QueuePosition::Outside,
                 },
             });
             if matches!(step, Step::WaitFull { .. }) && self.spare.is_none() {

@@ -87,17 +87,17 @@ pub struct Wait {
     /// A sentence.
     pub why: String,
     /// Where it stands meanwhile.
-    pub place: Place,
+    pub place: QueuePosition,
 }
 
 /// Where a claim stands while it waits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Place {
+pub enum QueuePosition {
     /// In the line, or as good as there: whether its ticket stands cannot be asked now.
     #[default]
     Unknown,
     /// In the line: nothing is against its going once its turn has come.
-    InLine,
+    InQueue,
     /// Outside, until what blocks it is gone.
     Outside,
     /// Outside, until the quarantine of what it wants to boot is cleared.
@@ -203,7 +203,7 @@ impl Semaphore {
         &self.connection
     }
 
-    /// Condemns an image for every node, where nobody has done so before; whether nobody had.
+    /// Quarantines an image for every node, where nobody has done so before; whether nobody had.
     ///
     /// # Errors
     /// When etcd cannot be reached or refuses.

@@ -133,7 +133,7 @@ pub(super) fn member_out(kv: &KeyValue) -> MemberOut {
     serde_json::from_slice(kv.value()).unwrap_or_default()
 }
 
-/// A quarantine. The key alone condemns; a value that cannot be read is shown as the reason.
+/// A quarantine. The key alone quarantines; a value that cannot be read is shown as the reason.
 pub(super) fn quarantine(kv: &KeyValue) -> Quarantine {
     serde_json::from_slice(kv.value()).unwrap_or_else(|_| {
         let name = last_part(kv.key());

@@ -98,7 +98,7 @@ fn kind(world: &World) -> impl Hash + Eq + use<> {
         (world.going_down(), world.strategy == Strategy::EtcdLock),
         world.op.as_ref().map(discriminant),
         matches!(world.facts.update, Update::Staged(_)),
-        world.disk.condemned.is_empty(),
+        world.disk.quarantined.is_empty(),
     )
 }
 

@@ -3,8 +3,8 @@
 mod diagram;
 mod happening;
 mod operations;
+mod quarantine;
 mod slots;
-mod struck;
 mod tables;
 mod world;
 
@@ -57,12 +57,14 @@ fn a_full_disk_while_etcd_is_told_of_a_bad_image_forgets_no_ticket() {
     world.minutes = 125;
     // It fell back from image 1, and etcd does not know yet.
     if let Ok(journal) = &mut world.machine.journal {
-        journal.condemned.push(crate::agent::journal::Condemned {
-            what: image(1),
-            reason: "bad".into(),
-            boot_id: "boot-0".into(),
-            reported: false,
-        });
+        journal
+            .quarantined
+            .push(crate::agent::journal::OwnQuarantine {
+                what: image(1),
+                reason: "bad".into(),
+                boot_id: "boot-0".into(),
+                reported: false,
+            });
     }
     world.stage(Some(2));
     world.end(true);

@@ -45,7 +45,7 @@ impl World {
                     let bad = self.known_bad.iter().find(|bad| bad.is(&to));
                     assert_eq!(bad, None, "into a quarantined image");
                     let asks = self.strategy == Strategy::EtcdLock;
-                    let mut own = self.disk.condemned.iter();
+                    let mut own = self.disk.quarantined.iter();
                     let own = own.find(|c| c.what.is(&to) && !(c.reported && asks));
                     assert_eq!(own, None, "into an image this node went back from");
                 }
@@ -63,7 +63,7 @@ impl World {
                 );
                 let journal = self.machine.journal.as_ref().unwrap();
                 let to = named(self.slots.images[other]);
-                let bad = journal.condemned.iter().find(|c| to.is_meant_by(&c.what));
+                let bad = journal.quarantined.iter().find(|c| to.is_meant_by(&c.what));
                 assert_eq!(bad, None, "back to what is quarantined as well");
             }
             Op::Mark => assert!(self.passed, "marked good without proof"),

@@ -8,7 +8,7 @@ use super::{ID, image, named, rules};
 use crate::agent::{
     gate::{Facts, Intent, Logins, Now, Rules, Update},
     health::Baseline,
-    journal::{ClaimKey, Condemned, Entry, Journal, Stage},
+    journal::{ClaimKey, Entry, Journal, OwnQuarantine, Stage},
     machine::{Boot, Effect, Event, Identity, Machine, Op, Other, State, Verdict},
 };
 
@@ -64,8 +64,8 @@ fn committed() -> Entry {
     }
 }
 
-fn condemned(what: Image, boot_id: &str) -> Condemned {
-    Condemned {
+fn quarantined(what: Image, boot_id: &str) -> OwnQuarantine {
+    OwnQuarantine {
         what,
         reason: "it is bad".into(),
         boot_id: boot_id.into(),
@@ -87,7 +87,7 @@ fn a_failed_boot_goes_back_only_from_a_trial_once_and_to_what_ran_here_before() 
         }),
         // Killed between the verdict and the reboot.
         ("", |_, journal| {
-            journal.condemned.push(condemned(named(1), BOOT));
+            journal.quarantined.push(quarantined(named(1), BOOT));
         }),
         ("marked good before", |identity, _| {
             identity.boot.trial = false;
@@ -104,10 +104,10 @@ fn a_failed_boot_goes_back_only_from_a_trial_once_and_to_what_ran_here_before() 
             },
         ),
         ("went back from this image before", |_, journal| {
-            journal.condemned.push(condemned(named(1), "boot-0"));
+            journal.quarantined.push(quarantined(named(1), "boot-0"));
         }),
         ("which is quarantined as well (it is bad)", |_, journal| {
-            journal.condemned.push(condemned(named(0), "boot-0"));
+            journal.quarantined.push(quarantined(named(0), "boot-0"));
         }),
         ("not what ran here before", |_, journal| {
             journal.good = Some(named(4));
@@ -268,7 +268,7 @@ fn an_image_is_fallen_back_from_where_it_was_meant_and_tried_and_did_not_come_up
         }),
         // Found before, and cleared since.
         (true, |_, journal| {
-            journal.condemned.push(condemned(named(1), "boot-0"));
+            journal.quarantined.push(quarantined(named(1), "boot-0"));
         }),
         (false, |_, journal| journal.trial = Some(named(1))),
         (false, |identity, _| other(identity).tries = true),

@@ -331,7 +331,7 @@ impl World {
                     self.slots.first = to;
                 }
             }
-            Happening::Judged(version, true) => self.step(Event::Condemned {
+            Happening::Judged(version, true) => self.step(Event::QuarantinedByHand {
                 what: image(*version),
                 reason: "ann says so".into(),
             }),

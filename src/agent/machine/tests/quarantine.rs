@@ -5,7 +5,7 @@ use settings::Strategy;
 use super::{named, world::World};
 use crate::agent::{
     gate::{Request, Update},
-    journal::{Condemned, Stage},
+    journal::{OwnQuarantine, Stage},
     machine::{Event, Op, State},
 };
 
@@ -195,13 +195,13 @@ fn what_was_told_with_the_release_is_what_counts_as_told() {
     let mut world = staged(2);
     goes(&mut world);
     world.reboot();
-    let bad = |number| Condemned {
+    let bad = |number| OwnQuarantine {
         what: named(number),
         reason: "bad".into(),
         boot_id: "boot-0".into(),
         reported: false,
     };
-    world.machine.journal.as_mut().unwrap().condemned = vec![bad(3), bad(5)];
+    world.machine.journal.as_mut().unwrap().quarantined = vec![bad(3), bad(5)];
     while !matches!(world.op, Some(Op::Release(..))) {
         world.end(true);
     }
@@ -267,13 +267,13 @@ fn what_the_node_fell_from_is_told_with_the_release_before_anything_else() {
     world.comes_not();
     // A person has quarantined another one meanwhile, and that came first.
     let journal = world.machine.journal.as_mut().unwrap();
-    let other = Condemned {
+    let other = OwnQuarantine {
         what: named(4),
         reason: "ann says so".into(),
         boot_id: "boot-0".into(),
         reported: false,
     };
-    journal.condemned.insert(0, other);
+    journal.quarantined.insert(0, other);
     for _ in 0..20 {
         if let Some(Op::Release(_, owed)) = &world.op {
             assert_eq!(owed.as_ref().map(|owed| &owed.what), Some(&named(1)));

@@ -2,16 +2,16 @@
 
 use std::cell::RefCell;
 
-use semaphore::etcd::{self, Guard, Left, Place, Semaphore, Wait};
+use semaphore::etcd::{self, Guard, Left, QueuePosition, Semaphore, Wait};
 use tokio::time::sleep;
 
-use super::World;
+use super::EffectRunner;
 use crate::agent::{
     journal::{ClaimKey, Entry},
     machine::Event,
 };
 
-impl World {
+impl EffectRunner {
     /// Waits in the line, and outside it as long as the members of etcd do not let this node go, until it holds.
     pub(super) async fn acquire(&self, entry: &Entry) -> Event {
         let Some(key) = &entry.claim else {
@@ -75,7 +75,7 @@ impl World {
             }
             note(Wait {
                 why,
-                place: Place::Outside,
+                place: QueuePosition::Outside,
             });
             sleep(self.config.timings.retry_max).await;
         }
@@ -111,7 +111,7 @@ impl World {
     }
 
     /// Whether the other members of etcd let this node go, where it hosts one.
-    pub(super) async fn members_content(&self, entry: &Entry) -> Result<(), String> {
+    pub(super) async fn etcd_members_allow_reboot(&self, entry: &Entry) -> Result<(), String> {
         let Some(key) = &entry.claim else {
             return Ok(());
         };

@@ -8,13 +8,13 @@ use semaphore::{
     records::{Holder, Phase},
 };
 
-use super::{AGENT, World};
+use super::{AGENT, EffectRunner};
 use crate::agent::{
-    journal::{ClaimKey, Condemned, Entry},
+    journal::{ClaimKey, Entry, OwnQuarantine},
     machine::Event,
 };
 
-impl World {
+impl EffectRunner {
     pub(super) fn claim(&self, entry: &Entry, key: &ClaimKey) -> Claim {
         Claim {
             holder: Holder {
@@ -76,7 +76,7 @@ impl World {
         let Some(key) = &entry.claim else {
             return Event::CommitEnded(Ok(()));
         };
-        if let Err(why) = self.members_content(entry).await {
+        if let Err(why) = self.etcd_members_allow_reboot(entry).await {
             return Event::CommitEnded(Err(why));
         }
         let claim = self.claim(entry, key);
@@ -95,14 +95,14 @@ impl World {
         })
     }
 
-    pub(super) async fn release(&self, entry: &Entry, owed: Option<&Condemned>) -> Event {
+    pub(super) async fn release(&self, entry: &Entry, owed: Option<&OwnQuarantine>) -> Event {
         if let Some(key) = &entry.claim {
             let idle = self.record("", "");
             // An earlier try whose reply was lost may have been the one that released.
             let unsure = Cell::new(false);
             let released = self
                 .until_known(async || {
-                    let untold = |owed: &&Condemned| !self.told.borrow().contains(&owed.what);
+                    let untold = |owed: &&OwnQuarantine| !self.told.borrow().contains(&owed.what);
                     let owed = owed.filter(untold).map(|owed| self.quarantine(owed));
                     let released = self
                         .semaphore(&key.keys)

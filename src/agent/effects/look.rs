@@ -9,13 +9,13 @@ use host::{
 };
 use semaphore::records::Image;
 
-use super::{Updates, World};
+use super::{EffectRunner, Updates};
 use crate::agent::{
     gate::{Facts, Logins, Update},
     points::Points,
 };
 
-impl World {
+impl EffectRunner {
     /// Asks update_engine and logind how things are.
     pub async fn look(&self) -> Facts {
         let update = self.update().await;

@@ -1,31 +1,31 @@
 //! Images that must not be booted: what a person of this node says of them, and what becomes of a staged one.
 
-use semaphore::{etcd::Place, records::Image};
+use semaphore::{etcd::QueuePosition, records::Image};
 use settings::Strategy;
 
 use super::{Effect, Machine, State};
 use crate::agent::{
     gate::{Now, Update},
-    journal::Condemned,
+    journal::OwnQuarantine,
 };
 
 /// The answer to who clears what is not quarantined here.
-pub const NOT_CONDEMNED: &str = "it was not quarantined on this node";
+pub const NOT_QUARANTINED: &str = "it was not quarantined on this node";
 
 impl Machine {
     /// A person quarantines an image on this node.
-    pub(super) fn condemned_by_hand(&mut self, what: Image, reason: String) -> Vec<Effect> {
+    pub(super) fn quarantined_by_hand(&mut self, what: Image, reason: String) -> Vec<Effect> {
         if self.rules.strategy == Strategy::EtcdLock {
             let why = "this node asks etcd, where a quarantine holds for all nodes: pointsman quarantine add";
             return vec![Effect::Answer(Err(why.into()))];
         }
         let boot_id = self.identity.boot_id.clone();
-        self.change(|condemned| {
-            let known = condemned.iter().any(|c| c.what == what);
+        self.change(|quarantined| {
+            let known = quarantined.iter().any(|c| c.what == what);
             if known {
                 return Err("it is quarantined on this node already".into());
             }
-            condemned.push(Condemned {
+            quarantined.push(OwnQuarantine {
                 what,
                 reason,
                 boot_id,
@@ -38,11 +38,11 @@ impl Machine {
 
     /// A person clears an image on this node.
     pub(super) fn cleared(&mut self, what: &Image) -> Vec<Effect> {
-        self.change(|condemned| {
-            let before = condemned.len();
-            condemned.retain(|c| !what.is_meant_by(&c.what));
-            if condemned.len() == before {
-                return Err(NOT_CONDEMNED.into());
+        self.change(|quarantined| {
+            let before = quarantined.len();
+            quarantined.retain(|c| !what.is_meant_by(&c.what));
+            if quarantined.len() == before {
+                return Err(NOT_QUARANTINED.into());
             }
             Ok(())
         })
@@ -50,14 +50,14 @@ impl Machine {
 
     fn change(
         &mut self,
-        change: impl FnOnce(&mut Vec<Condemned>) -> Result<(), String>,
+        change: impl FnOnce(&mut Vec<OwnQuarantine>) -> Result<(), String>,
     ) -> Vec<Effect> {
         let journal = match &mut self.journal {
             Ok(journal) => journal,
             Err(why) => return vec![Effect::Answer(Err(why.clone()))],
         };
         let before = journal.clone();
-        if let Err(why) = change(&mut journal.condemned) {
+        if let Err(why) = change(&mut journal.quarantined) {
             return vec![Effect::Answer(Err(why))];
         }
         self.before = Some(before);
@@ -69,45 +69,45 @@ impl Machine {
     }
 
     /// Whether the staged update is what must not be booted; none where that is not known now.
-    pub(super) fn is_shunned(&self) -> Option<bool> {
+    pub(super) fn update_is_quarantined(&self) -> Option<bool> {
         let Update::Staged(staged) = &self.facts.as_ref()?.update else {
             return Some(false);
         };
         match &self.state {
             State::Queued { .. } => match self.place {
-                Place::Quarantined => Some(true),
-                Place::InLine => Some(false),
-                Place::Unknown | Place::Outside => None,
+                QueuePosition::Quarantined => Some(true),
+                QueuePosition::InQueue => Some(false),
+                QueuePosition::Unknown | QueuePosition::Outside => None,
             },
-            State::Waiting { .. } if self.condemned(staged).is_some() => Some(true),
+            State::Waiting { .. } if self.quarantined(staged).is_some() => Some(true),
             _ => None,
         }
     }
 
     /// Whether the staged update is known to be what must not be booted.
     #[must_use]
-    pub fn shuns(&self) -> bool {
-        self.shunned.is_some()
+    pub fn has_quarantined_update(&self) -> bool {
+        self.quarantined_update.is_some()
     }
 
     /// update_engine looks for nothing newer while an update is staged: one that stays quarantined is reset, so that a
     /// better one is found; and not at once, or the bad one would be downloaded again and again.
-    pub(super) fn forget_what_is_shunned(&mut self, now: &Now) -> Option<Effect> {
+    pub(super) fn reset_quarantined_update(&mut self, now: &Now) -> Option<Effect> {
         let staged = match self.facts.as_ref().map(|facts| &facts.update) {
             Some(Update::Staged(image)) => Some(image.clone()),
             _ => None,
         };
-        self.shunned
+        self.quarantined_update
             .take_if(|(image, _)| staged.as_ref().is_none_or(|staged| !staged.is(image)));
-        match self.is_shunned() {
+        match self.update_is_quarantined() {
             None => None,
             Some(false) => {
-                self.shunned = None;
+                self.quarantined_update = None;
                 None
             }
             Some(true) => {
                 let due = now.monotonic + self.rules.quarantine_reset;
-                let (_, due) = self.shunned.get_or_insert((staged?, due));
+                let (_, due) = self.quarantined_update.get_or_insert((staged?, due));
                 if now.monotonic < *due {
                     return None;
                 }

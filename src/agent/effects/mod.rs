@@ -27,7 +27,7 @@ use host::{
     node, systemd, text,
 };
 use semaphore::{
-    etcd::{self, BackOff, Place, Semaphore, Wait},
+    etcd::{self, BackOff, QueuePosition, Semaphore, Wait},
     keys::Keys,
     records::{Image, NodeRecord, Quarantine},
 };
@@ -37,7 +37,7 @@ use super::{
     checks::{self, Checks},
     gate::Intent,
     health::{self, Baseline},
-    journal::{Condemned, Entry, Stage},
+    journal::{Entry, OwnQuarantine, Stage},
     journal_file::JournalFile,
     machine::{Boot, Event, Op},
     points::{Points, PointsQueue},
@@ -47,7 +47,7 @@ use super::{
 pub const AGENT: &str = concat!("pointsman ", env!("CARGO_PKG_VERSION"));
 
 /// The real parts.
-pub struct World {
+pub struct EffectRunner {
     /// The configuration.
     pub config: Config,
     /// The node's id.
@@ -100,7 +100,7 @@ pub enum Updates {
     Sentinel(host::node::RootPath),
 }
 
-impl World {
+impl EffectRunner {
     /// How long to wait between tries while something cannot be reached.
     #[must_use]
     pub fn back_off(config: &Config) -> BackOff {
@@ -132,7 +132,7 @@ impl World {
                 // The wait in the line may have been long: whoever may say no is asked once more.
                 let asked = async {
                     self.may(&entry.intent).await?;
-                    self.members_content(&entry).await
+                    self.etcd_members_allow_reboot(&entry).await
                 };
                 if let Err(why) = asked.await {
                     return Event::Refused(why);
@@ -333,14 +333,14 @@ impl World {
         // The driver outlives its operations.
         let _ = self.notes.send(Wait {
             why,
-            place: Place::Unknown,
+            place: QueuePosition::Unknown,
         });
     }
 
     /// Asks until there is an answer.
     async fn until_known<T>(&self, ask: impl AsyncFn() -> Result<T, etcd::Error>) -> T {
         let Config { timings, .. } = &self.config;
-        let mut waits = World::back_off(&self.config).waits();
+        let mut waits = EffectRunner::back_off(&self.config).waits();
         loop {
             match ask().await {
                 Ok(answer) => return answer,
@@ -399,7 +399,7 @@ impl World {
             limit: timings.proving,
             waits: BackOff {
                 max: timings.retry_max.min(Duration::from_secs(30)),
-                ..World::back_off(&self.config)
+                ..EffectRunner::back_off(&self.config)
             },
         };
         let note = |why: &str| self.note(why.to_owned());
@@ -415,7 +415,7 @@ impl World {
                 while_telling(
                     checks.run(true, member, note),
                     tell,
-                    World::back_off(&self.config),
+                    EffectRunner::back_off(&self.config),
                 )
                 .await
             }
@@ -453,12 +453,12 @@ impl World {
 
     /// What the cluster is told of a bad image.
     #[must_use]
-    pub fn quarantine(&self, condemned: &Condemned) -> Quarantine {
+    pub fn quarantine(&self, quarantined: &OwnQuarantine) -> Quarantine {
         Quarantine {
-            what: condemned.what.clone(),
+            what: quarantined.what.clone(),
             node: self.id.clone(),
             hostname: self.hostname.clone(),
-            reason: condemned.reason.clone(),
+            reason: quarantined.reason.clone(),
             since: Some(Timestamp::now()),
         }
     }
@@ -483,7 +483,7 @@ impl World {
     /// that something is staged does not matter.
     async fn put_points_back(&self, entry: &Entry) {
         let thrown = entry.stage == Stage::Committing && entry.boot_id == self.boot_id;
-        let mut waits = World::back_off(&self.config).waits();
+        let mut waits = EffectRunner::back_off(&self.config).waits();
         while thrown && let Err(why) = self.points.run(Points::put_back).await {
             tracing::error!("the other slot is still the next to boot: {why}");
             self.note(format!(
@@ -500,7 +500,7 @@ impl World {
             // The driver outlives its operations.
             let _ = notes.send(Wait {
                 why,
-                place: Place::Unknown,
+                place: QueuePosition::Unknown,
             });
         })
     }

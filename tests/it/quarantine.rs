@@ -18,7 +18,7 @@ use crate::{
 #[tokio::test]
 async fn the_guards_reason_is_said_again_when_etcd_is_back() {
     let cluster = Cluster::builder(3).fast_elections().start().await;
-    let prefix = unique_prefix("struck-1");
+    let prefix = unique_prefix("quarantine-1");
     let proxy = Proxy::start(cluster.address(0)).await;
     let a = machine("node-a").await;
     let member = cluster.endpoint(0);
@@ -45,7 +45,7 @@ async fn the_guards_reason_is_said_again_when_etcd_is_back() {
 
 #[tokio::test]
 async fn the_cluster_is_told_what_runs_after_a_trial_nobody_cleared() {
-    let site = Site::new("struck-2");
+    let site = Site::new("quarantine-2");
     let (node, disk) = node(&site, "node-1", &[]).await;
     disk.post_install(Slot::B, "2");
     node.reboot(Death::Term).await;
@@ -59,7 +59,7 @@ async fn the_cluster_is_told_what_runs_after_a_trial_nobody_cleared() {
 
 #[tokio::test]
 async fn a_trial_nobody_cleared_is_told_to_be_over() {
-    let site = Site::new("struck-3");
+    let site = Site::new("quarantine-3");
     let (node, disk) = node(&site, "node-1", &[]).await;
     judge(&node, "health-cluster.d", &["2"]);
     disk.post_install(Slot::B, "2");
@@ -108,7 +108,7 @@ const BAD: [&str; 5] = ["quarantine", "add", "2", "--reason", "eats disks"];
 #[tokio::test]
 async fn a_reset_update_is_not_rebooted_into_where_the_points_are_not_held() {
     for config in ["strategy: reboot\n", "hold-points: false\n"] {
-        let site = Site::new("struck-reset");
+        let site = Site::new("quarantine-reset");
         let node = two_slots(config).await;
         site.start(&node, &[("POINTSMAN_QUARANTINE_RESET", "500ms")])
             .await;
@@ -128,7 +128,7 @@ async fn a_reset_update_is_not_rebooted_into_where_the_points_are_not_held() {
 #[tokio::test]
 async fn what_is_quarantined_while_it_is_staged_is_not_next_on_any_node() {
     for config in ["strategy: reboot\n", "hold-points: false\n"] {
-        let site = Site::new("struck-not-next");
+        let site = Site::new("quarantine-not-next");
         let node = two_slots(config).await;
         site.start(&node, &[("POINTSMAN_RETRY_MAX", "50ms")]).await;
         node.wait_status(|s| s == "idle").await;
@@ -148,7 +148,7 @@ async fn what_is_quarantined_while_it_is_staged_is_not_next_on_any_node() {
 
 #[tokio::test]
 async fn a_version_that_was_staged_here_is_known_when_a_person_makes_it_next() {
-    let site = Site::new("struck-version");
+    let site = Site::new("quarantine-version");
     let node = two_slots("").await;
     site.lock().await;
     site.start(&node, &[]).await;
@@ -170,7 +170,7 @@ async fn a_version_that_was_staged_here_is_known_when_a_person_makes_it_next() {
 #[tokio::test]
 async fn a_slot_whose_version_was_never_seen_is_not_booted_while_a_version_is_quarantined() {
     for config in ["", "strategy: reboot\n"] {
-        let site = Site::new("struck-nameless");
+        let site = Site::new("quarantine-nameless");
         let node = two_slots(config).await;
         site.start(&node, &[("POINTSMAN_RETRY_MAX", "50ms")]).await;
         node.wait_status(|status| status == "idle").await;
@@ -190,7 +190,7 @@ async fn a_slot_whose_version_was_never_seen_is_not_booted_while_a_version_is_qu
 
 #[tokio::test]
 async fn a_quarantine_by_hand_holds_when_the_node_begins_to_ask_etcd() {
-    let site = Site::new("struck-7");
+    let site = Site::new("quarantine-7");
     let node = two_slots("strategy: reboot\n").await;
     site.start(&node, &[]).await;
     node.wait_status(|s| s == "idle").await;
@@ -211,7 +211,7 @@ async fn a_quarantine_by_hand_holds_when_the_node_begins_to_ask_etcd() {
 #[tokio::test]
 async fn a_refused_pause_leaves_no_lease() {
     let cluster = Cluster::builder(1).start().await;
-    let prefix = unique_prefix("struck-9");
+    let prefix = unique_prefix("quarantine-9");
     let semaphore = on(&cluster, &prefix);
     let pause =
         |by: &str| serde_json::from_value(serde_json::json!({"by": by, "reason": "r"})).unwrap();
@@ -241,7 +241,7 @@ async fn a_refused_pause_leaves_no_lease() {
 async fn every_machine_is_localhost() {
     let cluster = Cluster::builder(1).start().await;
     peer(&cluster, "http://localhost:2380").await;
-    let prefix = unique_prefix("struck-11");
+    let prefix = unique_prefix("quarantine-11");
     let semaphore = on(&cluster, &prefix);
     found(&semaphore).await;
     let a = machine("localhost").await;
@@ -256,7 +256,7 @@ async fn every_machine_is_localhost() {
 #[tokio::test]
 async fn who_comes_to_host_a_member_in_the_line_is_guarded() {
     let cluster = Cluster::builder(1).start().await;
-    let prefix = unique_prefix("struck-12");
+    let prefix = unique_prefix("quarantine-12");
     let semaphore = on(&cluster, &prefix);
     semaphore
         .lock(&holder("operator", Phase::Manual))
