@@ -165,7 +165,7 @@ async fn runner(
     let points = Points::new(
         root.clone(),
         points::location(&config),
-        config.strategy == Strategy::EtcdLock && config.hold_points,
+        config.strategy == Strategy::EtcdLock && config.pin_booted_slot,
     );
     let points = PointsQueue::new(points);
     let survey = points.run(Points::survey).await.unwrap_or_else(|why| {

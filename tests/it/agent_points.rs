@@ -189,8 +189,14 @@ async fn without_coordination_nothing_is_held_and_what_was_is_let_go() {
     let site = Site::new("points-unheld");
     let node = machine("node-2").await;
     let disk = node.add_disk("1");
+    // By its old name, which is said.
     node.write("etc/pointsman/config.yaml", "hold-points: false\n");
     site.start(&node, &[]).await;
+    let log = node.log();
+    assert!(
+        log.contains("hold-points is called pin-booted-slot now"),
+        "{log}"
+    );
     site.lock().await;
     node.stage("2").await;
     site.until("its ticket", |group| group.queue.len() == 1)

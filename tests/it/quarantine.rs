@@ -107,7 +107,7 @@ const BAD: [&str; 5] = ["quarantine", "add", "2", "--reason", "eats disks"];
 
 #[tokio::test]
 async fn a_reset_update_is_not_rebooted_into_where_the_points_are_not_held() {
-    for config in ["strategy: reboot\n", "hold-points: false\n"] {
+    for config in ["strategy: reboot\n", "pin-booted-slot: false\n"] {
         let site = Site::new("quarantine-reset");
         let node = two_slots(config).await;
         site.start(&node, &[("POINTSMAN_QUARANTINE_RESET", "500ms")])
@@ -127,7 +127,7 @@ async fn a_reset_update_is_not_rebooted_into_where_the_points_are_not_held() {
 
 #[tokio::test]
 async fn what_is_quarantined_while_it_is_staged_is_not_next_on_any_node() {
-    for config in ["strategy: reboot\n", "hold-points: false\n"] {
+    for config in ["strategy: reboot\n", "pin-booted-slot: false\n"] {
         let site = Site::new("quarantine-not-next");
         let node = two_slots(config).await;
         site.start(&node, &[("POINTSMAN_RETRY_MAX", "50ms")]).await;

@@ -6,6 +6,7 @@ use host::node::{ReadError, RootPath};
 use yaml::{self, Limits, Node, Position, Value};
 
 use super::{
+    aliases,
     error::{ConfigError, Faults, Origin, or_fault},
     settings::{Partial, SETTINGS, allowed},
 };
@@ -119,6 +120,11 @@ fn section(
             return;
         }
     };
+    let in_full = |key: &str| match name {
+        "" => key.to_owned(),
+        _ => format!("{name}.{key}"),
+    };
+    let given: Vec<String> = entries.iter().map(|entry| in_full(&entry.key)).collect();
     for yaml::Entry {
         key,
         at: key_at,
@@ -126,10 +132,22 @@ fn section(
         ..
     } in entries
     {
-        let full = match name {
-            "" => key.clone(),
-            _ => format!("{name}.{key}"),
-        };
+        let mut full = in_full(&key);
+        if let Some(new) = aliases::renamed(&full) {
+            if given.iter().any(|key| key == new) {
+                faults.push(ConfigError::Shape {
+                    origin: at(key_at.place),
+                    found: format!("{full}, the old name of {new}, beside it"),
+                    expected: format!("{new} alone"),
+                });
+                continue;
+            }
+            tracing::warn!(
+                "{}: {full} is called {new} now: rename it",
+                at(key_at.place)
+            );
+            new.clone_into(&mut full);
+        }
         // A dot in a key is part of its name, no way into a section.
         let known = |full: &str| !key.contains('.') && SETTINGS.iter().any(|s| s.key == full);
         if known(&full) {

@@ -4,6 +4,7 @@
 //! Every source of settings is a layer, a [`Partial`]; [`Sources`] lays them over each other setting by setting,
 //! and [`Config::resolve`] makes the whole of them. Each value remembers where it was given.
 
+pub mod aliases;
 mod credentials;
 mod endpoint;
 mod environment;
@@ -105,7 +106,7 @@ pub struct Config {
     /// How long things may take.
     pub timings: Timings,
     /// Whether the booted slot is kept first while an update waits for its turn.
-    pub hold_points: bool,
+    pub pin_booted_slot: bool,
     /// The file by which other programs ask for a reboot, such as Debian's `/run/reboot-required`.
     pub sentinel: PathBuf,
     /// The units whose state says nothing of a boot.
@@ -244,7 +245,7 @@ impl Config {
             },
             window: window.transpose()?,
             timings,
-            hold_points: value(&given.hold_points),
+            pin_booted_slot: value(&given.pin_booted_slot),
             sentinel: value(&given.sentinel),
             ignore_units: value(&given.ignore_units),
             cluster_units: value(&given.cluster_units),

@@ -101,7 +101,7 @@ settings! {
     group: Group, "group", Some("POINTSMAN_GROUP"), group, Some("");
     prefix: String, "key-prefix", Some("POINTSMAN_KEY_PREFIX"), prefix,
         Some("coreos.com/updateengine/rebootlock");
-    hold_points: bool, "hold-points", None, boolean, Some("true");
+    pin_booted_slot: bool, "pin-booted-slot", None, boolean, Some("true");
     sentinel: PathBuf, "sentinel", None, path, Some("/run/reboot-required");
     ignore_units: Vec<String>, "checks.ignore-units", Some("POINTSMAN_IGNORE_UNITS"), units, Some("");
     cluster_units: Vec<String>, "checks.cluster-units", Some("POINTSMAN_CLUSTER_UNITS"), units,

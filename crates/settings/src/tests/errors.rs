@@ -14,7 +14,7 @@ fn errors_in_the_file_name_place_and_expectation() {
         ),
         (
             "grop: a\n",
-            ":1:1: unknown key \"grop\", expected one of strategy, group, key-prefix, hold-points, \
+            ":1:1: unknown key \"grop\", expected one of strategy, group, key-prefix, pin-booted-slot, \
              sentinel, checks, slots, etcd, window, timings",
         ),
         (
@@ -67,8 +67,12 @@ fn errors_in_the_file_name_place_and_expectation() {
             ": found an empty list for etcd.endpoints, expected at least one endpoint",
         ),
         (
-            "hold-points: on\n",
-            ":1:14: hold-points: found \"on\", expected true or false",
+            "hold-points: true\npin-booted-slot: true\n",
+            ":1:1: found hold-points, the old name of pin-booted-slot, beside it, expected pin-booted-slot alone",
+        ),
+        (
+            "pin-booted-slot: on\n",
+            ":1:18: pin-booted-slot: found \"on\", expected true or false",
         ),
         (
             "strategy: of\n",

@@ -73,7 +73,7 @@ fn without_a_word_the_defaults_hold() {
     let (_dir, root) = root(None);
     let config = load_at(&root, &[], &[]).unwrap();
     assert_eq!(config.strategy, Strategy::EtcdLock);
-    assert!(config.group.is_default() && config.hold_points && config.window.is_none());
+    assert!(config.group.is_default() && config.pin_booted_slot && config.window.is_none());
     assert_eq!(config.prefix, "coreos.com/updateengine/rebootlock");
     assert_eq!(config.sentinel, Path::new("/run/reboot-required"));
     assert_eq!(
@@ -116,7 +116,7 @@ fn every_key_of_the_file_is_taken() {
     assert_eq!(config.strategy, Strategy::Reboot);
     assert_eq!(config.group.as_str(), "01");
     assert_eq!(config.prefix, "a/b");
-    assert!(!config.hold_points && config.window.is_some());
+    assert!(!config.pin_booted_slot && config.window.is_some());
     assert_eq!(config.sentinel, Path::new("/s"));
     let etcd = config.etcd;
     assert_eq!(etcd.endpoints, ["https://a:1", "https://b:2379"]);
