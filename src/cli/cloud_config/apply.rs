@@ -52,13 +52,16 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
         return boot::apply(args, common).await;
     }
     let fetched = args.sources.fetch(common).await?;
-    let (origin, kept) = (fetched.origin.clone(), fetched.clone());
+    let origin = fetched.origin.clone();
+    // What the boot takes from there as well is what it falls back to. A document may be large: it is kept for that alone.
+    let last = LastGood::load(&root, Whose::Machine);
+    let kept = last.is_some_and(|last| last.fetched.origin == origin);
+    let kept = kept.then(|| fetched.clone());
     let wanted = Wanted::new(fetched, &args.addresses)
         .waiting(args.sources.wait())
         .strict(args.strict);
     let outline = wanted.carry_out(&root).await?;
-    // What the boot takes from there as well is what it falls back to.
-    if LastGood::load(&root, Whose::Machine).is_some_and(|last| last.fetched.origin == origin)
+    if let Some(kept) = kept
         && let Err(error) = LastGood::save(&root, Whose::Machine, &kept)
     {
         output::note(format!(
