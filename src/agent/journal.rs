@@ -137,7 +137,8 @@ pub struct ClaimKey {
     pub id: String,
     /// Where.
     pub keys: Keys,
-    /// The id of the member of etcd that the node hosts, where it was taken as such a node.
+    /// The id of the member of etcd that the node hosts, where it was taken as such a node; [`UNKNOWN_MEMBER`] where only that
+    /// is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<u64>,
     /// Whether it was taken under a lock by hand: only a reboot that a person asks for goes under that.
@@ -147,6 +148,10 @@ pub struct ClaimKey {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub drained: bool,
 }
+
+/// The id of a member of etcd of which it is not known which it is. No member has it (etcd draws them by a hash, and a proxy
+/// answers with it).
+pub const UNKNOWN_MEMBER: u64 = 0;
 
 /// The steps before which the journal is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

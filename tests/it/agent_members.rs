@@ -234,6 +234,36 @@ async fn a_boot_is_not_proven_before_its_own_member_is_back() {
 }
 
 #[tokio::test]
+async fn a_boot_after_a_take_whose_reply_was_lost_waits_for_its_own_member_too() {
+    let site = Site::new("members-lost", 1).await;
+    let proxy = Proxy::start(site.cluster.address(1)).await;
+    let a = machine("node-a").await;
+    let member = site.cluster.endpoint(0);
+    let env = [("POINTSMAN_ETCD_MEMBER", member.as_str())];
+    agent(&a, &[proxy.url()], &site.prefix, &env).await;
+    a.wait_status(|status| status == "idle").await;
+    // The take: document, entry, ticket and the member at once.
+    proxy.lose_next_reply(900);
+    a.update_engine().ready("2").await;
+    proxy.wait_lost(1).await;
+    proxy.set(Mode::BlackHole).await;
+    a.go_down(Death::Kill).await;
+    let taken = |group: &Group| entry(group, &a).is_some() && group.member_out.is_some();
+    site.until("it is taken", taken).await;
+    site.cluster.kill_member(0).await;
+    a.come_up().await;
+    a.start_again();
+    proxy.set(Mode::Pass).await;
+    a.wait_status(|status| {
+        status.starts_with("proving: ") && status.contains("this node's member of etcd")
+    })
+    .await;
+    assert!(taken(&site.semaphore.read().await.unwrap()));
+    site.cluster.restart_member(0).await;
+    site.free().await;
+}
+
+#[tokio::test]
 async fn what_is_left_of_a_member_whose_holder_was_deleted_is_unlocked() {
     let site = Site::new("members-left", 2).await;
     let a = site.node("node-a", Some(0)).await;

@@ -10,7 +10,7 @@ use semaphore::{
 
 use super::{AGENT, EffectRunner};
 use crate::agent::{
-    journal::{ClaimKey, Entry, OwnQuarantine},
+    journal::{ClaimKey, Entry, OwnQuarantine, UNKNOWN_MEMBER},
     machine::Event,
 };
 
@@ -48,12 +48,14 @@ impl EffectRunner {
             .until_known(async || {
                 let semaphore = self.semaphore(&key.keys);
                 let left = semaphore.leave(&key.id, &key.nonce, Some(&idle)).await?;
-                Ok((left, semaphore.under_lock()))
+                Ok((left, semaphore.under_lock(), semaphore.took_as_member()))
             })
             .await;
         Event::Left(match left {
-            (Left::Left, _) => None,
-            (Left::Held, under_lock) => Some(ClaimKey {
+            (Left::Left, ..) => None,
+            (Left::Held, under_lock, member) => Some(ClaimKey {
+                // Which one it is was lost with the reply to the take.
+                member: key.member.or(member.then_some(UNKNOWN_MEMBER)),
                 by_hand: under_lock.is_some(),
                 drained: under_lock == Some(true),
                 ..key.clone()

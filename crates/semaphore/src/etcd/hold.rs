@@ -279,7 +279,11 @@ impl Semaphore {
         let txn = Txn::new()
             .when(vec![absent(keys.holder(id))])
             .and_then(then)
-            .or_else(vec![TxnOp::get(keys.holder(id), None), ticket()]);
+            .or_else(vec![
+                TxnOp::get(keys.holder(id), None),
+                TxnOp::get(keys.member_out(), None),
+                ticket(),
+            ]);
         let response = self.txn("leaving the queue", txn).await?;
         if response.succeeded() {
             return Ok(Left::Left);
@@ -289,6 +293,9 @@ impl Semaphore {
         Ok(match entry.filter(|entry| entry.nonce == nonce) {
             Some(entry) => {
                 self.note_lock(&entry);
+                let out = answers.get(1).and_then(|kvs| kvs.first());
+                let own = out.is_some_and(|kv| read::member_out(kv).nonce == nonce);
+                self.took_as_member.set(own);
                 Left::Held
             }
             None => Left::Left,

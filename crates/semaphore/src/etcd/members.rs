@@ -192,6 +192,7 @@ impl Semaphore {
         hostname: &str,
         known: Option<u64>,
     ) -> Result<Option<&'a Member>, String> {
+        let known = known.filter(|id| *id != 0);
         if let Some(own) = members.iter().find(|member| Some(member.id) == known) {
             return Ok(Some(own));
         }

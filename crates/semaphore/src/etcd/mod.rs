@@ -56,6 +56,8 @@ pub struct Semaphore {
     own: RefCell<String>,
     /// As its claim was last found to hold: under a lock by hand, whether the node was drained with that.
     under_lock: Cell<Option<bool>>,
+    /// Whether that claim was taken as one of a node with a member of etcd.
+    took_as_member: Cell<bool>,
 }
 
 /// How long to wait between tries while etcd cannot be reached; doubling from `min` to `max`.
@@ -163,6 +165,7 @@ impl Semaphore {
             expected: RefCell::new(None),
             own: RefCell::default(),
             under_lock: Cell::default(),
+            took_as_member: Cell::default(),
         }
     }
 
@@ -184,6 +187,12 @@ impl Semaphore {
     #[must_use]
     pub fn under_lock(&self) -> Option<bool> {
         self.under_lock.get()
+    }
+
+    /// Whether the claim that [`Self::leave`] found to hold was taken as one of a node with a member of etcd.
+    #[must_use]
+    pub fn took_as_member(&self) -> bool {
+        self.took_as_member.get()
     }
 
     fn note_lock(&self, entry: &Holder) {
