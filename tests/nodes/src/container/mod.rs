@@ -75,7 +75,11 @@ impl Container {
         // Through the devices alone from here on: the disk and each partition have a cache of their own.
         let device = sh(&format!("losetup --find --show {}", file.display())).await;
         let device = device.trim().to_owned();
-        sh(&format!("partx --add {device}")).await;
+        // A loop device may have kept its read-only flag, and the partitions of a test that was killed.
+        sh(&format!(
+            "blockdev --setrw {device}; partx --delete {device} 2>/dev/null || true; partx --add {device}"
+        ))
+        .await;
         let machine_id = random_hex();
         let inner = Inner {
             name: name.to_owned(),
