@@ -7,6 +7,7 @@ use host::{
 use semaphore::records::Holder;
 
 use super::{Context, output};
+use crate::agent::effects;
 
 fn hooks(context: &Context) -> Hooks {
     let config = &context.config;
@@ -18,18 +19,15 @@ fn hooks(context: &Context) -> Hooks {
 fn variables(context: &Context, holder: &Holder, phase: &str) -> Vec<(String, String)> {
     let root = &context.config.root;
     let reason = holder.reason.clone().unwrap_or_default();
-    [
-        ("NODE", holder.id.clone()),
-        ("HOSTNAME", node::hostname(root)),
-        ("GROUP", context.config.group.as_str().to_owned()),
-        ("FROM", String::new()),
-        ("TO", String::new()),
-        ("PHASE", phase.to_owned()),
-        ("REASON", reason),
-    ]
-    .into_iter()
-    .map(|(name, value)| (format!("POINTSMAN_{name}"), value))
-    .collect()
+    effects::variables([
+        ("NODE", &holder.id),
+        ("HOSTNAME", &node::hostname(root)),
+        ("GROUP", context.config.group.as_str()),
+        ("FROM", ""),
+        ("TO", ""),
+        ("PHASE", phase),
+        ("REASON", &reason),
+    ])
 }
 
 /// Whether the drain could be done at all, before anything is taken for it.

@@ -224,15 +224,13 @@ impl Machine {
             // A trial is proven, or gone back from, also where etcd cannot be asked.
             (Stage::Queued, true) if self.identity.boot.trial => self.prove(now),
             (Stage::Queued, true) => self.run(State::Leaving, Op::Leave(entry)),
-            (Stage::Draining, false) => {
-                self.step_back("the agent was started anew during the drain")
-            }
+            (Stage::Draining, false) => self.step_back("the agent was restarted during the drain"),
             (Stage::Committing, false) => self.look(State::Doubting {
-                why: "the agent was started anew after the commit".into(),
+                why: "the agent was restarted after the commit".into(),
             }),
             (Stage::Draining | Stage::Committing, true) => self.prove(now),
             (Stage::Releasing, false) => self.look(State::SteppingBack {
-                why: "the agent was started anew while giving back".into(),
+                why: "the agent was restarted during the release".into(),
             }),
             (Stage::Releasing, true) if self.was_proven() => self.release(),
             (Stage::Releasing, true) => self.prove(now),

@@ -38,7 +38,7 @@ pub struct Call {
     flags: Flags,
 }
 
-/// The variable by which a password given as a flag comes to the program started anew. It counts as that flag, so it is
+/// The variable by which a password given as a flag comes to the restarted program. It counts as that flag, so it is
 /// none of the configuration's own.
 const PASSWORD_OF_FLAG: &str = "LOCKSMITH_PASSWORD_OF_FLAG";
 
@@ -110,10 +110,7 @@ impl CompatMode {
             command.arg(format!("-debug={debug}"));
         }
         let error = command.arg("--").args(flags.words).exec();
-        output::note(format!(
-            "{}: cannot start itself anew: {error}",
-            self.name()
-        ));
+        output::note(format!("{}: cannot restart itself: {error}", self.name()));
         1
     }
 }

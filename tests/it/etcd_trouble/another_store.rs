@@ -9,7 +9,6 @@ use std::{
     },
 };
 
-use etcd_client::Permission;
 use pointsman_testbed::{
     disk::Slot,
     etcd::{Cluster, Version, unique_prefix},
@@ -23,7 +22,7 @@ use semaphore::{
     store::{Marks, Remembered},
 };
 
-use super::{on_both, one, pointsman};
+use super::{may_not_pause, on_both, one, pointsman};
 use crate::{
     agents::{agent, machine},
     support::{claim, eventually, found, holder, node, on, options, with},
@@ -109,15 +108,7 @@ async fn an_agent_that_may_not_pause_does_not_go_in_a_store_that_has_overtaken_t
     for _ in 0..100 {
         client.put(format!("{prefix}/x"), "", None).await.unwrap();
     }
-    client.role_add("agent").await.unwrap();
-    let read = Permission::read(prefix.as_str()).with_prefix();
-    client.role_grant_permission("agent", read).await.unwrap();
-    for key in ["semaphore", "holders/", "queue/", "deadlines/", "nodes/"] {
-        let write = Permission::read_write(format!("{prefix}/{key}")).with_prefix();
-        client.role_grant_permission("agent", write).await.unwrap();
-    }
-    client.user_add("agent", "s3cret", None).await.unwrap();
-    client.user_grant_role("agent", "agent").await.unwrap();
+    may_not_pause(&cluster, &prefix).await;
     let snapshot = cluster.dir().join("before");
     cluster.snapshot(&snapshot).await;
     let semaphore = with(root.clone(), &prefix);

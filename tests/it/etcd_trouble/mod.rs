@@ -12,6 +12,7 @@ mod store;
 
 use std::{cell::RefCell, path::Path, rc::Rc, time::Duration};
 
+use etcd_client::Permission;
 use pointsman_testbed::{
     etcd::{Cluster, Version},
     process::{Output, run},
@@ -173,4 +174,18 @@ async fn pointsman_at(root: &Path, endpoints: &[String], prefix: &str, args: &[&
         Duration::from_secs(20),
     )
     .await
+}
+
+/// A user `agent` who may read all that is under the prefix, and write all but what comes first and last around the pause.
+async fn may_not_pause(cluster: &Cluster, prefix: &str) {
+    let mut client = cluster.client().await;
+    client.role_add("agent").await.unwrap();
+    let read = Permission::read(prefix).with_prefix();
+    client.role_grant_permission("agent", read).await.unwrap();
+    for key in ["semaphore", "holders/", "queue/", "deadlines/", "nodes/"] {
+        let write = Permission::read_write(format!("{prefix}/{key}")).with_prefix();
+        client.role_grant_permission("agent", write).await.unwrap();
+    }
+    client.user_add("agent", "s3cret", None).await.unwrap();
+    client.user_grant_role("agent", "agent").await.unwrap();
 }

@@ -85,11 +85,10 @@ impl Error {
     #[must_use]
     pub fn remedy(&self) -> Option<Remedy> {
         let (key, does) = match self {
-            Self::Document { key, holders, .. } => (
-                key,
-                format!("writes it anew from the holders under {holders}"),
-            ),
-            Self::Missing { key, .. } => (key, "writes it anew with these holders".to_owned()),
+            Self::Document { key, holders, .. } => {
+                (key, format!("rebuilds it from the holders under {holders}"))
+            }
+            Self::Missing { key, .. } => (key, "rebuilds it with these holders".to_owned()),
             _ => return None,
         };
         Some(Remedy {

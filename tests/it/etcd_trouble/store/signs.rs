@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use etcd_client::Permission;
 use pointsman_testbed::{
     etcd::{Cluster, Version, unique_prefix},
     node::Death,
@@ -16,7 +15,7 @@ use semaphore::{
     records::Phase,
 };
 
-use super::{Bed, STOPPED, nobody_went, on_both, one, pointsman};
+use super::{super::may_not_pause, Bed, STOPPED, nobody_went, on_both, one, pointsman};
 use crate::{
     agents::{agent, drained, draining, machine, slow_drain},
     support::{eventually, found, holder, on, options, with},
@@ -122,17 +121,7 @@ async fn an_agent_that_may_not_pause_stops_alone(version: Version) {
     };
     let root = with(options.clone(), &prefix);
     found(&root).await;
-    let mut client = cluster.client().await;
-    client.role_add("agent").await.unwrap();
-    // All that is under the prefix, but for writing what comes first and last around the pause.
-    let read = Permission::read(prefix.as_str()).with_prefix();
-    client.role_grant_permission("agent", read).await.unwrap();
-    for key in ["semaphore", "holders/", "queue/", "deadlines/", "nodes/"] {
-        let write = Permission::read_write(format!("{prefix}/{key}")).with_prefix();
-        client.role_grant_permission("agent", write).await.unwrap();
-    }
-    client.user_add("agent", "s3cret", None).await.unwrap();
-    client.user_grant_role("agent", "agent").await.unwrap();
+    may_not_pause(&cluster, &prefix).await;
     let snapshot = cluster.dir().join("before");
     cluster.snapshot(&snapshot).await;
     root.lock(&holder("out", Phase::Manual)).await.unwrap();

@@ -1,0 +1,234 @@
+use super::*;
+use crate::records::Phase;
+
+fn holder(nonce: &str) -> Holder {
+    serde_json::from_value(serde_json::json!({"id": "me", "phase": "manual", "nonce": nonce}))
+        .unwrap()
+}
+
+/// First in the line, everything open, two of three taken.
+fn open() -> View {
+    View {
+        cluster: 1,
+        revision: 9,
+        document: Some((
+            Document::parse(br#"{"max":3,"holders":["a","b"]}"#),
+            read(7),
+        )),
+        ticket_stood: true,
+        ticket: Some(5),
+        ..View::default()
+    }
+}
+
+fn read(modified: i64) -> Stored {
+    Stored {
+        modified,
+        value: b"as it was read".to_vec(),
+    }
+}
+
+fn pause() -> Pause {
+    serde_json::from_str(r#"{"by":"ann","reason":"tea"}"#).unwrap()
+}
+
+fn step(change: impl FnOnce(&mut View)) -> Step {
+    let mut view = open();
+    change(&mut view);
+    decide(&view, asker(false))
+}
+
+fn asker(by_person: bool) -> Asker<'static> {
+    Asker {
+        id: "me",
+        hostname: "host",
+        nonce: "mine",
+        by_person,
+    }
+}
+
+/// Locked by hand, as [`open`] otherwise.
+fn by_hand(change: impl FnOnce(&mut View)) -> Step {
+    let mut view = open();
+    view.holder = Some((holder("other"), read(8)));
+    let document = Document::parse(br#"{"max":3,"holders":["a","b","me"]}"#);
+    view.document = Some((document, read(8)));
+    view.predecessor = Some(("q/x".into(), "h".into()));
+    change(&mut view);
+    decide(&view, asker(true))
+}
+
+#[test]
+fn a_person_reboots_under_a_lock_by_hand_past_the_queue() {
+    assert!(matches!(by_hand(|_| {}), Step::TakeOver { by_hand, .. } if by_hand.nonce == "other"));
+    // But not past what keeps every node, nor over an agent's own hold.
+    let all_wait = [
+        by_hand(|v| v.pause = Some(pause())),
+        by_hand(|v| v.pause_all = Some(pause())),
+        by_hand(|v| v.member_out = Some(MemberOut::default())),
+        by_hand(|v| v.holder.as_mut().unwrap().0.phase = Phase::Rebooting),
+        by_hand(|v| {
+            v.document = Some((Document::parse(br#"{"max":0,"holders":["me"]}"#), read(8)))
+        }),
+        by_hand(|v| v.document = Some((Document::parse(br#"{"max":3,"holders":["a"]}"#), read(8)))),
+        by_hand(|v| v.document = None),
+    ];
+    for step in all_wait {
+        assert!(
+            matches!(
+                step,
+                Step::Blocked(_) | Step::WaitResumed { .. } | Step::WaitFull { .. }
+            ),
+            "{step:?}"
+        );
+    }
+    assert_eq!(by_hand(|v| v.ticket = None), Step::Enqueue);
+}
+
+#[test]
+fn the_first_in_an_open_line_takes() {
+    let Step::Take {
+        document,
+        read: from,
+    } = step(|_| {})
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (document.holders.join(","), from),
+        ("a,b,me".into(), read(7))
+    );
+}
+
+#[test]
+fn each_obstacle_is_seen() {
+    assert_eq!(
+        step(|v| v.holder = Some((holder("mine"), read(8)))),
+        Step::Held
+    );
+    assert_eq!(
+        step(|v| v.holder = Some((holder("other"), read(8)))),
+        Step::Blocked(Block::Foreign(holder("other")))
+    );
+    assert_eq!(step(|v| v.ticket = None), Step::Enqueue);
+    assert_eq!(
+        step(|v| v.predecessor = Some(("q/x".into(), "h".into()))),
+        Step::WaitBehind {
+            key: "q/x".into(),
+            hostname: "h".into()
+        }
+    );
+    assert_eq!(step(|v| v.document = None), Step::Create);
+    let young = |v: &mut View| (v.document, v.ticket_stood) = (None, false);
+    assert_eq!(step(young), Step::WaitCreated { seen: false });
+    let gone = |v: &mut View| (v.document, v.document_seen) = (None, true);
+    assert_eq!(step(gone), Step::WaitCreated { seen: true });
+    // Nothing is created under a pause.
+    assert!(matches!(
+        step(|v| (v.document, v.pause) = (None, Some(pause()))),
+        Step::WaitResumed { all: false, .. }
+    ));
+    assert!(matches!(
+        step(|v| v.document = Some((Document::parse(b"x"), read(7)))),
+        Step::WaitRepaired(_)
+    ));
+    assert_eq!(
+        step(|v| v.document = Some((Document::parse(br#"{"max":9,"holders":["me"]}"#), read(7)))),
+        Step::Blocked(Block::Listed)
+    );
+    assert!(matches!(
+        step(|v| v.document = Some((Ok(Document::new(0)), read(7)))),
+        Step::WaitFull { .. }
+    ));
+    assert_eq!(
+        step(|v| v.pause = Some(pause())),
+        Step::WaitResumed {
+            all: false,
+            pause: pause()
+        }
+    );
+    assert_eq!(
+        step(|v| v.pause_all = Some(pause())),
+        Step::WaitResumed {
+            all: true,
+            pause: pause()
+        }
+    );
+    let out = MemberOut::default();
+    let blocked_by = Step::Blocked(Block::Member {
+        out: out.clone(),
+        before_accept: false,
+    });
+    assert_eq!(step(|v| v.member_out = Some(out.clone())), blocked_by);
+    assert_eq!(
+        step(|v| (v.member_out, v.ticket) = (Some(out.clone()), None)),
+        blocked_by
+    );
+    // It fills the semaphore itself: the line goes on as without members.
+    let full = Some((Document::parse(br#"{"max":1,"holders":["a"]}"#), read(7)));
+    assert!(matches!(
+        step(|v| (v.member_out, v.document) = (Some(out.clone()), full)),
+        Step::WaitFull { .. }
+    ));
+    let bad = Quarantined {
+        key: "q/2".into(),
+        why: serde_json::from_str(r#"{"version":"2"}"#).unwrap(),
+        maybe: None,
+    };
+    let blocked = Step::Blocked(Block::Quarantined(bad.clone()));
+    assert_eq!(step(|v| v.quarantine = Some(bad.clone())), blocked);
+    // Who must not go does not stand in the line, wherever its place is.
+    assert_eq!(
+        step(|v| (v.quarantine, v.predecessor) =
+            (Some(bad.clone()), Some(("q/x".into(), "h".into())))),
+        blocked
+    );
+}
+
+#[test]
+fn a_pause_keeps_the_place_in_the_line() {
+    assert_eq!(
+        step(|v| (v.pause, v.ticket) = (Some(pause()), None)),
+        Step::Enqueue
+    );
+}
+
+#[test]
+fn the_sentences_name_what_blocks() {
+    let mut other = holder("x");
+    other.hostname = "twin".into();
+    other.phase = Phase::Draining;
+    let text = Step::Blocked(Block::Foreign(other.clone())).to_string();
+    assert!(
+        text.contains("twin") && text.contains("draining") && text.contains("unlock me"),
+        "{text}"
+    );
+    let mut hand = holder("x");
+    hand.reason = Some("disk".into());
+    hand.since = Some("2026-11-30T02:35:00Z".parse().unwrap());
+    let text = Step::Blocked(Block::Foreign(hand)).to_string();
+    assert_eq!(
+        text,
+        "this node is locked by hand since 2026-11-30T02:35:00Z: disk; to end that: pointsman unlock me"
+    );
+    let mut away = holder("x");
+    away.phase = Phase::Rebooting;
+    assert!(unlock(&away).ends_with("unlock me --force"));
+    // Its key may say anything, and what is to be copied is one word.
+    other.id = "x; touch pwned #".into();
+    let text = Block::Foreign(other).to_string();
+    assert!(
+        text.ends_with("pointsman unlock 'x; touch pwned #'"),
+        "{text}"
+    );
+    let text = step(|v| v.pause = Some(pause())).to_string();
+    assert!(text.contains("ann") && text.contains("tea"), "{text}");
+    let text = step(|v| {
+        v.document = Some((
+            Document::parse(br#"{"max":2,"holders":["a","b"]}"#),
+            read(7),
+        ))
+    })
+    .to_string();
+    assert!(text.contains("max 2") && text.contains("a, b"), "{text}");
+}

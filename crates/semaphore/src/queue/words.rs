@@ -1,0 +1,167 @@
+//! What a waiting node says: each step and each block as a sentence for people.
+
+use super::{Block, Quarantined, Step};
+use crate::records::{Holder, Phase};
+
+impl std::fmt::Display for Block {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Foreign(holder) if holder.phase == Phase::Manual => {
+                f.write_str("this node is locked by hand")?;
+                if let Some(since) = holder.since {
+                    write!(f, " since {since:.0}")?;
+                }
+                if let Some(reason) = &holder.reason {
+                    write!(f, ": {reason}")?;
+                }
+                if holder.is_half_drained() {
+                    f.write_str("; the drain has not ended")?;
+                }
+                if !holder.hostname.is_empty() {
+                    write!(f, " (on {})", holder.hostname)?;
+                }
+                write!(f, "; to end that: {}", unlock(holder))
+            }
+            Self::Foreign(holder) => {
+                write!(
+                    f,
+                    "the semaphore is held under this node's id, but not by this node: {} took it, phase {}",
+                    who(&holder.hostname, "another machine with the same id"),
+                    holder.phase
+                )?;
+                if let Some(since) = holder.since {
+                    write!(f, ", since {since:.0}")?;
+                }
+                if let Some(reason) = &holder.reason {
+                    write!(f, " ({reason})")?;
+                }
+                write!(f, "; end it with: {}", unlock(holder))
+            }
+            Self::Listed => f.write_str(
+                "the semaphore names this node as a holder, but this node did not take it; \
+                 end it with: pointsman unlock",
+            ),
+            Self::Quarantined(quarantined) => quarantined.fmt(f),
+            Self::Member { out, before_accept } => {
+                write!(
+                    f,
+                    "this node hosts a member of etcd, and so does {out}, which is out"
+                )?;
+                if *before_accept {
+                    let id = host::text::shell_word(&out.id);
+                    write!(
+                        f,
+                        " (written before this store was accepted; if it is not out: pointsman unlock {id})"
+                    )?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Quarantined {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { why, maybe, .. } = self;
+        write!(
+            f,
+            "{} is quarantined: {}",
+            why.what,
+            who(&why.reason, "no reason given"),
+        )?;
+        match who(&why.hostname, &why.node) {
+            "" => {}
+            finder => write!(f, " (found by {finder})")?,
+        }
+        match maybe {
+            None => Ok(()),
+            Some(image) => write!(
+                f,
+                "; {image} would boot next, whose version is not known here: it may be that one, until that is cleared, or \
+                 quarantined by its content"
+            ),
+        }
+    }
+}
+
+/// The command that ends this hold: a node that may come back at any moment is unlocked only by force.
+#[must_use]
+pub fn unlock(holder: &Holder) -> String {
+    let force = match holder.phase {
+        Phase::Rebooting | Phase::Proving => " --force",
+        _ => "",
+    };
+    format!(
+        "pointsman unlock {}{force}",
+        host::text::shell_word(&holder.id)
+    )
+}
+
+fn who<'a>(name: &'a str, otherwise: &'a str) -> &'a str {
+    if name.is_empty() { otherwise } else { name }
+}
+
+impl std::fmt::Display for Step {
+    /// What the node waits for, as a sentence for people.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Held
+            | Self::Enqueue
+            | Self::Create
+            | Self::Take { .. }
+            | Self::TakeOver { .. } => {
+                f.write_str("taking the semaphore")
+            }
+            Self::Blocked(block) => block.fmt(f),
+            Self::WaitBehind { key, hostname } => {
+                let id = key.rsplit('/').next().unwrap_or(key);
+                write!(f, "in the queue behind {}", who(hostname, id))?;
+                if hostname.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, " ({id})")
+                }
+            }
+            Self::WaitCreated { seen: true } => f.write_str(
+                "first in the queue; the semaphore's document is gone, and stood here before: only a person creates it \
+                 again, N being how many may be out: pointsman set-max N",
+            ),
+            Self::WaitCreated { seen: false } => f.write_str(
+                "first in the queue; the group has no document yet: it is created with max 1 once this ticket has stood for \
+                 as long as its lease (timings.ticket-lease), or by: pointsman set-max N",
+            ),
+            Self::WaitRepaired(error) => write!(
+                f,
+                "the semaphore's document cannot be used: {error}; \
+                 to repair it, N being how many may be out: pointsman set-max N --rebuild"
+            ),
+            Self::WaitFull { document } if document.max == 0 => {
+                f.write_str("first in the queue; the group is stopped (max is 0)")
+            }
+            Self::WaitFull { document } => write!(
+                f,
+                "first in the queue; the semaphore (max {}) is held by {}",
+                document.max,
+                document.holders.join(", ")
+            ),
+            Self::WaitResumed { all, pause } => {
+                write!(
+                    f,
+                    "first in the queue; {} is paused",
+                    if *all {
+                        "the whole cluster"
+                    } else {
+                        "the group"
+                    }
+                )?;
+                if !pause.by.is_empty() {
+                    write!(f, " by {}", pause.by)?;
+                }
+                if !pause.reason.is_empty() {
+                    write!(f, ": {}", pause.reason)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The status as people read it.
+
+use host::node;
+use jiff::{Timestamp, tz::TimeZone};
+use semaphore::records::{Image, NodeRecord, Pause};
+
+use super::{GroupStatus, Status};
+use crate::cli::{
+    output,
+    table::{cells, table, trimmed},
+};
+
+/// The status as tables for people.
+#[must_use]
+pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
+    let when = |since: Option<Timestamp>| since.map_or("-".into(), |since| ago(since, now, zone));
+    let mut out = String::new();
+    if let Some(pause) = &status.pause_all {
+        out += &format!(
+            "THE WHOLE CLUSTER IS PAUSED {}\n\n",
+            said(pause, &when, zone)
+        );
+        if let Some(found) = &pause.store {
+            let accept = format!("store accept {}", output::word(&found.id));
+            out += &format!(
+                "NOBODY GOES ON before a person has looked: {}\n\
+                 To see what is known: pointsman store; to go on with etcd as it is: pointsman {accept}\n\n",
+                output::in_line(&found.reason)
+            );
+        }
+    }
+    for group in &status.groups {
+        let own = status.groups.len() > 1
+            && status
+                .node
+                .as_ref()
+                .is_some_and(|node| node.group == group.group);
+        let own = if own { ", this node's" } else { "" };
+        if group.group.is_empty() {
+            out += &format!("Group: (default){own}\n");
+        } else {
+            out += &format!("Group: {}{own}\n", output::in_line(&group.group));
+        }
+        match (group.available, group.max) {
+            (Some(available), Some(max)) => out += &format!("Available: {available}\nMax: {max}\n"),
+            _ if group.error.is_some() => out += "The document cannot be used, see below.\n",
+            _ => {
+                out += "Not used yet: set-max N creates its document, or the first agent, with max 1, after a while.\n"
+            }
+        }
+        if let Some(pause) = &group.pause {
+            out += &format!("PAUSED {}\n", said(pause, &when, zone));
+        }
+        if !group.holders.is_empty() {
+            let mut table = table(&["HOLDER", "HOST", "PHASE", "SINCE", "TO", "WHY"]);
+            for holder in &group.holders {
+                let phase = if holder.overdue {
+                    format!("{} OVERDUE", holder.phase)
+                } else {
+                    holder.phase.clone()
+                };
+                table.add_row(cells(vec![
+                    holder.id.clone(),
+                    holder.hostname.clone().unwrap_or_else(|| "-".into()),
+                    phase,
+                    when(holder.since),
+                    if holder.to == Image::default() {
+                        "-".into()
+                    } else {
+                        holder.to.to_string()
+                    },
+                    holder.reason.clone().unwrap_or_else(|| "-".into()),
+                ]));
+            }
+            let rows = trimmed(&table);
+            let mut rows = rows.lines();
+            out += &format!("\n{}\n", rows.next().unwrap_or_default());
+            for (row, holder) in rows.zip(&group.holders) {
+                out += &format!("{row}\n");
+                if holder.before_accept {
+                    out += "  from before this store was accepted; if it is not out: pointsman unlock\n";
+                }
+                let record = group.nodes.iter().find(|node| node.id == holder.id);
+                if let Some(said) = record.and_then(|record| says(record, &when)) {
+                    out += &format!("  {said}\n");
+                }
+            }
+        }
+        if !group.queue.is_empty() {
+            let mut table = table(&["QUEUE", "NODE", "HOST", "SINCE", "TO"]);
+            for (place, ticket) in group.queue.iter().enumerate() {
+                table.add_row(cells(vec![
+                    (place + 1).to_string(),
+                    ticket.id.clone(),
+                    ticket.hostname.clone(),
+                    when(ticket.since),
+                    if ticket.to == Image::default() {
+                        "-".into()
+                    } else {
+                        ticket.to.to_string()
+                    },
+                ]));
+            }
+            out += &format!("\n{}\n", trimmed(&table));
+        }
+        out.push('\n');
+    }
+    if let Some(member) = &status.member_out {
+        let who = output::in_line(&member.to_string());
+        out += &format!("Out with a member of etcd: {who}\n");
+        if status.member_before_accept {
+            out += &format!(
+                "  from before this store was accepted; if it is not out: pointsman unlock {}\n",
+                output::word(&member.id)
+            );
+        }
+        out.push('\n');
+    }
+    if !status.quarantine.is_empty() {
+        let mut table = table(&["QUARANTINED", "FOUND BY", "SINCE", "WHY"]);
+        for bad in &status.quarantine {
+            table.add_row(cells(vec![
+                bad.what.to_string(),
+                bad.hostname.clone(),
+                when(bad.since),
+                bad.reason.clone(),
+            ]));
+        }
+        out += &format!("{}\n\n", trimmed(&table));
+    }
+    match &status.node {
+        None => {
+            out += &match &status.node_error {
+                None => match &status.unit_failed {
+                    None => "This node: no agent runs".to_owned(),
+                    Some(why) => format!("This node: no agent runs: {}", output::in_line(why)),
+                },
+                Some(why) => format!(
+                    "This node: whether an agent runs is not known: {}",
+                    output::in_line(why)
+                ),
+            };
+            if let Some(other) = &status.coordinator {
+                out += &format!(
+                    "; its reboots are coordinated by {}",
+                    output::in_line(other)
+                );
+            }
+            out.push('\n');
+        }
+        Some(node) => {
+            let since: Option<Timestamp> = node.since.parse().ok();
+            out += &format!(
+                "This node: {} is {} since {}\n",
+                output::in_line(&node.id),
+                output::in_line(&node.state),
+                when(since)
+            );
+            let mut line = |name: &str, text: &str| {
+                if !text.is_empty() {
+                    out += &format!("  {name}: {}\n", output::in_line(text));
+                }
+            };
+            line("waits for", &with_hosts(&node.reason, &status.groups));
+            line("asked for", &node.request);
+            line("update", &node.update);
+            line("to", node.to.as_deref().unwrap_or_default());
+            line("member of etcd", &node.member);
+            line("strategy", &node.strategy);
+            // The same error is not said twice.
+            if !node.reason.contains(&node.etcd_error) {
+                line("etcd", &node.etcd_error);
+            }
+            line("configuration", &node.config_error);
+            line("failed before", &node.failed_before.join("; "));
+            for warning in &node.warnings {
+                line("warning", warning);
+            }
+            if let Some(group) = &status.configured_group {
+                let name = |group: &str| match group {
+                    "" => "the default one".to_owned(),
+                    group => group.to_owned(),
+                };
+                line(
+                    "group",
+                    &format!(
+                        "the configuration says {}, and the agent works in {}: systemctl reload pointsman",
+                        name(group),
+                        name(&node.group)
+                    ),
+                );
+            }
+        }
+    }
+    if let Some(outcome) = &status.cloud_config {
+        out += &format!("{outcome}\n");
+    }
+    out
+}
+
+/// What a holder's own agent last said of itself, on one line; none where it has said nothing.
+fn says(record: &NodeRecord, when: &impl Fn(Option<Timestamp>) -> String) -> Option<String> {
+    if record.state.is_empty() {
+        return None;
+    }
+    let reason = match record.reason.as_str() {
+        "" => String::new(),
+        reason => format!(": {reason}"),
+    };
+    let host = match record.hostname.as_str() {
+        "" => &record.id,
+        host => host,
+    };
+    Some(output::in_line(&format!(
+        "{host} says: {}{reason}, since {}",
+        record.state,
+        when(record.since)
+    )))
+}
+
+/// A text with the host's name before each id that stands in it, as the tables have both.
+fn with_hosts(text: &str, groups: &[GroupStatus]) -> String {
+    let mut text = text.to_owned();
+    for group in groups {
+        for holder in &group.holders {
+            let host = holder.hostname.as_deref().unwrap_or_default();
+            let named = format!("{host} ({})", holder.id);
+            // Other names than machine ids may be any word.
+            if !host.is_empty() && node::is_machine_id(&holder.id) && !text.contains(&named) {
+                text = replaced_but_in_commands(&text, &holder.id, &named);
+            }
+        }
+    }
+    text
+}
+
+/// The text with one word for another, but where it is the argument of a command that is suggested.
+fn replaced_but_in_commands(text: &str, id: &str, named: &str) -> String {
+    let mut parts = text.split(id);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let argument = out.ends_with("unlock ") || out.ends_with("--force ");
+        out += if argument { id } else { named };
+        out += part;
+    }
+    out
+}
+
+fn said(pause: &Pause, when: &impl Fn(Option<Timestamp>) -> String, zone: &TimeZone) -> String {
+    let until = pause.until.map_or(String::new(), |until| {
+        let until = until.to_zoned(zone.clone());
+        format!(", until {}", until.strftime("%Y-%m-%d %H:%M:%S"))
+    });
+    format!(
+        "by {} since {}{until}: {}",
+        output::in_line(pause.author()),
+        when(pause.since),
+        output::in_line(&pause.reason)
+    )
+}
+
+/// A time as people read it: how long ago, and when, in local time. Another node's clock may be off.
+fn ago(since: Timestamp, now: &Timestamp, zone: &TimeZone) -> String {
+    let seconds = now.duration_since(since).as_secs().max(0);
+    let ago = match seconds {
+        ..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h{}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d", seconds / 86_400),
+    };
+    format!(
+        "{} ({ago} ago)",
+        since.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suggested_command_keeps_its_argument() {
+        let text = "held by a1; to end that: pointsman unlock a1 --force, or unlock --force a1";
+        assert_eq!(
+            replaced_but_in_commands(text, "a1", "n1 (a1)"),
+            "held by n1 (a1); to end that: pointsman unlock a1 --force, or unlock --force a1"
+        );
+    }
+}
