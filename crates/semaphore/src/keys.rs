@@ -3,6 +3,8 @@
 use host::node::Group;
 use serde::{Deserialize, Serialize};
 
+use super::records::Image;
+
 /// The keys of one group under one prefix.
 ///
 /// With `P` the prefix and `G` = `P` for the default group, else `P/groups/<escaped group>`, the
@@ -123,6 +125,14 @@ impl Keys {
     #[must_use]
     pub fn quarantine_version(&self, version: &str) -> String {
         format!("{}version:{version}", self.quarantines())
+    }
+
+    /// The keys under which a quarantine of this image stands: by its digest, and by its version.
+    #[must_use]
+    pub fn quarantines_of(&self, what: &Image) -> Vec<String> {
+        let image = what.image.as_ref().map(|i| self.quarantine_image(i));
+        let version = what.version.as_ref().map(|v| self.quarantine_version(v));
+        image.into_iter().chain(version).collect()
     }
 
     /// The node with an etcd member that is out: `P/member-out`.

@@ -3,11 +3,16 @@
 //! [`document`], [`records`], [`keys`], [`store`] and [`queue`] are values and decisions on them; [`etcd`] reads
 //! and changes them in etcd's v3 store, each change one transaction.
 
+pub mod commit;
 pub mod document;
 pub mod etcd;
+pub mod gates;
 pub mod keys;
+pub mod lenient;
+pub mod marks;
 pub mod own_record;
 pub mod queue;
 pub mod records;
 pub mod store;
+pub mod stored;
 pub mod v2;

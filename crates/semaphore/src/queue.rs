@@ -8,17 +8,10 @@ pub use words::unlock;
 
 use super::{
     document::{Document, DocumentError, Refusal},
-    records::{Holder, Image, MemberOut, Pause, Phase, Quarantine},
+    gates::{Closed, Gates, Stops},
+    records::{Holder, Phase},
+    stored::Stored,
 };
-
-/// A value as it was read, to be compared by who rewrites it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stored {
-    /// The revision of its last change.
-    pub modified: i64,
-    /// Its bytes.
-    pub value: Vec<u8>,
-}
 
 /// What a node that wants the semaphore sees in etcd at one revision.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -43,16 +36,8 @@ pub struct View {
     pub ticket: Option<i64>,
     /// The key of the ticket right before this node's, and the host name on it.
     pub predecessor: Option<(String, String)>,
-    /// The whole cluster's pause.
-    pub pause_all: Option<Pause>,
-    /// The group's pause.
-    pub pause: Option<Pause>,
-    /// What keeps the node from the image it wants to boot.
-    pub quarantine: Option<Quarantined>,
-    /// The node with a member of etcd that is out; looked at only by a node with a member.
-    pub member_out: Option<MemberOut>,
-    /// Whether that was written before a person accepted this store: it may have come back with a snapshot.
-    pub member_before_accept: bool,
+    /// What can keep the node from its reboot whatever its place.
+    pub gates: Gates,
 }
 
 /// What to do next.
@@ -85,13 +70,8 @@ pub enum Step {
         /// The document as it is.
         document: Document,
     },
-    /// Wait until the pause ends: the whole cluster's (`all`), or the group's.
-    WaitResumed {
-        /// Whether it is the whole cluster's.
-        all: bool,
-        /// The pause.
-        pause: Pause,
-    },
+    /// Wait until this gate opens, as the first of the queue.
+    WaitGate(Closed),
     /// Put this claim's entry over that of the person who locked the node by hand: no more nodes are out than before.
     TakeOver {
         /// The entry of the lock by hand, and as it was read.
@@ -119,26 +99,8 @@ pub enum Block {
     Foreign(Holder),
     /// The document names the node, and no entry says who put it there.
     Listed,
-    /// The image or version must not be booted.
-    Quarantined(Quarantined),
-    /// Another node with a member of etcd is out, while the semaphore has room for nodes without one.
-    Member {
-        /// That node.
-        out: MemberOut,
-        /// Whether that was written before a person accepted this store.
-        before_accept: bool,
-    },
-}
-
-/// A quarantine that concerns a node's image.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Quarantined {
-    /// Its key.
-    pub key: String,
-    /// What was said of the image.
-    pub why: Quarantine,
-    /// The node's image, where its version is not known and the quarantine is of a version only: it may be that one.
-    pub maybe: Option<Image>,
+    /// A gate is closed.
+    Gate(Closed),
 }
 
 /// Who asks for the next step.
@@ -172,19 +134,17 @@ pub fn decide(view: &View, asker: Asker<'_>) -> Step {
         Some((holder, entry)) if by_hand(holder) => return under_the_lock(view, id, holder, entry),
         Some((holder, _)) => return foreign(id, holder),
     }
-    if let Some(quarantined) = &view.quarantine {
-        return Step::Blocked(Block::Quarantined(quarantined.clone()));
+    let readable = match &view.document {
+        Some((Ok(document), _)) => Some(document),
+        _ => None,
+    };
+    // Where it is the other member that fills the lock, the place in the queue is kept.
+    let room = readable.is_some_and(|document| document.with(id).is_ok());
+    if let Some(closed) = outside(view, room) {
+        return closed;
     }
-    if let Some((Ok(document), _)) = &view.document
-        && document.holds(id)
-    {
+    if readable.is_some_and(|document| document.holds(id)) {
         return Step::Blocked(Block::Listed);
-    }
-    // Where it is that other one that fills the semaphore, the place in the line is kept.
-    if let (Some(out), Some((Ok(document), _))) = (&view.member_out, &view.document)
-        && document.with(id).is_ok()
-    {
-        return member(view, out);
     }
     if view.ticket.is_none() {
         return Step::Enqueue;
@@ -192,8 +152,8 @@ pub fn decide(view: &View, asker: Asker<'_>) -> Step {
     if let Some((key, hostname)) = view.predecessor.clone() {
         return Step::WaitBehind { key, hostname };
     }
-    if let Some(paused) = paused(view) {
-        return paused;
+    if let Some(closed) = as_first(view) {
+        return closed;
     }
     let (document, read) = match &view.document {
         None if view.document_seen => return Step::WaitCreated { seen: true },
@@ -214,18 +174,15 @@ pub fn decide(view: &View, asker: Asker<'_>) -> Step {
 /// The next step of a node that a person locked by hand, for a reboot that a person asked for. It passes the queue, for it is
 /// out already; all else that keeps a node keeps it too.
 fn under_the_lock(view: &View, id: &str, by_hand: &Holder, entry: &Stored) -> Step {
-    if let Some(quarantined) = &view.quarantine {
-        return Step::Blocked(Block::Quarantined(quarantined.clone()));
-    }
-    if let Some(out) = &view.member_out {
-        return member(view, out);
+    if let Some(closed) = outside(view, true) {
+        return closed;
     }
     // It fences the take: whoever gives up the wait deletes it.
     if view.ticket.is_none() {
         return Step::Enqueue;
     }
-    if let Some(paused) = paused(view) {
-        return paused;
+    if let Some(closed) = as_first(view) {
+        return closed;
     }
     match &view.document {
         Some((Ok(document), _)) if document.max == 0 => Step::WaitFull {
@@ -243,11 +200,20 @@ fn under_the_lock(view: &View, id: &str, by_hand: &Holder, entry: &Stored) -> St
     }
 }
 
-fn member(view: &View, out: &MemberOut) -> Step {
-    Step::Blocked(Block::Member {
-        out: out.clone(),
-        before_accept: view.member_before_accept,
-    })
+/// The gate that keeps the node outside the queue; `room` says whether the lock has a free place.
+fn outside(view: &View, room: bool) -> Option<Step> {
+    let closed = view.gates.find(|stops| match stops {
+        Stops::Outside => true,
+        Stops::OutsideWhileRoom => room,
+        Stops::AsFirst => false,
+    })?;
+    Some(Step::Blocked(Block::Gate(closed.clone())))
+}
+
+/// The gate that keeps the first of the queue.
+fn as_first(view: &View) -> Option<Step> {
+    let closed = view.gates.find(|stops| stops == Stops::AsFirst)?;
+    Some(Step::WaitGate(closed.clone()))
 }
 
 fn foreign(id: &str, holder: &Holder) -> Step {
@@ -256,15 +222,6 @@ fn foreign(id: &str, holder: &Holder) -> Step {
         id: id.to_owned(),
         ..holder.clone()
     }))
-}
-
-fn paused(view: &View) -> Option<Step> {
-    [(true, &view.pause_all), (false, &view.pause)]
-        .into_iter()
-        .find_map(|(all, pause)| {
-            let pause = pause.clone()?;
-            Some(Step::WaitResumed { all, pause })
-        })
 }
 
 impl Step {
@@ -276,7 +233,7 @@ impl Step {
             Self::WaitCreated { .. }
                 | Self::WaitRepaired(_)
                 | Self::WaitFull { .. }
-                | Self::WaitResumed { .. }
+                | Self::WaitGate(_)
         )
     }
 }

@@ -287,7 +287,7 @@ pub struct Accepted {
     pub since: Option<Timestamp>,
     /// The marks of the store when it was accepted: an accept that came back with a snapshot is of another store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub marks: Option<super::store::Marks>,
+    pub marks: Option<super::marks::Marks>,
     /// Fields of newer programs.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
@@ -321,20 +321,6 @@ impl Known {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
-    }
-}
-
-/// The id of a cluster as etcd's own tools print it: hexadecimal.
-pub(super) mod hex_id {
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub(crate) fn serialize<S: Serializer>(id: &u64, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&format!("{id:x}"))
-    }
-
-    pub(crate) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<u64, D::Error> {
-        let text = String::deserialize(from)?;
-        u64::from_str_radix(&text, 16).map_err(D::Error::custom)
     }
 }
 

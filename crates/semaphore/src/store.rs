@@ -7,29 +7,15 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::marks::Marks;
 use super::{
     own_record::OwnRecord,
-    records::{Accepted, Known, hex_id},
+    records::{Accepted, Known},
 };
 
 /// By how many raft entries the difference may rise without meaning anything: members that counted a few entries
 /// differently after a crash (etcd-io/etcd#13766) are no restored store.
 const SLACK: i64 = 4;
-
-/// The marks of a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Marks {
-    /// The cluster's id.
-    #[serde(with = "hex_id")]
-    pub cluster: u64,
-    /// The highest revision seen.
-    pub revision: i64,
-    /// The smallest `revision - raft index` seen, or a number above it where that is all that is known; none where no member
-    /// has told its raft index. Every entry of the raft log raises the revision by one or not at all, so this never rises in
-    /// a store's life. A restored store begins a new log and keeps the revision.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub difference: Option<i64>,
-}
 
 /// What an answer to a linearizable request says of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

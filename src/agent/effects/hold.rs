@@ -82,19 +82,17 @@ impl EffectRunner {
             return Event::CommitEnded(Err(why));
         }
         let claim = self.claim(entry, key);
+        let semaphore = self.semaphore(&key.keys);
         let committed = self
-            .until_known(
-                async || match self.semaphore(&key.keys).commit(&claim).await {
-                    // An answer, if not the one hoped for: nothing was committed.
-                    Err(error) if !error.is_unreachable() => Ok(Committed::No(error.to_string())),
-                    other => other,
-                },
-            )
+            .until_known(async || match semaphore.commit(&claim).await {
+                Ok(Committed::Yes) => Ok(Ok(())),
+                Ok(Committed::No(refusal)) => Ok(Err(refusal.to_string())),
+                // An answer, if not the one hoped for: nothing was committed.
+                Err(error) if !error.is_unreachable() => Ok(Err(error.to_string())),
+                Err(error) => Err(error),
+            })
             .await;
-        Event::CommitEnded(match committed {
-            Committed::Yes => Ok(()),
-            Committed::No(why) => Err(why),
-        })
+        Event::CommitEnded(committed)
     }
 
     pub(super) async fn release(&self, entry: &Entry, owed: Option<&OwnQuarantine>) -> Event {

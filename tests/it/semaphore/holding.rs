@@ -105,7 +105,7 @@ async fn a_commit_sees_what_changed_since_the_take() {
             }
         }
         match s.commit(&c).await.unwrap() {
-            Committed::No(why) => assert!(why.contains(says), "{name}: {why}"),
+            Committed::No(why) => assert!(why.to_string().contains(says), "{name}: {why}"),
             Committed::Yes => panic!("{name}: committed"),
         }
         // Stepping back gives back only what is this claim's.

@@ -83,7 +83,7 @@ async fn it_waits_outside_the_line_while_a_version_is_quarantined() {
         let key = quarantine(cluster, &s, version("2")).await;
         let committed = s.commit(&claim).await.unwrap();
         assert!(
-            matches!(&committed, Committed::No(why) if why.contains("it may be that one")),
+            matches!(&committed, Committed::No(why) if why.to_string().contains("it may be that one")),
             "{committed:?}"
         );
         clear(cluster, &key).await;

@@ -3,22 +3,24 @@
 use std::time::Duration;
 
 use etcd_client::{
-    Compare, CompareOp, GetOptions, PutOptions, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse,
-    TxnResponse,
+    Compare, CompareOp, GetOptions, KeyValue, PutOptions, SortOrder, SortTarget, Txn, TxnOp,
+    TxnOpResponse, TxnResponse,
 };
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
-    Claim, Error, QueuePosition, RACES, Semaphore, Wait, absent, json,
+    Claim, Error, QueuePosition, RACES, Semaphore, Wait, absent, gates, json,
     lease::{self, SpareLease, TicketLease},
     put_state, read, stand_back, unchanged,
     watch::Change,
 };
 use crate::{
     document::Document,
-    queue::{Block, Step, Stored, View, decide},
+    gates::{Closed, ClosedBy, Gateway},
+    queue::{Block, Step, View, decide},
     records::{Holder, MemberOut, Ticket},
+    stored::Stored,
 };
 
 impl Semaphore {
@@ -62,9 +64,6 @@ impl Semaphore {
         }
     }
 }
-
-/// How many keys are read besides the quarantines and the ticket before.
-const GATES: usize = 7;
 
 /// One wait in the line.
 struct Run<'a> {
@@ -126,7 +125,7 @@ impl Run<'_> {
                 }
                 Step::Take { .. } | Step::TakeOver { .. } => {
                     self.semaphore.memory().keep("taking the semaphore").await?;
-                    match self.take(&step, view.read_at).await? {
+                    match self.take(&step, &view).await? {
                         None => return Ok(()),
                         Some(now) => view = now,
                     }
@@ -153,14 +152,16 @@ impl Run<'_> {
                 Step::WaitRepaired(_) | Step::WaitFull { .. } | Step::WaitCreated { .. } => {
                     keys.semaphore()
                 }
-                Step::WaitResumed { all: true, .. } => keys.pause_all(),
-                Step::WaitResumed { all: false, .. } => keys.pause(),
+                Step::WaitGate(closed) => closed.key.clone(),
             };
             races = 0;
             note(Wait {
                 why: step.to_string(),
                 place: match &step {
-                    Step::Blocked(Block::Quarantined(_)) => QueuePosition::Quarantined,
+                    Step::Blocked(Block::Gate(Closed {
+                        by: ClosedBy::Quarantine { .. },
+                        ..
+                    })) => QueuePosition::Quarantined,
                     _ if self.place.is_some() => QueuePosition::InQueue,
                     _ => QueuePosition::Outside,
                 },
@@ -215,7 +216,7 @@ impl Run<'_> {
             (Step::WaitFull { .. } | Step::WaitRepaired(_), Change::Put(value, modified)) => {
                 view.revision = modified;
                 // Gone in the same step, where it was the one that held.
-                view.member_out = None;
+                view.gates.assume_open(&semaphore.keys.member_out());
                 view.document = Some((Document::parse(&value), Stored { modified, value }));
             }
             (_, Change::Lost(why)) => {
@@ -233,25 +234,25 @@ impl Run<'_> {
         match block {
             Block::Foreign(_) => keys.holder(self.claim.id()),
             Block::Listed => keys.semaphore(),
-            Block::Quarantined(quarantined) => quarantined.key.clone(),
-            Block::Member { .. } => keys.member_out(),
+            Block::Gate(closed) => closed.key.clone(),
         }
     }
 
-    /// What is read to decide the next step, in the order [`Self::to_view`] expects.
+    fn gateway(&self) -> Gateway {
+        Gateway::to_take(&self.semaphore.keys, self.claim.passenger())
+    }
+
+    /// What is read to decide the next step, in the order that [`Self::to_view`] expects.
     fn view_ops(&self) -> Vec<TxnOp> {
         let keys = &self.semaphore.keys;
-        let get = |key: String| TxnOp::get(key, None);
-        let mut ops = vec![
-            get(keys.semaphore()),
-            get(keys.holder(self.claim.id())),
-            get(keys.ticket(self.claim.id())),
-            get(keys.pause_all()),
-            get(keys.pause()),
-            get(keys.member_out()),
-            get(keys.store()),
+        let own = [
+            keys.semaphore(),
+            keys.holder(self.claim.id()),
+            keys.ticket(self.claim.id()),
+            keys.store(),
         ];
-        ops.extend(self.claim.quarantines(keys).gets());
+        let mut ops: Vec<TxnOp> = own.map(|key| TxnOp::get(key, None)).into();
+        ops.extend(gates::gets(&self.gateway()));
         if let Some(place) = self.place {
             let before = GetOptions::new()
                 .with_prefix()
@@ -263,11 +264,13 @@ impl Run<'_> {
         ops
     }
 
-    fn to_view(&self, response: &TxnResponse) -> View {
-        let answers = read::answers(response);
-        let first = |index: usize| answers.get(index).and_then(|kvs| kvs.first());
-        let quarantines = self.claim.quarantines(&self.semaphore.keys);
-        let predecessor = GATES + quarantines.len();
+    /// The view by the answers to [`Self::view_ops`], and the key by which a person accepted the store.
+    fn to_view(&self, response: &TxnResponse) -> (View, Option<KeyValue>) {
+        let mut answers = read::answers(response).into_iter();
+        let mut first = || answers.next()?.into_iter().next();
+        let (document, holder, ticket, store) = (first(), first(), first(), first());
+        let gates = gates::read(&self.gateway(), answers.by_ref(), store.as_ref());
+        let predecessor = answers.next().unwrap_or_default().into_iter().next();
         let revision = response.header().map_or(0, |h| h.revision());
         let lease = Duration::from_secs(self.claim.ticket_lease);
         let stood = self
@@ -275,27 +278,24 @@ impl Run<'_> {
             .is_some_and(|since| since.elapsed() >= lease);
         let key = self.semaphore.keys.semaphore();
         let memory = self.semaphore.memory();
-        View {
+        let view = View {
             cluster: response.header().map_or(0, |h| h.cluster_id()),
             revision,
             read_at: revision,
-            document: first(0).map(|kv| (Document::parse(kv.value()), Stored::from(kv))),
+            document: document.map(|kv| (Document::parse(kv.value()), Stored::from(&kv))),
             // What is taken by hand is a person's act, and creates what there is not.
             document_seen: !self.by_hand() && memory.remembered().documents.contains(&key),
             ticket_stood: self.by_hand() || stood,
-            holder: first(1).map(read::holder),
-            held_since: first(1).map_or(0, etcd_client::KeyValue::create_revision),
-            ticket: first(2).map(etcd_client::KeyValue::create_revision),
-            pause_all: first(3).map(read::pause),
-            pause: first(4).map(read::pause),
-            member_out: first(5).filter(|_| self.claim.member).map(read::member_out),
-            member_before_accept: read::is_older(first(5), first(6)),
-            quarantine: quarantines.found(&answers[GATES..predecessor]),
-            predecessor: first(predecessor).map(|kv| {
+            held_since: holder.as_ref().map_or(0, KeyValue::create_revision),
+            holder: holder.as_ref().map(read::holder),
+            ticket: ticket.as_ref().map(KeyValue::create_revision),
+            gates,
+            predecessor: predecessor.map(|kv| {
                 let ticket = serde_json::from_slice(kv.value()).map(|t: Ticket| t.hostname);
                 (read::text(kv.key()), ticket.unwrap_or_default())
             }),
-        }
+        };
+        (view, store)
     }
 
     /// Whether a person takes it, and no node's agent.
@@ -304,7 +304,7 @@ impl Run<'_> {
     }
 
     /// Remembers what this view tells.
-    fn note(&self, view: &View, store: Option<&etcd_client::KeyValue>) {
+    fn note(&self, view: &View, store: Option<&KeyValue>) {
         let memory = self.semaphore.memory();
         if let Some((document, _)) = &view.document {
             let key = self.semaphore.keys.semaphore();
@@ -313,10 +313,19 @@ impl Run<'_> {
         self.semaphore.note_token(store);
         memory.note(|remembered| {
             let known = &mut remembered.known;
-            known.pause_all.clone_from(&view.pause_all);
-            known.pause.clone_from(&view.pause);
-            let quarantine = view.quarantine.iter();
-            known.quarantines = quarantine.map(|one| one.why.what.to_string()).collect();
+            known.pause_all = None;
+            known.pause = None;
+            known.quarantines.clear();
+            for closed in &view.gates.closed {
+                match &closed.by {
+                    ClosedBy::Pause { all: true, pause } => known.pause_all = Some(pause.clone()),
+                    ClosedBy::Pause { all: false, pause } => known.pause = Some(pause.clone()),
+                    ClosedBy::Quarantine { quarantine, .. } => {
+                        known.quarantines.push(quarantine.what.to_string());
+                    }
+                    ClosedBy::Member { .. } => {}
+                }
+            }
         });
     }
 
@@ -339,9 +348,8 @@ impl Run<'_> {
             } else {
                 self.semaphore.txn(DOING, txn).await?
             };
-            let view = self.to_view(&response);
-            let store = read::answers(&response).into_iter().nth(GATES - 1);
-            self.note(&view, store.unwrap_or_default().first());
+            let (view, store) = self.to_view(&response);
+            self.note(&view, store.as_ref());
             if view.ticket.is_none() {
                 self.stands_since = None;
             }
@@ -400,8 +408,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Tries to take, by what was read at `read_at`: `None` when taken, else what stands in the way now.
-    async fn take(&mut self, step: &Step, read_at: i64) -> Result<Option<View>, Error> {
+    /// Tries to take by this view: `None` when taken, else what there is now.
+    async fn take(&mut self, step: &Step, view: &View) -> Result<Option<View>, Error> {
         let Semaphore {
             connection, keys, ..
         } = self.semaphore;
@@ -425,14 +433,14 @@ impl Run<'_> {
             ..self.claim.holder.clone()
         };
         let place = self.place.unwrap_or_default();
-        let mut compares = vec![
-            Compare::create_revision(keys.ticket(&holder.id), CompareOp::Equal, place),
-            absent(keys.pause_all()),
-            absent(keys.pause()),
-        ];
+        let mut compares = vec![Compare::create_revision(
+            keys.ticket(&holder.id),
+            CompareOp::Equal,
+            place,
+        )];
         compares.extend(entry);
         compares.extend(unchanged(keys.semaphore(), read));
-        compares.extend(self.claim.quarantines(keys).compares(read_at));
+        compares.extend(gates::unchanged(&view.gates, view.read_at));
         const DOING: &str = "taking the semaphore";
         // Used once only: where it is gone after all, or the race is lost, the next take asks for a new one.
         let fresh = |spare: &SpareLease| spare.is_fresh(Instant::now(), connection.timeout());
@@ -444,7 +452,6 @@ impl Run<'_> {
         puts.push(TxnOp::delete(keys.ticket(&holder.id), None));
         puts.extend(put_state(keys, self.claim.node.as_ref(), "draining"));
         if self.claim.member {
-            compares.push(absent(keys.member_out()));
             let out = MemberOut {
                 id: holder.id.clone(),
                 hostname: holder.hostname.clone(),
@@ -466,7 +473,7 @@ impl Run<'_> {
             self.semaphore.note_lock(holder);
             return Ok(None);
         }
-        let view = self.to_view(&response);
+        let (view, _) = self.to_view(&response);
         if view.ticket == self.place {
             return Ok(Some(view));
         }

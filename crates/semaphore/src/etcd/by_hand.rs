@@ -3,12 +3,14 @@
 use etcd_client::{GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse};
 
 use super::{
-    Error, RACES, Semaphore, absent, hold::Held, json, read, stand_back, store::as_read, unchanged,
+    Error, RACES, Semaphore, absent, gates, hold::Held, json, read, stand_back, store::as_read,
+    unchanged,
 };
 use crate::{
     document::{Document, Refusal},
-    queue::Stored,
+    gates::{Closed, ClosedBy, Gateway, Passenger},
     records::{Drain, Holder, Image, Pause, Phase, Quarantine},
+    stored::Stored,
 };
 
 /// How a `lock` by hand ended.
@@ -92,8 +94,19 @@ impl Semaphore {
     pub async fn lock(&self, holder: &Holder) -> Result<Locked, Error> {
         const DOING: &str = "locking";
         let keys = &self.keys;
+        // A person's lock goes to no image, and is counted as no member of etcd.
+        let gateway = Gateway::to_take(
+            keys,
+            Passenger {
+                to: None,
+                member: false,
+            },
+        );
         for tries in 0..RACES {
-            let held = self.held(DOING, &holder.id, self.pause_ops()).await?;
+            let mut held = self
+                .held(DOING, &holder.id, gates::gets(&gateway).collect())
+                .await?;
+            let gates = gates::read(&gateway, std::mem::take(&mut held.more), None);
             if let Some((entry, _)) = &held.entry {
                 return Ok(if entry.nonce == holder.nonce {
                     // The reply to an earlier try was lost.
@@ -103,9 +116,13 @@ impl Semaphore {
                 });
             }
             // Where agents stopped because etcd is not the one it was, people tell it who is out: nobody goes for that.
-            if let Some((all, pause)) = paused(&held)
-                && pause.store.is_none()
-            {
+            let paused = |closed: &Closed| match &closed.by {
+                ClosedBy::Pause { all, pause } if pause.store.is_none() => {
+                    Some((*all, pause.clone()))
+                }
+                _ => None,
+            };
+            if let Some((all, pause)) = gates.closed.iter().find_map(paused) {
                 return Ok(Locked::Paused(all, pause));
             }
             let (document, modified) = match held.document {
@@ -121,9 +138,8 @@ impl Semaphore {
                 Err(Refusal::Held) => return Ok(Locked::AlreadyHeld(None)),
                 Err(Refusal::Full) => return Ok(Locked::Full(document)),
             };
-            let mut compares = vec![absent(keys.holder(&holder.id)), absent(keys.pause())];
-            let stop = held.more[0].first().map(Stored::from);
-            compares.extend(as_read(&keys.pause_all(), stop.as_ref()));
+            let mut compares = vec![absent(keys.holder(&holder.id))];
+            compares.extend(gates::unchanged(&gates, held.revision));
             compares.extend(unchanged(keys.semaphore(), &modified));
             let lease = self.deadline_lease(DOING, holder).await?;
             let puts = self.holder_puts(holder, &next, lease);
@@ -451,11 +467,4 @@ impl Semaphore {
             self.keys.pause()
         }
     }
-}
-
-fn paused(held: &Held) -> Option<(bool, Pause)> {
-    [true, false]
-        .into_iter()
-        .zip(&held.more)
-        .find_map(|(all, kvs)| kvs.first().map(|kv| (all, read::pause(kv))))
 }

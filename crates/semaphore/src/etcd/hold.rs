@@ -3,13 +3,15 @@
 use etcd_client::{Compare, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnResponse};
 
 use super::{
-    Claim, Error, RACES, Semaphore, absent, json, put_quarantine, put_state, read, stand_back,
-    store::as_read, unchanged,
+    Claim, Error, RACES, Semaphore, absent, gates, json, put_quarantine, put_state, read,
+    stand_back, store::as_read, unchanged,
 };
 use crate::{
+    commit,
     document::{Document, DocumentError},
-    queue::Stored,
+    gates::Gateway,
     records::{Holder, NodeRecord, Phase, Quarantine},
+    stored::Stored,
 };
 
 /// Who holds the semaphore under a node's id.
@@ -33,12 +35,12 @@ pub enum Left {
 }
 
 /// How a commit ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Committed {
     /// The node may reboot.
     Yes,
-    /// It must step back: the reason, a sentence.
-    No(String),
+    /// It must step back.
+    No(commit::Refusal),
 }
 
 /// How a release ended.
@@ -171,12 +173,6 @@ impl Semaphore {
         let asked = [keys.semaphore(), keys.holder(id), keys.member_out()];
         let gets = asked.into_iter().map(|key| TxnOp::get(key, None));
         gets.chain(more).collect()
-    }
-
-    /// What is read of the pauses.
-    pub(super) fn pause_ops(&self) -> Vec<TxnOp> {
-        let pauses = [self.keys.pause_all(), self.keys.pause()];
-        pauses.map(|key| TxnOp::get(key, None)).into()
     }
 
     /// Says that the node is up again and being checked, if the claim with this nonce holds. What a release will
@@ -325,64 +321,32 @@ impl Semaphore {
         const DOING: &str = "committing to the reboot";
         let keys = &self.keys;
         let id = claim.id();
-        let quarantines = claim.quarantines(keys);
+        let gateway = Gateway::to_commit(keys, claim.passenger());
         for tries in 0..RACES {
-            let mut gates = self.pause_ops();
-            gates.extend(quarantines.gets());
-            let held = self.held(DOING, id, gates).await?;
-            let Some((entry, modified)) = held.by(claim.nonce()) else {
+            let mut held = self
+                .held(DOING, id, gates::gets(&gateway).collect())
+                .await?;
+            // Whether a gate closed before the store was accepted matters to no gate of the commit.
+            let gates = gates::read(&gateway, std::mem::take(&mut held.more), None);
+            let own = held.by(claim.nonce());
+            if own.is_none() {
                 self.ended_by_somebody(DOING, claim.nonce(), &held).await?;
-                return Ok(Committed::No(
-                    "the semaphore was taken from this node".into(),
-                ));
+            }
+            let step = commit::decide(commit::Standing {
+                id,
+                own: own.map(|(entry, _)| entry),
+                document: held.document.as_ref().map(|(document, _)| document),
+                gates: &gates,
+            });
+            let committed = match step {
+                commit::Step::Commit(entry) => entry,
+                commit::Step::Committed => return Ok(Committed::Yes),
+                commit::Step::StepBack(refusal) => return Ok(Committed::No(refusal)),
             };
-            match &entry.phase {
-                // An earlier try whose reply was lost.
-                Phase::Rebooting => return Ok(Committed::Yes),
-                // This boot has not rebooted: only a machine with a copy of its journal can be there.
-                Phase::Proving => {
-                    return Ok(Committed::No(
-                        "another machine with this node's machine id and journal is up and being checked under the same claim"
-                            .into(),
-                    ));
-                }
-                _ => {}
-            }
-            let Some((Ok(document), document_modified)) = &held.document else {
-                return Ok(Committed::No(
-                    "the semaphore's document is gone or unreadable".into(),
-                ));
-            };
-            if !document.holds(id) {
-                return Ok(Committed::No(
-                    "the semaphore's document does not name this node any more".into(),
-                ));
-            }
-            if document.max == 0 {
-                return Ok(Committed::No(
-                    "the group is stopped: the semaphore's max is 0".into(),
-                ));
-            }
-            let (pauses, bad) = held.more.split_at(2);
-            if let Some(kv) = pauses.iter().flatten().next() {
-                let pause = read::pause(kv);
-                return Ok(Committed::No(format!(
-                    "paused by {}: {}",
-                    pause.author(),
-                    pause.reason
-                )));
-            }
-            if let Some(quarantined) = quarantines.found(bad) {
-                return Ok(Committed::No(quarantined.to_string()));
-            }
-            let mut compares = vec![absent(keys.pause_all()), absent(keys.pause())];
-            compares.extend(unchanged(keys.holder(id), modified));
-            compares.extend(unchanged(keys.semaphore(), document_modified));
-            compares.extend(quarantines.compares(held.revision));
-            let committed = Holder {
-                phase: Phase::Rebooting,
-                ..entry.clone()
-            };
+            let mut compares = gates::unchanged(&gates, held.revision);
+            compares.extend(as_read(&keys.holder(id), own.map(|(_, read)| read)));
+            let document = held.document.as_ref().map(|(_, read)| read);
+            compares.extend(as_read(&keys.semaphore(), document));
             let mut puts = vec![TxnOp::put(keys.holder(id), json(&committed), None)];
             puts.extend(put_state(keys, claim.node.as_ref(), "rebooting"));
             let txn = Txn::new().when(compares).and_then(puts);

@@ -9,12 +9,13 @@ mod acquire;
 mod by_hand;
 mod connection;
 mod error;
+mod gates;
 mod hold;
 mod lease;
 mod members;
 mod memory;
 mod publish;
-mod quarantines;
+
 mod read;
 mod remove;
 mod store;
@@ -40,9 +41,11 @@ pub use memory::{Agent, Keeping, Memory};
 pub use read::{Group, HolderState};
 
 use super::{
+    gates::Passenger,
     keys::Keys,
-    queue::{Asker, Stored},
-    records::{Holder, Image, NodeRecord, Quarantine},
+    queue::Asker,
+    records::{Holder, NodeRecord, Quarantine},
+    stored::Stored,
 };
 
 /// A group's semaphore in etcd.
@@ -141,17 +144,14 @@ impl Claim {
         }
     }
 
-    /// Whether the node goes to another image than it runs: only then does a quarantine concern it.
-    fn leaves_its_image(&self) -> bool {
-        !self.holder.to.is(&self.holder.from)
+    /// Whom the gates are asked for: a quarantine concerns only a node that goes to another image than it runs.
+    fn passenger(&self) -> Passenger<'_> {
+        let Holder { from, to, .. } = &self.holder;
+        Passenger {
+            to: (!to.is(from)).then_some(to),
+            member: self.member,
+        }
     }
-}
-
-/// The keys under which a quarantine of this image would stand.
-fn quarantine_keys(keys: &Keys, what: &Image) -> Vec<String> {
-    let image = what.image.as_ref().map(|i| keys.quarantine_image(i));
-    let version = what.version.as_ref().map(|v| keys.quarantine_version(v));
-    image.into_iter().chain(version).collect()
 }
 
 impl Semaphore {
@@ -249,7 +249,7 @@ fn put_state(keys: &Keys, node: Option<&NodeRecord>, state: &str) -> Option<etcd
 
 /// Puts a quarantine where none stands: who found it first is who is asked.
 fn put_quarantine(keys: &Keys, what: &Quarantine) -> Vec<etcd_client::TxnOp> {
-    quarantine_keys(keys, &what.what)
+    keys.quarantines_of(&what.what)
         .into_iter()
         .map(|key| {
             let put = etcd_client::TxnOp::put(key.clone(), json(what), None);

@@ -10,8 +10,9 @@ use super::{Error, Semaphore};
 use crate::{
     document::{Document, DocumentError},
     keys::Keys,
-    queue::Stored,
-    records::{Accepted, Holder, MemberOut, NodeRecord, Pause, Phase, Quarantine, Ticket},
+    lenient,
+    records::{Accepted, Holder, MemberOut, NodeRecord, Pause, Quarantine, Ticket},
+    stored::{Found, Stored},
 };
 
 /// One group at one revision of the store.
@@ -74,52 +75,30 @@ impl From<&KeyValue> for Stored {
 }
 
 pub(super) fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    lenient::text(bytes)
 }
 
-/// A holder's entry, and as it was read. One that cannot be read still holds, as somebody unknown.
+impl From<&KeyValue> for Found {
+    fn from(kv: &KeyValue) -> Self {
+        Self {
+            key: text(kv.key()),
+            stored: Stored::from(kv),
+        }
+    }
+}
+
+/// A holder's entry, and as it was read.
 pub(super) fn holder(kv: &KeyValue) -> (Holder, Stored) {
-    let holder = serde_json::from_slice(kv.value()).unwrap_or_else(|_| Holder {
-        id: last_part(kv.key()),
-        hostname: String::new(),
-        nonce: String::new(),
-        boot_id: String::new(),
-        since: None,
-        from: super::Image::default(),
-        to: super::Image::default(),
-        phase: Phase::Other("unreadable".into()),
-        deadline: None,
-        reason: Some(format!("the entry reads {:?}", text(kv.value()))),
-        agent: String::new(),
-        by_hand: None,
-        unknown: serde_json::Map::new(),
-    });
+    let holder = lenient::holder(&text(kv.key()), kv.value());
     (holder, Stored::from(kv))
 }
 
-/// A pause. The key alone pauses; a value that cannot be read is shown as the reason.
 pub(super) fn pause(kv: &KeyValue) -> Pause {
-    serde_json::from_slice(kv.value()).unwrap_or_else(|_| Pause {
-        by: String::new(),
-        reason: text(kv.value()),
-        since: None,
-        until: None,
-        store: None,
-        unknown: serde_json::Map::new(),
-    })
+    lenient::pause(kv.value())
 }
 
-/// How a store was accepted. One that cannot be read answers nobody.
 pub(super) fn accepted(kv: &KeyValue) -> Accepted {
-    serde_json::from_slice(kv.value()).unwrap_or_else(|_| Accepted {
-        token: String::new(),
-        id: String::new(),
-        by: String::new(),
-        reason: text(kv.value()),
-        since: None,
-        marks: None,
-        unknown: serde_json::Map::new(),
-    })
+    lenient::accepted(kv.value())
 }
 
 /// Whether a value was written last before a person accepted the store, as `accepted` says: it may be long past.
@@ -128,27 +107,12 @@ pub(super) fn is_older(value: Option<&KeyValue>, accepted: Option<&KeyValue>) ->
     value.is_some() && revision(value) < revision(accepted)
 }
 
-/// Which node with a member is out. The key alone says that one is.
 pub(super) fn member_out(kv: &KeyValue) -> MemberOut {
-    serde_json::from_slice(kv.value()).unwrap_or_default()
+    lenient::member_out(kv.value())
 }
 
-/// A quarantine. The key alone quarantines; a value that cannot be read is shown as the reason.
 pub(super) fn quarantine(kv: &KeyValue) -> Quarantine {
-    serde_json::from_slice(kv.value()).unwrap_or_else(|_| {
-        let name = last_part(kv.key());
-        let version = name.strip_prefix("version:").map(str::to_owned);
-        Quarantine {
-            what: super::Image {
-                image: version.is_none().then_some(name),
-                version,
-            },
-            node: String::new(),
-            hostname: String::new(),
-            reason: text(kv.value()),
-            since: None,
-        }
-    })
+    lenient::quarantine(&text(kv.key()), kv.value())
 }
 
 /// The quarantines, each once: one that stands under both an image and a version is one.
@@ -168,20 +132,8 @@ fn after(beginning: &str, kv: &KeyValue) -> String {
     key.strip_prefix(beginning).unwrap_or(&key).to_owned()
 }
 
-fn last_part(key: &[u8]) -> String {
-    let key = text(key);
-    key.rsplit('/').next().unwrap_or(&key).to_owned()
-}
-
-/// A ticket. One that cannot be read has its place all the same.
 fn ticket(kv: &KeyValue) -> Ticket {
-    serde_json::from_slice(kv.value()).unwrap_or_else(|_| Ticket {
-        id: last_part(kv.key()),
-        hostname: String::new(),
-        since: None,
-        to: super::Image::default(),
-        unknown: serde_json::Map::new(),
-    })
+    lenient::ticket(&text(kv.key()), kv.value())
 }
 
 pub(super) fn readable<T: DeserializeOwned>(kvs: &[KeyValue]) -> Vec<T> {

@@ -9,9 +9,9 @@ use super::{
     Error, RACES, Semaphore, absent, json, memory::Agent, put_node, read, stand_back, unchanged,
 };
 use crate::{
-    queue::Stored,
     records::{Accepted, NodeRecord, OtherStore, Pause, new_nonce},
     store::Reply,
+    stored::Stored,
 };
 
 /// What is read to see how a store stands.

@@ -1,12 +1,16 @@
 use super::*;
-use crate::records::Phase;
+use crate::{
+    document::Document,
+    gates::ClosedBy,
+    records::{MemberOut, Pause, Phase},
+};
 
 fn holder(nonce: &str) -> Holder {
     serde_json::from_value(serde_json::json!({"id": "me", "phase": "manual", "nonce": nonce}))
         .unwrap()
 }
 
-/// First in the line, everything open, two of three taken.
+/// First in the queue, everything open, two of three taken.
 fn open() -> View {
     View {
         cluster: 1,
@@ -28,8 +32,22 @@ fn read(modified: i64) -> Stored {
     }
 }
 
-fn pause() -> Pause {
-    serde_json::from_str(r#"{"by":"ann","reason":"tea"}"#).unwrap()
+fn pause(all: bool) -> Closed {
+    let pause: Pause = serde_json::from_str(r#"{"by":"ann","reason":"tea"}"#).unwrap();
+    Closed {
+        key: "pause".into(),
+        by: ClosedBy::Pause { all, pause },
+    }
+}
+
+fn member() -> Closed {
+    Closed {
+        key: "member-out".into(),
+        by: ClosedBy::Member {
+            out: MemberOut::default(),
+            before_accept: false,
+        },
+    }
 }
 
 fn step(change: impl FnOnce(&mut View)) -> Step {
@@ -63,9 +81,9 @@ fn a_person_reboots_under_a_lock_by_hand_past_the_queue() {
     assert!(matches!(by_hand(|_| {}), Step::TakeOver { by_hand, .. } if by_hand.nonce == "other"));
     // But not past what keeps every node, nor over an agent's own hold.
     let all_wait = [
-        by_hand(|v| v.pause = Some(pause())),
-        by_hand(|v| v.pause_all = Some(pause())),
-        by_hand(|v| v.member_out = Some(MemberOut::default())),
+        by_hand(|v| v.gates.closed.push(pause(false))),
+        by_hand(|v| v.gates.closed.push(pause(true))),
+        by_hand(|v| v.gates.closed.push(member())),
         by_hand(|v| v.holder.as_mut().unwrap().0.phase = Phase::Rebooting),
         by_hand(|v| {
             v.document = Some((Document::parse(br#"{"max":0,"holders":["me"]}"#), read(8)))
@@ -77,7 +95,7 @@ fn a_person_reboots_under_a_lock_by_hand_past_the_queue() {
         assert!(
             matches!(
                 step,
-                Step::Blocked(_) | Step::WaitResumed { .. } | Step::WaitFull { .. }
+                Step::Blocked(_) | Step::WaitGate(_) | Step::WaitFull { .. }
             ),
             "{step:?}"
         );
@@ -86,7 +104,7 @@ fn a_person_reboots_under_a_lock_by_hand_past_the_queue() {
 }
 
 #[test]
-fn the_first_in_an_open_line_takes() {
+fn first_in_the_queue_takes_when_all_is_open() {
     let Step::Take {
         document,
         read: from,
@@ -124,10 +142,13 @@ fn each_obstacle_is_seen() {
     let gone = |v: &mut View| (v.document, v.document_seen) = (None, true);
     assert_eq!(step(gone), Step::WaitCreated { seen: true });
     // Nothing is created under a pause.
-    assert!(matches!(
-        step(|v| (v.document, v.pause) = (None, Some(pause()))),
-        Step::WaitResumed { all: false, .. }
-    ));
+    assert_eq!(
+        step(|v| {
+            v.document = None;
+            v.gates.closed.push(pause(false));
+        }),
+        Step::WaitGate(pause(false))
+    );
     assert!(matches!(
         step(|v| v.document = Some((Document::parse(b"x"), read(7)))),
         Step::WaitRepaired(_)
@@ -140,55 +161,56 @@ fn each_obstacle_is_seen() {
         step(|v| v.document = Some((Ok(Document::new(0)), read(7)))),
         Step::WaitFull { .. }
     ));
+    for all in [true, false] {
+        assert_eq!(
+            step(|v| v.gates.closed.push(pause(all))),
+            Step::WaitGate(pause(all))
+        );
+    }
+    let out = Step::Blocked(Block::Gate(member()));
+    assert_eq!(step(|v| v.gates.closed.push(member())), out);
     assert_eq!(
-        step(|v| v.pause = Some(pause())),
-        Step::WaitResumed {
-            all: false,
-            pause: pause()
-        }
+        step(|v| {
+            v.gates.closed.push(member());
+            v.ticket = None;
+        }),
+        out
     );
-    assert_eq!(
-        step(|v| v.pause_all = Some(pause())),
-        Step::WaitResumed {
-            all: true,
-            pause: pause()
-        }
-    );
-    let out = MemberOut::default();
-    let blocked_by = Step::Blocked(Block::Member {
-        out: out.clone(),
-        before_accept: false,
-    });
-    assert_eq!(step(|v| v.member_out = Some(out.clone())), blocked_by);
-    assert_eq!(
-        step(|v| (v.member_out, v.ticket) = (Some(out.clone()), None)),
-        blocked_by
-    );
-    // It fills the semaphore itself: the line goes on as without members.
-    let full = Some((Document::parse(br#"{"max":1,"holders":["a"]}"#), read(7)));
+    // The other member fills the lock itself: the queue goes on as without members.
+    let full = Document::parse(br#"{"max":1,"holders":["a"]}"#);
     assert!(matches!(
-        step(|v| (v.member_out, v.document) = (Some(out.clone()), full)),
+        step(|v| {
+            v.gates.closed.push(member());
+            v.document = Some((full, read(7)));
+        }),
         Step::WaitFull { .. }
     ));
-    let bad = Quarantined {
+    let bad = Closed {
         key: "q/2".into(),
-        why: serde_json::from_str(r#"{"version":"2"}"#).unwrap(),
-        maybe: None,
+        by: ClosedBy::Quarantine {
+            quarantine: serde_json::from_str(r#"{"version":"2"}"#).unwrap(),
+            maybe: None,
+        },
     };
-    let blocked = Step::Blocked(Block::Quarantined(bad.clone()));
-    assert_eq!(step(|v| v.quarantine = Some(bad.clone())), blocked);
-    // Who must not go does not stand in the line, wherever its place is.
+    let blocked = Step::Blocked(Block::Gate(bad.clone()));
+    assert_eq!(step(|v| v.gates.closed.push(bad.clone())), blocked);
+    // Who must not go does not stand in the queue, wherever its place is.
     assert_eq!(
-        step(|v| (v.quarantine, v.predecessor) =
-            (Some(bad.clone()), Some(("q/x".into(), "h".into())))),
+        step(|v| {
+            v.gates.closed.extend([pause(true), bad.clone()]);
+            v.predecessor = Some(("q/x".into(), "h".into()));
+        }),
         blocked
     );
 }
 
 #[test]
-fn a_pause_keeps_the_place_in_the_line() {
+fn paused_node_still_takes_its_ticket() {
     assert_eq!(
-        step(|v| (v.pause, v.ticket) = (Some(pause()), None)),
+        step(|v| {
+            v.gates.closed.push(pause(false));
+            v.ticket = None;
+        }),
         Step::Enqueue
     );
 }
@@ -221,7 +243,7 @@ fn the_sentences_name_what_blocks() {
         text.ends_with("pointsman unlock 'x; touch pwned #'"),
         "{text}"
     );
-    let text = step(|v| v.pause = Some(pause())).to_string();
+    let text = step(|v| v.gates.closed.push(pause(false))).to_string();
     assert!(text.contains("ann") && text.contains("tea"), "{text}");
     let text = step(|v| {
         v.document = Some((

@@ -1,6 +1,6 @@
 //! What a waiting node says: each step and each block as a sentence for people.
 
-use super::{Block, Quarantined, Step};
+use super::{Block, Step};
 use crate::records::{Holder, Phase};
 
 impl std::fmt::Display for Block {
@@ -41,45 +41,7 @@ impl std::fmt::Display for Block {
                 "the semaphore names this node as a holder, but this node did not take it; \
                  end it with: pointsman unlock",
             ),
-            Self::Quarantined(quarantined) => quarantined.fmt(f),
-            Self::Member { out, before_accept } => {
-                write!(
-                    f,
-                    "this node hosts a member of etcd, and so does {out}, which is out"
-                )?;
-                if *before_accept {
-                    let id = host::text::shell_word(&out.id);
-                    write!(
-                        f,
-                        " (written before this store was accepted; if it is not out: pointsman unlock {id})"
-                    )?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-impl std::fmt::Display for Quarantined {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { why, maybe, .. } = self;
-        write!(
-            f,
-            "{} is quarantined: {}",
-            why.what,
-            who(&why.reason, "no reason given"),
-        )?;
-        match who(&why.hostname, &why.node) {
-            "" => {}
-            finder => write!(f, " (found by {finder})")?,
-        }
-        match maybe {
-            None => Ok(()),
-            Some(image) => write!(
-                f,
-                "; {image} would boot next, whose version is not known here: it may be that one, until that is cleared, or \
-                 quarantined by its content"
-            ),
+            Self::Gate(closed) => closed.fmt(f),
         }
     }
 }
@@ -144,24 +106,7 @@ impl std::fmt::Display for Step {
                 document.max,
                 document.holders.join(", ")
             ),
-            Self::WaitResumed { all, pause } => {
-                write!(
-                    f,
-                    "first in the queue; {} is paused",
-                    if *all {
-                        "the whole cluster"
-                    } else {
-                        "the group"
-                    }
-                )?;
-                if !pause.by.is_empty() {
-                    write!(f, " by {}", pause.by)?;
-                }
-                if !pause.reason.is_empty() {
-                    write!(f, ": {}", pause.reason)?;
-                }
-                Ok(())
-            }
+            Self::WaitGate(closed) => write!(f, "first in the queue; {closed}"),
         }
     }
 }

@@ -1,0 +1,197 @@
+//! May a node that holds the reboot lock reboot now? Pure.
+
+use std::fmt;
+
+use crate::{
+    document::{Document, DocumentError},
+    gates::{Closed, Gates},
+    records::{Holder, Phase},
+};
+
+/// What a node that is to reboot sees in etcd at one revision.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing<'a> {
+    /// The node's id.
+    pub id: &'a str,
+    /// The entry of its claim; none where the claim does not hold.
+    pub own: Option<&'a Holder>,
+    /// The document; none where it is gone.
+    pub document: Option<&'a Result<Document, DocumentError>>,
+    /// The gates that are asked again before the reboot.
+    pub gates: &'a Gates,
+}
+
+/// What a commit does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Write the phase `rebooting` into this entry.
+    Commit(Holder),
+    /// Nothing: an earlier try wrote it, and its reply was lost.
+    Committed,
+    /// Nothing: the node must not reboot.
+    StepBack(Refusal),
+}
+
+/// Why a node that holds the lock must not reboot.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Refusal {
+    /// The claim does not hold any more.
+    NotHeld,
+    /// The claim is in a phase that this boot has not reached: another machine has a copy of the journal.
+    Twin,
+    /// The document is gone or cannot be read.
+    NoDocument,
+    /// The document does not name the node.
+    NotNamed,
+    /// The group is stopped.
+    Stopped,
+    /// A gate is closed.
+    Gate(Closed),
+}
+
+/// Decides what the commit of a claim does.
+#[must_use]
+pub fn decide(standing: Standing<'_>) -> Step {
+    let refuse = Step::StepBack;
+    let Some(entry) = standing.own else {
+        return refuse(Refusal::NotHeld);
+    };
+    match &entry.phase {
+        Phase::Rebooting => return Step::Committed,
+        Phase::Proving => return refuse(Refusal::Twin),
+        Phase::Draining | Phase::Manual | Phase::Other(_) => {}
+    }
+    let Some(Ok(document)) = standing.document else {
+        return refuse(Refusal::NoDocument);
+    };
+    if !document.holds(standing.id) {
+        return refuse(Refusal::NotNamed);
+    }
+    if document.max == 0 {
+        return refuse(Refusal::Stopped);
+    }
+    if let Some(closed) = standing.gates.closed.first() {
+        return refuse(Refusal::Gate(closed.clone()));
+    }
+    Step::Commit(Holder {
+        phase: Phase::Rebooting,
+        ..entry.clone()
+    })
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotHeld => "the reboot lock was taken from this node",
+            Self::Twin => {
+                "another machine with this node's machine id and journal is up and being checked under the same claim"
+            }
+            Self::NoDocument => "the group's document in etcd is gone or unreadable",
+            Self::NotNamed => "the group's document in etcd does not name this node any more",
+            Self::Stopped => "the group is stopped (max is 0)",
+            Self::Gate(closed) => return closed.fmt(f),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{gates::ClosedBy, records::Pause};
+
+    fn entry(phase: Phase) -> Holder {
+        let mut entry: Holder =
+            serde_json::from_str(r#"{"id":"me","phase":"draining","nonce":"mine"}"#).unwrap();
+        entry.phase = phase;
+        entry
+    }
+
+    fn document(text: &str) -> Result<Document, DocumentError> {
+        Document::parse(text.as_bytes())
+    }
+
+    fn commit(
+        own: Option<&Holder>,
+        document: Option<&Result<Document, DocumentError>>,
+        gates: &Gates,
+    ) -> Step {
+        let id = "me";
+        decide(Standing {
+            id,
+            own,
+            document,
+            gates,
+        })
+    }
+
+    #[test]
+    fn only_a_holder_with_all_gates_open_commits() {
+        let draining = entry(Phase::Draining);
+        let named = document(r#"{"max":1,"holders":["me"]}"#);
+        let open = Gates::default();
+        let Step::Commit(committed) = commit(Some(&draining), Some(&named), &open) else {
+            panic!("it holds, and nothing is against it")
+        };
+        assert_eq!(
+            (committed.phase, &*committed.nonce),
+            (Phase::Rebooting, "mine")
+        );
+
+        let no = Step::StepBack;
+        let closed = Closed {
+            key: "pause".into(),
+            by: ClosedBy::Pause {
+                all: false,
+                pause: serde_json::from_str::<Pause>("{}").unwrap(),
+            },
+        };
+        let gates = Gates {
+            closed: vec![closed.clone()],
+            readings: Vec::new(),
+        };
+        let cases = [
+            (None, Some(&named), &open, no(Refusal::NotHeld)),
+            (
+                Some(entry(Phase::Proving)),
+                Some(&named),
+                &open,
+                no(Refusal::Twin),
+            ),
+            (Some(draining.clone()), None, &open, no(Refusal::NoDocument)),
+            (
+                Some(draining.clone()),
+                Some(&document("x")),
+                &open,
+                no(Refusal::NoDocument),
+            ),
+            (
+                Some(draining.clone()),
+                Some(&document(r#"{"max":1,"holders":["b"]}"#)),
+                &open,
+                no(Refusal::NotNamed),
+            ),
+            (
+                Some(draining.clone()),
+                Some(&document(r#"{"max":0,"holders":["me"]}"#)),
+                &open,
+                no(Refusal::Stopped),
+            ),
+            (
+                Some(draining),
+                Some(&named),
+                &gates,
+                no(Refusal::Gate(closed)),
+            ),
+            // What is committed is committed, whatever has closed since.
+            (
+                Some(entry(Phase::Rebooting)),
+                Some(&named),
+                &gates,
+                Step::Committed,
+            ),
+        ];
+        for (own, document, gates, expected) in cases {
+            assert_eq!(commit(own.as_ref(), document, gates), expected);
+        }
+    }
+}
