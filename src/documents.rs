@@ -275,8 +275,12 @@ fn what_decides_does_no_io() {
     let pure = sources(&[
         "src/agent/machine",
         "src/agent/gate.rs",
+        "src/agent/situation.rs",
         "src/agent/health.rs",
         "crates/semaphore/src/queue.rs",
+        "crates/semaphore/src/gates.rs",
+        "crates/semaphore/src/commit.rs",
+        "crates/semaphore/src/lenient.rs",
         "crates/semaphore/src/document.rs",
         "crates/semaphore/src/store.rs",
         "crates/slots/src/select.rs",

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     effects::{EffectRunner, Updates},
-    gate::{Facts, Update},
+    situation::{Facts, Update},
 };
 
 /// How long until it is looked again, where nothing wakes for it.

@@ -1,100 +1,47 @@
 //! May this node go for a reboot now, as far as the node itself is concerned? Pure.
 //!
-//! What needs the cluster (the queue, a pause, a quarantine) is the semaphore's matter.
+//! A gate is one entry of [`GATES`]: when it is asked, and what closes it. What needs the cluster (the queue, a pause, a
+//! quarantine that etcd holds) is asked by [`semaphore::gates`].
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use jiff::Zoned;
 use semaphore::records::Image;
-use settings::{
-    Strategy,
-    window::{Window, WindowState},
+use settings::{Strategy, window::WindowState};
+
+use super::{
+    journal::{Entry, Journal},
+    situation::{Facts, Intent, Now, Rules, Update},
 };
 
-/// A point in time: on the wall clock, for the window, and on the monotonic one, for waiting.
+/// What the gates look at.
 #[derive(Debug, Clone)]
-pub struct Now {
-    /// Local time.
-    pub wall: Zoned,
-    /// Time since some fixed point of this run; never jumps.
-    pub monotonic: Duration,
-    /// Random, to name a claim that begins now.
-    pub random: u128,
+pub struct Node<'a> {
+    /// The rules.
+    pub rules: &'a Rules,
+    /// What is known from outside.
+    pub facts: &'a Facts,
+    /// The journal, or why it cannot be used.
+    pub journal: Result<&'a Journal, &'a str>,
+    /// The reboot that is wanted, if any.
+    pub intent: Option<&'a Intent>,
+    /// Why this node must not boot the image of that reboot, where it knows of a quarantine itself.
+    pub quarantined: Option<String>,
+    /// The last failure, and until when nothing is tried again, on the monotonic clock.
+    pub hold_off: Option<&'a (Duration, String)>,
+    /// When the time of the people logged in ends, once it has begun.
+    pub grace_ends: Option<Duration>,
+    /// The time.
+    pub now: &'a Now,
 }
 
-impl Now {
-    /// The name of a claim that begins now.
-    #[must_use]
-    pub fn nonce(&self) -> String {
-        format!("{:032x}", self.random)
-    }
-}
-
-/// What the node's operator set.
-#[derive(Debug, Clone)]
-pub struct Rules {
-    /// What is asked before a reboot.
-    pub strategy: Strategy,
-    /// When reboots may start; none: always.
-    pub window: Option<Window>,
-    /// How long people logged in are given.
-    pub login_grace: Duration,
-    /// How long after the reboot call the node may take to go down before it is looked at again.
-    pub shutdown_timeout: Duration,
-    /// How long a quarantined update stays staged before update_engine is made to look for a better one.
-    pub quarantine_reset: Duration,
-    /// How long to wait after a failed try (reboot call, drain, journal) before the next.
-    pub retry: Duration,
-}
-
-/// Whether an update waits for a reboot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Update {
-    /// Not known: why.
-    Unknown(String),
-    /// None; the word for what update_engine does instead.
-    None(String),
-    /// One is staged: this.
-    Staged(Image),
-    /// One is staged, and which cannot be told, or it could not boot: why.
-    Unusable(String),
-}
-
-/// What logind says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Logins {
-    /// Who is logged in at a terminal: name and terminal.
-    pub people: Vec<(String, String)>,
-    /// Who blocks shutdowns: who and why.
-    pub inhibitors: Vec<(String, String)>,
-    /// Whether the system is going down: logind prepares for it, or systemd has the job.
-    pub going_down: bool,
-}
-
-/// All that is known of the node from outside.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
-    /// The update, if any.
-    pub update: Update,
-    /// What the boot loader would take now, an update's staging aside; none on a node without slots, and a reason
-    /// where it cannot be told.
-    pub next: Result<Option<Image>, String>,
-    /// What logind says; the reason where it says nothing.
-    pub logind: Result<Logins, String>,
-    /// The packages that ask for the reboot, where a file does and names some.
-    pub packages: Vec<String>,
-}
-
-/// Why a reboot is wanted, and into what.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Intent {
-    /// The reason, for people.
-    pub reason: String,
-    /// What boots next: the staged update, or what the boot loader takes.
-    pub to: Image,
-    /// Whether a person asked for it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub by_person: bool,
+/// How far a reboot has come when the gates are asked.
+#[derive(Debug, Clone, Copy)]
+pub enum Stage<'a> {
+    /// The node is about to join the queue.
+    BeforeQueue,
+    /// This reboot is in the queue, or holds the lock.
+    UnderWay(&'a Entry),
 }
 
 /// The answer.
@@ -104,14 +51,7 @@ pub enum Gate {
     Nothing,
     /// One is wanted and must wait: for what, and until when at the latest on the monotonic clock, where
     /// that is known.
-    Blocked {
-        /// A sentence.
-        why: String,
-        /// The time at which to ask again.
-        until: Option<Duration>,
-    },
-    /// Only the people logged in are in the way.
-    People(Vec<(String, String)>),
+    Closed(Closed),
     /// Now; and until when, where the window closes.
     Go {
         /// For this.
@@ -121,114 +61,253 @@ pub enum Gate {
     },
 }
 
-/// What a person asked for.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Request {
-    /// Their reason.
-    pub reason: String,
+/// A gate that is closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// What closes it.
+    pub by: ClosedBy,
+    /// The time at which to ask again, on the monotonic clock; none where an event tells.
+    pub until: Option<Duration>,
 }
 
-/// The intent these facts and this request amount to.
+/// What closes a gate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClosedBy {
+    /// The journal cannot be used: why.
+    Journal(String),
+    /// The staged update cannot be told, or could not boot: why.
+    Update(String),
+    /// A newer program wrote the journal, in this version of its format.
+    NewerJournal(u32),
+    /// What would boot cannot be told: why.
+    NextImage(String),
+    /// The strategy is `off`.
+    StrategyOff,
+    /// logind does not answer: why.
+    Logind(String),
+    /// The system is going down.
+    GoingDown,
+    /// The reboot window; it opens then.
+    Window(Zoned),
+    /// Somebody blocks shutdowns.
+    Inhibitor {
+        /// Who.
+        who: String,
+        /// Why.
+        why: String,
+    },
+    /// An earlier try failed, with this.
+    Failure(String),
+    /// People are logged in: names and terminals.
+    People(Vec<(String, String)>),
+    /// The image is quarantined: the reason.
+    Quarantine(String),
+    /// Another image would boot than the one that the reboot is for.
+    OtherImage {
+        /// What would boot.
+        next: Image,
+        /// What the reboot is for.
+        wanted: Image,
+    },
+    /// The person who asked for the reboot of a node that is locked by hand has cancelled the request.
+    Cancelled,
+}
+
+impl ClosedBy {
+    /// Whether the people logged in are given their whole time again once this gate is open.
+    #[must_use]
+    pub fn ends_grace(&self) -> bool {
+        match self {
+            Self::Update(_)
+            | Self::NextImage(_)
+            | Self::StrategyOff
+            | Self::Logind(_)
+            | Self::GoingDown
+            | Self::Window(_)
+            | Self::Inhibitor { .. }
+            | Self::OtherImage { .. }
+            | Self::Cancelled => true,
+            Self::Journal(_)
+            | Self::NewerJournal(_)
+            | Self::Failure(_)
+            | Self::People(_)
+            | Self::Quarantine(_) => false,
+        }
+    }
+}
+
+/// When a gate is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// Also where no reboot is wanted: whoever reboots the node reboots it into that.
+    Always,
+    /// Whenever a reboot is wanted.
+    Wanted,
+    /// Only before the queue.
+    BeforeQueue,
+    /// Only of a reboot that is under way.
+    UnderWay,
+}
+
+/// A gate: what closes it, if anything does. `intent` is none only where it is asked [`When::Always`].
+type Ask = fn(&Node<'_>, Stage<'_>) -> Option<Closed>;
+
+/// All gates, in the order in which they are asked: the first that is closed is what the node waits for.
+const GATES: &[(When, Ask)] = &[
+    (When::Always, journal),
+    (When::Always, update),
+    (When::Wanted, next_image),
+    (When::Wanted, strategy),
+    (When::Wanted, logind),
+    (When::Wanted, going_down),
+    (When::Wanted, window),
+    (When::Wanted, inhibitors),
+    (When::Wanted, newer_journal),
+    (When::BeforeQueue, failure),
+    (When::BeforeQueue, people),
+    (When::UnderWay, other_image),
+    (When::UnderWay, cancelled),
+    (When::Wanted, quarantine),
+];
+
+/// Decides whether the node may go on to its reboot.
 #[must_use]
-pub fn intent(facts: &Facts, request: Option<&Request>, runs: &Image) -> Option<Intent> {
-    let staged = match &facts.update {
-        Update::Staged(image) => Some(image.clone()),
-        _ => None,
+pub fn decide(node: &Node<'_>, stage: Stage<'_>) -> Gate {
+    let asked = |when: When| match (when, stage) {
+        (When::Always, _) => true,
+        (When::Wanted, _) => node.intent.is_some(),
+        (When::BeforeQueue, Stage::BeforeQueue) | (When::UnderWay, Stage::UnderWay(_)) => {
+            node.intent.is_some()
+        }
+        (When::BeforeQueue | When::UnderWay, _) => false,
     };
-    let reason = match (request, &staged) {
-        (Some(request), _) => request.reason.clone(),
-        (None, Some(_)) if !facts.packages.is_empty() => update_of(&facts.packages),
-        (None, Some(image)) => format!("update to {image}"),
-        (None, None) => return None,
-    };
-    Some(Intent {
-        reason,
-        by_person: request.is_some(),
-        // Somebody may have put the other slot first: that is what a reboot boots then.
-        to: staged
-            .or_else(|| facts.next.clone().ok().flatten())
-            .unwrap_or_else(|| runs.clone()),
+    let gates = GATES.iter().filter(|(when, _)| asked(*when));
+    if let Some(closed) = gates.into_iter().find_map(|(_, ask)| ask(node, stage)) {
+        return Gate::Closed(closed);
+    }
+    match node.intent {
+        None => Gate::Nothing,
+        Some(intent) => Gate::Go {
+            intent: intent.clone(),
+            until: window_closes(node),
+        },
+    }
+}
+
+/// A gate that an event opens.
+fn closed(by: ClosedBy) -> Closed {
+    Closed { by, until: None }
+}
+
+fn journal(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
+    Some(closed(ClosedBy::Journal(node.journal.err()?.to_owned())))
+}
+
+/// It may be quarantined, and whoever reboots boots it.
+fn update(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
+    match &node.facts.update {
+        Update::Unusable(why) => Some(closed(ClosedBy::Update(why.clone()))),
+        Update::Unknown(_) | Update::None(_) | Update::Staged(_) => None,
+    }
+}
+
+fn next_image(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
+    match (&node.facts.next, &node.facts.update) {
+        (Ok(_), _) | (_, Update::Staged(_)) => None,
+        (Err(why), _) => Some(closed(ClosedBy::NextImage(why.clone()))),
+    }
+}
+
+fn strategy(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
+    (node.rules.strategy == Strategy::Off).then(|| closed(ClosedBy::StrategyOff))
+}
+
+fn logind(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
+    let why = node.facts.logind.as_ref().err()?;
+    Some(closed(ClosedBy::Logind(why.clone())))
+}
+
+fn going_down(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
+    let logins = node.facts.logind.as_ref().ok()?;
+    logins.going_down.then(|| closed(ClosedBy::GoingDown))
+}
+
+fn window(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
+    let window = node.rules.window.as_ref()?;
+    match window.state(&node.now.wall) {
+        WindowState::Closed { opens } => Some(Closed {
+            until: Some(look_at(node.now, &opens)),
+            by: ClosedBy::Window(opens),
+        }),
+        WindowState::Open { .. } => None,
+    }
+}
+
+/// When the window closes that is open now.
+fn window_closes(node: &Node<'_>) -> Option<Duration> {
+    let window = node.rules.window.as_ref()?;
+    match window.state(&node.now.wall) {
+        WindowState::Open { until } => Some(look_at(node.now, &until)),
+        WindowState::Closed { .. } => None,
+    }
+}
+
+fn inhibitors(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
+    let logins = node.facts.logind.as_ref().ok()?;
+    let (who, why) = logins.inhibitors.first()?.clone();
+    Some(closed(ClosedBy::Inhibitor { who, why }))
+}
+
+fn newer_journal(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
+    let journal = node.journal.ok().filter(|journal| journal.is_newer())?;
+    Some(closed(ClosedBy::NewerJournal(journal.version)))
+}
+
+fn failure(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
+    let (until, why) = node
+        .hold_off
+        .filter(|(until, _)| node.now.monotonic < *until)?;
+    Some(Closed {
+        by: ClosedBy::Failure(why.clone()),
+        until: Some(*until),
     })
 }
 
-/// How many packages are named in a reason.
-const NAMED: usize = 5;
-
-/// The reason of a reboot that packages ask for.
-fn update_of(packages: &[String]) -> String {
-    let named = packages.iter().take(NAMED).cloned().collect::<Vec<_>>();
-    let more = match packages.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!("update of {}{more}", named.join(", "))
+/// People logged in are given their time before the queue, not after it: by then others would wait for them.
+fn people(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
+    let people = &node.facts.logind.as_ref().ok()?.people;
+    let over = node.grace_ends.is_some_and(|end| node.now.monotonic >= end);
+    if people.is_empty() || over || node.rules.login_grace.is_zero() {
+        return None;
+    }
+    Some(Closed {
+        by: ClosedBy::People(people.clone()),
+        until: node.grace_ends,
+    })
 }
 
-/// Decides, without regard to people logged in (they are asked before the queue, not after it).
-#[must_use]
-pub fn gate(rules: &Rules, facts: &Facts, intent: Option<Intent>, now: &Now) -> Gate {
-    let blocked = |why: String| Gate::Blocked { why, until: None };
-    // It may be quarantined, and whoever reboots boots it.
-    if let Update::Unusable(why) = &facts.update {
-        return blocked(why.clone());
-    }
-    let Some(intent) = intent else {
-        return Gate::Nothing;
+fn other_image(node: &Node<'_>, stage: Stage<'_>) -> Option<Closed> {
+    let (Stage::UnderWay(entry), Some(intent)) = (stage, node.intent) else {
+        return None;
     };
-    if let (Err(why), false) = (&facts.next, matches!(facts.update, Update::Staged(_))) {
-        return blocked(format!("what would boot cannot be told: {why}"));
-    }
-    if rules.strategy == Strategy::Off {
-        return blocked("the strategy is `off`: this node does not reboot by itself".into());
-    }
-    let logins = match &facts.logind {
-        Ok(logins) => logins,
-        Err(why) => return blocked(format!("logind cannot be asked to reboot: {why}")),
+    let other = || ClosedBy::OtherImage {
+        next: intent.to.clone(),
+        wanted: entry.intent.to.clone(),
     };
-    if logins.going_down {
-        return blocked("the system is going down already".into());
-    }
-    let mut until = None;
-    if let Some(window) = &rules.window {
-        match window.state(&now.wall) {
-            WindowState::Closed { opens } => {
-                return Gate::Blocked {
-                    why: format!(
-                        "outside the reboot window; it opens {}",
-                        opens.strftime("%a %Y-%m-%d %H:%M %Z")
-                    ),
-                    until: Some(look_at(now, &opens)),
-                };
-            }
-            WindowState::Open { until: closes } => {
-                until = Some(look_at(now, &closes));
-            }
-        }
-    }
-    if let Some((who, why)) = logins.inhibitors.first() {
-        return blocked(format!("{who} blocks shutdowns: {why}"));
-    }
-    Gate::Go { intent, until }
+    (!intent.to.is(&entry.intent.to)).then(|| closed(other()))
 }
 
-/// As [`gate`], before the queue: people logged in are given their time first, unless it is up
-/// (`grace_over`).
-#[must_use]
-pub fn gate_with_people(
-    rules: &Rules,
-    facts: &Facts,
-    intent: Option<Intent>,
-    grace_over: bool,
-    now: &Now,
-) -> Gate {
-    match (gate(rules, facts, intent, now), &facts.logind) {
-        (Gate::Go { .. }, Ok(logins))
-            if !logins.people.is_empty() && !grace_over && !rules.login_grace.is_zero() =>
-        {
-            Gate::People(logins.people.clone())
-        }
-        (gate, _) => gate,
-    }
+/// Something else may want the reboot as well; but only a person reboots a node that is locked by hand.
+fn cancelled(node: &Node<'_>, stage: Stage<'_>) -> Option<Closed> {
+    let (Stage::UnderWay(entry), Some(intent)) = (stage, node.intent) else {
+        return None;
+    };
+    let by_hand = entry.claim.as_ref().is_some_and(|claim| claim.by_hand);
+    (by_hand && !intent.by_person).then(|| closed(ClosedBy::Cancelled))
+}
+
+fn quarantine(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
+    Some(closed(ClosedBy::Quarantine(node.quarantined.clone()?)))
 }
 
 /// How long a window is left unlooked at. It follows the wall clock, which may be set meanwhile; and while a machine sleeps
@@ -246,3 +325,47 @@ fn from_now(now: &Zoned, then: &Zoned) -> Duration {
         .try_into()
         .unwrap_or_default()
 }
+
+impl fmt::Display for ClosedBy {
+    /// What the node waits for, as a sentence for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Journal(why) | Self::Update(why) | Self::Failure(why) | Self::Quarantine(why) => {
+                f.write_str(why)
+            }
+            Self::NewerJournal(version) => write!(
+                f,
+                "a newer pointsman wrote the journal (version {version}): this one begins no reboot"
+            ),
+            Self::NextImage(why) => write!(f, "it is not known what would boot: {why}"),
+            Self::StrategyOff => {
+                f.write_str("the strategy is `off`: this node does not reboot by itself")
+            }
+            Self::Logind(why) => write!(f, "logind cannot be asked to reboot: {why}"),
+            Self::GoingDown => f.write_str("the system is going down already"),
+            Self::Window(opens) => write!(
+                f,
+                "outside the reboot window; it opens {}",
+                opens.strftime("%a %Y-%m-%d %H:%M %Z")
+            ),
+            Self::Inhibitor { who, why } => write!(f, "{who} blocks shutdowns: {why}"),
+            Self::People(people) => {
+                let names = people.iter().map(|(who, tty)| format!("{who} ({tty})"));
+                write!(
+                    f,
+                    "{} logged in: waiting until they had time to finish",
+                    names.collect::<Vec<_>>().join(", ")
+                )
+            }
+            Self::OtherImage { next, wanted } => {
+                write!(f, "{next} would boot now, not {wanted}")
+            }
+            Self::Cancelled => {
+                f.write_str("the reboot request was cancelled, and this node is locked by hand")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -14,9 +14,9 @@ use semaphore::{keys::Keys, records::Image, store::Remembered};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    gate::{Intent, Request},
     health::Baseline,
     machine_mark::{MachineMark, Owner},
+    situation::{Intent, Request},
 };
 
 /// The version this program writes and understands.

@@ -13,6 +13,7 @@ pub mod journal_file;
 pub mod machine;
 pub mod machine_mark;
 pub mod points;
+pub mod situation;
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 

@@ -313,7 +313,7 @@ async fn a_hook_that_says_not_now_at_the_last_leaves_nothing_to_undo() {
     site.start(&node, &[("POINTSMAN_RETRY_MAX", "50ms")]).await;
     node.wait_status(|status| status == "idle").await;
     node.update_engine().ready("2").await;
-    node.wait_status(|status| status.contains("held by operator"))
+    node.wait_status(|status| status.contains("taken by operator"))
         .await;
     node.write("busy", "");
     site.unlock("operator").await;

@@ -153,7 +153,7 @@ async fn a_version_that_was_staged_here_is_known_when_a_person_makes_it_next() {
     site.lock().await;
     site.start(&node, &[]).await;
     node.stage("2").await;
-    node.wait_status(|status| status.contains("held by operator"))
+    node.wait_status(|status| status.contains("taken by operator"))
         .await;
     // It is not staged any more, and the slot tells only its content.
     node.update_engine().set(Status::idle()).await;

@@ -32,7 +32,7 @@ pub struct View {
     pub holder: Option<(Holder, Stored)>,
     /// The revision at which that entry was put.
     pub held_since: i64,
-    /// The create revision of this node's ticket: its place in the line.
+    /// The create revision of this node's ticket: its place in the queue.
     pub ticket: Option<i64>,
     /// The key of the ticket right before this node's, and the host name on it.
     pub predecessor: Option<(String, String)>,
@@ -45,7 +45,7 @@ pub struct View {
 pub enum Step {
     /// Nothing more: the semaphore is this claim's.
     Held,
-    /// Give up the place in the line, and wait until what blocks is gone.
+    /// Give up the place in the queue, and wait until what blocks is gone.
     Blocked(Block),
     /// Take a ticket.
     Enqueue,
@@ -92,7 +92,7 @@ pub enum Step {
     },
 }
 
-/// What keeps a node out of the line, however short the line is.
+/// What keeps a node out of the queue, however short that is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Block {
     /// An entry with the node's id that this node did not make: a cloned machine id, or a manual `lock`.
@@ -118,8 +118,8 @@ pub struct Asker<'a> {
 
 /// Decides the next step of a node with its claim.
 ///
-/// A node that is first in the line stays first: a ticket's place is its create revision, which only
-/// grows. So nothing but the line's order and the document decides who is next.
+/// A node that is first in the queue stays first: a ticket's place is its create revision, which only
+/// grows. So nothing but the queue's order and the document decides who is next.
 #[must_use]
 pub fn decide(view: &View, asker: Asker<'_>) -> Step {
     let Asker { id, nonce, .. } = asker;
@@ -225,7 +225,7 @@ fn foreign(id: &str, holder: &Holder) -> Step {
 }
 
 impl Step {
-    /// Whether it is the wait of who is first in the line.
+    /// Whether it is the wait of who is first in the queue.
     #[must_use]
     pub fn is_first(&self) -> bool {
         matches!(

@@ -32,9 +32,9 @@ use super::{
     bus::{AgentBus, Call},
     effects::{EffectRunner, Updates},
     facts::Watching,
-    gate::{Facts, Now, Request, Rules, Update},
     journal::{Journal, JournalError},
     machine::{Effect, Event, Identity, Machine, Op, State},
+    situation::{Facts, Now, Request, Rules, Update},
 };
 
 /// How an agent's run ended.

@@ -16,9 +16,9 @@ use super::{Asked, Driver, Ending, Mode, Outside};
 use crate::agent::{
     bus::Published,
     effects::EffectRunner,
-    gate::Update,
     identity,
     machine::{Event, State},
+    situation::Update,
 };
 
 /// The most characters of what the agent says it waits for.

@@ -1,4 +1,4 @@
-//! From leaving the line to giving back: what is done in etcd with a claim.
+//! From leaving the queue to giving back: what is done in etcd with a claim.
 
 use std::cell::Cell;
 
@@ -116,14 +116,20 @@ impl EffectRunner {
             let was_away = entry.boot_id != self.boot_id;
             if released == Released::NotHeld && was_away && !unsure.get() {
                 tracing::warn!(
-                    "this node was away while it held the semaphore, and holds nothing now: another node may have been out \
+                    "this node was away while it held the reboot lock, and holds nothing now: another node may have been out \
                      beside it"
                 );
             }
-            tracing::info!(
-                group = key.keys.group().as_str(),
-                "the semaphore is given back ({released:?})"
-            );
+            let group = key.keys.group().as_str();
+            match released {
+                Released::Released => tracing::info!(group, "the reboot lock is released"),
+                Released::NotHeld => {
+                    tracing::info!(
+                        group,
+                        "the reboot lock had been released already (by `unlock`)"
+                    );
+                }
+            }
         }
         let told = entry.claim.as_ref().and(owed);
         Event::Released(told.map(|owed| owed.what.clone()))

@@ -11,8 +11,8 @@ use semaphore::records::Image;
 
 use super::{EffectRunner, Updates};
 use crate::agent::{
-    gate::{Facts, Logins, Update},
     points::Points,
+    situation::{Facts, Logins, Update},
 };
 
 impl EffectRunner {
@@ -84,7 +84,7 @@ impl EffectRunner {
         };
         match self.points.run(Points::staged).await {
             Ok(None) if self.runs.image.is_some() => Update::Unusable(
-                "which image is staged cannot be told: the slots are not found any more".into(),
+                "it is not known which image is staged: the slots are not found any more".into(),
             ),
             Ok(image) => Update::Staged(Image { image, ..update }),
             Err(why) => Update::Unusable(why),

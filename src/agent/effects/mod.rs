@@ -15,8 +15,8 @@ use tokio::{
 };
 
 mod hold;
-mod line;
 mod look;
+mod queue;
 
 pub use look::{from_engine, from_sentinel};
 
@@ -35,12 +35,12 @@ use settings::{Config, Strategy};
 
 use super::{
     checks::{self, Checks},
-    gate::Intent,
     health::{self, Baseline},
     journal::{Entry, OwnQuarantine, Stage},
     journal_file::JournalFile,
     machine::{Boot, Event, Op},
     points::{Points, PointsQueue},
+    situation::Intent,
 };
 
 /// The program and its version, as it stands in etcd.
@@ -129,7 +129,7 @@ impl EffectRunner {
             Op::Leave(entry) => self.leave(&entry).await,
             Op::Look => Event::Looked(self.look().await),
             Op::Drain(entry) => {
-                // The wait in the line may have been long: whoever may say no is asked once more.
+                // The wait in the queue may have been long: whoever may say no is asked once more.
                 let asked = async {
                     self.may(&entry.intent).await?;
                     self.etcd_members_allow_reboot(&entry).await

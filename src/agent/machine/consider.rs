@@ -7,87 +7,49 @@ use settings::Strategy;
 
 use super::{Effect, Machine, Op, State};
 use crate::agent::{
-    gate::{Gate, Intent, Now, Update, gate, gate_with_people, intent},
+    gate::{self, ClosedBy, Gate},
     journal::{ClaimKey, Entry, Stage},
+    situation::{Intent, Now, Update, intent},
 };
 
 impl Machine {
     /// Is a reboot wanted, and may the node go for it?
     pub(super) fn consider(&mut self, now: &Now) -> Vec<Effect> {
-        // What was left in the line is left; now what runs is to be proven before it goes anywhere.
+        // What was left in the queue is left; now what runs is to be proven before it goes anywhere.
         if self.identity.boot.trial && self.entry().is_none() {
             return self.prove(now);
         }
-        let Some(facts) = &self.facts else {
+        if self.facts.is_none() {
             return Vec::new();
-        };
-        let journal = match &self.journal {
-            Ok(journal) => journal,
-            Err(why) => {
-                self.state = State::Waiting {
-                    why: why.clone(),
-                    until: None,
-                };
-                return Vec::new();
-            }
-        };
-        // What a run before this one left in the line.
-        let ticket = journal.entry.clone();
-        let grace_over = self.grace.is_some_and(|end| now.monotonic >= end);
-        let intent = self.intent();
-        let hold_off = self
-            .hold_off
-            .clone()
-            .filter(|(until, _)| now.monotonic < *until);
-        let wait = |why: String, until: Option<Duration>| State::Waiting { why, until };
-        let gate = gate_with_people(&self.rules, facts, intent, grace_over, now);
+        }
+        // What a run before this one left in the queue.
+        let ticket = self.entry().cloned();
         let mut effects = Vec::new();
-        let next = match gate {
+        self.state = match self.gate_at(gate::Stage::BeforeQueue, now) {
+            Gate::Go { intent, until } => return self.go(intent, until, ticket, now),
             Gate::Nothing => {
                 self.grace = None;
                 State::Idle
             }
-            Gate::Blocked { why, until } => {
-                self.grace = None;
-                wait(why, until)
+            Gate::Closed(closed) => {
+                let mut until = closed.until;
+                if closed.by.ends_grace() {
+                    self.grace = None;
+                } else if let ClosedBy::People(_) = closed.by {
+                    until = Some(*self.grace.get_or_insert_with(|| {
+                        effects.push(Effect::Announce(self.rules.login_grace));
+                        now.monotonic + self.rules.login_grace
+                    }));
+                }
+                State::Waiting {
+                    why: closed.by.to_string(),
+                    until,
+                }
             }
-            _ if journal.is_newer() => wait(
-                format!(
-                    "the journal is of a newer pointsman (version {}): this one begins no reboot",
-                    journal.version
-                ),
-                None,
-            ),
-            _ if hold_off.is_some() => {
-                let (until, why) = hold_off.unwrap_or_default();
-                wait(why, Some(until))
-            }
-            Gate::People(people) => {
-                let end = *self.grace.get_or_insert_with(|| {
-                    effects.push(Effect::Announce(self.rules.login_grace));
-                    now.monotonic + self.rules.login_grace
-                });
-                let names: Vec<String> = people
-                    .iter()
-                    .map(|(who, tty)| format!("{who} ({tty})"))
-                    .collect();
-                wait(
-                    format!(
-                        "{} logged in: waiting until they had time to finish",
-                        names.join(", ")
-                    ),
-                    Some(end),
-                )
-            }
-            Gate::Go { intent, until } => match self.quarantined(&intent.to) {
-                Some(why) => wait(why, None),
-                None => return self.go(intent, until, ticket, now),
-            },
         };
         if ticket.is_some() {
             return self.leave();
         }
-        self.state = next;
         effects
     }
 
@@ -188,31 +150,30 @@ impl Machine {
         Some(Effect::Remember(journal.clone()))
     }
 
+    /// The gates of the reboot under way.
     pub(super) fn gate(&self, now: &Now) -> Gate {
+        match self.entry() {
+            Some(entry) => self.gate_at(gate::Stage::UnderWay(entry), now),
+            None => Gate::Nothing,
+        }
+    }
+
+    fn gate_at(&self, stage: gate::Stage<'_>, now: &Now) -> Gate {
         let Some(facts) = &self.facts else {
             return Gate::Nothing;
         };
-        match (gate(&self.rules, facts, self.intent(), now), self.entry()) {
-            (Gate::Go { intent, .. }, Some(entry)) if !intent.to.is(&entry.intent.to) => {
-                Gate::Blocked {
-                    why: format!("{} boots next now, not {}", intent.to, entry.intent.to),
-                    until: None,
-                }
-            }
-            // Taken back, where something else wants the reboot as well.
-            (Gate::Go { intent, .. }, Some(entry)) if under_a_lock(entry) && !intent.by_person => {
-                Gate::Blocked {
-                    why: "nobody asks for the reboot any more, and this node is locked by hand"
-                        .into(),
-                    until: None,
-                }
-            }
-            (Gate::Go { intent, until }, _) => match self.quarantined(&intent.to) {
-                Some(why) => Gate::Blocked { why, until: None },
-                None => Gate::Go { intent, until },
-            },
-            (gate, _) => gate,
-        }
+        let intent = self.intent();
+        let node = gate::Node {
+            rules: &self.rules,
+            facts,
+            journal: self.journal.as_ref().map_err(String::as_str),
+            quarantined: intent.as_ref().and_then(|to| self.quarantined(&to.to)),
+            intent: intent.as_ref(),
+            hold_off: self.hold_off.as_ref(),
+            grace_ends: self.grace,
+            now,
+        };
+        gate::decide(&node, stage)
     }
 
     pub(super) fn going_down(&self) -> Option<bool> {
@@ -223,9 +184,4 @@ impl Machine {
     pub(super) fn hold_off(&mut self, now: &Now, why: &str) {
         self.hold_off = Some((now.monotonic + self.rules.retry, why.to_owned()));
     }
-}
-
-/// Whether this reboot goes under the lock of a person.
-fn under_a_lock(entry: &Entry) -> bool {
-    entry.claim.as_ref().is_some_and(|claim| claim.by_hand)
 }

@@ -24,8 +24,9 @@ pub use vocabulary::{Effect, Event, Op, State, Verdict};
 use semaphore::{etcd::QueuePosition, keys::Keys, records::Image};
 
 use super::{
-    gate::{Facts, Gate, Now, Request, Rules},
+    gate::Gate,
     journal::{Entry, Journal, Stage},
+    situation::{Facts, Now, Request, Rules},
 };
 
 /// Who this node is, and what is fixed for this run.
@@ -84,7 +85,7 @@ pub struct Machine {
     allowed: Option<Image>,
     /// What the operation under way last said it waits for.
     note: String,
-    /// Where it stands in the line meanwhile.
+    /// Where it stands in the queue meanwhile.
     place: QueuePosition,
     /// A staged update that must not be booted, and when update_engine is to forget it, on the monotonic clock.
     quarantined_update: Option<(Image, Duration)>,
@@ -218,7 +219,7 @@ impl Machine {
         }
         let new_boot = entry.boot_id != this_boot;
         match (entry.stage, new_boot) {
-            // Whether it holds is asked in the same step that gives up the ticket. On the same boot the line is
+            // Whether it holds is asked in the same step that gives up the ticket. On the same boot the queue is
             // taken up again as soon as the facts are known; the place in it is kept until then.
             (Stage::Queued, false) => Vec::new(),
             // A trial is proven, or gone back from, also where etcd cannot be asked.
@@ -324,7 +325,7 @@ impl Machine {
             }
             (State::Committing, Event::CommitEnded(Ok(()))) => self.look(State::Committed),
             (State::Committing, Event::CommitEnded(Err(why))) => {
-                // Somebody said no: joining the line again at once would only ask them again.
+                // Somebody said no: joining the queue again at once would only ask them again.
                 self.hold_off(now, &why);
                 self.step_back(&why)
             }
@@ -342,7 +343,7 @@ impl Machine {
             (State::Marking, Event::Marked(done)) => self.marked(done, now),
             // OwnQuarantine it stays, whatever the checks would say by now: it is tried again.
             (State::RollingBack { why, .. }, Event::RolledBack(Err(error))) => {
-                self.note = format!("{why}; it must go back, and cannot: {error}");
+                self.note = format!("{why}; it must roll back, and cannot: {error}");
                 self.state = State::RollingBack {
                     why: why.clone(),
                     until: now.monotonic + self.rules.retry.max(Duration::from_millis(10)),
@@ -387,9 +388,6 @@ impl Machine {
                 self.step_back("the agent was stopped")
             }
             State::SteppingBack { .. } => self.release(),
-            State::Taken if self.journal.as_ref().is_ok_and(Journal::is_newer) => {
-                self.step_back("the journal is of a newer pointsman: this one begins no reboot")
-            }
             State::Taken => match self.gate(now) {
                 Gate::Go { until, .. } => {
                     let entry = self.at_stage(Stage::Draining);
@@ -492,7 +490,7 @@ impl Machine {
 fn reason(gate: &Gate) -> String {
     match gate {
         Gate::Nothing => "no reboot is wanted any more".into(),
-        Gate::Blocked { why, .. } => why.clone(),
-        Gate::People(_) | Gate::Go { .. } => String::new(),
+        Gate::Closed(closed) => closed.by.to_string(),
+        Gate::Go { .. } => String::new(),
     }
 }

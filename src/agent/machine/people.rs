@@ -4,8 +4,9 @@ use settings::Strategy;
 
 use super::{Effect, Machine, Op, State};
 use crate::agent::{
-    gate::{Now, Request},
+    gate::ClosedBy,
     journal::{Asked, Stage},
+    situation::{Now, Request},
 };
 
 /// The answer to who takes a reboot back that nobody asked for.
@@ -16,8 +17,7 @@ impl Machine {
         let journal = match &mut self.journal {
             Err(why) => return vec![Effect::Answer(Err(why.clone()))],
             Ok(_) if self.rules.strategy == Strategy::Off => {
-                let why = "the strategy is `off`: this node does not reboot by itself".to_owned();
-                return vec![Effect::Answer(Err(why))];
+                return vec![Effect::Answer(Err(ClosedBy::StrategyOff.to_string()))];
             }
             Ok(journal) => journal,
         };

@@ -8,9 +8,9 @@ use settings::Strategy;
 
 use super::{Effect, Identity, Machine, Op, Other, State, Verdict};
 use crate::agent::{
-    gate::Now,
     health::Baseline,
     journal::{Entry, OwnQuarantine, Stage},
+    situation::Now,
 };
 
 impl Machine {
@@ -190,7 +190,7 @@ impl Machine {
             return Err("its slot was marked good before: it stays up".into());
         }
         let Some(other) = &self.identity.boot.other else {
-            return Err("there is no other slot to go back to: it stays up".into());
+            return Err("there is no other slot to roll back to: it stays up".into());
         };
         if !other.successful && !other.tries {
             return Err("the other slot cannot boot: it stays up".into());
@@ -207,7 +207,7 @@ impl Machine {
             c.what.is(&self.identity.runs) && c.boot_id != self.identity.boot_id
         };
         if journal.quarantined.iter().any(|c| earlier(&c)) {
-            return Err("it went back from this image before: it stays up".into());
+            return Err("it rolled back from this image before: it stays up".into());
         }
         let named = self.named(other.image.clone());
         let bad = |c: &OwnQuarantine| named.is_meant_by(&c.what);
@@ -299,7 +299,7 @@ impl Machine {
         }
         match (brought, self.entry().cloned()) {
             (Some(entry), _) => self.journalled(State::Undraining, Op::Undrain(entry)),
-            // It stood in the line when this boot came.
+            // It stood in the queue when this boot came.
             (None, Some(entry)) => self.journalled(State::Leaving, Op::Leave(entry)),
             (None, None) => {
                 self.state = State::Idle;

@@ -5,8 +5,8 @@ use settings::Strategy;
 
 use super::{Effect, Machine, State};
 use crate::agent::{
-    gate::{Now, Update},
     journal::OwnQuarantine,
+    situation::{Now, Update},
 };
 
 /// The answer to who clears what is not quarantined here.

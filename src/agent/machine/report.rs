@@ -23,7 +23,7 @@ impl Machine {
             Some(error) => format!("whether the system goes down is not known: {error}"),
             None => otherwise.to_owned(),
         };
-        // What must not go has left the line, and joins it again once it may.
+        // What must not go has left the queue, and joins it again once it may.
         let outside = matches!(
             self.place,
             QueuePosition::Outside | QueuePosition::Quarantined
@@ -36,8 +36,8 @@ impl Machine {
             State::Starting => "waiting for update_engine and logind".into(),
             State::Waiting { why, .. } | State::Unproven { why, .. } => why.clone(),
             State::Asking => note("asking the may-reboot.d hooks"),
-            State::Queued { .. } => note("joining the line for the semaphore"),
-            State::Leaving => note("leaving the line for the semaphore"),
+            State::Queued { .. } => note("joining the queue for the reboot lock"),
+            State::Leaving => note("leaving the queue for the reboot lock"),
             State::Taken | State::Draining { .. } | State::Drained => {
                 note("running the drain hooks")
             }

@@ -4,8 +4,8 @@ use semaphore::etcd::QueuePosition;
 
 use super::{Effect, Machine, Op, State};
 use crate::agent::{
-    gate::Now,
     journal::{ClaimKey, Entry, Journal, Stage},
+    situation::Now,
 };
 
 impl Machine {

@@ -7,9 +7,9 @@ use semaphore::{etcd::Wait, records::Image};
 
 use super::Other;
 use crate::agent::{
-    gate::{Facts, Intent, Request},
     health::Baseline,
     journal::{ClaimKey, Entry, Journal, OwnQuarantine},
+    situation::{Facts, Intent, Request},
 };
 
 /// Where the agent stands.
@@ -28,12 +28,12 @@ pub enum State {
     },
     /// The hooks that may say "not now" are asked.
     Asking,
-    /// In the line for the semaphore.
+    /// In the queue for the semaphore.
     Queued {
         /// When the window closes.
         until: Option<Duration>,
     },
-    /// Leaving the line; perhaps the semaphore was won at the last moment.
+    /// Leaving the queue; perhaps the semaphore was won at the last moment.
     Leaving,
     /// Holding; the node is looked at once more before the drain.
     Taken,
@@ -124,7 +124,7 @@ pub enum Event {
     Allowed(Result<(), String>, Facts),
     /// [`Op::Acquire`] ended: the semaphore is held, by this claim as it was taken.
     Acquired(ClaimKey),
-    /// [`Op::Leave`] ended: held after all, by this claim, or gone from the line.
+    /// [`Op::Leave`] ended: held after all, by this claim, or gone from the queue.
     Left(Option<ClaimKey>),
     /// [`Op::Look`] ended.
     Looked(Facts),
@@ -173,9 +173,9 @@ pub enum Verdict {
 pub enum Op {
     /// Ask the `may-reboot.d` hooks whether the node may go there.
     May(Intent),
-    /// Wait in the line until the claim holds the semaphore.
+    /// Wait in the queue until the claim holds the semaphore.
     Acquire(Entry),
-    /// Leave the line, and find out whether it was won meanwhile.
+    /// Leave the queue, and find out whether it was won meanwhile.
     Leave(Entry),
     /// Ask update_engine and logind anew.
     Look,

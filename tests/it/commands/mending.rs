@@ -204,7 +204,7 @@ async fn a_reboot_after_which_nobody_would_give_back_is_asked_for_by_name() {
     eventually(
         "what it waits for",
         async || waiting.log(),
-        |log| log.contains("queued: first in the queue; the semaphore (max 1) is held by operator"),
+        |log| log.contains("queued: first in the queue; the only place is taken by operator"),
     )
     .await;
     let said = site.command(&node, &["status"]).await;

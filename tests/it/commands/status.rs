@@ -199,11 +199,11 @@ async fn who_holds_is_named_by_host_and_id_also_where_a_node_waits_for_it() {
     holds.logind().rebooted().await;
     waits.update_engine().ready("2").await;
     waits
-        .wait_status(|status| status.contains("held by "))
+        .wait_status(|status| status.contains("taken by "))
         .await;
     let shown = site.command(&waits, &["status"]).await;
     let line = format!(
-        "  waits for: first in the queue; the semaphore (max 1) is held by op1 ({})\n",
+        "  waits for: first in the queue; the only place is taken by op1 ({})\n",
         holds.machine_id()
     );
     assert!(shown.stdout.contains(&line), "{line}: {shown:?}");

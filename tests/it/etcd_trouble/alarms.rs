@@ -310,7 +310,7 @@ async fn an_unlock_of_a_holder_that_drains_is_no_alarm_and_ends_the_drain_at_onc
     draining(&one).await;
     by_hand.unlock(one.machine_id(), false).await.unwrap();
     // Its drain would last for ever.
-    one.wait_status(|status| status.contains("the semaphore was taken from this node"))
+    one.wait_status(|status| status.contains("the reboot lock was taken from this node"))
         .await;
     eventually(
         "the undrain",

@@ -80,7 +80,7 @@ async fn an_endpoint_that_turns_out_to_lead_elsewhere_stops_who_waits_as_the_fir
     node.wait_status(|status| status == "idle").await;
     node.update_engine().ready("2").await;
     // One that does not answer does not count.
-    node.wait_status(|status| status.contains("held by out"))
+    node.wait_status(|status| status.contains("taken by out"))
         .await;
     proxy.set(Mode::Pass).await;
     node.wait_status(|status| status.contains("different clusters"))
@@ -125,7 +125,7 @@ async fn an_agent_that_may_not_pause_does_not_go_in_a_store_that_has_overtaken_t
     agent(&node, &cluster.endpoints(), &prefix, &env).await;
     node.wait_status(|status| status == "idle").await;
     node.update_engine().ready("2").await;
-    node.wait_status(|status| status.contains("held by out"))
+    node.wait_status(|status| status.contains("taken by out"))
         .await;
     let before = cluster.revision().await;
     node.child().signal(Signal::SIGSTOP);
@@ -280,7 +280,7 @@ async fn no_step_is_taken_that_the_journal_does_not_know(version: Version) {
         let waiting = async || {
             said.borrow()
                 .last()
-                .is_some_and(|why| why.contains("held by out"))
+                .is_some_and(|why| why.contains("taken by out"))
         };
         eventually("it waits as the first", waiting, |waits| *waits).await;
         full.store(true, Ordering::SeqCst);

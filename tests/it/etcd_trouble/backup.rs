@@ -35,7 +35,7 @@ async fn compaction_takes_nobodys_turn(version: Version) {
         acquire(&s, &out).await;
         let proxy = Proxy::start(cluster.address(0)).await;
         let mut first = Waiter::start(vec![proxy.url()], &prefix, "a");
-        first.says(0, "held by out").await;
+        first.says(0, "taken by out").await;
         let mut second = Waiter::start(cluster.endpoints(), &prefix, "b");
         second.says(0, "behind host-a").await;
         // What the first one sees comes late: when it watches on from there, that is compacted already.
@@ -45,7 +45,7 @@ async fn compaction_takes_nobodys_turn(version: Version) {
             s.publish(&node("other")).await.unwrap();
             s.publish(&node("other")).await.unwrap();
             cluster.compact().await;
-            let words = if max == 0 { "max is 0" } else { "held by out" };
+            let words = if max == 0 { "max is 0" } else { "taken by out" };
             first.says(first.said(), words).await;
             proxy.set(Mode::Pass).await;
         }

@@ -31,7 +31,7 @@ async fn while_etcd_is_down_who_waits_waits_and_who_holds_holds(version: Version
         let out = claim("out");
         acquire(&s, &out).await;
         let mut waiter = Waiter::start(cluster.endpoints(), &prefix, "n");
-        waiter.says(0, "held by out").await;
+        waiter.says(0, "taken by out").await;
         let before = waiter.said();
         cluster.kill_member(0).await;
         waiter.says(before, &cluster.endpoint(0)).await;
@@ -53,7 +53,7 @@ async fn while_etcd_is_down_who_waits_waits_and_who_holds_holds(version: Version
         assert_eq!(text.matches(&endpoints[0]).count(), 1, "{text}");
         let before = waiter.said();
         cluster.restart_member(0).await;
-        waiter.says(before, "held by out").await;
+        waiter.says(before, "taken by out").await;
         assert_eq!(
             s.owner("out", &out.holder.nonce).await.unwrap(),
             Owner::Claim
@@ -78,7 +78,7 @@ async fn a_hung_member_holds_up_nobody(version: Version) {
         let out = claim("out");
         acquire(&s, &out).await;
         let mut first = Waiter::start(endpoints.clone(), &prefix, "a");
-        first.says(0, "held by out").await;
+        first.says(0, "taken by out").await;
         let mut second = Waiter::start(endpoints.clone(), &prefix, "b");
         second.says(0, "behind host-a").await;
         cluster.stop_member(hung);
@@ -108,7 +108,7 @@ async fn a_lost_leader_loses_no_turn(version: Version) {
         let mut line = Vec::new();
         for id in ["a", "b", "c"] {
             let waiter = Waiter::start(endpoints.clone(), &prefix, id);
-            let words = if id == "a" { "held by out" } else { "behind" };
+            let words = if id == "a" { "taken by out" } else { "behind" };
             waiter.says(0, words).await;
             line.push(waiter);
         }
@@ -141,7 +141,7 @@ async fn without_a_quorum_nobody_takes_and_afterwards_exactly_one_does(version: 
         let others = [(alone + 1) % 3, (alone + 2) % 3];
         let minority = vec![cluster.endpoint(alone)];
         let mut first = Waiter::start(minority.clone(), &prefix, "a");
-        first.says(0, "held by out").await;
+        first.says(0, "taken by out").await;
         let second = Waiter::start(cluster.endpoints(), &prefix, "b");
         second.says(0, "behind host-a").await;
         cluster.stop_member(others[0]);

@@ -181,7 +181,7 @@ async fn a_token_that_ends_is_renewed_silently(version: Version) {
         let out = claim("out");
         acquire(&s, &out).await;
         let mut waiter = Waiter::start_with(options, &prefix, "n");
-        waiter.says(0, "held by out").await;
+        waiter.says(0, "taken by out").await;
         // Every token of the user ends, and no connection.
         let end_tokens = async || {
             let mut root = cluster.client().await;

@@ -22,7 +22,7 @@ async fn the_line_keeps_its_order_and_says_what_it_waits_for() {
                 .borrow()
                 .last()
                 .unwrap()
-                .contains("held by first")
+                .contains("taken by first")
         );
         assert!(
             waiting[1]

@@ -24,7 +24,7 @@ use crate::{
 };
 
 impl Semaphore {
-    /// Waits in the line until the claim holds the semaphore, however long that takes and however often
+    /// Waits in the queue until the claim holds the semaphore, however long that takes and however often
     /// etcd is away meanwhile. `note` is told what it waits for whenever that changes.
     ///
     /// Dropping the future leaves things as they are at that instant, perhaps taken with the reply under
@@ -65,12 +65,12 @@ impl Semaphore {
     }
 }
 
-/// One wait in the line.
+/// One wait in the queue.
 struct Run<'a> {
     semaphore: &'a Semaphore,
     claim: &'a Claim,
     lease: Option<TicketLease>,
-    /// The deadline's lease, granted while first in the line, so that a hand-over does not wait for it.
+    /// The deadline's lease, granted while first in the queue, so that a hand-over does not wait for it.
     spare: Option<SpareLease>,
     /// The create revision of the ticket, as last seen.
     place: Option<i64>,
@@ -98,7 +98,7 @@ impl Run<'_> {
         loop {
             self.answered = true;
             let step = decide(&view, self.claim.asker());
-            // A ticket in the line stands on a lease of this run, also when an earlier run put it there.
+            // A ticket in the queue stands on a lease of this run, also when an earlier run put it there.
             let waits = !matches!(step, Step::Held | Step::Blocked(_));
             if step == Step::Enqueue || (waits && self.lease.is_none()) {
                 if !self.probed {
@@ -124,7 +124,10 @@ impl Run<'_> {
                     return Ok(());
                 }
                 Step::Take { .. } | Step::TakeOver { .. } => {
-                    self.semaphore.memory().keep("taking the semaphore").await?;
+                    self.semaphore
+                        .memory()
+                        .keep("taking the reboot lock")
+                        .await?;
                     match self.take(&step, &view).await? {
                         None => return Ok(()),
                         Some(now) => view = now,
@@ -132,7 +135,7 @@ impl Run<'_> {
                     races += 1;
                     if races > RACES {
                         return Err(Error::Contended {
-                            doing: "taking the semaphore",
+                            doing: "taking the reboot lock",
                             tries: races,
                         });
                     }
@@ -340,7 +343,7 @@ impl Run<'_> {
     }
 
     async fn look(&mut self, mut probe: bool) -> Result<View, Error> {
-        const DOING: &str = "reading the semaphore";
+        const DOING: &str = "reading the reboot lock";
         loop {
             let txn = Txn::new().and_then(self.view_ops());
             let response = if std::mem::take(&mut probe) {
@@ -395,7 +398,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Gives up the place in the line.
+    /// Gives up the place in the queue.
     async fn drop_ticket(&mut self) -> Result<(), Error> {
         if self.place.is_some() {
             let key = self.semaphore.keys.ticket(self.claim.id());
@@ -441,7 +444,7 @@ impl Run<'_> {
         compares.extend(entry);
         compares.extend(unchanged(keys.semaphore(), read));
         compares.extend(gates::unchanged(&view.gates, view.read_at));
-        const DOING: &str = "taking the semaphore";
+        const DOING: &str = "taking the reboot lock";
         // Used once only: where it is gone after all, or the race is lost, the next take asks for a new one.
         let fresh = |spare: &SpareLease| spare.is_fresh(Instant::now(), connection.timeout());
         let lease = match self.spare.take().filter(fresh) {

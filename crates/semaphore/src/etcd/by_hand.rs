@@ -330,7 +330,7 @@ impl Semaphore {
                 .map(|entry| TxnOp::put(keys.holder(&entry.id), json(entry), None)),
         );
         let txn = Txn::new().when(unused).and_then(puts);
-        let response = self.txn("copying the semaphore", txn).await?;
+        let response = self.txn("copying the reboot lock", txn).await?;
         Ok(if response.succeeded() {
             Imported::Copied
         } else {
@@ -385,7 +385,7 @@ impl Semaphore {
         })
     }
 
-    /// Deletes a ticket, also one that no agent keeps. A living agent takes another, at the end of the line.
+    /// Deletes a ticket, also one that no agent keeps. A living agent takes another, at the end of the queue.
     ///
     /// # Errors
     /// When etcd cannot be reached or refuses.

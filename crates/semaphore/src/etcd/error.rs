@@ -102,10 +102,10 @@ impl Error {
     pub fn with_flags(&self, flags: &str) -> String {
         let what = match self {
             Self::Document { key, error, .. } => {
-                format!("the semaphore {key} cannot be used: {error}")
+                format!("the reboot lock's document {key} cannot be used: {error}")
             }
             Self::Missing { key, holders } => format!(
-                "the semaphore {key} is missing although {} of it; nobody is let in",
+                "the reboot lock's document {key} is missing although {} of it; nobody is let in",
                 holders_are(holders)
             ),
             other => return other.to_string(),

@@ -115,7 +115,9 @@ impl Semaphore {
                 TxnOp::get(keys.semaphore(), None),
                 TxnOp::get(keys.holders(), Some(GetOptions::new().with_prefix())),
             ]);
-        let response = self.txn("creating the semaphore", txn).await?;
+        let response = self
+            .txn("creating the document of the reboot lock", txn)
+            .await?;
         let answers = read::answers(&response);
         if response.succeeded() || !answers[0].is_empty() || answers[1].is_empty() {
             return Ok(());
@@ -374,7 +376,7 @@ impl Semaphore {
         owed: Option<&Quarantine>,
         node: Option<&NodeRecord>,
     ) -> Result<Released, Error> {
-        const DOING: &str = "giving the semaphore back";
+        const DOING: &str = "releasing the reboot lock";
         let keys = &self.keys;
         let expected = self.expected.take().filter(|(whose, _)| whose == id);
         let mut held = match expected {

@@ -98,10 +98,10 @@ pub struct Wait {
 /// Where a claim stands while it waits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum QueuePosition {
-    /// In the line, or as good as there: whether its ticket stands cannot be asked now.
+    /// In the queue, or as good as there: whether its ticket stands cannot be asked now.
     #[default]
     Unknown,
-    /// In the line: nothing is against its going once its turn has come.
+    /// In the queue: nothing is against its going once its turn has come.
     InQueue,
     /// Outside, until what blocks it is gone.
     Outside,

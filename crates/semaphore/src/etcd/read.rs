@@ -169,7 +169,7 @@ impl Semaphore {
             TxnOp::get(keys.store(), None),
         ];
         let response = self
-            .txn("reading the semaphore", Txn::new().and_then(ops))
+            .txn("reading the reboot lock", Txn::new().and_then(ops))
             .await?;
         let mut answers = answers(&response);
         let store = answers.pop().unwrap_or_default();

@@ -40,7 +40,7 @@ impl Semaphore {
             let held = self.held(DOING, id, Vec::new()).await?;
             if held.by(nonce).is_none() {
                 self.ended_by_somebody(DOING, nonce, &held).await?;
-                return Ok("the semaphore was taken from this node".into());
+                return Ok("the reboot lock was taken from this node".into());
             }
             let key = self.keys.holder(id);
             match self.changed(&key, held.cluster, held.revision).await? {

@@ -25,7 +25,7 @@ impl std::fmt::Display for Block {
             Self::Foreign(holder) => {
                 write!(
                     f,
-                    "the semaphore is held under this node's id, but not by this node: {} took it, phase {}",
+                    "the reboot lock is held under this node's id, but not by this node: {} took it, phase {}",
                     who(&holder.hostname, "another machine with the same id"),
                     holder.phase
                 )?;
@@ -38,7 +38,7 @@ impl std::fmt::Display for Block {
                 write!(f, "; end it with: {}", unlock(holder))
             }
             Self::Listed => f.write_str(
-                "the semaphore names this node as a holder, but this node did not take it; \
+                "the reboot lock names this node as a holder, but this node did not take it; \
                  end it with: pointsman unlock",
             ),
             Self::Gate(closed) => closed.fmt(f),
@@ -72,7 +72,7 @@ impl std::fmt::Display for Step {
             | Self::Create
             | Self::Take { .. }
             | Self::TakeOver { .. } => {
-                f.write_str("taking the semaphore")
+                f.write_str("taking the reboot lock")
             }
             Self::Blocked(block) => block.fmt(f),
             Self::WaitBehind { key, hostname } => {
@@ -85,7 +85,7 @@ impl std::fmt::Display for Step {
                 }
             }
             Self::WaitCreated { seen: true } => f.write_str(
-                "first in the queue; the semaphore's document is gone, and stood here before: only a person creates it \
+                "first in the queue; the reboot lock's document is gone, and stood here before: only a person creates it \
                  again, N being how many may be out: pointsman set-max N",
             ),
             Self::WaitCreated { seen: false } => f.write_str(
@@ -94,18 +94,19 @@ impl std::fmt::Display for Step {
             ),
             Self::WaitRepaired(error) => write!(
                 f,
-                "the semaphore's document cannot be used: {error}; \
+                "the reboot lock's document cannot be used: {error}; \
                  to repair it, N being how many may be out: pointsman set-max N --rebuild"
             ),
             Self::WaitFull { document } if document.max == 0 => {
                 f.write_str("first in the queue; the group is stopped (max is 0)")
             }
-            Self::WaitFull { document } => write!(
-                f,
-                "first in the queue; the semaphore (max {}) is held by {}",
-                document.max,
-                document.holders.join(", ")
-            ),
+            Self::WaitFull { document } => {
+                let holders = document.holders.join(", ");
+                match document.max {
+                    1 => write!(f, "first in the queue; the only place is taken by {holders}"),
+                    max => write!(f, "first in the queue; all {max} places are taken by {holders}"),
+                }
+            }
             Self::WaitGate(closed) => write!(f, "first in the queue; {closed}"),
         }
     }

@@ -13,9 +13,9 @@ use settings::Strategy;
 
 use super::{ID, happening::Happening, named, rules, world::World};
 use crate::agent::{
-    gate::Update,
     journal::Journal,
     machine::{Boot, Event, Identity, Machine, StateName},
+    situation::Update,
 };
 
 const PAGE: &str = include_str!("../../../../ARCHITECTURE.md");

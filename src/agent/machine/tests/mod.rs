@@ -20,7 +20,7 @@ use settings::{Strategy, window::Window};
 use world::World;
 
 use super::{Event, State};
-use crate::agent::gate::{Logins, Rules, Update};
+use crate::agent::situation::{Logins, Rules, Update};
 
 const ID: &str = "0123456789abcdef0123456789abcdef";
 
@@ -136,7 +136,7 @@ proptest! {
         // booted a bad one whose forerunner could not be written down: it stays up as well.
         let forgot = happenings.iter().any(|h| matches!(h, Happening::Disk(false)));
         if let State::Unproven { why, .. } = world.machine.state()
-            && (why.contains("it went back from this image before")
+            && (why.contains("it rolled back from this image before")
                 || why.contains("which is quarantined as well (ann says so)")
                 || why.contains("the other slot holds the same image")
                 || forgot && why.contains("not what ran here before"))

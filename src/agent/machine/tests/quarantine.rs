@@ -4,9 +4,9 @@ use settings::Strategy;
 
 use super::{named, world::World};
 use crate::agent::{
-    gate::{Request, Update},
     journal::{OwnQuarantine, Stage},
     machine::{Event, Op, State},
+    situation::{Request, Update},
 };
 
 /// In the window, with this image staged.
@@ -17,7 +17,7 @@ fn staged(number: u8) -> World {
     world
 }
 
-/// In the line for a reboot that somebody asked for, with this image next to boot, which nobody has staged.
+/// In the queue for a reboot that somebody asked for, with this image next to boot, which nobody has staged.
 fn queued_beside(number: u8) -> World {
     let mut world = staged(number);
     world.change(|facts| facts.update = Update::None("UPDATE_STATUS_IDLE".into()));

@@ -6,10 +6,10 @@ use settings::Strategy;
 
 use super::{ID, image, named, rules};
 use crate::agent::{
-    gate::{Facts, Intent, Logins, Now, Rules, Update},
     health::Baseline,
     journal::{ClaimKey, Entry, Journal, OwnQuarantine, Stage},
     machine::{Boot, Effect, Event, Identity, Machine, Op, Other, State, Verdict},
+    situation::{Facts, Intent, Logins, Now, Rules, Update},
 };
 
 /// The boot that is decided about.
@@ -103,7 +103,7 @@ fn a_failed_boot_goes_back_only_from_a_trial_once_and_to_what_ran_here_before() 
                 journal.good = Some(named(1));
             },
         ),
-        ("went back from this image before", |_, journal| {
+        ("rolled back from this image before", |_, journal| {
             journal.quarantined.push(quarantined(named(1), "boot-0"));
         }),
         ("which is quarantined as well (it is bad)", |_, journal| {

@@ -9,9 +9,9 @@ use settings::Strategy;
 
 use super::{ID, happening::Happening, image, named, rules, slots::Slots};
 use crate::agent::{
-    gate::{Facts, Logins, Now, Request, Update},
     journal::{Entry, Journal, Stage},
     machine::{Boot, Effect, Event, Identity, Machine, Op, State, StateName},
+    situation::{Facts, Logins, Now, Request, Update},
 };
 
 fn identity(boot: u32, slots: &Slots, readable: bool) -> Identity {
@@ -545,7 +545,7 @@ impl World {
         }
         let queued = matches!(self.machine.state(), State::Queued { .. });
         if queued && !self.exited && !self.going_down() {
-            assert!(self.may_go(), "in the line for a reboot that may not be");
+            assert!(self.may_go(), "in the queue for a reboot that may not be");
         }
         if self.called {
             let still = self.strategy != Strategy::EtcdLock || self.holder.is_some();

@@ -24,7 +24,7 @@ async fn a_second_restore_is_not_answered_by_the_first_accept(version: Version) 
     lock(&bed, "out").await;
     let node = bed.node("node-1").await;
     node.update_engine().ready("2").await;
-    node.wait_status(|status| status.contains("held by out"))
+    node.wait_status(|status| status.contains("taken by out"))
         .await;
     let mut ids = BTreeSet::new();
     for round in 0..3 {
@@ -42,7 +42,7 @@ async fn a_second_restore_is_not_answered_by_the_first_accept(version: Version) 
         nobody_went(&bed, &[&node]).await;
         lock_again(&bed).await;
         bed.accept().await;
-        node.wait_status(|status| status.contains("held by out"))
+        node.wait_status(|status| status.contains("taken by out"))
             .await;
         assert_eq!(ids.len(), round + 1);
     }
@@ -57,13 +57,13 @@ async fn an_accept_that_came_with_the_snapshot_answers_nobody(version: Version) 
         bed.told(&unseen).await;
         unseen.stop().await;
         seen.update_engine().ready("2").await;
-        seen.wait_status(|status| status.contains("held by out"))
+        seen.wait_status(|status| status.contains("taken by out"))
             .await;
         bed.change(Change::Restored, &first).await;
         says_stopped(&seen).await;
         lock_again(&bed).await;
         bed.accept().await;
-        seen.wait_status(|status| status.contains("held by out"))
+        seen.wait_status(|status| status.contains("taken by out"))
             .await;
         let second = bed.snapshot("second").await;
         let accepted = bed.command(&["store", "show", "--json"]).await.stdout;
@@ -85,7 +85,7 @@ async fn an_accept_that_came_with_the_snapshot_answers_nobody(version: Version) 
         bed.accept().await;
         // The ticket of the other came back with the snapshot, on its lease.
         unseen
-            .wait_status(|status| status.contains("held by out") || status.contains("behind seen"))
+            .wait_status(|status| status.contains("taken by out") || status.contains("behind seen"))
             .await;
     }
 }
@@ -106,7 +106,9 @@ async fn the_procedure_of_the_manual_brings_a_restored_cluster_back(version: Ver
     out.logind().rebooted().await;
     say(&["lock", "--as", "third"]).await;
     waits.update_engine().ready("2").await;
-    waits.wait_status(|status| status.contains("held by")).await;
+    waits
+        .wait_status(|status| status.contains("taken by"))
+        .await;
     bed.change(Change::Restored, &snapshot).await;
     says_stopped(&waits).await;
     let pause = bed.stopped().await;
@@ -179,7 +181,7 @@ async fn a_move_to_another_cluster_stops_nobody_who_was_told(version: Version) {
     node.wait_status(|status| status == "idle").await;
     lock(&bed, "operator").await;
     node.update_engine().ready("2").await;
-    node.wait_status(|status| status.contains("held by operator"))
+    node.wait_status(|status| status.contains("taken by operator"))
         .await;
 
     let done = bed.command(&["pause", "--all", "--reason", "move"]).await;

@@ -39,7 +39,9 @@ async fn a_node_that_waits_does_not_go_beside_one_that_the_snapshot_forgot(versi
         out.logind().rebooted().await;
         let waits = bed.node("waits").await;
         waits.update_engine().ready("2").await;
-        waits.wait_status(|status| status.contains("held by")).await;
+        waits
+            .wait_status(|status| status.contains("taken by"))
+            .await;
 
         bed.change(change, &snapshot).await;
         says_stopped(&waits).await;
@@ -89,7 +91,7 @@ async fn an_idle_node_and_one_that_was_stopped_do_not_go_beside_one_that_the_sna
         bed.told(&off).await;
         off.stop().await;
         idle.update_engine().ready("2").await;
-        idle.wait_status(|status| status.contains("held by out"))
+        idle.wait_status(|status| status.contains("taken by out"))
             .await;
         idle.update_engine().set(Status::idle()).await;
         idle.wait_status(|status| status == "idle").await;
@@ -111,7 +113,7 @@ async fn an_idle_node_and_one_that_was_stopped_do_not_go_beside_one_that_the_sna
         lock_again(&bed).await;
         bed.accept().await;
         for node in [&idle, &off, &fresh] {
-            node.wait_status(|status| status.contains("held by out") || status.contains("behind"))
+            node.wait_status(|status| status.contains("taken by out") || status.contains("behind"))
                 .await;
         }
         bed.until("all three wait", |group| group.queue.len() == 3)
@@ -269,7 +271,7 @@ async fn a_holder_that_came_back_with_the_snapshot_is_marked_and_stays_one(versi
         shown.stdout.contains("from before this store was accepted"),
         "{shown:?}"
     );
-    node.wait_status(|status| status.contains("held by before"))
+    node.wait_status(|status| status.contains("taken by before"))
         .await;
     bed.semaphore().unlock("before", false).await.unwrap();
     node.logind().rebooted().await;

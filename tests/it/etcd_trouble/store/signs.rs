@@ -137,7 +137,7 @@ async fn an_agent_that_may_not_pause_stops_alone(version: Version) {
     agent(&node, &cluster.endpoints(), &prefix, &env).await;
     node.wait_status(|status| status == "idle").await;
     node.update_engine().ready("2").await;
-    node.wait_status(|status| status.contains("held by out"))
+    node.wait_status(|status| status.contains("taken by out"))
         .await;
     cluster.restore_same(&snapshot).await;
     let log = async || node.log();

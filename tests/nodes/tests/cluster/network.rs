@@ -153,7 +153,7 @@ async fn a_node_that_is_cut_off_while_it_proves_holds_on_until_the_cluster_hears
     first.port().cut().await;
     outer.sh("touch /var/healthy").await;
     outer
-        .until("journalctl -u pointsman | grep -q 'giving the semaphore back: no etcd endpoint answered'")
+        .until("journalctl -u pointsman | grep -q 'releasing the reboot lock: no etcd endpoint answered'")
         .await;
     assert!(outer.disk().bits(Slot::B).successful);
     outer.until("systemctl is-active -q update-engine").await;
@@ -241,11 +241,11 @@ async fn a_leaders_node_that_is_cut_off_while_it_drains_is_undone_or_goes_on_and
     first.port().cut().await;
     goes_on_without(first).await;
     outer.stage("2").await;
-    outer.says("is held by").await;
+    outer.says("is taken by").await;
     first.sh("touch /var/drained").await;
     first.agent_is("releasing").await;
     first
-        .until("journalctl -u pointsman | grep -q 'giving the semaphore back: no etcd endpoint answered'")
+        .until("journalctl -u pointsman | grep -q 'releasing the reboot lock: no etcd endpoint answered'")
         .await;
     assert_eq!(turns::of(first).len(), 1, "its drain is undone");
     holds(first, "draining").await;

@@ -1,4 +1,4 @@
-//! In the line for the semaphore, and what the members of etcd say to it.
+//! In the queue for the semaphore, and what the members of etcd say to it.
 
 use std::cell::RefCell;
 
@@ -12,7 +12,7 @@ use crate::agent::{
 };
 
 impl EffectRunner {
-    /// Waits in the line, and outside it as long as the members of etcd do not let this node go, until it holds.
+    /// Waits in the queue, and outside it as long as the members of etcd do not let this node go, until it holds.
     pub(super) async fn acquire(&self, entry: &Entry) -> Event {
         let Some(key) = &entry.claim else {
             // The machine asks for this only with a claim.
@@ -68,7 +68,7 @@ impl EffectRunner {
                 }
                 Guard::Closed(why) => why,
             };
-            // No place in the line for who could not go when its turn comes.
+            // No place in the queue for who could not go when its turn comes.
             let leave = async || semaphore.leave(&key.id, &key.nonce, None).await;
             if self.until_known(leave).await == Left::Held {
                 return taken(&semaphore, own);
@@ -117,9 +117,9 @@ impl EffectRunner {
         };
         match self.guard(&self.semaphore(&key.keys), key.member).await {
             Ok(Guard::Closed(why)) => Err(why),
-            // The wait in the line may have been long, and what it took it took as a node without one.
+            // The wait in the queue may have been long, and what it took it took as a node without one.
             Ok(Guard::Open(_)) if key.member.is_none() => Err(
-                "this node hosts a member of etcd by now, and must take the semaphore as such"
+                "this node hosts a member of etcd by now, and must take the reboot lock as such"
                     .into(),
             ),
             Ok(Guard::Open(_) | Guard::NoMember) => Ok(()),

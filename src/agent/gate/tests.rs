@@ -1,0 +1,241 @@
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::*;
+use crate::agent::{journal, situation::Logins};
+
+/// What a case changes of a node that may go.
+#[derive(Clone)]
+struct Case {
+    rules: Rules,
+    facts: Facts,
+    journal: Result<Journal, String>,
+    intent: Option<Intent>,
+    quarantined: Option<String>,
+    hold_off: Option<(Duration, String)>,
+    grace_ends: Option<Duration>,
+}
+
+/// A sentence, and the change of the node after which it is said.
+type Said = (&'static str, fn(&mut Case));
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn image(version: &str) -> Image {
+    Image {
+        image: None,
+        version: Some(version.into()),
+    }
+}
+
+/// One minute after the start of the agent; a Thursday, 00:00 UTC.
+fn now() -> Now {
+    Now {
+        wall: Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC),
+        monotonic: MINUTE,
+        random: 7,
+    }
+}
+
+fn open() -> Case {
+    Case {
+        rules: Rules {
+            strategy: Strategy::EtcdLock,
+            window: None,
+            login_grace: 5 * MINUTE,
+            shutdown_timeout: MINUTE,
+            quarantine_reset: MINUTE,
+            retry: MINUTE,
+        },
+        facts: Facts {
+            update: Update::Staged(image("2")),
+            next: Ok(Some(image("2"))),
+            logind: Ok(Logins::default()),
+            packages: Vec::new(),
+        },
+        journal: Ok(Journal::default()),
+        intent: Some(Intent {
+            reason: "update to 2".into(),
+            to: image("2"),
+            by_person: false,
+        }),
+        quarantined: None,
+        hold_off: None,
+        grace_ends: None,
+    }
+}
+
+fn entry(version: &str, by_hand: bool) -> Entry {
+    let claim = format!(
+        r#"{{"nonce":"n","id":"i","keys":{{"prefix":"p","group":""}},"by_hand":{by_hand}}}"#
+    );
+    Entry {
+        stage: journal::Stage::Queued,
+        boot_id: "boot".into(),
+        claim: Some(serde_json::from_str(&claim).unwrap()),
+        intent: Intent {
+            to: image(version),
+            ..open().intent.unwrap()
+        },
+        from: image("1"),
+    }
+}
+
+/// What the gates say after this change, before the queue and of a reboot under way.
+fn decided(change: impl Fn(&mut Case)) -> [Gate; 2] {
+    decided_of(&entry("2", false), change)
+}
+
+fn decided_of(entry: &Entry, change: impl Fn(&mut Case)) -> [Gate; 2] {
+    let mut case = open();
+    change(&mut case);
+    let now = now();
+    let node = Node {
+        rules: &case.rules,
+        facts: &case.facts,
+        journal: case.journal.as_ref().map_err(String::as_str),
+        intent: case.intent.as_ref(),
+        quarantined: case.quarantined.clone(),
+        hold_off: case.hold_off.as_ref(),
+        grace_ends: case.grace_ends,
+        now: &now,
+    };
+    [Stage::BeforeQueue, Stage::UnderWay(entry)].map(|stage| decide(&node, stage))
+}
+
+/// What each says it waits for; empty where it may go.
+fn says(decided: &[Gate; 2]) -> [String; 2] {
+    decided.each_ref().map(|gate| match gate {
+        Gate::Closed(closed) => closed.by.to_string(),
+        Gate::Go { .. } => String::new(),
+        Gate::Nothing => "nothing is wanted".into(),
+    })
+}
+
+#[test]
+fn node_goes_when_all_gates_are_open() {
+    assert_eq!(says(&decided(|_| {})), ["", ""]);
+    let nothing = decided(|case| case.intent = None);
+    assert_eq!(nothing, [Gate::Nothing, Gate::Nothing]);
+}
+
+#[test]
+fn each_gate_closes_before_the_queue_and_after_it() {
+    let cases: [Said; 9] = [
+        ("the journal is a directory", |case| {
+            case.journal = Err("the journal is a directory".into());
+        }),
+        ("the slot is empty", |case| {
+            case.facts.update = Update::Unusable("the slot is empty".into());
+        }),
+        ("it is not known what would boot: no table", |case| {
+            case.facts.update = Update::None("idle".into());
+            case.facts.next = Err("no table".into());
+        }),
+        (
+            "the strategy is `off`: this node does not reboot by itself",
+            |case| {
+                case.rules.strategy = Strategy::Off;
+            },
+        ),
+        ("logind cannot be asked to reboot: no bus", |case| {
+            case.facts.logind = Err("no bus".into());
+        }),
+        ("the system is going down already", |case| {
+            case.facts.logind.as_mut().unwrap().going_down = true;
+        }),
+        ("dnf blocks shutdowns: an update runs", |case| {
+            let inhibitors = &mut case.facts.logind.as_mut().unwrap().inhibitors;
+            inhibitors.push(("dnf".into(), "an update runs".into()));
+        }),
+        (
+            "a newer pointsman wrote the journal (version 99): this one begins no reboot",
+            |case| case.journal.as_mut().unwrap().version = 99,
+        ),
+        ("2 is quarantined", |case| {
+            case.quarantined = Some("2 is quarantined".into())
+        }),
+    ];
+    for (text, change) in cases {
+        assert_eq!(says(&decided(change)), [text, text]);
+    }
+}
+
+#[test]
+fn a_damaged_update_keeps_the_node_also_where_no_reboot_is_wanted() {
+    let decided = decided(|case| {
+        case.intent = None;
+        case.facts.update = Update::Unusable("the slot is empty".into());
+    });
+    assert_eq!(says(&decided), ["the slot is empty", "the slot is empty"]);
+}
+
+#[test]
+fn window_says_when_to_ask_again() {
+    let inside = |case: &mut Case| {
+        case.rules.window = Some(settings::window::Window::parse("Thu 00:00", "30s").unwrap());
+    };
+    for gate in decided(inside) {
+        let Gate::Go { until, .. } = gate else {
+            panic!("{gate:?}")
+        };
+        assert_eq!(
+            until,
+            Some(MINUTE + Duration::from_secs(30)),
+            "when it closes"
+        );
+    }
+    for gate in decided(|case| {
+        case.rules.window = Some(settings::window::Window::parse("Thu 02:00", "1h").unwrap());
+    }) {
+        let Gate::Closed(closed) = gate else {
+            panic!("{gate:?}")
+        };
+        assert_eq!(
+            closed.by.to_string(),
+            "outside the reboot window; it opens Thu 1970-01-01 02:00 UTC"
+        );
+        // The wall clock may be set meanwhile.
+        assert_eq!(closed.until, Some(MINUTE + WINDOW_LOOK));
+    }
+}
+
+#[test]
+fn a_failure_and_people_keep_only_a_node_that_is_not_under_way() {
+    let failed = |case: &mut Case| case.hold_off = Some((2 * MINUTE, "drain failed".into()));
+    assert_eq!(says(&decided(failed)), ["drain failed", ""]);
+    let over = |case: &mut Case| case.hold_off = Some((MINUTE, "drain failed".into()));
+    assert_eq!(says(&decided(over)), ["", ""]);
+
+    fn ann(case: &mut Case) {
+        let people = &mut case.facts.logind.as_mut().unwrap().people;
+        people.push(("ann".into(), "tty1".into()));
+    }
+    let text = "ann (tty1) logged in: waiting until they had time to finish";
+    assert_eq!(says(&decided(ann)), [text, ""]);
+    let cases: [Said; 3] = [
+        (text, |case| {
+            case.grace_ends = Some(MINUTE + Duration::from_nanos(1))
+        }),
+        ("", |case| case.grace_ends = Some(MINUTE)),
+        ("", |case| case.rules.login_grace = Duration::ZERO),
+    ];
+    for (text, change) in cases {
+        let decided = decided(|case| {
+            ann(case);
+            change(case);
+        });
+        assert_eq!(says(&decided), [text, ""]);
+    }
+}
+
+#[test]
+fn a_reboot_under_way_ends_when_its_reason_is_gone() {
+    let other = decided_of(&entry("3", false), |_| {});
+    assert_eq!(says(&other), ["", "2 would boot now, not 3"]);
+    let text = "the reboot request was cancelled, and this node is locked by hand";
+    assert_eq!(says(&decided_of(&entry("2", true), |_| {})), ["", text]);
+    let asked = decided_of(&entry("2", true), |case| {
+        case.intent.as_mut().unwrap().by_person = true;
+    });
+    assert_eq!(says(&asked), ["", ""]);
+}

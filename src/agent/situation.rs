@@ -1,0 +1,136 @@
+//! What is known when it is decided whether a node reboots: its rules, its surroundings, what is asked of it. Pure.
+
+use std::time::Duration;
+
+use jiff::Zoned;
+use semaphore::records::Image;
+use settings::{Strategy, window::Window};
+
+/// A point in time: on the wall clock, for the window, and on the monotonic one, for waiting.
+#[derive(Debug, Clone)]
+pub struct Now {
+    /// Local time.
+    pub wall: Zoned,
+    /// Time since some fixed point of this run; never jumps.
+    pub monotonic: Duration,
+    /// Random, to name a claim that begins now.
+    pub random: u128,
+}
+
+impl Now {
+    /// The name of a claim that begins now.
+    #[must_use]
+    pub fn nonce(&self) -> String {
+        format!("{:032x}", self.random)
+    }
+}
+
+/// What the node's operator set.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// What is asked before a reboot.
+    pub strategy: Strategy,
+    /// When reboots may start; none: always.
+    pub window: Option<Window>,
+    /// How long people logged in are given.
+    pub login_grace: Duration,
+    /// How long after the reboot call the node may take to go down before it is looked at again.
+    pub shutdown_timeout: Duration,
+    /// How long a quarantined update stays staged before update_engine is made to look for a better one.
+    pub quarantine_reset: Duration,
+    /// How long to wait after a failed try (reboot call, drain, journal) before the next.
+    pub retry: Duration,
+}
+
+/// Whether an update waits for a reboot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Update {
+    /// Not known: why.
+    Unknown(String),
+    /// None; the word for what update_engine does instead.
+    None(String),
+    /// One is staged: this.
+    Staged(Image),
+    /// One is staged, and which cannot be told, or it could not boot: why.
+    Unusable(String),
+}
+
+/// What logind says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Logins {
+    /// Who is logged in at a terminal: name and terminal.
+    pub people: Vec<(String, String)>,
+    /// Who blocks shutdowns: who and why.
+    pub inhibitors: Vec<(String, String)>,
+    /// Whether the system is going down: logind prepares for it, or systemd has the job.
+    pub going_down: bool,
+}
+
+/// All that is known of the node from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The update, if any.
+    pub update: Update,
+    /// What the boot loader would take now, an update's staging aside; none on a node without slots, and a reason
+    /// where it cannot be told.
+    pub next: Result<Option<Image>, String>,
+    /// What logind says; the reason where it says nothing.
+    pub logind: Result<Logins, String>,
+    /// The packages that ask for the reboot, where a file does and names some.
+    pub packages: Vec<String>,
+}
+
+/// Why a reboot is wanted, and into what.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Intent {
+    /// The reason, for people.
+    pub reason: String,
+    /// What boots next: the staged update, or what the boot loader takes.
+    pub to: Image,
+    /// Whether a person asked for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_person: bool,
+}
+
+/// What a person asked for.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Request {
+    /// Their reason.
+    pub reason: String,
+}
+
+/// The intent these facts and this request amount to.
+#[must_use]
+pub fn intent(facts: &Facts, request: Option<&Request>, runs: &Image) -> Option<Intent> {
+    let staged = match &facts.update {
+        Update::Staged(image) => Some(image.clone()),
+        _ => None,
+    };
+    let reason = match (request, &staged) {
+        (Some(request), _) => request.reason.clone(),
+        (None, Some(_)) if !facts.packages.is_empty() => update_of(&facts.packages),
+        (None, Some(image)) => format!("update to {image}"),
+        (None, None) => return None,
+    };
+    Some(Intent {
+        reason,
+        by_person: request.is_some(),
+        // Somebody may have put the other slot first: that is what a reboot boots then.
+        to: staged
+            .or_else(|| facts.next.clone().ok().flatten())
+            .unwrap_or_else(|| runs.clone()),
+    })
+}
+
+/// How many packages are named in a reason.
+const NAMED: usize = 5;
+
+/// The reason of a reboot that packages ask for.
+fn update_of(packages: &[String]) -> String {
+    let named = packages.iter().take(NAMED).cloned().collect::<Vec<_>>();
+    let more = match packages.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("update of {}{more}", named.join(", "))
+}
