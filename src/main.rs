@@ -63,7 +63,7 @@ fn main() -> ExitCode {
             Err(failure) => {
                 // A plan with changes has said what it has to say.
                 if failure.exit != cli::Exit::Changes {
-                    cli::output::note(format!("pointsman: {}", failure.message));
+                    cli::output::note(format!("pointsman: {failure}"));
                 }
                 ExitCode::from(failure.exit as u8)
             }
@@ -87,9 +87,7 @@ fn to_its_end(doing: impl Future<Output = ExitCode>) -> ExitCode {
             done
         }
         Err(error) => {
-            cli::output::note(format!(
-                "pointsman: the system refuses what every program needs: {error}"
-            ));
+            cli::output::note(format!("pointsman: the program cannot start: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -1,6 +1,8 @@
-//! The flags that several commands have: where the machine, etcd and the slots are.
+//! The flags that several commands have: where the machine, etcd and the slots are. Those that are settings of the
+//! configuration as well stand in one table, [`SETTING_FLAGS`].
 
 use std::{
+    borrow::Cow,
     fs,
     path::{Path, PathBuf},
 };
@@ -19,7 +21,7 @@ pub struct CommonArgs {
     /// Where the machine is.
     #[command(flatten)]
     pub machine: MachineArgs,
-    /// Where etcd is, and which semaphore in it.
+    /// Where etcd is, and which reboot lock in it.
     #[command(flatten)]
     pub etcd: EtcdArgs,
     /// Where the slots are.
@@ -31,7 +33,7 @@ pub struct CommonArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Machine options")]
 pub struct MachineArgs {
-    /// Configuration file instead of etc/pointsman/config.yaml under the root; it must exist
+    /// Configuration file, instead of etc/pointsman/config.yaml below --root. It must exist
     #[arg(
         long,
         global = true,
@@ -41,7 +43,7 @@ pub struct MachineArgs {
     )]
     pub config: Option<PathBuf>,
 
-    /// Folder under which all files of the machine lie [default: /]
+    /// Folder to take for /: all files of the machine are read and written below it [default: /]
     #[arg(
         long,
         global = true,
@@ -53,45 +55,45 @@ pub struct MachineArgs {
     pub root: Option<PathBuf>,
 }
 
-/// Where etcd is, and which semaphore in it.
+/// Where etcd is, and which reboot lock in it.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "etcd options")]
 pub struct EtcdArgs {
-    /// Where etcd listens: a URL such as https://host:2379, or host:2379; several with commas or by repeating the flag
+    /// URL of etcd, such as https://host:2379 or host:2379. For several, use commas or repeat the flag
     /// [env: POINTSMAN_ENDPOINT] [default: http://127.0.0.1:2379,http://127.0.0.1:4001]
     #[arg(long, global = true, value_name = "URL")]
     pub endpoint: Vec<String>,
 
-    /// The group of nodes that shares one semaphore; "" is the default group [env: POINTSMAN_GROUP]
+    /// Group of nodes that share one reboot lock; "" is the default group [env: POINTSMAN_GROUP]
     #[arg(long, global = true, value_name = "NAME")]
     pub group: Option<String>,
 
-    /// What all keys in etcd begin with [env: POINTSMAN_KEY_PREFIX]
-    /// [default: coreos.com/updateengine/rebootlock]
+    /// Prefix of all keys in etcd [env: POINTSMAN_KEY_PREFIX] [default: coreos.com/updateengine/rebootlock]
     #[arg(long, global = true, value_name = "PREFIX")]
     pub key_prefix: Option<String>,
 
-    /// Authorities (PEM) that sign etcd's certificate; without it, the system's [env: POINTSMAN_ETCD_CAFILE]
+    /// CA certificates (PEM) that etcd's certificate is checked with. Without it: those of the system
+    /// [env: POINTSMAN_ETCD_CAFILE]
     #[arg(long, global = true, value_name = "FILE")]
     pub etcd_cafile: Option<String>,
 
-    /// Certificate (PEM) to show to etcd; needs the key as well [env: POINTSMAN_ETCD_CERTFILE]
+    /// Client certificate (PEM) for etcd. It needs --etcd-keyfile [env: POINTSMAN_ETCD_CERTFILE]
     #[arg(long, global = true, value_name = "FILE")]
     pub etcd_certfile: Option<String>,
 
-    /// Key (PEM) of that certificate [env: POINTSMAN_ETCD_KEYFILE]
+    /// Key (PEM) of the client certificate [env: POINTSMAN_ETCD_KEYFILE]
     #[arg(long, global = true, value_name = "FILE")]
     pub etcd_keyfile: Option<String>,
 
-    /// User of etcd, where it has authentication switched on [env: POINTSMAN_ETCD_USERNAME]
+    /// User name for etcd, if authentication is enabled there [env: POINTSMAN_ETCD_USERNAME]
     #[arg(long, global = true, value_name = "NAME")]
     pub etcd_username: Option<String>,
 
-    /// File with that user's password; only its owner may have access [env: POINTSMAN_ETCD_PASSWORD_FILE]
+    /// File with the password of that user. Only its owner may have access to it [env: POINTSMAN_ETCD_PASSWORD_FILE]
     #[arg(long, global = true, value_name = "FILE")]
     pub etcd_password_file: Option<String>,
 
-    /// The most a request to etcd may take, over all endpoints [env: POINTSMAN_TIMEOUT] [default: 5s]
+    /// Longest time for one request to etcd, all endpoints together [env: POINTSMAN_TIMEOUT] [default: 5s]
     #[arg(long, global = true, value_name = "DURATION")]
     pub timeout: Option<String>,
 }
@@ -100,15 +102,114 @@ pub struct EtcdArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Slot options")]
 pub struct SlotsArgs {
-    /// The disk with the slots, or an image of one; without it, the one this system was booted from [env: POINTSMAN_DISK]
+    /// Disk with the slots, or an image of such a disk. Without it: the disk that this system booted from
+    /// [env: POINTSMAN_DISK]
     #[arg(long, global = true, value_name = "DEVICE|IMAGE")]
     pub disk: Option<String>,
 
-    /// The slot that runs, by letter, label or partition number; without it, found from what is mounted
+    /// Slot that is running: its letter, label or partition number. Without it: the slot that is mounted
     /// [env: POINTSMAN_BOOTED]
     #[arg(long, global = true, value_name = "SLOT")]
     pub booted: Option<String>,
 }
+
+/// Whether to print JSON.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct JsonArgs {
+    /// Print JSON, in the format that docs/commands.md describes
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Whether only to show what would change.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct DryRunArgs {
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What a flag that is a setting is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum About {
+    /// How etcd is reached.
+    Etcd,
+    /// Which reboot lock in etcd is meant.
+    RebootLock,
+    /// Where the slots are.
+    Slots,
+}
+
+/// A common flag that is a setting of the configuration as well.
+pub(super) struct SettingFlag {
+    /// The flag, with its dashes.
+    pub(super) flag: &'static str,
+    /// The key of its setting.
+    pub(super) key: &'static str,
+    /// What it is about.
+    pub(super) about: About,
+    /// The text given on this command line.
+    given: fn(&CommonArgs) -> Option<Cow<'_, str>>,
+}
+
+const fn setting(
+    flag: &'static str,
+    key: &'static str,
+    about: About,
+    given: fn(&CommonArgs) -> Option<Cow<'_, str>>,
+) -> SettingFlag {
+    SettingFlag {
+        flag,
+        key,
+        about,
+        given,
+    }
+}
+
+fn text(given: &Option<String>) -> Option<Cow<'_, str>> {
+    given.as_deref().map(Cow::Borrowed)
+}
+
+/// The common flags that are settings: the only list of them. The first three say which reboot lock is meant.
+pub(super) const SETTING_FLAGS: [SettingFlag; 11] = [
+    setting("--endpoint", "etcd.endpoints", About::Etcd, |args| {
+        let given = &args.etcd.endpoint;
+        (!given.is_empty()).then(|| Cow::Owned(given.join(",")))
+    }),
+    setting("--group", "group", About::RebootLock, |args| {
+        text(&args.etcd.group)
+    }),
+    setting("--key-prefix", "key-prefix", About::RebootLock, |args| {
+        text(&args.etcd.key_prefix)
+    }),
+    setting("--etcd-cafile", "etcd.cafile", About::Etcd, |args| {
+        text(&args.etcd.etcd_cafile)
+    }),
+    setting("--etcd-certfile", "etcd.certfile", About::Etcd, |args| {
+        text(&args.etcd.etcd_certfile)
+    }),
+    setting("--etcd-keyfile", "etcd.keyfile", About::Etcd, |args| {
+        text(&args.etcd.etcd_keyfile)
+    }),
+    setting("--etcd-username", "etcd.username", About::Etcd, |args| {
+        text(&args.etcd.etcd_username)
+    }),
+    setting(
+        "--etcd-password-file",
+        "etcd.password-file",
+        About::Etcd,
+        |args| text(&args.etcd.etcd_password_file),
+    ),
+    setting("--timeout", "etcd.timeout", About::Etcd, |args| {
+        text(&args.etcd.timeout)
+    }),
+    setting("--disk", "slots.disk", About::Slots, |args| {
+        text(&args.slots.disk)
+    }),
+    setting("--booted", "slots.booted", About::Slots, |args| {
+        text(&args.slots.booted)
+    }),
+];
 
 /// A folder that is there: below a mistyped one there is no configuration, and all would be as by default.
 pub(super) fn folder(text: &str) -> Result<PathBuf, String> {
@@ -159,62 +260,39 @@ impl CommonArgs {
     #[must_use]
     pub fn again(&self, words: &str) -> String {
         let command: Vec<&str> = words.split_whitespace().collect();
-        let endpoints = (!self.etcd.endpoint.is_empty()).then(|| self.etcd.endpoint.join(","));
         let path = |path: &Option<PathBuf>, variable| {
             let given = path.as_ref().filter(|path| {
                 std::env::var_os(variable).is_none_or(|value| value != path.as_os_str())
             });
-            given.map(|path| path.display().to_string())
+            given.map(|path| Cow::Owned(path.display().to_string()))
         };
-        [
-            ("--endpoint", &endpoints),
-            ("--group", &self.etcd.group),
-            ("--key-prefix", &self.etcd.key_prefix),
-            ("--etcd-cafile", &self.etcd.etcd_cafile),
-            ("--etcd-certfile", &self.etcd.etcd_certfile),
-            ("--etcd-keyfile", &self.etcd.etcd_keyfile),
-            ("--etcd-username", &self.etcd.etcd_username),
-            ("--etcd-password-file", &self.etcd.etcd_password_file),
-            ("--disk", &self.slots.disk),
-            ("--booted", &self.slots.booted),
-            ("--timeout", &self.etcd.timeout),
-            ("--config", &path(&self.machine.config, "POINTSMAN_CONFIG")),
-            ("--root", &path(&self.machine.root, "POINTSMAN_ROOT")),
-        ]
-        .into_iter()
-        .filter(|(flag, _)| flags::means_something(&command, flag.trim_start_matches('-')))
-        .filter_map(|(flag, text)| Some(format!(" {flag} {}", output::word(text.as_deref()?))))
-        .collect()
+        let machine = [
+            ("--config", path(&self.machine.config, "POINTSMAN_CONFIG")),
+            ("--root", path(&self.machine.root, "POINTSMAN_ROOT")),
+        ];
+        let settings = SETTING_FLAGS.iter();
+        settings
+            .map(|one| (one.flag, (one.given)(self)))
+            .chain(machine)
+            .filter(|(flag, _)| flags::means_something(&command, flag.trim_start_matches('-')))
+            .filter_map(|(flag, text)| Some(format!(" {flag} {}", output::word(text.as_deref()?))))
+            .collect()
     }
 
     /// The layer of the flags.
     fn flags(&self) -> Result<Partial, ConfigError> {
-        let endpoints = (!self.etcd.endpoint.is_empty()).then(|| self.etcd.endpoint.join(","));
         let mut layer = Partial::default();
-        for (flag, key, text) in [
-            ("--endpoint", "etcd.endpoints", &endpoints),
-            ("--group", "group", &self.etcd.group),
-            ("--key-prefix", "key-prefix", &self.etcd.key_prefix),
-            ("--etcd-cafile", "etcd.cafile", &self.etcd.etcd_cafile),
-            ("--etcd-certfile", "etcd.certfile", &self.etcd.etcd_certfile),
-            ("--etcd-keyfile", "etcd.keyfile", &self.etcd.etcd_keyfile),
-            ("--etcd-username", "etcd.username", &self.etcd.etcd_username),
-            (
-                "--etcd-password-file",
-                "etcd.password-file",
-                &self.etcd.etcd_password_file,
-            ),
-            ("--timeout", "etcd.timeout", &self.etcd.timeout),
-            ("--disk", "slots.disk", &self.slots.disk),
-            ("--booted", "slots.booted", &self.slots.booted),
-        ] {
-            let Some(text) = text else { continue };
+        for SettingFlag {
+            flag, key, given, ..
+        } in &SETTING_FLAGS
+        {
+            let Some(text) = given(self) else { continue };
             // A person names a file from where they stand.
-            let file = flag.ends_with("file") || flag == "--disk";
+            let file = flag.ends_with("file") || *flag == "--disk";
             let here = file && !text.is_empty() && self.root().is_host();
-            let path = here.then(|| std::path::absolute(text).ok()).flatten();
+            let path = here.then(|| std::path::absolute(&*text).ok()).flatten();
             let path = path.as_deref().and_then(Path::to_str);
-            let set = layer.set(key, path.unwrap_or(text), Origin::Flag(flag));
+            let set = layer.set(key, path.unwrap_or(&text), Origin::Flag(flag));
             set.map_err(|error| match error {
                 ConfigError::Value {
                     at,

@@ -6,16 +6,17 @@ use serde::Serialize;
 use settings::{Origin, SETTINGS};
 
 use super::{
-    Context, Failure, output,
+    Context, Failure,
+    common::JsonArgs,
+    output,
     table::{cells, table, trimmed},
 };
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Print JSON; its shape is in docs/commands.md and stays.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: JsonArgs,
 }
 
 /// One setting, as it is in force.
@@ -49,7 +50,7 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             }
         })
         .collect();
-    if args.json {
+    if args.json.json {
         output::json(&all)?;
         return files(context);
     }
@@ -81,7 +82,7 @@ fn files(context: &Context) -> Result<(), Failure> {
     match context.config.etcd_options() {
         // The agent may read what this user may not.
         Err(error) if error.is_denied() && !nix::unistd::geteuid().is_root() => {
-            output::note(format!("pointsman: not looked into: {error}"));
+            output::note(format!("pointsman: not checked: {error}"));
             Ok(())
         }
         looked => Ok(looked.map(drop)?),

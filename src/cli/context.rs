@@ -2,12 +2,16 @@
 
 use std::{borrow::Cow, cell::Cell};
 
-use host::node;
+use host::{node, time};
 use jiff::Timestamp;
 use semaphore::{etcd::Semaphore, keys::Keys};
 use settings::{Config, ConfigError, Faults, Origin, SETTINGS, Setting, Sources};
 
-use super::{Exit, Failure, common::CommonArgs, output};
+use super::{
+    Exit, Failure,
+    common::{About, CommonArgs, SETTING_FLAGS, SettingFlag},
+    output,
+};
 use crate::agent::effects::EffectRunner;
 
 /// What a command works with.
@@ -24,25 +28,16 @@ pub struct Context {
     warned: Cell<bool>,
 }
 
-/// The settings that say which semaphore is meant, and how it is reached, with the flag of each.
-const OF_ETCD: [(&str, &str); 9] = [
-    ("etcd.endpoints", "--endpoint"),
-    ("group", "--group"),
-    ("key-prefix", "--key-prefix"),
-    ("etcd.cafile", "--etcd-cafile"),
-    ("etcd.certfile", "--etcd-certfile"),
-    ("etcd.keyfile", "--etcd-keyfile"),
-    ("etcd.username", "--etcd-username"),
-    ("etcd.password-file", "--etcd-password-file"),
-    ("etcd.timeout", "--timeout"),
-];
 /// What stands for a password.
 const HIDDEN: &str = "(hidden)";
-/// How many of them have to be said where nothing else says them; the others may be left out.
+/// How many of the flags for etcd are needed where nothing else says them; the others may be left out.
 const NEEDED: usize = 3;
 
-/// The settings that say where the slots are.
-const OF_SLOTS: [(&str, &str); 2] = [("slots.disk", "--disk"), ("slots.booted", "--booted")];
+/// The flags of the settings that say which reboot lock is meant, and how it is reached.
+fn of_etcd() -> impl Iterator<Item = &'static SettingFlag> {
+    let all = SETTING_FLAGS.iter();
+    all.filter(|one| matches!(one.about, About::Etcd | About::RebootLock))
+}
 
 impl Context {
     /// With a configuration that is without fault.
@@ -59,8 +54,8 @@ impl Context {
         })
     }
 
-    /// With what is right in the configuration, after saying what is wrong: whoever must act at a machine in trouble
-    /// is not to mend an unrelated line first.
+    /// With what is right in the configuration, after saying what is wrong: whoever must act on a machine in trouble
+    /// does not have to repair an unrelated line first.
     #[must_use]
     pub fn lenient(sources: Sources, common: CommonArgs) -> Self {
         let (config, faults) = sources.load_what_is_right();
@@ -90,6 +85,12 @@ impl Context {
         common.again(words)
     }
 
+    /// A time as people are shown it, in the machine's time zone.
+    #[must_use]
+    pub fn time(&self, at: Timestamp) -> String {
+        time::shown(at, &node::time_zone(&self.config.root))
+    }
+
     /// Whether this command line says which disk has the slots.
     #[must_use]
     pub fn names_the_disk(&self) -> bool {
@@ -106,7 +107,7 @@ impl Context {
         }
         Err(Failure::new(
             Exit::Usage,
-            format!("{doing}: the configuration has to be mended first, see above"),
+            format!("{doing}: fix the error in the configuration first, see above"),
         ))
     }
 
@@ -139,15 +140,16 @@ impl Context {
     /// # Errors
     /// When a fault is of just those settings, and no flag gives them.
     pub fn slots_are_certain(&self) -> Result<(), Failure> {
-        let wrong = OF_SLOTS.into_iter().find(|(key, _)| {
-            let concerned = |fault: &ConfigError| fault.concerns(key) == Some(true);
-            self.faults.iter().any(concerned) && !self.flag_given(key)
+        let mut of_slots = SETTING_FLAGS.iter().filter(|one| one.about == About::Slots);
+        let wrong = of_slots.find(|one| {
+            let concerned = |fault: &ConfigError| fault.concerns(one.key) == Some(true);
+            self.faults.iter().any(concerned) && !self.flag_given(one.key)
         });
         match wrong {
             None => Ok(()),
-            Some((key, flag)) => Err(Failure::new(
+            Some(SettingFlag { key, flag, .. }) => Err(Failure::new(
                 Exit::Usage,
-                format!("{key} has to be mended first, see above, or be given here: {flag}"),
+                format!("{key}: fix the error above first, or give {flag}"),
             )),
         }
     }
@@ -163,30 +165,26 @@ impl Context {
         }
         Err(Failure::new(
             Exit::Usage,
-            "strategy has to be mended first, see above: it says whether that is done in etcd or on this node alone",
+            "strategy: fix the error above first. The strategy decides whether this is done in etcd or on this node alone",
         ))
     }
 
-    /// The configuration by which etcd is asked: the whole, where its faults do not touch what says which semaphore is
+    /// The configuration by which etcd is asked: the whole, where its faults do not touch what says which reboot lock is
     /// meant; else the flags alone, where they say it.
     fn of_etcd(&self) -> Result<Cow<'_, Config>, Failure> {
         let open = |key: &str| {
             let concerned = |fault: &ConfigError| fault.concerns(key) != Some(false);
             self.faults.iter().any(concerned) && !self.flag_given(key)
         };
-        if !OF_ETCD.iter().any(|(key, _)| open(key)) {
+        if !of_etcd().any(|one| open(one.key)) {
             return Ok(Cow::Borrowed(&self.config));
         }
-        if OF_ETCD[..NEEDED]
-            .iter()
-            .all(|(key, _)| self.flag_given(key))
-        {
+        if of_etcd().take(NEEDED).all(|one| self.flag_given(one.key)) {
             let flags = self.sources.flags.clone();
             return Ok(Cow::Owned(Config::resolve(&self.sources.root, flags)?));
         }
-        let read: Vec<String> = OF_ETCD
-            .iter()
-            .filter_map(|(key, flag)| {
+        let read: Vec<String> = of_etcd()
+            .filter_map(|SettingFlag { key, flag, .. }| {
                 let (text, _) = self.config.given.given(key)?;
                 // A password that is in no file of its own is not shown.
                 if text == HIDDEN {
@@ -198,14 +196,14 @@ impl Context {
         Err(Failure::new(
             Exit::Usage,
             format!(
-                "which semaphore is meant is not certain before that is mended. To go on without the configuration, say \
-                 all of it by flags; as far as it could be read, and with the defaults, that would be: {}",
+                "it is not certain which reboot lock is meant. Fix the error above first. Or give all settings as flags, \
+                 for example: {}",
                 read.join(" ")
             ),
         ))
     }
 
-    /// The group's semaphore.
+    /// The group's reboot lock.
     ///
     /// # Errors
     /// When which one it is is not certain, or a certificate or password cannot be read.
@@ -213,7 +211,7 @@ impl Context {
         self.semaphore_of(self.config.group.clone())
     }
 
-    /// Another group's semaphore.
+    /// Another group's reboot lock.
     ///
     /// # Errors
     /// As [`Self::semaphore`].
@@ -222,7 +220,7 @@ impl Context {
         self.semaphore_at(keys)
     }
 
-    /// The semaphore under these keys.
+    /// The reboot lock under these keys.
     ///
     /// # Errors
     /// As [`Self::semaphore`].
@@ -231,7 +229,7 @@ impl Context {
         let options = config.etcd_options()?;
         // etcd only closes the connection, without a reason.
         let warning = config.certificate_warning(Timestamp::now());
-        if let Some(warning) = warning.filter(|warning| warning.contains("expired"))
+        if let Some(warning) = warning.filter(|warning| warning.has_expired())
             && !self.warned.replace(true)
         {
             output::note(format!("pointsman: warning: {warning}"));

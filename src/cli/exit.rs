@@ -1,4 +1,6 @@
-use host::{bus::BusError, node::NodeError};
+use std::{borrow::Cow, fmt};
+
+use host::{bus::BusError, node::NodeError, remedy::Remedy};
 use semaphore::etcd;
 use settings::ConfigError;
 use tokio::signal::unix::SignalKind;
@@ -12,13 +14,13 @@ pub enum Exit {
     Failed = 1,
     /// The command line or the configuration is wrong.
     Usage = 2,
-    /// Refused for now: the semaphore is full, the group is paused, and the like.
+    /// Refused for now: the reboot lock has no free place, the group is paused, and the like.
     Refused = 3,
     /// etcd or the system bus cannot be reached.
     Unreachable = 4,
     /// update_engine looked for an update, and could not: whether there is one is not known.
     CheckFailed = 5,
-    /// What was to be ended or cleared is not there: nothing has this name.
+    /// What was to be ended or cleared does not exist: nothing has this name.
     Nothing = 6,
     /// `cloud-config plan`: there is something to do.
     Changes = 10,
@@ -33,10 +35,23 @@ pub enum Exit {
 pub struct Failure {
     /// The exit code.
     pub exit: Exit,
-    /// For standard error.
+    /// What is wrong: the thing, what was found and what was expected.
     pub message: String,
-    /// The fault of the semaphore behind it, whose remedy is a command with the flags of this command line.
+    /// What a person can do about it.
+    pub remedies: Vec<Remedy>,
+    /// The error of the reboot lock behind it, whose remedy is a command with the flags of this command line.
     pub semaphore: Option<Box<etcd::Error>>,
+}
+
+impl fmt::Display for Failure {
+    /// What is wrong, then each remedy on a line of its own.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        for remedy in &self.remedies {
+            write!(f, "\n{remedy}")?;
+        }
+        Ok(())
+    }
 }
 
 impl Failure {
@@ -46,11 +61,32 @@ impl Failure {
         Self {
             exit,
             message: message.into(),
+            remedies: Vec::new(),
             semaphore: None,
         }
     }
 
-    /// The same, with these flags in the command that its message suggests.
+    /// A value on the command line that its flag or argument does not take.
+    #[must_use]
+    pub fn value(name: &str, found: impl fmt::Display, expected: impl fmt::Display) -> Self {
+        Self::new(
+            Exit::Usage,
+            format!("{name}: found {found}, expected {expected}"),
+        )
+    }
+
+    /// The same, with one more thing that a person can do: for this purpose, this command.
+    #[must_use]
+    pub fn remedy(
+        mut self,
+        purpose: impl Into<Cow<'static, str>>,
+        command: impl Into<String>,
+    ) -> Self {
+        self.remedies.push(Remedy::new(purpose, command));
+        self
+    }
+
+    /// The same, with these flags in the command that repairs the reboot lock.
     #[must_use]
     pub fn with_flags(mut self, flags: &str) -> Self {
         if let Some(error) = self.semaphore.take() {

@@ -7,7 +7,7 @@ use clap::{
 
 use super::{
     Cli,
-    common::{EtcdArgs, MachineArgs, SlotsArgs},
+    common::{About, EtcdArgs, MachineArgs, SETTING_FLAGS, SettingFlag, SlotsArgs},
 };
 
 /// Flags that mean something together.
@@ -19,16 +19,16 @@ enum Group {
     Config,
     /// `--endpoint` and what else leads to etcd.
     Etcd,
-    /// `--group`, `--key-prefix`: which semaphore it is there.
-    Semaphore,
+    /// `--group`, `--key-prefix`: which reboot lock it is there.
+    RebootLock,
     /// `--disk`, `--booted`.
     Slots,
 }
-use Group::{Config, Etcd, Root, Semaphore, Slots};
+use Group::{Config, Etcd, RebootLock, Root, Slots};
 
-const ALL: [Group; 5] = [Root, Config, Etcd, Semaphore, Slots];
-/// Of a command that asks for a semaphore.
-const ASKS: &[Group] = &[Root, Config, Etcd, Semaphore];
+const ALL: [Group; 5] = [Root, Config, Etcd, RebootLock, Slots];
+/// Of a command that asks etcd about a reboot lock.
+const ASKS: &[Group] = &[Root, Config, Etcd, RebootLock];
 
 /// The groups of a command, by its words; the longest line that fits counts. For a command that is not here all of them
 /// mean something.
@@ -67,27 +67,35 @@ impl Group {
         let none = Command::new("flags");
         let command = match self {
             Root | Config => MachineArgs::augment_args(none),
-            Etcd | Semaphore => EtcdArgs::augment_args(none),
+            Etcd | RebootLock => EtcdArgs::augment_args(none),
             Slots => SlotsArgs::augment_args(none),
         };
-        let own = |arg: &&Arg| match (self, arg.get_id().as_str()) {
-            (Root, id) => id == "root",
-            (Config, id) => id == "config",
-            (Semaphore, id) => matches!(id, "group" | "key_prefix"),
-            (Etcd, id) => !matches!(id, "group" | "key_prefix"),
-            (Slots, _) => true,
-        };
+        let own = |arg: &&Arg| arg.get_long().is_some_and(|long| self.has(long));
         command.get_arguments().filter(own).cloned().collect()
     }
 
-    /// What a command does not have for which its flags mean nothing.
-    fn about(self) -> &'static str {
+    /// Whether the flag of this long name is one of these.
+    fn has(self, long: &str) -> bool {
+        let about = match self {
+            Root => return long == "root",
+            Config => return long == "config",
+            Etcd => About::Etcd,
+            RebootLock => About::RebootLock,
+            Slots => About::Slots,
+        };
+        let own = |one: &&SettingFlag| one.about == about;
+        let mut own = SETTING_FLAGS.iter().filter(own);
+        own.any(|one| one.flag.trim_start_matches('-') == long)
+    }
+
+    /// Why its flags mean nothing for a command.
+    fn unused(self) -> &'static str {
         match self {
-            Root => "it reads no file of a machine",
+            Root => "it reads no files of the machine",
             Config => "it reads no configuration",
-            Etcd => "it asks no etcd",
-            Semaphore => "it asks for no semaphore",
-            Slots => "it looks at no slots",
+            Etcd => "it does not use etcd",
+            RebootLock => "it does not use the reboot lock",
+            Slots => "it does not use the slots",
         }
     }
 }
@@ -95,8 +103,7 @@ impl Group {
 /// Whether the common flag of this long name means something for a command. The path is the command's words, such as
 /// `slots next`.
 pub(super) fn means_something(path: &[&str], flag: &str) -> bool {
-    let has = |group: &Group| group.flags().iter().any(|arg| arg.get_long() == Some(flag));
-    groups(path).iter().any(has)
+    groups(path).iter().any(|group| group.has(flag))
 }
 
 /// The description of the command line: every command with the flags that mean something for it.
@@ -164,9 +171,9 @@ pub fn check(command: &mut Command, matches: &ArgMatches) -> Result<(), clap::Er
             }
             let words = path.join(" ");
             let why = format!(
-                "--{} means nothing for `pointsman {words}`: {}. Leave it out",
+                "--{} cannot be used with `pointsman {words}`: {}",
                 flag.get_long().unwrap_or(id),
-                group.about()
+                group.unused()
             );
             return Err(command.error(ErrorKind::ArgumentConflict, why));
         }
@@ -274,9 +281,9 @@ mod tests {
             "pointsman slots --endpoint h:1 next",
         ] {
             let error = refused(line).unwrap();
-            let says = "--endpoint means nothing for `pointsman slots";
+            let says = "--endpoint cannot be used with `pointsman slots";
             assert!(
-                error.contains(says) && error.contains("it asks no etcd"),
+                error.contains(says) && error.contains("it does not use etcd"),
                 "{line}: {error}"
             );
         }

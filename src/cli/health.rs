@@ -9,7 +9,9 @@ use serde::Serialize;
 use settings::Strategy;
 
 use super::{
-    Context, Exit, Failure, output,
+    Context, Exit, Failure,
+    common::JsonArgs,
+    output,
     table::{cells, table, trimmed},
 };
 use crate::agent::{
@@ -24,9 +26,8 @@ use crate::agent::{
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Print JSON; its shape is in docs/commands.md and stays.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: JsonArgs,
 }
 
 /// All that is shown.
@@ -77,7 +78,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let survey = survey.map_err(|error| {
         Failure::new(
             Exit::Unreachable,
-            format!("whether the booted slot is on trial cannot be told: {error}"),
+            format!("it is not known whether the running slot is on trial: {error}"),
         )
     })?;
     let bus = bus::connect(root).await?;
@@ -102,7 +103,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         checks: failing(&round, held),
         warnings,
     };
-    if args.json {
+    if args.json.json {
         output::json(&shown)?;
     } else {
         print(&shown)?;
@@ -116,7 +117,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         _ => Err(Failure::new(
             Exit::Unreachable,
             format!(
-                "whether this boot would pass cannot be told: {}",
+                "it is not known whether this boot would pass: {}",
                 shown.reason
             ),
         )),
@@ -183,9 +184,9 @@ async fn look(
 
 fn failing(round: &Round, held: bool) -> Vec<Check> {
     let alone = if held {
-        "the other nodes were there at this boot"
+        "the other nodes were in service at this boot"
     } else {
-        "it needs other nodes, which may have been away: it decides nothing"
+        "it needs other nodes, which may have been out of service: it does not count"
     };
     let own = round.own.iter().map(|what| (what, false, "it is required"));
     let others = round.others.iter().map(|what| (what, true, alone));
@@ -210,14 +211,16 @@ fn failing(round: &Round, held: bool) -> Vec<Check> {
 fn reason(unit: &Judged, held: bool) -> &'static str {
     match unit.standing {
         Standing::New if unit.cluster && !held => {
-            "it did not fail before this boot, but needs other nodes, which may have been away"
+            "it did not fail before this boot, but it needs other nodes, which may have been out of service"
         }
         Standing::New => "it did not fail before this boot",
-        Standing::Before => "it failed before this boot, on an image that was proven",
-        Standing::Ignored => "checks.ignore-units names it",
-        Standing::Exempt => "it never counts: it waits for the proof, or applies a cloud-config",
+        Standing::Before => "it also failed before this boot, on a proven image",
+        Standing::Ignored => "checks.ignore-units lists it",
+        Standing::Exempt => {
+            "it never counts, because it waits for the proof or applies a cloud-config"
+        }
         Standing::Unknown => {
-            "nobody looked before this boot; at the next reboot it counts as failed before"
+            "it is not known whether it failed before this boot. At the next reboot it counts as failed before"
         }
     }
 }
@@ -226,10 +229,10 @@ fn print(shown: &Shown) -> Result<(), Failure> {
     output::say(match shown.verdict {
         "pass" => "This boot would pass its checks.",
         "fail" => "This boot would not pass its checks.",
-        _ => "Whether this boot would pass its checks cannot be told.",
+        _ => "It is not known whether this boot would pass its checks.",
     })?;
     if !shown.checks.is_empty() {
-        let mut lines = table(&["CHECK", "STANDING", "WHY"]);
+        let mut lines = table(&["CHECK", "STANDING", "REASON"]);
         for check in &shown.checks {
             let standing = serde_json::to_value(check.standing);
             let standing = standing

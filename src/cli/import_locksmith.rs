@@ -16,16 +16,16 @@ use super::{
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The etcd whose v2 API has locksmith's locks, where it is not the configured one: http(s)://host:port.
+    /// URL of the etcd whose v2 API has locksmith's locks: http(s)://host:port. Without it: the configured etcd.
     #[arg(long, value_name = "URL")]
     from: Option<String>,
-    /// Do it; without this it is only shown.
+    /// Copy them. Without it: only show them.
     #[arg(long)]
     yes: bool,
 }
 
 /// The reason that stands at the holders copied.
-const WHY: &str = "held locksmith's lock when that was copied";
+const WHY: &str = "held locksmith's lock when it was copied";
 
 /// The most the whole tree of locks may take: a thousand groups of a thousand holders.
 const MOST: usize = 64 << 20;
@@ -37,15 +37,15 @@ const MOST: usize = 64 << 20;
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let locks = locksmiths(context, args.from.as_deref()).await?;
     if locks.is_empty() {
-        return output::say("Locksmith has left no lock there: nothing to copy.");
+        return output::say("There are no locks of locksmith. Nothing to copy.");
     }
-    let mut shown = table(&["GROUP", "MAX", "HOLDERS", "TO DO"]);
+    let mut shown = table(&["GROUP", "MAX", "HOLDERS", "ACTION"]);
     let (mut new, mut others) = (Vec::new(), Vec::new());
     for (group, lock) in locks {
         let there = context.semaphore_of(group.clone())?.read().await?.document;
         let todo = match &there {
             None => "copy".to_owned(),
-            Some(Ok(there)) if same(there, &lock) => "there already".to_owned(),
+            Some(Ok(there)) if same(there, &lock) => "none, already copied".to_owned(),
             Some(Ok(there)) => {
                 others.push(name(&group));
                 format!("differs: max {}, held by {}", there.max, held_by(there))
@@ -70,12 +70,11 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         return Err(Failure::new(
             Exit::Failed,
             format!(
-                "nothing is copied: the semaphore of {} is in use already and differs from locksmith's; \
-                 `{}`, `lock` and `unlock` change it",
-                others.join(", "),
-                context.command("set-max N")
+                "nothing is copied: the reboot lock of {} is already in use, and differs from locksmith's",
+                others.join(", ")
             ),
-        ));
+        )
+        .remedy("change it (also with `lock` and `unlock`)", context.command("set-max N")));
     }
     if new.is_empty() {
         return Ok(());
@@ -106,7 +105,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
                 return Err(Failure::new(
                     Exit::Failed,
                     format!(
-                        "{} came into use meanwhile, and is not copied",
+                        "{} is not copied: its reboot lock was used meanwhile",
                         name(&group)
                     ),
                 ));

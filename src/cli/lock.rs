@@ -16,18 +16,18 @@ use crate::agent::effects::AGENT;
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The node's machine id, or the host name of a known node; this node when left out.
+    /// Host name or machine id of the node. Without it: this node.
     id: Option<String>,
-    /// Take a place under a name that is no node's, instead.
+    /// Take a place under a name that is not a node's.
     #[arg(long = "as", value_name = "NAME", conflicts_with = "id")]
     name: Option<String>,
-    /// Take a place in the queue and wait for at most this long, such as 30m; otherwise at once or not at all.
+    /// Wait in the queue for at most this long, such as 30m. Without it: fail if no place is free now.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     wait: Option<Duration>,
-    /// Run this node's pre-reboot.d hooks as well, once it is locked; `unlock` on this node then runs its post-boot.d hooks.
+    /// Also run the pre-reboot.d hooks of this node, after it is locked. `unlock` then runs its post-boot.d hooks.
     #[arg(long, conflicts_with = "name")]
     drain: bool,
-    /// Why; shown by `status`.
+    /// The reason, which `status` shows.
     #[arg(long, value_parser = super::pause::sentence)]
     reason: Option<String>,
 }
@@ -37,7 +37,7 @@ pub struct Args {
 /// # Errors
 /// When nothing is left or the group is paused (now, or with `--wait` in time), or etcd cannot be reached.
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    // A name is checked before anything is asked of etcd.
+    // A name is checked before etcd is asked.
     let mut id = context.id(args.name.as_deref().or(args.id.as_deref()))?;
     let semaphore = context.semaphore()?;
     if let Some(given) = &args.id {
@@ -54,7 +54,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         if !own.is_ok_and(|own| own == id) {
             return Err(Failure::new(
                 Exit::Usage,
-                "--drain runs hooks on this node, and is for this node alone; run it on the node that is to be drained",
+                "--drain runs the hooks of this node, and cannot be used for another node. Run the command on that node",
             ));
         }
         drain::possible(context).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
@@ -62,68 +62,60 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     }
     let mut taken = holder.clone();
     let mut is_new = true;
-    let refused = |why: String| {
-        Err(Failure::new(
-            Exit::Refused,
-            format!("{} is not locked: {why}", output::in_line(&id)),
-        ))
-    };
+    let shown = names::named(&holder.hostname, &id);
+    let refused = |why: &str| Failure::new(Exit::Refused, format!("{shown} is not locked: {why}"));
     match semaphore.lock(&holder).await? {
         Locked::Taken => {}
         Locked::AlreadyHeld(Some(entry)) if args.drain && entry.may_be_drained() => {
             if !semaphore.set_drain(&entry, Drain::Begun).await? {
-                return refused("somebody has just unlocked it; try again".into());
+                return Err(refused("somebody has just unlocked it; try again"));
             }
             (taken, is_new) = (entry, false);
         }
         Locked::AlreadyHeld(Some(entry)) if args.drain && entry.is_half_drained() => {
-            return refused(format!(
-                "`lock --drain` has begun to drain it and has not ended: its hooks run, or it was killed. To begin again: \
-                 {}, then lock it",
-                context.command("unlock")
+            let why = "another `lock --drain` has begun to drain it, and has not ended: its hooks are still running, or it was \
+                       killed";
+            return Err(refused(why).remedy(
+                "start again, unlock the node first and then lock it",
+                context.command("unlock"),
             ));
         }
         Locked::AlreadyHeld(entry) => {
-            return already(&id, entry, args.reason.is_some());
+            return already(context, &shown, entry, args.reason.is_some());
         }
         Locked::Full(_) | Locked::Paused(..) if args.wait.is_some() => {
             wait(context, &semaphore, holder, args.wait.unwrap_or_default()).await?;
         }
         Locked::Full(document) if document.max == 0 => {
-            return refused("the group is stopped (max is 0)".into());
+            return Err(refused("the group is stopped (max is 0)"));
         }
         Locked::Full(document) => {
             let group = semaphore.read().await?;
             let holders: Vec<String> = group.holders.iter().map(names::shown).collect();
-            return refused(format!(
-                "{} held by {}; see {}",
-                match document.max {
-                    1 => "the only place is".to_owned(),
-                    max => format!("all {max} places are"),
-                },
-                holders.join(", "),
-                context.command("status")
-            ));
+            let taken = match document.max {
+                1 => "the only place is".to_owned(),
+                max => format!("all {max} places are"),
+            };
+            return Err(refused(&format!("{taken} taken by {}", holders.join(", ")))
+                .remedy("see more", context.command("status")));
         }
         Locked::Paused(all, pause) => {
-            return refused(format!(
-                "{} is paused by {}: {}",
-                if all {
-                    "the whole cluster"
-                } else {
-                    "the group"
-                },
+            let which = match all {
+                true => "the whole cluster",
+                false => "the group",
+            };
+            return Err(refused(&format!(
+                "{which} is paused by {}: {}",
                 output::in_line(pause.author()),
                 output::in_line(&pause.reason)
-            ));
+            )));
         }
     }
     if args.drain {
         drain_with(context, &semaphore, &taken, is_new).await?;
     }
     output::say(format!(
-        "{} holds the semaphore until: {}",
-        output::in_line(&id),
+        "{shown} holds the reboot lock. To release it: {}",
         context.command(&format!("unlock {}", output::word(&id)))
     ))?;
     Ok(())
@@ -152,7 +144,7 @@ async fn drain_with(
         Err(failed) => failed,
     };
     drain::undo(context, entry, "stepping-back").await;
-    let id = output::in_line(&entry.id);
+    let shown = names::named(&entry.hostname, &entry.id);
     let stands = if is_new {
         // Only what was taken here: somebody else may hold under this id by now.
         semaphore
@@ -161,11 +153,11 @@ async fn drain_with(
         "is not locked"
     } else {
         semaphore.set_drain(entry, Drain::None).await?;
-        "is locked as it was, and not drained"
+        "is still locked, but not drained"
     };
     Err(Failure::new(
         exit,
-        format!("{id} {stands}: {why}; what was drained is undone"),
+        format!("{shown} {stands}: {why}; the drain was undone"),
     ))
 }
 
@@ -232,6 +224,7 @@ async fn wait(
 ) -> Result<(), Failure> {
     let id = holder.id.clone();
     let nonce = holder.nonce.clone();
+    let shown = names::named(&holder.hostname, &id);
     // The ticket would be the same key, and be taken from under the agent that waits with it.
     if semaphore
         .read()
@@ -240,13 +233,10 @@ async fn wait(
         .iter()
         .any(|ticket| ticket.id == id)
     {
-        return Err(Failure::new(
-            Exit::Refused,
-            format!(
-                "{id} waits in the queue already; see {}",
-                context.command("status")
-            ),
-        ));
+        return Err(
+            Failure::new(Exit::Refused, format!("{shown} is already in the queue"))
+                .remedy("see more", context.command("status")),
+        );
     }
     let claim = Claim {
         holder,
@@ -260,7 +250,7 @@ async fn wait(
         () = semaphore.acquire(&claim, |wait| output::note(&wait.why)) => return Ok(()),
         () = tokio::time::sleep(length) => (
             Exit::Refused,
-            format!("its turn did not come within {}", duration::print(length)),
+            format!("it did not get a place within {}", duration::print(length)),
         ),
         (exit, why) = ends.told() => (exit, why.to_owned()),
     };
@@ -269,37 +259,41 @@ async fn wait(
     }
     Err(Failure::new(
         exit,
-        format!("{id} is not locked, and its ticket is given up: {why}"),
+        format!("{shown} is not locked, and its ticket is cancelled: {why}"),
     ))
 }
 
 /// Of somebody who holds it already.
-fn already(id: &str, entry: Option<Holder>, reason_given: bool) -> Result<(), Failure> {
+fn already(
+    context: &Context,
+    shown: &str,
+    entry: Option<Holder>,
+    reason_given: bool,
+) -> Result<(), Failure> {
     let Some(entry) = entry else {
         return output::say(format!(
-            "{id} held the semaphore already (another tool took it)."
+            "{shown} already holds the reboot lock (another tool took it)."
         ));
     };
-    let since = entry
-        .since
-        .map_or(String::new(), |since| format!(" since {since:.0}"));
+    let since = entry.since.map_or(String::new(), |since| {
+        format!(" since {}", context.time(since))
+    });
     let why = output::in_line(entry.reason.as_deref().unwrap_or_default());
-    let id = &output::in_line(id);
     if entry.phase != Phase::Manual {
         return Err(Failure::new(
             Exit::Refused,
             format!(
-                "{id} is not locked by hand: its own agent holds the semaphore{since} ({}: {why}), and will give it back",
+                "{shown} is not locked by hand: its own agent holds the reboot lock{since} ({}: {why}), and will release it",
                 output::in_line(&entry.phase.to_string())
             ),
         ));
     }
     let kept = if reason_given {
-        " The reason given now is not kept; to change it: unlock it first."
+        " The new reason is not kept. To change the reason, unlock the node first."
     } else {
         ""
     };
     output::say(format!(
-        "{id} held the semaphore already, by hand{since} ({why}).{kept}"
+        "{shown} is already locked by hand{since} ({why}).{kept}"
     ))
 }

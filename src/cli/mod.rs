@@ -38,15 +38,14 @@ pub use flags::command;
 
 use common::CommonArgs;
 
-/// Decides when this node may reboot into its new image: takes the group's semaphore in etcd first, and gives
-/// it back when the node is up again.
+/// Decides when this node may reboot into its new image. It takes the group's reboot lock in etcd before the reboot, and
+/// releases it after the reboot.
 #[derive(Debug, Parser)]
 #[command(
     name = "pointsman",
     version,
-    after_help = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 refused for now (semaphore full, \
-                  paused, …), 4 etcd or the system bus out of reach, 5 a check for updates that failed, 6 nothing has the \
-                  name that was given."
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 refused for now (no free place, paused, …), \
+                  4 etcd or the system bus cannot be reached, 5 the check for updates failed, 6 nothing has the given name."
 )]
 pub struct Cli {
     /// What several commands take.
@@ -60,43 +59,42 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the node's agent (what pointsman.service does).
+    /// Run this node's agent (pointsman.service does this).
     Agent,
-    /// Show who holds the semaphore, who waits, and how this node stands.
+    /// Show who holds the reboot lock, who waits for it, and what this node does.
     Status(status::Args),
-    /// Show the configuration in force, and where each value comes from.
+    /// Show the configuration in use, and where each value comes from.
     Config(config::Args),
-    /// Take the semaphore for a node by hand, so that no other goes out beside it; only `unlock` gives it back. It drains
-    /// nothing unless --drain says so.
+    /// Take the reboot lock for a node by hand. Only `unlock` releases it. No hooks run without --drain.
     Lock(lock::Args),
-    /// Give the semaphore back for a node.
+    /// Release the reboot lock of a node.
     Unlock(unlock::Args),
-    /// Set how many nodes of the group may be out of service at a time.
+    /// Set how many nodes of the group may be out of service at the same time.
     SetMax(set_max::Args),
-    /// Show both system partitions, and what a reboot would do.
+    /// Show both system partitions, and which one a reboot would boot.
     Slots(slots::Args),
-    /// Boot the other system partition next time; --undo takes that back.
+    /// Boot the other system partition next time. --undo cancels that.
     Rollback(rollback::Args),
-    /// Run the checks of a boot by hand: what fails, and whether it would count against a new image. Exit 0 where the boot
-    /// would pass, 1 where it would fail, 4 where that cannot be told.
+    /// Run the checks of a boot now, and show which failures would count against a new image. Exit 0 if this boot would
+    /// pass, 1 if it would fail, 4 if that is not known.
     Health(health::Args),
-    /// Show and steer update_engine.
+    /// Show what update_engine does, and control it.
     Update(update::Args),
-    /// Reboot this node: when the window, the people logged in and the semaphore allow it.
+    /// Request a reboot of this node. It waits for the reboot window, for logged-in people and for the reboot lock.
     Reboot(reboot::Args),
-    /// Take back a reboot that was asked for on this node.
+    /// Cancel the reboot request of this node.
     Cancel,
-    /// Show, add and clear the images and versions no node may reboot into.
+    /// Show, add and clear quarantined images and versions. No node reboots into one of them.
     Quarantine(quarantine::Args),
-    /// Copy locksmith's locks out of etcd's v2 key space, once.
+    /// Copy locksmith's locks from etcd's v2 API into the reboot lock, once.
     ImportLocksmith(import_locksmith::Args),
     /// Stop all reboots of the group, or of the whole cluster, until `resume`.
     Pause(pause::PauseArgs),
     /// End a pause.
     Resume(pause::ResumeArgs),
-    /// Show whether etcd is the one it was, and accept it as it is after a restore.
+    /// Show whether etcd was restored or exchanged, and accept its present content.
     Store(store::Args),
-    /// Look at a cloud-config: what is wrong with it, what it would change; apply it, and take that back.
+    /// Check a cloud-config, show what it would change, apply it, and revert it.
     CloudConfig(cloud_config::Args),
 }
 
@@ -113,7 +111,7 @@ pub enum Words<T> {
 /// # Errors
 /// With the exit code and the text for standard error.
 pub async fn run(cli: Cli) -> Result<(), Failure> {
-    // Documents are looked at wherever people write them: no node's configuration is needed.
+    // Documents are checked wherever people write them: no node's configuration is needed.
     if let Command::CloudConfig(args) = &cli.command {
         // But who names a file means that file.
         if cli.common.machine.config.is_some() {

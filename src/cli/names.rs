@@ -21,16 +21,8 @@ enum Meant {
 }
 
 fn meant(given: &str, group: &Group) -> Meant {
-    let holders = group.holders.iter().map(|held| {
-        let host = held.entry.as_ref().map_or("", |entry| &entry.hostname);
-        (held.id.as_str(), host)
-    });
-    let tickets = group.queue.iter();
-    let tickets = tickets.map(|ticket| (ticket.id.as_str(), ticket.hostname.as_str()));
-    let nodes = group.nodes.iter();
-    let nodes = nodes.map(|node| (node.id.as_str(), node.hostname.as_str()));
     let mut called = BTreeSet::new();
-    for (id, host) in holders.chain(tickets).chain(nodes) {
+    for (id, host) in hosts(group) {
         if id == given {
             return Meant::Id;
         }
@@ -47,7 +39,7 @@ fn meant(given: &str, group: &Group) -> Meant {
 }
 
 /// The id that a person means by `given`, for a command that acts on who holds or waits: what is known by this word, else
-/// the word itself. Says which node it is where the id is another word.
+/// the word itself.
 ///
 /// # Errors
 /// When several nodes have this host name, or nobody is known by what was given and it is no id.
@@ -60,7 +52,7 @@ pub(super) fn id(
     match meant(given, group) {
         // As it stands there, whoever put it there.
         Meant::Id => Ok(given.to_owned()),
-        Meant::Host(id) => is_the_host(given, id),
+        Meant::Host(id) => Ok(id),
         Meant::Several(ids) => one_of(context, group, given, ids, command),
         Meant::Unknown => checked(given),
     }
@@ -82,46 +74,64 @@ pub(super) fn to_lock(context: &Context, group: &Group, given: &str) -> Result<S
     }
     checked(given)?;
     if node::is_machine_id(given) {
-        output::note(format!(
-            "note: no node of the group is known by the id {given}"
-        ));
+        output::note(format!("note: no node of the group has the id {given}"));
         return Ok(given.to_owned());
     }
     let near = nearest(given, group);
     let near = if near.is_empty() {
         String::new()
     } else {
-        format!("; the nearest names are {}", near.join(", "))
+        format!("; similar names are {}", near.join(", "))
     };
     Err(Failure::new(
         Exit::Usage,
-        format!(
-            "no node of the group is called {given}{near}. To take a place under this name all the same, which protects no \
-             node: {}",
-            context.command(&format!("lock --as {}", output::word(given)))
-        ),
+        format!("no node of the group is called {given}{near}"),
+    )
+    .remedy(
+        "take a place under this name anyway, which protects no node",
+        context.command(&format!("lock --as {}", output::word(given))),
     ))
 }
 
-/// A holder as people know it: host name and id, on one line whatever another tool has written.
+/// A node as people know it: its host name, where that is known, then its id. On one line, whatever another tool has written.
+pub(super) fn named(hostname: &str, id: &str) -> String {
+    output::in_line(&match hostname {
+        "" => id.to_owned(),
+        host if host == id => id.to_owned(),
+        host => format!("{host} ({id})"),
+    })
+}
+
+/// A holder, by [`named`].
 pub(super) fn shown(held: &HolderState) -> String {
     let host = held.entry.as_ref().map_or("", |entry| &entry.hostname);
-    output::in_line(&match host {
-        "" => held.id.clone(),
-        host if host == held.id => held.id.clone(),
-        host => format!("{host} ({})", held.id),
-    })
+    named(host, &held.id)
+}
+
+/// The node of this id, by [`named`], with the host name under which the group knows it.
+pub(super) fn known(group: &Group, id: &str) -> String {
+    let mut all = hosts(group);
+    let host = all.find(|(known, host)| *known == id && !host.is_empty());
+    named(host.map_or("", |(_, host)| host), id)
+}
+
+/// Each id in the group with its host name, which may be empty.
+fn hosts(group: &Group) -> impl Iterator<Item = (&str, &str)> {
+    let holders = group.holders.iter().map(|held| {
+        let host = held.entry.as_ref().map_or("", |entry| &entry.hostname);
+        (held.id.as_str(), host)
+    });
+    let tickets = group.queue.iter();
+    let tickets = tickets.map(|ticket| (ticket.id.as_str(), ticket.hostname.as_str()));
+    let nodes = group.nodes.iter();
+    let nodes = nodes.map(|node| (node.id.as_str(), node.hostname.as_str()));
+    holders.chain(tickets).chain(nodes)
 }
 
 fn checked(given: &str) -> Result<String, Failure> {
     node::check_id(given)
         .map(|()| given.to_owned())
         .map_err(|error| Failure::new(Exit::Usage, error.to_string()))
-}
-
-fn is_the_host(given: &str, id: String) -> Result<String, Failure> {
-    output::say(format!("{given} is the host name of {id}."))?;
-    Ok(id)
 }
 
 /// Which of the nodes of one host name is meant: to unlock, the only one that holds; else this machine itself, whose
@@ -139,15 +149,14 @@ fn one_of(
         .filter(|id| group.holders.iter().any(|held| held.id == **id))
         .collect();
     if let (&[one], "unlock") = (holding.as_slice(), command) {
-        return is_the_host(given, one.clone());
+        return Ok(one.clone());
     }
     if let Ok(own) = node::machine_id(root)
         && node::hostname(root) == given
         && ids.contains(&own)
     {
-        return is_the_host(given, own);
+        return Ok(own);
     }
-    let zone = node::time_zone(root);
     let seen = ids.iter().map(|id| {
         let since = group
             .nodes
@@ -156,24 +165,18 @@ fn one_of(
             .and_then(|node| node.since);
         since.map_or_else(
             || format!("{id} (last seen at an unknown time)"),
-            |since| {
-                let since = since.to_zoned(zone.clone());
-                format!(
-                    "{id} (last seen {})",
-                    since.strftime("%Y-%m-%d %H:%M:%S %Z")
-                )
-            },
+            |since| format!("{id} (last seen {})", context.time(since)),
         )
     });
     Err(Failure::new(
         Exit::Usage,
         format!(
-            "{given} is the host name of {} nodes: {}; to say which: {}",
+            "{given} is the host name of {} nodes: {}",
             ids.len(),
             seen.collect::<Vec<_>>().join(", "),
-            context.command(&format!("{command} ID"))
         ),
-    ))
+    )
+    .remedy("say which one", context.command(&format!("{command} ID"))))
 }
 
 /// The host names and ids of the group that look like this one, the nearest first, at most three.

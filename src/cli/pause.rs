@@ -17,16 +17,16 @@ const LONGEST: u64 = 9_000_000_000;
 /// The arguments of `pause`.
 #[derive(Debug, clap::Args)]
 pub struct PauseArgs {
-    /// The whole cluster, not only the group.
+    /// Pause the whole cluster, not only the group.
     #[arg(long)]
     all: bool,
-    /// Why; shown wherever a node waits for it.
+    /// The reason, which is shown wherever a node waits because of the pause.
     #[arg(long, value_parser = sentence)]
     reason: String,
-    /// For how long, such as 2h; until `resume` when left out.
+    /// How long, such as 2h. Without it: until `resume`.
     #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
     length: Option<Duration>,
-    /// Replace a pause that somebody else has made.
+    /// Replace a pause of somebody else.
     #[arg(long)]
     replace: bool,
 }
@@ -39,7 +39,7 @@ pub(super) fn sentence(text: &str) -> Result<String, String> {
 /// The arguments of `resume`.
 #[derive(Debug, clap::Args)]
 pub struct ResumeArgs {
-    /// The whole cluster's pause, not the group's.
+    /// End the pause of the whole cluster, not that of the group.
     #[arg(long)]
     all: bool,
 }
@@ -55,23 +55,27 @@ fn which(context: &Context, all: bool) -> String {
 }
 
 /// Who paused, since when and why, as part of a sentence.
-fn said(pause: &Pause) -> String {
-    let since = pause
-        .since
-        .map_or(String::new(), |since| format!(" since {since:.0}"));
+fn said(context: &Context, pause: &Pause) -> String {
+    let since = pause.since.map_or(String::new(), |since| {
+        format!(" since {}", context.time(since))
+    });
     let by = output::in_line(pause.author());
     format!("by {by}{since} ({})", output::in_line(&pause.reason))
 }
 
-/// A pause that an agent made, since etcd is not the one it was.
-fn stopped(context: &Context, pause: &Pause) -> String {
+/// A pause that an agent made, because etcd was restored or exchanged.
+fn stopped(context: &Context, pause: &Pause) -> Failure {
     let (id, reason) = pause.store.as_ref().map_or_else(Default::default, |found| {
         (output::in_line(&found.id), output::in_line(&found.reason))
     });
-    format!(
-        "the whole cluster is stopped: {reason}\nto see what is known: {}\nto go on with etcd as it is: {}",
-        context.command("store"),
-        context.command(&format!("store accept {}", output::word(&id)))
+    Failure::new(
+        Exit::Refused,
+        format!("the whole cluster is stopped: {reason}"),
+    )
+    .remedy("see what is known", context.command("store"))
+    .remedy(
+        "continue with the present content of etcd",
+        context.command(&format!("store accept {}", output::word(&id))),
     )
 }
 
@@ -98,12 +102,11 @@ pub async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
     let all = if args.all { " --all" } else { "" };
     let seconds = args.length.map(|length| length.as_secs());
     if seconds.is_some_and(|seconds| !(1..=LONGEST).contains(&seconds)) {
-        return Err(Failure::new(
-            Exit::Usage,
+        return Err(Failure::value(
+            "--for",
+            args.length.map(duration::print).unwrap_or_default(),
             format!(
-                "--for: found {}, expected from 1s to {}, which is as long as etcd keeps anything for a time; \
-                 without --for until `{}`",
-                args.length.map(duration::print).unwrap_or_default(),
+                "from 1s to {}, the longest time that etcd keeps a key. Without --for, the pause lasts until `{}`",
                 duration::print(Duration::from_secs(LONGEST)),
                 context.command(&format!("resume{all}")),
             ),
@@ -125,20 +128,21 @@ pub async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
         .await?
     {
         Paused::Done(None) => {}
-        Paused::Done(Some(before)) => {
-            output::say(format!("This replaces the pause {}.", said(&before)))?
-        }
+        Paused::Done(Some(before)) => output::say(format!(
+            "This replaces the pause {}.",
+            said(context, &before)
+        ))?,
         Paused::ByAnother(before) if before.store.is_some() => {
-            return Err(Failure::new(Exit::Refused, stopped(context, &before)));
+            return Err(stopped(context, &before));
         }
         Paused::ByAnother(before) => {
             return Err(Failure::new(
                 Exit::Refused,
-                format!(
-                    "{which} is paused already {}; to have yours instead: {}",
-                    said(&before),
-                    context.command(&format!("pause{all} --replace --reason …"))
-                ),
+                format!("{which} is already paused {}", said(context, &before)),
+            )
+            .remedy(
+                "replace that pause",
+                context.command(&format!("pause{all} --replace --reason …")),
             ));
         }
     }
@@ -147,7 +151,7 @@ pub async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
         |length| format!("for {}", duration::print(length)),
     );
     output::say(format!(
-        "{which} is paused {length}. A node that has committed to its reboot still goes."
+        "{which} is paused {length}. A node that is already rebooting is not stopped."
     ))?;
     Ok(())
 }
@@ -161,7 +165,7 @@ pub async fn resume(context: &Context, args: &ResumeArgs) -> Result<(), Failure>
     let semaphore = context.semaphore()?;
     match semaphore.resume(args.all).await? {
         Resumed::Store(pause) => {
-            return Err(Failure::new(Exit::Refused, stopped(context, &pause)));
+            return Err(stopped(context, &pause));
         }
         Resumed::Done(Some(pause)) => output::say(format!(
             "{which} is not paused any more (it was: {}).",
@@ -172,16 +176,16 @@ pub async fn resume(context: &Context, args: &ResumeArgs) -> Result<(), Failure>
     let left = semaphore.read().await?;
     if let (false, Some(pause)) = (args.all, &left.pause_all) {
         output::say(format!(
-            "The whole cluster still is, {}; to end that: {}",
-            said(pause),
+            "The whole cluster is still paused {}. To end that pause: {}",
+            said(context, pause),
             context.command("resume --all")
         ))?;
     }
     if let (true, Some(pause)) = (args.all, &left.pause) {
         let own = self::which(context, false);
         output::say(format!(
-            "{own} still is, {}; to end that: {}",
-            said(pause),
+            "{own} is still paused {}. To end that pause: {}",
+            said(context, pause),
             context.command("resume")
         ))?;
     }

@@ -6,7 +6,9 @@ use semaphore::records::{Image, Quarantine};
 use settings::Strategy;
 
 use super::{
-    Context, Exit, Failure, output,
+    Context, Exit, Failure,
+    common::JsonArgs,
+    output,
     pause::{person, sentence},
     table::{cells, table, trimmed},
 };
@@ -25,27 +27,26 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Show what no node may reboot into, and why.
+    /// Show what is quarantined, and why.
     List {
-        /// Print JSON: the list that `status --json` has.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        json: JsonArgs,
     },
-    /// Keep every node from rebooting into this image or version.
+    /// Quarantine an image or version: no node reboots into it.
     Add {
-        /// `sha256:` and 64 hex digits, as `pointsman slots --json` shows them, or a version.
+        /// An image (sha256: and 64 hex digits, as `pointsman slots --json` shows it), or a version.
         #[arg(value_name = "IMAGE|VERSION", value_parser = image)]
         what: Image,
-        /// Why; shown wherever a node waits for it.
+        /// The reason, which is shown wherever a node waits because of the quarantine.
         #[arg(long, value_parser = sentence)]
         reason: String,
     },
-    /// Let nodes reboot into it again.
+    /// End a quarantine: nodes may reboot into the image or version again.
     Clear {
-        /// The image or version; a quarantine that names both ends as a whole.
+        /// The image or version. If the quarantine names both, one of them is enough.
         #[arg(value_name = "IMAGE|VERSION", value_parser = listed)]
         what: Image,
-        /// Also one whose name is damaged: neither an image nor a version, as `quarantine list` shows it.
+        /// Clear an entry with a damaged name, which is neither an image nor a version. `quarantine list` shows it.
         #[arg(long)]
         force: bool,
     },
@@ -66,7 +67,7 @@ fn image(text: &str) -> Result<Image, String> {
                 version: None,
             })
         } else {
-            Err("expected sha256: and 64 hex digits in lower case, as `pointsman slots --json` shows them".into())
+            Err("expected sha256: and 64 hex digits in lower case, as `pointsman slots --json` shows it".into())
         };
     }
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._+~:".contains(&b);
@@ -111,14 +112,14 @@ fn sound_or_forced(context: &Context, what: &Image, force: bool) -> Result<(), F
     match is_sound(what) {
         Err(why) if !force => Err(Failure::new(
             Exit::Usage,
-            format!(
-                "{}: {why}. If it is the damaged name that `quarantine list` shows: {}",
-                output::in_line(&what.name()),
-                context.command(&format!(
-                    "quarantine clear --force {}",
-                    output::word(&what.name())
-                ))
-            ),
+            format!("{}: {why}", output::in_line(&what.name())),
+        )
+        .remedy(
+            "clear a damaged name that `quarantine list` shows",
+            context.command(&format!(
+                "quarantine clear --force {}",
+                output::word(&what.name())
+            )),
         )),
         _ => Ok(()),
     }
@@ -149,7 +150,9 @@ async fn in_the_cluster(context: &Context, args: &Args) -> Result<(), Failure> {
     let semaphore = context.semaphore()?;
     match &args.command {
         None => list(semaphore.read().await?.quarantine, false, context),
-        Some(Command::List { json }) => list(semaphore.read().await?.quarantine, *json, context),
+        Some(Command::List { json }) => {
+            list(semaphore.read().await?.quarantine, json.json, context)
+        }
         Some(Command::Add { what, reason }) => {
             let quarantine = Quarantine {
                 what: what.clone(),
@@ -159,10 +162,10 @@ async fn in_the_cluster(context: &Context, args: &Args) -> Result<(), Failure> {
                 since: Some(Timestamp::now()),
             };
             let done = if semaphore.quarantine(&quarantine).await? {
-                "is quarantined. A node that has committed to its reboot still goes.".to_owned()
+                "is quarantined. A node that is already rebooting is not stopped.".to_owned()
             } else {
                 format!(
-                    "was quarantined already, and stays so for the reason given then: see {}.",
+                    "is already quarantined, with the reason given then. To see it: {}",
                     context.command("quarantine")
                 )
             };
@@ -186,12 +189,12 @@ async fn in_the_cluster(context: &Context, args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// What this node has found to be bad is in its agent's journal, and binds it until it is cleared.
+/// What this node has quarantined itself is in its agent's journal, and binds it until it is cleared.
 async fn alone(context: &Context, args: &Args) -> Result<(), Failure> {
     let client = AgentClient::connect(&context.config.root);
     match &args.command {
         None => list(of_this_node(context)?, false, context),
-        Some(Command::List { json }) => list(of_this_node(context)?, *json, context),
+        Some(Command::List { json }) => list(of_this_node(context)?, json.json, context),
         Some(Command::Add { what, reason }) => {
             client.await?.quarantine(what, reason).await?;
             output::say(format!("{what} is quarantined on this node."))
@@ -235,15 +238,9 @@ fn list(all: Vec<Quarantine>, json: bool, context: &Context) -> Result<(), Failu
     if all.is_empty() {
         return output::say("Nothing is quarantined.");
     }
-    let zone = node::time_zone(&context.config.root);
-    let mut shown = table(&["VERSION", "IMAGE", "FOUND BY", "SINCE", "WHY"]);
+    let mut shown = table(&["VERSION", "IMAGE", "FOUND BY", "SINCE", "REASON"]);
     for one in all {
-        let since = one.since.map_or("-".into(), |since| {
-            since
-                .to_zoned(zone.clone())
-                .strftime("%Y-%m-%d %H:%M:%S")
-                .to_string()
-        });
+        let since = one.since.map_or("-".into(), |since| context.time(since));
         shown.add_row(cells(vec![
             one.what.version.unwrap_or_else(|| "-".into()),
             one.what.image.unwrap_or_else(|| "-".into()),

@@ -4,7 +4,7 @@ use ::slots::storage::Access;
 use host::{coordinator, systemd};
 use settings::Strategy;
 
-use super::{Context, Exit, Failure, output, rollback, slots};
+use super::{Context, Exit, Failure, common::DryRunArgs, output, rollback, slots};
 use crate::agent::{
     self,
     bus::{AgentClient, ClientError},
@@ -15,13 +15,13 @@ use crate::agent::{
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Why; shown to people logged in and by `status`.
-    #[arg(long, default_value = "asked for by hand", value_parser = super::pause::sentence)]
+    /// The reason, which is shown to logged-in people and by `status`.
+    #[arg(long, default_value = "requested by hand", value_parser = super::pause::sentence)]
     reason: String,
-    /// Stay until the node goes down, saying what it waits for.
+    /// Wait until the node goes down, and show what it waits for.
     #[arg(long)]
     wait: bool,
-    /// Also where no agent will be started at boot to give the semaphore back: then only `unlock` does.
+    /// Allow this although no agent will start after the reboot. You must run `pointsman unlock` yourself.
     #[arg(long)]
     without_agent: bool,
 }
@@ -78,7 +78,7 @@ pub async fn ask(context: Context, args: Asking) -> Result<(), Failure> {
     client.request_reboot(&args.reason).await?;
     if !args.wait {
         output::say(format!(
-            "Asked for. To see what it waits for: {}; to take it back: {}",
+            "Reboot requested. To see what it waits for: {}\nTo cancel it: {}",
             context.command("status"),
             context.command("cancel")
         ))?;
@@ -96,7 +96,10 @@ pub async fn ask(context: Context, args: Asking) -> Result<(), Failure> {
         );
         noted |= !now.request.is_empty();
         if noted && now.request.is_empty() {
-            return Err(Failure::new(Exit::Refused, "the reboot was taken back"));
+            return Err(Failure::new(
+                Exit::Refused,
+                "the reboot request was cancelled",
+            ));
         }
         if line != said {
             output::say(&line)?;
@@ -109,7 +112,8 @@ pub async fn ask(context: Context, args: Asking) -> Result<(), Failure> {
 /// Does what the agent would do, in this process, until the node goes down.
 ///
 /// # Errors
-/// When the caller is not root, the reboot is refused (also where no agent will give the semaphore back), or the bus cannot be reached.
+/// When the caller is not root, the reboot is refused (also where no agent will release the reboot lock), or the bus cannot be
+/// reached.
 pub(super) async fn here(
     context: Context,
     reason: String,
@@ -129,35 +133,36 @@ pub(super) async fn here(
             let found = match enabled {
                 Some(_) => "pointsman.service is not enabled",
                 None => {
-                    "whether pointsman.service is enabled cannot be told, since systemd is not on the bus"
+                    "it is not known whether pointsman.service is enabled, because systemd is not on the bus"
                 }
             };
             return Err(Failure::new(
                 Exit::Refused,
                 format!(
-                    "{found}: after the boot perhaps nobody would give the semaphore back, and no other \
-                     node of the group could reboot. Enable it (systemctl enable pointsman), or, to give it back by hand \
-                     ({}): {}",
-                    context.command("unlock"),
-                    context.command("reboot --without-agent")
+                    "{found}: perhaps no agent releases the reboot lock after the reboot, and then no other node of the group \
+                     can reboot"
                 ),
+            )
+            .remedy("start the agent at boot", "systemctl enable pointsman")
+            .remedy(
+                format!("reboot anyway, and run `{}` yourself afterwards", context.command("unlock")),
+                context.command("reboot --without-agent"),
             ));
         }
         if enabled != Some(true) {
             output::note(format!(
-                "The semaphore is given back after the boot, by the agent: have it started (systemctl enable pointsman), \
-                 or give it back by hand ({}).",
+                "No agent will start after the reboot. Release the reboot lock yourself then: {}",
                 context.command("unlock")
             ));
         }
     }
     output::note(
-        "No agent runs on this node; its work is done here. Ctrl-C takes the request back.",
+        "No agent runs on this node, so this command does its work. Ctrl-C cancels the request.",
     );
     Ok(agent::run(context.config, Mode::Once(reason), None).await?)
 }
 
-/// Takes a reboot that was asked for back.
+/// Cancels a reboot request.
 ///
 /// # Errors
 /// When the agent cannot be reached, or says no.
@@ -167,17 +172,17 @@ pub async fn cancel(context: &Context) -> Result<(), Failure> {
     let asked = client.properties().await.map(|said| said.request);
     match client.cancel().await {
         Ok(()) => {
-            output::say("Taken back.")?;
+            output::say("Reboot request cancelled.")?;
             if asked.is_ok_and(|reason| reason.starts_with(ROLLBACK)) {
                 let mut slots = slots::open(context, Access::Write)?;
-                return rollback::undo(&mut slots, slots::Dry { dry_run: false });
+                return rollback::undo(&mut slots, DryRunArgs::default());
             }
             if let Some(line) = elsewhere(context) {
                 output::say(line)?;
             }
         }
         Err(ClientError::Refused(why)) if why == NOTHING_ASKED => {
-            output::say(format!("Nothing to take back: {why}."))?
+            output::say(format!("Nothing to cancel: {why}."))?
         }
         Err(error) => {
             let other = coordinator::in_the_foreground(&context.config.root);
@@ -185,10 +190,11 @@ pub async fn cancel(context: &Context) -> Result<(), Failure> {
                 (ClientError::NotRunning, Some(pid)) => Failure::new(
                     Exit::Refused,
                     format!(
-                        "no agent runs on this node, but a reboot in the foreground does (process {pid}); to take it back: \
-                         Ctrl-C there, or: kill {pid}"
+                        "no agent runs on this node, but `pointsman reboot` runs in the foreground (process {pid}). Press Ctrl-C \
+                         there"
                     ),
-                ),
+                )
+                .remedy("end it from here", format!("kill {pid}")),
                 (error, _) => error.into(),
             });
         }
@@ -205,7 +211,7 @@ fn elsewhere(context: &Context) -> Option<String> {
     let (booted, next) = (slots.booted()?, slots.next()?);
     (booted != next).then(|| {
         format!(
-            "{} is the next to boot all the same, whoever reboots; to undo that: {}",
+            "The next reboot still boots {}. To undo that: {}",
             slots.slots()[next].name(),
             context.command("rollback --undo")
         )

@@ -12,32 +12,35 @@ use host::{
 use slots::{Slots, select};
 
 use super::{
-    Context, Exit, Failure, output,
+    Context, Exit, Failure,
+    common::DryRunArgs,
+    output,
     reboot::{self, ask},
-    slots::{Dry, booted, make, open},
+    slots::{booted, make, open},
 };
 use crate::agent::bus::AgentClient;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Undo a rollback that no reboot has followed yet: the booted slot boots next again.
+    /// Cancel a rollback before the reboot: boot the running slot next time.
     #[arg(long, conflicts_with_all = ["reboot", "force", "stay", "no_stay"])]
     undo: bool,
-    /// Reboot then, through window and queue like any reboot; the other slot is next until then, whoever reboots.
+    /// Also request a reboot, which waits for window and queue like any other. Until then every reboot boots the other slot.
     #[arg(long)]
     reboot: bool,
-    /// Give a slot one try that is neither marked good nor has a try left; and go back from one that is on trial.
+    /// Roll back although the other slot is not marked good and has no try left (it gets one), or the running slot is on
+    /// trial.
     #[arg(long)]
     force: bool,
-    /// Keep it so: no updates (SERVER=disabled in update.conf), and update_engine stopped until the reboot.
+    /// Install no updates any more (SERVER=disabled in update.conf), and stop update_engine until the reboot.
     #[arg(long, conflicts_with = "no_stay")]
     stay: bool,
-    /// Undo --stay; nothing else.
+    /// Undo --stay, and do nothing else.
     #[arg(long, conflicts_with_all = ["reboot", "force"])]
     no_stay: bool,
     #[command(flatten)]
-    dry: Dry,
+    dry: DryRunArgs,
 }
 
 /// How long after its start update_engine may still mark the booted slot good and put it first: it does so after 45 s,
@@ -72,34 +75,35 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
     if slots.content(target)?.is_none() {
         return Err(Failure::new(
             Exit::Failed,
-            format!("{name} holds no file system: there is nothing to go back to"),
+            format!("{name} holds no file system: there is nothing to roll back to"),
         ));
     }
     let on_trial = !slots.slots()[from].attributes.successful();
     if on_trial && !args.force && agent_runs(&context).await {
         let back = if slots.next() == Some(from) {
-            "--force does it all the same"
+            ""
         } else {
-            "A reboot now goes back by itself; --force does it all the same"
+            ". A reboot now boots the other slot without this"
         };
         let from = slots.slots()[from].name();
         return Err(Failure::new(
             Exit::Refused,
             format!(
-                "not rolled back: {from}, which runs, is on trial: once it is proven, the agent marks it good and puts it \
-                 first, which would undo this. {back}"
+                "not rolled back: the running slot {from} is on trial. When it has passed its checks, the agent marks it good \
+                 and boots it next, which would undo the rollback{back}"
             ),
-        ));
+        )
+        .remedy("roll back anyway", context.command("rollback --force")));
     }
     let bootable = slots.slots()[target].attributes.bootable();
     if !bootable && !args.force {
         return Err(Failure::new(
             Exit::Failed,
             format!(
-                "{name} is neither marked successful nor has a try left: the boot loader would skip it; --force gives it \
-                 one try"
+                "{name} is not marked successful and has no try left: the boot loader would skip it"
             ),
-        ));
+        )
+        .remedy("give it one try", context.command("rollback --force")));
     }
     // Only of what is going to be done.
     for warning in &engine.warnings {
@@ -118,22 +122,22 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
     }
     if on_trial {
         output::note(format!(
-            "warning: {}, which runs, is not marked good yet: the boot loader will not come back to it by itself",
+            "warning: the running slot {} is not marked good yet: the boot loader will not return to it by itself",
             slots.slots()[from].name()
         ));
     }
     drop(slots);
     if already || !dry {
-        let boots = if already { "boots already" } else { "boots" };
+        let boots = if already { "already boots" } else { "boots" };
         output::say(format!(
-            "A reboot now {boots} {name}; to undo this: {}",
+            "A reboot now {boots} {name}. To undo this: {}",
             context.command("rollback --undo")
         ))?;
     }
     if args.stay {
         stay(&context, &engine, dry).await?;
     } else if engine.is_there() {
-        output::say("update_engine will find the same update again: --stay keeps it from that.")?;
+        output::say("update_engine will install the same update again. --stay prevents that.")?;
     }
     if args.reboot && !dry {
         return ask(
@@ -159,17 +163,14 @@ fn other(context: &Context, slots: &Slots) -> Result<usize, Failure> {
     slots.other().ok_or_else(|| {
         Failure::new(
             Exit::Failed,
-            format!(
-                "found {} slots, expected two to go from one to the other; `{}` chooses",
-                slots.slots().len(),
-                context.command("slots prioritize SLOT")
-            ),
+            format!("found {} slots, expected two", slots.slots().len()),
         )
+        .remedy("choose a slot", context.command("slots prioritize SLOT"))
     })
 }
 
 /// Makes the booted slot the next to boot again.
-pub(super) fn undo(slots: &mut Slots, dry: Dry) -> Result<(), Failure> {
+pub(super) fn undo(slots: &mut Slots, dry: DryRunArgs) -> Result<(), Failure> {
     let booted = booted(slots)?;
     let name = slots.slots()[booted].name();
     if slots.next() == Some(booted) {
@@ -179,7 +180,7 @@ pub(super) fn undo(slots: &mut Slots, dry: Dry) -> Result<(), Failure> {
         return Err(Failure::new(
             Exit::Failed,
             format!(
-                "{name}, which runs, is neither marked successful nor has a try left: the boot loader would skip it"
+                "the running slot {name} is not marked successful and has no try left: the boot loader would skip it"
             ),
         ));
     }
@@ -210,7 +211,7 @@ impl Engine {
                     running: None,
                     bus: None,
                     warnings: vec![format!(
-                        "whether update_engine runs, and would undo this, cannot be asked: {error}"
+                        "it is not known whether update_engine runs, and would undo this: {error}"
                     )],
                 });
             }
@@ -223,7 +224,7 @@ impl Engine {
         let mut warnings = Vec::new();
         if let Some((_, None)) = running {
             warnings.push(
-                "it is not known when update_engine started; some 45s after its start it puts the booted slot first"
+                "it is not known when update_engine started. About 45s after its start it makes the running slot the next to boot"
                     .to_owned(),
             );
         }
@@ -244,18 +245,20 @@ impl Engine {
             return Ok(());
         };
         let why = match (operation, age) {
-            (Operation::Downloading | Operation::Verifying | Operation::Finalizing, _) => format!(
-                "update_engine is writing an update to the other slot, and will make it the next to boot; \
-                 `{}` shows how far it is",
-                context.command("update status")
-            ),
+            (Operation::Downloading | Operation::Verifying | Operation::Finalizing, _) => {
+                return Err(Failure::new(
+                    Exit::Refused,
+                    "not rolled back: update_engine is writing an update to the other slot, and will make it the next to boot",
+                )
+                .remedy("see its progress", context.command("update status")));
+            }
             (Operation::UpdatedNeedReboot, _) => {
-                "an update is staged: the other slot holds the new image, and not the one to go back to"
+                "an update is staged: the other slot holds the new image, and not the one to roll back to"
                     .to_owned()
             }
             (_, Some(age)) if *age < SETGOODROOT => format!(
-                "update_engine started {} ago, and marks the booted slot good and puts it first some 45s after its start, which \
-                 would undo this; try again in {}",
+                "update_engine started {} ago. About 45s after its start it marks the running slot good and makes it the next to \
+                 boot, which would undo this. Try again in {}",
                 duration::print(Duration::from_secs(age.as_secs())),
                 duration::print(Duration::from_secs((SETGOODROOT - *age).as_secs() + 1))
             ),
@@ -315,7 +318,7 @@ async fn stay(context: &Context, engine: &Engine, dry: bool) -> Result<(), Failu
     let text = conf::read(&path).map_err(unwritable(&path))?;
     let server = conf::get(&text, "SERVER");
     if server == Some("disabled") {
-        output::say(format!("{path}: SERVER=disabled already"))?;
+        output::say(format!("{path}: SERVER is already disabled"))?;
     } else {
         output::say(format!(
             "{path}: SERVER={} → disabled",
@@ -339,7 +342,7 @@ async fn stay(context: &Context, engine: &Engine, dry: bool) -> Result<(), Failu
     Ok(())
 }
 
-async fn no_stay(context: &Context, dry: Dry) -> Result<(), Failure> {
+async fn no_stay(context: &Context, dry: DryRunArgs) -> Result<(), Failure> {
     let root = &context.config.root;
     let (path, kept) = (conf::path(root), kept(root));
     let before = match kept.read_text() {
@@ -360,7 +363,7 @@ async fn no_stay(context: &Context, dry: Dry) -> Result<(), Failure> {
         ))?;
     } else {
         output::say(format!(
-            "{path}: SERVER={} is no more what --stay has made of it, and is left",
+            "{path}: SERVER={} was changed since --stay, and is kept",
             now.unwrap_or("(none)")
         ))?;
     }
@@ -387,5 +390,7 @@ async fn no_stay(context: &Context, dry: Dry) -> Result<(), Failure> {
 
 /// What is to be done to update_engine where no systemd is on the bus: an image on a desk, a container.
 pub(super) fn by_hand(verb: &str, error: &BusError) -> String {
-    format!("as there is no system bus ({error}); where it runs: systemctl {verb} {UNIT}")
+    format!(
+        "because there is no system bus ({error}). Run it where update_engine runs: systemctl {verb} {UNIT}"
+    )
 }

@@ -7,16 +7,16 @@ use super::{Context, Exit, Failure, names, output};
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How many nodes of the group may be out at a time; 0 stops the group.
+    /// How many nodes may be out of service at the same time. 0 stops the group.
     #[arg(value_name = "N", allow_negative_numbers = true, value_parser = number, required_unless_present = "remove")]
     max: Option<u32>,
-    /// Also for a group given by --group that nobody is in yet
+    /// Allow a group given by --group that no node is in yet.
     #[arg(long)]
     new: bool,
-    /// Where the semaphore's document is missing or damaged: write it anew from the holders' own entries.
+    /// Rebuild the semaphore document in etcd from the holders' own entries, if it is missing or damaged.
     #[arg(long)]
     rebuild: bool,
-    /// Remove a group that nobody uses: no holder, no ticket, no node.
+    /// Remove a group that nobody uses: it has no holder, no ticket and no node.
     #[arg(long, conflicts_with_all = ["max", "rebuild", "new"])]
     remove: bool,
 }
@@ -30,8 +30,8 @@ fn in_use(group: &Group) -> Option<String> {
         .map(|ticket| who(&ticket.hostname, &ticket.id));
     let nodes = group.nodes.iter().map(|node| who(&node.hostname, &node.id));
     let ways = [
-        ("it is held by", holders.collect::<Vec<_>>()),
-        ("in its queue there is", waiting.collect()),
+        ("its reboot lock is held by", holders.collect::<Vec<_>>()),
+        ("in its queue:", waiting.collect()),
         ("its nodes are", nodes.collect()),
     ];
     let (how, who) = ways.into_iter().find(|(_, who)| !who.is_empty())?;
@@ -59,16 +59,19 @@ async fn known_or_new(context: &Context, args: &Args) -> Result<(), Failure> {
     let named = groups.iter().filter(|group| !group.is_default());
     let named: Vec<String> = named.map(|group| output::in_line(group.as_str())).collect();
     let there = match named.as_slice() {
-        [] => "there is none but the default one".to_owned(),
-        named => format!("there are {}", named.join(", ")),
+        [] => "the only group is the default one".to_owned(),
+        named => format!("the groups are {}", named.join(", ")),
     };
     Err(Failure::new(
         Exit::Usage,
         format!(
-            "no node is in the group {:?}; {there}. To make it all the same: {}",
-            output::in_line(group.as_str()),
-            context.command(&format!("set-max {} --new", args.max.unwrap_or(1)))
+            "no node is in the group {:?}; {there}",
+            output::in_line(group.as_str())
         ),
+    )
+    .remedy(
+        "create the group anyway",
+        context.command(&format!("set-max {} --new", args.max.unwrap_or(1))),
     ))
 }
 
@@ -88,7 +91,7 @@ async fn remove(context: &Context) -> Result<(), Failure> {
         true => output::say(format!("{name} is removed.")),
         false => Err(Failure::new(
             Exit::Nothing,
-            format!("{name} is not there: it has no semaphore."),
+            format!("{name} does not exist: it has no semaphore document in etcd."),
         )),
     }
 }
@@ -113,16 +116,16 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     match (&set.before, set.old) {
         (_, Some(old)) => output::say(format!("Old-Max: {old}"))?,
         (Before::Unused, None) => output::say(format!(
-            "The group {:?} is new: nobody has used it before.",
+            "The group {:?} is new.",
             context.config.group.as_str()
         ))?,
         (Before::Rebuilt, None) => {
             let kept = match set.document.holders.as_slice() {
-                [] => "nobody holds it".into(),
-                ids => format!("held by {}", output::in_line(&ids.join(", "))),
+                [] => "Nobody holds the reboot lock.".into(),
+                ids => format!("It is held by {}.", output::in_line(&ids.join(", "))),
             };
             output::say(format!(
-                "Written anew from the holders' own entries: {kept}. Whom only the document named is not kept."
+                "Rebuilt. {kept} Holders without an entry of their own were dropped."
             ))?;
         }
         (Before::Used, None) => {}
@@ -130,10 +133,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     output::say(format!("Max: {}", set.document.max))?;
     let holders = set.document.holders.len();
     if max == 0 {
-        output::say("The group is stopped: no node takes the semaphore until max is raised.")?;
+        output::say("The group is stopped: no node takes the reboot lock until max is raised.")?;
     } else if holders > max as usize {
         output::say(format!(
-            "{holders} nodes hold it now; none is let in until fewer than {max} do."
+            "{holders} nodes hold the reboot lock now. No other node takes it until fewer than {max} hold it."
         ))?;
     }
     Ok(())

@@ -11,7 +11,9 @@ use slots::{
 };
 
 use super::{
-    Context, Exit, Failure, output,
+    Context, Exit, Failure,
+    common::{DryRunArgs, JsonArgs},
+    output,
     table::{cells, table, trimmed},
 };
 use crate::agent::points;
@@ -19,62 +21,52 @@ use crate::agent::points;
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Print JSON; its shape is in docs/commands.md and stays.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: JsonArgs,
     #[command(subcommand)]
     command: Option<Command>,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Print the label of the slot the boot loader would take.
+    /// Print the label of the slot that the boot loader would boot.
     Next {
-        /// Take one of its tries as well, as the boot loader does: for what boots slots itself.
+        /// Also use up one try of that slot, as the boot loader does. For programs that boot slots themselves.
         #[arg(long)]
         boot: bool,
     },
-    /// Mark a slot good, and make it the next to boot.
+    /// Mark a slot good, and boot it next time.
     MarkGood {
-        /// Letter, label or partition number; the booted one when left out.
+        /// Letter, label or partition number of the slot. Without it: the running slot.
         slot: Option<String>,
-        /// Also one that holds no file system.
+        /// Allow a slot that holds no file system.
         #[arg(long)]
         force: bool,
         #[command(flatten)]
-        dry: Dry,
+        dry: DryRunArgs,
     },
-    /// Put a slot before all others; tries and marks stay.
+    /// Give a slot the highest priority. Its tries and its mark do not change.
     Prioritize {
-        /// Letter, label or partition number.
+        /// Letter, label or partition number of the slot.
         slot: String,
-        /// Also one that holds no file system.
+        /// Allow a slot that holds no file system.
         #[arg(long)]
         force: bool,
         #[command(flatten)]
-        dry: Dry,
+        dry: DryRunArgs,
     },
-    /// Succeed unless the booted slot is on trial: what must wait for its proof asks this. Where there are no slots it
-    /// succeeds as well.
+    /// Exit 0 if the running slot has passed its checks, or if there are no slots; else exit 1.
     Proven,
-    /// Say what is wrong with the partition table; exit 1 where something is.
+    /// Check the partition table. Exit 1 if it is damaged or no slot can boot.
     Check,
-    /// Mend the partition table from its good copy.
+    /// Repair the partition table from its good copy.
     Repair {
         #[command(flatten)]
-        dry: Dry,
+        dry: DryRunArgs,
     },
 }
 
-/// Whether only to show it.
-#[derive(Debug, Clone, Copy, clap::Args)]
-pub struct Dry {
-    /// Show what would change, and change nothing.
-    #[arg(long)]
-    pub dry_run: bool,
-}
-
-impl Dry {
+impl DryRunArgs {
     /// What is to be done with the disk.
     #[must_use]
     pub fn access(self) -> Access {
@@ -167,22 +159,26 @@ pub fn open(context: &Context, access: Access) -> Result<Slots, Failure> {
 }
 
 /// Of a machine on which no slots are found, and no disk is named.
-const NO_SLOTS: &str = "this node has no A/B system partitions, and what needs them does not work here: slots, rollback, \
-     trials; reboots are coordinated all the same";
+const NO_SLOTS: &str = "this node has no A/B system partitions. Slots, rollback and trials do not work here; coordinated \
+     reboots do";
 
 /// Shows a change, and makes it unless it is only to be shown.
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn make(slots: &mut Slots, change: Change, dry: Dry) -> Result<(), Failure> {
+pub fn make(slots: &mut Slots, change: Change, dry: DryRunArgs) -> Result<(), Failure> {
     if change.is_nothing() {
         return output::say("Nothing to change.");
     }
+    let verb = match dry.dry_run {
+        true => "would be repaired",
+        false => "repaired",
+    };
+    for finding in &change.repaired {
+        output::say(format!("{verb}: {finding}"))?;
+    }
     for line in &change.lines {
-        match line.strip_prefix("mended: ") {
-            Some(what) if dry.dry_run => output::say(format!("would be mended: {what}"))?,
-            _ => output::say(line)?,
-        }
+        output::say(line)?;
     }
     if dry.dry_run {
         return output::say("Nothing was changed: --dry-run.");
@@ -197,7 +193,7 @@ pub fn make(slots: &mut Slots, change: Change, dry: Dry) -> Result<(), Failure> 
 /// When there are no slots, or the disk refuses.
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     match &args.command {
-        None => show(context, args.json).await,
+        None => show(context, args.json.json).await,
         Some(Command::Next { boot }) => next(context, *boot),
         Some(Command::MarkGood { slot, force, dry }) => {
             let mut slots = open(context, dry.access())?;
@@ -230,16 +226,18 @@ fn named(slots: &mut Slots, name: &str, force: bool) -> Result<usize, Failure> {
         let name = slots.slots()[index].name();
         return Err(Failure::new(
             Exit::Failed,
-            format!(
-                "{name} holds no file system: nothing would boot from it; --force does it all the same"
-            ),
+            format!("{name} holds no file system, so it cannot boot. --force allows this"),
         ));
     }
     Ok(index)
 }
 
 /// Changes the slots, and says what a reboot does then.
-fn put(slots: &mut Slots, dry: Dry, change: impl FnOnce(&mut [Attributes])) -> Result<(), Failure> {
+fn put(
+    slots: &mut Slots,
+    dry: DryRunArgs,
+    change: impl FnOnce(&mut [Attributes]),
+) -> Result<(), Failure> {
     let change = slots.change(change);
     make(slots, change, dry)?;
     if dry.dry_run {
@@ -257,7 +255,7 @@ pub fn booted(slots: &Slots) -> Result<usize, Failure> {
         Failure::new(
             Exit::Usage,
             format!(
-                "which slot of {} is booted is not known: --booted SLOT says it",
+                "it is not known which slot of {} is running. Give --booted SLOT",
                 slots.disk().display()
             ),
         )
@@ -274,12 +272,8 @@ fn next(context: &Context, boot: bool) -> Result<(), Failure> {
         let change = slots.change(|all| {
             select::boot(all);
         });
-        for line in change
-            .lines
-            .iter()
-            .filter(|line| line.starts_with("mended"))
-        {
-            output::note(line);
+        for finding in &change.repaired {
+            output::note(format!("repaired: {finding}"));
         }
         slots.apply(change)?;
     }
@@ -293,7 +287,7 @@ fn nothing_boots(slots: &Slots) -> String {
         .map(|slot| format!("{}: {}", slot.name(), slot.attributes))
         .collect();
     format!(
-        "no slot can boot, expected one with a priority above 0 and a try left or marked successful: {}",
+        "no slot can boot. Expected one with a priority above 0 that is marked successful or has a try left; found {}",
         each.join("; ")
     )
 }
@@ -301,9 +295,9 @@ fn nothing_boots(slots: &Slots) -> String {
 fn proven(context: &Context) -> Result<(), Failure> {
     let slots = match open(context, Access::Read) {
         Ok(slots) => slots,
-        // Nothing on trial that anybody knows of: what waits must not wait for ever.
+        // No trial that anybody knows of: who waits must not wait for ever.
         Err(failure) => {
-            output::note(failure.message);
+            output::note(failure);
             return Ok(());
         }
     };
@@ -323,17 +317,16 @@ fn check(context: &Context) -> Result<(), Failure> {
         wrong.push(nothing_boots(&slots));
     }
     if wrong.is_empty() {
-        return output::say(format!("{}: nothing is wrong", slots.disk().display()));
+        return output::say(format!("{}: no problem found", slots.disk().display()));
     }
-    let mends = if slots.findings().is_empty() {
-        ""
-    } else {
-        &format!("\nto mend it: {}", context.command("slots repair"))
-    };
-    Err(Failure::new(
+    let failure = Failure::new(
         Exit::Failed,
-        format!("{}: {}{mends}", slots.disk().display(), wrong.join("\n")),
-    ))
+        format!("{}: {}", slots.disk().display(), wrong.join("\n")),
+    );
+    Err(match slots.findings() {
+        [] => failure,
+        _ => failure.remedy("repair it", context.command("slots repair")),
+    })
 }
 
 /// Whether update_engine has an update staged; false where it is not there to say so.
@@ -426,8 +419,8 @@ async fn show(context: &Context, json: bool) -> Result<(), Failure> {
     }
     output::say(format!("{}\n\n{}", trimmed(&lines), shown.reboot))?;
     for finding in &shown.findings {
-        let mends = context.command("slots repair");
-        output::say(format!("{finding}; to mend it: {mends}"))?;
+        let repair = context.command("slots repair");
+        output::say(format!("{finding}. To repair it: {repair}"))?;
     }
     Ok(())
 }
@@ -442,16 +435,16 @@ fn reboot(slots: &Slots) -> String {
     let trial = if slot.attributes.successful() {
         ""
     } else {
-        ", on trial: unless it is marked good there, the boot after that goes elsewhere"
+        ", on trial: if it is not marked good, the reboot after that boots another slot"
     };
     match slots.booted() {
         Some(booted) if booted == next => format!("A reboot now boots {name} again{trial}."),
         Some(booted) if !slots.slots()[booted].attributes.bootable() => format!(
-            "A reboot now goes back to {name}: {}, which runs, has used up its tries and is not marked good yet.",
+            "A reboot now boots {name}: the running slot {} has no try left and is not marked good.",
             slots.slots()[booted].name()
         ),
         Some(booted) => format!(
-            "A reboot now goes from {} to {name}{trial}.",
+            "A reboot now boots {name} instead of {}{trial}.",
             slots.slots()[booted].name()
         ),
         None => format!("A reboot now boots {name}{trial}."),

@@ -18,15 +18,16 @@ use super::{Exit, Failure, common::CommonArgs, output};
 pub struct SourceArgs {
     #[arg(value_name = "SRC", required = true, help = help())]
     sources: Vec<Source>,
-    /// How long a source, or what its document fetches, may take to appear. Without it, one that is not there is given up at once, and a server with
-    /// the trouble of a moment after ten seconds
+    /// How long to wait for a source, and for what its document fetches. Without it: a missing source fails at once, and
+    /// a server that fails for a moment fails after ten seconds
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     wait: Option<Duration>,
 }
 
 fn help() -> String {
     format!(
-        "The document, or user data that holds some: {FORMS}. Of several, all asked at once, the first that is there"
+        "The document, or user data that contains one: {FORMS}. Several sources are asked at the same time, and the first \
+         in this order that exists is used"
     )
 }
 
@@ -68,8 +69,7 @@ impl SourceArgs {
     /// When they cannot even be asked.
     pub async fn ask(&self, common: &CommonArgs) -> Result<Result<Fetched, NoneThere>, Failure> {
         if self.sources.len() > 1 && self.sources.contains(&Source::Stdin) {
-            let text =
-                "- is standard input, which is read once: it cannot stand beside other sources";
+            let text = "- (standard input) cannot be used together with other sources";
             return Err(Failure::new(Exit::Usage, text));
         }
         let keys = |source: &Source| matches!(source, Source::Etcd(_));
@@ -86,7 +86,7 @@ impl SourceArgs {
         let answer = resolve(&self.sources, &options).await;
         if let Ok(fetched) = &answer {
             for (name, absent) in &fetched.passed {
-                output::note(format!("pointsman: {name} is passed over: {absent}"));
+                output::note(format!("pointsman: {name} is not used: {absent}"));
             }
             // Who named several cannot know which it was.
             if self.sources.len() > 1 {

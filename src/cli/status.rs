@@ -14,7 +14,7 @@ use semaphore::{
 };
 use serde::Serialize;
 
-use super::{Context, Exit, Failure, output};
+use super::{Context, Exit, Failure, common::JsonArgs, output};
 use crate::agent::{
     bus::{AgentClient, ClientError, Published},
     identity,
@@ -25,9 +25,8 @@ pub use render::render;
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Print JSON; its shape is in docs/commands.md and stays.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: JsonArgs,
     /// Every group under the key prefix, not only this node's.
     #[arg(long)]
     all_groups: bool,
@@ -38,7 +37,7 @@ pub struct Args {
 pub struct Status {
     /// The whole cluster's pause.
     pub pause_all: Option<Pause>,
-    /// The images and versions no node may reboot into.
+    /// The quarantined images and versions.
     pub quarantine: Vec<Quarantine>,
     /// The node with a member of etcd that is out, in whichever group.
     pub member_out: Option<MemberOut>,
@@ -82,9 +81,9 @@ pub struct GroupStatus {
     pub error: Option<String>,
     /// The group's pause.
     pub pause: Option<Pause>,
-    /// Who holds the semaphore.
+    /// Who holds the reboot lock.
     pub holders: Vec<HolderStatus>,
-    /// Who waits, first in line first.
+    /// Who waits, the first in the queue first.
     pub queue: Vec<Ticket>,
     /// What the nodes of the group last said of themselves.
     pub nodes: Vec<NodeRecord>,
@@ -133,7 +132,7 @@ pub struct NodeStatus {
     pub strategy: String,
     /// Its group.
     pub group: String,
-    /// Whether it holds the semaphore.
+    /// Whether it holds the reboot lock.
     pub holding: bool,
     /// The reason of a reboot that a person asked for; empty where none did.
     pub request: String,
@@ -151,6 +150,9 @@ pub struct NodeStatus {
     pub member: String,
     /// What somebody should look at: another machine with this machine id, a hold that the journal does not know.
     pub warnings: Vec<String>,
+    /// Its host name.
+    #[serde(skip)]
+    hostname: String,
     #[serde(skip)]
     recorded: bool,
 }
@@ -176,6 +178,7 @@ impl From<Published> for NodeStatus {
                 .filter(|twin| !twin.is_empty())
                 .into_iter()
                 .collect(),
+            hostname: String::new(),
             recorded: said.recorded,
         }
     }
@@ -219,7 +222,7 @@ fn group_status(group: &node::Group, read: etcd::Group) -> GroupStatus {
         None if read.holders.is_empty() => (None, None),
         None => {
             let ids: Vec<&str> = read.holders.iter().map(|held| held.id.as_str()).collect();
-            let error = format!("it is missing although it was taken by {}", ids.join(", "));
+            let error = format!("it is missing, although it is held by {}", ids.join(", "));
             (None, Some(error))
         }
         Some(Ok(document)) => (Some(document), None),
@@ -267,8 +270,8 @@ async fn ask_etcd(context: &Context, all_groups: bool) -> Result<Status, Failure
 }
 
 /// Said before anything else that a node without a configuration shows: it may be the reason of all of it.
-pub(super) const NOT_CONFIGURED: &str = "pointsman: no configuration was found (/etc/pointsman/config.yaml, config.d/*.yaml, \
-     variables, flags): the defaults are in use, with etcd at 127.0.0.1";
+pub(super) const NOT_CONFIGURED: &str = "pointsman: no configuration found (/etc/pointsman/config.yaml, config.d/*.yaml, \
+     variables, flags). The defaults are used, with etcd at 127.0.0.1";
 
 /// That pointsman.service has failed, and the configuration's faults if it has any; none where it has not, or systemd
 /// cannot be asked.
@@ -280,7 +283,7 @@ async fn unit_failed(context: &Context) -> Option<String> {
         .find(|found| found.unit == "pointsman.service" && found.trouble == Trouble::Failed)?;
     let faults: Vec<String> = context.faults().iter().map(ToString::to_string).collect();
     Some(match faults.as_slice() {
-        [] => "pointsman.service has failed; journalctl -u pointsman says why".to_owned(),
+        [] => "pointsman.service has failed. To see why: journalctl -u pointsman".to_owned(),
         faults => format!("pointsman.service has failed: {}", faults.join("; ")),
     })
 }
@@ -337,7 +340,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     }
     // Status is asked for on machines without an agent, or without a bus, as well.
     let (node, node_error) = match asked.await {
-        Ok(said) => (Some(NodeStatus::from(said)), None),
+        Ok(said) => {
+            let hostname = node::hostname(&context.config.root);
+            let node = NodeStatus {
+                hostname,
+                ..NodeStatus::from(said)
+            };
+            (Some(node), None)
+        }
         Err(ClientError::NotRunning) => (None, None),
         Err(error) => (None, Some(error.to_string())),
     };
@@ -349,7 +359,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         Ok(status) => (status, None),
         Err(failure) => {
             let status = Status {
-                etcd_error: Some(failure.message.clone()),
+                etcd_error: Some(failure.to_string()),
                 ..Status::default()
             };
             (status, Some(failure).filter(|_| !alone))
@@ -373,7 +383,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     status.node = node;
     status.node_error = node_error;
     status.cloud_config = Outcome::load(&context.config.root);
-    if args.json {
+    if args.json.json {
         output::json(&status)?;
     } else {
         let zone = node::time_zone(&context.config.root);
@@ -388,10 +398,11 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             let group = node::Group::new(&group).unwrap_or_default();
             Err(Failure::new(
                 Exit::Failed,
-                format!(
-                    "the semaphore cannot be used: {error}\nto repair it, N being how many may be out: {}",
-                    etcd::rebuild(&group) + &context.flags_but_the_group("set-max")
-                ),
+                format!("the semaphore document cannot be used: {error}"),
+            )
+            .remedy(
+                "repair it, where N nodes may be out of service at the same time",
+                etcd::rebuild(&group) + &context.flags_but_the_group("set-max"),
             ))
         }
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! `pointsman store`: whether etcd is the one it was, and a person's word that it is to be gone on with as it is.
+//! `pointsman store`: whether etcd was restored or exchanged, and a person's decision to continue with its present content.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
@@ -10,7 +10,9 @@ use semaphore::{
 use serde::Serialize;
 
 use super::{
-    Context, Exit, Failure, output,
+    Context, Exit, Failure,
+    common::JsonArgs,
+    output,
     pause::{person, sentence},
     table::{cells, table, trimmed},
 };
@@ -18,35 +20,28 @@ use super::{
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to do; `show` when left out.
+    /// What to do. Without it: `show`.
     #[command(subcommand)]
     command: Option<Command>,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Show which store answers, whether agents stopped because of it, and what they knew beside what it says.
-    Show(Show),
-    /// Go on with etcd as it is: ends the stop of this id. Without an id only where no agent has stopped, as in a new
-    /// cluster before the agents come.
+    /// Show which etcd answers, whether agents stopped because it changed, and what they knew before.
+    Show(JsonArgs),
+    /// Continue with the present content of etcd, and end the stop with this id. Without an id: only if no agent has stopped,
+    /// as in a new cluster.
     Accept(AcceptArgs),
-}
-
-#[derive(Debug, Default, clap::Args)]
-struct Show {
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
 struct AcceptArgs {
-    /// The id of the stop, as `pointsman store` shows it.
+    /// Id of the stop, which `pointsman store` shows.
     id: Option<String>,
-    /// Do not ask: for scripts.
+    /// Do not ask for confirmation.
     #[arg(long)]
     yes: bool,
-    /// Why; kept in etcd.
+    /// The reason, which is kept in etcd.
     #[arg(long, value_parser = sentence)]
     reason: Option<String>,
 }
@@ -72,8 +67,8 @@ struct Shown<'a> {
 /// When etcd cannot be reached, the endpoints lead to several clusters, or the id is not that of the stop.
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     match &args.command {
-        None => show(context, &Show::default()).await,
-        Some(Command::Show(args)) => show(context, args).await,
+        None => show(context, JsonArgs::default()).await,
+        Some(Command::Show(args)) => show(context, *args).await,
         Some(Command::Accept(args)) => accept(context, args).await,
     }
 }
@@ -84,7 +79,7 @@ fn stopped(look: &StoreLook) -> Option<&Pause> {
         .filter(|pause| pause.store.is_some())
 }
 
-async fn show(context: &Context, args: &Show) -> Result<(), Failure> {
+async fn show(context: &Context, args: JsonArgs) -> Result<(), Failure> {
     let look = context.semaphore()?.store().await?;
     if args.json {
         return output::json(&Shown {
@@ -97,11 +92,12 @@ async fn show(context: &Context, args: &Show) -> Result<(), Failure> {
     }
     print(context, &look).await?;
     match stopped(&look).and_then(|pause| pause.store.as_ref()) {
-        None => output::say("No agent has found that it is not the one it was."),
+        None => output::say("No agent has found that etcd was restored or exchanged."),
         Some(found) => output::say(format!(
-            "\nNo node takes, commits or releases before a person says how to go on.\n\
-             Who is out by now, and is not a holder below? See to these first (lock, pause, quarantine add, set-max).\n\
-             Then: {}",
+            "\nNo node takes or releases the reboot lock until a person decides.\n\
+             Which nodes are out of service now, but are not under OUT in the rows \"etcd says\"? Correct this first (lock, pause, \
+             quarantine add, set-max).\n\
+             Then continue: {}",
             context.command(&format!("store accept {}", output::word(&found.id)))
         )),
     }
@@ -114,9 +110,9 @@ async fn print(context: &Context, look: &StoreLook) -> Result<(), Failure> {
         look.cluster, look.revision
     ))?;
     if let Some(accepted) = &look.accepted {
-        let since = accepted
-            .since
-            .map_or(String::new(), |since| format!(", {since:.0}"));
+        let since = accepted.since.map_or(String::new(), |since| {
+            format!(" at {}", context.time(since))
+        });
         output::say(format!(
             "Accepted by {}{since}: {}",
             output::in_line(&accepted.by),
@@ -181,7 +177,7 @@ fn now(group: &node::Group, read: &Group) -> Vec<String> {
         .collect();
     let pauses = [&read.pause_all, &read.pause];
     let pauses: Vec<String> = pauses.into_iter().flatten().map(paused).collect();
-    let bad: Vec<String> = read
+    let quarantined: Vec<String> = read
         .quarantine
         .iter()
         .map(|one| one.what.to_string())
@@ -192,7 +188,7 @@ fn now(group: &node::Group, read: &Group) -> Vec<String> {
         max,
         or_none(&out),
         or_none(&pauses),
-        or_none(&bad),
+        or_none(&quarantined),
     ]
 }
 
@@ -253,51 +249,47 @@ async fn accept(context: &Context, args: &AcceptArgs) -> Result<(), Failure> {
     };
     match (found, &args.id) {
         (Some(found), Some(id)) if found.id == *id => {}
-        (None, None) => output::say("No agent has stopped because of this store.")?,
+        (None, None) => output::say("No agent has stopped.")?,
         (Some(found), Some(id)) => {
             return Err(Failure::new(
                 Exit::Refused,
                 format!(
-                    "nothing is accepted: the stop is {}, not {}; to accept: {}",
+                    "not accepted: the id of the stop is {}, not {}",
                     output::in_line(&found.id),
                     output::in_line(id),
-                    again(&found.id)
                 ),
-            ));
+            )
+            .remedy("accept", again(&found.id)));
         }
         (Some(found), None) => {
-            return Err(Failure::new(
-                Exit::Usage,
-                format!(
-                    "nothing is accepted without the id of the stop: {}",
-                    again(&found.id)
-                ),
-            ));
+            return Err(
+                Failure::new(Exit::Usage, "not accepted: the id of the stop is missing")
+                    .remedy("accept", again(&found.id)),
+            );
         }
         (None, Some(id)) => {
             return Err(Failure::new(
                 Exit::Refused,
                 format!(
-                    "nothing is accepted: no agent has stopped with the id {}; to accept this store before any agent comes: {}",
-                    output::in_line(id),
-                    again("")
+                    "not accepted: no agent has stopped with the id {}",
+                    output::in_line(id)
                 ),
-            ));
+            )
+            .remedy("accept this etcd before the first agent starts", again("")));
         }
     }
     let answer = if args.yes { Some(true) } else { asked()? };
     if answer != Some(true) {
         let why = match answer {
             Some(_) => "",
-            None => ": there is no terminal to ask at",
+            None => ": standard input is not a terminal, so nobody can confirm",
         };
-        return Err(Failure::new(
-            Exit::Refused,
-            format!(
-                "nothing was accepted{why}; without being asked: {} --yes",
-                again(args.id.as_deref().unwrap_or_default())
+        return Err(
+            Failure::new(Exit::Refused, format!("not accepted{why}")).remedy(
+                "accept without confirmation",
+                format!("{} --yes", again(args.id.as_deref().unwrap_or_default())),
             ),
-        ));
+        );
     }
     let by = person(context);
     let reason = args
@@ -305,21 +297,21 @@ async fn accept(context: &Context, args: &AcceptArgs) -> Result<(), Failure> {
         .clone()
         .unwrap_or_else(|| format!("accepted by {by}"));
     match semaphore.accept(args.id.as_deref(), &by, &reason).await? {
-        Accept::Done(_) => output::say("Accepted: the agents go on with etcd as it is.")?,
+        Accept::Done(_) => {
+            output::say("Accepted. The agents continue with the present content of etcd.")?
+        }
         Accept::NotThat(_) => {
             return Err(Failure::new(
                 Exit::Refused,
-                format!(
-                    "nothing is accepted: that changed meanwhile; look again: {}",
-                    context.command("store")
-                ),
-            ));
+                "not accepted: the stop has changed meanwhile",
+            )
+            .remedy("look again", context.command("store")));
         }
     }
     let left = semaphore.read().await?;
     if let Some(pause) = &left.pause_all {
         output::say(format!(
-            "The whole cluster is still paused, {}; to end that: {}",
+            "The whole cluster is still paused {}. To end that pause: {}",
             output::in_line(&paused(pause)),
             context.command("resume --all")
         ))?;
@@ -334,7 +326,7 @@ fn asked() -> Result<Option<bool>, Failure> {
     }
     let failed = |error: std::io::Error| Failure::new(Exit::Failed, error.to_string());
     let mut err = std::io::stderr().lock();
-    write!(err, "\nGo on with etcd as it is? [y/N] ")
+    write!(err, "\nContinue with the present content of etcd? [y/N] ")
         .and_then(|()| err.flush())
         .map_err(failed)?;
     let mut line = String::new();

@@ -12,21 +12,21 @@ use crate::agent::{journal::Journal, machine_mark::MachineMark};
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The node's machine id, its host name, or whatever else holds; this node's id when left out.
+    /// Host name or machine id of the node, or any other name that holds a place. Without it: this node.
     id: Option<String>,
-    /// Also where the node is rebooting or proving its new boot: another node may then go out beside it.
+    /// Unlock the node although it is rebooting or proving its new boot. Another node may then go out of service as well.
     #[arg(long)]
     force: bool,
-    /// Delete its place in the queue instead, such as one that no agent keeps; a living agent takes a new one when its turn comes.
+    /// Remove the node from the queue instead. A running agent joins again by itself.
     #[arg(long, conflicts_with = "force")]
     ticket: bool,
-    /// Release what this node's agent holds by its own journal, and nothing else: a person's lock of the node stays. For the
-    /// package, whose agent is gone by then.
+    /// Release only what this node's agent holds by its own journal. A lock by hand stays. The package uses this after it has
+    /// stopped the agent.
     #[arg(long, hide = true, conflicts_with_all = ["id", "force", "ticket"])]
     journalled: bool,
 }
 
-/// Gives it back.
+/// Releases it.
 ///
 /// # Errors
 /// When etcd cannot be reached, the document cannot be used, or the node is rebooting and `--force` is not given.
@@ -35,16 +35,17 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         return journalled(context).await;
     }
     let semaphore = context.semaphore()?;
-    let (id, known) = match &args.id {
-        Some(given) => {
-            let group = semaphore.read().await?;
+    let own = args.id.is_none().then(|| context.id(None)).transpose()?;
+    let group = semaphore.read().await?;
+    let (id, known) = match (own, &args.id) {
+        (None, Some(given)) => {
             let id = names::id(context, &group, given, "unlock")?;
             let own = node::machine_id(&context.config.root).is_ok_and(|own| own == id);
             (id.clone(), own || names::is_known(&group, &id))
         }
-        None => (context.id(None)?, true),
+        (own, _) => (own.unwrap_or_default(), true),
     };
-    // Of a node that is there it is no failure that there was nothing to do; a name that nothing has is a typing error.
+    // If the node exists, it is no failure that there was nothing to do. A name that nothing has is a typing error.
     let nothing = |said: String| match known {
         true => output::say(said),
         false => Err(Failure::new(
@@ -52,15 +53,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             format!("{said} Nothing in the group has this name."),
         )),
     };
-    let shown = output::in_line(&id);
+    let shown = names::known(&group, &id);
     if args.ticket {
         return if semaphore.delete_ticket(&id).await? {
-            output::say(format!("The ticket of {shown} is deleted."))
+            output::say(format!("{shown} is removed from the queue."))
         } else {
-            nothing(format!("{shown} had no ticket."))
+            nothing(format!("{shown} was not in the queue."))
         };
     }
-    let group = semaphore.read().await?;
     let held = group.holders.into_iter().find(|held| held.id == id);
     if let Some(entry) = held.and_then(|held| held.entry) {
         give_up(context, args, &entry).await?;
@@ -68,11 +68,11 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     match semaphore.unlock(&id, args.force).await? {
         Unlocked::Unlocked(Some(holder)) if holder.phase == Phase::Draining => {
             output::say(format!(
-                "{shown} does not hold the semaphore any more. It was draining for its reboot, and steps back."
+                "{shown} does not hold the reboot lock any more. It was draining before its reboot, and now undoes the drain."
             ))?;
         }
         Unlocked::Unlocked(_) => {
-            output::say(format!("{shown} does not hold the semaphore any more."))?
+            output::say(format!("{shown} does not hold the reboot lock any more."))?
         }
         Unlocked::NotHeld => {
             let holders = semaphore.read().await?.holders;
@@ -83,40 +83,41 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
                     format!("It is held by {}.", all.collect::<Vec<_>>().join(", "))
                 }
             };
-            nothing(format!("{shown} did not hold the semaphore. {held}"))?;
+            nothing(format!("{shown} did not hold the reboot lock. {held}"))?;
         }
         Unlocked::InUse(holder) => {
             return Err(Failure::new(
                 Exit::Refused,
                 format!(
-                    "{shown} ({}) is {}: it may come back at any moment, and another node would go out beside it. \
-                     If it is gone for good: {}",
-                    output::in_line(&holder.hostname),
+                    "{shown} is {}: it may come back at any moment, and another node could go out of service at the same time",
                     output::in_line(&holder.phase.to_string()),
-                    context.command(&format!("unlock --force {}", output::word(&id)))
                 ),
+            )
+            .remedy(
+                "unlock a node that is gone for good",
+                context.command(&format!("unlock --force {}", output::word(&id))),
             ));
         }
     }
     Ok(())
 }
 
-/// What is due before this entry is removed. While it still holds, nobody goes out beside the node before it carries load again.
+/// What is due before this entry is removed. While it still holds, no other node goes out of service before this one carries
+/// load again.
 async fn give_up(context: &Context, args: &Args, entry: &Holder) -> Result<(), Failure> {
     let root = &context.config.root;
     let here = node::machine_id(root).is_ok_and(|own| own == entry.id);
-    let id = output::in_line(&entry.id);
-    let by_force = |id: &str| context.command(&format!("unlock --force {}", output::word(id)));
+    let shown = names::named(&entry.hostname, &entry.id);
+    let by_force = || context.command(&format!("unlock --force {}", output::word(&entry.id)));
     if here && !entry.is_of_host(&node::hostname(root)) && !args.force {
         return Err(Failure::new(
             Exit::Refused,
             format!(
-                "{id} is held by {}, and this machine, {}, has the same machine id. To unlock that one all the same: {}",
-                output::in_line(&entry.hostname),
+                "{shown} holds the reboot lock, and this machine, {}, has the same machine id",
                 node::hostname(root),
-                by_force(&entry.id)
             ),
-        ));
+        )
+        .remedy("unlock the other machine anyway", by_force()));
     }
     // One that is refused stays drained.
     let away = matches!(entry.phase, Phase::Rebooting | Phase::Proving);
@@ -127,25 +128,22 @@ async fn give_up(context: &Context, args: &Args, entry: &Holder) -> Result<(), F
         return Err(Failure::new(
             Exit::Refused,
             format!(
-                "{id} was drained by `lock --drain`, and only there its post-boot.d hooks can undo that: unlock it on the node \
-                 itself. To unlock it without them: {}",
-                by_force(&entry.id)
+                "{shown} was drained by `lock --drain`. Unlock it on that node, because its post-boot.d hooks undo the drain"
             ),
-        ));
+        )
+        .remedy("unlock it without the hooks", by_force()));
     }
     if here && !drain::undo(context, entry, "proving").await && !args.force {
         return Err(Failure::new(
             Exit::Failed,
-            format!(
-                "{id} stays locked: it may not carry load yet. To run the hooks again: {}; to unlock it without them: {}",
-                context.command("unlock"),
-                by_force(&entry.id)
-            ),
-        ));
+            format!("{shown} stays locked, because a post-boot.d hook failed: perhaps it carries no load yet"),
+        )
+        .remedy("run the hooks again", context.command("unlock"))
+        .remedy("unlock it without the hooks", by_force()));
     }
     if !here {
         output::note(format!(
-            "warning: {id} was drained by `lock --drain`, and its post-boot.d hooks did not run"
+            "warning: {shown} was drained by `lock --drain`, and its post-boot.d hooks did not run"
         ));
     }
     Ok(())
@@ -160,12 +158,12 @@ async fn journalled(context: &Context) -> Result<(), Failure> {
     let journal = Journal::of_this_machine(&Journal::path(root), mark);
     let entry = journal.map_err(|error| failed(error.to_string()))?.entry;
     let Some(claim) = entry.and_then(|entry| entry.claim) else {
-        return output::say("This node's journal knows of nothing that it holds.");
+        return output::say("This node holds nothing, according to its journal.");
     };
     let semaphore = context.semaphore_at(claim.keys)?;
     semaphore.leave(&claim.id, &claim.nonce, None).await?;
     semaphore
         .release(&claim.id, &claim.nonce, None, None)
         .await?;
-    output::say("What this node's agent held is released.")
+    output::say("The reboot lock that this node's agent held is released.")
 }

@@ -6,14 +6,14 @@ use host::{
     bus, duration,
     node::RootPath,
     node::{self, Root},
-    systemd,
+    systemd, time,
     update_engine::{Change, Operation, Status, UpdateEngine, conf},
 };
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{Context, Exit, Failure, output, rollback::by_hand};
+use super::{Context, Exit, Failure, common::JsonArgs, output, rollback::by_hand};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -26,22 +26,21 @@ pub struct Args {
 enum Command {
     /// Show what update_engine does.
     Status {
-        /// Print JSON; its shape is in docs/commands.md and stays.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        json: JsonArgs,
     },
-    /// Have update_engine look for an update now, and follow it until one is staged or there is none. Exit 5 where it is not
-    /// known whether there is one.
+    /// Let update_engine check for an update now, and wait until one is staged or there is none. Exit 5 if it is not known
+    /// whether there is one.
     Check {
-        /// The most this may take, a download included, such as 30m
+        /// Longest time for this, with the download, such as 30m
         #[arg(long, value_name = "DURATION", default_value = "1h")]
         timeout: String,
     },
-    /// Have update_engine forget the staged update; which slot boots next stays.
+    /// Let update_engine forget the staged update. Which slot boots next does not change.
     Reset,
-    /// Show the channel, or switch to another one: GROUP in update.conf; update_engine is restarted.
+    /// Show the channel, or change it: GROUP in update.conf. A change restarts update_engine.
     Channel {
-        /// Such as stable, beta, alpha, lts-2024.
+        /// The new channel, such as stable, beta, alpha or lts-2024.
         name: Option<String>,
     },
 }
@@ -57,7 +56,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let bus = bus::connect(&context.config.root).await?;
     let engine = UpdateEngine::new(&bus);
     match &args.command {
-        Command::Status { json } => status(&engine.get_status().await?, *json),
+        Command::Status { json } => status(&engine.get_status().await?, json.json),
         Command::Check { timeout } => {
             let limit = duration::parse(timeout)
                 .map_err(|error| Failure::new(Exit::Usage, format!("--timeout: {error}")))?;
@@ -66,7 +65,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         Command::Reset => {
             reset(&engine).await?;
             output::say(format!(
-                "Reset. Which slot boots next is as it was; to see it: {}",
+                "Reset. Which slot boots next has not changed. To see it: {}",
                 context.command("slots")
             ))
         }
@@ -120,16 +119,16 @@ async fn check(context: &Context, engine: &UpdateEngine, limit: Duration) -> Res
     followed.await.unwrap_or_else(|_| {
         let stands = match said.as_str() {
             "" => "update_engine has not answered".to_owned(),
-            said => format!("update_engine goes on ({said})"),
+            said => format!("update_engine continues ({said})"),
         };
         Err(Failure::new(
             Exit::CheckFailed,
             format!(
-                "not done within {}, and {stands}; to see how far it is: {}",
-                duration::print(limit),
-                context.command("update status")
+                "the check did not end within {}, and {stands}",
+                duration::print(limit)
             ),
-        ))
+        )
+        .remedy("see its progress", context.command("update status")))
     })
 }
 
@@ -143,7 +142,7 @@ pub(super) async fn follow(
     let before = status_of(changes.next().await)?;
     if before.operation == Operation::UpdatedNeedReboot {
         return output::say(format!(
-            "{} is staged already and waits for a reboot.",
+            "{} is already staged and waits for a reboot.",
             version(&before)
         ));
     }
@@ -182,10 +181,8 @@ pub(super) async fn follow(
                 continue;
             }
             Operation::ReportingErrorEvent => {
-                return Err(Failure::new(
-                    Exit::Failed,
-                    "update_engine reports an error; its journal says which: journalctl -u update-engine",
-                ));
+                return Err(Failure::new(Exit::Failed, "update_engine reports an error")
+                    .remedy("see which one", "journalctl -u update-engine"));
             }
             other => output::in_line(&other.to_string()),
         };
@@ -213,26 +210,25 @@ fn no_answer(root: &Root, status: &Status, began: bool) -> Failure {
     let disabled =
         conf::read(&path).is_ok_and(|text| conf::get(&text, "SERVER") == Some("disabled"));
     let why = match (disabled, began) {
-        (true, _) => format!("updates are switched off: SERVER=disabled in {}", path),
-        (false, true) => "it has no answer of its server".to_owned(),
-        (false, false) => format!("it has not begun within {}", duration::print(BEGIN)),
+        (true, _) => format!("updates are disabled: SERVER=disabled in {}", path),
+        (false, true) => "the update server has not answered".to_owned(),
+        (false, false) => format!(
+            "update_engine has not started the check within {}",
+            duration::print(BEGIN)
+        ),
     };
     let last = match Timestamp::from_second(status.last_checked) {
         Ok(last) if status.last_checked > 0 => {
-            let last = last.to_zoned(node::time_zone(root));
-            format!(
-                "the last answer is of {}",
-                last.strftime("%Y-%m-%d %H:%M:%S %Z")
-            )
+            let last = time::shown(last, &node::time_zone(root));
+            format!("the server answered last at {last}")
         }
-        _ => "it never had one".to_owned(),
+        _ => "the server has never answered".to_owned(),
     };
     Failure::new(
         Exit::CheckFailed,
-        format!(
-            "whether there is an update is not known: {why} ({last}). More is in its journal: journalctl -u update-engine"
-        ),
+        format!("it is not known whether there is an update: {why} ({last})"),
     )
+    .remedy("see more", "journalctl -u update-engine")
 }
 
 /// Has update_engine forget the staged update; refused in words where it is at work.
@@ -244,22 +240,22 @@ pub(super) async fn reset(engine: &UpdateEngine) -> Result<(), Failure> {
     let doing = match engine.get_status().await {
         Ok(status) => match status.operation {
             Operation::Idle | Operation::UpdatedNeedReboot => return Err(error.into()),
-            Operation::CheckingForUpdate => "looks for an update".to_owned(),
+            Operation::CheckingForUpdate => "is checking for an update".to_owned(),
             Operation::UpdateAvailable | Operation::Downloading => format!(
-                "downloads {} ({:.0} %)",
+                "is downloading {} ({:.0} %)",
                 version(&status),
                 status.progress * 100.0
             ),
-            Operation::Verifying => "verifies an update".to_owned(),
-            Operation::Finalizing => "activates an update".to_owned(),
-            other => format!("is at work ({})", output::in_line(&other.to_string())),
+            Operation::Verifying => "is verifying an update".to_owned(),
+            Operation::Finalizing => "is activating an update".to_owned(),
+            other => format!("is busy ({})", output::in_line(&other.to_string())),
         },
         Err(_) => return Err(error.into()),
     };
     Err(Failure::new(
         Exit::Refused,
         format!(
-            "not reset: update_engine {doing}, and can be reset only when an update is staged or nothing is under way"
+            "not reset: update_engine {doing}. It can be reset only when it is idle or an update is staged"
         ),
     ))
 }
@@ -290,7 +286,7 @@ async fn channel(context: &Context, name: Option<&str>) -> Result<(), Failure> {
             Some(channel) => output::say(channel),
             None => Err(Failure::new(
                 Exit::Failed,
-                format!("no channel is set: found no GROUP in {}", path),
+                format!("no channel is set: GROUP is missing in {}", path),
             )),
         };
     };
@@ -299,9 +295,10 @@ async fn channel(context: &Context, name: Option<&str>) -> Result<(), Failure> {
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
     {
-        return Err(Failure::new(
-            Exit::Usage,
-            format!("channel: found {name:?}, expected a name such as stable, beta or lts-2024"),
+        return Err(Failure::value(
+            "channel",
+            format!("{name:?}"),
+            "a name such as stable, beta or lts-2024",
         ));
     }
     conf::change(&path, &[("GROUP", Some(name))]).map_err(|error| failed(&path, error))?;

@@ -18,17 +18,17 @@ const NAME: &str = "update_engine_client";
 const FLAGS: [(&str, &str); 5] = [
     (
         "reset_status",
-        "Have update_engine forget the staged update.",
+        "Let update_engine forget the staged update.",
     ),
     ("status", "Print the status to stdout."),
     (
         "update",
-        "Look for an update and follow it to its end. Exit 0 where one is staged or there is none.",
+        "Check for an update and wait for the result. Exit 0 if one is staged or there is none.",
     ),
-    ("check_for_update", "Have it look for an update."),
+    ("check_for_update", "Let update_engine check for an update."),
     (
         "watch_for_updates",
-        "Print the status whenever it changes, without end.",
+        "Print the status at each change, until interrupted.",
     ),
 ];
 
@@ -68,7 +68,7 @@ pub async fn run(asked: Option<&str>) -> u8 {
     match act(asked).await {
         Ok(()) => 0,
         Err(failure) => {
-            output::note(format!("{NAME}: {}", failure.message));
+            output::note(format!("{NAME}: {failure}"));
             1
         }
     }

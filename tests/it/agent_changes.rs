@@ -290,7 +290,7 @@ async fn a_hook_may_say_not_now() {
     node.wait_status(|status| status == "idle").await;
     node.update_engine().ready("2").await;
     node.wait_status(|status| {
-        status.starts_with("waiting: ") && status.contains("it said last: backup to 2")
+        status.starts_with("waiting: ") && status.contains("its last output: backup to 2")
     })
     .await;
     assert!(

@@ -101,7 +101,9 @@ async fn they_leave_one_at_a_time_and_others_go_beside_them() {
     ];
     let shown = b.run(bin(), &status).await;
     assert!(
-        shown.stdout.contains("Out with a member of etcd: node-a"),
+        shown
+            .stdout
+            .contains("Out of service with a member of etcd: node-a"),
         "{shown:?}"
     );
     let members = site.cluster.client().await.member_list().await.unwrap();

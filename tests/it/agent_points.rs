@@ -194,7 +194,7 @@ async fn without_coordination_nothing_is_held_and_what_was_is_let_go() {
     site.start(&node, &[]).await;
     let log = node.log();
     assert!(
-        log.contains("hold-points is called pin-booted-slot now"),
+        log.contains("hold-points was renamed; use pin-booted-slot instead"),
         "{log}"
     );
     site.lock().await;

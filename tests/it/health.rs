@@ -196,8 +196,8 @@ async fn health_says_what_would_count_today() {
     let shown = health(&[]).await;
     assert_eq!(shown.code, Some(4), "{shown:?}");
     for words in [
-        "old.service has failed                     unknown   nobody looked before this boot",
-        "motd.service has failed                    ignored   checks.ignore-units names it",
+        "old.service has failed                     unknown   it is not known whether it failed before",
+        "motd.service has failed                    ignored   checks.ignore-units lists it",
         "pointsman-cloud-config.service has failed  exempt    it never counts",
     ] {
         assert!(shown.stdout.contains(words), "{}", shown.stdout);

@@ -118,7 +118,7 @@ async fn links_to_hooks_lead_where_they_would_on_the_machine() {
         symlink("pre-reboot.d", folder.with_file_name("other")).unwrap();
         let error = machine.run(LONG).await.unwrap_err();
         assert!(
-            error.contains("cannot be looked for") && error.contains("Too many"),
+            error.contains("cannot be listed") && error.contains("Too many"),
             "{error}"
         );
     }
@@ -135,7 +135,7 @@ async fn failures_are_named_and_stop_the_rest() {
     for (script, says) in [
         (
             "echo first; echo no room >&2; exit 3",
-            "10-x failed with exit code 3; it said last: no room",
+            "10-x failed with exit code 3; its last output: no room",
         ),
         ("kill -9 $$", "10-x was killed by signal 9"),
     ] {
@@ -182,7 +182,7 @@ async fn a_hook_that_hangs_is_ended_with_all_it_started() {
     );
     let error = machine.run(Duration::from_millis(500)).await.unwrap_err();
     assert!(
-        error.contains("did not end within 500ms; it said last: draining"),
+        error.contains("did not end within 500ms; its last output: draining"),
         "{error}"
     );
     let pid = fs::read_to_string(pids).unwrap();
@@ -334,7 +334,7 @@ async fn hooks_that_others_can_write_to_or_the_kernel_cannot_execute_are_refused
     };
     machine.run(LONG).await.unwrap();
     set(0o777, &path);
-    let says = "is not run, since it would be run as root: the file ";
+    let says = "is not run, because hooks run as root: the file ";
     let error = machine.run(LONG).await.unwrap_err();
     assert!(
         error.contains(says) && error.contains("has mode 0777") && error.contains("expected 0755"),
@@ -380,7 +380,7 @@ async fn hooks_that_others_can_write_to_or_the_kernel_cannot_execute_are_refused
         ("", "cannot be executed: no interpreter line"),
         (
             "#!/bin/nosuch\n",
-            "its interpreter \"/bin/nosuch\" is not there",
+            "its interpreter \"/bin/nosuch\" does not exist",
         ),
         (
             "#!/bin/sh\r\necho hi\r\n",
@@ -413,9 +413,9 @@ async fn folders_that_no_moment_has_are_told_at_the_start_and_by_config() {
     assert_eq!(config.code, Some(0), "{config:?}");
     for said in [node.log(), config.stderr] {
         for part in [
-            "hooks/pre-reboot is not read: no hooks run by this name; did you mean pre-reboot.d?",
-            "hooks/post-boots.d is not read: no hooks run by this name; did you mean post-boot.d?",
-            "hooks/whatever.d is not read: no hooks run by this name; expected may-reboot.d, ",
+            "hooks/pre-reboot is not used: no hooks have this name; did you mean pre-reboot.d?",
+            "hooks/post-boots.d is not used: no hooks have this name; did you mean post-boot.d?",
+            "hooks/whatever.d is not used: no hooks have this name; expected may-reboot.d, ",
             "the hook health.d/10-x is not executable",
         ] {
             assert!(said.contains(part), "{part}: {said}");
@@ -435,10 +435,10 @@ async fn a_carriage_return_of_a_hook_overwrites_nothing() {
     );
     node.update_engine().ready("2").await;
     let said = node
-        .wait_status(|status| status.contains("it said last: "))
+        .wait_status(|status| status.contains("its last output: "))
         .await;
     assert!(
-        said.contains("it said last: one\\rtwo\\u{202e}; it is"),
+        said.contains("its last output: one\\rtwo\\u{202e}; it is"),
         "{said}"
     );
     let log = node.log();

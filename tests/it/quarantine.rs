@@ -66,12 +66,14 @@ async fn a_trial_nobody_cleared_is_told_to_be_over() {
     node.reboot(Death::Term).await;
     node.wait_status(|s| s.starts_with("unproven: ")).await;
     site.record(&node, |r| r.state == "unproven").await;
-    // Once proven it is put first: going back would be undone.
+    // Once proven it is put first: a rollback would be undone.
     let back = site.command(&node, &["rollback"]).await;
     assert_eq!(back.code, Some(3), "{back:?}");
     assert!(
-        back.stderr.contains("USR-B, which runs, is on trial")
-            && back.stderr.contains("A reboot now goes back by itself"),
+        back.stderr.contains("the running slot USR-B is on trial")
+            && back
+                .stderr
+                .contains("A reboot now boots the other slot without this"),
         "{back:?}"
     );
     // With a further try, it would not.
@@ -79,7 +81,7 @@ async fn a_trial_nobody_cleared_is_told_to_be_over() {
     disk.set(Slot::B, Bits { tries: 1, ..b });
     let back = site.command(&node, &["rollback"]).await;
     assert!(
-        back.code == Some(3) && !back.stderr.contains("by itself"),
+        back.code == Some(3) && !back.stderr.contains("without this"),
         "{back:?}"
     );
     disk.set(Slot::B, b);

@@ -91,7 +91,7 @@ async fn a_bad_image_is_gone_back_from_and_no_other_node_follows() {
     assert!(
         bad[0]
             .reason
-            .contains("10-judge failed with exit code 1; it said last: version 2 is bad"),
+            .contains("10-judge failed with exit code 1; its last output: version 2 is bad"),
         "{bad:?}"
     );
     assert_eq!(bad[0].hostname, "node-1");
@@ -303,11 +303,11 @@ async fn checks_that_hang_are_ended_when_the_time_for_the_proof_is_over() {
     let bad = site.read().await.quarantine;
     let reason = &bad[0].reason;
     assert!(
-        reason.contains("10-a did not end in the time left"),
+        reason.contains("10-a did not end in the time that all hooks have together"),
         "{reason}"
     );
     assert!(
-        reason.contains("20-b did not run: there was no time left"),
+        reason.contains("20-b did not run, because no time was left"),
         "{reason}"
     );
     assert!(!disk.bits(Slot::B).successful);

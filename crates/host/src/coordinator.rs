@@ -47,8 +47,8 @@ impl State {
 pub enum CoordinatorError {
     /// Another one is.
     #[error(
-        "{name} coordinates this node's reboots already{}; two would not know of each other. \
-         End it first: systemctl disable --now {unit}",
+        "{name}{} already coordinates this node's reboots, and only one program may do that. \
+         Stop it first: systemctl disable --now {unit}",
         if strategy.is_empty() { String::new() } else { format!(" (strategy {strategy})") }
     )]
     Taken {
@@ -61,8 +61,8 @@ pub enum CoordinatorError {
     },
     /// A reboot in the foreground is.
     #[error(
-        "a `pointsman reboot` in the foreground (process {0}) coordinates this node's reboots already; two would not know \
-         of each other. To take it back: Ctrl-C there, or: kill {0}"
+        "`pointsman reboot` in the foreground (process {0}) already coordinates this node's reboots, and only one program may \
+         do that. To cancel it, press Ctrl-C there, or run: kill {0}"
     )]
     Foreground(String),
     /// The file cannot be used.
@@ -239,7 +239,7 @@ fn taken(text: &str) -> CoordinatorError {
     let name = field(text, "NAME").unwrap_or_else(|| "another program".into());
     let unit = match name.as_str() {
         "locksmith" | "locksmithd" => "locksmithd.service".into(),
-        "another program" => "UNIT (lsof shows who has the file open)".into(),
+        "another program" => "UNIT (lsof shows which program has the file open)".into(),
         other => format!("{other}.service"),
     };
     CoordinatorError::Taken {
@@ -274,7 +274,8 @@ mod tests {
         first.set_state(State::Running).unwrap();
         let error = Coordinator::take(&root, "reboot").unwrap_err().to_string();
         assert!(
-            error.contains("pointsman coordinates") && error.contains("pointsman.service"),
+            error.contains("pointsman (strategy etcd-lock) already coordinates")
+                && error.contains("pointsman.service"),
             "{error}"
         );
         assert_eq!(
@@ -310,7 +311,8 @@ mod tests {
     fn locksmith_is_named_with_its_unit() {
         let error = taken("NAME=locksmithd\nSTRATEGY=reboot\nSTATE=running\n").to_string();
         assert!(
-            error.contains("locksmithd coordinates") && error.contains("locksmithd.service"),
+            error.contains("locksmithd (strategy reboot) already coordinates")
+                && error.contains("locksmithd.service"),
             "{error}"
         );
         assert!(error.contains("strategy reboot"), "{error}");

@@ -34,6 +34,7 @@ use output::{Lines, read};
 use crate::{
     duration,
     node::{self, Root, RootPath},
+    time,
 };
 
 /// How long a hook that ran out of time has to end by itself.
@@ -197,16 +198,11 @@ impl Hooks {
         let zone = node::time_zone(&self.root);
         let now = Timestamp::now();
         let until = now.saturating_add(limit).unwrap_or(now);
-        let time = |at: Timestamp| {
-            at.to_zoned(zone.clone())
-                .strftime("%H:%M:%S %Z")
-                .to_string()
-        };
         note(format!(
             "the hook {} runs since {}, until {} at the latest",
             short(hook),
-            time(now),
-            time(until)
+            time::shown(now, &zone),
+            time::shown(until, &zone)
         ));
     }
 
@@ -261,7 +257,7 @@ impl Hooks {
         self.usable(&hook)?;
         let limit = self.limit();
         if limit.is_zero() {
-            return Err(fail("did not run: there was no time left for it".into()));
+            return Err(fail("did not run, because no time was left for it".into()));
         }
         let file = hook
             .resolved()
@@ -302,7 +298,7 @@ impl Hooks {
         let ended = timeout(limit, group.wait(&name, out, err, &mut last)).await;
         let said = |what: String| match last.text.as_str() {
             "" => what,
-            line => format!("{what}; it said last: {line}"),
+            line => format!("{what}; its last output: {line}"),
         };
         match ended {
             Ok(Ok(status)) if status.success() => Ok(()),
@@ -314,7 +310,7 @@ impl Hooks {
             Err(_) => {
                 group.end().await;
                 Err(fail(said(if limit < self.limit {
-                    "did not end in the time left for all of them".to_owned()
+                    "did not end in the time that all hooks have together".to_owned()
                 } else {
                     format!("did not end within {}", duration::print(limit))
                 })))

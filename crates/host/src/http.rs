@@ -1,16 +1,13 @@
 //! Fetching over HTTP, bounded in time, size and redirects.
 
-mod certificate;
-
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, Identity, RequestBuilder, redirect};
-use rustls::CertificateError;
 
-pub use certificate::Distrust;
 pub use reqwest::{Method, Url};
 
-use crate::etcd::Tls;
+pub use crate::certificate::Distrust;
+use crate::{certificate, etcd::Tls, text};
 
 /// Why nothing was fetched.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +108,7 @@ impl Http {
     pub fn new(tls: Option<&Tls>, limits: &Limits) -> Result<Self, HttpError> {
         // Both errors mean that there is one already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let bad = |error: reqwest::Error| HttpError::Tls(explain(&error));
+        let bad = |error: reqwest::Error| HttpError::Tls(text::with_causes(&error));
         let builder = || {
             let builder = Client::builder()
                 .connect_timeout(limits.connect)
@@ -138,7 +135,7 @@ impl Http {
             Ok(client) => client,
             // A system without any authorities is one on which no server is trusted; what needs no trust works.
             Err(error) if tls.is_none() => {
-                tracing::debug!("{}", explain(&error));
+                tracing::debug!("{}", text::with_causes(&error));
                 builder().tls_certs_only([]).build().map_err(bad)?
             }
             Err(error) => return Err(bad(error)),
@@ -187,9 +184,9 @@ impl Http {
             .parse()
             .map_or_else(|_| url.to_owned(), |url| shown(&url));
         let lost = |error: reqwest::Error| {
-            let (cause, reason) = match certificate(&error).map(certificate::told) {
+            let (cause, reason) = match certificate::diagnosis(&error) {
                 Some((distrust, words)) => (Cause::Certificate(distrust), words),
-                None => (cause(&error), explain(&error.without_url())),
+                None => (cause(&error), text::with_causes(&error.without_url())),
             };
             HttpError::NoAnswer {
                 url: url.clone(),
@@ -279,41 +276,4 @@ fn cause(error: &reqwest::Error) -> Cause {
         true => Cause::Connect,
         false => Cause::Broken,
     }
-}
-
-/// What rustls found wrong with the server's certificate.
-fn certificate(error: &reqwest::Error) -> Option<&CertificateError> {
-    let mut next = std::error::Error::source(error);
-    while let Some(cause) = next {
-        // An io::Error that wraps another error has that one's source, not itself.
-        let inner = cause
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        let found = match inner {
-            Some(inner) => inner.downcast_ref::<rustls::Error>(),
-            None => cause.downcast_ref::<rustls::Error>(),
-        };
-        if let Some(rustls::Error::InvalidCertificate(why)) = found {
-            return Some(why);
-        }
-        next = match inner {
-            Some(inner) => Some(inner),
-            None => cause.source(),
-        };
-    }
-    None
-}
-
-/// An error with its causes, each once.
-fn explain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
 }

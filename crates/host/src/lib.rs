@@ -4,11 +4,13 @@
 //! - [`bus`], [`systemd`], [`logind`], [`update_engine`], [`sentinel`]: what its services say
 //! - [`hooks`], [`broadcast`], [`coordinator`]: its operator's scripts, its people, who else reboots it
 //! - [`etcd`], [`http`]: the way to other machines
-//! - [`telemetry`], [`text`], [`duration`], [`blocking`]: the log, foreign text, time spans, work that waits for a disk
+//! - [`telemetry`], [`text`], [`duration`], [`time`], [`remedy`], [`blocking`]: the log, foreign text, time spans, times, what
+//!   to do about an error, work that waits for a disk
 
 pub mod blocking;
 pub mod broadcast;
 pub mod bus;
+mod certificate;
 pub mod coordinator;
 pub mod duration;
 pub mod etcd;
@@ -16,8 +18,10 @@ pub mod hooks;
 pub mod http;
 pub mod logind;
 pub mod node;
+pub mod remedy;
 pub mod sentinel;
 pub mod systemd;
 pub mod telemetry;
 pub mod text;
+pub mod time;
 pub mod update_engine;

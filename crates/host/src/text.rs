@@ -1,7 +1,7 @@
 //! Foreign text as it may be shown: what others wrote into etcd, onto the bus, or said as a hook must not act on the
 //! terminal of who reads it, nor pass for a line of this program's own. Pure.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::{borrow::Cow, error::Error, fmt::Write as _};
 
 /// The text with the characters that act on a terminal escaped, ends of lines left as they are: for a text of several
 /// lines that this program has composed.
@@ -75,6 +75,21 @@ pub fn shell_word(given: &str) -> String {
     } else {
         format!("'{}'", given.replace('\'', r"'\''"))
     }
+}
+
+/// An error with the causes behind it, each once: the outermost are often only "transport error" and the like.
+#[must_use]
+pub fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !texts.last().is_some_and(|last| last.contains(&text)) {
+            texts.push(text);
+        }
+        next = error.source();
+    }
+    texts.join(": ")
 }
 
 /// A text of several lines as a part of a sentence: a list below a line that ends with a colon, or what follows it.

@@ -1,10 +1,12 @@
 //! From names of files to what etcd is shown.
 
-use std::{os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::{fmt, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use host::{
     etcd::{Options, Tls},
     node::RootPath,
+    remedy::Remedy,
+    time,
 };
 use jiff::{SignedDuration, Timestamp};
 use rustls::{
@@ -23,6 +25,40 @@ const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// The most a password file may hold.
 const LARGEST_PASSWORD: u64 = 4096;
+
+/// The certificate shown to etcd has expired, or expires within fourteen days.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateWarning {
+    /// The setting that names it.
+    at: At,
+    /// The file.
+    path: RootPath,
+    /// The end of its validity.
+    until: Timestamp,
+    /// How long it is still valid; not above zero once it has expired.
+    left: SignedDuration,
+}
+
+impl CertificateWarning {
+    /// Whether it is not valid any more.
+    #[must_use]
+    pub fn has_expired(&self) -> bool {
+        !self.left.is_positive()
+    }
+}
+
+impl fmt::Display for CertificateWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, path, .. } = self;
+        let until = time::shown_in_utc(self.until);
+        write!(f, "{at}: the certificate {path} ")?;
+        if self.has_expired() {
+            write!(f, "expired {until}, or this machine's clock is wrong")
+        } else {
+            write!(f, "expires {until}, in {} days", self.left.as_hours() / 24)
+        }
+    }
+}
 
 impl Config {
     /// What [`host::etcd`] needs, with certificates and password read anew from their files under
@@ -49,8 +85,8 @@ impl Config {
                 if let Some(version @ ..3) = version(&pair.0) {
                     let error = wrong(
                         &self.root.path(certificate),
-                        format!("a certificate of X.509's version {version}"),
-                        "version 3, which TLS takes; openssl makes it when it is given extensions (-extfile, -addext)",
+                        format!("an X.509 certificate of version {version}"),
+                        "version 3, which TLS needs. openssl makes it when extensions are given (-extfile, -addext)",
                     );
                     return Err(self.of("etcd.certfile", error));
                 }
@@ -89,25 +125,24 @@ impl Config {
     /// What is to be said of the dates of the certificate that is shown to etcd: that it has expired, or will within
     /// fourteen days. None where all is well, there is none, or it cannot be read.
     #[must_use]
-    pub fn certificate_warning(&self, now: Timestamp) -> Option<String> {
+    pub fn certificate_warning(&self, now: Timestamp) -> Option<CertificateWarning> {
         let (certificate, _) = self.etcd.identity.as_ref()?;
         let path = self.root.path(certificate);
         let until = valid_until(&content(&path, LARGEST_PEM).ok()?)?;
         let left = until.duration_since(now);
-        let date = until.strftime("%Y-%m-%d");
-        let says = if left.is_negative() || left.is_zero() {
-            format!("expired {date}, or this machine's clock is wrong")
-        } else if left <= SOON {
-            format!("expires {date}, in {} days", left.as_hours() / 24)
-        } else {
+        if left > SOON {
             return None;
-        };
+        }
         let key = "etcd.certfile";
-        let at = At {
-            origin: self.given.origin(key),
-            key,
-        };
-        Some(format!("{at}: the certificate {path} {says}"))
+        Some(CertificateWarning {
+            at: At {
+                origin: self.given.origin(key),
+                key,
+            },
+            path,
+            until,
+            left,
+        })
     }
 
     /// What is wrong with a file, with the setting that names it and where that was given.
@@ -225,6 +260,7 @@ fn wrong(path: &RootPath, found: impl Into<String>, expected: impl Into<String>)
         path: path.shown(),
         found: found.into(),
         expected: expected.into(),
+        remedy: None,
     }
 }
 
@@ -241,7 +277,7 @@ fn pem(path: &RootPath, label: &str) -> Result<Vec<u8>, ConfigError> {
         Err(wrong(
             path,
             format!("no PEM block of a {}", label.to_lowercase()),
-            format!("one, which begins with -----BEGIN {label}-----"),
+            format!("one that begins with -----BEGIN {label}-----"),
         ))
     }
 }
@@ -257,11 +293,12 @@ fn password(path: &RootPath) -> Result<String, ConfigError> {
     }
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(wrong(
-            path,
-            format!("mode {mode:04o}, which lets others at the password"),
-            format!("mode 0600; `chmod 600 {path}` mends it"),
-        ));
+        return Err(ConfigError::File {
+            path: path.shown(),
+            found: format!("mode {mode:04o}, with which other users can read the password"),
+            expected: "mode 0600".into(),
+            remedy: Some(Remedy::new("set it", format!("chmod 600 {path}"))),
+        });
     }
     let text = String::from_utf8(content(path, LARGEST_PASSWORD)?)
         .map_err(|_| wrong(path, "bytes that are not UTF-8", "a password"))?;
@@ -307,7 +344,8 @@ mod tests {
         fs::write(root.path("key").shown(), KEY).unwrap();
         let config = load_at(&root, &[], &[]).unwrap();
         let error = config.etcd_options().err().unwrap().to_string();
-        let expected = "/cert: found a certificate of X.509's version 1, expected version 3";
+        let expected =
+            "/cert: found an X.509 certificate of version 1, expected version 3, which TLS needs";
         assert!(error.contains(expected), "{error}");
         assert!(error.contains("etcd.certfile: "), "{error}");
     }
@@ -323,16 +361,17 @@ mod tests {
         assert_eq!(warning("2026-12-01T00:00:00Z"), None);
         assert_eq!(warning("2126-10-18T00:00:00Z"), None);
         let soon = warning("2126-10-20T00:00:00Z").unwrap();
+        assert!(!soon.has_expired());
+        let soon = soon.to_string();
         assert!(
             soon.contains("etcd.certfile: the certificate ")
-                && soon.contains("expires 2126-11-01, in 12 days"),
+                && soon.contains(" expires 2126-11-01 "),
             "{soon}"
         );
         let late = warning("2126-11-02T00:00:00Z").unwrap();
-        assert!(
-            late.contains("expired 2126-11-01, or this machine's clock"),
-            "{late}"
-        );
+        assert!(late.has_expired());
+        let late = late.to_string();
+        assert!(late.contains(" expired 2126-11-01 "), "{late}");
         fs::write(root.path("cert").shown(), CERTIFICATE).unwrap();
         assert_eq!(warning("2126-11-02T00:00:00Z"), None);
     }
@@ -369,9 +408,13 @@ mod tests {
             (
                 b"s3cret".as_slice(),
                 0o640,
-                "found mode 0640, which lets others at the password",
+                "found mode 0640, with which other users can read the password",
             ),
-            (b"s3cret", 0o604, "expected mode 0600; `chmod 600 "),
+            (
+                b"s3cret",
+                0o604,
+                "expected mode 0600; to set it: chmod 600 ",
+            ),
             (b"", 0o600, "found nothing, expected a password"),
             (b"\n", 0o600, "found nothing, expected a password"),
             (

@@ -103,14 +103,13 @@ pub(super) fn list(text: &str) -> Result<Vec<Endpoint>, Bad> {
     let one = |text: &str| {
         Endpoint::parse(text).ok_or_else(|| Bad {
             found: Some(match text.rsplit_once('@') {
-                Some((_, host)) => format!("\"…@{host}\" with a user in it"),
+                Some((_, host)) => format!("\"…@{host}\" with a user name"),
                 None => quoted(text),
             }),
             // URLs have no place for it that HTTP and TLS agree on; the resolver keeps it with a name.
             expected: if text.contains('%') {
                 format!(
-                    "{EXPECTED}; a link-local address with its interface only by a name: `fe80::1%eth0 NAME` in /etc/hosts, \
-                     and NAME here"
+                    "{EXPECTED}. For a link-local address, write `fe80::1%eth0 NAME` into /etc/hosts, and use NAME here"
                 )
             } else {
                 EXPECTED.into()
@@ -163,7 +162,7 @@ mod tests {
             ("http://h/v2", "\"http://h/v2\""),
             ("a b", "\"a b\""),
             ("[::x]:1", "\"[::x]:1\""),
-            ("http://root:s3cret@h:1", "\"…@h:1\" with a user in it"),
+            ("http://root:s3cret@h:1", "\"…@h:1\" with a user name"),
         ] {
             let Bad { found, expected } = list(text).unwrap_err();
             assert_eq!(found.unwrap(), bad);
@@ -172,7 +171,7 @@ mod tests {
         }
         for text in ["https://[fe80::1%25eth0]:2379", "[fe80::1%eth0]"] {
             let Bad { expected, .. } = list(text).unwrap_err();
-            assert!(expected.contains("`fe80::1%eth0 NAME` in /etc/hosts"));
+            assert!(expected.contains("write `fe80::1%eth0 NAME` into /etc/hosts"));
         }
     }
 }

@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use host::remedy::Remedy;
+
 use crate::window::WindowError;
 
 pub(super) use yaml::quoted;
@@ -72,7 +74,7 @@ pub enum ConfigError {
         /// What may be there.
         expected: String,
     },
-    /// A key nobody knows.
+    /// An unknown key.
     #[error("{origin}: unknown key {key:?}, expected one of {expected}")]
     Unknown {
         /// Where.
@@ -82,7 +84,7 @@ pub enum ConfigError {
         /// The keys there are.
         expected: String,
     },
-    /// A variable of the environment nobody knows.
+    /// An unknown variable of the environment.
     #[error("{origin}: unknown variable, expected one of {expected}")]
     UnknownVariable {
         /// The variable.
@@ -116,7 +118,7 @@ pub enum ConfigError {
         /// The key of the other one.
         missing: &'static str,
     },
-    /// The window is none.
+    /// The window is not valid.
     #[error("{at}: {error}")]
     Window {
         /// Where it starts.
@@ -141,7 +143,11 @@ pub enum ConfigError {
         error: Box<ConfigError>,
     },
     /// A file is not what is expected of it.
-    #[error("{}: found {found}, expected {expected}", path.display())]
+    #[error(
+        "{}: found {found}, expected {expected}{}",
+        path.display(),
+        remedy.as_ref().map(|remedy| format!("; {remedy}")).unwrap_or_default()
+    )]
     File {
         /// The file.
         path: PathBuf,
@@ -149,6 +155,16 @@ pub enum ConfigError {
         found: String,
         /// What it should be.
         expected: String,
+        /// What repairs it, where that is a command.
+        remedy: Option<Remedy>,
+    },
+    /// A file that somebody meant as configuration has a name that is not read.
+    #[error("{} is not read; rename it to {rename_to}", path.display())]
+    NotRead {
+        /// The file.
+        path: PathBuf,
+        /// The name under which it would be read.
+        rename_to: String,
     },
 }
 
@@ -191,7 +207,8 @@ impl ConfigError {
             | Self::Shape { .. }
             | Self::Syntax { .. }
             | Self::Read { .. }
-            | Self::File { .. } => None,
+            | Self::File { .. }
+            | Self::NotRead { .. } => None,
         }
     }
 }

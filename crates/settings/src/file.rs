@@ -60,11 +60,13 @@ pub(super) fn content(path: &RootPath, largest: u64) -> Result<Vec<u8>, ConfigEr
             path: path.shown(),
             found: found.into(),
             expected: "a file".into(),
+            remedy: None,
         },
         ReadError::Larger(most) => ConfigError::File {
             path: path.shown(),
             found: format!("more than {most} bytes"),
             expected: "at most that".into(),
+            remedy: None,
         },
     })
 }
@@ -107,15 +109,15 @@ fn section(
         Value::Map(entries) => entries,
         Value::Null => return,
         other => {
-            let of = if name.is_empty() {
-                "the keys".to_owned()
+            let under = if name.is_empty() {
+                String::new()
             } else {
-                format!("under {name}: the keys")
+                format!(" under {name}")
             };
             faults.push(ConfigError::Shape {
                 origin: at(node.span.place),
                 found: other.describe(),
-                expected: format!("{of} {}", allowed(name)),
+                expected: format!("the keys {}{under}", allowed(name)),
             });
             return;
         }
@@ -137,13 +139,13 @@ fn section(
             if given.iter().any(|key| key == new) {
                 faults.push(ConfigError::Shape {
                     origin: at(key_at.place),
-                    found: format!("{full}, the old name of {new}, beside it"),
-                    expected: format!("{new} alone"),
+                    found: format!("{full}, which is the old name of {new}, together with {new}"),
+                    expected: format!("{new} only"),
                 });
                 continue;
             }
             tracing::warn!(
-                "{}: {full} is called {new} now: rename it",
+                "{}: {full} was renamed; use {new} instead",
                 at(key_at.place)
             );
             new.clone_into(&mut full);

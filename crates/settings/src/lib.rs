@@ -18,6 +18,7 @@ pub mod window;
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
+pub use credentials::CertificateWarning;
 pub use environment::Environment;
 pub use error::{At, ConfigError, Faults, Origin};
 pub use of_agent::OfAgent;

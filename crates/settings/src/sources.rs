@@ -58,7 +58,7 @@ impl Sources {
     }
 
     /// The configuration without what is wrong in it, and all that is wrong: for a person who must act before it is
-    /// mended. What is not certain then, [`ConfigError::concerns`] tells.
+    /// repaired. What is not certain then, [`ConfigError::concerns`] tells.
     #[must_use]
     pub fn load_what_is_right(&self) -> (Config, Faults) {
         let (mut given, mut faults) = self.read();
@@ -132,11 +132,10 @@ impl Sources {
 }
 
 /// Of a file that somebody meant, and that would not be read.
-fn not_read(path: &RootPath, expected: &str) -> ConfigError {
-    ConfigError::File {
+fn not_read(path: &RootPath, rename_to: &str) -> ConfigError {
+    ConfigError::NotRead {
         path: path.shown(),
-        found: "a name that is not read".into(),
-        expected: expected.into(),
+        rename_to: rename_to.into(),
     }
 }
 
@@ -158,9 +157,10 @@ fn in_folder(folder: &RootPath, faults: &mut Faults) -> Vec<(OsString, RootPath)
             Some("yaml") => found.push((name, path)),
             // Meant, and not read: worse than an error.
             Some("yml" | "conf") => {
-                faults.push(not_read(&path, "one that ends in .yaml"));
+                let named = Path::new(&name).with_extension("yaml");
+                faults.push(not_read(&path, &named.to_string_lossy()));
             }
-            // An editor's or a package manager's leavings.
+            // What an editor or a package manager has left behind.
             _ => {}
         }
     }

@@ -3,7 +3,10 @@
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
-use host::node::{Root, RootPath};
+use host::{
+    node::{Root, RootPath},
+    remedy::Remedy,
+};
 
 use super::{
     environment::{Meaning, daemons_names, of_daemon, set_locksmiths},
@@ -102,10 +105,9 @@ fn only_the_owners(path: &RootPath, name: &str) -> Result<(), ConfigError> {
     }
     Err(ConfigError::File {
         path: path.shown(),
-        found: format!("{name} in a file of mode {mode:04o}, which lets others at the password"),
-        expected: format!(
-            "mode 0600 (`chmod 600 {path}`), or the password in a file of its own: etcd.password-file in \
-             /etc/pointsman/config.yaml"
-        ),
+        found: format!("{name} in a file of mode {mode:04o}, with which other users can read the password"),
+        expected: "mode 0600, or the password in a file of its own: etcd.password-file in /etc/pointsman/config.yaml"
+            .into(),
+        remedy: Some(Remedy::new("set the mode", format!("chmod 600 {path}"))),
     })
 }

@@ -40,17 +40,13 @@ pub enum WindowState {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WindowError {
     /// The start is none.
-    #[error(
-        "the window's start is {0:?}, expected a time such as 04:00, with or without a day: Thu 04:00"
-    )]
+    #[error("found {0:?}, expected a time such as 04:00, or a day and a time such as Thu 04:00")]
     Start(String),
     /// The length is none.
-    #[error("the window's length: found {0:?}, expected a duration such as 1h30m")]
+    #[error("found {0:?}, expected a duration such as 1h30m")]
     Length(String),
-    /// The length is nothing, or more than there is between two starts.
-    #[error(
-        "the window's length is {found}, expected more than nothing and at most {most}, when the next one starts"
-    )]
+    /// The length is zero, or longer than the time between two starts.
+    #[error("found {found}, expected more than 0s and at most {most}, when the next window starts")]
     Span {
         /// The length.
         found: String,
@@ -74,7 +70,7 @@ impl Window {
     /// duration such as `1h30m`.
     ///
     /// # Errors
-    /// When either is anything else, or the length is nothing or longer than from one start to the next.
+    /// When either is anything else, or the length is zero or longer than from one start to the next.
     pub fn parse(start: &str, length: &str) -> Result<Self, WindowError> {
         let bad = || WindowError::Start(start.to_owned());
         let mut words = start.split_whitespace();

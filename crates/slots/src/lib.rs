@@ -152,7 +152,9 @@ pub struct Slots {
 /// A change of a disk's table, to be shown and then made.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// What is changed, a line each.
+    /// What is repaired first, a sentence each.
+    pub repaired: Vec<String>,
+    /// Which attributes change, a line for each slot.
     pub lines: Vec<String>,
     steps: Vec<Step>,
     table: Table,
@@ -362,7 +364,7 @@ impl Slots {
         }
     }
 
-    /// What a change of attributes would write; the table is mended first where it has to be.
+    /// What a change of attributes would write; the table is repaired first where it has to be.
     #[must_use]
     pub fn change(&self, change: impl FnOnce(&mut [Attributes])) -> Change {
         let before = self.attributes();
@@ -373,21 +375,20 @@ impl Slots {
             .map(|i| (self.slots[i].number, after[i]))
             .collect();
         if changed.is_empty() {
-            let (lines, steps, table) = (Vec::new(), Vec::new(), self.table.clone());
             return Change {
-                lines,
-                steps,
-                table,
+                repaired: Vec::new(),
+                lines: Vec::new(),
+                steps: Vec::new(),
+                table: self.table.clone(),
             };
         }
         let (steps, table) = self.table.change(&changed);
-        let mut lines = self.mending();
-        lines.extend(
-            (0..after.len())
-                .filter(|i| before[*i] != after[*i])
-                .map(|i| format!("{}: {} → {}", self.slots[i].name(), before[i], after[i])),
-        );
+        let lines = (0..after.len())
+            .filter(|i| before[*i] != after[*i])
+            .map(|i| format!("{}: {} → {}", self.slots[i].name(), before[i], after[i]))
+            .collect();
         Change {
+            repaired: self.repaired(),
             lines,
             steps,
             table,
@@ -405,29 +406,26 @@ impl Slots {
         })
     }
 
-    /// What would mend the table.
+    /// What would repair the table.
     #[must_use]
     pub fn repair(&self) -> Change {
         let (steps, table) = self.table.repair();
-        let lines = self.mending();
         Change {
-            lines,
+            repaired: self.repaired(),
+            lines: Vec::new(),
             steps,
             table,
         }
     }
 
-    fn mending(&self) -> Vec<String> {
-        self.findings()
-            .iter()
-            .map(|finding| format!("mended: {finding}"))
-            .collect()
+    fn repaired(&self) -> Vec<String> {
+        self.findings().iter().map(ToString::to_string).collect()
     }
 
     /// Writes a change.
     ///
     /// # Errors
-    /// When the disk refuses; the table is then as before, as after, or mended by the next change.
+    /// When the disk refuses; the table is then as before, as after, or repaired by the next change.
     pub fn apply(&mut self, change: Change) -> Result<(), SlotsError> {
         storage::apply(self.storage.as_mut(), &change.steps).map_err(|error| SlotsError::Io {
             disk: self.path.clone(),

@@ -19,48 +19,48 @@ use crate::{
 
 /// The commands, what follows each on the line, and what it does.
 const COMMANDS: [(&str, &str, &str); 7] = [
-    ("help", "[COMMAND]", "lists the commands, or explains one"),
+    ("help", "[COMMAND]", "list the commands, or explain one"),
     (
         "lock",
         "[ID]",
-        "takes the reboot lock for this machine, or for the one with this id",
+        "take the reboot lock for this machine, or for the machine with this id",
     ),
     (
         "reboot",
         "",
-        "reboots this machine, through window and lock",
+        "reboot this machine when the reboot window and the lock allow it",
     ),
     (
         "send-need-reboot",
         "",
-        "asks this machine's agent for a reboot, as if an update were ready",
+        "request a reboot from this machine's agent, as if an update were ready",
     ),
     (
         "set-max",
         "N",
-        "sets how many machines may hold the lock at a time",
+        "set how many machines may hold the lock at the same time",
     ),
     (
         "status",
         "",
-        "shows how much of the lock is left, and who holds it",
+        "show how many places of the lock are free, and who holds it",
     ),
     (
         "unlock",
         "[ID]",
-        "gives the lock back for this machine, or for the one with this id",
+        "release the lock of this machine, or of the machine with this id",
     ),
 ];
 
 const GLOBAL_FLAGS: &str = "  -debug                 log everything, to standard error
-  -endpoint URLS         where etcd listens; a comma between several
-  -etcd-cafile FILE      authorities that sign etcd's certificate
-  -etcd-certfile FILE    certificate to show to etcd
-  -etcd-keyfile FILE     key of that certificate
-  -etcd-password TEXT    password of that user
-  -etcd-username NAME    user of etcd
-  -group NAME            the machines that share one lock
-  -version               print the version and end";
+  -endpoint URLS         URLs of etcd, with commas between them
+  -etcd-cafile FILE      CA certificates that etcd's certificate is checked with
+  -etcd-certfile FILE    client certificate for etcd
+  -etcd-keyfile FILE     key of the client certificate
+  -etcd-password TEXT    password for etcd
+  -etcd-username NAME    user name for etcd
+  -group NAME            group of machines that share one lock
+  -version               print the version and exit";
 
 /// How a command ended, where not well: what locksmith says before the reason, and the reason.
 struct Fault {
@@ -76,7 +76,7 @@ pub(super) fn flags_help(name: &str) -> String {
 
 fn help(words: &[String]) -> u8 {
     let Some(name) = words.first() else {
-        let mut text = "locksmithctl, answered by pointsman\n\n\
+        let mut text = "locksmithctl, a compatibility mode of pointsman\n\n\
                         USAGE:\n  locksmithctl [FLAGS] COMMAND [ARGUMENTS]\n\nCOMMANDS:\n"
             .to_owned();
         for (name, _, does) in COMMANDS {
@@ -145,7 +145,7 @@ pub(super) async fn run(flags: &Flags) -> u8 {
 fn fault(before: &'static str) -> impl Fn(Failure) -> Fault {
     move |failure| Fault {
         before,
-        reason: failure.message,
+        reason: failure.to_string(),
     }
 }
 

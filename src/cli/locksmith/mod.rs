@@ -120,7 +120,7 @@ fn said(printed: Result<(), super::Failure>) -> u8 {
     match printed {
         Ok(()) => 0,
         Err(failure) => {
-            output::note(failure.message);
+            output::note(failure);
             1
         }
     }
@@ -191,7 +191,8 @@ fn sources(mode: CompatMode, flags: &Flags) -> Result<Sources, ConfigError> {
         return Err(ConfigError::File {
             path: root.folder().to_owned(),
             found: "no folder in POINTSMAN_ROOT".into(),
-            expected: "the folder under which the machine's files lie".into(),
+            expected: "the folder that has the machine's files".into(),
+            remedy: None,
         });
     }
     Ok(Sources {
@@ -224,7 +225,7 @@ async fn daemon(flags: &Flags) -> u8 {
     match run.await {
         Ok(()) => 0,
         Err(failure) => {
-            output::note(format!("locksmithd: {}", failure.message));
+            output::note(format!("locksmithd: {failure}"));
             failure.exit as u8
         }
     }

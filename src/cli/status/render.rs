@@ -1,19 +1,20 @@
 //! The status as people read it.
 
-use host::node;
+use host::{node, time};
 use jiff::{Timestamp, tz::TimeZone};
 use semaphore::records::{Image, NodeRecord, Pause};
 
 use super::{GroupStatus, Status};
 use crate::cli::{
-    output,
+    names, output,
     table::{cells, table, trimmed},
 };
 
 /// The status as tables for people.
 #[must_use]
 pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
-    let when = |since: Option<Timestamp>| since.map_or("-".into(), |since| ago(since, now, zone));
+    let when =
+        |since: Option<Timestamp>| since.map_or("-".into(), |since| time::ago(since, *now, zone));
     let mut out = String::new();
     if let Some(pause) = &status.pause_all {
         out += &format!(
@@ -23,8 +24,9 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
         if let Some(found) = &pause.store {
             let accept = format!("store accept {}", output::word(&found.id));
             out += &format!(
-                "NOBODY GOES ON before a person has looked: {}\n\
-                 To see what is known: pointsman store; to go on with etcd as it is: pointsman {accept}\n\n",
+                "ALL NODES ARE STOPPED until a person decides: {}\n\
+                 To see what is known: pointsman store\n\
+                 To continue with the present content of etcd: pointsman {accept}\n\n",
                 output::in_line(&found.reason)
             );
         }
@@ -43,25 +45,27 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
         }
         match (group.available, group.max) {
             (Some(available), Some(max)) => out += &format!("Available: {available}\nMax: {max}\n"),
-            _ if group.error.is_some() => out += "The document cannot be used, see below.\n",
+            _ if group.error.is_some() => {
+                out += "The semaphore document cannot be used, see below.\n"
+            }
             _ => {
-                out += "Not used yet: set-max N creates its document, or the first agent, with max 1, after a while.\n"
+                out += "Not used yet: `set-max N` creates the reboot lock, or the first agent that waits, with max 1.\n"
             }
         }
         if let Some(pause) = &group.pause {
             out += &format!("PAUSED {}\n", said(pause, &when, zone));
         }
         if !group.holders.is_empty() {
-            let mut table = table(&["HOLDER", "HOST", "PHASE", "SINCE", "TO", "WHY"]);
+            let mut table = table(&["HOLDER", "PHASE", "SINCE", "TO", "REASON", "ID"]);
             for holder in &group.holders {
                 let phase = if holder.overdue {
                     format!("{} OVERDUE", holder.phase)
                 } else {
                     holder.phase.clone()
                 };
+                let host = holder.hostname.as_ref().unwrap_or(&holder.id);
                 table.add_row(cells(vec![
-                    holder.id.clone(),
-                    holder.hostname.clone().unwrap_or_else(|| "-".into()),
+                    host.clone(),
                     phase,
                     when(holder.since),
                     if holder.to == Image::default() {
@@ -70,6 +74,7 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
                         holder.to.to_string()
                     },
                     holder.reason.clone().unwrap_or_else(|| "-".into()),
+                    holder.id.clone(),
                 ]));
             }
             let rows = trimmed(&table);
@@ -78,7 +83,10 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
             for (row, holder) in rows.zip(&group.holders) {
                 out += &format!("{row}\n");
                 if holder.before_accept {
-                    out += "  from before this store was accepted; if it is not out: pointsman unlock\n";
+                    out += &format!(
+                        "  older than `store accept`. If this node is in service: pointsman unlock {}\n",
+                        output::word(&holder.id)
+                    );
                 }
                 let record = group.nodes.iter().find(|node| node.id == holder.id);
                 if let Some(said) = record.and_then(|record| says(record, &when)) {
@@ -87,18 +95,22 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
             }
         }
         if !group.queue.is_empty() {
-            let mut table = table(&["QUEUE", "NODE", "HOST", "SINCE", "TO"]);
+            let mut table = table(&["QUEUE", "NODE", "SINCE", "TO", "ID"]);
             for (place, ticket) in group.queue.iter().enumerate() {
+                let host = match ticket.hostname.as_str() {
+                    "" => &ticket.id,
+                    host => host,
+                };
                 table.add_row(cells(vec![
                     (place + 1).to_string(),
-                    ticket.id.clone(),
-                    ticket.hostname.clone(),
+                    host.to_owned(),
                     when(ticket.since),
                     if ticket.to == Image::default() {
                         "-".into()
                     } else {
                         ticket.to.to_string()
                     },
+                    ticket.id.clone(),
                 ]));
             }
             out += &format!("\n{}\n", trimmed(&table));
@@ -107,23 +119,23 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
     }
     if let Some(member) = &status.member_out {
         let who = output::in_line(&member.to_string());
-        out += &format!("Out with a member of etcd: {who}\n");
+        out += &format!("Out of service with a member of etcd: {who}\n");
         if status.member_before_accept {
             out += &format!(
-                "  from before this store was accepted; if it is not out: pointsman unlock {}\n",
+                "  older than `store accept`. If this node is in service: pointsman unlock {}\n",
                 output::word(&member.id)
             );
         }
         out.push('\n');
     }
     if !status.quarantine.is_empty() {
-        let mut table = table(&["QUARANTINED", "FOUND BY", "SINCE", "WHY"]);
-        for bad in &status.quarantine {
+        let mut table = table(&["QUARANTINED", "FOUND BY", "SINCE", "REASON"]);
+        for one in &status.quarantine {
             table.add_row(cells(vec![
-                bad.what.to_string(),
-                bad.hostname.clone(),
-                when(bad.since),
-                bad.reason.clone(),
+                one.what.to_string(),
+                one.hostname.clone(),
+                when(one.since),
+                one.reason.clone(),
             ]));
         }
         out += &format!("{}\n\n", trimmed(&table));
@@ -136,13 +148,13 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
                     Some(why) => format!("This node: no agent runs: {}", output::in_line(why)),
                 },
                 Some(why) => format!(
-                    "This node: whether an agent runs is not known: {}",
+                    "This node: it is not known whether an agent runs: {}",
                     output::in_line(why)
                 ),
             };
             if let Some(other) = &status.coordinator {
                 out += &format!(
-                    "; its reboots are coordinated by {}",
+                    ". Its reboots are coordinated by {}",
                     output::in_line(other)
                 );
             }
@@ -152,7 +164,7 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
             let since: Option<Timestamp> = node.since.parse().ok();
             out += &format!(
                 "This node: {} is {} since {}\n",
-                output::in_line(&node.id),
+                names::named(&node.hostname, &node.id),
                 output::in_line(&node.state),
                 when(since)
             );
@@ -162,7 +174,7 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
                 }
             };
             line("waits for", &with_hosts(&node.reason, &status.groups));
-            line("asked for", &node.request);
+            line("requested", &node.request);
             line("update", &node.update);
             line("to", node.to.as_deref().unwrap_or_default());
             line("member of etcd", &node.member);
@@ -178,13 +190,13 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
             }
             if let Some(group) = &status.configured_group {
                 let name = |group: &str| match group {
-                    "" => "the default one".to_owned(),
+                    "" => "the default group".to_owned(),
                     group => group.to_owned(),
                 };
                 line(
                     "group",
                     &format!(
-                        "the configuration says {}, and the agent works in {}: systemctl reload pointsman",
+                        "the configuration says {}, but the agent uses {}. To use the new one: systemctl reload pointsman",
                         name(group),
                         name(&node.group)
                     ),
@@ -248,29 +260,13 @@ fn replaced_but_in_commands(text: &str, id: &str, named: &str) -> String {
 
 fn said(pause: &Pause, when: &impl Fn(Option<Timestamp>) -> String, zone: &TimeZone) -> String {
     let until = pause.until.map_or(String::new(), |until| {
-        let until = until.to_zoned(zone.clone());
-        format!(", until {}", until.strftime("%Y-%m-%d %H:%M:%S"))
+        format!(", until {}", time::shown(until, zone))
     });
     format!(
         "by {} since {}{until}: {}",
         output::in_line(pause.author()),
         when(pause.since),
         output::in_line(&pause.reason)
-    )
-}
-
-/// A time as people read it: how long ago, and when, in local time. Another node's clock may be off.
-fn ago(since: Timestamp, now: &Timestamp, zone: &TimeZone) -> String {
-    let seconds = now.duration_since(since).as_secs().max(0);
-    let ago = match seconds {
-        ..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m", seconds / 60),
-        3600..86_400 => format!("{}h{}m", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{}d", seconds / 86_400),
-    };
-    format!(
-        "{} ({ago} ago)",
-        since.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S")
     )
 }
 

@@ -298,7 +298,7 @@ async fn of_an_agent_and_a_foreground_reboot_one_works() {
     assert!(
         second
             .stderr
-            .contains("coordinates this node's reboots already"),
+            .contains("already coordinates this node's reboots"),
         "{second:?}"
     );
     let agent = site.command(&node, &["agent"]).await;

@@ -258,12 +258,12 @@ async fn what_is_wrong_with_a_certificate_is_said_with_what_mends_it() {
         (
             (&all.expired_cert, &all.server_key),
             &all.ca,
-            "the server's certificate was valid until 2020-01-01T00:00:00Z, and this machine's clock shows 2",
+            "the server's certificate was valid until 2020-01-01 00:00:00 UTC, and this machine's clock shows 2",
         ),
         (
             (&all.early_cert, &all.server_key),
             &all.ca,
-            "the server's certificate is valid from 2090-01-01T00:00:00Z on, and this machine's clock shows 2",
+            "the server's certificate is valid from 2090-01-01 00:00:00 UTC on, and this machine's clock shows 2",
         ),
         (
             (&all.client_cert, &all.client_key),
@@ -299,7 +299,11 @@ async fn the_exit_code_says_where_the_fault_is() {
     for (args, code, words) in [
         (vec![file.as_str()], 2, "No such file"),
         (vec!["ftp://h/x"], 2, "unknown scheme \"ftp\""),
-        (vec!["-", &file], 2, "cannot stand beside other sources"),
+        (
+            vec!["-", &file],
+            2,
+            "cannot be used together with other sources",
+        ),
         (vec!["http://127.0.0.1:1/x"], 1, "refused"),
         (
             vec!["configdrive:/none"],

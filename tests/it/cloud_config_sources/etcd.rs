@@ -61,7 +61,7 @@ async fn etcd_away_is_said_and_another_source_taken() {
     assert!(
         called
             .stderr
-            .starts_with("pointsman: etcd:/node is passed over: "),
+            .starts_with("pointsman: etcd:/node is not used: "),
         "{}",
         called.stderr
     );

@@ -45,7 +45,7 @@ async fn the_first_in_order_that_is_there_is_taken() {
     let lines: Vec<&str> = called.stderr.lines().collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(
-        lines[0].starts_with("pointsman: /none is passed over: "),
+        lines[0].starts_with("pointsman: /none is not used: "),
         "{lines:?}"
     );
     assert_eq!(lines[1], format!("pointsman: from {}/", second.url()));

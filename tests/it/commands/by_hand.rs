@@ -6,31 +6,36 @@ use super::*;
 async fn lock_and_unlock_say_what_they_did_and_exit_so() {
     let op = Operator::new("lock");
     op.says(&["status"], 0, "Not used yet").await;
-    op.says(&["unlock", "a"], 6, "a did not hold the semaphore")
+    op.says(&["unlock", "a"], 6, "a did not hold the reboot lock")
         .await;
     op.says(
         &["lock", "--as", "a", "--reason", "new disk"],
         0,
-        "a holds the semaphore",
+        "a holds the reboot lock. To release it: pointsman unlock a",
     )
     .await;
     op.says(
         &["lock", "--as", "a"],
         0,
-        "a held the semaphore already, by hand since",
+        "a is already locked by hand since",
     )
     .await;
-    op.says(&["lock", "--as", "b"], 3, "held by a").await;
+    op.says(&["lock", "--as", "b"], 3, "the only place is taken by a")
+        .await;
     // Without an id it is this machine.
     op.says(
         &["lock"],
         3,
-        "0123456789abcdef0123456789abcdef is not locked",
+        "desk (0123456789abcdef0123456789abcdef) is not locked: the only place is taken by a",
     )
     .await;
     op.says(&["status"], 0, "new disk").await;
-    op.says(&["unlock", "a"], 0, "does not hold the semaphore any more")
-        .await;
+    op.says(
+        &["unlock", "a"],
+        0,
+        "a does not hold the reboot lock any more",
+    )
+    .await;
     op.says(&["pause", "--reason", "launch day"], 0, "paused until")
         .await;
     op.says(&["lock", "--as", "a"], 3, "launch day").await;
@@ -90,7 +95,7 @@ async fn what_is_no_command_line_is_refused_with_its_name() {
         (&["pause", "--reason", "x", "--for", "soon"], "soon"),
         (
             &["pause", "--reason", "x", "--for", "10ms"],
-            "expected from 1s",
+            "--for: found 10ms, expected from 1s",
         ),
         (&["lock", "--as", "a", "--wait", "-5s"], "-5"),
         (&["status", "--timeout", "never"], "never"),
@@ -125,7 +130,7 @@ async fn lock_waits_its_turn_or_leaves_the_line() {
     op.says(
         &["lock", "--as", "b", "--wait", "300ms"],
         3,
-        "did not come within 300ms",
+        "it did not get a place within 300ms",
     )
     .await;
     assert_eq!(line().await, 0, "no ticket is left");
@@ -142,7 +147,7 @@ async fn lock_waits_its_turn_or_leaves_the_line() {
         op.says(
             &["lock", "--as", "b", "--wait", "1s"],
             3,
-            "waits in the queue already",
+            "b is already in the queue",
         )
         .await;
         match signal {
@@ -157,7 +162,7 @@ async fn lock_waits_its_turn_or_leaves_the_line() {
         );
         eventually("the line is empty", line, |n| *n == 0).await;
     }
-    op.says(&["lock", "--as", "b"], 0, "held the semaphore already")
+    op.says(&["lock", "--as", "b"], 0, "b is already locked by hand")
         .await;
 }
 
@@ -169,7 +174,7 @@ async fn eight_at_once_with_eight_free_all_succeed() {
     let locks = ids.iter().map(|id| {
         let op = &op;
         async move {
-            op.says(&["lock", "--as", id], 0, "holds the semaphore")
+            op.says(&["lock", "--as", id], 0, "holds the reboot lock")
                 .await
         }
     });
@@ -242,7 +247,7 @@ async fn images_and_versions_are_quarantined_and_cleared() {
     op.says(
         &["quarantine", "add", "2", "--reason", "nor I"],
         0,
-        "2 was quarantined already",
+        "2 is already quarantined, with the reason given then",
     )
     .await;
     let listed = op
@@ -290,7 +295,7 @@ async fn a_group_that_nobody_is_in_is_made_only_when_that_is_meant_and_can_be_re
         )
         .await;
     assert!(
-        refused.stderr.contains("there is none but the default one"),
+        refused.stderr.contains("the only group is the default one"),
         "{refused:?}"
     );
     assert!(
@@ -400,7 +405,7 @@ async fn a_node_locked_with_drain_runs_its_hooks_and_unlock_undoes_them_while_it
     assert_eq!(done.code, Some(1), "{done:?}");
     assert!(
         done.stderr
-            .contains("it said last: no room; what was drained is undone"),
+            .contains("its last output: no room; the drain was undone"),
         "{done:?}"
     );
     assert!(

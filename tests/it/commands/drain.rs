@@ -30,7 +30,7 @@ async fn a_node_locked_already_is_drained_by_lock_drain_and_a_failure_keeps_that
     let done = run(&["lock", "--drain"]).await;
     assert_eq!(done.code, Some(1), "{done:?}");
     assert!(
-        done.stderr.contains("is locked as it was, and not drained"),
+        done.stderr.contains("is still locked, but not drained"),
         "{done:?}"
     );
     assert_eq!(site.phase(&node, Phase::Manual).await, locked);
@@ -49,10 +49,7 @@ async fn a_node_locked_already_is_drained_by_lock_drain_and_a_failure_keeps_that
     let other = site.node("node-2", &[]).await;
     let done = site.command(&other, &["unlock", "node-1"]).await;
     assert_eq!(done.code, Some(3), "{done:?}");
-    assert!(
-        done.stderr.contains("unlock it on the node itself"),
-        "{done:?}"
-    );
+    assert!(done.stderr.contains("Unlock it on that node"), "{done:?}");
     // A hook that fails keeps the lock too, until it is told to go.
     hook(&node, "post-boot.d/30-fails", "exit 1");
     let done = run(&["unlock"]).await;
@@ -96,7 +93,8 @@ async fn a_drain_that_is_interrupted_is_undone_and_a_killed_one_can_be_begun_aga
     let done = site.command(&node, &["lock", "--drain"]).await;
     assert_eq!(done.code, Some(3), "{done:?}");
     assert!(
-        done.stderr.contains("To begin again: pointsman unlock"),
+        done.stderr
+            .contains("to start again, unlock the node first and then lock it: pointsman unlock"),
         "{done:?}"
     );
     let done = site.command(&node, &["unlock"]).await;

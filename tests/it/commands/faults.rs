@@ -15,7 +15,7 @@ async fn a_fault_elsewhere_keeps_nobody_from_the_semaphore() {
     let op = Operator::new("fault-elsewhere");
     op.config("group: blue\ntimings: {proving: soon}\nwindow: {start: noon, length: 1h}\n");
     for (args, says) in [
-        (&["lock", "--as", "a"][..], "a holds the semaphore"),
+        (&["lock", "--as", "a"][..], "a holds the reboot lock"),
         (&["status"], "Group: blue"),
         (&["unlock", "a"], "does not hold"),
         (
@@ -69,7 +69,7 @@ async fn which_semaphore_is_meant_is_never_guessed() {
     op.says(
         &["lock", "--as", "a", "--group", "red"],
         0,
-        "a holds the semaphore",
+        "a holds the reboot lock",
     )
     .await;
     op.config("");
@@ -78,7 +78,7 @@ async fn which_semaphore_is_meant_is_never_guessed() {
         .await;
     // In etcd, or on this node alone?
     op.config("strategy: rebot\n");
-    op.says(&["quarantine"], 2, "strategy has to be mended first")
+    op.says(&["quarantine"], 2, "strategy: fix the error above first")
         .await;
     op.says(&["status", "--group", "red"], 0, "locked by").await;
     // By flags alone: what else was read of a file with faults does not count.
@@ -123,7 +123,7 @@ async fn the_files_that_settings_name_are_looked_into() {
         ),
         (
             "username: u, password-file: /password".to_owned(),
-            "which lets others at the password",
+            "with which other users can read the password",
         ),
     ] {
         op.config(&format!("etcd: {{{etcd}}}\n"));

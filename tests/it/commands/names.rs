@@ -29,7 +29,7 @@ async fn whatever_holds_can_be_unlocked() {
     for id in ["a b", "c/d", "e", "ü", "f/g h"] {
         op.says(&["lock", id], if id == "e" { 0 } else { 2 }, id)
             .await;
-        op.says(&["unlock", id], 0, "does not hold the semaphore any more")
+        op.says(&["unlock", id], 0, "does not hold the reboot lock any more")
             .await;
     }
     let left = semaphore.read().await.unwrap();
@@ -38,12 +38,13 @@ async fn whatever_holds_can_be_unlocked() {
     op.says(
         &["unlock", "nosuch"],
         6,
-        "nosuch did not hold the semaphore. Nobody holds it. Nothing in the group has this name.",
+        "nosuch did not hold the reboot lock. Nobody holds it. Nothing in the group has this name.",
     )
     .await;
     op.says(&["unlock", "--ticket", "nosuch"], 6, "Nothing in the group")
         .await;
-    op.says(&["unlock"], 0, "did not hold the semaphore").await;
+    op.says(&["unlock"], 0, "did not hold the reboot lock")
+        .await;
     // What nobody holds is a name that is none.
     op.says(&["unlock", "a b"], 2, "the node id \"a b\"").await;
 }
@@ -55,7 +56,11 @@ async fn a_host_name_means_its_node() {
     let (n2, n3, n4) = ("2".repeat(32), "3".repeat(32), "4".repeat(32));
     record(&op, &n2, "n2").await;
     let locked = op
-        .says(&["lock", "n2"], 0, &format!("n2 is the host name of {n2}."))
+        .says(
+            &["lock", "n2"],
+            0,
+            &format!("n2 ({n2}) holds the reboot lock"),
+        )
         .await;
     assert!(
         locked.stdout.contains(&format!("unlock {n2}")),
@@ -67,17 +72,17 @@ async fn a_host_name_means_its_node() {
     op.says(
         &["unlock", "n2"],
         0,
-        &format!("{n2} does not hold the semaphore any more"),
+        &format!("n2 ({n2}) does not hold the reboot lock any more"),
     )
     .await;
     // A name that no node has takes a place of its own, as an id is what it says before it is a host name.
-    op.says(&["lock", "--as", "spare"], 0, "spare holds the semaphore")
+    op.says(&["lock", "--as", "spare"], 0, "spare holds the reboot lock")
         .await;
     record(&op, &n3, "spare").await;
     op.says(
         &["unlock", "spare"],
         0,
-        "spare does not hold the semaphore any more",
+        "spare does not hold the reboot lock any more",
     )
     .await;
     // Of two nobody knows which is meant.
@@ -146,7 +151,7 @@ async fn a_lock_of_a_name_that_no_node_has_is_refused_with_the_nearest_names() {
         .says(
             &["lock", "op33"],
             2,
-            "no node of the group is called op33; the nearest names are op3, op4",
+            "no node of the group is called op33; similar names are op3, op4",
         )
         .await;
     assert!(
@@ -156,23 +161,21 @@ async fn a_lock_of_a_name_that_no_node_has_is_refused_with_the_nearest_names() {
         "{refused:?}"
     );
     let refused = op
-        .says(&["lock", "web-proxy"], 2, "is called web-proxy. To take")
+        .says(&["lock", "web-proxy"], 2, "is called web-proxy\nto take")
         .await;
-    assert!(!refused.stderr.contains("nearest"), "{refused:?}");
+    assert!(!refused.stderr.contains("similar"), "{refused:?}");
     assert!(semaphore.read().await.unwrap().holders.is_empty());
     // Said to be meant, it is taken; so is a machine id, with a note.
     op.says(&["set-max", "3"], 0, "").await;
     op.says(&["lock", "--as", "web-proxy"], 0, "web-proxy holds")
         .await;
     let id = "7".repeat(32);
-    let taken = op.says(&["lock", &id], 0, "holds the semaphore").await;
+    let taken = op.says(&["lock", &id], 0, "holds the reboot lock").await;
     assert!(
-        taken
-            .stderr
-            .contains("no node of the group is known by the id"),
+        taken.stderr.contains("no node of the group has the id"),
         "{taken:?}"
     );
-    let taken = op.says(&["lock", "op3"], 0, "holds the semaphore").await;
+    let taken = op.says(&["lock", "op3"], 0, "holds the reboot lock").await;
     assert_eq!(taken.stderr, "");
     op.says(&["lock", "--as", "x", "op3"], 2, "cannot be used with")
         .await;
@@ -201,14 +204,22 @@ async fn of_two_records_of_one_host_the_machine_itself_or_the_one_that_holds_is_
     op.says(
         &["lock", "desk"],
         0,
-        &format!("desk is the host name of {own}."),
+        &format!("desk ({own}) holds the reboot lock"),
     )
     .await;
-    op.says(&["unlock", "desk"], 0, &format!("{own} does not hold"))
-        .await;
+    op.says(
+        &["unlock", "desk"],
+        0,
+        &format!("desk ({own}) does not hold"),
+    )
+    .await;
     op.says(&["lock", &old], 0, "").await;
-    op.says(&["unlock", "desk"], 0, &format!("{old} does not hold"))
-        .await;
+    op.says(
+        &["unlock", "desk"],
+        0,
+        &format!("desk ({old}) does not hold"),
+    )
+    .await;
     // Seen from elsewhere nobody can tell, but the times help.
     std::fs::write(op.root.path().join("etc/hostname"), "other\n").unwrap();
     let refused = op

@@ -9,10 +9,7 @@ async fn a_reboot_is_asked_for_followed_and_taken_back() {
     let node = site.node("node-1", &[]).await;
     let nothing = site.command(&node, &["cancel"]).await;
     assert_eq!(
-        (
-            nothing.code,
-            nothing.stdout.contains("Nothing to take back")
-        ),
+        (nothing.code, nothing.stdout.contains("Nothing to cancel")),
         (Some(0), true),
         "{nothing:?}"
     );
@@ -21,12 +18,13 @@ async fn a_reboot_is_asked_for_followed_and_taken_back() {
         .command(&node, &["reboot", "--reason", "new disk"])
         .await;
     assert_eq!(asked.code, Some(0), "{asked:?}");
+    assert!(asked.stdout.starts_with("Reboot requested. "), "{asked:?}");
     let status = site.command(&node, &["status"]).await.stdout;
-    assert!(status.contains("asked for: new disk"), "{status}");
+    assert!(status.contains("requested: new disk"), "{status}");
     site.until("its ticket", |group| group.queue.len() == 1)
         .await;
     let back = site.command(&node, &["cancel"]).await;
-    assert_eq!(back.stdout, "Taken back.\n", "{back:?}");
+    assert_eq!(back.stdout, "Reboot request cancelled.\n", "{back:?}");
     site.until("no ticket", |group| group.queue.is_empty())
         .await;
     assert!(node.logind().asked().is_empty());
@@ -116,7 +114,7 @@ async fn without_an_agent_the_reboot_is_done_in_the_foreground() {
         let refused = run("setpriv", args, &env, PATIENCE).await;
         assert_eq!(refused.code, Some(1), "{refused:?}");
         let says = format!(
-            "pointsman: {method} of org.pointsman.Agent1 is refused to this user; run it as root\n"
+            "pointsman: {method} of org.pointsman.Agent1: permission denied; run the command as root\n"
         );
         assert_eq!(refused.stderr, says);
     }
@@ -153,8 +151,12 @@ async fn beside_a_reboot_in_the_foreground_people_are_told_of_it() {
     site.phase(&node, Phase::Draining).await;
     let kill = format!("kill {}", process.pid());
     for (args, code, says) in [
-        (&["cancel"][..], 3, "a reboot in the foreground does"),
-        (&["reboot"], 1, "coordinates this node's reboots already"),
+        (
+            &["cancel"][..],
+            3,
+            "`pointsman reboot` runs in the foreground",
+        ),
+        (&["reboot"], 1, "already coordinates this node's reboots"),
     ] {
         let refused = site.command(&node, args).await;
         assert_eq!(refused.code, Some(code), "{refused:?}");
@@ -165,10 +167,13 @@ async fn beside_a_reboot_in_the_foreground_people_are_told_of_it() {
     let status = site.command(&node, &["status"]).await.stdout;
     let here = format!(", in the foreground, process {}", process.pid());
     assert!(status.contains(&here), "{status}");
-    // It only drains: what it holds is given back without force, and it steps back.
+    // It only drains: what it holds is released without force, and it steps back.
     let unlocked = site.command(&node, &["unlock"]).await;
     assert_eq!(unlocked.code, Some(0), "{unlocked:?}");
-    assert!(unlocked.stdout.contains("steps back"), "{unlocked:?}");
+    assert!(
+        unlocked.stdout.contains("now undoes the drain"),
+        "{unlocked:?}"
+    );
     process.signal(Signal::SIGTERM);
     let ended = process.wait_timeout(PATIENCE).await.unwrap();
     assert_eq!(ended.code(), Some(143), "{}", process.log());

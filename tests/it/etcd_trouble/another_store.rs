@@ -316,9 +316,9 @@ async fn a_member_that_is_out_from_before_the_accept_is_named_as_such(version: V
     let status = async || pointsman(&cluster.endpoints(), &prefix, &["status"]).await;
     let marked =
         "written before this store was accepted; if it is not out: pointsman unlock 'out;1'";
-    let row = "Out with a member of etcd: op1 (out;1)\n";
+    let row = "Out of service with a member of etcd: op1 (out;1)\n";
     let below =
-        "  from before this store was accepted; if it is not out: pointsman unlock 'out;1'\n";
+        "  older than `store accept`. If this node is in service: pointsman unlock 'out;1'\n";
     let why = says().await;
     assert!(
         why.contains("so does op1 (out;1), which is out") && !why.contains(marked),

@@ -60,7 +60,10 @@ async fn a_damaged_document_is_shown_and_rebuilt_from_the_holders() {
         assert_eq!(get(&prefix).await, text, "nobody has touched it");
         let done = pointsman(&endpoints, &prefix, &["set-max", "1", "--rebuild"]).await;
         assert_eq!(done.code, Some(0), "{text}: {done:?}");
-        assert!(done.stdout.contains("2 nodes hold it now"), "{done:?}");
+        assert!(
+            done.stdout.contains("2 nodes hold the reboot lock now"),
+            "{done:?}"
+        );
         assert_eq!(
             get(&prefix).await,
             r#"{"semaphore":-1,"max":1,"holders":["a","b"]}"#

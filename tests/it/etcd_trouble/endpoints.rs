@@ -82,14 +82,17 @@ async fn what_is_not_etcd_is_named_in_words_and_does_not_hide_the_good_ones() {
     let closing = Stranger::closing().await;
     let plain = shared_cluster().endpoint(0).replace("http:", "https:");
     let strangers = [
-        (v2.url.clone(), "not as etcd does"),
-        (web.url.clone(), "not as etcd does"),
-        (garbage.url.clone(), "not as etcd does"),
+        (v2.url.clone(), "not as etcd's v3 API (gRPC) does"),
+        (web.url.clone(), "not as etcd's v3 API (gRPC) does"),
+        (garbage.url.clone(), "not as etcd's v3 API (gRPC) does"),
         (closing.url.clone(), "closed the connection"),
         (silent.url(), "no reply within"),
         (secured.endpoint(0).replace("https:", "http:"), "https://"),
         (plain, "http://"),
-        (secured.endpoint(0), "not signed by a trusted authority"),
+        (
+            secured.endpoint(0),
+            "the server's certificate is signed by no authority that is trusted here (UnknownIssuer); give the CA certificate",
+        ),
     ];
     for (url, words) in &strangers {
         let prefix = unique_prefix("stranger");

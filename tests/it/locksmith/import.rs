@@ -80,7 +80,7 @@ async fn the_locks_of_every_group_are_shown_and_then_copied_once() {
     let group = op.group("prod/db").await;
     assert_eq!((&group["max"], &group["available"]), (&3.into(), &1.into()));
     assert_eq!(group["holders"][0]["phase"], "manual");
-    op.says(&["import-locksmith", "--yes"], 0, "there already")
+    op.says(&["import-locksmith", "--yes"], 0, "none, already copied")
         .await;
     op.says(&["unlock", "a", "--group", "prod/db"], 0, "does not hold")
         .await;
@@ -89,7 +89,7 @@ async fn the_locks_of_every_group_are_shown_and_then_copied_once() {
     op.says(
         &["import-locksmith", "--yes"],
         1,
-        "prod/db is in use already and differs",
+        "the reboot lock of prod/db is already in use, and differs",
     )
     .await;
     assert!(op.group("new").await["max"].is_null());

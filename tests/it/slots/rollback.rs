@@ -42,7 +42,7 @@ async fn the_other_slot_boots_next_also_when_asked_twice_and_undo_undoes_it() {
         desk.says(
             args,
             0,
-            "A reboot now boots already USR-B; to undo this: pointsman rollback --undo",
+            "A reboot now already boots USR-B. To undo this: pointsman rollback --undo",
         )
         .await;
         assert_eq!(desk.run(&["slots", "next"]).await.stdout, "USR-B\n");
@@ -79,7 +79,11 @@ async fn a_refusal_is_all_that_is_said() {
     let desk = Desk::new();
     desk.disk.write_image(Slot::B, "0");
     let refused = desk
-        .says(&["rollback"], 1, "neither marked successful")
+        .says(
+            &["rollback"],
+            1,
+            "is not marked successful and has no try left",
+        )
         .await;
     assert!(!refused.stderr.contains("warning"), "{refused:?}");
 }
@@ -122,7 +126,7 @@ async fn who_says_what_is_to_follow_asks_for_the_other_slot_also_a_second_time()
     desk.says(
         &["rollback", "--stay"],
         0,
-        "A reboot now boots already USR-B",
+        "A reboot now already boots USR-B",
     )
     .await;
     assert_eq!(desk.run(&["slots", "next"]).await.stdout, "USR-B\n");
@@ -143,7 +147,8 @@ async fn what_cannot_boot_is_not_gone_back_to() {
     desk.says(
         &["rollback"],
         1,
-        "neither marked successful nor has a try left",
+        "USR-B is not marked successful and has no try left: the boot loader would skip it\n\
+         to give it one try: pointsman rollback --force",
     )
     .await;
     assert_eq!(desk.disk.bits(Slot::B).priority, 0);
@@ -162,7 +167,7 @@ async fn what_cannot_boot_is_not_gone_back_to() {
     desk.says(
         &["rollback"],
         0,
-        "warning: USR-A, which runs, is not marked good yet",
+        "warning: the running slot USR-A is not marked good yet",
     )
     .await;
     let root = desk.dir.path().display().to_string();
@@ -229,10 +234,7 @@ async fn update_engine_must_not_be_about_to_undo_it() {
     node.update_engine().set(Status::idle()).await;
     let done = rollback().await;
     assert_eq!(done.code, Some(0), "{done:?}");
-    assert!(
-        done.stdout.contains("--stay keeps it from that"),
-        "{done:?}"
-    );
+    assert!(done.stdout.contains("--stay prevents that"), "{done:?}");
     // Within its first 45 seconds it puts the booted slot first.
     let (node, disk) = node_with_two(20).await;
     let done = node.run(bin(), &[&["rollback"], &PLACE[..]].concat()).await;
@@ -354,7 +356,12 @@ async fn a_fault_elsewhere_in_the_configuration_keeps_nobody_from_the_slots() {
         says(&["slots", "proven"], 0, named).await;
         // A reboot goes by all of it.
         let before = desk.disk.bits(Slot::B);
-        says(&["rollback", "--reboot"], 2, "has to be mended first").await;
+        says(
+            &["rollback", "--reboot"],
+            2,
+            "rollback --reboot: fix the error in the configuration first, see above",
+        )
+        .await;
         assert_eq!(desk.disk.bits(Slot::B), before);
     }
     // Where the slots are is not guessed.
@@ -362,7 +369,7 @@ async fn a_fault_elsewhere_in_the_configuration_keeps_nobody_from_the_slots() {
     says(
         &["slots", "mark-good"],
         2,
-        "slots.disk has to be mended first, see above, or be given here: --disk",
+        "slots.disk: fix the error above first, or give --disk",
     )
     .await;
     says(
@@ -385,7 +392,7 @@ async fn where_nothing_can_be_started_staying_is_undone_all_the_same() {
     desk.says(
         &["rollback", "--no-stay"],
         0,
-        "where it runs: systemctl start update-engine.service",
+        "Run it where update_engine runs: systemctl start update-engine.service",
     )
     .await;
     assert_eq!(text(), "GROUP=beta\nSERVER=https://updates.example\n");

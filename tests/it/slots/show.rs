@@ -32,7 +32,7 @@ async fn both_slots_are_shown_and_what_a_reboot_would_do() {
     desk.says(
         &["slots"],
         0,
-        "A reboot now goes from USR-A to USR-B, on trial",
+        "A reboot now boots USR-B instead of USR-A, on trial",
     )
     .await;
     let json = desk.says(&["slots", "--json"], 0, "").await.stdout;
@@ -59,7 +59,7 @@ async fn both_slots_are_shown_and_what_a_reboot_would_do() {
     desk.says(
         &["slots"],
         0,
-        "goes back to USR-B: USR-A, which runs, has used up its tries",
+        "A reboot now boots USR-B: the running slot USR-A has no try left and is not marked good.",
     )
     .await;
     desk.disk.set(
@@ -194,16 +194,20 @@ async fn a_damaged_table_is_said_and_mended() {
         "the primary copy of the table is damaged: the checksum of the header is wrong",
     )
     .await;
-    desk.says(&["slots", "check"], 1, "to mend it: pointsman slots repair")
-        .await;
+    desk.says(
+        &["slots", "check"],
+        1,
+        "to repair it: pointsman slots repair",
+    )
+    .await;
     let damaged = fs::read(desk.disk.path()).unwrap();
-    let words = "would be mended: the primary copy";
+    let words = "would be repaired: the primary copy";
     desk.says(&["slots", "repair", "--dry-run"], 0, words).await;
     assert_eq!(fs::read(desk.disk.path()).unwrap(), damaged);
-    desk.says(&["slots", "repair"], 0, "mended: the primary copy")
+    desk.says(&["slots", "repair"], 0, "repaired: the primary copy")
         .await;
     assert_eq!(fs::read(desk.disk.path()).unwrap(), whole);
-    desk.says(&["slots", "check"], 0, "nothing is wrong").await;
+    desk.says(&["slots", "check"], 0, "no problem found").await;
     break_at(512);
     break_at(whole.len() as u64 - 512);
     let broken = fs::read(desk.disk.path()).unwrap();
@@ -319,7 +323,7 @@ async fn an_empty_slot_is_put_first_by_force_only_and_what_a_reboot_does_is_said
     desk.says(
         &["slots", "mark-good", "B", "--force"],
         0,
-        "A reboot now goes from USR-A to USR-B.",
+        "A reboot now boots USR-B instead of USR-A.",
     )
     .await;
     desk.says(

@@ -58,7 +58,7 @@ async fn update_engine_is_shown_told_to_look_and_reset() {
         "{done:?}"
     );
     let done = check().await;
-    assert!(done.stdout.contains("2 is staged already"), "{done:?}");
+    assert!(done.stdout.contains("2 is already staged"), "{done:?}");
     node.run_plain(bin(), &["update", "reset", "--root", &root], &[])
         .await;
     assert_eq!(node.update_engine().calls("ResetStatus"), 1);
@@ -129,7 +129,7 @@ async fn a_check_that_failed_is_not_no_update() {
     assert_eq!(done.code, Some(5), "{done:?}");
     assert!(
         done.stderr
-            .contains("it has no answer of its server (the last answer is of "),
+            .contains("the update server has not answered (the server answered last at "),
         "{done:?}"
     );
     // Nor one that a clock which was set back since has not come to yet.
@@ -167,7 +167,7 @@ async fn a_check_ends_in_time_whatever_update_engine_does() {
     assert_eq!(done.code, Some(5), "{done:?}");
     assert!(
         done.stderr
-            .contains("not done within 300ms, and update_engine goes on (UPDATE_STATUS_CHECKING"),
+            .contains("the check did not end within 300ms, and update_engine continues (UPDATE_STATUS_CHECKING"),
         "{done:?}"
     );
     let done = update(&node, &["check", "--timeout", "soon"]).await;
@@ -210,7 +210,9 @@ async fn a_check_ends_where_no_signal_comes_and_where_nothing_begins() {
     assert!(ended.stdout.ends_with("There is no update.\n"), "{ended:?}");
     assert_eq!(unbegun.code, Some(5), "{unbegun:?}");
     assert!(
-        unbegun.stderr.contains("it has not begun within 10s"),
+        unbegun
+            .stderr
+            .contains("update_engine has not started the check within 10s"),
         "{unbegun:?}"
     );
 }

@@ -22,8 +22,8 @@ pub const CALL_LIMIT: Duration = Duration::from_secs(10);
 pub enum BusError {
     /// There is no way to the bus.
     #[error(
-        "the system bus at {address} cannot be reached: {reason}; is dbus running, and is \
-         DBUS_SYSTEM_BUS_ADDRESS, if set, right?"
+        "the system bus at {address} cannot be reached: {reason}. Check that dbus is running, and that \
+         DBUS_SYSTEM_BUS_ADDRESS is right if it is set"
     )]
     Unreachable {
         /// The bus's address, in the form of the D-Bus specification.
@@ -40,7 +40,7 @@ pub enum BusError {
         reason: zbus::Error,
     },
     /// Only another user may make the call.
-    #[error("{call} is refused to this user; run it as root")]
+    #[error("{call}: permission denied; run the command as root")]
     Denied {
         /// Whom and what was called.
         call: String,

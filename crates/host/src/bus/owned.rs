@@ -96,7 +96,7 @@ impl Owned {
         let task = Task::spawn(follower.run(owners, select_all(streams), ready));
         let lost = || BusError::Call {
             call: format!("GetNameOwner of {name}"),
-            reason: zbus::Error::Failure("the connection to the bus is lost".into()),
+            reason: zbus::Error::Failure("the connection to the bus was lost".into()),
         };
         first.await.unwrap_or_else(|_| Err(lost()))?;
         Ok(Self { seen, _task: task })
@@ -243,7 +243,7 @@ impl Follower {
             let user = call::<_, u32>(&conn, DBUS, DBUS_PATH, DBUS, "GetConnectionUnixUser", &from);
             let user = match user.await {
                 Ok(uid) => format!("user {uid}"),
-                Err(_) => "a user who has left".to_owned(),
+                Err(_) => "an unknown user".to_owned(),
             };
             tracing::warn!(
                 "{from} ({user}) sent a signal {member} that only {name} may send; it is ignored"

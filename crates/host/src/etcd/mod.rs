@@ -15,7 +15,7 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 pub use error::Error;
 use once::Once;
-use reason::{Failure, explain, in_words};
+use reason::{Failure, in_words};
 
 /// The most an answer may hold, in bytes: what some 50,000 nodes say of themselves.
 pub const LARGEST: usize = 64 << 20;
@@ -154,7 +154,7 @@ impl Connection {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(Failure::Final(message))) => return Err(Error::Refused { doing, message }),
                 Ok(Err(Failure::Endpoint(reason))) => reason,
-                Err(_) => format!("no reply within {} ms", share.as_millis()),
+                Err(_) => format!("no reply within {} ms", share.as_millis()).into(),
             };
             let endpoint = &self.options.endpoints[index];
             let reason = in_words(endpoint, &reason);
@@ -225,7 +225,7 @@ impl Connection {
             .endpoint(index)?
             .connect_with_connector(Once::new())
             .await
-            .map_err(|e| Failure::Endpoint(explain(&e)))?;
+            .map_err(|e| Failure::of_connection(&e))?;
         let mut options = ConnectOptions::new().with_require_leader(true);
         if let Some((user, password)) = &self.options.user {
             options = options.with_user(user, password);
@@ -240,7 +240,7 @@ impl Connection {
 
     fn endpoint(&self, index: usize) -> Result<Endpoint, Failure> {
         let url = &self.options.endpoints[index];
-        let reason = |e: tonic::transport::Error| Failure::Endpoint(explain(&e));
+        let reason = |e: tonic::transport::Error| Failure::of_connection(&e);
         let mut endpoint = Endpoint::from_shared(url.clone())
             .map_err(reason)?
             // A watch on a member that went silent is noticed within these fifteen seconds; etcd refuses

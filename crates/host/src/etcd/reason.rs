@@ -7,13 +7,25 @@ use std::error::Error as StdError;
 
 use tonic::Code;
 
+use crate::{
+    certificate::{self, Distrust},
+    text,
+};
+
 /// What a failed attempt means for the request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Failure {
     /// Another endpoint may serve it.
-    Endpoint(String),
+    Endpoint(Reason),
     /// No endpoint will.
     Final(String),
+}
+
+impl Failure {
+    /// Of an endpoint to which no connection came about.
+    pub(super) fn of_connection(error: &tonic::transport::Error) -> Self {
+        Self::Endpoint(behind(error))
+    }
 }
 
 /// etcd's name for "the watch or the member has lost its leader".
@@ -22,13 +34,13 @@ const NO_LEADER: &str = "no leader";
 impl From<etcd_client::Error> for Failure {
     fn from(error: etcd_client::Error) -> Self {
         let etcd_client::Error::GRpcStatus(status) = &error else {
-            return Self::Endpoint(explain(&error));
+            return Self::Endpoint(behind(&error));
         };
         let said = status.message();
         match status.code() {
             // Users or roles have just been changed, or the member is behind: a matter of a moment.
             _ if said.contains("auth store is old") || said.contains("too many requests") => {
-                Self::Endpoint(said.to_owned())
+                Self::Endpoint(said.to_owned().into())
             }
             // Bad user or password, a missing permission, a lease or revision that is gone.
             Code::InvalidArgument
@@ -37,42 +49,47 @@ impl From<etcd_client::Error> for Failure {
             | Code::NotFound
             | Code::OutOfRange
             | Code::ResourceExhausted => Self::Final(with_cure(said)),
-            Code::Unimplemented => Self::Endpoint(NOT_ETCD.to_owned()),
+            Code::Unimplemented => Self::Endpoint(NOT_ETCD.to_owned().into()),
             Code::Unavailable if said.contains(NO_LEADER) => Self::Endpoint(
-                "the member has no leader (the cluster has no quorum, or it is cut off)".into(),
+                "the member has no leader (the cluster has no quorum, or the member is cut off)"
+                    .to_owned()
+                    .into(),
             ),
             _ => match status.source() {
-                Some(cause) => Self::Endpoint(format!("{said}: {}", explain(cause))),
-                None => Self::Endpoint(said.to_owned()),
+                Some(cause) => Self::Endpoint(match behind(cause) {
+                    Reason::Raw(why) => Reason::Raw(format!("{said}: {why}")),
+                    told => told,
+                }),
+                None => Self::Endpoint(said.to_owned().into()),
             },
         }
     }
 }
 
-/// etcd's refusal, and what mends it where that is known.
+/// etcd's refusal, and what repairs it where that is known.
 fn with_cure(said: &str) -> String {
     let cures = [
         (
             "database space exceeded",
-            "it takes no writes until its history is compacted and defragmented and the alarm disarmed: \
+            "etcd accepts no writes until its history is compacted and defragmented and the alarm is disarmed: \
              etcdctl compact, etcdctl defrag, etcdctl alarm disarm",
         ),
         (
             "permission denied",
-            "the user needs a role that may read and write every key under the key prefix: \
+            "the user needs a role with read and write access to all keys under the key prefix: \
              etcdctl role grant-permission --prefix=true ROLE readwrite PREFIX",
         ),
         (
             "authentication failed",
-            "pointsman config shows which user and which file with the password are meant (etcd.username, etcd.password-file)",
+            "`pointsman config` shows which user and password file are used (etcd.username, etcd.password-file)",
         ),
         (
             "authentication is not enabled",
-            "it has no users: take etcd.username and etcd.password-file away",
+            "remove etcd.username and etcd.password-file from the configuration",
         ),
         (
             "user name is empty",
-            "it asks for a user and a password: --etcd-username, --etcd-password-file",
+            "etcd requires a user and a password: --etcd-username, --etcd-password-file",
         ),
     ];
     let cure = cures.iter().find(|(sign, _)| said.contains(sign));
@@ -80,26 +97,47 @@ fn with_cure(said: &str) -> String {
 }
 
 /// What is said of a server that is there but does not speak etcd's v3 protocol.
-const NOT_ETCD: &str = "it answers, but not as etcd does with its v3 API (gRPC); \
-     etcd 3.4 or newer is needed at this address";
+const NOT_ETCD: &str = "it answers, but not as etcd's v3 API (gRPC) does; \
+     this address must be one of etcd 3.4 or newer";
 
-/// An error with the causes behind it, since the outermost are only "transport error" and the like.
-pub(super) fn explain(error: &(dyn StdError + 'static)) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let text = error.to_string();
-        if !texts.last().is_some_and(|last| last.contains(&text)) {
-            texts.push(text);
-        }
-        next = error.source();
-    }
-    texts.join(": ")
+/// Why an endpoint did not serve.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// Its certificate: in words for people.
+    Certificate(String),
+    /// In the words of the libraries.
+    Raw(String),
 }
 
-/// The reason as a person is told it: what was found at this URL and what mends it, then the words it was
+impl From<String> for Reason {
+    fn from(raw: String) -> Self {
+        Self::Raw(raw)
+    }
+}
+
+/// What is behind an error.
+fn behind(error: &(dyn StdError + 'static)) -> Reason {
+    let Some((distrust, told)) = certificate::diagnosis(error) else {
+        return Reason::Raw(text::with_causes(error));
+    };
+    let cure = match distrust {
+        Distrust::Issuer | Distrust::Key => {
+            "; give the CA certificate that signed it: --etcd-cafile"
+        }
+        Distrust::Authority | Distrust::Other => "",
+        Distrust::Name => "; use an address that the certificate is for",
+        Distrust::Clock => "; check this machine's clock: timedatectl",
+    };
+    Reason::Certificate(format!("{told}{cure}"))
+}
+
+/// The reason as a person is told it: what was found at this URL and what repairs it, then the words it was
 /// found from.
-pub(super) fn in_words(url: &str, reason: &str) -> String {
+pub(super) fn in_words(url: &str, reason: &Reason) -> String {
+    let reason = match reason {
+        Reason::Certificate(told) => return told.clone(),
+        Reason::Raw(raw) => raw,
+    };
     let tls = url.starts_with("https:");
     let any = |signs: &[&str]| signs.iter().any(|sign| reason.contains(sign));
     let closed = any(&[
@@ -111,19 +149,13 @@ pub(super) fn in_words(url: &str, reason: &str) -> String {
         "unexpected end of file",
         "close_notify",
     ]);
-    let words = if any(&["UnknownIssuer", "BadSignature"]) {
-        "its certificate is not signed by a trusted authority (--etcd-cafile names the one to trust)"
-    } else if any(&["certificate expired"]) {
-        "its certificate has expired, or this machine's clock is wrong"
-    } else if any(&["not valid for name"]) {
-        "its certificate is for another name than this address"
-    } else if tls && any(&["handshake eof", "InvalidContentType", "corrupt message"]) {
-        "it does not speak TLS (is it http:// rather than https://?)"
+    let words = if tls && any(&["handshake eof", "InvalidContentType", "corrupt message"]) {
+        "it does not use TLS (does its address begin with http://?)"
     } else if tls && (closed || any(&["fatal alert"])) {
-        "it closed the connection; perhaps it asks for a client certificate of an authority it trusts \
-         (--etcd-certfile, --etcd-keyfile), or does not speak TLS (is it http:// rather than https://?)"
+        "it closed the connection; perhaps it requires a client certificate (--etcd-certfile, --etcd-keyfile), or does not \
+         use TLS (does its address begin with http://?)"
     } else if closed {
-        "it closed the connection; if it speaks TLS, its address begins with https://"
+        "it closed the connection; if it uses TLS, its address begins with https://"
     } else if any(&[
         "http2 error",
         "frame with invalid size",
@@ -189,9 +221,10 @@ mod tests {
 
     #[test]
     fn what_is_not_recognised_is_passed_on() {
-        assert_eq!(in_words("http://h:1", "transport error: odd"), "odd");
+        let words = |url, raw: &str| in_words(url, &Reason::Raw(raw.to_owned()));
+        assert_eq!(words("http://h:1", "transport error: odd"), "odd");
         assert_eq!(
-            in_words("https://h:1", "no reply within 9 ms"),
+            words("https://h:1", "no reply within 9 ms"),
             "no reply within 9 ms"
         );
     }

@@ -36,7 +36,7 @@ impl Hooks {
         for folder in &self.folders {
             let folder = folder.join(moment);
             let unreadable = |error: io::Error| HookError {
-                what: format!("cannot be looked for: {folder}: {error}"),
+                what: format!("cannot be listed: {folder}: {error}"),
                 hook: folder.shown(),
                 code: None,
             };
@@ -91,7 +91,7 @@ impl Hooks {
                     None => format!("; expected {}", MOMENTS.join(", ")),
                 };
                 found.push(format!(
-                    "{} is not read: no hooks run by this name{meant}",
+                    "{} is not used: no hooks have this name{meant}",
                     folder.join(&file)
                 ));
             }
@@ -123,7 +123,7 @@ impl Hooks {
                     Some(what) => what,
                 }
             }
-            Ok(_) => "is not executable; chmod +x it, or take it away".into(),
+            Ok(_) => "is not executable; make it so (chmod +x), or remove it".into(),
             Err(error) => format!("cannot be read: {error}"),
         };
         Err(HookError {
@@ -164,14 +164,14 @@ fn others(hook: &RootPath) -> Option<String> {
             format!("belongs to user {}, expected root", found.uid())
         } else if writable {
             format!(
-                "has mode {mode:04o}, by which others than root may write to it, expected {:04o}",
+                "has mode {mode:04o}, with which other users than root may write to it, expected {:04o}",
                 mode & !0o022
             )
         } else {
             return None;
         };
         Some(format!(
-            "is not run, since it would be run as root: the {kind} {path} {why}"
+            "is not run, because hooks run as root: the {kind} {path} {why}"
         ))
     })
 }
@@ -186,7 +186,7 @@ fn not_executable(hook: &RootPath) -> Option<String> {
         // Binary formats have other marks, and none is a text.
         let text = !start.contains(&0) && !start.starts_with(b"\x7fELF");
         return text.then(|| {
-            "cannot be executed: no interpreter line; its first line has to begin with #!, as #!/bin/sh does".into()
+            "cannot be executed: no interpreter line; the first line must begin with #!, as in #!/bin/sh".into()
         });
     };
     let line = line.split(|b| *b == b'\n').next().unwrap_or_default();
@@ -200,6 +200,6 @@ fn not_executable(hook: &RootPath) -> Option<String> {
         } else {
             ""
         };
-        format!("cannot be executed: its interpreter {interpreter:?} is not there{hint}")
+        format!("cannot be executed: its interpreter {interpreter:?} does not exist{hint}")
     })
 }

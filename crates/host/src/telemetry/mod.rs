@@ -85,7 +85,7 @@ fn last_words(panic: &std::panic::PanicHookInfo<'_>) -> String {
     let said = text.unwrap_or("no message");
     let place = panic.location().map(ToString::to_string);
     format!(
-        "this program has a fault, and ends: {said} (at {}; please report it)",
+        "internal error, the program ends: {said} (at {}). Please report this",
         place.as_deref().unwrap_or("an unknown place")
     )
 }

@@ -27,7 +27,8 @@ fn errors_in_the_file_name_place_and_expectation() {
         ),
         (
             "etcd: 5\n",
-            ":1:7: found \"5\", expected under etcd: the keys endpoints, member, cafile",
+            ":1:7: found \"5\", expected the keys endpoints, member, cafile, certfile, keyfile, username, password-file, timeout \
+             under etcd",
         ),
         (
             "- a\n",
@@ -68,7 +69,8 @@ fn errors_in_the_file_name_place_and_expectation() {
         ),
         (
             "hold-points: true\npin-booted-slot: true\n",
-            ":1:1: found hold-points, the old name of pin-booted-slot, beside it, expected pin-booted-slot alone",
+            ":1:1: found hold-points, which is the old name of pin-booted-slot, together with pin-booted-slot, expected \
+             pin-booted-slot only",
         ),
         (
             "pin-booted-slot: on\n",
@@ -133,7 +135,7 @@ fn errors_in_the_file_name_place_and_expectation() {
         ),
         (
             "window: {start: noon, length: 1h}\n",
-            ":1:17: window.start: ",
+            ":1:17: window.start: found \"noon\", expected a time such as 04:00",
         ),
         (
             "etcd: {certfile: /c}\n",
@@ -161,7 +163,7 @@ fn errors_in_the_file_name_place_and_expectation() {
         ),
         (
             "etcd: {endpoints: 'http://u:s3cret@h'}\n",
-            ": etcd.endpoints: found \"…@h\" with a user in it",
+            ": etcd.endpoints: found \"…@h\" with a user name",
         ),
         (
             "group: a\ngroup: b\n",
@@ -281,10 +283,7 @@ fn a_file_by_the_name_others_give_it_is_no_absence() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, "group: a").unwrap();
         let error = load_at(&root, &[], &[]).unwrap_err().to_string();
-        let expected = format!(
-            "{}: found a name that is not read, expected config.yaml",
-            path.display()
-        );
+        let expected = format!("{} is not read; rename it to config.yaml", path.display());
         assert_eq!(error, expected);
     }
 }

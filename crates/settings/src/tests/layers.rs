@@ -177,7 +177,7 @@ fn a_drop_in_that_cannot_be_read_is_named() {
             0o644,
         );
         assert!(
-            refused(&root).ends_with("expected one that ends in .yaml"),
+            refused(&root).ends_with(&format!("{wrong} is not read; rename it to 20-x.yaml")),
             "{wrong}"
         );
         fs::remove_file(&path).unwrap();
@@ -300,11 +300,11 @@ fn update_conf_is_read_as_systemd_reads_it() {
         ),
         (
             "REBOOT_WINDOW_START=4\nREBOOT_WINDOW_LENGTH=1h",
-            "update.conf:1:1: window.start: the window's start is \"4\"",
+            "update.conf:1:1: window.start: found \"4\", expected a time such as 04:00",
         ),
         (
             "LOCKSMITHD_ETCD_PASSWORD=s3cret\nLOCKSMITHD_ETCD_USERNAME=u",
-            "mode 0644, which lets others at the password",
+            "mode 0644, with which other users can read the password",
         ),
     ] {
         let error = error(&[(file, text)], &[]);

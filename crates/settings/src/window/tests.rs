@@ -158,13 +158,13 @@ fn what_is_no_window_is_named() {
         (
             "04:00",
             "25h",
-            "length is 25h, expected more than nothing and at most 24h",
+            "found 25h, expected more than 0s and at most 24h",
         ),
         ("Thu 04:00", "169h", "at most 168h"),
     ] {
         let error = Window::parse(start, length).unwrap_err().to_string();
         let says = if says == "found" {
-            "length is 0s"
+            "found 0s, expected more than 0s"
         } else {
             says
         };

@@ -16,7 +16,7 @@ pub use plan::{Step, Write};
 use super::{scheme::Guid, storage::Storage};
 use copy::TableCopy;
 
-/// What is wrong with a table that can be mended.
+/// What is wrong with a table that can be repaired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
     /// The primary copy cannot be used; the backup copy is good.

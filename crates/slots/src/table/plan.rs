@@ -1,4 +1,4 @@
-//! What is written to a disk to mend or change its table, step by step. Pure.
+//! What is written to a disk to repair or change its table, step by step. Pure.
 
 use super::{Finding, Geometry, Table, copy::TableCopy};
 use crate::attributes::Attributes;
@@ -41,7 +41,7 @@ fn protective(mbr: &[u8], geometry: Geometry) -> Vec<u8> {
 }
 
 impl Table {
-    /// What mends it, and the table then. No steps: nothing is wrong.
+    /// What repairs it, and the table then. No steps: nothing is wrong.
     #[must_use]
     pub fn repair(&self) -> (Vec<Step>, Self) {
         let Geometry { sector, last } = self.geometry;
@@ -71,7 +71,7 @@ impl Table {
             }
             _ => good.placed(last, 1, backup_entries, last_usable),
         };
-        let mut mended = self.clone();
+        let mut repaired = self.clone();
         let mut steps = Vec::new();
         let mut replace = |now: &mut Result<TableCopy, super::Damage>, new: TableCopy| {
             if now.as_ref().ok() != Some(&new) {
@@ -81,11 +81,11 @@ impl Table {
         };
         // The copy that counts is touched last, when the other one is good.
         if self.primary.is_ok() {
-            replace(&mut mended.backup, backup);
-            replace(&mut mended.primary, primary);
+            replace(&mut repaired.backup, backup);
+            replace(&mut repaired.primary, primary);
         } else {
-            replace(&mut mended.primary, primary);
-            replace(&mut mended.backup, backup);
+            replace(&mut repaired.primary, primary);
+            replace(&mut repaired.backup, backup);
         }
         let covers = protective(&self.mbr, self.geometry);
         if !is_protective(&self.mbr) || (grown && !is_hybrid(&self.mbr) && self.mbr != covers) {
@@ -93,13 +93,13 @@ impl Table {
                 offset: 0,
                 bytes: covers.clone(),
             }]);
-            mended.mbr = covers;
+            repaired.mbr = covers;
         }
-        mended.findings.clear();
-        (steps, mended)
+        repaired.findings.clear();
+        (steps, repaired)
     }
 
-    /// What gives these partitions these attributes, and the table then. A table with findings is mended first.
+    /// What gives these partitions these attributes, and the table then. A table with findings is repaired first.
     #[must_use]
     pub fn change(&self, attributes: &[(u32, Attributes)]) -> (Vec<Step>, Self) {
         let (mut steps, mut table) = self.repair();

@@ -1,4 +1,4 @@
-//! Damaged tables: read from the good copy, mended, or refused.
+//! Damaged tables: read from the good copy, repaired, or refused.
 
 use std::io::Cursor;
 
@@ -75,7 +75,7 @@ pub(super) fn damages() -> Vec<(Injury, Damage)> {
 }
 
 #[test]
-fn a_damaged_copy_is_read_from_the_good_one_and_mended_before_it_is_changed() {
+fn a_damaged_copy_is_read_from_the_good_one_and_repaired_before_it_is_changed() {
     let whole = disk(512, 400, &usual());
     for (damage, named) in damages() {
         for (at, primary) in [(512, true), (399 * 512, false)] {
@@ -92,7 +92,7 @@ fn a_damaged_copy_is_read_from_the_good_one_and_mended_before_it_is_changed() {
                 other => panic!("{named:?}: {other:?}"),
             }
             let repair = slots.repair();
-            assert_eq!(repair.lines.len(), 1);
+            assert_eq!((repair.repaired.len(), repair.lines.len()), (1, 0));
             assert_eq!(after(&bytes, 512, &repair.steps), whole, "{named:?}");
             // The repair is a step of its own, before any other.
             let change = slots.change(|all| select::mark_good(all, 0));
@@ -156,9 +156,9 @@ fn a_disk_that_has_grown_gets_its_backup_at_its_end() {
         let now = after(&bytes, 512, &slots.repair().steps);
         let both = by_gptman(&now, 512);
         assert_eq!(both[0], both[1]);
-        let mended = open(&now, 512).unwrap();
-        assert_eq!(mended.findings(), []);
-        assert_eq!(seen(&mended), seen(&slots));
+        let repaired = open(&now, 512).unwrap();
+        assert_eq!(repaired.findings(), []);
+        assert_eq!(seen(&repaired), seen(&slots));
         let gpt = gptman::GPT::read_from(&mut Cursor::new(&now), 512).unwrap();
         assert_eq!(gpt.header.last_usable_lba, last - 33);
     }
@@ -181,7 +181,7 @@ fn a_disk_that_has_grown_gets_its_backup_at_its_end() {
 }
 
 #[test]
-fn a_header_that_leaves_the_backup_no_room_is_mended() {
+fn a_header_that_leaves_the_backup_no_room_is_repaired() {
     let whole = disk(512, 400, &usual());
     let mut bytes = whole.clone();
     // The sector of the backup's own entries counts as usable.
@@ -274,7 +274,7 @@ proptest! {
 
     /// Whatever bytes are flipped: no panic, and what is written is a good table that says what was asked.
     #[test]
-    fn a_broken_table_is_refused_or_mended(
+    fn a_broken_table_is_refused_or_repaired(
         flips in prop::collection::vec((0usize..80, 0usize..512, any::<u8>()), 1..6),
         resealed in any::<bool>(),
         length in 1usize..450,

@@ -68,13 +68,13 @@ fn a_power_cut_anywhere_leaves_a_table_that_boots() {
                 let found = seen(&cut);
                 assert!(found == before || found == done, "{found:?}");
                 assert!(cut.next().is_some());
-                let mended = after(&state, 512, &cut.repair().steps);
-                assert_eq!(open(&mended, 512).unwrap().findings(), []);
-                let both = by_gptman(&mended, 512);
+                let repaired = after(&state, 512, &cut.repair().steps);
+                assert_eq!(open(&repaired, 512).unwrap().findings(), []);
+                let both = by_gptman(&repaired, 512);
                 assert_eq!(both[0], both[1]);
                 // sgdisk takes its time: a sample.
                 if seen_states % 400 == 0 {
-                    std::fs::write(&file, &mended).unwrap();
+                    std::fs::write(&file, &repaired).unwrap();
                     let sgdisk = std::process::Command::new("sgdisk")
                         .arg("-v")
                         .arg(&file)

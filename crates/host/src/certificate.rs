@@ -1,9 +1,13 @@
-//! What is wrong with a server's certificate, in words.
+//! What is wrong with a server's certificate, in words: the one diagnosis for etcd and for HTTP.
+
+use std::{error::Error, io};
 
 use jiff::Timestamp;
 use rustls::{CertificateError, pki_types::UnixTime};
 
-/// What is wrong with a server's certificate, for who has to say what mends it.
+use crate::time;
+
+/// What is wrong with a server's certificate, for who has to say what repairs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Distrust {
     /// No authority that is trusted here signed it.
@@ -20,8 +24,36 @@ pub enum Distrust {
     Other,
 }
 
+/// What rustls found wrong with the server's certificate, where that is behind this error.
+fn behind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a CertificateError> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        // An io::Error that wraps another error has that one's source, not itself.
+        let inner = cause
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        let found = match inner {
+            Some(inner) => inner.downcast_ref::<rustls::Error>(),
+            None => cause.downcast_ref::<rustls::Error>(),
+        };
+        if let Some(rustls::Error::InvalidCertificate(why)) = found {
+            return Some(why);
+        }
+        next = match inner {
+            Some(inner) => Some(inner),
+            None => cause.source(),
+        };
+    }
+    None
+}
+
+/// What is wrong with the server's certificate and in which words people are told, where that is behind this error.
+pub(crate) fn diagnosis(error: &(dyn Error + 'static)) -> Option<(Distrust, String)> {
+    behind(error).map(told)
+}
+
 /// What is wrong, and in which words people are told.
-pub(super) fn told(error: &CertificateError) -> (Distrust, String) {
+fn told(error: &CertificateError) -> (Distrust, String) {
     use CertificateError as E;
     match error {
         E::UnknownIssuer => (
@@ -111,8 +143,5 @@ fn bare(name: &str) -> &str {
 fn shown(time: &UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).ok();
     let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
-    time.map_or_else(
-        || "a time beyond all calendars".into(),
-        |time| time.to_string(),
-    )
+    time.map_or_else(|| "a time that cannot be shown".into(), time::shown_in_utc)
 }
