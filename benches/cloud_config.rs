@@ -59,7 +59,7 @@ fn document(files: usize) -> String {
 fn steps(text: &str) -> Vec<Step> {
     let addresses = Addresses::default();
     let reading = cloud_config::read(text, &addresses, Unknown::Error, Mode::Own);
-    assert!(reading.is_sound() && reading.findings.is_empty());
+    assert!(reading.is_sound() && reading.diagnostics.is_empty());
     let machine = plan::Machine {
         addresses: &addresses,
         hostname: "x",

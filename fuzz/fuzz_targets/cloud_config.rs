@@ -1,4 +1,4 @@
-//! Whatever a node is given as user data: taking it apart, reading, printing and planning it do not panic, every finding
+//! Whatever a node is given as user data: taking it apart, reading, printing and planning it do not panic, every diagnostic
 //! has a place, and a sound document has a plan.
 #![no_main]
 
@@ -28,11 +28,11 @@ fuzz_target!(|bytes: &[u8]| {
         };
         for mode in [Mode::Own, Mode::Compatible] {
             let reading = cloud_config::read(&text, &addresses, Unknown::Info, mode);
-            let _ = cloud_config::print(&reading.findings, "x", &text, 0);
+            let _ = cloud_config::print(&reading.diagnostics, "x", &text, 0);
             let lines = text.split('\n').count() as u64;
             assert!(
                 reading
-                    .findings
+                    .diagnostics
                     .iter()
                     .all(|f| (1..=lines).contains(&f.line) && f.column >= 1)
             );

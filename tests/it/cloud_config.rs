@@ -74,16 +74,16 @@ fn people_see_the_line_and_programs_its_number() {
 
     let called = call(&["validate", "--json", "-"], WRONG.as_bytes());
     let shown: Value = serde_json::from_str(&called.stdout).unwrap();
-    let findings = shown["findings"].as_array().unwrap();
-    assert_eq!(findings.len(), 2);
+    let diagnostics = shown["findings"].as_array().unwrap();
+    assert_eq!(diagnostics.len(), 2);
     assert_eq!(
-        findings[0],
+        diagnostics[0],
         serde_json::json!({
             "level": "warning", "line": 2, "column": 1, "path": "hostnam",
             "message": "unknown key \"hostnam\", it is not read; did you mean hostname?",
         })
     );
-    assert_eq!(findings[1]["path"], "coreos.units[0].command");
+    assert_eq!(diagnostics[1]["path"], "coreos.units[0].command");
     let called = call(&["validate", "--json", "-"], b"#cloud-config\n\xff");
     let shown: Value = serde_json::from_str(&called.stdout).unwrap();
     assert_eq!(

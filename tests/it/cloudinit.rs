@@ -61,7 +61,7 @@ impl Old {
 const GOOD: &str = "#cloud-config\nwrite_files: [{path: /etc/site, content: one}]\n";
 
 #[tokio::test]
-async fn a_document_is_validated_one_line_a_finding() {
+async fn validation_prints_one_line_per_diagnostic() {
     let old = Old::new();
     let good = old.file("good.yaml", GOOD);
     for args in [

@@ -1,4 +1,4 @@
-//! Walks a document by the tables: what fits becomes an [`Item`], what does not a finding.
+//! Walks a document by the tables: what fits becomes an [`Item`], what does not a diagnostic.
 
 mod scalar;
 
@@ -9,9 +9,9 @@ use yaml::{Entry, Node, Scalar, Span, Style, Value, quoted};
 use self::scalar::{float, integer, text};
 use super::{
     Mode,
-    finding::{Level, nearest},
+    diagnostic::{Level, nearest},
     report::Report,
-    schema::{self, Form, Key, Kind, Section, boolean, canonical},
+    schema::{Form, Key, Kind, Mapping, boolean, canonical},
 };
 
 /// A part of a document that fits its key.
@@ -37,7 +37,7 @@ pub(super) enum Content {
     Number(String),
     List(Vec<Item>),
     Map(Vec<Field>),
-    /// Something else than the key takes; there is a finding that says so.
+    /// Something else than the key takes; there is a diagnostic that says so.
     Wrong,
 }
 
@@ -52,16 +52,27 @@ pub(super) struct Field {
 /// Where in the document something stands, built on the way down.
 #[derive(Clone, Copy)]
 pub(super) enum Path<'a> {
-    Root,
+    /// The document, and the keys it may have.
+    Root(&'static Mapping),
     Key(&'a Self, &'a str),
     Index(&'a Self, usize),
+}
+
+impl Path<'_> {
+    /// The keys of the whole document.
+    fn root(self) -> &'static Mapping {
+        match self {
+            Self::Root(root) => root,
+            Self::Key(parent, _) | Self::Index(parent, _) => parent.root(),
+        }
+    }
 }
 
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Root => Ok(()),
-            Self::Key(Self::Root, key) => write!(f, "{}", key.escape_debug()),
+            Self::Root(_) => Ok(()),
+            Self::Key(Self::Root(_), key) => write!(f, "{}", key.escape_debug()),
             Self::Key(parent, key) => write!(f, "{parent}.{}", key.escape_debug()),
             Self::Index(parent, index) => write!(f, "{parent}[{index}]"),
         }
@@ -73,7 +84,7 @@ pub(super) fn read(node: Node, kind: Kind, path: Path<'_>, report: &mut Report) 
     let Node { span, value, tag } = node;
     let binary = tag.as_deref() == Some("binary");
     if let Some(tag) = tag.as_deref()
-        && !(binary && matches!(kind, Kind::Text(Form::Any)))
+        && !(binary && matches!(kind, Kind::Text(Form::Any | Form::Content)))
     {
         let message = format!("the tag {} means nothing here", quoted(tag));
         report.add(Level::Warning, span, path, message);
@@ -85,8 +96,8 @@ pub(super) fn read(node: Node, kind: Kind, path: Path<'_>, report: &mut Report) 
             report.add(Level::Info, span, path, message);
             return None;
         }
-        (Kind::Section(section), Value::Map(entries)) => {
-            Content::Map(fields(entries, section, span, path, report)?)
+        (Kind::Mapping(mapping), Value::Map(entries)) => {
+            Content::Map(fields(entries, mapping, span, path, report)?)
         }
         (Kind::List(kind), Value::List(items)) => Content::List(list(items, *kind, path, report)),
         (Kind::Text(form), Value::Scalar(scalar)) => text(scalar, form, binary, span, path, report),
@@ -126,8 +137,8 @@ fn list(items: Vec<Node>, kind: Kind, path: Path<'_>, report: &mut Report) -> Ve
         let (is_empty, fits) = match (&item.value, kind) {
             (Value::Null, _) => (true, false),
             (Value::Scalar(scalar), _) if scalar.text.is_empty() => (true, false),
-            (Value::Map(_), Kind::Section(_)) | (Value::List(_), Kind::List(_)) => (false, true),
-            (Value::Scalar(_), Kind::Section(_) | Kind::List(_)) => (false, false),
+            (Value::Map(_), Kind::Mapping(_)) | (Value::List(_), Kind::List(_)) => (false, true),
+            (Value::Scalar(_), Kind::Mapping(_) | Kind::List(_)) => (false, false),
             (Value::Scalar(_), _) => (false, true),
             _ => (false, false),
         };
@@ -155,14 +166,14 @@ fn list(items: Vec<Node>, kind: Kind, path: Path<'_>, report: &mut Report) -> Ve
 /// What a key takes, in words.
 fn expected(kind: Kind) -> String {
     match kind {
-        Kind::Text(form) => form.expected(),
+        Kind::Text(form) => form.expected().into_owned(),
         Kind::Bool => "true or false".into(),
         Kind::Integer => "a whole number".into(),
         Kind::Float => "a number".into(),
         Kind::List(_) => "a list".into(),
-        Kind::Section(section) => {
-            let names: Vec<_> = section.keys.iter().map(|key| key.name).take(8).collect();
-            let more = if section.keys.len() > names.len() {
+        Kind::Mapping(mapping) => {
+            let names: Vec<_> = mapping.keys.iter().map(|key| key.name).take(8).collect();
+            let more = if mapping.keys.len() > names.len() {
                 ", …"
             } else {
                 ""
@@ -172,12 +183,12 @@ fn expected(kind: Kind) -> String {
     }
 }
 
-/// How a common slip is mended.
+/// Says how to correct a common slip.
 fn advice(kind: Kind, found: &Value) -> &'static str {
     match (kind, found) {
         (Kind::List(_), Value::Scalar(_)) => "; write it on a line of its own after a hyphen",
         (Kind::List(_), Value::Map(_)) => "; put a hyphen before the first key of each item",
-        (Kind::Text(Form::Any), Value::Map(_) | Value::List(_)) => {
+        (Kind::Text(Form::Any | Form::Content), Value::Map(_) | Value::List(_)) => {
             "; text of several lines follows a | on the line of its key"
         }
         (Kind::Text(_), Value::List(_)) => "; several go into one text, with commas",
@@ -226,7 +237,7 @@ fn single(entries: Vec<Entry>, path: Path<'_>, report: &mut Report) -> Vec<Entry
 /// The keys of a mapping that fit; none where one is missing without which the mapping means nothing: it is skipped.
 fn fields(
     entries: Vec<Entry>,
-    section: &'static Section,
+    mapping: &'static Mapping,
     span: Span,
     path: Path<'_>,
     report: &mut Report,
@@ -234,11 +245,11 @@ fn fields(
     let mut fields = Vec::with_capacity(entries.len());
     for Entry { key, at, value, .. } in single(entries, path, report) {
         let name = canonical(&key);
-        let Some(known) = section.key(&name) else {
-            if section.open {
+        let Some(known) = mapping.key(&name) else {
+            if mapping.open {
                 fields.extend(variable(name, at, value, path, report));
             } else {
-                unknown(&key, &name, section, at, path, report);
+                unknown(&key, &name, mapping, at, path, report);
             }
             continue;
         };
@@ -270,7 +281,7 @@ fn fields(
             continue;
         }
         // Any scalar of an open section is text, and a list is one with commas.
-        let value = if section.open { joined(value) } else { value };
+        let value = if mapping.open { joined(value) } else { value };
         if let Some(item) = read(value, known.kind, here, report) {
             fields.push(Field {
                 name: known.name.into(),
@@ -278,7 +289,7 @@ fn fields(
             });
         }
     }
-    let required = || section.keys.iter().filter(|key| key.required);
+    let required = || mapping.keys.iter().filter(|key| key.required);
     let find = |key: &Key| fields.iter().find(|field| field.name == key.name);
     // What is wrong with it has been said.
     let is_wrong = |field: &Field| matches!(field.item.content, Content::Wrong);
@@ -300,7 +311,7 @@ fn fields(
 
 /// A key whose value was forgotten. Of a list or a mapping, nothing in it is nothing to say.
 fn no_value(kind: Kind, at: Span, path: Path<'_>, report: &mut Report) {
-    if !matches!(kind, Kind::List(_) | Kind::Section(_)) {
+    if !matches!(kind, Kind::List(_) | Kind::Mapping(_)) {
         let message = "found no value: nothing is written for it";
         report.add(Level::Warning, at, path, message);
     }
@@ -359,44 +370,70 @@ fn joined(node: Node) -> Node {
     }
 }
 
+/// Reports a key that its mapping does not have.
 fn unknown(
     key: &str,
     name: &str,
-    section: &Section,
+    mapping: &Mapping,
     at: Span,
     path: Path<'_>,
     report: &mut Report,
 ) {
-    let elsewhere = section.elsewhere.iter().find(|(known, _)| *known == name);
-    let message = match elsewhere {
-        Some((_, hint)) => format!("{key} is not read here: {hint}"),
-        None => {
-            let hint = match nearest(name, section.keys.iter().map(|key| key.name)) {
-                Some(near) => format!("did you mean {near}?"),
-                None if schema::only_place(name).is_some() => {
-                    let place = schema::only_place(name).unwrap_or_default();
-                    format!("it belongs under {place}")
-                }
-                None => {
-                    let names: Vec<_> = section.keys.iter().map(|key| key.name).take(16).collect();
-                    let more = if section.keys.len() > names.len() {
-                        ", …"
-                    } else {
-                        ""
-                    };
-                    format!("expected one of {}{more}", names.join(", "))
-                }
-            };
-            format!("unknown key {}, it is not read; {hint}", quoted(key))
-        }
-    };
+    let meant = Meant::by(name, mapping, path);
+    let is_top = matches!(path, Path::Root(_));
     // With this one nearly all of a document is not read, and its author believes that it is.
-    let whole = matches!(path, Path::Root) && message.ends_with("did you mean coreos?");
-    let level = match whole {
+    let level = match is_top && name == "flatcar" {
         true => report.refused(),
         false => Level::Warning,
     };
-    // Whose place is named is found again by its author.
-    report.left_out |= matches!(path, Path::Root) || !message.contains("it belongs");
+    // A key whose place is named is found again by its author.
+    report.left_out |= is_top || !matches!(meant, Meant::Elsewhere(_));
+    let message = meant.say(key);
     report.original_as((level, Level::Warning), at, Path::Key(&path, name), message);
+}
+
+/// What the author of an unknown key may have meant.
+enum Meant {
+    /// Something else of the same name, or another program's key.
+    Replaced(&'static str),
+    /// A key of this mapping.
+    Near(&'static str),
+    /// The key of this name in another mapping.
+    Elsewhere(String),
+    /// Any of these, the first of all keys.
+    OneOf(Vec<&'static str>, bool),
+}
+
+impl Meant {
+    fn by(name: &str, mapping: &Mapping, path: Path<'_>) -> Self {
+        let replaced = mapping.elsewhere.iter().find(|(known, _)| *known == name);
+        if let Some((_, hint)) = replaced {
+            return Self::Replaced(hint);
+        }
+        if let Some(near) = nearest(name, mapping.keys.iter().map(|key| key.name)) {
+            return Self::Near(near);
+        }
+        if let Some(path) = path.root().only_path(name) {
+            return Self::Elsewhere(path);
+        }
+        let names: Vec<_> = mapping.keys.iter().map(|key| key.name).take(16).collect();
+        let is_all = names.len() == mapping.keys.len();
+        Self::OneOf(names, is_all)
+    }
+
+    fn say(&self, key: &str) -> String {
+        let unknown = || format!("unknown key {}, it is not read", quoted(key));
+        match self {
+            Self::Replaced(hint) => format!("{key} is not read here: {hint}"),
+            Self::Elsewhere(path) if path.is_empty() => {
+                format!("{key} is not read here: it belongs at the top level")
+            }
+            Self::Elsewhere(path) => format!("{key} is not read here: it belongs under {path}"),
+            Self::Near(near) => format!("{}; did you mean {near}?", unknown()),
+            Self::OneOf(names, is_all) => {
+                let more = if *is_all { "" } else { ", …" };
+                format!("{}; expected one of {}{more}", unknown(), names.join(", "))
+            }
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! cloud-config, the document that configures a node when it boots: what is in it, what is wrong with it.
 //!
-//! Pure, but for [`sources`], [`apply`] and [`boot`]: from text and addresses to a [`Document`] and [`Finding`]s.
+//! Pure, but for [`sources`], [`apply`] and [`boot`]: from text and addresses to a [`Document`] and [`Diagnostic`]s.
 //!
 //! - `schema`: the keys there are, as data
 //! - `substitute`: `$private_ipv4` and its kin; `unknown`: those whose address is not known
@@ -16,29 +16,32 @@ pub mod apply;
 pub mod boot;
 mod check;
 mod content;
+mod diagnostic;
 mod document;
-mod environment;
-mod finding;
-mod lint;
+mod merge;
 pub mod netconf;
 pub mod plan;
 mod report;
 mod schema;
+mod section;
+mod sections;
 pub mod sources;
+mod steps;
 mod substitute;
 mod unknown;
 mod userdata;
+mod values;
 
 pub use content::{DecodeError, LARGEST};
+pub use diagnostic::{Diagnostic, Level, print};
 pub use document::Document;
-pub use finding::{Finding, Level, print};
-pub use schema::json_schema;
 pub use substitute::{Addresses, VARIABLES};
 pub use userdata::{Part, PartContent, UserDataError, is_for_ignition, parts};
 
 use check::{Content, Path};
+use document::ROOT;
 use report::Report;
-use schema::{Kind, ROOT};
+use schema::Kind;
 use yaml::{self, Limits, Value};
 
 /// Limits that no honest document meets.
@@ -52,19 +55,19 @@ const LIMITS: Limits = Limits {
 /// A document as far as it could be understood, and all there is to say about it.
 #[derive(Debug)]
 pub struct Reading {
-    /// What the document says. With an error among the findings, only a part of it.
+    /// What the document says. With an error among the diagnostics, only a part of it.
     pub document: Document,
     /// In the order of the document.
-    pub findings: Vec<Finding>,
+    pub diagnostics: Vec<Diagnostic>,
 }
 
 impl Reading {
     /// Whether the document may be applied.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.findings
+        self.diagnostics
             .iter()
-            .all(|finding| finding.level != Level::Error)
+            .all(|diagnostic| diagnostic.level != Level::Error)
     }
 }
 
@@ -87,6 +90,12 @@ pub enum Mode {
     Compatible,
 }
 
+/// Describes a cloud-config as a JSON Schema, for editors and for programs that write documents.
+#[must_use]
+pub fn json_schema() -> serde_json::Value {
+    schema::json_schema(&ROOT)
+}
+
 /// Reads a document and looks for everything that is wrong with it.
 #[must_use]
 pub fn read(source: &str, addresses: &Addresses, unknown: Unknown, mode: Mode) -> Reading {
@@ -94,7 +103,7 @@ pub fn read(source: &str, addresses: &Addresses, unknown: Unknown, mode: Mode) -
     let mut report = Report::new(mode);
     let mut parsed = yaml::parse_first(&text.text, LIMITS);
     let root = parsed.as_ref().ok().map(|(root, _)| root);
-    let blank = unknown::report(&text, root, unknown, &mut report);
+    let blank = unknown::report(&text, root, &ROOT, unknown, &mut report);
     if !blank.is_empty() {
         text = substitute::without(source, addresses, &blank);
         parsed = yaml::parse_first(&text.text, LIMITS);
@@ -118,9 +127,12 @@ pub fn read(source: &str, addresses: &Addresses, unknown: Unknown, mode: Mode) -
             Document::default()
         }
     };
-    lint::document(&document, &text.text, &mut report);
-    let findings = report.finish(&text);
-    Reading { document, findings }
+    document.check(&text.text, &mut report);
+    let diagnostics = report.finish(&text);
+    Reading {
+        document,
+        diagnostics,
+    }
 }
 
 fn root_fields(root: yaml::Node, report: &mut Report) -> Vec<check::Field> {
@@ -132,7 +144,7 @@ fn root_fields(root: yaml::Node, report: &mut Report) -> Vec<check::Field> {
             "the document is empty: it writes nothing, and what an earlier one wrote goes",
         );
     }
-    match check::read(root, Kind::Section(&ROOT), Path::Root, report) {
+    match check::read(root, Kind::Mapping(&ROOT), Path::Root(&ROOT), report) {
         Some(check::Item {
             content: Content::Map(fields),
             ..

@@ -1,4 +1,4 @@
-//! Collects findings while a document is read.
+//! Collects diagnostics while a document is read.
 
 use std::{fmt::Display, ops::Range};
 
@@ -6,11 +6,11 @@ use yaml::Span;
 
 use super::{
     Mode,
-    finding::{Finding, Level},
+    diagnostic::{Diagnostic, Level},
     substitute::Substituted,
 };
 
-/// Where a finding stands.
+/// Where a diagnostic stands.
 #[derive(Debug)]
 enum At {
     /// In the text after substitution.
@@ -19,13 +19,13 @@ enum At {
     Written(Range<usize>),
 }
 
-/// The findings so far.
+/// The diagnostics so far.
 #[derive(Debug)]
 pub(super) struct Report {
     /// Their places are looked up at the end.
-    notes: Vec<(At, Finding)>,
+    notes: Vec<(At, Diagnostic)>,
     pub(super) mode: Mode,
-    /// Some part of the document is not read, or skipped: there is a finding that says so.
+    /// Some part of the document is not read, or skipped: there is a diagnostic that says so.
     pub(super) left_out: bool,
 }
 
@@ -78,7 +78,7 @@ impl Report {
 
     pub(super) fn has_errors(&self) -> bool {
         let mut all = self.notes.iter();
-        all.any(|(_, finding)| finding.level == Level::Error)
+        all.any(|(_, diagnostic)| diagnostic.level == Level::Error)
     }
 
     /// The level of what this program refuses, and coreos-cloudinit applied all the same.
@@ -102,7 +102,7 @@ impl Report {
         message: String,
         original: Option<Level>,
     ) {
-        let finding = Finding {
+        let diagnostic = Diagnostic {
             level,
             line: 0,
             column: 0,
@@ -111,36 +111,37 @@ impl Report {
             length: 0,
             original,
         };
-        self.notes.push((at, finding));
+        self.notes.push((at, diagnostic));
     }
 
     /// All of them in the order of the document, placed in the text as it was written.
-    pub(super) fn finish(self, text: &Substituted<'_>) -> Vec<Finding> {
+    pub(super) fn finish(self, text: &Substituted<'_>) -> Vec<Diagnostic> {
         if self.notes.is_empty() {
             return Vec::new();
         }
-        let written = |(at, finding)| match at {
-            At::Text(span) => (text.written_at(span), finding),
-            At::Written(range) => (range, finding),
+        let written = |(at, diagnostic)| match at {
+            At::Text(span) => (text.written_at(span), diagnostic),
+            At::Written(range) => (range, diagnostic),
         };
-        let mut notes: Vec<(Range<usize>, Finding)> = self.notes.into_iter().map(written).collect();
+        let mut notes: Vec<(Range<usize>, Diagnostic)> =
+            self.notes.into_iter().map(written).collect();
         notes.sort_by_key(|(at, _)| at.start);
         let lines = Lines::new(text.written);
-        let place = |(written, finding): (Range<usize>, Finding)| {
+        let place = |(written, diagnostic): (Range<usize>, Diagnostic)| {
             let (line, column) = lines.place(written.start);
             let covered = text.written.get(written).unwrap_or_default();
             let first = covered.lines().next().unwrap_or_default();
-            Finding {
+            Diagnostic {
                 line,
                 column,
                 length: (first.trim_end().chars().count() as u64).max(1),
-                ..finding
+                ..diagnostic
             }
         };
-        let mut findings: Vec<Finding> = notes.into_iter().map(place).collect();
+        let mut diagnostics: Vec<Diagnostic> = notes.into_iter().map(place).collect();
         // What an alias repeats is said once.
-        findings.dedup();
-        findings
+        diagnostics.dedup();
+        diagnostics
     }
 }
 

@@ -6,9 +6,9 @@ use yaml::{Node, Span, Style, Value};
 
 use super::{
     Unknown,
-    finding::Level,
+    diagnostic::Level,
     report::Report,
-    schema::canonical,
+    schema::{Form, Kind, Mapping, canonical},
     substitute::{Open, Substituted},
 };
 
@@ -27,28 +27,22 @@ enum Use {
 struct Written {
     span: Span,
     style: Style,
-    /// It is what a file or a unit holds.
+    /// It is the content of a file or a unit.
     is_content: bool,
 }
-
-/// The keys on the way to what files and units hold.
-const CONTENTS: [&[&str]; 3] = [
-    &["write_files", "content"],
-    &["coreos", "units", "content"],
-    &["coreos", "units", "drop_ins", "content"],
-];
 
 /// Reports each address that is used and not known, at its first use. Returns where those are that only commented lines
 /// of contents name, as offsets in the text as written: they become the empty text.
 pub(super) fn report(
     text: &Substituted<'_>,
     root: Option<&Node>,
+    keys: &'static Mapping,
     unknown: Unknown,
     report: &mut Report,
 ) -> HashSet<usize> {
     let mut scalars = Vec::new();
     if let Some(root) = root {
-        collect(root, &mut Vec::new(), &mut scalars);
+        collect(root, Some(Kind::Mapping(keys)), &mut scalars);
         scalars.sort_by_key(|scalar| scalar.span.start);
     }
     let mut blank = HashSet::new();
@@ -95,18 +89,22 @@ pub(super) fn report(
     blank
 }
 
-fn collect(node: &Node, keys: &mut Vec<String>, scalars: &mut Vec<Written>) {
+/// Collects the scalars of a node that should be of a kind, if one is known.
+fn collect(node: &Node, kind: Option<Kind>, scalars: &mut Vec<Written>) {
     match &node.value {
         Value::Null => {}
-        Value::Scalar(scalar) => {
-            let is_content = CONTENTS.iter().any(|path| *path == keys.as_slice());
-            scalars.push(Written {
-                span: node.span,
-                style: scalar.style,
-                is_content,
-            });
+        Value::Scalar(scalar) => scalars.push(Written {
+            span: node.span,
+            style: scalar.style,
+            is_content: matches!(kind, Some(Kind::Text(Form::Content))),
+        }),
+        Value::List(items) => {
+            let kind = match kind {
+                Some(Kind::List(item)) => Some(*item),
+                _ => None,
+            };
+            items.iter().for_each(|item| collect(item, kind, scalars));
         }
-        Value::List(items) => items.iter().for_each(|item| collect(item, keys, scalars)),
         Value::Map(entries) => {
             for entry in entries {
                 scalars.push(Written {
@@ -114,9 +112,11 @@ fn collect(node: &Node, keys: &mut Vec<String>, scalars: &mut Vec<Written>) {
                     style: Style::Plain,
                     is_content: false,
                 });
-                keys.push(canonical(&entry.key));
-                collect(&entry.value, keys, scalars);
-                keys.pop();
+                let key = match kind {
+                    Some(Kind::Mapping(mapping)) => mapping.key(&canonical(&entry.key)),
+                    _ => None,
+                };
+                collect(&entry.value, key.map(|key| key.kind), scalars);
             }
         }
     }

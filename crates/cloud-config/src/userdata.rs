@@ -6,7 +6,7 @@ use mail_parser::{Encoding, Message, MessageParser, MimeHeaders as _, PartType};
 
 use super::{
     content::{self, DecodeError, LARGEST},
-    finding::{Finding, Level},
+    diagnostic::{Diagnostic, Level},
 };
 
 /// Layers of gzip and MIME within one another: more than anybody packs.
@@ -40,11 +40,11 @@ pub enum PartContent {
 impl Part {
     /// What is to be said of a part that is skipped.
     #[must_use]
-    pub fn skipped(&self) -> Option<Finding> {
+    pub fn skipped(&self) -> Option<Diagnostic> {
         let PartContent::Skipped(why) = &self.content else {
             return None;
         };
-        Some(Finding {
+        Some(Diagnostic {
             level: Level::Warning,
             line: self.lines_before + 1,
             column: 1,
@@ -129,14 +129,14 @@ pub enum UserDataError {
 }
 
 impl UserDataError {
-    /// The same as a finding.
+    /// The same as a diagnostic.
     #[must_use]
-    pub fn finding(&self) -> Finding {
+    pub fn diagnostic(&self) -> Diagnostic {
         let (line, column) = match self {
             Self::NotText { line, column } => (*line, *column),
             _ => (1, 1),
         };
-        Finding {
+        Diagnostic {
             level: Level::Error,
             line,
             column,

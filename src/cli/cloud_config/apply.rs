@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloud_config::{
-    Addresses, Finding, Level, Mode, PartContent, Unknown,
+    Addresses, Diagnostic, Level, Mode, PartContent, Unknown,
     apply::{self, ApplyError, End, Machine, Outline, Past},
     boot::{LastGood, Outcome, Whose},
     plan::{self, Planned, Platform, Step},
@@ -251,16 +251,16 @@ impl Wanted {
                 PartContent::CloudConfig(text) => text,
             };
             let mut reading = cloud_config::read(&text, &addresses, Unknown::Error, mode);
-            for finding in &mut reading.findings {
-                finding.line += part.lines_before;
+            for diagnostic in &mut reading.diagnostics {
+                diagnostic.line += part.lines_before;
             }
             let of = |level| {
                 reading
-                    .findings
+                    .diagnostics
                     .iter()
                     .filter(move |one| one.level == level)
             };
-            let errors: Vec<Finding> = of(Level::Error).cloned().collect();
+            let errors: Vec<Diagnostic> = of(Level::Error).cloned().collect();
             wrong += errors.len();
             output::note_text(&cloud_config::print(
                 &errors,

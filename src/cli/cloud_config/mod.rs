@@ -9,7 +9,7 @@ use std::{
 };
 
 use cloud_config::{
-    self, Addresses, Finding, Level, Mode, Part, PartContent, Unknown, UserDataError,
+    self, Addresses, Diagnostic, Level, Mode, Part, PartContent, Unknown, UserDataError,
 };
 use serde::Serialize;
 
@@ -158,11 +158,11 @@ pub async fn run(args: &Args, common: &CommonArgs) -> Result<(), Failure> {
     }
 }
 
-/// A finding as JSON shows it.
+/// A diagnostic as JSON shows it.
 #[derive(Serialize)]
 struct Shown {
     #[serde(flatten)]
-    finding: Finding,
+    diagnostic: Diagnostic,
     /// The file, where several are looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<String>,
@@ -173,7 +173,8 @@ struct Shown {
 
 #[derive(Serialize)]
 struct Shape {
-    findings: Vec<Shown>,
+    #[serde(rename = "findings")]
+    diagnostics: Vec<Shown>,
 }
 
 /// What was found in one part, and the text it stands in.
@@ -181,7 +182,7 @@ struct Checked {
     part: Option<String>,
     lines_before: u64,
     text: String,
-    findings: Vec<Finding>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 /// Files that a person names are all looked at; of other sources, the first that is there.
@@ -200,8 +201,10 @@ async fn validate(args: &ValidateArgs, common: &CommonArgs) -> Result<(), Failur
         let addresses = args.addresses.addresses(fetched.metadata.addresses);
         let these = check_all(fetched.user_data, &addresses, Mode::Own);
         let count = |level| {
-            let findings = these.iter().flat_map(|one| &one.findings);
-            findings.filter(|finding| finding.level == level).count()
+            let diagnostics = these.iter().flat_map(|one| &one.diagnostics);
+            diagnostics
+                .filter(|diagnostic| diagnostic.level == level)
+                .count()
         };
         let (errors, warnings) = (count(Level::Error), count(Level::Warning));
         if errors > 0 || (args.strict && warnings > 0) {
@@ -221,17 +224,17 @@ async fn validate(args: &ValidateArgs, common: &CommonArgs) -> Result<(), Failur
         let shown = |(name, one): &'_ (String, Checked)| {
             let source = (all.len() > 1).then(|| name.clone());
             let part = one.part.clone();
-            let findings = one.findings.iter().cloned();
-            findings
-                .map(|finding| Shown {
-                    finding,
+            let diagnostics = one.diagnostics.iter().cloned();
+            diagnostics
+                .map(|diagnostic| Shown {
+                    diagnostic,
                     source: source.clone(),
                     part: part.clone(),
                 })
                 .collect::<Vec<_>>()
         };
         output::json(&Shape {
-            findings: checked.iter().flat_map(shown).collect(),
+            diagnostics: checked.iter().flat_map(shown).collect(),
         })?;
     } else {
         for (name, one) in &checked {
@@ -240,7 +243,7 @@ async fn validate(args: &ValidateArgs, common: &CommonArgs) -> Result<(), Failur
                 None => name.clone(),
             };
             output::print(&cloud_config::print(
-                &one.findings,
+                &one.diagnostics,
                 &name,
                 &one.text,
                 one.lines_before,
@@ -266,18 +269,21 @@ fn check_all(user_data: Vec<u8>, addresses: &Addresses, mode: Mode) -> Vec<Check
 }
 
 /// All that is to be said of user data in compatibility mode, in its order.
-pub(super) fn findings(user_data: Vec<u8>, addresses: &Addresses) -> Vec<Finding> {
+pub(super) fn diagnostics(user_data: Vec<u8>, addresses: &Addresses) -> Vec<Diagnostic> {
     let checked = check_all(user_data, addresses, Mode::Compatible);
-    checked.into_iter().flat_map(|one| one.findings).collect()
+    checked
+        .into_iter()
+        .flat_map(|one| one.diagnostics)
+        .collect()
 }
 
 fn check(part: Part, addresses: &Addresses, mode: Mode) -> Checked {
-    let mut findings: Vec<Finding> = part.skipped().into_iter().collect();
+    let mut diagnostics: Vec<Diagnostic> = part.skipped().into_iter().collect();
     let text = match part.content {
         PartContent::CloudConfig(text) => {
-            findings = cloud_config::read(&text, addresses, Unknown::Info, mode).findings;
-            for finding in &mut findings {
-                finding.line += part.lines_before;
+            diagnostics = cloud_config::read(&text, addresses, Unknown::Info, mode).diagnostics;
+            for diagnostic in &mut diagnostics {
+                diagnostic.line += part.lines_before;
             }
             text
         }
@@ -288,7 +294,7 @@ fn check(part: Part, addresses: &Addresses, mode: Mode) -> Checked {
         part: part.name,
         lines_before: part.lines_before,
         text,
-        findings,
+        diagnostics,
     }
 }
 
@@ -298,7 +304,7 @@ fn refused(error: &UserDataError) -> Checked {
         part: None,
         lines_before: 0,
         text: String::new(),
-        findings: vec![error.finding()],
+        diagnostics: vec![error.diagnostic()],
     }
 }
 

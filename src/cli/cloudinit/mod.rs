@@ -17,7 +17,7 @@ use super::{
     Exit, Failure, Words,
     cloud_config::{
         apply::{BOOT_PATIENCE, Wanted},
-        boot, findings,
+        boot, diagnostics,
     },
     common::CommonArgs,
     go_flags::{Takes, Wrong},
@@ -154,26 +154,30 @@ impl Call {
     }
 }
 
-/// One line for each finding, as the old program has them.
+/// One line for each diagnostic, as the old program has them.
 fn validate(fetched: Fetched) -> u8 {
     if is_for_ignition(&fetched.user_data) {
         return 0;
     }
-    let findings = findings(fetched.user_data, &known(&fetched.metadata.addresses));
-    for finding in &findings {
-        let place = match finding.path.as_str() {
+    let diagnostics = diagnostics(fetched.user_data, &known(&fetched.metadata.addresses));
+    for diagnostic in &diagnostics {
+        let place = match diagnostic.path.as_str() {
             "" => String::new(),
             path => format!("{path}: "),
         };
         output::note(format!(
             "line {}: {}: {place}{}",
-            finding.line,
-            finding.original.unwrap_or(finding.level).name(),
-            output::in_line(&finding.message)
+            diagnostic.line,
+            diagnostic.original.unwrap_or(diagnostic.level).name(),
+            output::in_line(&diagnostic.message)
         ));
     }
-    // That program's own findings, of whatever level, and no others.
-    u8::from(findings.iter().any(|finding| finding.original.is_some()))
+    // That program's own diagnostics, of whatever level, and no others.
+    u8::from(
+        diagnostics
+            .iter()
+            .any(|diagnostic| diagnostic.original.is_some()),
+    )
 }
 
 /// The addresses that the platform knows, else the environment.

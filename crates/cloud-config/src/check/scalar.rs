@@ -4,7 +4,7 @@ use yaml::{Scalar, Span, Style};
 
 use super::{Content, Path};
 use crate::{
-    finding::{Level, nearest},
+    diagnostic::{Level, nearest},
     report::Report,
     schema::Form,
     substitute,
@@ -40,7 +40,7 @@ pub(super) fn text(
             _ => None,
         };
         let hint = near.map_or(String::new(), |near| format!("; did you mean {near}?"));
-        let message = format!("{}{hint}", fault.message);
+        let message = format!("{fault}{hint}");
         let applied = fault.level == Level::Error && form.is_applied(&text);
         let level = match applied {
             true => report.refused(),

@@ -14,7 +14,7 @@ fn steps(sources: &[&str], files: &[(&str, &str)]) -> Vec<String> {
             return Planned::Script(source.as_bytes().to_vec());
         }
         let reading = read(source, &addresses, Unknown::Error, Mode::Own);
-        assert!(reading.is_sound(), "{:?}", reading.findings);
+        assert!(reading.is_sound(), "{:?}", reading.diagnostics);
         Planned::Document(Box::new(reading.document))
     });
     let files: HashMap<&str, &str> = files.iter().copied().collect();
@@ -100,20 +100,20 @@ hostname: n1.example.net
             "user u \"*\" [] --no-create-home --comment U --groups a,b",
             "user s \"*\" [] --system",
             "file /etc/x 4755 core:100 [one]",
-            "file /etc/oem-release 0644 [ID=x\nVERSION_ID=1.0\nNAME=\"A \\\"b\\\"\"\nHOME_URL=\"\"\nBUG_REPORT_URL=\"\"\n]",
-            "file /etc/coreos/update.conf 0644 [REBOOT_STRATEGY=reboot\nSERVER=https://u\n]",
             "file /etc/hosts 0644 [127.0.0.1 n1\n]",
-            "file /run/flannel/options.env 0644 [FLANNELD_ETCD_PREFIX=\"a b\"\nFLANNELD_IFACE=10.0.0.1\n]",
             "file /etc/systemd/system/b.service 0644 [[Service]\nExecStart=/b\n[Install]\nAlias=c.service\n]",
             "enable b.service",
             "file /run/systemd/system/a.service.d/1.conf 0644 [x=1]",
             "unmask /run/systemd/system/a.service",
             "file /etc/systemd/network/10.network 0644 [[Match]]",
             "link /etc/systemd/system/m.service /dev/null",
+            "file /etc/oem-release 0644 [ID=x\nVERSION_ID=1.0\nNAME=\"A \\\"b\\\"\"\nHOME_URL=\"\"\nBUG_REPORT_URL=\"\"\n]",
             "file /run/systemd/system/etcd-member.service.d/20-cloudinit.conf 0644 [[Service]\nEnvironment=\"ETCD_NAME=n1\"\n]",
             "unmask /run/systemd/system/etcd-member.service",
+            "file /run/flannel/options.env 0644 [FLANNELD_ETCD_PREFIX=\"a b\"\nFLANNELD_IFACE=10.0.0.1\n]",
             "file /run/systemd/system/locksmithd.service.d/20-cloudinit.conf 0644 [[Service]\nEnvironment=\"LOCKSMITHD_GROUP=a 50% \\\"b\\\"\"\n]",
             "unmask /run/systemd/system/locksmithd.service",
+            "file /etc/coreos/update.conf 0644 [REBOOT_STRATEGY=reboot\nSERVER=https://u\n]",
             "unmask /run/systemd/system/locksmithd.service",
             "reload",
             "restart-networkd",

@@ -1,24 +1,30 @@
 //! What the text of a key must look like.
 
+use std::borrow::Cow;
+
 use settings::window::Window;
 use yaml::quoted;
 
-use super::texts::{
-    account, boolean, drop_in, file, hostname, mode, original_length, original_start, owner,
-    password, ssh_key, unit, url, window,
+use super::{
+    Fault,
+    text_forms::{
+        account, boolean, drop_in, file, hostname, mode, original_length, original_start, owner,
+        password, ssh_key, unit, url, window,
+    },
 };
-use crate::finding::Level;
 
 /// A form of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// Any text.
     Any,
+    /// Any text, which becomes the content of a file.
+    Content,
     /// One line, without control characters: what a variable or a line of a file can hold.
     Line,
     /// One of these words.
     OneOf(&'static [&'static str]),
-    /// One of these words, which a service reads: any other is that service's to refuse.
+    /// One of these words, which a service reads. coreos-cloudinit passed any other on to it.
     Setting(&'static [&'static str]),
     /// A host's name.
     Hostname,
@@ -54,52 +60,13 @@ pub(crate) enum Form {
     Discovery,
 }
 
-/// Suffixes of units, systemd's and networkd's (systemd.unit(5), systemd.network(5), .netdev(5), .link(5)).
-pub(crate) const UNIT_SUFFIXES: [&str; 14] = [
-    "service",
-    "socket",
-    "timer",
-    "mount",
-    "automount",
-    "path",
-    "target",
-    "slice",
-    "swap",
-    "scope",
-    "device",
-    "network",
-    "netdev",
-    "link",
-];
-
-/// Why a text is not of its form.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Fault {
-    pub(crate) level: Level,
-    pub(crate) message: String,
-}
-
-pub(super) fn error(message: impl Into<String>) -> Option<Fault> {
-    Some(Fault {
-        level: Level::Error,
-        message: message.into(),
-    })
-}
-
-pub(super) fn warning(message: impl Into<String>) -> Option<Fault> {
-    Some(Fault {
-        level: Level::Warning,
-        message: message.into(),
-    })
-}
-
 impl Form {
-    /// What is allowed, for "expected …".
-    pub(crate) fn expected(self) -> String {
+    /// Names what is allowed, for "expected …".
+    pub(crate) fn expected(self) -> Cow<'static, str> {
         match self {
-            Self::Any => "text",
+            Self::Any | Self::Content => "text",
             Self::Line => "text of one line, without control characters",
-            Self::OneOf(words) | Self::Setting(words) => return words.join(", "),
+            Self::OneOf(words) | Self::Setting(words) => return words.join(", ").into(),
             Self::Hostname => "a host name: letters, digits and hyphens",
             Self::SshKey => "a public key such as ssh-ed25519 AAAA… comment",
             Self::Account => {
@@ -119,61 +86,46 @@ impl Form {
             Self::WindowLength => "a duration such as 1h30m, of a week at most",
             Self::Discovery => "the URL of a discovery service",
         }
-        .to_owned()
+        .into()
     }
 
-    /// What is wrong with a text.
+    /// Finds what is wrong with a text.
     pub(crate) fn fault(self, text: &str) -> Option<Fault> {
-        let plainly = |good: bool| {
-            let found = quoted(text);
-            (!good)
-                .then(|| error(format!("found {found}, expected {}", self.expected())))
-                .flatten()
-        };
-        match self {
-            Self::Any => None,
-            Self::Line => plainly(!text.contains(char::is_control)),
-            Self::OneOf(words) | Self::Setting(words) => plainly(words.contains(&text)),
+        let fault = |good: bool| (!good).then(|| Fault::error(quoted(text)));
+        let found = match self {
+            Self::Any | Self::Content => None,
+            Self::Line => fault(!text.contains(char::is_control)),
+            Self::OneOf(words) | Self::Setting(words) => fault(words.contains(&text)),
             Self::Hostname => hostname(text),
             Self::SshKey => ssh_key(text),
-            Self::Account => plainly(account(text)),
+            Self::Account => fault(account(text)),
             Self::PasswordHash => password(text),
-            Self::Gecos => plainly(!text.contains(|c: char| c == ':' || c.is_control())),
-            Self::Path => plainly(text.starts_with('/') && !text.contains(char::is_control)),
+            Self::Gecos => fault(!text.contains(|c: char| c == ':' || c.is_control())),
+            Self::Path => fault(text.starts_with('/') && !text.contains(char::is_control)),
             Self::File => file(text),
-            Self::Owner => plainly(owner(text)),
-            Self::Permissions => match mode(text) {
-                Some(_) => None,
-                None => {
-                    let octal = text.strip_prefix("0o").filter(|rest| mode(rest).is_some());
-                    let hint = octal.map_or(String::new(), |rest| {
-                        format!("; did you mean 0{}?", rest.trim_start_matches('0'))
-                    });
-                    error(format!(
-                        "found {}, expected {}{hint}",
-                        quoted(text),
-                        self.expected()
-                    ))
+            Self::Owner => fault(owner(text)),
+            Self::Permissions => fault(mode(text).is_some()).map(|fault| {
+                // Other programs write octal numbers so.
+                match text.strip_prefix("0o").filter(|rest| mode(rest).is_some()) {
+                    Some(octal) => {
+                        let octal = octal.trim_start_matches('0');
+                        fault.noting(format!("did you mean 0{octal}?"))
+                    }
+                    None => fault,
                 }
-            },
-            Self::Url => plainly(url(text)),
-            Self::Sha256 => {
-                plainly(text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()))
-            }
+            }),
+            Self::Url => fault(url(text)),
+            Self::Sha256 => fault(text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())),
             Self::Unit => unit(text),
-            Self::DropIn => plainly(drop_in(text)),
+            Self::DropIn => fault(drop_in(text)),
             Self::WindowStart => window(Window::parse(text, "1h")),
             Self::WindowLength => window(Window::parse("Mon 00:00", text)),
-            Self::Discovery if url(text) => None,
-            Self::Discovery => warning(format!(
-                "found {}, expected {}",
-                quoted(text),
-                self.expected()
-            )),
-        }
+            Self::Discovery => (!url(text)).then(|| Fault::warning(quoted(text))),
+        };
+        found.map(|fault| fault.expecting(self.expected()))
     }
 
-    /// Whether coreos-cloudinit applied a document all the same in which this text, a fault to this program, stands.
+    /// Tells whether coreos-cloudinit applied a document in spite of this text, which this program refuses.
     pub(crate) fn is_applied(self, text: &str) -> bool {
         let harmless = !text.contains(char::is_control);
         match self {
@@ -184,7 +136,7 @@ impl Form {
         }
     }
 
-    /// Whether coreos-cloudinit's `-validate` has a word on this text as well, which is a fault to this program.
+    /// Tells whether coreos-cloudinit's `-validate` also reports this text, which this program refuses.
     pub(crate) fn is_original(self, text: &str) -> bool {
         match self {
             Self::OneOf(_) | Self::Setting(_) | Self::Permissions | Self::Discovery => true,
@@ -195,12 +147,12 @@ impl Form {
         }
     }
 
-    /// Whether it names a file, which nobody reads where the name is none.
+    /// Tells whether the text names a file that no program reads when the name is invalid.
     pub(crate) fn is_name(self) -> bool {
         matches!(self, Self::Unit | Self::DropIn)
     }
 
-    /// The word that a boolean stands for: YAML 1.1 reads `off` as false, and people write either.
+    /// Returns the word that a boolean stands for: YAML 1.1 reads `off` as false, and people write either.
     pub(crate) fn word(self, text: &str) -> Option<&'static str> {
         let (Self::OneOf(words) | Self::Setting(words)) = self else {
             return None;
@@ -209,7 +161,8 @@ impl Form {
         words.iter().find(|word| **word == meant).copied()
     }
 
-    /// A regular expression for the JSON Schema, looser than [`Form::fault`] where that is not one.
+    /// Returns a regular expression for the JSON Schema. It accepts more than [`Form::fault`] where that is no regular
+    /// expression.
     pub(crate) fn pattern(self) -> Option<&'static str> {
         Some(match self {
             Self::Line => r"^[^\u0000-\u001f\u007f]*$",
@@ -227,6 +180,7 @@ impl Form {
             Self::WindowStart => r"^([A-Za-z]+ +)?[0-9]{1,2}:[0-9]{2}$",
             Self::WindowLength => r"^([0-9.]+(h|m|s|ms|us|µs|ns))+$",
             Self::Any
+            | Self::Content
             | Self::OneOf(_)
             | Self::Setting(_)
             | Self::SshKey

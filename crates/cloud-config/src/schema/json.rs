@@ -2,12 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Form, Key, Kind, ROOT, Section};
+use super::{Form, Key, Kind, Mapping};
 
-/// The schema of a cloud-config. A key is known with underscores and with hyphens.
-#[must_use]
-pub fn json_schema() -> Value {
-    let mut schema = section(&ROOT, "#");
+/// Describes a whole document. A key is accepted with underscores and with hyphens.
+pub(crate) fn json_schema(root: &Mapping) -> Value {
+    let mut schema = mapping(root, "#");
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
     schema["title"] = "cloud-config".into();
     // An empty document is one.
@@ -15,46 +14,46 @@ pub fn json_schema() -> Value {
     schema
 }
 
-fn section(section: &Section, here: &str) -> Value {
+fn mapping(mapping: &Mapping, here: &str) -> Value {
     let mut properties = Map::new();
     let mut patterns = Map::new();
-    for key in section.keys {
-        let place = format!("{here}/properties/{}", key.name);
-        properties.insert(key.name.into(), described(key, section, &place));
+    for key in mapping.keys {
+        let path = format!("{here}/properties/{}", key.name);
+        properties.insert(key.name.into(), described(key, mapping, &path));
         if key.name.contains('_') {
             let pattern = format!("^{}$", key.name.replace('_', "[-_]"));
-            patterns.insert(pattern, json!({ "$ref": place }));
+            patterns.insert(pattern, json!({ "$ref": path }));
         }
     }
-    let required = section.keys.iter().filter(|key| key.required);
+    let required = mapping.keys.iter().filter(|key| key.required);
     let required: Vec<&str> = required.map(|key| key.name).collect();
     let mut schema = json!({
         "type": ["object", "null"],
         "properties": properties,
         "additionalProperties": false,
     });
-    if section.open {
+    if mapping.open {
         schema["additionalProperties"] = scalar();
     }
     if !patterns.is_empty() {
         schema["patternProperties"] = patterns.into();
     }
     if !required.is_empty() {
-        // What lists hold is never nothing.
+        // An item of a list is never empty.
         schema["type"] = "object".into();
         schema["required"] = required.into();
     }
     schema
 }
 
-fn described(key: &Key, section: &Section, place: &str) -> Value {
-    let mut schema = if section.open {
+fn described(key: &Key, mapping: &Mapping, path: &str) -> Value {
+    let mut schema = if mapping.open {
         json!({ "anyOf": [scalar(), { "type": "array", "items": scalar() }] })
     } else {
-        kind(key.kind, place)
+        kind(key.kind, path)
     };
     let mut about = key.about.to_owned();
-    if let Some(variable) = section.variable(key.name) {
+    if let Some(variable) = mapping.variable(key.name) {
         let space = if about.is_empty() { "" } else { " " };
         about = format!("{about}{space}Becomes the variable {variable}.");
     }
@@ -67,7 +66,7 @@ fn described(key: &Key, section: &Section, place: &str) -> Value {
     schema
 }
 
-/// What stands for a text: a number or boolean is its own text, nothing is as if the key were not there.
+/// Describes what is accepted as a text: a number or boolean is its own text, null counts as no value.
 fn scalar() -> Value {
     json!({ "type": ["string", "number", "boolean", "null"] })
 }
@@ -84,7 +83,7 @@ fn kind(kind: Kind, here: &str) -> Value {
             let items = self::kind(*item, &format!("{here}/items"));
             json!({ "type": ["array", "null"], "items": items })
         }
-        Kind::Section(inner) => section(inner, here),
+        Kind::Mapping(inner) => mapping(inner, here),
     }
 }
 

@@ -1,16 +1,15 @@
-//! What a cloud-config may hold, as data: validation, suggestions, the JSON Schema and the variables that
-//! services are given all follow from these tables.
+//! The language in which the sections describe their keys, as data: validation, suggestions, the JSON Schema and the
+//! variables of services follow from it. The keys themselves are in `sections`.
 
+mod fault;
 mod form;
 mod json;
-mod services;
-mod tables;
-mod texts;
+mod text_forms;
 
+pub(crate) use fault::Fault;
 pub(crate) use form::Form;
-pub use json::json_schema;
-pub(crate) use tables::{ROOT, only_place};
-pub(crate) use texts::{boolean, drop_in_path, mode, normal};
+pub(crate) use json::json_schema;
+pub(crate) use text_forms::{boolean, drop_in_path, mode, normal};
 
 /// What a key takes.
 #[derive(Debug, Clone, Copy)]
@@ -26,19 +25,19 @@ pub(crate) enum Kind {
     /// A list whose items are all of one kind.
     List(&'static Self),
     /// A mapping.
-    Section(&'static Section),
+    Mapping(&'static Mapping),
 }
 
 /// The keys of a mapping.
 #[derive(Debug)]
-pub(crate) struct Section {
+pub(crate) struct Mapping {
     /// In the order in which they are written out.
     pub(crate) keys: &'static [Key],
-    /// What the names of the variables begin with, where the keys become variables of a service.
+    /// The prefix of the variables, where the keys become variables of a service.
     pub(crate) prefix: Option<&'static str>,
-    /// Whether any other key is a variable as well.
+    /// Any other key is accepted and becomes a variable as well.
     pub(crate) open: bool,
-    /// Keys that people look for here, and where they are or what replaces them.
+    /// Keys that people expect here, and what replaces them.
     pub(crate) elsewhere: &'static [(&'static str, &'static str)],
 }
 
@@ -49,18 +48,18 @@ pub(crate) struct Key {
     pub(crate) kind: Kind,
     /// One line for people.
     pub(crate) about: &'static str,
-    /// Why it should not be used any more.
+    /// Why it is deprecated, and what replaces it.
     pub(crate) deprecated: Option<&'static str>,
     /// The variable it becomes, where that is not prefix and name.
     pub(crate) variable: Option<&'static str>,
-    /// Without it the mapping means nothing.
+    /// A mapping without this key is skipped.
     pub(crate) required: bool,
-    /// An empty text is one: elsewhere it is as if the key were not there.
+    /// An empty text is a value. For other keys it counts as no value.
     pub(crate) empty: bool,
 }
 
 impl Key {
-    const fn new(name: &'static str, kind: Kind, about: &'static str) -> Self {
+    pub(crate) const fn new(name: &'static str, kind: Kind, about: &'static str) -> Self {
         Self {
             name,
             kind,
@@ -72,36 +71,36 @@ impl Key {
         }
     }
 
-    const fn text(name: &'static str, form: Form, about: &'static str) -> Self {
+    pub(crate) const fn text(name: &'static str, form: Form, about: &'static str) -> Self {
         Self::new(name, Kind::Text(form), about)
     }
 
-    const fn bool(name: &'static str, about: &'static str) -> Self {
+    pub(crate) const fn bool(name: &'static str, about: &'static str) -> Self {
         Self::new(name, Kind::Bool, about)
     }
 
-    const fn required(self) -> Self {
+    pub(crate) const fn required(self) -> Self {
         Self {
             required: true,
             ..self
         }
     }
 
-    const fn empty(self) -> Self {
+    pub(crate) const fn empty(self) -> Self {
         Self {
             empty: true,
             ..self
         }
     }
 
-    const fn deprecated(self, why: &'static str) -> Self {
+    pub(crate) const fn deprecated(self, why: &'static str) -> Self {
         Self {
             deprecated: Some(why),
             ..self
         }
     }
 
-    const fn variable(self, name: &'static str) -> Self {
+    pub(crate) const fn variable(self, name: &'static str) -> Self {
         Self {
             variable: Some(name),
             ..self
@@ -109,8 +108,8 @@ impl Key {
     }
 }
 
-impl Section {
-    const fn of(keys: &'static [Key]) -> Self {
+impl Mapping {
+    pub(crate) const fn of(keys: &'static [Key]) -> Self {
         Self {
             keys,
             prefix: None,
@@ -119,19 +118,25 @@ impl Section {
         }
     }
 
-    const fn service(prefix: &'static str, keys: &'static [Key]) -> Self {
+    /// Keys that become variables of a service.
+    pub(crate) const fn variables(prefix: &'static str, keys: &'static [Key]) -> Self {
         Self {
             prefix: Some(prefix),
             ..Self::of(keys)
         }
     }
 
-    /// The key of this name, spelled with underscores.
+    /// Accepts any other key as a variable, too.
+    pub(crate) const fn open(self) -> Self {
+        Self { open: true, ..self }
+    }
+
+    /// Finds the key of this name, spelled with underscores.
     pub(crate) fn key(&self, name: &str) -> Option<&'static Key> {
         self.keys.iter().find(|key| key.name == name)
     }
 
-    /// The variable that a key becomes.
+    /// Names the variable that a key becomes; none where keys become no variables.
     pub(crate) fn variable(&self, name: &str) -> Option<String> {
         let given = self.key(name).and_then(|key| key.variable);
         given
@@ -140,7 +145,40 @@ impl Section {
     }
 }
 
-/// A key as the tables spell it.
+/// Returns a key as the tables spell it, with underscores.
 pub(crate) fn canonical(key: &str) -> String {
     key.replace('-', "_")
+}
+
+impl Mapping {
+    /// Finds the place of a key: the path of the mapping that has it, where no other has one of that name. The empty path
+    /// is the top level, which goes before other places.
+    pub(crate) fn only_path(&'static self, name: &str) -> Option<String> {
+        let mut found = Vec::new();
+        self.search("", name, &mut found);
+        match found.as_slice() {
+            [path] => Some(path.clone()),
+            paths => paths.iter().find(|path| path.is_empty()).cloned(),
+        }
+    }
+
+    fn search(&'static self, path: &str, name: &str, found: &mut Vec<String>) {
+        for key in self.keys {
+            let mut kind = key.kind;
+            let mut here = match path {
+                "" => key.name.to_owned(),
+                path => format!("{path}.{}", key.name),
+            };
+            while let Kind::List(item) = kind {
+                kind = *item;
+                here += "[]";
+            }
+            if key.name == name {
+                found.push(path.to_owned());
+            }
+            if let Kind::Mapping(inner) = kind {
+                inner.search(&here, name, found);
+            }
+        }
+    }
 }

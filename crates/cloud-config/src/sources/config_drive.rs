@@ -19,7 +19,7 @@ const FOLDER: &str = "media/configdrive";
 /// How it is labelled. FAT knows capitals only.
 const LABELS: [&str; 2] = ["config-2", "CONFIG-2"];
 
-/// What finding or mounting it may take: an optical drive has to start.
+/// What diagnostic or mounting it may take: an optical drive has to start.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Reads the drive of this machine, mounted where it belongs; read-only, where nobody has mounted it yet.

@@ -8,7 +8,7 @@ use std::{
 
 use host::http::{Url, shown};
 
-use crate::finding::nearest;
+use crate::diagnostic::nearest;
 
 /// Where user data comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,13 +13,13 @@ const DOCUMENTS: [&str; 4] = [
 ];
 
 fn first(source: &str) -> String {
-    let findings = read(source).findings;
-    placed(source, &findings);
-    shown(&findings).into_iter().next().unwrap_or_default()
+    let diagnostics = read(source).diagnostics;
+    placed(source, &diagnostics);
+    shown(&diagnostics).into_iter().next().unwrap_or_default()
 }
 
 #[test]
-fn what_is_no_yaml_has_one_finding_with_its_place() {
+fn invalid_yaml_gives_one_diagnostic_with_its_position() {
     let deep = "[".repeat(10_000);
     let nested: String = (0..200).map(|n| format!("{}a:\n", " ".repeat(n))).collect();
     let bomb = (1..20).fold("a0: &a0 lol\n".to_owned(), |text, i| {
@@ -105,8 +105,8 @@ fn odd_but_sound_documents_are_read() {
         "--- # x\n...\n",
     ] {
         let reading = read(source);
-        placed(source, &reading.findings);
-        assert!(reading.is_sound(), "{source:?} {:?}", reading.findings);
+        placed(source, &reading.diagnostics);
+        assert!(reading.is_sound(), "{source:?} {:?}", reading.diagnostics);
     }
     for source in [
         "\u{feff}#cloud-config\nhostname: a1\n",
@@ -119,18 +119,21 @@ fn odd_but_sound_documents_are_read() {
     ] {
         let reading = read(source);
         assert_eq!(
-            reading.document.hostname.map(|text| text.text).as_deref(),
+            reading.document.hostname.0.map(|text| text.text).as_deref(),
             Some("a1"),
             "{source:?}"
         );
         assert!(
-            reading.findings.iter().all(|f| f.level != Level::Error),
+            reading.diagnostics.iter().all(|f| f.level != Level::Error),
             "{source:?}"
         );
     }
     let crlf = "write_files:\r\n- path: /a\r\n  content: |\r\n    one\r\n    two\r\n";
     let reading = read(crlf);
-    assert_eq!(reading.document.files[0].bytes().unwrap(), b"one\ntwo\n");
+    assert_eq!(
+        reading.document.write_files.0[0].bytes().unwrap(),
+        b"one\ntwo\n"
+    );
     let long = format!("hostname: {}\n", "a".repeat(100_000));
     assert!(first(&long).starts_with("warning 1:11 hostname: a host name has at most 63 bytes"));
     let key = format!("{}: 1\n", "k".repeat(900));
@@ -143,9 +146,13 @@ fn own_keys_go_before_merged_ones() {
         "coreos:\n  update: &u {reboot_strategy: reboot, group: alpha}\n  oem: {}\nx: {<<: *u}\n";
     assert!(read(source).is_sound());
     let source = "x-base: &b {reboot-strategy: off, group: beta}\ncoreos:\n  update: {<<: *b, reboot_strategy: reboot}\n";
-    let update = read(source).document.update;
-    assert_eq!(update.reboot_strategy.unwrap().text, "reboot");
-    assert_eq!(update.group.unwrap().text, "beta");
+    let services = read(source).document.services;
+    let variables: Vec<_> = services[0]
+        .variables
+        .iter()
+        .map(|variable| format!("{}={}", variable.name, variable.value))
+        .collect();
+    assert_eq!(variables, ["GROUP=beta", "REBOOT_STRATEGY=reboot"]);
 }
 
 /// A small generator: the same documents in every run.
@@ -184,7 +191,7 @@ fn planned(reading: Reading, addresses: &Addresses) {
 }
 
 #[test]
-fn broken_documents_never_panic_and_every_finding_has_a_place() {
+fn broken_documents_never_panic_and_every_diagnostic_has_a_position() {
     const PIECES: [&str; 30] = [
         "\t",
         "\n",
@@ -222,7 +229,7 @@ fn broken_documents_never_panic_and_every_finding_has_a_place() {
         ..Addresses::default()
     };
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let mut findings = 0;
+    let mut diagnostics = 0;
     let mut sound = 0;
     for round in 0..6000 {
         let mut text: Vec<char> = DOCUMENTS[round / 2 % DOCUMENTS.len()].chars().collect();
@@ -260,19 +267,19 @@ fn broken_documents_never_panic_and_every_finding_has_a_place() {
             _ => Mode::Compatible,
         };
         let reading = crate::read(&source, &addresses, unknown, mode);
-        placed(&source, &reading.findings);
+        placed(&source, &reading.diagnostics);
         let mut printed = String::new();
         let _ = write!(
             printed,
             "{}",
-            crate::print(&reading.findings, "x", &source, 0)
+            crate::print(&reading.diagnostics, "x", &source, 0)
         );
-        findings += reading.findings.len();
+        diagnostics += reading.diagnostics.len();
         if reading.is_sound() {
             sound += 1;
             planned(reading, &addresses);
         }
     }
     // Both kinds come up: the documents are neither all broken nor all sound.
-    assert!(findings > 3000 && sound > 100, "{findings} {sound}");
+    assert!(diagnostics > 3000 && sound > 100, "{diagnostics} {sound}");
 }

@@ -18,9 +18,12 @@ fn every_example_is_clean() {
             let PartContent::CloudConfig(text) = part.content else {
                 panic!("{path:?}")
             };
-            let findings = read(&text).findings;
-            placed(&text, &findings);
-            let bad: Vec<_> = findings.iter().filter(|f| f.level != Level::Info).collect();
+            let diagnostics = read(&text).diagnostics;
+            placed(&text, &diagnostics);
+            let bad: Vec<_> = diagnostics
+                .iter()
+                .filter(|f| f.level != Level::Info)
+                .collect();
             // The old stack is there to be moved away from.
             let old = path.ends_with("old-stack.yaml");
             assert!(

@@ -152,9 +152,9 @@ fn spellings(key: &str) -> Vec<String> {
 /// What a sound document has: nothing but deprecations and notes.
 fn sound(source: &str) -> Document {
     let reading = read(source);
-    placed(source, &reading.findings);
+    placed(source, &reading.diagnostics);
     let bad: Vec<_> = reading
-        .findings
+        .diagnostics
         .iter()
         .filter(|f| f.level == Level::Error || f.message.contains("unknown key"))
         .collect();
@@ -205,7 +205,7 @@ fn every_key_of_a_service_becomes_its_variable_in_either_spelling() {
                     service.variables.len(),
                     if other.is_empty() { 1 } else { 2 }
                 );
-                assert_eq!(service.key, section);
+                assert_eq!(service.entry.key, section);
                 assert_eq!(
                     (variable.name.as_str(), variable.value.as_str()),
                     (name.as_str(), expected),
@@ -306,7 +306,7 @@ fn scalars_mean_what_yaml_1_1_means() {
         let document = sound(&format!(
             "coreos: {{update: {{reboot-strategy: {written}}}}}"
         ));
-        assert_eq!(document.update.reboot_strategy.unwrap().text, strategy);
+        assert_eq!(document.services[0].variables[0].value, strategy);
     }
     for (written, mode) in [
         ("0644", 0o644),
@@ -320,7 +320,7 @@ fn scalars_mean_what_yaml_1_1_means() {
         let document = sound(&format!(
             "write_files: [{{path: /a, content: x, permissions: {written}}}]"
         ));
-        assert_eq!(document.files[0].mode(), mode, "{written}");
+        assert_eq!(document.write_files.0[0].mode(), mode, "{written}");
     }
     for written in [
         "yes", "Yes", "YES", "on", "y", "Y", "true", "True", "TRUE", "'true'",
@@ -328,7 +328,7 @@ fn scalars_mean_what_yaml_1_1_means() {
         let document = sound(&format!(
             "coreos: {{units: [{{name: a.service, command: stop, mask: {written}}}]}}"
         ));
-        assert!(document.units[0].mask, "{written}");
+        assert!(document.units.0[0].mask, "{written}");
     }
     for (written, text) in [
         ("12345", "12345"),
@@ -378,7 +378,7 @@ fn contents_are_unpacked() {
         let source = format!("write_files:\n- path: /a\n  {keys}\n");
         let document = sound(&source);
         assert_eq!(
-            document.files[0].bytes().unwrap(),
+            document.write_files.0[0].bytes().unwrap(),
             bytes.as_bytes(),
             "{source}"
         );

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::schema::{Form, Kind, ROOT, Section};
+use crate::{
+    document::ROOT,
+    schema::{Form, Kind, Mapping},
+};
 
 /// What a page must say of a key.
 #[derive(Debug, PartialEq)]
@@ -20,28 +23,40 @@ fn takes(kind: Kind) -> String {
         Kind::Integer => "whole number".into(),
         Kind::Float => "number".into(),
         Kind::List(item) => match item {
-            Kind::Section(_) => "list of sections".into(),
+            Kind::Mapping(_) => "list of sections".into(),
             _ => "list of texts".into(),
         },
-        Kind::Section(_) => "section".into(),
+        Kind::Mapping(_) => "section".into(),
     }
 }
 
-fn rows(section: &Section, at: &str, found: &mut BTreeMap<String, Row>) {
-    for key in section.keys {
+fn rows(mapping: &Mapping, at: &str, found: &mut BTreeMap<String, Row>) {
+    for key in mapping.keys {
         let path = format!("{at}{}", key.name);
         let row = Row {
             takes: takes(key.kind),
-            variable: section.variable(key.name),
+            // The lines of /etc/oem-release are no variables, and are named like ones.
+            variable: match at {
+                "coreos.oem." => Some(key.name.to_ascii_uppercase()),
+                _ => mapping.variable(key.name),
+            },
             deprecated: key.deprecated.unwrap_or_default().into(),
         };
         assert!(found.insert(path.clone(), row).is_none(), "{path} twice");
         match key.kind {
-            Kind::Section(inner) => rows(inner, &format!("{path}."), found),
-            Kind::List(Kind::Section(inner)) => rows(inner, &format!("{path}[]."), found),
+            Kind::Mapping(inner) => rows(inner, &format!("{path}."), found),
+            Kind::List(Kind::Mapping(inner)) => rows(inner, &format!("{path}[]."), found),
             _ => {}
         }
     }
+}
+
+/// The variable that a cell names: `LOCKSMITHD_GROUP`, or `GROUP=` in update.conf.
+fn variable(cell: &str) -> Option<String> {
+    let is_upper = |c: char| c.is_uppercase() || c.is_ascii_digit() || c == '_';
+    let mut words = cell.split('`').skip(1).step_by(2);
+    let word = words.find(|word| word.trim_end_matches('=').chars().all(is_upper))?;
+    Some(word.trim_end_matches('=').to_owned())
 }
 
 #[test]
@@ -59,13 +74,7 @@ fn the_page_has_every_key_and_no_other() {
         let key = key.trim_matches('`');
         let row = Row {
             takes: takes.replace('`', ""),
-            variable: lands
-                .split('`')
-                .find(|word| {
-                    word.contains('_')
-                        && !word.contains(|c: char| c.is_lowercase() || "/=".contains(c))
-                })
-                .map(str::to_owned),
+            variable: variable(lands),
             deprecated: (*deprecated).to_owned(),
         };
         assert!(seen.insert(key.to_owned(), row).is_none(), "{key} twice");

@@ -1,20 +1,21 @@
 mod bad;
+mod diagnostics;
+mod effects;
 mod examples;
-mod findings;
 mod keys;
 mod keys_page;
 mod relations;
 mod user_data;
 
-use super::{Addresses, Finding, Level, Mode, Reading, Unknown};
+use super::{Addresses, Diagnostic, Level, Mode, Reading, Unknown};
 
 fn read(source: &str) -> Reading {
     super::read(source, &Addresses::default(), Unknown::Info, Mode::Own)
 }
 
-/// Findings as `level line:column path: message`.
-fn shown(findings: &[Finding]) -> Vec<String> {
-    let line = |f: &Finding| {
+/// Diagnostics as `level line:column path: message`.
+fn shown(diagnostics: &[Diagnostic]) -> Vec<String> {
+    let line = |f: &Diagnostic| {
         format!(
             "{} {}:{} {}: {}",
             f.level.name(),
@@ -24,24 +25,24 @@ fn shown(findings: &[Finding]) -> Vec<String> {
             f.message
         )
     };
-    findings.iter().map(line).collect()
+    diagnostics.iter().map(line).collect()
 }
 
-/// Every finding stands somewhere in the document.
-fn placed(source: &str, findings: &[Finding]) {
+/// Every diagnostic stands somewhere in the document.
+fn placed(source: &str, diagnostics: &[Diagnostic]) {
     let lines: Vec<&str> = source.split('\n').collect();
-    for finding in findings {
+    for diagnostic in diagnostics {
         let line = lines
-            .get(usize::try_from(finding.line).unwrap() - 1)
-            .unwrap_or_else(|| panic!("no such line: {finding:?}\n{source}"));
+            .get(usize::try_from(diagnostic.line).unwrap() - 1)
+            .unwrap_or_else(|| panic!("no such line: {diagnostic:?}\n{source}"));
         let width = line.chars().count() as u64;
         assert!(
-            finding.column >= 1 && finding.column <= width + 1 && finding.length >= 1,
-            "no such column: {finding:?}\n{source}"
+            diagnostic.column >= 1 && diagnostic.column <= width + 1 && diagnostic.length >= 1,
+            "no such column: {diagnostic:?}\n{source}"
         );
     }
     assert!(
-        findings.is_sorted_by_key(|f| f.line),
+        diagnostics.is_sorted_by_key(|f| f.line),
         "out of order:\n{source}"
     );
 }

@@ -1,6 +1,6 @@
 //! What is said about parts that stand beside one another, and where.
 
-use super::{findings::says, *};
+use super::{diagnostics::says, *};
 
 #[test]
 fn windows_are_read_as_the_agent_reads_them() {
@@ -23,7 +23,7 @@ fn windows_are_read_as_the_agent_reads_them() {
         ),
         ("Thu 04:00", "169h", "window_length: found 169h"),
     ] {
-        let found = shown(&read(&window(start, length)).findings);
+        let found = shown(&read(&window(start, length)).diagnostics);
         assert_eq!(
             found.is_empty(),
             expected.is_empty(),
@@ -140,7 +140,7 @@ fn parts_that_do_not_go_together_are_named() {
         ),
         (
             "hostname: a\nreboot_strategy: off",
-            "warning 2:1 reboot_strategy: unknown key \"reboot_strategy\", it is not read; it belongs under coreos.update",
+            "warning 2:1 reboot_strategy: reboot_strategy is not read here: it belongs under coreos.update",
         ),
         (
             "users: [{name: a, passwd: '*', coreos_ssh_import_github: x}]",
@@ -148,11 +148,11 @@ fn parts_that_do_not_go_together_are_named() {
         ),
         (
             "coreos: {etcd_member: {name: a, initial-advertise-peer-url: 'http://a', brand_new_flag: 1}}",
-            "warning 1:61 coreos.etcd_member.initial_advertise_peer_url: etcd has no flag \"initial_advertise_peer_url\" that is known here; did you mean initial_advertise_peer_urls?",
+            "warning 1:61 coreos.etcd_member.initial_advertise_peer_url: \"initial_advertise_peer_url\" is not a flag of etcd that is known here; did you mean initial_advertise_peer_urls?",
         ),
         (
             "coreos: {update: {reboot_strategy: best-effort}}",
-            "warning 1:36 coreos.update.reboot_strategy: deprecated, and taken as etcd-lock",
+            "warning 1:36 coreos.update.reboot_strategy: deprecated: the agent reads best-effort as etcd-lock",
         ),
     ] {
         says(source, &[expected]);
@@ -243,7 +243,7 @@ fn addresses_are_asked_for_and_may_come_later() {
     };
     let reading = crate::read(source, &addresses, Unknown::Error, Mode::Own);
     assert!(reading.is_sound());
-    assert_eq!(shown(&reading.findings), [""; 0]);
+    assert_eq!(shown(&reading.diagnostics), [""; 0]);
     let values: Vec<_> = reading.document.services[0]
         .variables
         .iter()
@@ -255,7 +255,7 @@ fn addresses_are_asked_for_and_may_come_later() {
     let reading = crate::read(source, &addresses, Unknown::Error, Mode::Own);
     assert_eq!(
         reading
-            .findings
+            .diagnostics
             .iter()
             .map(|f| (f.column, f.length))
             .collect::<Vec<_>>(),
@@ -266,8 +266,8 @@ fn addresses_are_asked_for_and_may_come_later() {
 #[test]
 fn the_offending_text_is_underlined() {
     let source = "é: 1\nhostname:   a b   # no\n";
-    let findings = read(source).findings;
-    let text = crate::print(&findings, "f", source, 0);
+    let diagnostics = read(source).diagnostics;
+    let text = crate::print(&diagnostics, "f", source, 0);
     let lines: Vec<&str> = text.lines().collect();
     assert!(
         lines[0].starts_with("f:1:1: warning: é: unknown key"),
@@ -278,11 +278,11 @@ fn the_offending_text_is_underlined() {
         lines[4..],
         ["2 | hostname:   a b   # no", "  |             ^^^"]
     );
-    // Of a long line the part around the finding is shown.
+    // Of a long line the part around the diagnostic is shown.
     let source = format!("[{}x, {{hostname: a b}}]", "x, ".repeat(40_000));
     let reading = read(&format!("users: {source}"));
     let text = crate::print(
-        &reading.findings[40_001..],
+        &reading.diagnostics[40_001..],
         "f",
         &format!("users: {source}"),
         0,

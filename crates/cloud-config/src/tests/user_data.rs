@@ -125,7 +125,10 @@ fn what_is_not_ours_is_named() {
         assert!(error.contains(expected), "{error}");
     }
     let error = parts(b"#cloud-config\nhostname: \xc3\xa9\xff\n".to_vec()).unwrap_err();
-    assert_eq!((error.finding().line, error.finding().column), (2, 12));
+    assert_eq!(
+        (error.diagnostic().line, error.diagnostic().column),
+        (2, 12)
+    );
     assert!(matches!(error, UserDataError::NotText { .. }));
 }
 

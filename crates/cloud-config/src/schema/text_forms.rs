@@ -3,10 +3,28 @@
 use settings::window::{Window, WindowError};
 use yaml::quoted;
 
-use super::form::{Fault, Form, UNIT_SUFFIXES, error, warning};
-use crate::finding::{Level, nearest};
+use super::{Fault, fault::Reason};
+use crate::diagnostic::{Level, nearest};
 
-/// The mode that a text of octal digits means: `0?[0-7]{3,4}`.
+/// Suffixes of units, systemd's and networkd's (systemd.unit(5), systemd.network(5), .netdev(5), .link(5)).
+const UNIT_SUFFIXES: [&str; 14] = [
+    "service",
+    "socket",
+    "timer",
+    "mount",
+    "automount",
+    "path",
+    "target",
+    "slice",
+    "swap",
+    "scope",
+    "device",
+    "network",
+    "netdev",
+    "link",
+];
+
+/// Reads a mode of octal digits: `0?[0-7]{3,4}`.
 pub(crate) fn mode(text: &str) -> Option<u32> {
     let digits = match text.len() {
         5 => text.strip_prefix('0')?,
@@ -17,7 +35,7 @@ pub(crate) fn mode(text: &str) -> Option<u32> {
     octal.then(|| u32::from_str_radix(digits, 8).ok()).flatten()
 }
 
-/// The boolean that a word of YAML 1.1 means.
+/// Reads a boolean of YAML 1.1.
 pub(crate) fn boolean(text: &str) -> Option<bool> {
     const TRUE: [&str; 4] = ["y", "yes", "true", "on"];
     const FALSE: [&str; 4] = ["n", "no", "false", "off"];
@@ -56,13 +74,13 @@ pub(super) fn owner(text: &str) -> bool {
     }
 }
 
-/// A drop-in's file name.
+/// Tells whether a text is the file name of a drop-in.
 pub(super) fn drop_in(text: &str) -> bool {
     let simple = !text.contains(['/', '\0']) && !text.starts_with('.');
     simple && text.ends_with(".conf") && text.len() <= 255
 }
 
-/// What coreos-cloudinit's `-validate` lets pass as the start of a window: `[Day ]HH:MM`.
+/// Tells whether coreos-cloudinit's `-validate` accepts a text as the start of a window: `[Day ]HH:MM`.
 pub(super) fn original_start(text: &str) -> bool {
     const DAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
     let (day, time) = match text.split_once(' ') {
@@ -78,7 +96,7 @@ pub(super) fn original_start(text: &str) -> bool {
         && time.is_some_and(|(hour, minute)| below(hour, 24) && below(minute, 60))
 }
 
-/// What it lets pass as the length of one: `[-+]?([0-9]*(\.[0-9]*)?[a-z]+)+`.
+/// Tells whether coreos-cloudinit's `-validate` accepts a text as the length of a window: `[-+]?([0-9]*(\.[0-9]*)?[a-z]+)+`.
 pub(super) fn original_length(text: &str) -> bool {
     let text = text.strip_prefix(['-', '+']).unwrap_or(text);
     let known = |b: u8| b.is_ascii_digit() || b == b'.' || b.is_ascii_lowercase();
@@ -100,41 +118,40 @@ pub(super) fn url(text: &str) -> bool {
         && !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
+/// Checks a host name. What follows the first dot, and what is longer than 63 bytes, is cut.
 pub(super) fn hostname(text: &str) -> Option<Fault> {
     let name = text.split('.').next().unwrap_or_default();
     let good = name
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if name.is_empty() || !good || name.starts_with('-') || name.ends_with('-') {
-        return error(format!(
-            "found {}, expected {}",
-            quoted(text),
-            Form::Hostname.expected()
-        ));
+        return Some(Fault::error(quoted(text)));
     }
-    if name.len() > 63 {
-        return warning(format!(
-            "a host name has at most 63 bytes: {} are kept",
-            &name[..63]
-        ));
+    let cut = |level, rule, kept: &str| {
+        let kept = kept.to_owned();
+        let reason = Reason::HostnameCut { rule, kept };
+        Some(Fault { level, reason })
+    };
+    match name {
+        _ if name.len() > 63 => cut(Level::Warning, "has at most 63 bytes", &name[..63]),
+        _ if name != text => cut(Level::Info, "ends at the first dot", name),
+        _ => None,
     }
-    (name != text).then(|| Fault {
-        level: Level::Info,
-        message: format!("a host name ends at the first dot: {name:?} is kept"),
-    })
 }
 
+/// Checks a public key as sshd reads it.
 pub(super) fn ssh_key(text: &str) -> Option<Fault> {
     if text.contains("PRIVATE KEY") {
-        return error("this is a private key, expected the public one (the file ending in .pub)");
+        let expected = "the public key (the file ending in .pub)";
+        return Some(Fault::error("a private key").expecting(expected));
     }
+    let one = "one public key per item";
     if text.contains('\0') {
-        return error("found a NUL character, expected one public key an item");
+        return Some(Fault::error("a NUL character").expecting(one));
     }
     if text.trim_end().contains(['\n', '\r']) {
-        return warning(
-            "found more than one line, expected one public key an item: each line is taken as one",
-        );
+        let fault = Fault::warning("more than one line").expecting(one);
+        return Some(fault.noting("each line is read as a key"));
     }
     // Options may come first and hold anything in quotes; the blob follows the type.
     let words: Vec<&str> = text.split_whitespace().collect();
@@ -144,23 +161,13 @@ pub(super) fn ssh_key(text: &str) -> Option<Fault> {
             kind.starts_with("ssh-") || kind.starts_with("ecdsa-") || kind.starts_with("sk-");
         known && blob.starts_with("AAAA")
     });
-    (!typed)
-        .then(|| {
-            warning(format!(
-                "found {}, expected {}",
-                quoted(text),
-                Form::SshKey.expected()
-            ))
-        })
-        .flatten()
+    (!typed).then(|| Fault::warning(quoted(text)))
 }
 
+/// Checks the hash of a password as crypt(5) has them.
 pub(super) fn password(text: &str) -> Option<Fault> {
     if text.contains(|c: char| c == ':' || c.is_control()) {
-        return error(format!(
-            "found a colon or line break, expected {}",
-            Form::PasswordHash.expected()
-        ));
+        return Some(Fault::error("a colon or line break"));
     }
     let locked = text.starts_with(['!', '*']);
     let modular = text.starts_with('$') && text.matches('$').count() >= 3;
@@ -168,50 +175,42 @@ pub(super) fn password(text: &str) -> Option<Fault> {
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'/');
-    (!locked && !modular && !des)
-        .then(|| {
-            warning(format!(
-                "found no hash of a password, expected {}",
-                Form::PasswordHash.expected()
-            ))
-        })
-        .flatten()
+    (!locked && !modular && !des).then(|| Fault::warning("text that is no hash of a password"))
 }
 
+/// Checks the path of a file that is to be written.
 pub(super) fn file(text: &str) -> Option<Fault> {
     let found = quoted(text);
     if text.contains(char::is_control) {
-        return error(format!(
-            "found {found}, expected a path without control characters"
-        ));
+        return Some(Fault::error(found).expecting("a path without control characters"));
     }
     let clean = normal(text);
     let parts: Vec<&str> = clean.split('/').skip(1).collect();
     if clean.is_empty() {
-        return error(format!(
-            "found {found}, the path of a directory, expected that of a file"
-        ));
+        let found = format!("{found}, the path of a directory");
+        return Some(Fault::error(found).expecting("the path of a file"));
     }
     if parts.iter().any(|part| part.len() > 255) || text.len() > 4095 {
-        return error(
-            "found a path that is too long, expected at most 255 bytes a name and 4095 in all",
-        );
+        let fault = Fault::error("a path that is too long");
+        return Some(fault.expecting("at most 255 bytes in each name and 4095 in all"));
     }
+    let elsewhere = |expected: &'static str, why: String| {
+        Some(Fault::error(found.clone()).expecting(expected).noting(why))
+    };
     if parts[0] == "usr" {
-        return error(format!(
-            "found {found}: /usr is read-only, expected a path elsewhere, such as /opt or /etc"
-        ));
+        let expected = "a path elsewhere, such as /opt or /etc";
+        return elsewhere(expected, "/usr is read-only".into());
     }
     if matches!(parts[0], "proc" | "sys") {
-        return error(format!(
-            "found {found}: /{} is the kernel's, no file can be made there; expected one under /etc/sysctl.d or /etc/tmpfiles.d that sets it",
-            parts[0]
-        ));
+        let why = format!("/{} belongs to the kernel", parts[0]);
+        return elsewhere(
+            "a file under /etc/sysctl.d or /etc/tmpfiles.d that sets the value",
+            why,
+        );
     }
     if parts.starts_with(&["var", "lib", "pointsman"]) {
-        return error(format!(
-            "found {found}: what is there tells how to go back, expected a path elsewhere"
-        ));
+        let why = "/var/lib/pointsman holds what is needed to revert";
+        return elsewhere("a path elsewhere", why.into());
     }
     let expected = match text {
         _ if !text.starts_with('/') => "an absolute path",
@@ -219,13 +218,11 @@ pub(super) fn file(text: &str) -> Option<Fault> {
         _ if text.ends_with('/') => "the path of a file, without a slash at its end",
         _ => return None,
     };
-    warning(format!(
-        "found {found}, expected {expected}: {clean:?} is written"
-    ))
+    let fault = Fault::warning(found).expecting(expected);
+    Some(fault.noting(format!("{clean} is written")))
 }
 
-/// A path from the root, without doubled slashes, single and double dots: what it means where no link is on the way.
-/// Empty for the root itself.
+/// Normalizes a path: absolute, without doubled slashes, `.` and `..`. Links are not followed. The root is the empty text.
 pub(crate) fn normal(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -242,8 +239,8 @@ pub(crate) fn normal(path: &str) -> String {
         .fold(String::new(), |whole, part| whole + "/" + part)
 }
 
-/// A drop-in by its path below the folder of units, as documents wrote it before `drop-ins` was there: the unit and the
-/// file's name.
+/// Splits the path of a drop-in below the folder of units into unit and file name. Documents wrote drop-ins so before the
+/// key `drop-ins` existed.
 pub(crate) fn drop_in_path(name: &str) -> Option<(&str, &str)> {
     let (folder, file) = name.split_once('/')?;
     let unit = folder.strip_suffix(".d")?;
@@ -251,12 +248,16 @@ pub(crate) fn drop_in_path(name: &str) -> Option<(&str, &str)> {
     good.then_some((unit, file))
 }
 
+/// Checks the name of a unit, or the path of a drop-in that stands in its place.
 pub(super) fn unit(text: &str) -> Option<Fault> {
     match drop_in_path(text) {
-        Some((unit, file)) => warning(format!(
-            "found {}, the path of a drop-in, and takes it as one; expected `name: {unit}` with `drop-ins: [{{name: {file}, content: …}}]`",
-            quoted(text)
-        )),
+        Some((unit, file)) => {
+            let found = format!("{}, the path of a drop-in", quoted(text));
+            let expected =
+                format!("`name: {unit}` with `drop-ins: [{{name: {file}, content: …}}]`");
+            let fault = Fault::warning(found).expecting(expected);
+            Some(fault.noting("it is read as that drop-in"))
+        }
         None => plain_unit(text),
     }
 }
@@ -264,36 +265,36 @@ pub(super) fn unit(text: &str) -> Option<Fault> {
 fn plain_unit(text: &str) -> Option<Fault> {
     let found = quoted(text);
     if text.contains('/') || text.contains("..") {
-        return error(format!(
-            "found {found}, expected a unit's name without / and .."
-        ));
+        return Some(Fault::error(found).expecting("a unit's name without / and .."));
     }
     let good = |b: u8| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b);
     if text.is_empty() || text.len() > 255 || !text.bytes().all(good) {
-        return error(format!(
-            "found {found}, expected at most 255 letters, digits and : - _ . \\ @, ending in a suffix such as .service"
-        ));
+        let expected =
+            "at most 255 letters, digits and : - _ . \\ @, ending in a suffix such as .service";
+        return Some(Fault::error(found).expecting(expected));
     }
     let Some((stem, suffix)) = text.rsplit_once('.') else {
-        return error(format!(
-            "found {found}, a name without a suffix; did you mean {:?}?",
-            format!("{text}.service")
-        ));
+        let found = format!("{found}, a name without a suffix");
+        return Some(Fault::error(found).noting(format!("did you mean {text}.service?")));
     };
     if stem.is_empty() || stem.starts_with('@') {
-        return error(format!("found {found}, expected a name before the suffix"));
+        return Some(Fault::error(found).expecting("a name before the suffix"));
     }
     if !UNIT_SUFFIXES.contains(&suffix) {
+        let fault = Fault::error(format!("the unknown suffix {suffix:?} in {found}"));
+        let fault = fault.expecting(format!("one of {}", UNIT_SUFFIXES.join(", ")));
         let near = nearest(suffix, UNIT_SUFFIXES.iter().copied());
-        let hint = near.map_or_else(
-            || format!(", expected one of {}", UNIT_SUFFIXES.join(", ")),
-            |near| format!("; did you mean {:?}?", format!("{stem}.{near}")),
-        );
-        return error(format!("unknown suffix {suffix:?} in {found}{hint}"));
+        return Some(match near {
+            Some(near) => fault.noting(format!("did you mean {stem}.{near}?")),
+            None => fault,
+        });
     }
     None
 }
 
+/// Checks a half of a reboot window, which was parsed with another half that is good.
 pub(super) fn window(parsed: Result<Window, WindowError>) -> Option<Fault> {
-    parsed.err().and_then(|why| error(why.to_string()))
+    let level = Level::Error;
+    let reason = Reason::Window(parsed.err()?);
+    Some(Fault { level, reason })
 }

@@ -5,15 +5,11 @@ use std::collections::HashMap;
 use yaml::{Position, Span, Style, quoted};
 
 use super::{
-    unit_text::{self, Note, UnitText},
-    unit_verify,
+    text::{self, Note, UnitText},
+    unit::Unit,
+    verify,
 };
-use crate::{
-    document::{Text, Unit},
-    finding::Level,
-    report::Report,
-    substitute,
-};
+use crate::{diagnostic::Level, report::Report, substitute, values::Text};
 
 pub(super) fn check(units: &[Unit], source: &str, report: &mut Report) {
     let mut seen: HashMap<(&str, bool), u64> = HashMap::new();
@@ -167,7 +163,7 @@ fn texts(unit: &Unit, path: &str, source: &str, report: &mut Report) {
     });
     for (text, path) in own.chain(added) {
         open |= substitute::mentions(&text.text);
-        let (parsed, notes) = unit_text::parse(&text.text, suffix);
+        let (parsed, notes) = text::parse(&text.text, suffix);
         for Note {
             level,
             line,
@@ -205,7 +201,7 @@ fn texts(unit: &Unit, path: &str, source: &str, report: &mut Report) {
     if open || unit.mask {
         return;
     }
-    if let Some(message) = unit_verify::refusal(&all, stem, suffix).filter(|_| !all.includes) {
+    if let Some(message) = verify::refusal(&all, stem, suffix).filter(|_| !all.includes) {
         // One that is only written may be completed by somebody else, or never be started.
         let level = match unit.enable || unit.command.is_some() {
             true => report.refused(),

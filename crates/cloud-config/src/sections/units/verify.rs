@@ -1,6 +1,6 @@
 //! What systemd refuses in a unit that is read as a whole (`*_verify` of its service, mount, timer and so on).
 
-use super::unit_text::UnitText;
+use super::text::UnitText;
 
 /// Why systemd would not load the unit, if it would not.
 pub(super) fn refusal(unit: &UnitText, stem: &str, suffix: &str) -> Option<String> {
@@ -130,7 +130,7 @@ fn escape_path(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::unit_text, *};
+    use super::{super::text, *};
 
     #[test]
     fn what_systemd_refuses() {
@@ -209,7 +209,7 @@ mod tests {
             ("a.network", "[Match]\nName=eth0", ""),
         ] {
             let (stem, suffix) = name.rsplit_once('.').unwrap();
-            let (unit, notes) = unit_text::parse(text, suffix);
+            let (unit, notes) = text::parse(text, suffix);
             assert_eq!(notes, [], "{text}");
             let found = refusal(&unit, stem, suffix);
             assert_eq!(found.is_none(), why.is_empty(), "{name} {text}: {found:?}");

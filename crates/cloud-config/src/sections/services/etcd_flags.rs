@@ -1,8 +1,9 @@
-//! Flags of etcd 3: any is passed on, as releases add some; what looks like one mistyped is said.
+//! Flags of etcd 3: any is passed on, as releases add some; one that looks misspelled is reported.
 
-use crate::{document::Service, finding::Level, report::Report};
+use super::{table::ServiceEntry, variables::Variable};
+use crate::{diagnostic::Level, report::Report};
 
-/// The flags that last: those of `etcd --help` of 3.4 and 3.5 but for the experimental ones, and some that came later.
+/// The stable flags: those of `etcd --help` of 3.4 and 3.5 but for the experimental ones, and some that came later.
 const FLAGS: [&str; 84] = [
     "advertise_client_urls",
     "auth_token",
@@ -90,11 +91,12 @@ const FLAGS: [&str; 84] = [
     "wal_dir",
 ];
 
-/// So few letters apart, one may be meant for the other.
+/// How many letters apart a flag may be from a known one to be taken for a misspelled one.
 const NEAR: usize = 2;
 
-pub(super) fn flags(service: &Service, report: &mut Report) {
-    for variable in &service.variables {
+/// Reports flags that look like misspelled ones.
+pub(super) fn check(entry: &ServiceEntry, variables: &[Variable], report: &mut Report) {
+    for variable in variables {
         let key = variable.key.replace('-', "_");
         if FLAGS.contains(&key.as_str()) {
             continue;
@@ -103,9 +105,13 @@ pub(super) fn flags(service: &Service, report: &mut Report) {
         let near = FLAGS.into_iter().min_by_key(apart);
         if let Some(near) = near.filter(|near| apart(near) <= NEAR) {
             let message =
-                format!("etcd has no flag {key:?} that is known here; did you mean {near}?");
-            let path = format!("coreos.{}.{}", service.key, variable.key);
-            report.add(Level::Warning, variable.span, path, message);
+                format!("{key:?} is not a flag of etcd that is known here; did you mean {near}?");
+            report.add(
+                Level::Warning,
+                variable.span,
+                entry.path(&variable.key),
+                message,
+            );
         }
     }
 }

@@ -5,8 +5,8 @@ use super::*;
 /// A document and all that is to be said about it.
 pub(super) fn says(source: &str, expected: &[&str]) {
     let reading = read(source);
-    placed(source, &reading.findings);
-    let found = shown(&reading.findings);
+    placed(source, &reading.diagnostics);
+    let found = shown(&reading.diagnostics);
     let fits = found.len() == expected.len()
         && found.iter().zip(expected).all(|(found, expected)| {
             let mut rest = found.as_str();
@@ -25,7 +25,7 @@ pub(super) fn says(source: &str, expected: &[&str]) {
 }
 
 #[test]
-fn all_findings_come_at_once_in_the_order_of_the_document() {
+fn all_diagnostics_come_at_once_in_the_order_of_the_document() {
     says(
         "#cloud-config
 hostnam: a
@@ -44,12 +44,12 @@ coreos:
         &[
             "warning 2:1 hostnam: unknown key \"hostnam\"…did you mean hostname?",
             "error 4:18 write_files[0].permissions: found \"0999\", expected an octal mode such as 0644",
-            "error 5:11 write_files[0].path: found \"usr/x\": /usr is read-only",
+            "error 5:11 write_files[0].path: found \"usr/x\", expected a path elsewhere, such as /opt or /etc; /usr is read-only",
             "error 6:14 write_files[0].content: found a list, expected text; text of several lines follows a |",
             "error 9:16 coreos.units[0].command: found \"strat\", expected start, stop,…did you mean start?",
-            "error 10:13 coreos.units[0].name: unknown suffix \"servce\" in \"a.servce\"; did you mean \"a.service\"?",
+            "error 10:13 coreos.units[0].name: found the unknown suffix \"servce\" in \"a.servce\", expected one of service, socket,…; did you mean a.service?",
             "warning 11:7 coreos.units[1]: name is missing, expected a unit's name such as docker.service; the entry is skipped",
-            "error 12:11 coreos.update: found \"yes\", expected a mapping with the keys reboot_strategy, group, server",
+            "error 12:11 coreos.update: found \"yes\", expected a mapping with the keys group, reboot_strategy, server",
             "error 13:3 coreos.update: duplicate key, it is on line 12 already",
         ],
     );
@@ -89,7 +89,7 @@ fn wrong_types_are_named_everywhere() {
         ),
         (
             "coreos: [a]",
-            "1:9 coreos: found a list, expected a mapping with the keys units, etcd",
+            "1:9 coreos: found a list, expected a mapping with the keys units, oem, etcd",
         ),
         (
             "coreos: {units: {name: a}}",
@@ -116,7 +116,7 @@ fn wrong_types_are_named_everywhere() {
             "1:24 coreos.etcd_member.a b: \"a b\" is no name of a flag",
         ),
     ] {
-        let found = shown(&read(source).findings);
+        let found = shown(&read(source).diagnostics);
         let expected: Vec<&str> = expected.split('…').collect();
         assert!(found[0].starts_with("error "), "{found:?}");
         assert!(
@@ -130,7 +130,7 @@ fn wrong_types_are_named_everywhere() {
         ("debug", "2", "true or false"),
     ] {
         let source = format!("coreos: {{etcd2: {{{key}: {wrong}}}}}");
-        let found = shown(&read(&source).findings);
+        let found = shown(&read(&source).diagnostics);
         assert!(
             found[1].contains(&format!("found \"{wrong}\", expected {expected}")),
             "{found:?}"
@@ -152,7 +152,7 @@ fn values_not_of_their_form_are_named() {
         ),
         (
             "hostname: a.b",
-            "info 1:11 hostname: a host name ends at the first dot: \"a\" is kept",
+            "info 1:11 hostname: a host name ends at the first dot; \"a\" is used",
         ),
         ("hostname: -a", "error 1:11"),
         (
@@ -173,7 +173,7 @@ fn values_not_of_their_form_are_named() {
         ),
         (
             "ssh_authorized_keys: [\"-----BEGIN RSA PRIVATE KEY-----\"]",
-            "error 1:23 ssh_authorized_keys[0]: this is a private key",
+            "error 1:23 ssh_authorized_keys[0]: found a private key, expected the public key (the file ending in .pub)",
         ),
         (
             "users: [{name: 1a, passwd: '*'}]",
@@ -181,7 +181,7 @@ fn values_not_of_their_form_are_named() {
         ),
         (
             "users: [{name: a, passwd: secret}]",
-            "warning 1:27 users[0].passwd: found no hash of a password",
+            "warning 1:27 users[0].passwd: found text that is no hash of a password, expected a hash",
         ),
         (
             "users: [{name: a}]",
@@ -197,31 +197,31 @@ fn values_not_of_their_form_are_named() {
         ),
         (
             &file("path: a/b"),
-            "warning 3:9 write_files[0].path: found \"a/b\", expected an absolute path: \"/a/b\" is written",
+            "warning 3:9 write_files[0].path: found \"a/b\", expected an absolute path; /a/b is written",
         ),
         (
             &file("path: /a/../b"),
-            "warning 3:9 write_files[0].path: found \"/a/../b\", expected a path without ..: \"/b\" is written",
+            "warning 3:9 write_files[0].path: found \"/a/../b\", expected a path without ..; /b is written",
         ),
         (
             &file("path: /a/"),
-            "warning 3:9 write_files[0].path: found \"/a/\", expected the path of a file, without a slash at its end: \"/a\" is written",
+            "warning 3:9 write_files[0].path: found \"/a/\", expected the path of a file, without a slash at its end; /a is written",
         ),
         (
             &file("path: /usr/a"),
-            "error 3:9 write_files[0].path: found \"/usr/a\": /usr is read-only",
+            "error 3:9 write_files[0].path: found \"/usr/a\", expected a path elsewhere, such as /opt or /etc; /usr is read-only",
         ),
         (
             &file("path: /proc/sys/vm/x"),
-            "error 3:9 write_files[0].path: found \"/proc/sys/vm/x\": /proc is the kernel's, no file can be made there",
+            "error 3:9 write_files[0].path: found \"/proc/sys/vm/x\", expected a file under /etc/sysctl.d or /etc/tmpfiles.d that sets the value; /proc belongs to the kernel",
         ),
         (
             &file("path: /var/./lib/pointsman/cloud-config/lock"),
-            "error 3:9 write_files[0].path: found \"/var/./lib/pointsman/cloud-config/lock\": what is there tells how to go back",
+            "error 3:9 write_files[0].path: found \"/var/./lib/pointsman/cloud-config/lock\", expected a path elsewhere; /var/lib/pointsman holds what is needed to revert",
         ),
         (
             &file("path: //usr/./a"),
-            "error 3:9 write_files[0].path: found \"//usr/./a\": /usr is read-only",
+            "error 3:9 write_files[0].path: found \"//usr/./a\", expected a path elsewhere, such as /opt or /etc; /usr is read-only",
         ),
         (
             &file("path: /a\n  permissions: 0o644"),
@@ -253,7 +253,7 @@ fn values_not_of_their_form_are_named() {
         ),
         (
             "coreos: {units: [{name: a, command: stop}]}",
-            "error 1:25 coreos.units[0].name: found \"a\", a name without a suffix; did you mean \"a.service\"?",
+            "error 1:25 coreos.units[0].name: found \"a\", a name without a suffix, expected a unit's name such as docker.service; did you mean a.service?",
         ),
         (
             "coreos: {units: [{name: a/b.service, command: stop}]}",
@@ -286,7 +286,7 @@ fn values_not_of_their_form_are_named() {
     ] {
         if source.contains("\\x07") || source.contains("\\nb") {
             assert!(
-                shown(&read(source).findings)[0].starts_with(expected),
+                shown(&read(source).diagnostics)[0].starts_with(expected),
                 "{source}"
             );
             continue;

@@ -1,7 +1,7 @@
 //! Unit files as systemd reads them (its conf-parser): sections, assignments, comments, continued lines.
 
-use super::unit_keys::misspelled;
-use crate::finding::{Level, nearest};
+use super::directives::misspelled;
+use crate::diagnostic::{Level, nearest};
 
 /// Something to say about a line, counted from 0.
 #[derive(Debug, PartialEq)]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-/// How bad a finding is.
+/// How bad a diagnostic is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -30,7 +30,7 @@ impl Level {
 
 /// One thing to say about a document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct Diagnostic {
     /// How bad it is.
     pub level: Level,
     /// The line, from 1.
@@ -49,7 +49,7 @@ pub struct Finding {
     pub original: Option<Level>,
 }
 
-impl Finding {
+impl Diagnostic {
     /// It in one line, where a document of this name is known.
     #[must_use]
     pub fn line(&self, name: &str) -> String {
@@ -80,22 +80,22 @@ impl Finding {
     }
 }
 
-/// Prints findings, each with its line of the source and the text underlined. The source may begin so many lines
-/// further down than the place its findings are counted from.
+/// Prints diagnostics, each with its line of the source and the text underlined. The source may begin so many lines
+/// further down than the place its diagnostics are counted from.
 #[must_use]
-pub fn print(findings: &[Finding], name: &str, source: &str, lines_before: u64) -> String {
-    if findings.is_empty() {
+pub fn print(diagnostics: &[Diagnostic], name: &str, source: &str, lines_before: u64) -> String {
+    if diagnostics.is_empty() {
         return String::new();
     }
     let lines = source.lines().map(|text| (text.is_ascii(), text));
     let lines: Vec<(bool, &str)> = lines.collect();
-    findings
+    diagnostics
         .iter()
-        .map(|finding| {
-            let index = finding.line.saturating_sub(lines_before + 1);
+        .map(|diagnostic| {
+            let index = diagnostic.line.saturating_sub(lines_before + 1);
             let index = usize::try_from(index).unwrap_or(usize::MAX);
             let (ascii, text) = lines.get(index).copied().unwrap_or_default();
-            finding.print_line(name, Line { text, ascii })
+            diagnostic.print_line(name, Line { text, ascii })
         })
         .collect()
 }

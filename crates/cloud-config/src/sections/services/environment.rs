@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::document::Variable;
+use super::variables::Variable;
 
 /// A drop-in that gives a service its variables, as systemd.exec(5) reads `Environment=`: within double quotes
 /// backslashes escape. `%` stays as it is: documents rely on systemd's specifiers (`%H` is the host's name), and one that

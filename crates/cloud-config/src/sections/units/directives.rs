@@ -1,6 +1,6 @@
 //! Settings of units, to find misspelled ones.
 
-use crate::finding::nearest;
+use crate::diagnostic::nearest;
 
 /// The settings that are misspelled most: systemd.unit(5), systemd.service(5).
 const KEYS: [(&str, &[&str]); 3] = [
