@@ -12,6 +12,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 pub mod version;
+pub mod write;
 
 use std::{io, path::PathBuf};
 
@@ -21,7 +22,8 @@ use partition::Extent;
 use scheme::{SCHEMES, Scheme};
 use sha2::{Digest as _, Sha256};
 use storage::{Access, Disk, DiskError, Storage};
-use table::{Finding, Step, Table, TableError};
+use table::{Finding, Table, TableError};
+use write::Step;
 
 /// What tells images apart: so much of the beginning of a slot, in bytes.
 const IDENTITY: u64 = 1 << 20;

@@ -16,7 +16,7 @@ use nix::{
 
 use super::{
     partition::{self, Extent},
-    table::Step,
+    write::Step,
 };
 
 /// Sectors to read, write and sync.

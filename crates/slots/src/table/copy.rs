@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-use super::Geometry;
+use super::geometry::Geometry;
 use crate::{attributes::Attributes, scheme::Guid, storage::Storage};
 
 /// The most the entries may take. 128 entries of 128 bytes are usual; no table in the wild comes near this.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Cursor};
 
-use crate::{storage::apply, table::Step, *};
+use crate::{storage::apply, write::Step, *};
 
 /// A disk in memory, which may refuse.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! Power cuts between the sectors of a change, and disks that refuse.
 
 use super::{damage::damages, disk::*};
-use crate::{storage::apply, table::Step, *};
+use crate::{storage::apply, write::Step, *};
 
 /// Every state a power cut may leave: whole steps, and of the next one any of its sectors.
 fn cuts(bytes: &[u8], sector: u64, steps: &[Step]) -> Vec<Vec<u8>> {

@@ -1,44 +1,15 @@
 //! What is written to a disk to repair or change its table, step by step. Pure.
 
-use super::{Finding, Geometry, Table, copy::TableCopy};
-use crate::attributes::Attributes;
-
-/// Bytes for one place, in whole sectors.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Write {
-    /// Where, in bytes from the beginning of the disk.
-    pub offset: u64,
-    /// What.
-    pub bytes: Vec<u8>,
-}
-
-/// Writes that may reach the disk in any order, and have all reached it before the next step begins.
-pub type Step = Vec<Write>;
-
-/// Of the first sector: the code that BIOSes run, which is others' business, is before this.
-const PARTITIONS: usize = 446;
-const RECORD: usize = 16;
-/// The type of the partition that stands for the whole disk.
-const PROTECTIVE: u8 = 0xee;
-
-/// Whether an MBR says that the disk has a GPT.
-pub(super) fn is_protective(mbr: &[u8]) -> bool {
-    let records = mbr[PARTITIONS..PARTITIONS + 4 * RECORD].chunks_exact(RECORD);
-    mbr[510..512] == [0x55, 0xaa] && records.into_iter().any(|record| record[4] == PROTECTIVE)
-}
-
-/// The MBR with one partition over the whole disk (UEFI, "Protective MBR"); the code before it stays.
-fn protective(mbr: &[u8], geometry: Geometry) -> Vec<u8> {
-    let mut mbr = mbr.to_vec();
-    let size = u32::try_from(geometry.last).unwrap_or(u32::MAX);
-    mbr[PARTITIONS..510].fill(0);
-    let record = &mut mbr[PARTITIONS..PARTITIONS + RECORD];
-    record[..8].copy_from_slice(&[0, 0, 2, 0, PROTECTIVE, 0xff, 0xff, 0xff]);
-    record[8..12].copy_from_slice(&1u32.to_le_bytes());
-    record[12..].copy_from_slice(&size.to_le_bytes());
-    mbr[510..512].copy_from_slice(&[0x55, 0xaa]);
-    mbr
-}
+use super::{
+    copy::{Damage, TableCopy},
+    geometry::Geometry,
+    mbr::{is_hybrid, is_protective, protective},
+    read::{Finding, Table},
+};
+use crate::{
+    attributes::Attributes,
+    write::{Step, Write},
+};
 
 impl Table {
     /// What repairs it, and the table then. No steps: nothing is wrong.
@@ -73,7 +44,7 @@ impl Table {
         };
         let mut repaired = self.clone();
         let mut steps = Vec::new();
-        let mut replace = |now: &mut Result<TableCopy, super::Damage>, new: TableCopy| {
+        let mut replace = |now: &mut Result<TableCopy, Damage>, new: TableCopy| {
             if now.as_ref().ok() != Some(&new) {
                 steps.push(writes(now.as_ref().ok(), &new, sector));
                 *now = Ok(new);
@@ -119,12 +90,6 @@ impl Table {
         }
         (steps, table)
     }
-}
-
-/// Whether an MBR has partitions beside the protective one, for systems that know no GPT.
-fn is_hybrid(mbr: &[u8]) -> bool {
-    let records = mbr[PARTITIONS..PARTITIONS + 4 * RECORD].chunks_exact(RECORD);
-    records.into_iter().filter(|record| record[4] != 0).count() > 1
 }
 
 /// The sectors in which a copy differs from the one that stands there.
