@@ -382,7 +382,8 @@ fn unknown(
     let meant = Meant::by(name, mapping, path);
     let is_top = matches!(path, Path::Root(_));
     // With this one nearly all of a document is not read, and its author believes that it is.
-    let level = match is_top && name == "flatcar" {
+    let is_coreos = name == "flatcar" || matches!(meant, Meant::Near("coreos"));
+    let level = match is_top && is_coreos {
         true => report.refused(),
         false => Level::Warning,
     };

@@ -119,7 +119,7 @@ fn several_keys_in_one_text_are_several_keys() {
         "#cloud-config\nssh_authorized_keys:\n  - |\n    ssh-rsa AAAA1 one\n    ssh-rsa AAAA2 two\n",
         &[
             "warning: ssh_authorized_keys[0]: found more than one line",
-            "each line is taken as one",
+            "each line is read as a key",
         ],
         &[(
             "home/core/.ssh/authorized_keys",
@@ -182,8 +182,8 @@ fn keys_in_the_wrong_place_are_warnings_with_the_right_one() {
         &[
             "3:3: warning: coreos.write_files: write_files is not read here: it belongs at the top level",
             "6:3: warning: coreos.hostname: hostname is not read here: it belongs at the top level",
-            "7:3: warning: coreos.reboot_strategy: unknown key \"reboot_strategy\", it is not read; it belongs under coreos.update",
-            "8:3: warning: coreos.window_start: unknown key \"window_start\", it is not read; it belongs under coreos.locksmith",
+            "7:3: warning: coreos.reboot_strategy: reboot_strategy is not read here: it belongs under coreos.update",
+            "8:3: warning: coreos.window_start: window_start is not read here: it belongs under coreos.locksmith",
         ],
         &[("etc/hostname", "was\n")],
     );

@@ -5,7 +5,7 @@ use std::io;
 use jiff::Timestamp;
 use nix::errno::Errno;
 
-use super::record::FOLDER;
+use super::format::FOLDER;
 
 /// Why a document was not applied, or an apply not taken back.
 #[derive(Debug, thiserror::Error)]

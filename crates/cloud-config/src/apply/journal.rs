@@ -12,32 +12,14 @@ use nix::{
     sys::stat::Mode,
     unistd,
 };
-use serde::{Deserialize, Serialize};
 
 use super::{
     entry::{Entry, Place},
     error::ApplyError,
-    record::{Begin, End, FOLDER},
+    format::{End, FOLDER, Line},
     state::{State, Will},
     tree::{Kept, Tree},
 };
-
-/// A line of a journal.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Line {
-    Begin(Begin),
-    Will(Will),
-    End {
-        how: End,
-        at: Timestamp,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        state: Option<State>,
-        /// What was not taken back.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        left: Vec<String>,
-    },
-}
 
 /// How much of a journal waits to be written, in bytes, give or take a line.
 const PENDING: usize = 64 << 10;

@@ -7,11 +7,10 @@
 use std::{collections::HashSet, io};
 
 use super::{
-    Machine,
     accounts::Account,
     entry::{Entry, FileEntry, Place, sha256},
-    look::users::KEYS,
-    tools::Tools,
+    machine::Machine,
+    tools::{KEYS, Tools},
 };
 
 /// The most that a list of keys may hold, in bytes.

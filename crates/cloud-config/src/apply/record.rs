@@ -18,18 +18,15 @@ use nix::{
     sys::stat::{self, Mode},
     unistd::{self, UnlinkatFlags},
 };
-use serde::{Deserialize, Serialize};
 
 use super::{
     entry::Place,
     error::ApplyError,
-    journal::{Journal, Line},
+    format::{Begin, End, FOLDER, Line},
+    journal::Journal,
     state::{State, Will},
     tree::Tree,
 };
-
-/// Where the records of a machine are, under its root.
-pub const FOLDER: &str = "/var/lib/pointsman/cloud-config";
 
 /// The format that this program writes, and the newest that it reads.
 const VERSION: u32 = 1;
@@ -45,35 +42,6 @@ const MOST_SCRIPTS: u64 = 64 << 20;
 
 /// How many applies can be taken back, and how many are remembered that were.
 const MOST: usize = 20;
-
-/// How an apply began.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Begin {
-    /// The format of the record.
-    version: u32,
-    /// When.
-    pub at: Timestamp,
-    /// Which document it was.
-    pub source: String,
-    /// The boot that it was in.
-    #[serde(default)]
-    pub boot: String,
-    /// The apply that stood when this one began: taken back, this one leads to that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<u64>,
-}
-
-/// How an apply ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum End {
-    /// All was done.
-    Applied,
-    /// A step failed, and what was done was undone.
-    Undone,
-    /// It was taken back later.
-    Reverted,
-}
 
 /// One apply, as its record tells it.
 #[derive(Debug)]

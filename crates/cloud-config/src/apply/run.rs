@@ -3,16 +3,18 @@
 use std::{collections::HashMap, io};
 
 use super::{
-    Machine,
     act::{Act, Task},
+    earlier::Earlier,
     entry::{Entry, Place},
     error::ApplyError,
+    format::FOLDER,
     journal::{Journal, beside},
     keys,
-    look::{Earlier, Found, home, look},
+    look::{Found, look},
+    machine::Machine,
     manager::{self, Manager, NETWORKD, Told},
     put::Put,
-    record::{FOLDER, Store},
+    record::Store,
     state::{State, Will},
     tools::Tools,
     tree::{Kept, Tree},
@@ -130,7 +132,7 @@ impl Run<'_> {
                 },
                 Act::User(user) => Will::User {
                     name: user.name.clone(),
-                    home: self.machine.tree.open_folder(&home(user)).is_ok(),
+                    home: self.machine.tree.open_folder(&user.home()).is_ok(),
                 },
                 Act::Password { user, before, .. } => Will::Password {
                     user: (*user).to_owned(),

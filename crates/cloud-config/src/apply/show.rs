@@ -7,13 +7,14 @@ use serde::Serialize;
 use similar::TextDiff;
 
 use super::{
-    Machine,
     act::Act,
     entry::Entry,
     error::ApplyError,
+    format::End,
     look::Found,
+    machine::Machine,
     put::{Put, Why},
-    record::{End, Record},
+    record::Record,
 };
 
 /// The most of a file that is compared line by line, in bytes.

@@ -7,8 +7,13 @@ use std::{
 
 use host::node::Root;
 
-use super::look::users::{KEYS, TOOL};
 use crate::plan::NewUser;
+
+/// The tool that Container Linux has for keys.
+pub(super) const TOOL: &str = "/usr/bin/update-ssh-keys";
+
+/// The name under which that tool knows our keys: the one that documents were always applied under.
+pub(super) const KEYS: &str = "coreos-cloudinit";
 
 /// The tools, for the machine under a root.
 #[derive(Debug, Clone, Copy)]

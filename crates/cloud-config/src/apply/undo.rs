@@ -6,12 +6,12 @@ use std::{
 };
 
 use super::{
-    Machine,
+    earlier::is_systemds,
     entry::{Entry, Place},
     error::ApplyError,
     journal::{Journal, beside},
     keys,
-    look::is_systemds,
+    machine::Machine,
     manager::{self, Manager},
     record::Record,
     state::Will,

@@ -154,3 +154,18 @@ impl NewFile {
         self
     }
 }
+
+impl NewUser {
+    /// Where the user's home will be.
+    pub(crate) fn home(&self) -> String {
+        let given = self.option("--home-dir");
+        given.map_or_else(|| format!("/home/{}", self.name), str::to_owned)
+    }
+
+    /// Returns what an option of `useradd` is given.
+    pub(crate) fn option(&self, name: &str) -> Option<&str> {
+        let mut arguments = self.arguments.iter();
+        arguments.find(|argument| *argument == name)?;
+        arguments.next().map(String::as_str)
+    }
+}

@@ -7,7 +7,7 @@ use super::{
         entry::{Entry, FileEntry, Place, sha256},
         put::{Put, Why, appended},
     },
-    Look,
+    acts::Look,
 };
 use crate::{
     LARGEST,

@@ -8,7 +8,7 @@ use super::{
         entry::{Entry, Place},
         put::{Put, Why},
     },
-    Key, Look,
+    acts::{Key, Look},
 };
 
 impl Look<'_, '_> {

@@ -9,12 +9,13 @@ use std::{
 use super::{
     super::{
         act::Act,
+        earlier::Earlier,
         entry::{Entry, Place},
         install,
         put::Put,
         state::State,
     },
-    Earlier, Look,
+    acts::Look,
 };
 
 /// Where units are, those that count first.

@@ -8,16 +8,11 @@ use super::{
         act::Act,
         entry::{Entry, FileEntry, Place, sha256},
         put::Put,
+        tools::{KEYS, TOOL},
     },
-    Look, given, home,
+    acts::Look,
 };
 use crate::plan::NewUser;
-
-/// The tool that Container Linux has for keys.
-pub(in crate::apply) const TOOL: &str = "/usr/bin/update-ssh-keys";
-
-/// The name under which that tool knows our keys: the one that documents were always applied under.
-pub(in crate::apply) const KEYS: &str = "coreos-cloudinit";
 
 /// The most that a list of keys may hold, in bytes.
 const MOST: u64 = 4 << 20;
@@ -65,8 +60,8 @@ impl<'a> Look<'a, '_> {
     /// Whether the groups of a user who is to be made are there; `useradd` would refuse only once other things are done.
     fn groups(&mut self, user: &'a NewUser) -> io::Result<()> {
         let name = user.name.as_str();
-        let primary = given(user, "--gid");
-        let further = given(user, "--groups").unwrap_or_default();
+        let primary = user.option("--gid");
+        let further = user.option("--groups").unwrap_or_default();
         for group in primary.into_iter().chain(further.split(',')) {
             if !group.is_empty() && self.id(group, true)?.is_none() {
                 let made = self.made_groups.contains(group);
@@ -117,7 +112,7 @@ impl<'a> Look<'a, '_> {
             None if self.made.contains_key(user) => Account {
                 uid: 0,
                 gid: 0,
-                home: home(self.made[user]),
+                home: self.made[user].home(),
             },
             None if keys.is_empty() => return Ok(()),
             None if optional => {

@@ -1,0 +1,248 @@
+//! A look at a machine, and the acts that it collects.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap, HashSet},
+    io,
+};
+
+use nix::errno::Errno;
+
+use super::super::{
+    act::Act,
+    earlier::Earlier,
+    entry::{Entry, Place},
+    machine::Machine,
+    put::Put,
+    state::{Owned, State},
+};
+use crate::plan::NewUser;
+
+/// A place, however it is spelled: the folder by device and number where it is there, and the name in it.
+pub(super) type Key = (Option<(u64, u64)>, String);
+
+/// What a document changes on a machine.
+#[derive(Debug)]
+pub(in crate::apply) struct Found<'a> {
+    /// In the order in which they are done.
+    pub(in crate::apply) acts: Vec<Act<'a>>,
+    /// Why they cannot be done.
+    pub(in crate::apply) refused: Vec<String>,
+    /// What else is worth knowing.
+    pub(in crate::apply) notes: Vec<String>,
+    /// How many tasks were looked at: those after a disturbance are for another look, if that was asked for.
+    pub(in crate::apply) tasks: usize,
+    /// The paths that the document speaks of.
+    pub(in crate::apply) wanted: BTreeSet<String>,
+    /// Users whose keys somebody has disabled: they let nobody in, whatever the document says.
+    pub(in crate::apply) disabled: Vec<String>,
+}
+
+/// A look at a machine.
+pub(super) struct Look<'a, 'm> {
+    pub(super) machine: &'m Machine,
+    /// What the applies so far amount to, this one as far as it has come included.
+    pub(super) state: &'m State,
+    pub(super) earlier: &'m Earlier,
+    pub(super) acts: Vec<Act<'a>>,
+    pub(super) refused: Vec<String>,
+    pub(super) notes: Vec<String>,
+    pub(super) tasks: usize,
+    /// Which act is at a place.
+    pub(super) at: HashMap<Key, usize>,
+    /// What the keys of all places in a folder begin with.
+    pub(super) keys: RefCell<HashMap<String, Key>>,
+    /// What earlier applies put where.
+    pub(super) owned: HashMap<Key, &'m Owned>,
+    pub(super) wanted: BTreeSet<String>,
+    /// Folders that are there, or are made by an act.
+    pub(super) folders: HashSet<String>,
+    pub(super) ids: HashMap<(bool, String), Option<u32>>,
+    /// Users who are made by an act.
+    pub(super) made: HashMap<&'a str, &'a NewUser>,
+    /// Homes that are there and whose owners, not root, may turn what is in them.
+    pub(super) homes: Vec<String>,
+    /// Groups that are made with them.
+    pub(super) made_groups: HashSet<&'a str>,
+    pub(super) commands: Vec<(&'a str, &'a str)>,
+    /// Those that end the boot.
+    pub(super) last: Vec<(&'a str, &'a str)>,
+    /// A script runs before what is looked at: what is not there may be then.
+    pub(super) after_script: bool,
+    /// Users whose keys somebody has disabled.
+    pub(super) disabled: Vec<String>,
+}
+
+impl<'a, 'm> Look<'a, 'm> {
+    pub(super) fn new(
+        machine: &'m Machine,
+        state: &'m State,
+        earlier: &'m Earlier,
+        tasks: usize,
+    ) -> Self {
+        Self {
+            machine,
+            state,
+            earlier,
+            acts: Vec::with_capacity(tasks),
+            refused: Vec::new(),
+            notes: Vec::new(),
+            tasks: 0,
+            at: HashMap::new(),
+            keys: RefCell::default(),
+            owned: HashMap::new(),
+            wanted: earlier.wanted.clone(),
+            folders: HashSet::new(),
+            ids: HashMap::new(),
+            made: HashMap::new(),
+            homes: Vec::new(),
+            made_groups: HashSet::new(),
+            commands: Vec::new(),
+            last: Vec::new(),
+            after_script: earlier.script,
+            disabled: Vec::new(),
+        }
+    }
+
+    /// What was found.
+    pub(super) fn found(self) -> Found<'a> {
+        Found {
+            acts: self.acts,
+            refused: self.refused,
+            notes: self.notes,
+            tasks: self.tasks,
+            wanted: self.wanted,
+            disabled: self.disabled,
+        }
+    }
+
+    /// Does something that looks at a path; what cannot be looked at cannot be planned.
+    pub(super) fn tried(&mut self, path: &str, look: impl FnOnce(&mut Self) -> io::Result<()>) {
+        let Err(error) = look(self) else { return };
+        self.refused
+            .push(match error.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::ELOOP) => format!(
+                    "{path}: a link is on the way to it, and in a home none is followed; expected a folder"
+                ),
+                _ => format!("{path}: {error}"),
+            });
+    }
+
+    pub(super) fn homes(&mut self) -> io::Result<()> {
+        let tree = &self.machine.tree;
+        let theirs = |home: &String| {
+            let folder = tree.of_folder(&Place::from(home.as_str()));
+            folder.is_ok_and(|(owner, ..)| owner != 0)
+        };
+        self.homes = self.machine.accounts().homes()?;
+        self.homes.retain(theirs);
+        Ok(())
+    }
+
+    pub(super) fn key(&self, place: &Place) -> Key {
+        let (folder, name) = place.split();
+        if let Some((there, below)) = self.keys.borrow().get(&folder.path) {
+            return (*there, format!("{below}{name}"));
+        }
+        // Where the folder is not there yet, the innermost one that is tells two spellings apart.
+        let (mut there, mut below) = (place.clone(), String::new());
+        let found = loop {
+            if let Some(found) = self.machine.tree.identity(&there) {
+                break Some(found);
+            }
+            let (next, name) = there.split();
+            if next.path == "/" || name.is_empty() {
+                break None;
+            }
+            let outer = next.split().1.to_owned();
+            below = format!("{outer}/{below}");
+            there = next;
+        };
+        let key = (found, format!("{below}{name}"));
+        self.keys.borrow_mut().insert(folder.path, (found, below));
+        key
+    }
+
+    /// What is at a path before any act.
+    pub(super) fn before(&self, path: &str) -> io::Result<(Place, Entry)> {
+        let inside = |home: &&String| {
+            let below = path.strip_prefix(home.as_str());
+            below.is_some_and(|below| below.starts_with('/'))
+        };
+        let homes = self.homes.iter().filter(inside);
+        let place = Place {
+            path: path.to_owned(),
+            home: homes.max_by_key(|home| home.len()).cloned(),
+        };
+        let entry = self.machine.tree.look(&place)?;
+        Ok((place, entry))
+    }
+
+    /// What an act of this plan puts at a place.
+    pub(super) fn planned(&self, place: &Place) -> Option<&Put<'a>> {
+        match self.acts.get(*self.at.get(&self.key(place))?) {
+            Some(Act::Put(put)) => Some(put),
+            _ => None,
+        }
+    }
+
+    /// Adds what is to be at a place. A second word on one place takes the place of the first.
+    pub(super) fn put(&mut self, mut put: Put<'a>) {
+        self.refused.extend(put.refusal());
+        let key = self.key(&put.place);
+        // What is spelled otherwise than last time is still the same.
+        if let Some(owned) = self.owned.get(&key) {
+            put.place = owned.place.clone();
+        }
+        if put.after != Entry::Absent {
+            self.wanted.insert(put.place.path.clone());
+        }
+        if let Some(at) = self.at.get(&key) {
+            if let Act::Put(earlier) = &self.acts[*at]
+                && earlier.after == Entry::Folder
+            {
+                let path = &put.place.path;
+                self.refused
+                    .push(format!("{path} would have to be a file and a folder"));
+            }
+            if let Act::Put(earlier) = &self.acts[*at] {
+                put.place = earlier.place.clone();
+            }
+            self.acts[*at] = Act::Put(put);
+            return;
+        }
+        // The home of a user who does not exist yet is made with them.
+        let home_to_come = put.place.home.is_some() && put.owner.is_some();
+        if put.is_due() && put.after != Entry::Absent && !home_to_come {
+            self.parents(&put);
+        }
+        self.at.insert(key, self.acts.len());
+        self.acts.push(Act::Put(put));
+    }
+
+    /// The folders that have to be made first.
+    pub(super) fn parents(&mut self, put: &Put<'_>) {
+        let (folder, _) = put.place.split();
+        if !self.folders.insert(folder.path) {
+            return;
+        }
+        match self.machine.tree.missing(&put.place) {
+            Err(error) => self.refused.push(format!("{}: {error}", put.place.path)),
+            Ok(missing) => {
+                for place in missing {
+                    self.folders.insert(place.path.clone());
+                    self.wanted.insert(place.path.clone());
+                    let key = self.key(&place);
+                    // One that is made already goes by another spelling, too.
+                    if !self.at.contains_key(&key) {
+                        self.at.insert(key, self.acts.len());
+                        self.acts.push(Act::Put(Put {
+                            folder: put.folder,
+                            ..Put::new(place, Entry::Absent, Entry::Folder)
+                        }));
+                    }
+                }
+            }
+        }
+    }
+}
