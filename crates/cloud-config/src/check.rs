@@ -4,7 +4,7 @@ mod scalar;
 
 use std::{borrow::Cow, collections::HashMap, fmt};
 
-use yaml::{Entry, Node, Scalar, Span, Style, Value, quoted};
+use yaml::{MapEntry, Node, Scalar, Span, Style, Value, quoted};
 
 use self::scalar::{float, integer, text};
 use super::{
@@ -199,9 +199,9 @@ fn advice(kind: Kind, found: &Value) -> &'static str {
 
 /// The entry of each key that counts where it is given more than once: a key of the mapping itself goes before one that
 /// came by a merge; of two that say the same, the first. Of two that differ, the last is what coreos-cloudinit took.
-fn single(entries: Vec<Entry>, path: Path<'_>, report: &mut Report) -> Vec<Entry> {
+fn single(entries: Vec<MapEntry>, path: Path<'_>, report: &mut Report) -> Vec<MapEntry> {
     let mut at: HashMap<String, usize> = HashMap::new();
-    let mut single: Vec<Entry> = Vec::with_capacity(entries.len());
+    let mut single: Vec<MapEntry> = Vec::with_capacity(entries.len());
     for entry in entries {
         let name = canonical(&entry.key);
         let Some(earlier) = at.get(&name).map(|at| &mut single[*at]) else {
@@ -214,7 +214,7 @@ fn single(entries: Vec<Entry>, path: Path<'_>, report: &mut Report) -> Vec<Entry
         }
         let line = earlier.at.place.line;
         let here = Path::Key(&path, &name);
-        if earlier.value.says_as(&entry.value) {
+        if earlier.value.same_value_as(&entry.value) {
             let message =
                 format!("duplicate key, it is on line {line} already, with the same value");
             report.add(Level::Warning, entry.at, here, message);
@@ -236,14 +236,14 @@ fn single(entries: Vec<Entry>, path: Path<'_>, report: &mut Report) -> Vec<Entry
 
 /// The keys of a mapping that fit; none where one is missing without which the mapping means nothing: it is skipped.
 fn fields(
-    entries: Vec<Entry>,
+    entries: Vec<MapEntry>,
     mapping: &'static Mapping,
     span: Span,
     path: Path<'_>,
     report: &mut Report,
 ) -> Option<Vec<Field>> {
     let mut fields = Vec::with_capacity(entries.len());
-    for Entry { key, at, value, .. } in single(entries, path, report) {
+    for MapEntry { key, at, value, .. } in single(entries, path, report) {
         let name = canonical(&key);
         let Some(known) = mapping.key(&name) else {
             if mapping.open {

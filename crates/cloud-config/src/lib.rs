@@ -122,8 +122,9 @@ pub fn read(source: &str, addresses: &Addresses, unknown: Unknown, mode: Mode) -
             }
             document
         }
-        Err((span, message)) => {
-            report.original(Level::Error, span, "", format!("not valid YAML: {message}"));
+        Err(error) => {
+            let message = format!("not valid YAML: {error}");
+            report.original(Level::Error, error.at, "", message);
             Document::default()
         }
     };

@@ -89,9 +89,9 @@ fn parse(path: &Path, bytes: Vec<u8>, faults: &mut Faults) -> Result<Partial, Co
             expected: "text in UTF-8".into(),
         }
     })?;
-    let tree = yaml::parse(&source, LIMITS).map_err(|(span, message)| ConfigError::Syntax {
-        origin: at(span.place),
-        message: format!("not valid YAML: {message}"),
+    let tree = yaml::parse(&source, LIMITS).map_err(|error| ConfigError::Syntax {
+        origin: at(error.at.place),
+        message: format!("not valid YAML: {error}"),
     })?;
     let mut layer = Partial::default();
     section(&mut layer, "", tree, &at, faults);
@@ -127,7 +127,7 @@ fn section(
         _ => format!("{name}.{key}"),
     };
     let given: Vec<String> = entries.iter().map(|entry| in_full(&entry.key)).collect();
-    for yaml::Entry {
+    for yaml::MapEntry {
         key,
         at: key_at,
         value,

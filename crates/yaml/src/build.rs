@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use serde_yaml::{Event, Marker, Parser, ScalarStyle, ScanError};
 
 use super::{
-    Entry, Node, Position, Scalar, Span, Style, Value, explain,
+    MapEntry, Node, Position, Scalar, Span, Style, Value,
+    error::{SyntaxError, SyntaxFault},
+    explain,
     merge::{merge, unique},
 };
 
@@ -22,9 +24,6 @@ pub struct Limits {
     pub duplicates: bool,
 }
 
-/// Where, and what is wrong there.
-pub(crate) type SyntaxError = (Span, String);
-
 /// Parses one document.
 ///
 /// # Errors
@@ -32,7 +31,7 @@ pub(crate) type SyntaxError = (Span, String);
 pub fn parse(source: &str, limits: Limits) -> Result<Node, SyntaxError> {
     match parse_first(source, limits)? {
         (node, None) => Ok(node),
-        (_, Some(next)) => Err((next, "a second document begins, expected one only".into())),
+        (_, Some(next)) => Err(SyntaxFault::SecondDocument.at(next)),
     }
 }
 
@@ -106,10 +105,9 @@ fn explicit(source: &str, end: usize, next: Span) -> Result<Span, SyntaxError> {
     if source.get(from..to).unwrap_or_default().lines().any(mark) {
         return Ok(next);
     }
-    let found = "found something that belongs to nothing before it";
     Err(match explain::hint(source, next.start) {
-        Some((hint, at)) => (slip(source, at), format!("{hint} ({found})")),
-        None => (next, format!("{found}, expected the next key")),
+        Some((hint, at)) => SyntaxFault::Unattached { hint: Some(hint) }.at(slip(source, at)),
+        None => SyntaxFault::Unattached { hint: None }.at(next),
     })
 }
 
@@ -134,8 +132,11 @@ fn refused(error: &ScanError, source: &str) -> SyntaxError {
     let said = visible(&error.info());
     match explain::hint(source, span.start) {
         // Line and column are those of the byte.
-        Some((hint, at)) => (slip(source, at), format!("{hint} ({said})")),
-        None => (span, said),
+        Some((hint, at)) => {
+            let hint = Some(hint);
+            SyntaxFault::Parser { hint, said }.at(slip(source, at))
+        }
+        None => SyntaxFault::Parser { hint: None, said }.at(span),
     }
 }
 
@@ -193,7 +194,7 @@ impl Builder {
         if event.is_node() {
             self.nodes += 1;
             if self.nodes > self.limits.nodes {
-                return Err((span, format!("more than {} values", self.limits.nodes)));
+                return Err(SyntaxFault::TooMany(self.limits.nodes).at(span));
             }
         }
         let tag = event.tag().and_then(|tag| match tag.core_suffix() {
@@ -233,10 +234,10 @@ impl Builder {
             }
             Event::Alias(id) => {
                 let Some(anchored) = self.anchors.get(&id) else {
-                    return Err((span, "an alias within what it stands for".into()));
+                    return Err(SyntaxFault::AliasInItself.at(span));
                 };
                 if self.open.len() + anchored.depth > self.limits.depth {
-                    return Err((span, self.deep()));
+                    return Err(self.deep().at(span));
                 }
                 spend(&mut self.copies, &self.limits, anchored.weight, span)?;
                 let node = Node {
@@ -250,16 +251,16 @@ impl Builder {
         Ok(())
     }
 
-    fn deep(&self) -> String {
-        format!("more than {} levels within one another", self.limits.depth)
+    fn deep(&self) -> SyntaxFault {
+        SyntaxFault::TooDeep(self.limits.depth)
     }
 
     fn start(&mut self, node: Node, anchor: usize) -> Result<(), SyntaxError> {
         if self.open.len() >= self.limits.depth {
-            return Err((node.span, self.deep()));
+            return Err(self.deep().at(node.span));
         }
         if matches!(self.open.last(), Some(open) if is_map(open) && open.key.is_none()) {
-            return Err((node.span, key_expected(&node.value)));
+            return Err(key_expected(&node.value).at(node.span));
         }
         self.open.push(Open {
             node,
@@ -291,7 +292,7 @@ impl Builder {
         match &mut open.node.value {
             Value::List(items) => items.push(node),
             Value::Map(entries) => match open.key.take() {
-                Some((key, at)) => entries.push(Entry {
+                Some((key, at)) => entries.push(MapEntry {
                     key,
                     at,
                     value: node,
@@ -301,7 +302,7 @@ impl Builder {
                     let text = match node.value {
                         Value::Scalar(scalar) => scalar.text,
                         Value::Null => String::new(),
-                        other => return Err((node.span, key_expected(&other))),
+                        other => return Err(key_expected(&other).at(node.span)),
                     };
                     open.key = Some((text, node.span));
                 }
@@ -316,8 +317,10 @@ fn is_map(open: &Open) -> bool {
     matches!(open.node.value, Value::Map(_))
 }
 
-fn key_expected(found: &Value) -> String {
-    format!("found {} as a key, expected a word", found.describe())
+fn key_expected(found: &Value) -> SyntaxFault {
+    SyntaxFault::NoKey {
+        found: found.describe(),
+    }
 }
 
 /// Counts what is about to be copied.
@@ -329,8 +332,7 @@ fn spend(
 ) -> Result<(), SyntaxError> {
     *copies = copies.saturating_add(weight);
     if *copies > limits.copies {
-        let text = "the aliases up to here make the document too large, expected few copies";
-        return Err((span, text.into()));
+        return Err(SyntaxFault::TooLarge.at(span));
     }
     Ok(())
 }

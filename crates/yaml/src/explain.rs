@@ -232,7 +232,8 @@ mod tests {
             copies: 1000,
             duplicates: true,
         };
-        let (span, text) = parse(source, limits).unwrap_err();
+        let error = parse(source, limits).unwrap_err();
+        let (span, text) = (error.at, error.to_string());
         let line = source[..span.start].matches('\n').count() as u64 + 1;
         (line, text)
     }

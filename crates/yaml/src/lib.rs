@@ -4,10 +4,12 @@
 //! file mode to a person, and a group may be called `on`.
 
 mod build;
+mod error;
 mod explain;
 mod merge;
 
 pub use build::{Limits, parse, parse_first};
+pub use error::{SyntaxError, SyntaxFault};
 
 /// A place in a text, both counted from 1, columns in characters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,7 +52,7 @@ pub enum Value {
     /// A sequence.
     List(Vec<Node>),
     /// A mapping, in the order of the source.
-    Map(Vec<Entry>),
+    Map(Vec<MapEntry>),
 }
 
 /// A text and how it was written.
@@ -63,17 +65,19 @@ pub struct Scalar {
 }
 
 impl Node {
-    /// Whether both say the same, wherever and however they are written.
+    /// Tells whether both have the same value, wherever and however they are written.
     #[must_use]
-    pub fn says_as(&self, other: &Self) -> bool {
+    pub fn same_value_as(&self, other: &Self) -> bool {
         let same = match (&self.value, &other.value) {
             (Value::Null, Value::Null) => true,
             (Value::Scalar(one), Value::Scalar(two)) => one.text == two.text,
             (Value::List(one), Value::List(two)) => {
-                one.len() == two.len() && one.iter().zip(two).all(|(a, b)| a.says_as(b))
+                one.len() == two.len() && one.iter().zip(two).all(|(a, b)| a.same_value_as(b))
             }
             (Value::Map(one), Value::Map(two)) => {
-                let same = |(a, b): (&Entry, &Entry)| a.key == b.key && a.value.says_as(&b.value);
+                let same = |(a, b): (&MapEntry, &MapEntry)| {
+                    a.key == b.key && a.value.same_value_as(&b.value)
+                };
                 one.len() == two.len() && one.iter().zip(two).all(same)
             }
             _ => false,
@@ -97,19 +101,19 @@ pub enum Style {
 
 /// A key and its value.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
+pub struct MapEntry {
     /// The key's text.
     pub key: String,
     /// Where the key stands.
     pub at: Span,
     /// Its value.
     pub value: Node,
-    /// It came by a merge key (`<<`): a key of the mapping itself goes before it.
+    /// It comes from a merge key (`<<`): a key of the mapping itself overrides it.
     pub merged: bool,
 }
 
 impl Value {
-    /// What it is, for error texts.
+    /// Describes it for error texts.
     #[must_use]
     pub fn describe(&self) -> String {
         match self {
@@ -121,7 +125,7 @@ impl Value {
     }
 }
 
-/// A text in quotes, short enough for a line of a log.
+/// Quotes a text, cut to fit a line of a log.
 #[must_use]
 pub fn quoted(text: &str) -> String {
     match text.char_indices().nth(80) {

@@ -1,17 +1,20 @@
-//! Merge keys, and keys that stand twice.
+//! Merge keys, and duplicate keys.
 
 use std::{collections::HashSet, mem};
 
-use super::{Entry, Value, build::SyntaxError};
+use super::{
+    MapEntry, Value,
+    error::{SyntaxError, SyntaxFault},
+};
 
 /// Replaces `<<` keys by what they stand for. Own keys go before merged ones, earlier merges before later ones.
-pub(super) fn merge(entries: &mut Vec<Entry>) {
+pub(super) fn merge(entries: &mut Vec<MapEntry>) {
     let mappings = |value: &Value| match value {
         Value::Map(_) => true,
         Value::List(items) => items.iter().all(|item| matches!(item.value, Value::Map(_))),
         _ => false,
     };
-    let is_merge = |entry: &Entry| entry.key == "<<" && mappings(&entry.value.value);
+    let is_merge = |entry: &MapEntry| entry.key == "<<" && mappings(&entry.value.value);
     if !entries.iter().any(is_merge) {
         return;
     }
@@ -27,7 +30,7 @@ pub(super) fn merge(entries: &mut Vec<Entry>) {
             let Value::Map(given) = map else { continue };
             for one in given {
                 if seen.insert(one.key.clone()) {
-                    entries.push(Entry {
+                    entries.push(MapEntry {
                         merged: true,
                         ..one
                     });
@@ -37,17 +40,14 @@ pub(super) fn merge(entries: &mut Vec<Entry>) {
     }
 }
 
-/// Refuses a key that stands twice.
+/// Refuses duplicate keys.
 ///
 /// # Errors
 /// With the second one.
-pub(super) fn unique(entries: &[Entry]) -> Result<(), SyntaxError> {
+pub(super) fn unique(entries: &[MapEntry]) -> Result<(), SyntaxError> {
     let mut seen = HashSet::with_capacity(entries.len());
     match entries.iter().find(|entry| !seen.insert(&entry.key)) {
-        Some(entry) => Err((
-            entry.at,
-            format!("duplicate mapping key `{}`", entry.key.escape_debug()),
-        )),
+        Some(entry) => Err(SyntaxFault::DuplicateKey(entry.key.clone()).at(entry.at)),
         None => Ok(()),
     }
 }

@@ -14,7 +14,7 @@ fn text(node: &Node) -> &str {
     }
 }
 
-fn entries(node: &Node) -> &[Entry] {
+fn entries(node: &Node) -> &[MapEntry] {
     match &node.value {
         Value::Map(entries) => entries,
         other => panic!("{other:?}"),
@@ -91,7 +91,7 @@ fn merges_give_way_to_own_keys() {
     let tree = parse(source, LIMITS).unwrap();
     let keys = |n: usize| {
         let entries = entries(&entries(&tree)[n].value);
-        let shown = |e: &Entry| {
+        let shown = |e: &MapEntry| {
             format!(
                 "{}={}{}",
                 e.key,
@@ -140,7 +140,8 @@ fn what_is_wrong_has_a_place() {
         (&deep, 1, 17, "recursion limit"),
         (&nested, 17, 0, "recursion limit"),
     ] {
-        let (span, text) = parse(source, LIMITS).unwrap_err();
+        let error = parse(source, LIMITS).unwrap_err();
+        let (span, text) = (error.at, error.to_string());
         let place = span.place;
         assert_eq!(
             (place.line, if column == 0 { 0 } else { place.column }),

@@ -1,17 +1,12 @@
 //! `plan`, `apply`, `revert` and `history` of `pointsman cloud-config`.
 
-use std::time::Duration;
-
 use cloud_config::{
-    Addresses, Diagnostic, Level, Mode, PartContent, Unknown,
-    apply::{self, ApplyError, End, Machine, Outline, Past},
+    apply::{self, ApplyError, End, Machine, Past},
     boot::{LastGood, Outcome, Whose},
-    plan::{self, Planned, Platform, Step},
-    sources::Fetched,
 };
-use host::node::{self, Root};
+use host::node::Root;
 
-use super::{AddressArgs, ApplyArgs, HistoryArgs, PlanArgs, RevertArgs, boot, counted};
+use super::{ApplyArgs, HistoryArgs, PlanArgs, RevertArgs, boot, counted, request::ApplyRequest};
 use crate::cli::{Exit, Failure, common::CommonArgs, output};
 
 impl From<ApplyError> for Failure {
@@ -32,8 +27,8 @@ pub(super) async fn plan(args: &PlanArgs, common: &CommonArgs) -> Result<(), Fai
     let fetched = args.sources.fetch(common).await?;
     let machine = Machine::open(&root)?.waiting(args.sources.wait());
     let mut machine = machine.of_document(&fetched.user_data);
-    let wanted = Wanted::new(fetched, &args.addresses).strict(args.strict);
-    let steps = wanted.steps(&root, &machine)?;
+    let request = ApplyRequest::new(fetched, &args.addresses).strict(args.strict);
+    let steps = request.steps(&root, &machine)?;
     let outline = machine.outline(&steps).await?;
     if args.json {
         output::json(&outline)?;
@@ -57,10 +52,10 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
     let last = LastGood::load(&root, Whose::Machine);
     let kept = last.is_some_and(|last| last.fetched.origin == origin);
     let kept = kept.then(|| fetched.clone());
-    let wanted = Wanted::new(fetched, &args.addresses)
+    let request = ApplyRequest::new(fetched, &args.addresses)
         .waiting(args.sources.wait())
         .strict(args.strict);
-    let outline = wanted.carry_out(&root).await?;
+    let outline = request.carry_out(&root).await?;
     if let Some(kept) = kept
         && let Err(error) = LastGood::save(&root, Whose::Machine, &kept)
     {
@@ -140,165 +135,4 @@ pub(super) fn history(args: &HistoryArgs, root: &Root) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// How long an apply at boot waits for another: units of the same boot, each with a document of its own.
-pub(in crate::cli) const BOOT_PATIENCE: Duration = Duration::from_secs(60);
-
-/// How many warnings are said on the way; `validate` says all.
-const MOST_WARNINGS: usize = 10;
-
-/// What is to be applied, wherever it came from.
-#[derive(Debug)]
-pub(in crate::cli) struct Wanted {
-    pub(in crate::cli) fetched: Fetched,
-    /// What `$private_ipv4` and its kin stand for.
-    pub(in crate::cli) addresses: Addresses,
-    /// Units of networkd that hold until the next boot: names and texts.
-    pub(in crate::cli) network: Vec<(String, String)>,
-    /// How long the contents it fetches may take to appear.
-    pub(in crate::cli) wait: Option<Duration>,
-    /// What earlier documents wrote stays.
-    pub(in crate::cli) adds: bool,
-    /// How long another apply is waited for.
-    pub(in crate::cli) patience: Duration,
-    /// Warnings are errors.
-    pub(in crate::cli) strict: bool,
-}
-
-impl Wanted {
-    pub(super) fn new(fetched: Fetched, addresses: &AddressArgs) -> Self {
-        Self {
-            addresses: addresses.addresses(fetched.metadata.addresses.clone()),
-            network: Vec::new(),
-            wait: None,
-            adds: false,
-            patience: Duration::ZERO,
-            strict: false,
-            fetched,
-        }
-    }
-
-    /// What it fetches may take so long to appear.
-    pub(in crate::cli) fn waiting(self, wait: Option<Duration>) -> Self {
-        Self { wait, ..self }
-    }
-
-    /// Warnings are errors.
-    pub(super) fn strict(self, strict: bool) -> Self {
-        Self { strict, ..self }
-    }
-
-    /// At boot nobody is there to ask again: another apply is waited for.
-    pub(super) fn at_boot(fetched: Fetched, addresses: &AddressArgs) -> Self {
-        Self {
-            patience: BOOT_PATIENCE,
-            ..Self::new(fetched, addresses)
-        }
-    }
-
-    /// Applies it.
-    ///
-    /// # Errors
-    /// When it has errors, which are printed, or a step fails: what was done is then undone.
-    pub(in crate::cli) async fn carry_out(self, root: &Root) -> Result<Outline, Failure> {
-        let machine = Machine::open(root)?.waiting(self.wait);
-        let machine = machine.adding(self.adds).patient(self.patience);
-        let mut machine = machine.of_document(&self.fetched.user_data);
-        machine.lock().await?;
-        let name = self.fetched.origin.clone();
-        let steps = self.steps(root, &machine)?;
-        Ok(machine.apply(&steps, &name).await?)
-    }
-
-    /// The steps that it amounts to on this machine.
-    fn steps(self, root: &Root, machine: &Machine) -> Result<Vec<Step>, Failure> {
-        let Self {
-            fetched,
-            addresses,
-            network,
-            adds,
-            strict,
-            ..
-        } = self;
-        // Who adds up documents is called by the old name.
-        let mode = match adds {
-            true => Mode::Compatible,
-            false => Mode::Own,
-        };
-        let name = fetched.origin;
-        let failed = |text: String| Failure::new(Exit::Failed, text);
-        let parts = cloud_config::parts(fetched.user_data)
-            .map_err(|error| failed(format!("{name}: {error}")))?;
-        let mut planned = vec![Planned::Platform(Platform {
-            hostname: fetched.metadata.hostname,
-            keys: fetched.metadata.ssh_keys,
-            network,
-        })];
-        let (mut wrong, mut warnings) = (0, Vec::new());
-        for part in parts {
-            let shown = match &part.name {
-                Some(part) => format!("{name} ({part})"),
-                None => name.clone(),
-            };
-            warnings.extend(part.skipped().map(|warning| warning.line(&shown)));
-            let text = match part.content {
-                PartContent::Script(script) => {
-                    planned.push(Planned::Script(script));
-                    continue;
-                }
-                PartContent::Skipped(_) => continue,
-                PartContent::CloudConfig(text) => text,
-            };
-            let mut reading = cloud_config::read(&text, &addresses, Unknown::Error, mode);
-            for diagnostic in &mut reading.diagnostics {
-                diagnostic.line += part.lines_before;
-            }
-            let of = |level| {
-                reading
-                    .diagnostics
-                    .iter()
-                    .filter(move |one| one.level == level)
-            };
-            let errors: Vec<Diagnostic> = of(Level::Error).cloned().collect();
-            wrong += errors.len();
-            output::note_text(&cloud_config::print(
-                &errors,
-                &shown,
-                &text,
-                part.lines_before,
-            ));
-            warnings.extend(of(Level::Warning).map(|warning| warning.line(&shown)));
-            planned.push(Planned::Document(Box::new(reading.document)));
-        }
-        // What works, though perhaps not as meant, in short: `validate` shows the places.
-        for warning in warnings.iter().take(MOST_WARNINGS) {
-            output::note(warning);
-        }
-        if let Some(more) = warnings.len().checked_sub(MOST_WARNINGS).filter(|n| *n > 0) {
-            output::note(format!(
-                "{name}: {} more; `pointsman cloud-config validate` shows all",
-                counted(more, "warning")
-            ));
-        }
-        if wrong > 0 {
-            return Err(failed(format!(
-                "{name}: {}; nothing is done",
-                counted(wrong, "error")
-            )));
-        }
-        if strict && !warnings.is_empty() {
-            return Err(failed(format!(
-                "{name}: {}, which --strict takes as errors; nothing is done",
-                counted(warnings.len(), "warning")
-            )));
-        }
-        let hostname = node::hostname(root);
-        let known = plan::Machine {
-            addresses: &addresses,
-            hostname: &hostname,
-            text: &|path| machine.text(path),
-        };
-        plan::plan(planned, &known).map_err(|error| failed(format!("{name}: {error}")))
-    }
 }

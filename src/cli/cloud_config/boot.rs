@@ -9,13 +9,14 @@ use cloud_config::{
 use host::node::Root;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{ApplyArgs, apply::Wanted};
+use super::{ApplyArgs, request::ApplyRequest};
 use crate::cli::{Exit, Failure, common::CommonArgs, output};
 
 pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), Failure> {
     let root = common.root();
     let sources = &args.sources;
-    let wanted = |fetched: Fetched| Wanted::at_boot(fetched, &args.addresses).strict(args.strict);
+    let wanted =
+        |fetched: Fetched| ApplyRequest::at_boot(fetched, &args.addresses).strict(args.strict);
     // Who may wait no longer is told so by systemd, at the unit's TimeoutStartSec=; from here on a signal is no end.
     let mut terminated = signal(SignalKind::terminate())
         .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
@@ -89,7 +90,7 @@ async fn missed(
     why: Missed,
     text: String,
     root: &Root,
-    wanted: impl Fn(Fetched) -> Wanted,
+    wanted: impl Fn(Fetched) -> ApplyRequest,
 ) -> Result<(), Failure> {
     let exit = match why {
         Missed::NotForUs => Exit::Failed,
@@ -144,8 +145,8 @@ fn names(none: &NoneThere, origin: &str) -> bool {
 
 /// Applies it, and keeps it for the next boot; where that fails, the last one that worked.
 pub(in crate::cli) async fn carry_out(
-    wanted: Wanted,
-    again: impl Fn(Fetched) -> Wanted,
+    wanted: ApplyRequest,
+    again: impl Fn(Fetched) -> ApplyRequest,
     root: &Root,
 ) -> Result<(), Failure> {
     let fetched = wanted.fetched.clone();
@@ -190,7 +191,7 @@ pub(in crate::cli) async fn carry_out(
 pub(in crate::cli) async fn fall_back(
     failure: Failure,
     tried: Option<&Fetched>,
-    wanted: impl Fn(Fetched) -> Wanted,
+    wanted: impl Fn(Fetched) -> ApplyRequest,
     root: &Root,
     whose: Whose<'_>,
 ) -> Failure {
@@ -204,7 +205,7 @@ pub(in crate::cli) async fn fall_back(
 async fn last_good(
     failure: Failure,
     tried: Option<&Fetched>,
-    wanted: impl Fn(Fetched) -> Wanted,
+    wanted: impl Fn(Fetched) -> ApplyRequest,
     root: &Root,
     (whose, found): (Whose<'_>, bool),
 ) -> (Ending, Failure) {

@@ -1,7 +1,8 @@
 //! `pointsman cloud-config`: documents that configure a node.
 
-pub(super) mod apply;
+mod apply;
 pub(super) mod boot;
+pub(super) mod request;
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr},

@@ -16,8 +16,8 @@ use flags::{FLAGS, Line, Run};
 use super::{
     Exit, Failure, Words,
     cloud_config::{
-        apply::{BOOT_PATIENCE, Wanted},
         boot, diagnostics,
+        request::{ApplyRequest, BOOT_PATIENCE},
     },
     common::CommonArgs,
     go_flags::{Takes, Wrong},
@@ -186,8 +186,8 @@ fn known(platform: &Addresses) -> Addresses {
     platform.clone().or(environment)
 }
 
-fn wanted(fetched: Fetched, network: Vec<(String, String)>) -> Wanted {
-    Wanted {
+fn wanted(fetched: Fetched, network: Vec<(String, String)>) -> ApplyRequest {
+    ApplyRequest {
         addresses: known(&fetched.metadata.addresses),
         network,
         wait: None,

@@ -19,6 +19,7 @@ mod openstack;
 mod ovf_env;
 mod packet;
 mod patience;
+mod platforms;
 mod resolve;
 mod service;
 mod source;
@@ -181,7 +182,7 @@ impl<'a> Ways<'a> {
             }
             Source::ConfigDrive(None) => config_drive::find(self.root).await?,
             Source::Service(platform, base) => {
-                service::fetch(*platform, base, self.services()?).await?
+                platforms::fetch(*platform, base, self.services()?).await?
             }
             Source::Waagent(folder) => {
                 let folder = match folder {

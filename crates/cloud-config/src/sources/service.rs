@@ -2,25 +2,13 @@
 
 use host::http::{Answer, Http, Method, Url, shown};
 
-use super::{Absent, Found, Platform, digitalocean, ec2, gce, openstack, packet};
+use super::Absent;
 
 /// A platform's service.
 pub(super) struct Service<'a> {
-    http: &'a Http,
+    pub(super) http: &'a Http,
     /// Ends in a slash.
-    base: &'a Url,
-}
-
-/// Asks the service of this platform.
-pub(super) async fn fetch(platform: Platform, base: &Url, http: &Http) -> Result<Found, Absent> {
-    let service = Service { http, base };
-    match platform {
-        Platform::Ec2 => ec2::fetch(&service).await,
-        Platform::OpenStack => openstack::fetch(&service).await,
-        Platform::Gce => gce::fetch(&service).await,
-        Platform::DigitalOcean => digitalocean::fetch(&service).await,
-        Platform::Packet => packet::fetch(&service).await,
-    }
+    pub(super) base: &'a Url,
 }
 
 impl Service<'_> {

@@ -62,7 +62,7 @@ fn invalid_yaml_gives_one_diagnostic_with_its_position() {
         ),
         (
             "hostname: &a [*a]",
-            "error 1:15 : not valid YAML: an alias within what it stands for",
+            "error 1:15 : not valid YAML: found an alias within its own anchor",
         ),
         (&deep, "error 1:25 : not valid YAML: recursion limit"),
         (&nested, "error 25:25 : not valid YAML: recursion limit"),
