@@ -247,7 +247,7 @@ async fn wait(
     };
     let mut ends = Ends::listen()?;
     let (exit, why) = tokio::select! {
-        () = semaphore.acquire(&claim, |wait| output::note(&wait.why)) => return Ok(()),
+        () = semaphore.acquire(&claim, |wait| output::note(&wait.waits_for)) => return Ok(()),
         () = tokio::time::sleep(length) => (
             Exit::Refused,
             format!("it did not get a place within {}", duration::print(length)),

@@ -91,8 +91,8 @@ pub async fn ask(context: Context, args: Asking) -> Result<(), Failure> {
         let line = format!(
             "{}{}{}",
             now.state,
-            if now.reason.is_empty() { "" } else { ": " },
-            now.reason
+            if now.waits_for.is_empty() { "" } else { ": " },
+            now.waits_for
         );
         noted |= !now.request.is_empty();
         if noted && now.request.is_empty() {

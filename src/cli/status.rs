@@ -125,7 +125,8 @@ pub struct NodeStatus {
     /// The state, one word.
     pub state: String,
     /// What it waits for; empty where it waits for nothing.
-    pub reason: String,
+    #[serde(rename = "reason")]
+    pub waits_for: String,
     /// Since when, RFC 3339.
     pub since: String,
     /// `etcd-lock`, `reboot`, `off`.
@@ -162,7 +163,7 @@ impl From<Published> for NodeStatus {
         Self {
             id: said.node_id,
             state: said.state,
-            reason: said.reason,
+            waits_for: said.waits_for,
             since: said.since,
             strategy: said.strategy,
             group: said.group,

@@ -172,7 +172,7 @@ async fn outside_its_window_a_node_takes_no_ticket() {
     node.update_engine().ready("2").await;
     node.wait_status(|status| status.contains("outside the reboot window; it opens"))
         .await;
-    site.record(&node, |record| record.reason.contains("window"))
+    site.record(&node, |record| record.waits_for.contains("window"))
         .await;
     let group = site.read().await;
     assert!(group.queue.is_empty() && group.holders.is_empty());

@@ -166,7 +166,7 @@ async fn what_is_no_trial_stays_up_holds_and_says_why() {
     let told = site
         .record(&node, |record| record.state == "unproven")
         .await;
-    assert!(told.reason.contains("no disk"), "{told:?}");
+    assert!(told.waits_for.contains("no disk"), "{told:?}");
     assert_eq!((node.reboots(), node.booted()), (1, Slot::A));
     assert_eq!(site.read().await.holders.len(), 1);
     assert!(site.read().await.quarantine.is_empty() && disk.bits(Slot::A).successful);

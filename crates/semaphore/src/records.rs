@@ -398,8 +398,8 @@ pub struct NodeRecord {
     #[serde(default)]
     pub state: String,
     /// What it waits for, a sentence; empty where it waits for nothing.
-    #[serde(default)]
-    pub reason: String,
+    #[serde(rename = "reason", default)]
+    pub waits_for: String,
     /// The program and version.
     #[serde(default)]
     pub agent: String,

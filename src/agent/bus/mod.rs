@@ -100,7 +100,7 @@ published! {
     /// `State`: the state's word.
     state: String = "State",
     /// `Reason`: what it waits for, a sentence, or empty.
-    reason: String = "Reason",
+    waits_for: String = "Reason",
     /// `Strategy`: what is asked before a reboot.
     strategy: String = "Strategy",
     /// `Group`: the group whose semaphore is taken.
@@ -354,7 +354,7 @@ impl Agent {
     /// What the agent waits for.
     #[zbus(property)]
     fn reason(&self) -> String {
-        self.values.borrow().reason.clone()
+        self.values.borrow().waits_for.clone()
     }
 
     /// What is asked before a reboot.

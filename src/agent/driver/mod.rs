@@ -254,7 +254,7 @@ impl Driver {
                     self.runner.told.borrow_mut().clear();
                     self.step(Event::StoreAccepted).await;
                 }
-                Some(note) = notes.recv() => self.step(Event::Note(note)).await,
+                Some(wait) = notes.recv() => self.step(Event::WaitsFor(wait)).await,
                 Some(call) = outside.calls.recv() => match call {
                     Call::RequestReboot { reason, reply } => {
                         self.look_at_the_slots().await;

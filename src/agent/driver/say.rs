@@ -28,27 +28,27 @@ impl Driver {
     /// Says how things stand, where that has changed: log, systemd, bus, coordinator file, etcd.
     pub(super) async fn say(&mut self, outside: &mut Outside) {
         self.look_for_a_twin();
-        let (state, reason) = self.machine.report();
-        let reason = sentence(&reason);
-        let before = std::mem::replace(&mut self.said, (state, reason.clone()));
+        let (state, waits_for) = self.machine.report();
+        let waits_for = sentence(&waits_for);
+        let before = std::mem::replace(&mut self.said, (state, waits_for.clone()));
         if before != self.said {
             self.since = Timestamp::now();
             let line = format!(
-                "{state}{}{reason}",
-                if reason.is_empty() { "" } else { ": " }
+                "{state}{}{waits_for}",
+                if waits_for.is_empty() { "" } else { ": " }
             );
             self.log(line);
             if let Mode::Once(_) = self.mode
-                && !reason.is_empty()
+                && !waits_for.is_empty()
             {
-                telemetry::say(&format!("{state}: {reason}"));
+                telemetry::say(&format!("{state}: {waits_for}"));
             }
             if let Err(error) = outside.coordinator.set_state(self.coordinator_state()) {
                 tracing::warn!("{error}");
             }
-            self.publish_in_etcd(before.0, state, &reason);
+            self.publish_in_etcd(before.0, state, &waits_for);
         }
-        let reason = match self.machine.tries_again_at() {
+        let waits_for = match self.machine.tries_again_at() {
             Some(at) => {
                 let said = self.again.take().filter(|(said, _)| *said == at);
                 // Said once: worked out again it might be another second.
@@ -56,13 +56,13 @@ impl Driver {
                     let left = at.saturating_sub(self.started.elapsed());
                     (at, self.runner.again_in(left))
                 }));
-                format!("{reason}; {said}")
+                format!("{waits_for}; {said}")
             }
-            None => reason,
+            None => waits_for,
         };
-        self.tell_systemd(state, &reason);
+        self.tell_systemd(state, &waits_for);
         if let Some(bus) = &outside.bus {
-            bus.publish(&self.published(state, reason)).await;
+            bus.publish(&self.published(state, waits_for)).await;
         }
         self.report_quarantined();
         let quiet = matches!(self.machine.state(), State::Idle | State::Waiting { .. });
@@ -103,12 +103,12 @@ impl Driver {
         self.logged = line;
     }
 
-    /// The unit's status text, where it has changed: state and reason, and what keeps the configuration or etcd from working,
+    /// The unit's status text, where it has changed: state and what it waits for, and what keeps the configuration or etcd from working,
     /// so that a node in such trouble does not look well until its next update.
-    fn tell_systemd(&mut self, state: &str, reason: &str) {
+    fn tell_systemd(&mut self, state: &str, waits_for: &str) {
         let mut status = state.to_owned();
         for (before, text) in [
-            (": ", reason),
+            (": ", waits_for),
             ("; etcd: ", &self.etcd_error),
             ("; ", &self.twin),
             (
@@ -178,9 +178,9 @@ impl Driver {
 
     /// Tells etcd of this node although nothing has changed, to see whether it can be reached.
     pub(super) fn ask_etcd_once(&mut self) {
-        let (state, reason) = self.machine.report();
+        let (state, waits_for) = self.machine.report();
         if matches!(state, "idle" | "waiting" | "unproven") {
-            self.publish(state, &sentence(&reason));
+            self.publish(state, &sentence(&waits_for));
         }
     }
 
@@ -215,10 +215,10 @@ impl Driver {
     }
 
     /// The states a semaphore transaction ends in are written by that transaction; the others here.
-    fn publish_in_etcd(&mut self, before: &'static str, state: &'static str, reason: &str) {
+    fn publish_in_etcd(&mut self, before: &'static str, state: &'static str, waits_for: &str) {
         // A boot that is not proven is checked again and again.
         match (state, &self.unproven) {
-            ("unproven", Some(told)) if told == reason => return,
+            ("unproven", Some(told)) if told == waits_for => return,
             ("proving", Some(_)) => return,
             ("unproven", _) => {}
             _ => self.unproven = None,
@@ -236,14 +236,14 @@ impl Driver {
             return;
         }
         if state == "unproven" {
-            self.unproven = Some(reason.to_owned());
+            self.unproven = Some(waits_for.to_owned());
         }
-        self.publish(state, reason);
+        self.publish(state, waits_for);
     }
 
-    fn publish(&mut self, state: &'static str, reason: &str) {
+    fn publish(&mut self, state: &'static str, waits_for: &str) {
         let runner = self.runner.clone();
-        let record = runner.record(state, reason);
+        let record = runner.record(state, waits_for);
         let answered = self.asked_etcd.0.clone();
         let no_hold = self.machine.entry().is_none();
         let mut waits = EffectRunner::back_off(&self.runner.config).waits();
@@ -263,11 +263,11 @@ impl Driver {
         }));
     }
 
-    fn published(&self, state: &str, reason: String) -> Published {
+    fn published(&self, state: &str, waits_for: String) -> Published {
         let facts = self.machine.facts();
         Published {
             state: state.to_owned(),
-            reason,
+            waits_for,
             strategy: self.runner.config.strategy.to_string(),
             group: self.runner.config.group.as_str().to_owned(),
             node_id: self.runner.id.clone(),

@@ -296,7 +296,7 @@ impl EffectRunner {
 
     /// What this node says of itself in etcd.
     #[must_use]
-    pub fn record(&self, state: &str, reason: &str) -> NodeRecord {
+    pub fn record(&self, state: &str, waits_for: &str) -> NodeRecord {
         NodeRecord {
             id: self.id.clone(),
             hostname: self.hostname.clone(),
@@ -309,7 +309,7 @@ impl EffectRunner {
                 false => self.boot_id.clone(),
             },
             state: state.to_owned(),
-            reason: reason.to_owned(),
+            waits_for: waits_for.to_owned(),
             agent: AGENT.to_owned(),
             since: Some(Timestamp::now()),
             knew: None,
@@ -332,8 +332,8 @@ impl EffectRunner {
     fn note(&self, why: String) {
         // The driver outlives its operations.
         let _ = self.notes.send(Wait {
-            why,
-            place: QueuePosition::Unknown,
+            waits_for: why,
+            position: QueuePosition::Unknown,
         });
     }
 
@@ -499,8 +499,8 @@ impl EffectRunner {
         hooks.telling(move |why| {
             // The driver outlives its operations.
             let _ = notes.send(Wait {
-                why,
-                place: QueuePosition::Unknown,
+                waits_for: why,
+                position: QueuePosition::Unknown,
             });
         })
     }

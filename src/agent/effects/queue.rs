@@ -74,8 +74,8 @@ impl EffectRunner {
                 return taken(&semaphore, own);
             }
             note(Wait {
-                why,
-                place: QueuePosition::Outside,
+                waits_for: why,
+                position: QueuePosition::Outside,
             });
             sleep(self.config.timings.retry_max).await;
         }

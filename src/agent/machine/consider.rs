@@ -42,7 +42,7 @@ impl Machine {
                     }));
                 }
                 State::Waiting {
-                    why: closed.by.to_string(),
+                    waits_for: closed.by.to_string(),
                     until,
                 }
             }

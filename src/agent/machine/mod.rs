@@ -84,9 +84,9 @@ pub struct Machine {
     /// Where the hooks have just allowed to go.
     allowed: Option<Image>,
     /// What the operation under way last said it waits for.
-    note: String,
+    waits_for: String,
     /// Where it stands in the queue meanwhile.
-    place: QueuePosition,
+    position: QueuePosition,
     /// A staged update that must not be booted, and when update_engine is to forget it, on the monotonic clock.
     quarantined_update: Option<(Image, Duration)>,
     stopping: bool,
@@ -106,8 +106,8 @@ impl Machine {
             hold_off: None,
             before: None,
             allowed: None,
-            note: String::new(),
-            place: QueuePosition::Unknown,
+            waits_for: String::new(),
+            position: QueuePosition::Unknown,
             quarantined_update: None,
             stopping: false,
         }
@@ -266,9 +266,9 @@ impl Machine {
             Event::Reported(what) => self.reported(&what),
             Event::StoreAccepted => self.tell_again(),
             Event::JournalFailed(why) => self.journal_failed(why, now),
-            Event::Note(note) => {
-                self.place = note.place;
-                self.note = note.why;
+            Event::WaitsFor(wait) => {
+                self.position = wait.position;
+                self.waits_for = wait.waits_for;
                 Vec::new()
             }
             Event::Looked(facts) => {
@@ -343,7 +343,7 @@ impl Machine {
             (State::Marking, Event::Marked(done)) => self.marked(done, now),
             // OwnQuarantine it stays, whatever the checks would say by now: it is tried again.
             (State::RollingBack { why, .. }, Event::RolledBack(Err(error))) => {
-                self.note = format!("{why}; it must roll back, and cannot: {error}");
+                self.waits_for = format!("{why}; it must roll back, and cannot: {error}");
                 self.state = State::RollingBack {
                     why: why.clone(),
                     until: now.monotonic + self.rules.retry.max(Duration::from_millis(10)),

@@ -88,7 +88,7 @@ impl Machine {
             State::Queued { .. } | State::Idle | State::Waiting { .. } | State::Starting => {
                 self.set_entry(None);
                 self.state = State::Waiting {
-                    why,
+                    waits_for: why,
                     until: self.hold_off.as_ref().map(|(until, _)| *until),
                 };
                 Vec::new()

@@ -251,9 +251,9 @@ impl Machine {
         let until = now.monotonic + self.rules.shutdown_timeout;
         let op = self.way_of(why.clone());
         // Why the try before failed stays to be seen until this one has.
-        let note = std::mem::take(&mut self.note);
+        let waits_for = std::mem::take(&mut self.waits_for);
         let effects = self.run(State::RollingBack { why, until }, op);
-        self.note = note;
+        self.waits_for = waits_for;
         effects
     }
 

@@ -74,7 +74,7 @@ impl Machine {
             return Some(false);
         };
         match &self.state {
-            State::Queued { .. } => match self.place {
+            State::Queued { .. } => match self.position {
                 QueuePosition::Quarantined => Some(true),
                 QueuePosition::InQueue => Some(false),
                 QueuePosition::Unknown | QueuePosition::Outside => None,

@@ -11,11 +11,11 @@ impl Machine {
     /// The state as one word, and what the agent waits for as a sentence (empty where it waits for nothing).
     #[must_use]
     pub fn report(&self) -> (&'static str, String) {
-        let note = |otherwise: &str| {
-            if self.note.is_empty() {
+        let said = |otherwise: &str| {
+            if self.waits_for.is_empty() {
                 otherwise.to_owned()
             } else {
-                self.note.clone()
+                self.waits_for.clone()
             }
         };
         let silent = self.facts.as_ref().and_then(|f| f.logind.as_ref().err());
@@ -25,34 +25,35 @@ impl Machine {
         };
         // What must not go has left the queue, and joins it again once it may.
         let outside = matches!(
-            self.place,
+            self.position,
             QueuePosition::Outside | QueuePosition::Quarantined
         );
         if outside && matches!(self.state, State::Queued { .. }) {
-            return (StateName::Waiting.word(), self.note.clone());
+            return (StateName::Waiting.word(), self.waits_for.clone());
         }
-        let why = match &self.state {
+        let waits_for = match &self.state {
             State::Idle | State::Stopped => String::new(),
             State::Starting => "waiting for update_engine and logind".into(),
-            State::Waiting { why, .. } | State::Unproven { why, .. } => why.clone(),
-            State::Asking => note("asking the may-reboot.d hooks"),
-            State::Queued { .. } => note("joining the queue for the reboot lock"),
-            State::Leaving => note("leaving the queue for the reboot lock"),
+            State::Waiting { waits_for, .. } => waits_for.clone(),
+            State::Unproven { why, .. } => why.clone(),
+            State::Asking => said("asking the may-reboot.d hooks"),
+            State::Queued { .. } => said("joining the queue for the reboot lock"),
+            State::Leaving => said("leaving the queue for the reboot lock"),
             State::Taken | State::Draining { .. } | State::Drained => {
-                note("running the drain hooks")
+                said("running the drain hooks")
             }
-            State::Committing | State::Committed => note("a last look before the reboot"),
+            State::Committing | State::Committed => said("a last look before the reboot"),
             State::Rebooting { .. } => unless_unknown("waiting for the system to go down"),
             State::Doubting { why } => unless_unknown(why),
             State::GoingDown { .. } => unless_unknown("the system is going down"),
-            State::Proving => note("checking the new boot"),
-            State::Marking => note("marking the slot good"),
-            State::Undraining => note("running the undrain hooks"),
+            State::Proving => said("checking the new boot"),
+            State::Marking => said("marking the slot good"),
+            State::Undraining => said("running the undrain hooks"),
             State::SteppingBack { why }
             | State::RollingBack { why, .. }
-            | State::Releasing { why } => note(why),
+            | State::Releasing { why } => said(why),
         };
-        (self.state.name().word(), why)
+        (self.state.name().word(), waits_for)
     }
 
     /// Whether this node holds the semaphore, as far as it knows.
@@ -68,12 +69,12 @@ impl Machine {
     pub fn tries_again_at(&self) -> Option<Duration> {
         match &self.state {
             State::Waiting {
-                why,
+                waits_for,
                 until: Some(until),
             } => self
                 .hold_off
                 .as_ref()
-                .filter(|(at, of)| at == until && of == why)
+                .filter(|(at, of)| at == until && of == waits_for)
                 .map(|(at, _)| *at),
             State::Unproven { until, .. } | State::RollingBack { until, .. } => Some(*until),
             _ => None,

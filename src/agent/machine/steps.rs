@@ -42,8 +42,8 @@ impl Machine {
 
     pub(super) fn run(&mut self, state: State, op: Op) -> Vec<Effect> {
         self.state = state;
-        self.note.clear();
-        self.place = QueuePosition::Unknown;
+        self.waits_for.clear();
+        self.position = QueuePosition::Unknown;
         vec![Effect::Run(op)]
     }
 

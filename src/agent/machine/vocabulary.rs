@@ -22,7 +22,7 @@ pub enum State {
     /// A reboot is wanted, and something on this node keeps it.
     Waiting {
         /// What it waits for.
-        why: String,
+        waits_for: String,
         /// When to ask again, on the monotonic clock.
         until: Option<Duration>,
     },
@@ -119,7 +119,7 @@ pub enum Event {
     /// A person of this node clears what it has found to be bad.
     Cleared(Image),
     /// The operation says what it waits for.
-    Note(Wait),
+    WaitsFor(Wait),
     /// [`Op::May`] ended: nothing is against it, or what is; and how things are since.
     Allowed(Result<(), String>, Facts),
     /// [`Op::Acquire`] ended: the semaphore is held, by this claim as it was taken.

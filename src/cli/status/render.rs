@@ -173,14 +173,14 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
                     out += &format!("  {name}: {}\n", output::in_line(text));
                 }
             };
-            line("waits for", &with_hosts(&node.reason, &status.groups));
+            line("waits for", &with_hosts(&node.waits_for, &status.groups));
             line("requested", &node.request);
             line("update", &node.update);
             line("to", node.to.as_deref().unwrap_or_default());
             line("member of etcd", &node.member);
             line("strategy", &node.strategy);
             // The same error is not said twice.
-            if !node.reason.contains(&node.etcd_error) {
+            if !node.waits_for.contains(&node.etcd_error) {
                 line("etcd", &node.etcd_error);
             }
             line("configuration", &node.config_error);
@@ -215,7 +215,7 @@ fn says(record: &NodeRecord, when: &impl Fn(Option<Timestamp>) -> String) -> Opt
     if record.state.is_empty() {
         return None;
     }
-    let reason = match record.reason.as_str() {
+    let reason = match record.waits_for.as_str() {
         "" => String::new(),
         reason => format!(": {reason}"),
     };

@@ -261,7 +261,7 @@ async fn no_step_is_taken_that_the_journal_does_not_know(version: Version) {
         ..claim("waits")
     };
     let said = RefCell::new(Vec::new());
-    let note = |wait: Wait| said.borrow_mut().push(wait.why);
+    let note = |wait: Wait| said.borrow_mut().push(wait.waits_for);
     let refused = async || {
         let before = said.borrow().len();
         let times = async || {
@@ -309,7 +309,7 @@ async fn a_member_that_is_out_from_before_the_accept_is_named_as_such(version: V
         claim.member = true;
         let waits = on(&cluster, &prefix);
         tokio::select! {
-            () = waits.acquire(&claim, |wait| said.send(wait.why).unwrap()) => panic!("it went"),
+            () = waits.acquire(&claim, |wait| said.send(wait.waits_for).unwrap()) => panic!("it went"),
             why = heard.recv() => why.unwrap(),
         }
     };

@@ -83,7 +83,7 @@ impl Waiter {
         let notes = Rc::new(RefCell::new(Vec::new()));
         let (c, n) = (claim.clone(), notes.clone());
         let task = tokio::task::spawn_local(async move {
-            let note = |wait: Wait| n.borrow_mut().push(wait.why);
+            let note = |wait: Wait| n.borrow_mut().push(wait.waits_for);
             semaphore.acquire(&c, note).await;
         });
         Self { task, notes, claim }

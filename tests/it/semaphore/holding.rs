@@ -129,7 +129,8 @@ async fn two_machines_with_one_id_do_not_go_together() {
         let notes = Rc::new(RefCell::new(String::new()));
         let (s2, two2, n) = (on(cluster, &prefix), two.clone(), notes.clone());
         let task = tokio::task::spawn_local(async move {
-            s2.acquire(&two2, |wait| *n.borrow_mut() = wait.why).await;
+            s2.acquire(&two2, |wait| *n.borrow_mut() = wait.waits_for)
+                .await;
         });
         eventually(
             "why",

@@ -59,7 +59,7 @@ async fn it_waits_outside_the_line_while_a_version_is_quarantined() {
         let (waiter, noted) = (on(cluster, &prefix), notes.clone());
         let task = tokio::task::spawn_local(async move {
             let claim = nameless("n");
-            let note = |wait: semaphore::etcd::Wait| noted.borrow_mut().push(wait.why);
+            let note = |wait: semaphore::etcd::Wait| noted.borrow_mut().push(wait.waits_for);
             waiter.acquire(&claim, note).await;
             claim
         });

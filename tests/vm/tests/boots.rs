@@ -64,7 +64,7 @@ async fn an_image_that_panics_or_is_unhealthy_is_gone_back_from() {
     machine.stage("2-panic").await;
     site.until(&machine, "it says why it stays", |group| {
         record(group, &machine).is_some_and(|record| {
-            record.state == "waiting" && record.reason.contains("is quarantined")
+            record.state == "waiting" && record.waits_for.contains("is quarantined")
         })
     })
     .await;

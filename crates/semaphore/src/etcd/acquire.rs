@@ -57,8 +57,8 @@ impl Semaphore {
             }
             tracing::warn!("{error}");
             note(Wait {
-                why: host::text::in_a_sentence(&error.to_string()),
-                place: QueuePosition::Unknown,
+                waits_for: host::text::in_a_sentence(&error.to_string()),
+                position: QueuePosition::Unknown,
             });
             sleep(waits.next().unwrap_or(self.back_off.max)).await;
         }
@@ -159,8 +159,8 @@ impl Run<'_> {
             };
             races = 0;
             note(Wait {
-                why: step.to_string(),
-                place: match &step {
+                waits_for: step.to_string(),
+                position: match &step {
                     Step::Blocked(Block::Gate(Closed {
                         by: ClosedBy::Quarantine { .. },
                         ..

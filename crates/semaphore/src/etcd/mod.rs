@@ -90,9 +90,9 @@ impl BackOff {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
     /// A sentence.
-    pub why: String,
+    pub waits_for: String,
     /// Where it stands meanwhile.
-    pub place: QueuePosition,
+    pub position: QueuePosition,
 }
 
 /// Where a claim stands while it waits.
@@ -239,7 +239,7 @@ fn put_state(keys: &Keys, node: Option<&NodeRecord>, state: &str) -> Option<etcd
     node.map(|node| {
         let now = NodeRecord {
             state: state.to_owned(),
-            reason: String::new(),
+            waits_for: String::new(),
             since: Some(Timestamp::now()),
             ..node.clone()
         };

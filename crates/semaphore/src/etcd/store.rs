@@ -181,7 +181,7 @@ impl Semaphore {
         if !told.iter().any(|node| node.knew.is_some()) {
             let now = NodeRecord {
                 state: "waiting".into(),
-                reason: reason.to_owned(),
+                waits_for: reason.to_owned(),
                 since: Some(Timestamp::now()),
                 knew: Some(self.memory().remembered().known),
                 ..agent.node.clone()
