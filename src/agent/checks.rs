@@ -15,10 +15,7 @@ use host::{
 use semaphore::etcd::BackOff;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{
-    health::{Judged, Round, Rules, judge},
-    machine::Verdict,
-};
+use super::health::{Judged, Round, Rules, Verdict, judge};
 
 /// What the checks are made with.
 pub struct Checks<'a> {

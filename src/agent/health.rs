@@ -4,9 +4,9 @@
 //! says nothing of the image that runs now.
 
 use host::systemd::{Trouble, Unsettled};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{journal::Entry, machine::Verdict};
+use super::baseline::Baseline;
 
 /// What waits for the proof itself.
 const AFTER_THE_PROOF: [&str; 1] = ["update-engine.service"];
@@ -14,41 +14,15 @@ const AFTER_THE_PROOF: [&str; 1] = ["update-engine.service"];
 /// Units that apply cloud-configs are called so: what is wrong with a document says nothing of an image.
 const CLOUD_CONFIG: (&str, &str) = ("pointsman-cloud-config", ".service");
 
-/// The units that had failed, or were still to start, in the boot before: sampled before the drain, which may stop some.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Baseline {
-    /// The boot in which it was taken.
-    pub boot_id: String,
-    /// The boot that it is for, once that has begun.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub of: Option<String>,
-    /// The units.
-    #[serde(default)]
-    pub units: Vec<Unsettled>,
-}
-
-impl Baseline {
-    /// This baseline in the boot `this`, which the reboot of `entry` led to, perhaps over others in between: the image may
-    /// have failed there. None where another reboot did than the one before which it was taken.
-    #[must_use]
-    pub fn for_boot(mut self, this: &str, entry: Option<&Entry>) -> Option<Self> {
-        if self.boot_id == this || self.of.as_deref() == Some(this) {
-            return Some(self);
-        }
-        entry.filter(|entry| entry.boot_id == self.boot_id)?;
-        self.of = Some(this.to_owned());
-        Some(self)
-    }
-
-    /// Whether this unit was no better then. A unit that was merely starting excuses none that fails now.
-    #[must_use]
-    pub fn has(&self, now: &Unsettled) -> bool {
-        let no_better =
-            |then: &Unsettled| then.trouble == Trouble::Failed || then.trouble == now.trouble;
-        self.units
-            .iter()
-            .any(|then| then.unit == now.unit && no_better(then))
-    }
+/// What the checks of a boot say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// All that are required passed; the units that fail as they did before the reboot.
+    Passed(Vec<String>),
+    /// One of this node's own failed, or one that needs other nodes although these were there: why.
+    Failed(String),
+    /// It cannot be known yet: why.
+    Unknown(String),
 }
 
 /// What a unit's trouble says of the boot.

@@ -14,7 +14,7 @@ use semaphore::{keys::Keys, records::Image, store::Remembered};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    health::Baseline,
+    baseline::Baseline,
     machine_mark::{MachineMark, Owner},
     situation::{Intent, Request},
 };

@@ -1,5 +1,6 @@
 //! The node's agent: a pure machine of states, and around it the driver that does what it says.
 
+pub mod baseline;
 pub mod bus;
 pub mod checks;
 pub mod driver;
@@ -12,7 +13,7 @@ pub mod journal;
 pub mod journal_file;
 pub mod machine;
 pub mod machine_mark;
-pub mod points;
+pub mod next_slot;
 pub mod situation;
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
@@ -32,7 +33,7 @@ use host::{
 use journal::{Journal, JournalError};
 use journal_file::JournalFile;
 use machine_mark::MachineMark;
-use points::{Points, PointsQueue, Survey};
+use next_slot::{NextSlot, NextSlotQueue, Survey};
 use semaphore::{etcd::Wait, keys::Keys, records::Image};
 use settings::{Config, ConfigError, OfAgent, Strategy};
 use slots::version;
@@ -163,13 +164,13 @@ async fn runner(
     let root = &config.root;
     let etcd = config.etcd_options()?;
     let keys = Keys::new(&config.prefix, config.group.clone());
-    let points = Points::new(
+    let next_slot = NextSlot::new(
         root.clone(),
-        points::location(&config),
+        next_slot::location(&config),
         config.strategy == Strategy::EtcdLock && config.pin_booted_slot,
     );
-    let points = PointsQueue::new(points);
-    let survey = points.run(Points::survey).await.unwrap_or_else(|why| {
+    let next_slot = NextSlotQueue::new(next_slot);
+    let survey = next_slot.run(NextSlot::survey).await.unwrap_or_else(|why| {
         // Unknown: it is taken for no trial, which could go back; everything else goes on.
         tracing::error!("what the slots hold is not known: {why}");
         Survey::default()
@@ -190,7 +191,7 @@ async fn runner(
         boot: survey.boot,
         bus: connection.clone(),
         updates: updates.clone(),
-        points,
+        next_slot,
         semaphore: RefCell::default(),
         keys,
         etcd: RefCell::new(etcd),

@@ -15,12 +15,12 @@ use super::{
     table::{cells, table, trimmed},
 };
 use crate::agent::{
+    baseline::Baseline,
     checks::{self, Checks},
     effects::{EffectRunner, variables},
-    health::{Baseline, Judged, Round, Rules, Standing},
+    health::{Judged, Round, Rules, Standing, Verdict},
     journal::{Entry, Journal, Stage},
-    machine::Verdict,
-    points::{self, Points},
+    next_slot::{self, NextSlot},
 };
 
 /// The arguments.
@@ -73,7 +73,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let journal = blocking::run(move || Journal::load(&path))
         .await
         .map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
-    let points = Points::new(root.clone(), points::location(&context.config), false);
+    let points = NextSlot::new(root.clone(), next_slot::location(&context.config), false);
     let survey = blocking::run(move || points.survey()).await;
     let survey = survey.map_err(|error| {
         Failure::new(

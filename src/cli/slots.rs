@@ -16,7 +16,7 @@ use super::{
     output,
     table::{cells, table, trimmed},
 };
-use crate::agent::points;
+use crate::agent::next_slot;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -144,7 +144,7 @@ impl From<SlotsError> for Failure {
 pub fn open(context: &Context, access: Access) -> Result<Slots, Failure> {
     context.slots_are_certain()?;
     let config = &context.config;
-    Slots::open(&config.root, &points::location(config), access).map_err(|error| {
+    Slots::open(&config.root, &next_slot::location(config), access).map_err(|error| {
         // Nobody has said that there are any.
         let not_named = config.slots.disk.is_none();
         match &error {

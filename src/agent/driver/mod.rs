@@ -1,11 +1,9 @@
 //! Drives the machine: brings it events, does its effects, and says how things stand.
 
 use std::{
-    collections::VecDeque,
-    future::{Future, poll_fn},
+    future::Future,
     pin::{Pin, pin},
     rc::Rc,
-    task::Poll,
     time::Duration,
 };
 
@@ -13,17 +11,19 @@ use jiff::Timestamp;
 use tokio::{
     signal::unix::{Signal, SignalKind},
     sync::{Notify, mpsc, oneshot},
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 
+mod carry_out;
 mod say;
+mod wait;
+
+use wait::{any, maybe, told, until};
 
 use host::{
-    blocking,
     coordinator::{self, Coordinator},
-    duration, node,
+    node,
     telemetry::notify,
-    update_engine::UpdateEngine,
 };
 use semaphore::{etcd::Wait, records::Holder};
 use settings::{Config, ConfigError, Strategy};
@@ -33,7 +33,7 @@ use super::{
     effects::{EffectRunner, Updates},
     facts::Watching,
     journal::{Journal, JournalError},
-    machine::{Effect, Event, Identity, Machine, Op, State},
+    machine::{Event, Identity, Machine, State},
     situation::{Facts, Now, Request, Rules, Update},
 };
 
@@ -130,10 +130,10 @@ pub struct Driver {
     status: String,
     /// What was logged last of where the agent stands.
     logged: String,
-    /// Whether the points are to be looked at, as soon as the machine is where they may be held.
-    points_due: bool,
+    /// Whether it is to be settled which slot boots next, as soon as the machine is where that may be done.
+    next_slot_due: bool,
     /// When to try again what the disk refused.
-    points_again: Option<Instant>,
+    next_slot_again: Option<Instant>,
     /// To have the facts looked at anew.
     look_again: Rc<Notify>,
 }
@@ -193,8 +193,8 @@ impl Driver {
             again: None,
             status: String::new(),
             logged: String::new(),
-            points_due: false,
-            points_again: None,
+            next_slot_due: false,
+            next_slot_again: None,
             look_again: Rc::default(),
         }
     }
@@ -283,10 +283,10 @@ impl Driver {
                 }
                 signal = any(&mut outside.ends) => self.stop(signal).await,
                 () = told(outside.reload.as_mut()) => self.reload(outside),
-                () = until(self.points_again) => {
-                    self.points_again = None;
-                    self.points_due = true;
-                    self.points().await;
+                () = until(self.next_slot_again) => {
+                    self.next_slot_again = None;
+                    self.next_slot_due = true;
+                    self.settle_next_slot().await;
                 }
                 () = until(self.stop_by) => self.ending = Some(Ending::Stopped),
             }
@@ -398,17 +398,17 @@ impl Driver {
 
     async fn step(&mut self, event: Event) {
         tracing::debug!(state = ?self.machine.state(), ?event, "event");
-        self.points_due |= matches!(event, Event::Facts(_) | Event::Looked(_));
+        self.next_slot_due |= matches!(event, Event::Facts(_) | Event::Looked(_));
         let now = self.now();
         let quarantined_update = self.machine.has_quarantined_update();
         let effects = self.machine.step(event, &now);
         self.carry_out(effects).await;
-        self.points_due |= self.machine.has_quarantined_update() != quarantined_update;
-        self.points().await;
+        self.next_slot_due |= self.machine.has_quarantined_update() != quarantined_update;
+        self.settle_next_slot().await;
     }
 
-    /// Holds the points, or lets go of them, once for what became known.
-    async fn points(&mut self) {
+    /// Pins the booted slot, or unpins it, once for what became known.
+    async fn settle_next_slot(&mut self) {
         let staged = match self.machine.facts().map(|facts| &facts.update) {
             Some(Update::Staged(_)) => true,
             Some(Update::None(_)) => false,
@@ -416,17 +416,17 @@ impl Driver {
         };
         // A file that asks for a reboot says nothing of slots.
         let by_engine = self.runner.updates == Updates::Engine;
-        if self.points_due && by_engine && self.machine.may_hold_points() {
-            self.points_due = false;
-            self.points_again = None;
+        if self.next_slot_due && by_engine && self.machine.may_pin_slot() {
+            self.next_slot_due = false;
+            self.next_slot_again = None;
             let (runner, quarantined_update) =
                 (self.runner.clone(), self.machine.has_quarantined_update());
             let settling = runner
-                .points
-                .run(move |points| points.settle(staged, quarantined_update));
+                .next_slot
+                .run(move |next_slot| next_slot.settle(staged, quarantined_update));
             if let Err(why) = self.meanwhile(settling).await {
                 tracing::error!("which slot boots next is as it was: {why}");
-                self.points_again = Some(Instant::now() + self.runner.config.timings.retry_max);
+                self.next_slot_again = Some(Instant::now() + self.runner.config.timings.retry_max);
             }
         }
     }
@@ -441,128 +441,5 @@ impl Driver {
             // Who asked may be gone.
             let _ = asker.send(answer);
         }
-    }
-
-    /// Does these effects, and those of the events that they lead to at once.
-    async fn carry_out(&mut self, effects: Vec<Effect>) {
-        let mut effects = VecDeque::from(effects);
-        while let Some(effect) = effects.pop_front() {
-            let Some(event) = self.perform(effect).await else {
-                continue;
-            };
-            if matches!(event, Event::JournalFailed(_)) {
-                effects.clear();
-            }
-            let now = self.now();
-            for effect in self.machine.step(event, &now).into_iter().rev() {
-                effects.push_front(effect);
-            }
-        }
-    }
-
-    /// Does an effect; the event that it leads to at once, if it does.
-    async fn perform(&mut self, effect: Effect) -> Option<Event> {
-        match effect {
-            Effect::Journal(journal) => {
-                if let Err(error) = self.save(journal).await {
-                    tracing::error!("{error}");
-                    self.answer(Err(error.to_string()));
-                    return Some(Event::JournalFailed(error.to_string()));
-                }
-            }
-            Effect::Remember(journal) => {
-                if let Err(error) = self.save(journal).await {
-                    tracing::error!("{error}");
-                }
-            }
-            Effect::Run(op) => {
-                tracing::debug!(?op, "operation");
-                // It throws them; should no reboot follow, they are held again.
-                self.points_due |= matches!(op, Op::Reboot(_));
-                self.heard = None;
-                self.ended = None;
-                self.op = Some(Box::pin(self.runner.clone().run(op)));
-            }
-            Effect::Announce(grace) => {
-                let runner = self.runner.clone();
-                let message = format!(
-                    "Reboot pending: the system reboots in {}.",
-                    duration::print(grace)
-                );
-                tokio::task::spawn_local(async move { runner.tell(&message).await });
-            }
-            Effect::Reset => self.reset_update(),
-            Effect::Answer(answer) => self.answer(answer),
-            Effect::Again => return Some(Event::Tick),
-            Effect::Exit => self.ending = Some(Ending::Stopped),
-        }
-        None
-    }
-
-    async fn save(&mut self, journal: Journal) -> Result<(), JournalError> {
-        let file = self.runner.journal.clone();
-        self.meanwhile(blocking::run(move || file.save(&journal)))
-            .await
-    }
-
-    /// Has update_engine forget what it staged; of that it sends no signal.
-    fn reset_update(&self) {
-        if self.runner.updates != Updates::Engine {
-            return;
-        }
-        let (runner, look_again) = (self.runner.clone(), self.look_again.clone());
-        tokio::task::spawn_local(async move {
-            // After it nobody knows any more which version the other slot holds.
-            let held = runner.points.run(|points| points.settle(true, true)).await;
-            if let Err(why) = held {
-                tracing::error!(
-                    "the quarantined update is not reset, since it would boot next: {why}"
-                );
-                return;
-            }
-            match UpdateEngine::new(&runner.bus).reset_status().await {
-                Ok(()) => {
-                    tracing::info!(
-                        "the quarantined update is reset: update_engine looks for a better one"
-                    );
-                    look_again.notify_one();
-                }
-                Err(error) => tracing::error!("the quarantined update cannot be reset: {error}"),
-            }
-        });
-    }
-}
-
-/// The first of these signals.
-async fn any(signals: &mut [(SignalKind, Signal)]) -> SignalKind {
-    poll_fn(|context| {
-        let mut came = signals.iter_mut();
-        let came = came.find_map(|(kind, one)| one.poll_recv(context).is_ready().then_some(*kind));
-        came.map_or(Poll::Pending, Poll::Ready)
-    })
-    .await
-}
-
-/// The signal that may not be there.
-async fn told(reload: Option<&mut (Signal, Reload)>) {
-    match reload {
-        Some((signal, _)) => drop(signal.recv().await),
-        None => std::future::pending().await,
-    }
-}
-
-/// A future that may not be there; then it never ends.
-async fn maybe<T>(doing: Option<&mut Doing<T>>) -> T {
-    match doing {
-        Some(doing) => doing.await,
-        None => std::future::pending().await,
-    }
-}
-
-/// A time that may not come.
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }

@@ -11,7 +11,7 @@ use semaphore::records::Image;
 
 use super::{EffectRunner, Updates};
 use crate::agent::{
-    points::Points,
+    next_slot::NextSlot,
     situation::{Facts, Logins, Update},
 };
 
@@ -24,12 +24,14 @@ impl EffectRunner {
 
     /// These, and what the slots say.
     pub async fn facts(&self, update: Update, logind: Result<Logins, String>) -> Facts {
-        // Of a staged update it has been read which image it is, and the points are thrown for it.
+        // Of a staged update it has been read which image it is, and it is activated just before the reboot.
         let next = match &update {
             Update::Staged(_) => Ok(None),
             _ => {
                 let runs = self.runs.clone();
-                self.points.run(move |points| points.next(&runs)).await
+                self.next_slot
+                    .run(move |next_slot| next_slot.next(&runs))
+                    .await
             }
         };
         Facts {
@@ -69,7 +71,7 @@ impl EffectRunner {
     /// What the sentinel file means for this node.
     pub async fn required(&self, exists: bool) -> Update {
         match from_sentinel(exists) {
-            Update::Staged(update) => match self.points.run(Points::usable).await {
+            Update::Staged(update) => match self.next_slot.run(NextSlot::usable).await {
                 Ok(()) => Update::Staged(update),
                 Err(why) => Update::Unusable(why),
             },
@@ -82,7 +84,7 @@ impl EffectRunner {
         let Update::Staged(update) = from_engine(status) else {
             return from_engine(status);
         };
-        match self.points.run(Points::staged).await {
+        match self.next_slot.run(NextSlot::staged).await {
             Ok(None) if self.runs.image.is_some() => Update::Unusable(
                 "it is not known which image is staged: the slots are not found any more".into(),
             ),

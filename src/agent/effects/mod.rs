@@ -2,7 +2,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    pin::pin,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -16,30 +15,30 @@ use tokio::{
 
 mod hold;
 mod look;
+mod proof;
 mod queue;
+mod reach;
 
 pub use look::{from_engine, from_sentinel};
 
 use host::{
-    blocking, broadcast,
+    broadcast,
     hooks::{self, Hooks},
     logind::Logind,
-    node, systemd, text,
+    node, systemd,
 };
 use semaphore::{
     etcd::{self, BackOff, QueuePosition, Semaphore, Wait},
     keys::Keys,
-    records::{Image, NodeRecord, Quarantine},
+    records::{Image, NodeRecord},
 };
-use settings::{Config, Strategy};
+use settings::Config;
 
 use super::{
-    checks::{self, Checks},
-    health::{self, Baseline},
-    journal::{Entry, OwnQuarantine, Stage},
+    journal::{Entry, Stage},
     journal_file::JournalFile,
     machine::{Boot, Event, Op},
-    points::{Points, PointsQueue},
+    next_slot::{NextSlot, NextSlotQueue},
     situation::Intent,
 };
 
@@ -67,7 +66,7 @@ pub struct EffectRunner {
     /// Where updates come from.
     pub updates: Updates,
     /// Which slot boots next.
-    pub points: PointsQueue,
+    pub next_slot: NextSlotQueue,
     /// Where the semaphore of the configured group is.
     pub keys: Keys,
     /// That semaphore; none where the strategy asks nobody.
@@ -160,7 +159,7 @@ impl EffectRunner {
                 }
             }
             Op::Undo(entry) => {
-                self.put_points_back(&entry).await;
+                self.put_next_slot_back(&entry).await;
                 self.undrain(&entry, "stepping-back").await;
                 Event::Undone
             }
@@ -186,111 +185,6 @@ impl EffectRunner {
         if let Ok(sessions) = Logind::new(&self.bus).sessions().await {
             let ttys: Vec<String> = sessions.into_iter().map(|s| s.tty).collect();
             broadcast::tell(&self.config.root, &ttys, message);
-        }
-    }
-
-    /// The semaphore of the configured group, as etcd is reached now; none where the strategy asks nobody.
-    #[must_use]
-    pub fn own_semaphore(&self) -> Option<Rc<Semaphore>> {
-        self.semaphore.borrow().clone()
-    }
-
-    fn semaphore(&self, keys: &Keys) -> Rc<Semaphore> {
-        match self.own_semaphore() {
-            Some(semaphore) if semaphore.keys() == keys => semaphore,
-            // Taken under another configuration: given back where it was taken.
-            _ => self.reached(keys).0,
-        }
-    }
-
-    /// The semaphore there, and whether the journal knows already that this node writes of itself in this boot.
-    fn reached(&self, keys: &Keys) -> (Rc<Semaphore>, bool) {
-        let memory = self.journal.memory(keys.prefix());
-        let (journal, accepted) = (self.journal.clone(), self.store_accepted.clone());
-        let known = memory.serve(etcd::Agent {
-            keys: keys.clone(),
-            node: NodeRecord {
-                boot_id: self.boot_id.clone(),
-                ..self.record("", "")
-            },
-            keep: Box::new(move || {
-                let journal = journal.clone();
-                Box::pin(blocking::run(move || journal.keep()))
-            }),
-            accepted: Box::new(move || accepted.notify_one()),
-        });
-        let semaphore = Semaphore::new(
-            self.etcd.borrow().clone(),
-            keys.clone(),
-            Self::back_off(&self.config),
-        );
-        (Rc::new(semaphore.with_memory(memory)), known)
-    }
-
-    /// Makes the semaphore of the configured group its own, where the strategy asks somebody. Before the node writes of itself
-    /// in a new boot the journal knows that boot: by it the node's own record is told from another machine's.
-    pub async fn begin(&self) {
-        if self.config.strategy != Strategy::EtcdLock {
-            return;
-        }
-        let (semaphore, known) = self.reached(&self.keys);
-        self.semaphore.replace(Some(semaphore));
-        let journal = self.journal.clone();
-        if !known && let Err(why) = blocking::run(move || journal.keep()).await {
-            tracing::debug!("{why}");
-            // One that cannot be read knows no boot at all, and may be a copy, which is to be seen.
-            self.unknown_boot.set(self.journal.is_loaded());
-        }
-    }
-
-    /// Reaches etcd in another way from now on, with the next request of what is under way as well. What it asks for, and
-    /// under which keys, is as before.
-    pub fn reach_by(&self, config: &Config, etcd: etcd::Options) {
-        self.reached_by.replace(Some(config.clone()));
-        self.reach(etcd);
-    }
-
-    fn reach(&self, etcd: etcd::Options) {
-        self.etcd.replace(etcd);
-        if self.own_semaphore().is_some() {
-            self.semaphore.replace(Some(self.reached(&self.keys).0));
-        }
-    }
-
-    /// Reads certificates and password again from their files: they may have been renewed there since. What waits for etcd
-    /// goes on with the new ones.
-    pub fn read_credentials_again(&self) {
-        let read = match &*self.reached_by.borrow() {
-            Some(newer) => newer.etcd_options(),
-            None => self.config.etcd_options(),
-        };
-        match read {
-            Ok(etcd) if etcd != *self.etcd.borrow() => {
-                // Endpoints and the like may have been changed by a reload; only the credentials are renewed.
-                let now = etcd::Options {
-                    tls: etcd.tls,
-                    user: etcd.user,
-                    ..self.etcd.borrow().clone()
-                };
-                if now != *self.etcd.borrow() {
-                    tracing::info!(
-                        "certificates or password of etcd have changed, and are used from now on"
-                    );
-                    self.reach(now);
-                }
-            }
-            Ok(_) => {}
-            Err(error) => tracing::debug!("{error}"),
-        }
-    }
-
-    /// What kept etcd from answering, with what the certificate's dates have to do with it.
-    #[must_use]
-    pub fn explain(&self, error: &etcd::Error) -> String {
-        let said = text::in_a_sentence(&error.to_string());
-        match self.config.certificate_warning(Timestamp::now()) {
-            Some(warning) if error.is_unreachable() => format!("{said}; {warning}"),
-            _ => said,
         }
     }
 
@@ -337,25 +231,6 @@ impl EffectRunner {
         });
     }
 
-    /// Asks until there is an answer.
-    async fn until_known<T>(&self, ask: impl AsyncFn() -> Result<T, etcd::Error>) -> T {
-        let Config { timings, .. } = &self.config;
-        let mut waits = EffectRunner::back_off(&self.config).waits();
-        loop {
-            match ask().await {
-                Ok(answer) => return answer,
-                Err(error) => {
-                    let why = self.explain(&error);
-                    let wait = waits.next().unwrap_or(timings.retry_max);
-                    tracing::warn!("{why}; {}", self.again_in(wait));
-                    self.note(format!("{why}; {}", self.again_in(wait)));
-                    sleep(wait).await;
-                    self.read_credentials_again();
-                }
-            }
-        }
-    }
-
     /// Whether the hooks let the node go; one may say not now, without being at fault.
     async fn may(&self, intent: &Intent) -> Result<(), String> {
         let version = |image: &Image| image.version.clone().unwrap_or_default();
@@ -370,99 +245,6 @@ impl EffectRunner {
         })
     }
 
-    async fn prove(
-        &self,
-        entry: Option<&Entry>,
-        baseline: Option<&Baseline>,
-        trial: bool,
-    ) -> Event {
-        let hooks = self.hooks();
-        let variables = match entry {
-            Some(entry) => self.environment(entry, "proving"),
-            None => self.variables("", "", "", "proving"),
-        };
-        let timings = &self.config.timings;
-        let claim = entry.and_then(|entry| entry.claim.as_ref());
-        let greenboot = checks::greenboot(&self.config.root, &self.bus, timings.hook_timeout).await;
-        let checks = Checks {
-            root: &self.config.root,
-            bus: &self.bus,
-            rules: health::Rules {
-                ignore: &self.config.ignore_units,
-                cluster: &self.config.cluster_units,
-                baseline,
-                trial,
-            },
-            hooks: &hooks,
-            greenboot: greenboot.as_ref(),
-            variables: &variables,
-            limit: timings.proving,
-            waits: BackOff {
-                max: timings.retry_max.min(Duration::from_secs(30)),
-                ..EffectRunner::back_off(&self.config)
-            },
-        };
-        let note = |why: &str| self.note(why.to_owned());
-        let member = async || self.own_member(claim).await;
-        let verdict = match claim {
-            Some(key) => {
-                let node = self.record("", "");
-                let tell = async || {
-                    let semaphore = self.semaphore(&key.keys);
-                    let told = semaphore.proving(&key.id, &key.nonce, Some(&node)).await;
-                    told.inspect_err(|error| tracing::debug!("{error}"))
-                };
-                while_telling(
-                    checks.run(true, member, note),
-                    tell,
-                    EffectRunner::back_off(&self.config),
-                )
-                .await
-            }
-            None => checks.run(false, member, note).await,
-        };
-        let survey = self.points.run(Points::survey).await;
-        let other = survey.map(|survey| survey.boot.other);
-        Event::Checked(verdict, other)
-    }
-
-    /// Marks the slot good, and lets update_engine in, which was held back until then.
-    async fn mark(&self) -> Result<(), String> {
-        self.points.run(Points::mark_good).await?;
-        if self.updates == Updates::Engine {
-            let started = systemd::unit(&self.bus, "StartUnit", "update-engine.service").await;
-            // Where no systemd is on the bus nobody has held it back.
-            if let Err(error) = started {
-                tracing::debug!("update_engine is not started: {error}");
-            }
-        }
-        Ok(())
-    }
-
-    async fn roll_back(&self, why: &str, to: &Image) -> Result<(), String> {
-        let image = to.clone();
-        self.points
-            .run(move |points| points.go_back(&image))
-            .await?;
-        tracing::error!("going back to the other slot: {why}");
-        self.tell("The system goes back to its former image and reboots now.")
-            .await;
-        let called = Logind::new(&self.bus).reboot().await;
-        called.map_err(|e| e.to_string())
-    }
-
-    /// What the cluster is told of a bad image.
-    #[must_use]
-    pub fn quarantine(&self, quarantined: &OwnQuarantine) -> Quarantine {
-        Quarantine {
-            what: quarantined.what.clone(),
-            node: self.id.clone(),
-            hostname: self.hostname.clone(),
-            reason: quarantined.reason.clone(),
-            since: Some(Timestamp::now()),
-        }
-    }
-
     async fn reboot(&self, entry: &Entry) -> Event {
         self.tell(&format!("The system reboots now: {}.", entry.intent.reason))
             .await;
@@ -471,7 +253,7 @@ impl EffectRunner {
         // a reboot says nothing of slots.
         if self.updates == Updates::Engine
             && !entry.intent.to.is(&entry.from)
-            && let Err(why) = self.points.run(Points::throw).await
+            && let Err(why) = self.next_slot.run(NextSlot::activate).await
         {
             return Event::RebootCalled(Err(why));
         }
@@ -481,10 +263,10 @@ impl EffectRunner {
 
     /// Before anything is given back: whoever reboots the node afterwards asks nobody. Whether update_engine still says
     /// that something is staged does not matter.
-    async fn put_points_back(&self, entry: &Entry) {
+    async fn put_next_slot_back(&self, entry: &Entry) {
         let thrown = entry.stage == Stage::Committing && entry.boot_id == self.boot_id;
         let mut waits = EffectRunner::back_off(&self.config).waits();
-        while thrown && let Err(why) = self.points.run(Points::put_back).await {
+        while thrown && let Err(why) = self.next_slot.run(NextSlot::put_back).await {
             tracing::error!("the other slot is still the next to boot: {why}");
             self.note(format!(
                 "no reboot follows, and the other slot is still the next to boot: {why}"
@@ -543,36 +325,4 @@ fn is_drained(entry: &Entry) -> bool {
 pub fn variables(values: [(&str, &str); 7]) -> Vec<(String, String)> {
     let named = |(name, value): (&str, &str)| (format!("POINTSMAN_{name}"), value.to_owned());
     values.into_iter().map(named).collect()
-}
-
-/// Does something, and meanwhile tells the cluster so: once for certain, and again only as long as it lasts.
-async fn while_telling<T, E>(
-    doing: impl Future<Output = T>,
-    tell: impl AsyncFn() -> Result<(), E>,
-    back_off: BackOff,
-) -> T {
-    let mut doing = pin!(doing);
-    let mut first = pin!(tell());
-    let told = tokio::select! {
-        done = &mut doing => {
-            let _ = first.await;
-            return done;
-        }
-        told = &mut first => told,
-    };
-    let again = async {
-        if told.is_err() {
-            for wait in back_off.waits() {
-                sleep(wait).await;
-                if tell().await.is_ok() {
-                    break;
-                }
-            }
-        }
-        std::future::pending().await
-    };
-    tokio::select! {
-        done = &mut doing => done,
-        never = again => never,
-    }
 }

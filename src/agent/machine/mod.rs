@@ -19,7 +19,7 @@ use std::time::Duration;
 pub use people::NOTHING_ASKED;
 pub use quarantined::NOT_QUARANTINED;
 pub use states::StateName;
-pub use vocabulary::{Effect, Event, Op, State, Verdict};
+pub use vocabulary::{Effect, Event, Op, State};
 
 use semaphore::{etcd::QueuePosition, keys::Keys, records::Image};
 
@@ -146,10 +146,10 @@ impl Machine {
             )
     }
 
-    /// Whether no reboot of this machine's own into another image is on its way: from the commit on the points belong to
+    /// Whether no reboot of this machine's own into another image is on its way: from the commit on the next slot belongs to
     /// that. Where none is, nobody has cleared what is staged, also while the system goes down.
     #[must_use]
-    pub fn may_hold_points(&self) -> bool {
+    pub fn may_pin_slot(&self) -> bool {
         let moves = |entry: &Entry| {
             let committed = entry.stage == Stage::Committing;
             committed && entry.boot_id == self.identity.boot_id && !entry.intent.to.is(&entry.from)
@@ -198,10 +198,11 @@ impl Machine {
             .request
             .take_if(|asked| asked.boot_id != this_boot)
             .is_some();
+        let from = journal.entry.as_ref().map(|entry| &*entry.boot_id);
         journal.baseline = journal
             .baseline
             .take()
-            .and_then(|baseline| baseline.for_boot(&this_boot, journal.entry.as_ref()));
+            .and_then(|baseline| baseline.for_boot(&this_boot, from));
         let Some(entry) = journal.entry.clone() else {
             // A proof that was cut off in a boot nobody had cleared: it says nothing of any later one.
             journal.trial = None;

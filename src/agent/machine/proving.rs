@@ -6,9 +6,10 @@ use host::systemd::Unsettled;
 use semaphore::records::Image;
 use settings::Strategy;
 
-use super::{Effect, Identity, Machine, Op, Other, State, Verdict};
+use super::{Effect, Identity, Machine, Op, Other, State};
 use crate::agent::{
-    health::Baseline,
+    baseline::Baseline,
+    health::Verdict,
     journal::{Entry, OwnQuarantine, Stage},
     situation::Now,
 };
@@ -321,7 +322,7 @@ impl Machine {
         if !meant || !known || !self.identity.runs.is(&entry.from) || !other.image.is(&to) {
             return;
         }
-        // With a try left, or marked good, it was never tried: a kexec, or a cut before the points were thrown.
+        // With a try left, or marked good, it was never tried: a kexec, or a power cut before it was activated.
         if other.successful || other.tries {
             return;
         }

@@ -7,7 +7,8 @@ use semaphore::{etcd::Wait, records::Image};
 
 use super::Other;
 use crate::agent::{
-    health::Baseline,
+    baseline::Baseline,
+    health::Verdict,
     journal::{ClaimKey, Entry, Journal, OwnQuarantine},
     situation::{Facts, Intent, Request},
 };
@@ -155,17 +156,6 @@ pub enum Event {
     JournalFailed(String),
     /// The agent is told to end.
     Stop,
-}
-
-/// What the checks of a boot say.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// All that are required passed; the units that fail as they did before the reboot.
-    Passed(Vec<String>),
-    /// One of this node's own failed, or one that needs other nodes although these were there: why.
-    Failed(String),
-    /// It cannot be known yet: why.
-    Unknown(String),
 }
 
 /// An operation that takes time. One runs at a time; a new one ends the one before it.

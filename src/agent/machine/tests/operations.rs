@@ -4,8 +4,9 @@ use settings::Strategy;
 
 use super::{image, named, world::World};
 use crate::agent::{
+    health::Verdict,
     journal::Stage,
-    machine::{Event, Op, Verdict},
+    machine::{Event, Op},
 };
 
 impl World {
@@ -140,7 +141,7 @@ impl World {
             Op::Drain(_) if self.random.is_multiple_of(2) => Event::Refused("not now".into()),
             Op::Drain(_) => Event::Drained(no("the drain failed"), None),
             Op::Undo(_) => {
-                // The points go back first.
+                // The booted slot is pinned again first.
                 if self.strategy == Strategy::EtcdLock && self.moves() {
                     self.slots.first = self.slots.booted;
                 }
@@ -161,7 +162,7 @@ impl World {
                 let well = well && self.logind;
                 self.called = well;
                 if !entry.intent.to.is(&entry.from) && self.strategy == Strategy::EtcdLock {
-                    // The points are thrown.
+                    // The new slot is activated.
                     self.slots.first = 1 - self.slots.booted;
                 }
                 if well && let Ok(logins) = &mut self.facts.logind {

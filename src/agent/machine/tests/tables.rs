@@ -6,9 +6,10 @@ use settings::Strategy;
 
 use super::{ID, image, named, rules};
 use crate::agent::{
-    health::Baseline,
+    baseline::Baseline,
+    health::Verdict,
     journal::{ClaimKey, Entry, Journal, OwnQuarantine, Stage},
-    machine::{Boot, Effect, Event, Identity, Machine, Op, Other, State, Verdict},
+    machine::{Boot, Effect, Event, Identity, Machine, Op, Other, State},
     situation::{Facts, Intent, Logins, Now, Rules, Update},
 };
 

@@ -428,13 +428,13 @@ impl World {
             self.slots.first = 1 - self.slots.booted;
         }
         self.start();
-        self.hold_points();
+        self.pin_slot();
     }
 
-    /// What the driver does with the points while an update is staged.
-    fn hold_points(&mut self) {
+    /// Which slot the driver lets boot next while an update is staged.
+    fn pin_slot(&mut self) {
         let staged = matches!(self.facts.update, Update::Staged(_));
-        if staged && self.strategy == Strategy::EtcdLock && self.machine.may_hold_points() {
+        if staged && self.strategy == Strategy::EtcdLock && self.machine.may_pin_slot() {
             self.slots.first = self.slots.booted;
         }
     }
@@ -474,7 +474,7 @@ impl World {
                 None => Update::None("UPDATE_STATUS_IDLE".into()),
             }
         });
-        self.hold_points();
+        self.pin_slot();
     }
 
     pub(super) fn tick(&mut self) {

@@ -1,9 +1,9 @@
-//! The points are thrown last: which slot boots next while an update waits, and when it goes.
+//! Which slot boots next while an update waits, and when the new slot is activated.
 
 use std::fs;
 
 use host::node::{Root, RootPath};
-use pointsman::agent::points::Points;
+use pointsman::agent::next_slot::NextSlot;
 use pointsman_testbed::{
     disk::{Bits, DiskImage, Slot},
     fakes::{OnReboot, PATIENCE, Status},
@@ -48,7 +48,7 @@ async fn until_next(disk: &DiskImage, slot: Slot) {
 
 #[tokio::test]
 async fn while_an_update_waits_the_booted_slot_stays_next_and_then_the_staged_one_boots() {
-    let site = Site::new("points");
+    let site = Site::new("slot");
     let (node, disk) = node(&site, &[]).await;
     site.lock().await;
     node.stage("2").await;
@@ -71,8 +71,8 @@ async fn while_an_update_waits_the_booted_slot_stays_next_and_then_the_staged_on
 }
 
 #[tokio::test]
-async fn where_no_reboot_follows_the_points_go_back() {
-    let site = Site::new("points-back");
+async fn where_no_reboot_follows_the_booted_slot_is_pinned_again() {
+    let site = Site::new("slot-back");
     let (node, disk) = node(&site, &[("POINTSMAN_RETRY_MAX", "1h")]).await;
     node.logind().on_reboot(OnReboot::Fail("no".into()));
     node.stage("2").await;
@@ -84,7 +84,7 @@ async fn where_no_reboot_follows_the_points_go_back() {
 
 #[tokio::test]
 async fn a_crash_after_they_were_thrown_holds_them_again() {
-    let site = Site::new("points-crash");
+    let site = Site::new("slot-crash");
     let (node, disk) = node(&site, &[("POINTSMAN_RETRY_MAX", "1h")]).await;
     node.logind().on_reboot(OnReboot::Nothing);
     node.stage("2").await;
@@ -99,7 +99,7 @@ async fn a_crash_after_they_were_thrown_holds_them_again() {
 #[tokio::test]
 async fn they_go_back_before_the_semaphore_whatever_update_engine_says_by_then() {
     for away in [true, false] {
-        let site = Site::new("points-back-away");
+        let site = Site::new("slot-back-away");
         let (node, disk) = node(&site, &[("POINTSMAN_RETRY_MAX", "1h")]).await;
         node.logind().on_reboot(OnReboot::Nothing);
         node.stage("2").await;
@@ -119,7 +119,7 @@ async fn they_go_back_before_the_semaphore_whatever_update_engine_says_by_then()
 
 #[tokio::test]
 async fn as_long_as_they_cannot_go_back_the_semaphore_is_kept() {
-    let site = Site::new("points-stuck");
+    let site = Site::new("slot-stuck");
     let (node, disk) = node(&site, &[]).await;
     node.logind().on_reboot(OnReboot::Nothing);
     node.stage("2").await;
@@ -144,7 +144,7 @@ async fn as_long_as_they_cannot_go_back_the_semaphore_is_kept() {
 
 #[tokio::test]
 async fn what_is_staged_after_the_commit_of_another_reboot_is_held() {
-    let site = Site::new("points-late");
+    let site = Site::new("slot-late");
     let (node, disk) = node(&site, &[]).await;
     node.logind().on_reboot(OnReboot::Nothing);
     let asked = site.command(&node, &["reboot"]).await;
@@ -157,7 +157,7 @@ async fn what_is_staged_after_the_commit_of_another_reboot_is_held() {
 
 #[tokio::test]
 async fn during_the_drain_they_are_still_held() {
-    let site = Site::new("points-drain");
+    let site = Site::new("slot-drain");
     let (node, disk) = node(&site, &[]).await;
     slow_drain(&node);
     node.stage("2").await;
@@ -170,7 +170,7 @@ async fn during_the_drain_they_are_still_held() {
 
 #[tokio::test]
 async fn without_coordination_nothing_is_held_and_what_was_is_let_go() {
-    let site = Site::new("points-off");
+    let site = Site::new("slot-off");
     let (node, disk) = node(&site, &[]).await;
     site.lock().await;
     node.stage("2").await;
@@ -186,7 +186,7 @@ async fn without_coordination_nothing_is_held_and_what_was_is_let_go() {
         .await;
     assert_eq!(next(&disk), Slot::B);
     // Nor where the operator does not want it.
-    let site = Site::new("points-unheld");
+    let site = Site::new("slot-unheld");
     let node = machine("node-2").await;
     let disk = node.add_disk("1");
     // By its old name, which is said.
@@ -206,7 +206,7 @@ async fn without_coordination_nothing_is_held_and_what_was_is_let_go() {
 
 #[tokio::test]
 async fn a_reset_update_is_forgotten() {
-    let site = Site::new("points-reset");
+    let site = Site::new("slot-reset");
     let (node, disk) = node(&site, &[]).await;
     site.lock().await;
     node.stage("2").await;
@@ -220,7 +220,7 @@ async fn a_reset_update_is_forgotten() {
 
 #[tokio::test]
 async fn a_reboot_by_hand_while_update_engine_is_away_stays_on_what_runs() {
-    let site = Site::new("points-away");
+    let site = Site::new("slot-away");
     let (node, disk) = node(&site, &[]).await;
     site.lock().await;
     node.stage("2").await;
@@ -238,7 +238,7 @@ async fn a_reboot_by_hand_while_update_engine_is_away_stays_on_what_runs() {
 
 #[tokio::test]
 async fn an_update_that_is_reset_and_staged_again_is_booted() {
-    let site = Site::new("points-again");
+    let site = Site::new("slot-again");
     let (node, disk) = node(&site, &[]).await;
     site.lock().await;
     node.stage("2").await;
@@ -255,7 +255,7 @@ async fn an_update_that_is_reset_and_staged_again_is_booted() {
 
 #[tokio::test]
 async fn what_the_disk_refuses_is_tried_again() {
-    let site = Site::new("points-refused");
+    let site = Site::new("slot-refused");
     let (node, disk) = node(&site, &[]).await;
     site.lock().await;
     // The mark cannot be written; nothing else wakes the agent afterwards.
@@ -274,7 +274,7 @@ async fn what_the_disk_refuses_is_tried_again() {
 
 #[tokio::test]
 async fn a_reboot_into_the_slot_a_person_made_next_asks_for_that_image() {
-    let site = Site::new("points-person");
+    let site = Site::new("slot-person");
     let (node, disk) = node(&site, &[]).await;
     disk.post_install(Slot::B, "2");
     let shown = node.run(bin(), &["slots", "--json"]).await;
@@ -297,7 +297,7 @@ async fn a_reboot_into_the_slot_a_person_made_next_asks_for_that_image() {
 
 #[tokio::test]
 async fn what_a_person_made_next_stays_so_where_no_reboot_follows() {
-    let site = Site::new("points-person-back");
+    let site = Site::new("slot-person-back");
     let (node, disk) = node(&site, &[("POINTSMAN_RETRY_MAX", "1h")]).await;
     node.logind().on_reboot(OnReboot::Fail("no".into()));
     disk.post_install(Slot::B, "2");
@@ -318,22 +318,22 @@ fn nothing_is_gone_back_to_that_is_not_what_ran_before() {
         disk: Some(RootPath::named(path)),
         booted: Some("USR-B".into()),
     };
-    let points = Points::new(Root::new(dir.path()), place, true);
-    let before = points.survey().unwrap().boot.other.unwrap().image;
+    let next_slot = NextSlot::new(Root::new(dir.path()), place, true);
+    let before = next_slot.survey().unwrap().boot.other.unwrap().image;
     let bits = || [Slot::A, Slot::B].map(|slot| disk.bits(slot));
     let untouched = bits();
     disk.write_image(Slot::A, "3");
-    let refused = points.go_back(&before).unwrap_err();
+    let refused = next_slot.switch_back(&before).unwrap_err();
     assert!(refused.contains("USR-A holds another image"), "{refused}");
     assert_eq!(bits(), untouched);
     disk.write_image(Slot::A, "1");
-    points.go_back(&before).unwrap();
+    next_slot.switch_back(&before).unwrap();
     assert_eq!((next(&disk), disk.bits(Slot::B).priority), (Slot::A, 0));
 }
 
 #[tokio::test]
 async fn an_update_that_could_not_boot_is_known_before_the_node_stands_in_the_line() {
-    let site = Site::new("points-tries");
+    let site = Site::new("slot-tries");
     let (node, disk) = node(&site, &[]).await;
     disk.post_install(Slot::B, "2");
     let bits = disk.bits(Slot::B);
@@ -371,9 +371,9 @@ fn a_slot_that_runs_by_now_was_thrown_for_this_boot_and_what_a_person_made_next_
         disk: Some(RootPath::named(path)),
         booted: Some("USR-B".into()),
     };
-    let points = Points::new(Root::new(dir.path()), place, true);
-    points.put_back().unwrap();
-    points.settle(false, false).unwrap();
+    let next_slot = NextSlot::new(Root::new(dir.path()), place, true);
+    next_slot.put_back().unwrap();
+    next_slot.settle(false, false).unwrap();
     assert_eq!((next(&disk), mark.exists()), (Slot::A, false));
 }
 
@@ -386,7 +386,7 @@ fn only_what_can_boot_is_put_first() {
         disk: Some(RootPath::named(path)),
         booted: Some("USR-A".into()),
     };
-    let points = Points::new(Root::new(dir.path()), place, true);
+    let next_slot = NextSlot::new(Root::new(dir.path()), place, true);
     std::fs::create_dir_all(dir.path().join("var/lib/pointsman")).unwrap();
     disk.post_install(Slot::B, "2");
     // The booted one is on trial itself: the boot loader would not come back to it.
@@ -396,18 +396,18 @@ fn only_what_can_boot_is_put_first() {
         ..good
     };
     disk.set(Slot::A, trial);
-    points.settle(true, false).unwrap();
+    next_slot.settle(true, false).unwrap();
     assert_eq!([disk.bits(Slot::A), disk.bits(Slot::B)], [trial, staged]);
     // Held, and its one try is gone.
     disk.set(Slot::A, good);
-    points.settle(true, false).unwrap();
+    next_slot.settle(true, false).unwrap();
     assert_eq!(next(&disk), Slot::A);
     let spent = Bits {
         tries: 0,
         ..disk.bits(Slot::B)
     };
     disk.set(Slot::B, spent);
-    let refused = points.throw().unwrap_err();
+    let refused = next_slot.activate().unwrap_err();
     assert!(refused.contains("could not boot"), "{refused}");
     assert_eq!(disk.bits(Slot::B), spent);
 }
@@ -418,7 +418,7 @@ async fn a_disk_that_cannot_be_used_is_found_before_the_ticket() {
     for disk in ["/gone.img", "/etc/hostname"] {
         // With an update of update_engine, and where a file asks for a reboot.
         for engine in [true, false] {
-            let site = Site::new("points-unusable");
+            let site = Site::new("slot-unusable");
             let node = if engine {
                 machine("node-1").await
             } else {
@@ -443,7 +443,7 @@ async fn a_disk_that_cannot_be_used_is_found_before_the_ticket() {
 
 #[tokio::test]
 async fn a_read_only_disk_is_found_before_the_ticket() {
-    let site = Site::new("points-read-only");
+    let site = Site::new("slot-read-only");
     let node = machine("node-1").await;
     let disk = node.add_block_disk("1");
     site.start(&node, &[]).await;
@@ -468,7 +468,7 @@ async fn a_read_only_disk_is_found_before_the_ticket() {
 
 #[tokio::test]
 async fn a_file_that_asks_for_a_reboot_moves_no_node_to_the_other_slot() {
-    let site = Site::new("points-sentinel");
+    let site = Site::new("slot-sentinel");
     let node = Node::without_update_engine("node-1").await;
     let disk = node.add_disk("1");
     disk.post_install(Slot::B, "2");

@@ -1,5 +1,5 @@
-//! The points are thrown last: while an update waits for its turn the booted slot stays the next to boot, and the
-//! staged one becomes it right before the reboot. A power cut or somebody's own reboot then moves no node to an image
+//! Which slot boots next. While an update waits for its turn the booted slot stays the next to boot, and the new slot is
+//! activated only just before the reboot. So a power cut, or a reboot by somebody else, takes no node to an image that
 //! nobody has cleared.
 
 use std::{io, sync::Arc};
@@ -23,29 +23,29 @@ pub fn location(config: &Config) -> Location {
     }
 }
 
-/// This node's points.
+/// The node's slots, and whether the booted one is pinned.
 #[derive(Debug, Clone)]
-pub struct Points {
+pub struct NextSlot {
     root: Root,
     location: Location,
-    /// Whether they are to be held.
-    hold: bool,
+    /// Whether the booted slot is to be pinned.
+    pin: bool,
 }
 
-/// The points as the agent uses them. A disk may be slow, and its lock may be held: each operation runs on a thread of its
+/// The slots as the agent uses them. A disk may be slow, and its lock may be held: each operation runs on a thread of its
 /// own, one after the other in the order in which they were asked for, also where nobody waits for one any more.
 #[derive(Debug, Clone)]
-pub struct PointsQueue {
-    points: Arc<Points>,
+pub struct NextSlotQueue {
+    next_slot: Arc<NextSlot>,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
-impl PointsQueue {
+impl NextSlotQueue {
     /// A queue for these.
     #[must_use]
-    pub fn new(points: Points) -> Self {
+    pub fn new(next_slot: NextSlot) -> Self {
         Self {
-            points: Arc::new(points),
+            next_slot: Arc::new(next_slot),
             turn: Arc::default(),
         }
     }
@@ -53,14 +53,14 @@ impl PointsQueue {
     /// Does an operation on a thread that may wait for the disk.
     pub async fn run<T: Send + 'static>(
         &self,
-        operation: impl FnOnce(&Points) -> T + Send + 'static,
+        operation: impl FnOnce(&NextSlot) -> T + Send + 'static,
     ) -> T {
         // Tokio's mutex lets in first who asked first.
         let turn = self.turn.clone().lock_owned().await;
-        let points = self.points.clone();
+        let next_slot = self.next_slot.clone();
         blocking::run(move || {
             let _turn = turn;
-            operation(&points)
+            operation(&next_slot)
         })
         .await
     }
@@ -79,23 +79,23 @@ pub struct Survey {
     pub boot: Boot,
 }
 
-impl Points {
-    /// Those of the machine under `root`; `hold` where a reboot has to be cleared by others, and the operator wants it.
+impl NextSlot {
+    /// The slots of the machine under `root`; `pin` where a reboot has to be cleared by others, and the operator wants it.
     #[must_use]
-    pub fn new(root: Root, location: Location, hold: bool) -> Self {
+    pub fn new(root: Root, location: Location, pin: bool) -> Self {
         Self {
             root,
             location,
-            hold,
+            pin,
         }
     }
 
-    /// Says that they are held, across crashes: only what this program has held does it throw.
+    /// Says that the booted slot is pinned, across crashes: only what this program has pinned does it unpin.
     fn mark(&self) -> RootPath {
         self.root.path("var/lib/pointsman/points-held")
     }
 
-    fn is_held(&self) -> bool {
+    fn is_pinned(&self) -> bool {
         self.mark().exists()
     }
 
@@ -107,16 +107,16 @@ impl Points {
     }
 
     /// Does what is right while an update is `staged`, or none is; one that is `quarantined` is held back on every node, also
-    /// on one that otherwise leaves the points as update_engine puts them.
+    /// on one that otherwise leaves the next slot as update_engine sets it.
     ///
     /// # Errors
     /// A sentence: the disk cannot be read or written.
     pub fn settle(&self, staged: bool, quarantined: bool) -> Result<(), String> {
-        match (staged, self.hold || quarantined) {
+        match (staged, self.pin || quarantined) {
             (true, true) => self.keep(),
             // Held by an earlier configuration: it goes as update_engine left it.
-            (true, false) if self.is_held() => {
-                self.throw()?;
+            (true, false) if self.is_pinned() => {
+                self.activate()?;
                 self.unmark().map_err(|e| self.failed(&e))
             }
             (true, false) => Ok(()),
@@ -128,13 +128,13 @@ impl Points {
         }
     }
 
-    /// Puts the booted slot first again, where [`Self::throw`] has put the other one first: no reboot has followed. What
+    /// Puts the booted slot first again, where [`Self::activate`] has put the other one first: no reboot has followed. What
     /// else is first stays so.
     ///
     /// # Errors
     /// A sentence: the disk cannot be read or written.
     pub fn put_back(&self) -> Result<(), String> {
-        if !self.hold {
+        if !self.pin {
             return Ok(());
         }
         let held = match self.mark().read_text() {
@@ -271,7 +271,7 @@ impl Points {
     ///
     /// # Errors
     /// A sentence: the disk cannot be read or written, the other slot cannot boot, or does not hold `to`.
-    pub fn go_back(&self, to: &Image) -> Result<(), String> {
+    pub fn switch_back(&self, to: &Image) -> Result<(), String> {
         let (mut slots, booted, other) =
             self.open(Access::Write)?.ok_or("there are no two slots")?;
         let slot = slots.slots()[other].clone();
@@ -329,7 +329,7 @@ impl Points {
         if !due(&slots, booted, other) {
             return Ok(());
         }
-        // First the mark: after a crash in between there is nothing held and nothing lost.
+        // First the mark: after a crash in between nothing is pinned and nothing lost.
         let label = slots.slots()[other].name();
         self.mark()
             .write_atomic(label.as_bytes(), 0o644)
@@ -343,19 +343,19 @@ impl Points {
         Ok(())
     }
 
-    /// Puts the staged slot first, where the points are held, or are to be. The mark stays: should no reboot follow, it
+    /// Puts the staged slot first, where the booted one is pinned, or is to be. The mark stays: should no reboot follow, it
     /// tells who has put it first.
     ///
     /// # Errors
     /// A sentence: the disk cannot be read or written, or the staged slot cannot boot.
-    pub fn throw(&self) -> Result<(), String> {
+    pub fn activate(&self) -> Result<(), String> {
         // The mark may have gone and the table have stayed, when update_engine was reset and staged again.
-        if !self.hold && !self.is_held() {
+        if !self.pin && !self.is_pinned() {
             return Ok(());
         }
         if let Some((mut slots, _, other)) = self.open(Access::Write)? {
             // A person has.
-            if slots.next() == Some(other) && !self.is_held() {
+            if slots.next() == Some(other) && !self.is_pinned() {
                 return Ok(());
             }
             let staged = slots.slots()[other].clone();

@@ -1,0 +1,106 @@
+//! Carries out what the machine answers.
+
+use std::collections::VecDeque;
+
+use host::{blocking, duration, update_engine::UpdateEngine};
+
+use super::{Driver, Ending};
+use crate::agent::{
+    effects::Updates,
+    journal::{Journal, JournalError},
+    machine::{Effect, Event, Op},
+};
+
+impl Driver {
+    /// Does these effects, and those of the events that they lead to at once.
+    pub(super) async fn carry_out(&mut self, effects: Vec<Effect>) {
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
+            let Some(event) = self.perform(effect).await else {
+                continue;
+            };
+            if matches!(event, Event::JournalFailed(_)) {
+                effects.clear();
+            }
+            let now = self.now();
+            for effect in self.machine.step(event, &now).into_iter().rev() {
+                effects.push_front(effect);
+            }
+        }
+    }
+
+    /// Does an effect; the event that it leads to at once, if it does.
+    async fn perform(&mut self, effect: Effect) -> Option<Event> {
+        match effect {
+            Effect::Journal(journal) => {
+                if let Err(error) = self.save(journal).await {
+                    tracing::error!("{error}");
+                    self.answer(Err(error.to_string()));
+                    return Some(Event::JournalFailed(error.to_string()));
+                }
+            }
+            Effect::Remember(journal) => {
+                if let Err(error) = self.save(journal).await {
+                    tracing::error!("{error}");
+                }
+            }
+            Effect::Run(op) => {
+                tracing::debug!(?op, "operation");
+                // It activates the new slot; should no reboot follow, the booted one is pinned again.
+                self.next_slot_due |= matches!(op, Op::Reboot(_));
+                self.heard = None;
+                self.ended = None;
+                self.op = Some(Box::pin(self.runner.clone().run(op)));
+            }
+            Effect::Announce(grace) => {
+                let runner = self.runner.clone();
+                let message = format!(
+                    "Reboot pending: the system reboots in {}.",
+                    duration::print(grace)
+                );
+                tokio::task::spawn_local(async move { runner.tell(&message).await });
+            }
+            Effect::Reset => self.reset_update(),
+            Effect::Answer(answer) => self.answer(answer),
+            Effect::Again => return Some(Event::Tick),
+            Effect::Exit => self.ending = Some(Ending::Stopped),
+        }
+        None
+    }
+
+    async fn save(&mut self, journal: Journal) -> Result<(), JournalError> {
+        let file = self.runner.journal.clone();
+        self.meanwhile(blocking::run(move || file.save(&journal)))
+            .await
+    }
+
+    /// Has update_engine forget what it staged; of that it sends no signal.
+    fn reset_update(&self) {
+        if self.runner.updates != Updates::Engine {
+            return;
+        }
+        let (runner, look_again) = (self.runner.clone(), self.look_again.clone());
+        tokio::task::spawn_local(async move {
+            // After it nobody knows any more which version the other slot holds.
+            let held = runner
+                .next_slot
+                .run(|next_slot| next_slot.settle(true, true))
+                .await;
+            if let Err(why) = held {
+                tracing::error!(
+                    "the quarantined update is not reset, since it would boot next: {why}"
+                );
+                return;
+            }
+            match UpdateEngine::new(&runner.bus).reset_status().await {
+                Ok(()) => {
+                    tracing::info!(
+                        "the quarantined update is reset: update_engine looks for a better one"
+                    );
+                    look_again.notify_one();
+                }
+                Err(error) => tracing::error!("the quarantined update cannot be reset: {error}"),
+            }
+        });
+    }
+}
