@@ -145,8 +145,12 @@ pub(super) async fn here(
             )
             .remedy("start the agent at boot", "systemctl enable pointsman")
             .remedy(
-                format!("reboot anyway, and run `{}` yourself afterwards", context.command("unlock")),
+                "reboot without an agent",
                 context.command("reboot --without-agent"),
+            )
+            .remedy(
+                "release the reboot lock after such a reboot",
+                context.command("unlock"),
             ));
         }
         if enabled != Some(true) {

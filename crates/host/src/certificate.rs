@@ -59,11 +59,11 @@ fn told(error: &CertificateError) -> (Distrust, String) {
         E::UnknownIssuer => (
             Distrust::Issuer,
             // The word by which other programs and people's searches know it.
-            "the server's certificate is signed by no authority that is trusted here (UnknownIssuer)".into(),
+            "the server's certificate is not signed by a trusted authority (UnknownIssuer)".into(),
         ),
         E::BadSignature | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => (
             Distrust::Key,
-            "the server's certificate names an authority that is trusted here, but another key than that one's signed it"
+            "the server's certificate names a trusted authority, but was signed with another key"
                 .into(),
         ),
         E::NotValidForNameContext {

@@ -246,13 +246,12 @@ async fn what_is_wrong_with_a_certificate_is_said_with_what_mends_it() {
         (
             (&all.namesake_cert, &all.namesake_key),
             &all.ca,
-            "the server's certificate names an authority that is trusted here, but another key than that one's signed \
-             it; if it is the right server, put the authority that did sign it among the system's",
+            "the server's certificate names a trusted authority, but was signed with another key; if it is the right server, put the authority that did sign it among the system's",
         ),
         (
             (&all.plain_cert, &all.server_key),
             &all.ca,
-            "the server's certificate is signed by no authority that is trusted here (UnknownIssuer); put the \
+            "the server's certificate is not signed by a trusted authority (UnknownIssuer); put the \
              authority that signed its certificate among the system's",
         ),
         (

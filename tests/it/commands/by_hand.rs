@@ -122,10 +122,10 @@ async fn what_is_no_command_line_is_refused_with_its_name() {
 }
 
 #[tokio::test]
-async fn lock_waits_its_turn_or_leaves_the_line() {
+async fn lock_waits_its_turn_or_leaves_the_queue() {
     let op = Operator::new("wait");
     let semaphore = on(shared_cluster(), &op.prefix);
-    let line = async || semaphore.read().await.unwrap().queue.len();
+    let queue = async || semaphore.read().await.unwrap().queue.len();
     op.says(&["lock", "--as", "a"], 0, "").await;
     op.says(
         &["lock", "--as", "b", "--wait", "300ms"],
@@ -133,7 +133,7 @@ async fn lock_waits_its_turn_or_leaves_the_line() {
         "it did not get a place within 300ms",
     )
     .await;
-    assert_eq!(line().await, 0, "no ticket is left");
+    assert_eq!(queue().await, 0, "no ticket is left");
     let dir = scratch::dir("wait");
     for (signal, code) in [
         (Some(Signal::SIGINT), 130),
@@ -143,7 +143,7 @@ async fn lock_waits_its_turn_or_leaves_the_line() {
         let waiting = Spec::new(bin(), dir.path().join("log"))
             .args(op.args(&["lock", "--as", "b", "--wait", "1m"]))
             .spawn();
-        eventually("its ticket", line, |n| *n == 1).await;
+        eventually("its ticket", queue, |n| *n == 1).await;
         op.says(
             &["lock", "--as", "b", "--wait", "1s"],
             3,
@@ -160,7 +160,7 @@ async fn lock_waits_its_turn_or_leaves_the_line() {
             "{}",
             waiting.log()
         );
-        eventually("the line is empty", line, |n| *n == 0).await;
+        eventually("the queue is empty", queue, |n| *n == 0).await;
     }
     op.says(&["lock", "--as", "b"], 0, "b is already locked by hand")
         .await;
@@ -315,7 +315,7 @@ async fn a_group_that_nobody_is_in_is_made_only_when_that_is_meant_and_can_be_re
     op.says(
         &["set-max", "2", "--group", "prod/wbe"],
         2,
-        "there are prod/web",
+        "the groups are prod/web",
     )
     .await;
     // In use in any way, it stays.
@@ -324,7 +324,7 @@ async fn a_group_that_nobody_is_in_is_made_only_when_that_is_meant_and_can_be_re
     op.says(
         &[&["set-max", "--remove"], &web[..]].concat(),
         3,
-        "is not removed: it is held by a",
+        "is not removed: its reboot lock is held by a",
     )
     .await;
     op.says(&[&["unlock", "a"], &web[..]].concat(), 0, "").await;
@@ -354,7 +354,7 @@ async fn a_group_that_nobody_is_in_is_made_only_when_that_is_meant_and_can_be_re
     op.says(
         &[&["set-max", "--remove"], &web[..]].concat(),
         6,
-        "is not there",
+        "does not exist: it has no semaphore document",
     )
     .await;
     let all = op.json(&["--all-groups"]).await;

@@ -115,8 +115,10 @@ async fn of_two_machines_with_one_id_neither_unlocks_nor_uses_the_others_lock() 
     let done = site.command(&node, &["unlock"]).await;
     assert_eq!(done.code, Some(3), "{done:?}");
     assert!(
-        done.stderr
-            .contains("is held by twin, and this machine, node-1,"),
+        done.stderr.contains("twin (")
+            && done.stderr.contains(
+                ") holds the reboot lock, and this machine, node-1, has the same machine id"
+            ),
         "{done:?}"
     );
     let done = node.run(bin(), &["reboot", "--reason", "x"]).await;

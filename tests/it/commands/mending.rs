@@ -170,7 +170,7 @@ async fn a_ticket_that_nobody_keeps_is_shown_and_deleted() {
 async fn whether_an_agent_runs_is_not_guessed() {
     let op = Operator::new("no-bus");
     // No bus under this root.
-    op.says(&["status"], 0, "whether an agent runs is not known: ")
+    op.says(&["status"], 0, "it is not known whether an agent runs: ")
         .await;
     let status = op.json(&[]).await;
     assert!(status["node"].is_null());
@@ -191,13 +191,18 @@ async fn whether_an_agent_runs_is_not_guessed() {
 }
 
 #[tokio::test]
-async fn a_reboot_after_which_nobody_would_give_back_is_asked_for_by_name() {
+async fn a_reboot_after_which_no_agent_releases_the_lock_needs_a_flag() {
     let site = Site::new("disabled");
     let node = machine("node-1").await;
     // Not known is not yes.
     let refused = site.command(&node, &["reboot"]).await;
     assert_eq!(refused.code, Some(3), "{refused:?}");
-    assert!(refused.stderr.contains("cannot be told"), "{refused:?}");
+    assert!(
+        refused
+            .stderr
+            .contains("it is not known whether pointsman.service is enabled"),
+        "{refused:?}"
+    );
     let systemd = Systemd::start(node.bus()).await;
     systemd.set_enabled("pointsman.service", false);
     let refused = site.command(&node, &["reboot"]).await;

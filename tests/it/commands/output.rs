@@ -78,9 +78,10 @@ async fn the_environment_says_what_the_flags_may_say() {
     ];
     let done = run(bin(), ["lock"], &env, PATIENCE).await;
     assert_eq!(done.code, Some(0), "{done:?}");
-    // This machine's own id, under the root, and the group's own semaphore.
+    // This machine's own id, under the root, and the group's own lock.
     assert!(
-        done.stdout.starts_with("0123456789abcdef0123456789abcdef "),
+        done.stdout
+            .starts_with("desk (0123456789abcdef0123456789abcdef) holds the reboot lock"),
         "{done:?}"
     );
     let there = op.json(&["--group", "blue"]).await;

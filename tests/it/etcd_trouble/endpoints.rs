@@ -91,7 +91,7 @@ async fn what_is_not_etcd_is_named_in_words_and_does_not_hide_the_good_ones() {
         (plain, "http://"),
         (
             secured.endpoint(0),
-            "the server's certificate is signed by no authority that is trusted here (UnknownIssuer); give the CA certificate",
+            "the server's certificate is not signed by a trusted authority (UnknownIssuer); give the CA certificate",
         ),
     ];
     for (url, words) in &strangers {

@@ -59,9 +59,11 @@ async fn certificates_open_the_door_and_wrong_ones_are_named(version: Version) {
         .await;
     assert_eq!(lock(&open, open.dir(), &CA).await.code, Some(0));
     assert_eq!(lock(&open, open.dir(), &both).await.code, Some(0));
-    let unknown = "is signed by no authority that is trusted here";
+    let unknown = "the server's certificate is not signed by a trusted authority";
+    let other_key =
+        "the server's certificate names a trusted authority, but was signed with another key";
     refused(&open, &lock(&open, open.dir(), &[]).await, unknown);
-    refused(&open, &lock(&open, other.path(), &CA).await, unknown);
+    refused(&open, &lock(&open, other.path(), &CA).await, other_key);
 
     let closed = Cluster::builder(1)
         .version(version)

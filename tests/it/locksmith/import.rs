@@ -59,8 +59,12 @@ impl Operator<'_> {
 async fn the_locks_of_every_group_are_shown_and_then_copied_once() {
     let cluster = Cluster::builder(1).v2().start().await;
     let op = Operator(&cluster, unique_prefix("import"));
-    op.says(&["import-locksmith", "--yes"], 0, "nothing to copy")
-        .await;
+    op.says(
+        &["import-locksmith", "--yes"],
+        0,
+        "There are no locks of locksmith. Nothing to copy.",
+    )
+    .await;
     v2_lock(&cluster, "", r#"{"semaphore":1,"max":1,"holders":null}"#).await;
     let busy = r#"{"semaphore":1,"max":3,"holders":["b","a"]}"#;
     v2_lock(&cluster, "groups/prod%252Fdb/", busy).await;

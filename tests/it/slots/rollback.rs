@@ -240,7 +240,7 @@ async fn update_engine_must_not_be_about_to_undo_it() {
     let done = node.run(bin(), &[&["rollback"], &PLACE[..]].concat()).await;
     assert_eq!(done.code, Some(3), "{done:?}");
     assert!(
-        done.stderr.contains("started 20s ago") && done.stderr.contains("try again in 30s"),
+        done.stderr.contains("started 20s ago") && done.stderr.contains("Try again in 30s"),
         "{done:?}"
     );
     assert_eq!(disk.bits(Slot::B).priority, 1);
@@ -343,7 +343,7 @@ async fn a_fault_elsewhere_in_the_configuration_keeps_nobody_from_the_slots() {
             (&["slots"][..], "A reboot now boots"),
             (&["slots", "prioritize", "B"], "USR-B: "),
             (&["slots", "mark-good"], "USR-A: "),
-            (&["slots", "check"], "nothing is wrong"),
+            (&["slots", "check"], "no problem found"),
             (&["slots", "repair"], "Nothing to change"),
             (&["rollback"], "A reboot now boots USR-B"),
             (&["rollback", "--undo"], "a reboot now boots USR-A"),
@@ -401,7 +401,12 @@ async fn where_nothing_can_be_started_staying_is_undone_all_the_same() {
     // What somebody has set since stays.
     desk.says(&["rollback", "--stay"], 0, "→ disabled").await;
     fs::write(&conf, "SERVER=https://own.example\n").unwrap();
-    desk.says(&["rollback", "--no-stay"], 0, "is left").await;
+    desk.says(
+        &["rollback", "--no-stay"],
+        0,
+        "SERVER=https://own.example was changed since --stay, and is kept",
+    )
+    .await;
     assert_eq!(text(), "SERVER=https://own.example\n");
     desk.says(&["rollback", "--no-stay"], 0, "Nothing to undo")
         .await;

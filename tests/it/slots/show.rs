@@ -267,7 +267,7 @@ async fn two_programs_change_one_disk_after_the_other() {
     for done in futures_util::future::join_all(many).await {
         assert_eq!(done.code, Some(0), "{done:?}");
     }
-    desk.says(&["slots", "check"], 0, "nothing is wrong").await;
+    desk.says(&["slots", "check"], 0, "no problem found").await;
     // One that never lets go is named.
     let file = fs::File::open(desk.disk.path()).unwrap();
     let _held = Flock::lock(file, FlockArg::LockExclusive).unwrap();

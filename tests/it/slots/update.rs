@@ -229,7 +229,7 @@ async fn a_reset_during_a_download_is_refused_in_words() {
     assert_eq!(done.code, Some(3), "{done:?}");
     assert!(
         done.stderr
-            .contains("not reset: update_engine downloads 2 (25 %)"),
+            .contains("not reset: update_engine is downloading 2 (25 %)"),
         "{done:?}"
     );
     assert!(!done.stderr.contains("FALSE"), "{done:?}");
