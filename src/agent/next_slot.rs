@@ -10,7 +10,7 @@ use host::{
 };
 use semaphore::records::Image;
 use settings::Config;
-use slots::{Location, Slot, Slots, SlotsError, select, storage::Access};
+use slots::{Location, Slot, Slots, SlotsError, rollback, select, storage::Access};
 
 use super::machine::{Boot, Other};
 
@@ -275,13 +275,8 @@ impl NextSlot {
         let (mut slots, booted, other) =
             self.open(Access::Write)?.ok_or("there are no two slots")?;
         let slot = slots.slots()[other].clone();
-        if !slot.attributes.bootable() {
-            return Err(format!(
-                "{} could not boot: {}",
-                slot.name(),
-                slot.attributes
-            ));
-        }
+        let content = slots.content(other).map_err(|e| e.to_string())?;
+        rollback::possible(&slot, content).map_err(|e| e.to_string())?;
         let holds = Some(slots.image(other).map_err(|e| e.to_string())?);
         if holds != to.image {
             return Err(format!(
@@ -289,10 +284,8 @@ impl NextSlot {
                 slot.name()
             ));
         }
-        let change = slots.change(|all| {
-            select::prioritize(all, other);
-            all[booted] = all[booted].with_priority(0);
-        });
+        let change =
+            slots.change(|all| rollback::switch(all, booted, other, rollback::Left::Abandoned));
         slots.apply(change).map_err(|e| e.to_string())
     }
 

@@ -9,7 +9,11 @@ use host::{
     systemd,
     update_engine::{self, Operation, UpdateEngine, conf},
 };
-use slots::{Slots, select};
+use slots::{
+    Slots,
+    rollback::{self, Left, RollbackError},
+    select,
+};
 
 use super::{
     Context, Exit, Failure,
@@ -72,12 +76,13 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
     }
     let target = other(&context, &slots)?;
     let (name, from) = (slots.slots()[target].name(), booted(&slots)?);
-    if slots.content(target)?.is_none() {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!("{name} holds no file system: there is nothing to roll back to"),
-        ));
-    }
+    let content = slots.content(target)?;
+    let bootable = match rollback::possible(&slots.slots()[target], content) {
+        Err(error @ RollbackError::Empty { .. }) => {
+            return Err(Failure::new(Exit::Failed, error.to_string()));
+        }
+        bootable => bootable,
+    };
     let on_trial = !slots.slots()[from].attributes.successful();
     if on_trial && !args.force && agent_runs(&context).await {
         let back = if slots.next() == Some(from) {
@@ -95,15 +100,11 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
         )
         .remedy("roll back anyway", context.command("rollback --force")));
     }
-    let bootable = slots.slots()[target].attributes.bootable();
-    if !bootable && !args.force {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!(
-                "{name} is not marked successful and has no try left: the boot loader would skip it"
-            ),
-        )
-        .remedy("give it one try", context.command("rollback --force")));
+    if let Err(error) = &bootable
+        && !args.force
+    {
+        return Err(Failure::new(Exit::Failed, error.to_string())
+            .remedy("give it one try", context.command("rollback --force")));
     }
     // Only of what is going to be done.
     for warning in &engine.warnings {
@@ -113,10 +114,10 @@ pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
     let already = slots.next() == Some(target);
     if !already {
         let change = slots.change(|all| {
-            if !bootable {
+            if bootable.is_err() {
                 all[target] = all[target].with_tries(1);
             }
-            select::prioritize(all, target);
+            rollback::switch(all, from, target, Left::Bootable);
         });
         make(&mut slots, change, args.dry)?;
     }

@@ -1,10 +1,12 @@
 //! The two system partitions: what they hold, which one boots next, and changing that.
 //!
-//! [`attributes`], [`select`], [`scheme`] and [`table`] are pure; [`storage`], [`partition`] and [`find`] touch the machine.
+//! [`attributes`], [`select`], [`rollback`], [`scheme`] and [`table`] are pure; [`storage`], [`partition`] and [`find`] touch
+//! the machine.
 
 pub mod attributes;
 pub mod find;
 pub mod partition;
+pub mod rollback;
 pub mod scheme;
 pub mod select;
 pub mod storage;

@@ -82,7 +82,7 @@ async fn a_refusal_is_all_that_is_said() {
         .says(
             &["rollback"],
             1,
-            "is not marked successful and has no try left",
+            "USR-B could not boot, because it is not marked successful and has no try left",
         )
         .await;
     assert!(!refused.stderr.contains("warning"), "{refused:?}");
@@ -147,7 +147,7 @@ async fn what_cannot_boot_is_not_gone_back_to() {
     desk.says(
         &["rollback"],
         1,
-        "USR-B is not marked successful and has no try left: the boot loader would skip it\n\
+        "USR-B could not boot, because it is not marked successful and has no try left: priority 0, tries 0, not successful\n\
          to give it one try: pointsman rollback --force",
     )
     .await;
