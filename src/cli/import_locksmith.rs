@@ -9,7 +9,7 @@ use semaphore::{document::Document, etcd::Imported, records::Holder, v2};
 use super::{
     Context, Exit, Failure,
     lock::by_hand,
-    output,
+    names, output,
     table::{cells, table, trimmed},
 };
 
@@ -150,11 +150,7 @@ fn same(a: &Document, b: &Document) -> bool {
 }
 
 fn name(group: &Group) -> String {
-    if group.is_default() {
-        "(default)".into()
-    } else {
-        group.as_str().to_owned()
-    }
+    names::group(group.as_str())
 }
 
 fn held_by(lock: &Document) -> String {

@@ -102,6 +102,14 @@ pub(super) fn named(hostname: &str, id: &str) -> String {
     })
 }
 
+/// A group as people know it: its name, on one line; `(default)` for the one without a name.
+pub(super) fn group(name: &str) -> String {
+    match name {
+        "" => "(default)".to_owned(),
+        name => output::in_line(name),
+    }
+}
+
 /// A holder, by [`named`].
 pub(super) fn shown(held: &HolderState) -> String {
     let host = held.entry.as_ref().map_or("", |entry| &entry.hostname);

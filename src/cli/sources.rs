@@ -26,8 +26,8 @@ pub struct SourceArgs {
 
 fn help() -> String {
     format!(
-        "The document, or user data that contains one: {FORMS}. Several sources are asked at the same time, and the first \
-         in this order that exists is used"
+        "The document, or user data that contains one: {FORMS}. Several sources are asked at the same time; the first \
+         one in the given order that exists is used"
     )
 }
 

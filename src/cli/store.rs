@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{
     Context, Exit, Failure,
     common::JsonArgs,
-    output,
+    names, output,
     pause::{person, sentence},
     table::{cells, table, trimmed},
 };
@@ -157,10 +157,8 @@ fn or_none(list: &[String]) -> String {
 
 /// A node by its host name and id, where the name is known.
 fn named(id: &str, nodes: &[NodeRecord]) -> String {
-    match nodes.iter().find(|node| node.id == id) {
-        Some(node) if !node.hostname.is_empty() => format!("{} ({id})", node.hostname),
-        _ => id.to_owned(),
-    }
+    let record = nodes.iter().find(|node| node.id == id);
+    names::named(record.map_or("", |node| &node.hostname), id)
 }
 
 /// What the store says of a group now.
@@ -184,7 +182,7 @@ fn now(group: &node::Group, read: &Group) -> Vec<String> {
         .collect();
     vec![
         "etcd says".into(),
-        name(group),
+        names::group(group.as_str()),
         max,
         or_none(&out),
         or_none(&pauses),
@@ -210,24 +208,12 @@ fn knew(node: &NodeRecord, nodes: &[NodeRecord]) -> Vec<String> {
     let pauses: Vec<String> = [pause_all, pause].iter().flatten().map(paused).collect();
     vec![
         format!("{} knew", node.hostname),
-        if node.group.is_empty() {
-            "(default)".into()
-        } else {
-            node.group.clone()
-        },
+        names::group(&node.group),
         max.map_or("-".into(), |max| max.to_string()),
         or_none(&holders),
         or_none(&pauses),
         or_none(&quarantines),
     ]
-}
-
-fn name(group: &node::Group) -> String {
-    if group.is_default() {
-        "(default)".into()
-    } else {
-        group.as_str().to_owned()
-    }
 }
 
 fn paused(pause: &Pause) -> String {

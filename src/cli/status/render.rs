@@ -38,11 +38,7 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
                 .as_ref()
                 .is_some_and(|node| node.group == group.group);
         let own = if own { ", this node's" } else { "" };
-        if group.group.is_empty() {
-            out += &format!("Group: (default){own}\n");
-        } else {
-            out += &format!("Group: {}{own}\n", output::in_line(&group.group));
-        }
+        out += &format!("Group: {}{own}\n", names::group(&group.group));
         match (group.available, group.max) {
             (Some(available), Some(max)) => out += &format!("Available: {available}\nMax: {max}\n"),
             _ if group.error.is_some() => {
