@@ -1,10 +1,10 @@
 #!/bin/sh
-# Makes a Debian machine a node: etcd (on the machines named as its members) and pointsman, from its package.
+# Sets up a Debian machine as a node: pointsman from its package, and etcd on the machines that --members names.
 #
 # provision.sh --name NAME --address ADDRESS --members "NAME=ADDRESS …" [--package FILE] [--group GROUP] [--cloud-config FILE] [--root DIR]
 #
-# The cloud-config is applied now and at each boot. With --root only the files below DIR are written: for a system that is
-# prepared, and not running.
+# The cloud-config is applied now and at each boot. With --root, only files below DIR are written: for a system that is being
+# prepared and does not run.
 set -eu
 
 usage() {
@@ -24,7 +24,7 @@ while [ $# -gt 0 ]; do
     --group) group=$2 ;;
     --cloud-config) document=$2 ;;
     --root) root=${2%/} ;;
-    *) usage "$1 is unknown" ;;
+    *) usage "$1: unknown flag" ;;
     esac
     shift 2
 done
@@ -48,7 +48,7 @@ if [ -z "$root" ]; then
     if [ "$member" = yes ] && ! command -v etcd >/dev/null; then
         apt-get update -qq
         apt-get install -y -qq --no-install-recommends etcd-server
-        # It has begun alone; its data is of no use to the cluster.
+        # The package has started it as a cluster of one member, whose data is of no use.
         systemctl stop etcd
         rm -rf /var/lib/etcd/default
     fi
@@ -75,7 +75,7 @@ etcd:
   endpoints: [${endpoints#, }]
 END
 if [ -n "$document" ]; then
-    # Where an installer leaves it: the package's unit looks there.
+    # Where an installer puts it: the package's unit reads it there.
     mkdir -p "$root/var/lib/flatcar-install"
     cp "$document" "$root/var/lib/flatcar-install/user_data"
     touch "$root/etc/environment"

@@ -80,7 +80,7 @@ async fn a_node_is_written_below_a_root_and_a_wrong_line_names_what_is_wrong() {
     for (args, says) in [
         (&["--name", "n1"][..], "--address is missing"),
         (&["--name"], "--name: expected a value"),
-        (&["--nmae", "n1"], "--nmae is unknown"),
+        (&["--nmae", "n1"], "--nmae: unknown flag"),
         (
             &["--name", "n1", "--address", "a", "--members", "n1"],
             "found n1, expected NAME=ADDRESS",
