@@ -3,8 +3,12 @@
 use std::{rc::Rc, time::Duration};
 
 use clap::Args;
-use cloud_config::sources::{
-    Absent, FORMS, Fetched, Hope, Lookup, NoneThere, Options, Place, Source, resolve,
+use cloud_config::{
+    Fault,
+    sources::{
+        FORMS, Fetched, Lookup, NoSource, Options, Retry, Source, SourceLocation, Unavailable,
+        resolve,
+    },
 };
 use host::{
     duration,
@@ -67,7 +71,7 @@ impl SourceArgs {
     ///
     /// # Errors
     /// When they cannot even be asked.
-    pub async fn ask(&self, common: &CommonArgs) -> Result<Result<Fetched, NoneThere>, Failure> {
+    pub async fn ask(&self, common: &CommonArgs) -> Result<Result<Fetched, NoSource>, Failure> {
         if self.sources.len() > 1 && self.sources.contains(&Source::Stdin) {
             let text = "- (standard input) cannot be used together with other sources";
             return Err(Failure::new(Exit::Usage, text));
@@ -85,8 +89,8 @@ impl SourceArgs {
         };
         let answer = resolve(&self.sources, &options).await;
         if let Ok(fetched) = &answer {
-            for (name, absent) in &fetched.passed {
-                output::note(format!("pointsman: {name} is not used: {absent}"));
+            for (name, unavailable) in &fetched.passed {
+                output::note(format!("pointsman: {name} is not used: {unavailable}"));
             }
             // Who named several cannot know which it was.
             if self.sources.len() > 1 {
@@ -104,25 +108,29 @@ fn lookup(common: &CommonArgs) -> Result<Box<Lookup>, Failure> {
     Ok(Box::new(move |key: String| {
         let connection = Rc::clone(&connection);
         Box::pin(async move {
-            connection.get(&key).await.map_err(|error| Absent {
-                hope: match error {
-                    etcd::Error::Unreachable { .. } => Hope::Later,
-                    etcd::Error::Refused { .. } => Hope::Never,
+            connection.get(&key).await.map_err(|error| Unavailable {
+                retry: match error {
+                    etcd::Error::Unreachable { .. } => Retry::Later,
+                    etcd::Error::Refused { .. } => Retry::Never,
                 },
-                place: Place::Etcd,
+                location: SourceLocation::Etcd,
                 none_here: false,
-                reason: error.to_string(),
+                problem: Fault::Said(error.to_string()).into(),
             })
         })
     }))
 }
 
-impl From<NoneThere> for Failure {
-    fn from(none: NoneThere) -> Self {
-        let any = |place| none.reasons.iter().any(|(_, absent)| absent.place == place);
-        let exit = if any(Place::Etcd) {
+impl From<NoSource> for Failure {
+    fn from(none: NoSource) -> Self {
+        let any = |location| {
+            none.reasons
+                .iter()
+                .any(|(_, unavailable)| unavailable.location == location)
+        };
+        let exit = if any(SourceLocation::Etcd) {
             Exit::Unreachable
-        } else if any(Place::Away) {
+        } else if any(SourceLocation::Away) {
             Exit::Failed
         } else {
             Exit::Usage

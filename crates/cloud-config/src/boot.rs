@@ -33,7 +33,7 @@ const VERSION: u32 = 1;
 
 /// The last user data that was applied as a whole.
 #[derive(Debug, Serialize, Deserialize)]
-struct Kept {
+struct KeptDocument {
     version: u32,
     at: Timestamp,
     origin: String,
@@ -77,7 +77,7 @@ pub struct LastGood {
 /// A document that was kept and cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("/{path}: {why}")]
-pub struct Spoilt {
+pub struct UnusableDocument {
     /// The file.
     path: String,
     /// What is wrong with it.
@@ -150,18 +150,19 @@ impl LastGood {
     ///
     /// # Errors
     /// When it cannot be used.
-    pub fn read(root: &Root, whose: Whose<'_>) -> Result<Option<Self>, Spoilt> {
+    pub fn read(root: &Root, whose: Whose<'_>) -> Result<Option<Self>, UnusableDocument> {
         let path = whose.path();
         let bytes = match read(root, &path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
                 let why = error.to_string();
-                return Err(Spoilt { path, why });
+                return Err(UnusableDocument { path, why });
             }
         };
         let parse = || {
-            let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+            let kept: KeptDocument =
+                serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
             if kept.version != VERSION {
                 return Err(format!("found format {}, expected {VERSION}", kept.version));
             }
@@ -178,7 +179,9 @@ impl LastGood {
                 },
             })
         };
-        parse().map(Some).map_err(|why| Spoilt { path, why })
+        parse()
+            .map(Some)
+            .map_err(|why| UnusableDocument { path, why })
     }
 
     /// Forgets it: it was taken back.
@@ -202,7 +205,7 @@ impl LastGood {
         }) {
             return Ok(());
         }
-        let kept = Kept {
+        let kept = KeptDocument {
             version: VERSION,
             at: Timestamp::now(),
             origin: fetched.origin.clone(),

@@ -21,6 +21,7 @@ mod document;
 mod merge;
 pub mod netconf;
 pub mod plan;
+mod problem;
 mod report;
 mod schema;
 mod section;
@@ -35,6 +36,7 @@ mod values;
 pub use content::{DecodeError, LARGEST};
 pub use diagnostic::{Diagnostic, Level, print};
 pub use document::Document;
+pub use problem::{Fault, Problem};
 pub use substitute::{Addresses, VARIABLES};
 pub use userdata::{Part, PartContent, UserDataError, is_for_ignition, parts};
 

@@ -4,7 +4,7 @@ use cloud_config::{
     UserDataError,
     apply::{self, Machine, Outline},
     boot::{Ending, LastGood, Outcome, Whose},
-    sources::{Absent, Fetched, NoneThere, Source},
+    sources::{Fetched, NoSource, Source, Unavailable},
 };
 use host::node::Root;
 use tokio::signal::unix::{SignalKind, signal};
@@ -138,8 +138,8 @@ fn lost_its_document(fetched: &Fetched, root: &Root) -> bool {
 
 /// Whether one of these sources gave the last document that worked. A command line that names none any more was changed
 /// by somebody.
-fn names(none: &NoneThere, origin: &str) -> bool {
-    let named = |(name, _): &(String, Absent)| *name == origin;
+fn names(none: &NoSource, origin: &str) -> bool {
+    let named = |(name, _): &(String, Unavailable)| *name == origin;
     origin != Source::Cmdline.to_string() && none.reasons.iter().any(named)
 }
 

@@ -216,7 +216,7 @@ fn nobodys_links_lead_files_elsewhere() {
         assert!(
             called
                 .stderr
-                .contains("a link is on the way to it, and in a home none is followed"),
+                .contains("found a link on the way to it, expected a folder; links in a home are not followed"),
             "{}",
             called.stderr
         );
@@ -255,7 +255,7 @@ fn who_does_not_exist_is_named() {
     assert_eq!(called.code, Some(1));
     assert_eq!(
         called.stderr,
-        "pointsman: /a: its user, nobody-here, does not exist\n/b: its group, no-group, does not exist\n"
+        "pointsman: /a: the user nobody-here does not exist\n/b: the group no-group does not exist\n"
     );
     assert_eq!(tree.seen(), before);
     // Groups: of files, of users who are made, and one that stands in the way of a user's own.
@@ -273,10 +273,10 @@ write_files: [{path: /a, content: x, owner: 'ann:ann'}, {path: /b, content: y, o
         assert_eq!(called.code, Some(1));
         assert_eq!(
             called.stderr,
-            "pointsman: users: ann: its group, wheel, does not exist\n\
-             users: bob: its group, staff, does not exist\n\
-             users: docker: there is a group docker already; give it as primary_group, or set no_user_group\n\
-             /b: its group, eve, does not exist\n"
+            "pointsman: users: ann: the group wheel does not exist\n\
+             users: bob: the group staff does not exist\n\
+             users: docker: the group docker exists already; give it as primary_group, or set no_user_group\n\
+             /b: the group eve does not exist\n"
         );
     }
     let mended = groups

@@ -9,7 +9,7 @@ mod trouble;
 
 use std::time::Duration;
 
-use cloud_config::sources::{Fetched, NoneThere, Options, Source, resolve};
+use cloud_config::sources::{Fetched, NoSource, Options, Source, resolve};
 use host::{http::Limits, node::Root};
 use pointsman_testbed::{
     fakes::PATIENCE,
@@ -35,7 +35,7 @@ fn sources(texts: &[&str]) -> Vec<Source> {
 }
 
 /// Asks these sources, on a machine under `root`, with quick limits.
-async fn ask(texts: &[&str], root: Root, wait: Option<Duration>) -> Result<Fetched, NoneThere> {
+async fn ask(texts: &[&str], root: Root, wait: Option<Duration>) -> Result<Fetched, NoSource> {
     let options = Options {
         wait,
         limits: QUICK,
@@ -45,7 +45,7 @@ async fn ask(texts: &[&str], root: Root, wait: Option<Duration>) -> Result<Fetch
 }
 
 /// Asks one source that nobody waits for.
-async fn one(text: &str) -> Result<Fetched, NoneThere> {
+async fn one(text: &str) -> Result<Fetched, NoSource> {
     ask(&[text], Root::default(), None).await
 }
 

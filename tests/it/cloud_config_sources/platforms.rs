@@ -181,7 +181,7 @@ async fn openstack_tells_of_itself_by_its_service_and_by_a_drive() {
         ),
         (
             r#"{"network_config": {"content_path": "../../etc/shadow"}}"#,
-            "leads out of the drive",
+            "expected a path on the drive",
         ),
     ] {
         fs::write(latest.join("meta_data.json"), text).unwrap();

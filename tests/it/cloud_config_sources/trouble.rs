@@ -50,7 +50,7 @@ async fn a_redirect_that_is_not_followed_is_told_with_where_to() {
     for (to, words) in [
         (
             "file:///etc/shadow",
-            "found status 302, expected 200; the server names another place, file:///etc/shadow, which is not followed",
+            "found status 302, expected 200; the server redirects to file:///etc/shadow, which is not followed",
         ),
         (
             "ftp://h/x",
@@ -75,7 +75,7 @@ async fn a_redirect_that_is_not_followed_is_told_with_where_to() {
         .to_string();
     assert!(
         why.contains(
-            "the server names another place, http://elsewhere.example/, which is not followed"
+            "the server redirects to http://elsewhere.example/, which is not followed"
         ),
         "{why}"
     );

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 /// What is at a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Entry {
+pub(super) enum TreeEntry {
     /// Nothing.
     Absent,
     /// A file.
@@ -48,7 +48,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 /// Where something is, or is to be. Below somebody's home no link at all is followed: it is theirs to turn.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) struct Place {
+pub(super) struct TreePath {
     /// The absolute path.
     pub path: String,
     /// The home that it is in, where its owner may change it.
@@ -56,7 +56,7 @@ pub(super) struct Place {
     pub home: Option<String>,
 }
 
-impl From<&str> for Place {
+impl From<&str> for TreePath {
     fn from(path: &str) -> Self {
         Self {
             path: path.to_owned(),
@@ -65,7 +65,7 @@ impl From<&str> for Place {
     }
 }
 
-impl Place {
+impl TreePath {
     /// The folder that it is in, and its name there.
     pub(super) fn split(&self) -> (Self, &str) {
         let (folder, name) = self.path.rsplit_once('/').unwrap_or(("", &self.path));

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use nix::errno::Errno;
 
 use super::format::FOLDER;
+use crate::problem::Problem;
 
 /// Why a document was not applied, or an apply not taken back.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +42,8 @@ pub enum ApplyError {
     #[error("another apply or revert is under way; wait for its end")]
     Busy,
     /// The plan cannot be carried out here.
-    #[error("{}", .0.join("\n"))]
-    Refused(Vec<String>),
+    #[error("{}", lines(.0))]
+    Refused(Vec<Problem>),
     /// There was no more time for what the document fetches.
     #[error("told to end before all that the document fetches was there; nothing is done")]
     ToldToEnd,
@@ -89,7 +90,7 @@ pub enum ApplyError {
         at: Timestamp,
     },
     /// Somebody changed what would be taken back.
-    #[error("{}; `--force` takes back all the same", .0.join("\n"))]
+    #[error("{}; `--force` reverts all the same", .0.join("\n"))]
     Changed(Vec<String>),
 }
 
@@ -109,6 +110,11 @@ impl ApplyError {
             error,
         }
     }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    lines.join("\n")
 }
 
 fn undone(left: &[String]) -> String {

@@ -9,14 +9,15 @@ use tokio::{
 };
 
 use super::{
-    entry::{Entry, Place, sha256},
+    entry::{TreeEntry, TreePath, sha256},
     error::ApplyError,
     tree::Tree,
 };
 use crate::{
     LARGEST, content,
     plan::{NewContent, NewFile, Step},
-    sources::{Absent, Patience},
+    problem::Problem,
+    sources::{Patience, Unavailable},
 };
 
 /// What one file may cost to come; as a document, it may come through a proxy and be elsewhere by now.
@@ -28,10 +29,6 @@ const LIMITS: Limits = Limits {
     redirects: 5,
     proxies: true,
 };
-
-fn client() -> Result<Http, String> {
-    Http::new(None, &LIMITS).map_err(|error| error.to_string())
-}
 
 /// The steps with all contents at hand. What is away is asked again as documents are, for so long where that is said.
 ///
@@ -52,7 +49,7 @@ pub(super) async fn all<'s>(
     }
     // Nothing is done yet, and who may wait no longer is told so: at boot by systemd, at the unit's TimeoutStartSec=.
     let mut told = signal(SignalKind::terminate())
-        .map_err(|error| ApplyError::Refused(vec![error.to_string()]))?;
+        .map_err(|error| ApplyError::Refused(vec![Problem::said("SIGTERM", error)]))?;
     tokio::select! {
         steps = steps => steps.map(Cow::Owned),
         _ = told.recv() => Err(ApplyError::ToldToEnd),
@@ -64,7 +61,8 @@ async fn fetched(
     steps: &[Step],
     wait: Option<Duration>,
 ) -> Result<Vec<Step>, ApplyError> {
-    let http = client().map_err(|error| ApplyError::Refused(vec![error]))?;
+    let http = Http::new(None, &LIMITS)
+        .map_err(|error| ApplyError::Refused(vec![Unavailable::from(error).problem]))?;
     let (mut steps, mut refused) = (steps.to_vec(), Vec::new());
     for step in &mut steps {
         // Once one cannot be had, nothing is waited for: the others are only asked to name all that is wrong.
@@ -74,9 +72,9 @@ async fn fetched(
             Some(Duration::ZERO)
         };
         if let Step::File(file) = step
-            && let Err(error) = one(&http, tree, file, Patience::new(wait)).await
+            && let Err(problem) = one(&http, tree, file, Patience::new(wait)).await
         {
-            refused.push(format!("{}: {error}", file.path));
+            refused.push(Problem::said(&file.path, problem));
         }
     }
     if refused.is_empty() {
@@ -91,7 +89,7 @@ async fn one(
     tree: &Tree,
     file: &mut NewFile,
     patience: Patience,
-) -> Result<(), String> {
+) -> Result<(), Problem> {
     let NewContent::Fetch {
         url,
         sha256: wanted,
@@ -104,9 +102,9 @@ async fn one(
     // What is there already and is as it should be need not be fetched: a node boots without that server.
     let plain = !*append && encoding.as_deref().unwrap_or_default().is_empty();
     if let (true, Some(wanted)) = (plain, wanted) {
-        let place = Place::from(file.path.as_str());
+        let place = TreePath::from(file.path.as_str());
         let there = tree.look(&place);
-        if matches!(there, Ok(Entry::File(there)) if there.sha256 == *wanted)
+        if matches!(there, Ok(TreeEntry::File(there)) if there.sha256 == *wanted)
             && let Ok(Some(bytes)) = tree.read_at(&place, LARGEST)
         {
             file.content = NewContent::Bytes(bytes);
@@ -119,12 +117,12 @@ async fn one(
     let body = body(http, url, &name, patience).await?;
     let found = sha256(&body);
     if let Some(wanted) = wanted.as_ref().filter(|wanted| **wanted != found) {
-        return Err(format!(
-            "{name}: found content with the SHA-256 {found}, expected {wanted}"
-        ));
+        return Err(Problem::found(format!("content with the SHA-256 {found}"))
+            .of(name)
+            .expected(wanted));
     }
     let bytes =
-        content::unpack(body, encoding.as_deref()).map_err(|error| format!("{name}: {error}"))?;
+        content::unpack(body, encoding.as_deref()).map_err(|error| Problem::said(name, error))?;
     file.content = if *append {
         NewContent::Append(bytes)
     } else {
@@ -139,17 +137,17 @@ async fn body(
     url: &str,
     name: &str,
     mut patience: Patience,
-) -> Result<Vec<u8>, String> {
+) -> Result<Vec<u8>, Problem> {
     loop {
-        let absent = match http.ask(Method::GET, url, &[]).await {
+        let unavailable = match http.ask(Method::GET, url, &[]).await {
             Ok(answer) if answer.status == 200 => return Ok(answer.body),
-            Ok(answer) => Absent::answer(name, &answer),
+            Ok(answer) => Unavailable::answer(name, &answer),
             Err(error) => error.into(),
         };
-        let Some(pause) = patience.again(absent.hope) else {
-            return Err(absent.reason);
+        let Some(pause) = patience.again(unavailable.retry) else {
+            return Err(unavailable.problem);
         };
-        tracing::debug!("{absent}; asked again");
+        tracing::debug!("{unavailable}; it is asked again");
         sleep(pause).await;
     }
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::state::{State, Will};
+use super::state::{Intent, State};
 
 /// Where the records of a machine are, under its root.
 pub const FOLDER: &str = "/var/lib/pointsman/cloud-config";
@@ -13,7 +13,7 @@ pub const FOLDER: &str = "/var/lib/pointsman/cloud-config";
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Line {
     Begin(Begin),
-    Will(Will),
+    Will(Intent),
     End {
         how: End,
         at: Timestamp,

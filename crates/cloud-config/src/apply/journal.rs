@@ -14,11 +14,11 @@ use nix::{
 };
 
 use super::{
-    entry::{Entry, Place},
+    entry::{TreeEntry, TreePath},
     error::ApplyError,
     format::{End, FOLDER, Line},
-    state::{State, Will},
-    tree::{Kept, Tree},
+    state::{Intent, State},
+    tree::{KeptFile, Tree},
 };
 
 /// How much of a journal waits to be written, in bytes, give or take a line.
@@ -106,15 +106,15 @@ impl Journal {
     pub(super) fn keep(
         &mut self,
         tree: &Tree,
-        place: &Place,
-        entry: &Entry,
+        place: &TreePath,
+        entry: &TreeEntry,
         n: u64,
     ) -> io::Result<()> {
         self.kept = true;
         tree.keep(
             place,
             entry,
-            &Kept {
+            &KeptFile {
                 folder: &self.folder,
                 name: &n.to_string(),
             },
@@ -128,12 +128,12 @@ impl Journal {
     pub(super) fn put_back(
         &self,
         tree: &Tree,
-        place: &Place,
-        entry: &Entry,
+        place: &TreePath,
+        entry: &TreeEntry,
         n: u64,
     ) -> io::Result<()> {
         let name = n.to_string();
-        let kept = Kept {
+        let kept = KeptFile {
             folder: &self.folder,
             name: &name,
         };
@@ -159,7 +159,7 @@ impl Journal {
     ///
     /// # Errors
     /// As [`Self::line`].
-    pub(super) fn will(&mut self, will: &Will) -> Result<(), ApplyError> {
+    pub(super) fn will(&mut self, will: &Intent) -> Result<(), ApplyError> {
         self.line(&Line::Will(will.clone()))
     }
 

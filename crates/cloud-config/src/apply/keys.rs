@@ -8,7 +8,7 @@ use std::{collections::HashSet, io};
 
 use super::{
     accounts::Account,
-    entry::{Entry, FileEntry, Place, sha256},
+    entry::{FileEntry, TreeEntry, TreePath, sha256},
     machine::Machine,
     tools::{KEYS, Tools},
 };
@@ -21,14 +21,14 @@ const BESIDE: &str = ".authorized_keys.pointsman";
 
 /// The files of one user's keys.
 struct Files {
-    folder: Place,
-    set: Place,
-    all: Place,
+    folder: TreePath,
+    set: TreePath,
+    all: TreePath,
 }
 
 impl Files {
     fn new(account: &Account) -> Self {
-        let place = |name: &str| Place {
+        let place = |name: &str| TreePath {
             path: format!("{}/.ssh/{name}", account.home),
             home: Some(account.home.clone()),
         };
@@ -60,7 +60,7 @@ pub(super) fn set(machine: &Machine, user: &str, keys: Option<&str>) -> io::Resu
     done
 }
 
-fn text(machine: &Machine, place: &Place) -> io::Result<Option<String>> {
+fn text(machine: &Machine, place: &TreePath) -> io::Result<Option<String>> {
     let bytes = machine.tree.read_at(place, MOST)?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
@@ -93,7 +93,7 @@ fn remove(machine: &Machine, user: &str, files: &Files, account: &Account) -> io
         strip(machine, files, account, &gone)?;
     }
     machine.tree.forget();
-    if machine.tree.look(&files.set)? != Entry::Absent {
+    if machine.tree.look(&files.set)? != TreeEntry::Absent {
         return Err(io::Error::other(format!(
             "update-ssh-keys did not take them away: {} is still there",
             files.set.path
@@ -113,7 +113,7 @@ fn strip(machine: &Machine, files: &Files, account: &Account, gone: &str) -> io:
     let is_key = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with('#');
     if !stays.iter().any(is_key) {
         tree.remove(&files.all)?;
-    } else if let Entry::File(was) = tree.look(&files.all)? {
+    } else if let TreeEntry::File(was) = tree.look(&files.all)? {
         let text = stays.join("\n") + "\n";
         let file = FileEntry {
             uid: account.uid,

@@ -36,7 +36,7 @@ use tokio::time::{Instant, sleep};
 pub use error::ApplyError;
 pub use format::{End, FOLDER};
 pub use machine::Machine;
-pub use show::{Change, Outline, Past, print};
+pub use show::{Outline, Past, PlannedChange, print};
 
 use self::{
     act::{Act, tasks},

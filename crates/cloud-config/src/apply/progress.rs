@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{
     act::{Act, Task},
     earlier::Earlier,
-    entry::Entry,
+    entry::TreeEntry,
     machine::Machine,
     put::Why,
     state::{Commands, Owned, State},
@@ -20,12 +20,12 @@ impl State {
             }
             let Act::Put(put) = act else { continue };
             let path = &put.place.path;
-            if put.why == Why::Gone || put.after == Entry::Absent {
+            if put.why == Why::Gone || put.after == TreeEntry::Absent {
                 self.owned.remove(path);
                 continue;
             }
             let anew = || {
-                let kept = !matches!(put.before, Entry::Absent | Entry::Folder);
+                let kept = !matches!(put.before, TreeEntry::Absent | TreeEntry::Folder);
                 Owned {
                     place: put.place.clone(),
                     put: put.after.clone(),
@@ -61,8 +61,9 @@ impl State {
     ) {
         let boot = &machine.boot;
         if !machine.adds {
-            self.owned
-                .retain(|path, owned| earlier.wanted.contains(path) || owned.put == Entry::Folder);
+            self.owned.retain(|path, owned| {
+                earlier.wanted.contains(path) || owned.put == TreeEntry::Folder
+            });
             self.keys.clear();
             self.ended
                 .retain(|ended| ended.starts_with(&machine.document));

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::entry::{Entry, FileEntry, Place};
+use super::entry::{FileEntry, TreeEntry, TreePath};
+use crate::problem::Problem;
 
 /// Why something is put at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,10 +17,10 @@ pub(super) enum Why {
 /// What a place is to hold.
 #[derive(Debug)]
 pub(super) struct Put<'a> {
-    pub(super) place: Place,
+    pub(super) place: TreePath,
     pub(super) why: Why,
-    pub(super) before: Entry,
-    pub(super) after: Entry,
+    pub(super) before: TreeEntry,
+    pub(super) after: TreeEntry,
     /// What a file holds.
     pub(super) bytes: Cow<'a, [u8]>,
     /// A part of that is others': it was added to.
@@ -34,7 +35,7 @@ pub(super) struct Put<'a> {
 
 impl<'a> Put<'a> {
     /// What the document says of a place that holds `before`.
-    pub(super) fn new(place: Place, before: Entry, after: Entry) -> Self {
+    pub(super) fn new(place: TreePath, before: TreeEntry, after: TreeEntry) -> Self {
         Self {
             place,
             why: Why::Document,
@@ -63,32 +64,32 @@ impl<'a> Put<'a> {
     pub(super) fn is_open(&self) -> bool {
         [&self.before, &self.after]
             .into_iter()
-            .all(|entry| !matches!(entry, Entry::File(file) if file.mode & 0o004 == 0))
+            .all(|entry| !matches!(entry, TreeEntry::File(file) if file.mode & 0o004 == 0))
     }
 
     /// Why this cannot be done.
-    pub(super) fn refusal(&self) -> Option<String> {
+    pub(super) fn refusal(&self) -> Option<Problem> {
         let found = match self.before {
-            Entry::Folder if self.after != Entry::Absent => "a folder",
-            Entry::Special => "a device, a socket or a pipe",
+            TreeEntry::Folder if self.after != TreeEntry::Absent => "a folder",
+            TreeEntry::Special => "a device, a socket or a pipe",
             _ => return None,
         };
         let wanted = match self.after {
-            Entry::File(_) => "a file",
-            Entry::Link(_) => "a link",
+            TreeEntry::File(_) => "a file",
+            TreeEntry::Link(_) => "a link",
             _ => return None,
         };
-        Some(format!(
-            "{}: found {found}, expected {wanted} or nothing; move it away",
-            self.place.path
-        ))
+        let problem = Problem::found(found)
+            .of(&self.place.path)
+            .expected(format!("{wanted} or nothing"));
+        Some(problem.remedy("move it away"))
     }
 
     /// What changes besides the content, in words: `mode 0644, was 0600`.
     pub(super) fn details(&self) -> Vec<String> {
         let mut details = Vec::new();
         match (&self.before, &self.after) {
-            (Entry::File(before), Entry::File(after)) => {
+            (TreeEntry::File(before), TreeEntry::File(after)) => {
                 if before.mode != after.mode {
                     details.push(format!("mode {:04o}, was {:04o}", after.mode, before.mode));
                 }
@@ -101,7 +102,7 @@ impl<'a> Put<'a> {
                     details.push("content".into());
                 }
             }
-            (before, Entry::File(after)) => {
+            (before, TreeEntry::File(after)) => {
                 let mode = format!("mode {:04o}", after.mode);
                 details.push(mode);
                 if let Some(owner) = &self.owner {
@@ -109,15 +110,15 @@ impl<'a> Put<'a> {
                 } else if owner(after) != "0:0" {
                     details.push(format!("owner {}", owner(after)));
                 }
-                if let Entry::Link(target) = before {
+                if let TreeEntry::Link(target) = before {
                     details.push(format!("in place of a link to {target}"));
                 }
             }
-            (before, Entry::Link(target)) => {
+            (before, TreeEntry::Link(target)) => {
                 details.push(format!("link to {target}"));
                 match before {
-                    Entry::File(_) => details.push("in place of a file".into()),
-                    Entry::Link(was) if was != target => details.push(format!("was to {was}")),
+                    TreeEntry::File(_) => details.push("in place of a file".into()),
+                    TreeEntry::Link(was) if was != target => details.push(format!("was to {was}")),
                     _ => {}
                 }
             }

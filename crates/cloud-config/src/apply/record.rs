@@ -20,11 +20,11 @@ use nix::{
 };
 
 use super::{
-    entry::Place,
+    entry::TreePath,
     error::ApplyError,
     format::{Begin, End, FOLDER, Line},
     journal::Journal,
-    state::{State, Will},
+    state::{Intent, State},
     tree::Tree,
 };
 
@@ -48,7 +48,7 @@ const MOST: usize = 20;
 pub(super) struct Record {
     pub(super) number: u64,
     pub(super) begin: Begin,
-    pub(super) will: Vec<Will>,
+    pub(super) will: Vec<Intent>,
     /// None of one that never came to an end.
     pub(super) end: Option<(End, Timestamp)>,
     state: Option<State>,
@@ -135,8 +135,8 @@ impl Store {
     pub(super) fn open(tree: &Tree) -> Result<Self, ApplyError> {
         let make = || {
             let own = (unistd::geteuid().as_raw(), unistd::getegid().as_raw());
-            let folder = Place::from(FOLDER);
-            for parent in tree.missing(&Place::from(format!("{FOLDER}/x").as_str()))? {
+            let folder = TreePath::from(FOLDER);
+            for parent in tree.missing(&TreePath::from(format!("{FOLDER}/x").as_str()))? {
                 let mode = if parent == folder { 0o700 } else { 0o755 };
                 tree.make_folder(&parent, own, mode)?;
             }

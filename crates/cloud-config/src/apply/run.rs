@@ -5,7 +5,7 @@ use std::{collections::HashMap, io};
 use super::{
     act::{Act, Task},
     earlier::Earlier,
-    entry::{Entry, Place},
+    entry::{TreeEntry, TreePath},
     error::ApplyError,
     format::FOLDER,
     journal::{Journal, beside},
@@ -15,9 +15,9 @@ use super::{
     manager::{self, Manager, NETWORKD, Told},
     put::Put,
     record::Store,
-    state::{State, Will},
+    state::{Intent, State},
     tools::Tools,
-    tree::{Kept, Tree},
+    tree::{KeptFile, Tree},
 };
 
 /// An apply under way.
@@ -27,7 +27,7 @@ pub(super) struct Run<'m> {
     pub(super) systemd: Option<&'m Manager>,
     pub(super) journal: Journal,
     /// What is done, or was about to be.
-    pub(super) done: Vec<Will>,
+    pub(super) done: Vec<Intent>,
     /// What is worth knowing of how it went.
     pub(super) notes: Vec<String>,
     /// What systemd is to be told once all is on record: unit and command.
@@ -113,36 +113,36 @@ impl Run<'_> {
                 Act::Put(put) => {
                     let n = self.journal.next();
                     numbers.insert(at, n);
-                    if !matches!(put.before, Entry::Absent | Entry::Folder) {
+                    if !matches!(put.before, TreeEntry::Absent | TreeEntry::Folder) {
                         self.journal
                             .keep(&self.machine.tree, &put.place, &put.before, n)
                             .map_err(ApplyError::record)?;
                     }
-                    Will::Put {
+                    Intent::Put {
                         n,
                         place: put.place.clone(),
                         before: put.before.clone(),
                         after: put.after.clone(),
-                        folder: (put.before == Entry::Folder).then_some(put.folder),
+                        folder: (put.before == TreeEntry::Folder).then_some(put.folder),
                     }
                 }
-                Act::Hostname { name, before } => Will::Hostname {
+                Act::Hostname { name, before } => Intent::Hostname {
                     before: before.clone(),
                     after: (*name).to_owned(),
                 },
-                Act::User(user) => Will::User {
+                Act::User(user) => Intent::User {
                     name: user.name.clone(),
                     home: self.machine.tree.open_folder(&user.home()).is_ok(),
                 },
-                Act::Password { user, before, .. } => Will::Password {
+                Act::Password { user, before, .. } => Intent::Password {
                     user: (*user).to_owned(),
                     before: before.clone(),
                 },
-                Act::Keys { user, before, .. } => Will::Keys {
+                Act::Keys { user, before, .. } => Intent::Keys {
                     user: (*user).to_owned(),
                     before: before.clone(),
                 },
-                Act::Script { sha256, .. } => Will::Script {
+                Act::Script { sha256, .. } => Intent::Script {
                     sha256: sha256.clone(),
                 },
                 // Noted right before it is carried out: units are looked at by what they do then.
@@ -160,23 +160,23 @@ impl Run<'_> {
         let tree = &self.machine.tree;
         let beside = beside(self.journal.number, n);
         let done = match (&put.after, put.kept) {
-            (Entry::Absent, _) => tree.remove(&put.place),
-            (Entry::Folder, _) => {
+            (TreeEntry::Absent, _) => tree.remove(&put.place),
+            (TreeEntry::Folder, _) => {
                 let (uid, gid, mode) = put.folder;
                 tree.make_folder(&put.place, (uid, gid), mode)
             }
             (after, Some((record, n))) => tree
                 .open_folder(&format!("{FOLDER}/{record:06}"))
                 .and_then(|folder| {
-                    let kept = Kept {
+                    let kept = KeptFile {
                         folder: &folder,
                         name: &n.to_string(),
                     };
                     tree.put_kept(&put.place, &beside, after, &kept)
                 }),
-            (Entry::File(file), None) => tree.put_file(&put.place, &beside, file, &put.bytes),
-            (Entry::Link(target), None) => tree.put_link(&put.place, &beside, target),
-            (Entry::Special, None) => Err(io::Error::other("a device cannot be made")),
+            (TreeEntry::File(file), None) => tree.put_file(&put.place, &beside, file, &put.bytes),
+            (TreeEntry::Link(target), None) => tree.put_link(&put.place, &beside, target),
+            (TreeEntry::Special, None) => Err(io::Error::other("a device cannot be made")),
         };
         done.map_err(|error| ApplyError::step(&put.place.path, error))
     }
@@ -241,7 +241,7 @@ impl Run<'_> {
         let Some(systemd) = self.systemd else {
             return Ok(());
         };
-        let will = Will::Command {
+        let will = Intent::Command {
             unit: unit.to_owned(),
             command: command.to_owned(),
             active,
@@ -266,11 +266,11 @@ impl Run<'_> {
             if what != "symlink" {
                 continue;
             }
-            let will = Will::Put {
+            let will = Intent::Put {
                 n: self.journal.next(),
-                place: Place::from(path.as_str()),
-                before: Entry::Absent,
-                after: Entry::Link(target),
+                place: TreePath::from(path.as_str()),
+                before: TreeEntry::Absent,
+                after: TreeEntry::Link(target),
                 folder: None,
             };
             self.journal.will(&will)?;
@@ -284,9 +284,9 @@ impl Run<'_> {
 ///
 /// # Errors
 /// When one is not.
-pub(super) fn sync(tree: &Tree, done: &[Will]) -> Result<(), ApplyError> {
+pub(super) fn sync(tree: &Tree, done: &[Intent]) -> Result<(), ApplyError> {
     let mut synced = Vec::new();
-    for place in done.iter().filter_map(Will::place) {
+    for place in done.iter().filter_map(Intent::place) {
         let Some((device, _)) = tree.identity(place) else {
             continue;
         };

@@ -8,7 +8,7 @@ use similar::TextDiff;
 
 use super::{
     act::Act,
-    entry::Entry,
+    entry::TreeEntry,
     error::ApplyError,
     format::End,
     look::Found,
@@ -22,7 +22,7 @@ const MOST: u64 = 256 << 10;
 
 /// One thing that changes, or is as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Change {
+pub struct PlannedChange {
     /// What it is: `file`, `link`, `folder`, `hostname`, `user`, `password`, `keys`, `unit`, `script`, `systemd`,
     /// `command`.
     pub kind: &'static str,
@@ -40,7 +40,7 @@ pub struct Change {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Outline {
     /// In the order in which it is done.
-    pub changes: Vec<Change>,
+    pub changes: Vec<PlannedChange>,
     /// What else is worth knowing.
     pub notes: Vec<String>,
     /// An earlier apply was cut off, and is undone first.
@@ -107,7 +107,7 @@ pub(super) fn outline(
     if !found.refused.is_empty() {
         return Err(ApplyError::Refused(found.refused.clone()));
     }
-    let mut changes: Vec<Change> = found.acts.iter().map(of).collect();
+    let mut changes: Vec<PlannedChange> = found.acts.iter().map(of).collect();
     if diffs {
         for (change, act) in changes.iter_mut().zip(&found.acts) {
             if let (Act::Put(put), "changed") = (act, change.change) {
@@ -125,7 +125,7 @@ pub(super) fn outline(
     })
 }
 
-fn of(act: &Act<'_>) -> Change {
+fn of(act: &Act<'_>) -> PlannedChange {
     let (kind, name, change, details) = match act {
         Act::Put(put) => return of_put(put),
         Act::Hostname { name, before } => (
@@ -157,7 +157,7 @@ fn of(act: &Act<'_>) -> Change {
         }
     };
     let due = act.is_due();
-    Change {
+    PlannedChange {
         kind,
         name,
         change: if due { change } else { "same" },
@@ -166,22 +166,22 @@ fn of(act: &Act<'_>) -> Change {
     }
 }
 
-fn of_put(put: &Put<'_>) -> Change {
-    let kind = |entry: &Entry| match entry {
-        Entry::Absent => None,
-        Entry::File(_) => Some("file"),
-        Entry::Link(_) => Some("link"),
-        Entry::Folder => Some("folder"),
-        Entry::Special => Some("special"),
+fn of_put(put: &Put<'_>) -> PlannedChange {
+    let kind = |entry: &TreeEntry| match entry {
+        TreeEntry::Absent => None,
+        TreeEntry::File(_) => Some("file"),
+        TreeEntry::Link(_) => Some("link"),
+        TreeEntry::Folder => Some("folder"),
+        TreeEntry::Special => Some("special"),
     };
     let change = match (put.is_due(), put.why, &put.before, &put.after) {
         (false, ..) => "same",
-        (_, _, _, Entry::Absent) => "removed",
+        (_, _, _, TreeEntry::Absent) => "removed",
         (_, Why::Gone, ..) => "restored",
-        (_, _, Entry::Absent, _) => "new",
+        (_, _, TreeEntry::Absent, _) => "new",
         _ => "changed",
     };
-    Change {
+    PlannedChange {
         kind: kind(&put.after).or(kind(&put.before)).unwrap_or("file"),
         name: put.place.path.clone(),
         change,
@@ -195,7 +195,7 @@ fn of_put(put: &Put<'_>) -> Change {
 }
 
 fn diff(machine: &Machine, put: &Put<'_>) -> Option<String> {
-    let (Entry::File(before), Entry::File(after)) = (&put.before, &put.after) else {
+    let (TreeEntry::File(before), TreeEntry::File(after)) = (&put.before, &put.after) else {
         return None;
     };
     if before.sha256 == after.sha256 || !put.is_open() || put.bytes.len() as u64 > MOST {

@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Entry, Place};
+use super::entry::{TreeEntry, TreePath};
 
 /// Something that is about to be done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Will {
+pub(super) enum Intent {
     /// What is at a place changes.
     Put {
         /// Numbers what was kept, and the name under which the new thing is made.
         n: u64,
-        place: Place,
-        before: Entry,
-        after: Entry,
+        place: TreePath,
+        before: TreeEntry,
+        after: TreeEntry,
         /// Owner, group and mode of a folder that goes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         folder: Option<(u32, u32, u32)>,
@@ -49,9 +49,9 @@ pub(super) enum Will {
     },
 }
 
-impl Will {
+impl Intent {
     /// The place that changes, if it is one.
-    pub(super) fn place(&self) -> Option<&Place> {
+    pub(super) fn place(&self) -> Option<&TreePath> {
         match self {
             Self::Put { place, .. } => Some(place),
             _ => None,
@@ -62,11 +62,11 @@ impl Will {
 /// What an earlier apply put somewhere, and what was there before the first one did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Owned {
-    pub(super) place: Place,
+    pub(super) place: TreePath,
     /// What it put there.
-    pub(super) put: Entry,
+    pub(super) put: TreeEntry,
     /// What was there.
-    pub(super) original: Entry,
+    pub(super) original: TreeEntry,
     /// Where that is kept: the record and the number in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) kept: Option<(u64, u64)>,

@@ -7,14 +7,14 @@ use std::{
 
 use super::{
     earlier::is_systemds,
-    entry::{Entry, Place},
+    entry::{TreeEntry, TreePath},
     error::ApplyError,
     journal::{Journal, beside},
     keys,
     machine::Machine,
     manager::{self, Manager},
     record::Record,
-    state::Will,
+    state::Intent,
     tools::Tools,
 };
 
@@ -24,9 +24,9 @@ use super::{
 /// When a place cannot be looked at.
 pub(super) fn changed(machine: &Machine, record: &Record) -> Result<Vec<String>, ApplyError> {
     // One apply may put two things at one place, one after the other.
-    let mut places: HashMap<&Place, (&Entry, &Entry)> = HashMap::new();
+    let mut places: HashMap<&TreePath, (&TreeEntry, &TreeEntry)> = HashMap::new();
     for will in &record.will {
-        if let Will::Put {
+        if let Intent::Put {
             place,
             before,
             after,
@@ -40,7 +40,7 @@ pub(super) fn changed(machine: &Machine, record: &Record) -> Result<Vec<String>,
     for (place, (before, after)) in places {
         let now = machine.tree.look(place);
         let now = now.map_err(|error| ApplyError::step(&place.path, error))?;
-        if *after != Entry::Folder && now != *after && now != *before {
+        if *after != TreeEntry::Folder && now != *after && now != *before {
             changed.push(format!(
                 "{} has been changed since it was applied",
                 place.path
@@ -65,7 +65,7 @@ pub(super) async fn undo(
     machine: &Machine,
     systemd: Option<&Manager>,
     journal: &Journal,
-    will: &[Will],
+    will: &[Intent],
     force: bool,
 ) -> Left {
     machine.tree.forget();
@@ -79,7 +79,7 @@ pub(super) async fn undo(
     };
     // What did not run before stops while its files are still there; what ran comes back when its own are.
     for will in will.iter().rev() {
-        if let Will::Command {
+        if let Intent::Command {
             unit,
             command,
             active: false,
@@ -101,7 +101,7 @@ pub(super) async fn undo(
         undo.said("the reload of systemd", systemd.reload().await);
     }
     for will in will {
-        if let Will::Command {
+        if let Intent::Command {
             unit,
             command,
             active: true,
@@ -165,18 +165,18 @@ impl Undo<'_> {
         self.said(&format!("{command} {unit}"), done);
     }
 
-    fn one(&mut self, will: &Will) {
+    fn one(&mut self, will: &Intent) {
         let machine = self.machine;
         let tools = Tools(&machine.root);
         match will {
-            Will::Put {
+            Intent::Put {
                 n,
                 place,
                 before,
                 after,
                 folder,
             } => self.put(*n, place, before, after, *folder),
-            Will::Hostname { before, after } => {
+            Intent::Hostname { before, after } => {
                 let now = nix::unistd::gethostname();
                 if now.is_ok_and(|now| now.to_str() == Some(after)) {
                     self.said(
@@ -185,7 +185,7 @@ impl Undo<'_> {
                     );
                 }
             }
-            Will::User { name, home } => match machine.accounts().user(name) {
+            Intent::User { name, home } => match machine.accounts().user(name) {
                 Ok(None) => {}
                 Ok(Some(account)) => match tools.remove(name) {
                     Ok(()) if *home => {}
@@ -194,7 +194,7 @@ impl Undo<'_> {
                 },
                 Err(error) => self.fail(format!("the user {name}: {error}")),
             },
-            Will::Password { user, before } => {
+            Intent::Password { user, before } => {
                 if let Some(before) = before {
                     self.said(
                         &format!("the password of {user}"),
@@ -202,17 +202,17 @@ impl Undo<'_> {
                     );
                 }
             }
-            Will::Keys { user, before } => {
+            Intent::Keys { user, before } => {
                 if matches!(machine.accounts().user(user), Ok(Some(_))) {
                     let done = keys::set(machine, user, before.as_deref());
                     self.said(&format!("the keys of {user}"), done.map(drop));
                 }
             }
-            Will::Script { sha256 } => self.stays(format!(
+            Intent::Script { sha256 } => self.stays(format!(
                 "the script {} has run, or begun to: what it did stays",
                 &sha256[..12]
             )),
-            Will::Command { .. } => {}
+            Intent::Command { .. } => {}
         }
     }
 
@@ -228,9 +228,9 @@ impl Undo<'_> {
     fn put(
         &mut self,
         n: u64,
-        place: &Place,
-        before: &Entry,
-        after: &Entry,
+        place: &TreePath,
+        before: &TreeEntry,
+        after: &TreeEntry,
         folder: Option<(u32, u32, u32)>,
     ) {
         let tree = &self.machine.tree;
@@ -239,7 +239,7 @@ impl Undo<'_> {
             Ok(now) => now,
             // What was on the way to it is gone, and so is it.
             Err(error)
-                if *before == Entry::Absent && error.kind() == io::ErrorKind::NotADirectory =>
+                if *before == TreeEntry::Absent && error.kind() == io::ErrorKind::NotADirectory =>
             {
                 return;
             }
@@ -253,12 +253,12 @@ impl Undo<'_> {
             return self.stays(text);
         }
         let undone = match before {
-            Entry::Absent => match tree.remove(place) {
+            TreeEntry::Absent => match tree.remove(place) {
                 // Somebody uses the folder.
                 Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
                 other => other,
             },
-            Entry::Folder => {
+            TreeEntry::Folder => {
                 let (uid, gid, mode) = folder.unwrap_or((0, 0, 0o755));
                 tree.make_folder(place, (uid, gid), mode)
             }
@@ -271,7 +271,7 @@ impl Undo<'_> {
     }
 
     /// Makes the folders that somebody took away meanwhile.
-    fn missing(&self, place: &Place) -> io::Result<()> {
+    fn missing(&self, place: &TreePath) -> io::Result<()> {
         for folder in self.machine.tree.missing(place)? {
             self.machine.tree.make_folder(&folder, (0, 0), 0o755)?;
         }

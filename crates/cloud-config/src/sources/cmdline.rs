@@ -2,20 +2,25 @@
 
 use host::node::Root;
 
-use super::{Absent, Hope, file, source::Document};
+use super::{Retry, Unavailable, file, source::Document};
+use crate::problem::Problem;
 
 /// The document that the command line names.
-pub(super) fn read(root: &Root) -> Result<Document, Absent> {
+pub(super) fn read(root: &Root) -> Result<Document, Unavailable> {
     let path = root.path("proc/cmdline");
     // It does not come into being later.
-    let line = file::read(&path).map_err(|absent| Absent::never(absent.reason).here())?;
+    let line = file::read(&path).map_err(|error| Unavailable::never(error.problem).here())?;
     let line = String::from_utf8_lossy(&line);
     let Some(url) = url(&line) else {
-        let reason = format!("{path}: found no cloud-config-url=, expected one");
-        return Err(Absent::none_here(Hope::Never, reason));
+        let problem = Problem::found("no cloud-config-url=")
+            .of(path.to_string())
+            .expected("one");
+        return Err(Unavailable::none_here(Retry::Never, problem));
     };
-    Document::parse(url)
-        .map_err(|why| Absent::never(format!("{path}: cloud-config-url={url}: {why}")).here())
+    Document::parse(url).map_err(|fault| {
+        let what = format!("{path}: cloud-config-url={url}");
+        Unavailable::never(Problem::said(what, fault)).here()
+    })
 }
 
 /// The last URL that a command line names; hyphens and underscores are the same, as in all of the kernel's parameters.

@@ -2,7 +2,7 @@
 //! has it found by its label.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -11,7 +11,8 @@ use std::{
 use host::node::{Root, RootPath};
 use tokio::{process::Command, time::timeout};
 
-use super::{Absent, Found, Hope, Metadata, file, openstack};
+use super::{Found, Metadata, Retry, Unavailable, file, openstack};
+use crate::problem::Problem;
 
 /// Where it is mounted, as coreos-cloudinit's units did: what a document starts may read more of it there.
 const FOLDER: &str = "media/configdrive";
@@ -19,24 +20,22 @@ const FOLDER: &str = "media/configdrive";
 /// How it is labelled. FAT knows capitals only.
 const LABELS: [&str; 2] = ["config-2", "CONFIG-2"];
 
-/// What diagnostic or mounting it may take: an optical drive has to start.
+/// How long finding the drive, or mounting it, may take: an optical drive has to start.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Reads the drive of this machine, mounted where it belongs; read-only, where nobody has mounted it yet.
-pub(super) async fn find(root: &Root) -> Result<Found, Absent> {
+pub(super) async fn find(root: &Root) -> Result<Found, Unavailable> {
     let folder = root.path(FOLDER);
     if root.is_host() && !folder.join("openstack").exists() {
         let Some(device) = labelled().await else {
-            let reason = format!(
-                "found no drive labelled {}, and none mounted at {folder}",
-                LABELS[0]
-            );
-            return Err(Absent::none_here(Hope::Later, reason));
+            let label = LABELS[0];
+            let found = format!("no drive labelled {label}, and none mounted at {folder}");
+            return Err(Unavailable::none_here(Retry::Later, Problem::found(found)));
         };
-        mount(&device, &folder.shown()).await.map_err(|why| {
+        mount(&device, &folder.shown()).await.map_err(|error| {
             let device = device.display();
-            let reason = format!("{device} could not be mounted at {folder}: {why}");
-            Absent::new(Hope::Soon, reason).here()
+            let what = format!("{device} could not be mounted at {folder}");
+            Unavailable::new(Retry::Soon, Problem::said(what, error)).here()
         })?;
     }
     file::apart(move || read(&folder)).await
@@ -57,52 +56,67 @@ async fn labelled() -> Option<PathBuf> {
     None
 }
 
+/// Why a program did not do its work.
+#[derive(Debug, thiserror::Error)]
+enum ToolError {
+    #[error("only root may mount; try sudo")]
+    NotRoot,
+    #[error("no answer within {LIMIT:?}")]
+    Late,
+    #[error("{0}")]
+    System(#[from] io::Error),
+    /// What it wrote to standard error.
+    #[error("{0}")]
+    Failed(String),
+}
+
 /// Mounts the drive for reading.
-async fn mount(device: &Path, folder: &Path) -> Result<(), String> {
+async fn mount(device: &Path, folder: &Path) -> Result<(), ToolError> {
     if !nix::unistd::geteuid().is_root() {
-        return Err("only root may; try sudo".into());
+        return Err(ToolError::NotRoot);
     }
-    fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+    fs::create_dir_all(folder)?;
     let mut command = Command::new("mount");
     command.args(["--options", "ro,nosuid,nodev,noexec"]);
     said(command.arg(device).arg(folder)).await.map(drop)
 }
 
-/// What a program prints, or why it did not.
-async fn said(command: &mut Command) -> Result<String, String> {
+/// Runs a program and returns what it prints.
+async fn said(command: &mut Command) -> Result<String, ToolError> {
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
     let output = timeout(LIMIT, output)
         .await
-        .map_err(|_| format!("no answer within {LIMIT:?}"))?
-        .map_err(|error| error.to_string())?;
+        .map_err(|_| ToolError::Late)??;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     match output.status.success() {
         true => Ok(text(&output.stdout)),
-        false => Err(text(&output.stderr)),
+        false => Err(ToolError::Failed(text(&output.stderr))),
     }
 }
 
 /// Reads the drive. Either file may be missing, but not both: then nothing is mounted there yet.
-pub(super) fn read(folder: &RootPath) -> Result<Found, Absent> {
+pub(super) fn read(folder: &RootPath) -> Result<Found, Unavailable> {
     let latest = folder.join("openstack/latest");
     let user_data = file::read_if_there(&latest.join("user_data"))?;
     let path = latest.join("meta_data.json");
     let said = file::read_if_there(&path)?;
     if user_data.is_none() && said.is_none() {
-        let reason = format!(
-            "{latest}: found neither user_data nor meta_data.json, expected a config drive mounted at {folder}"
-        );
-        return Err(Absent::none_here(Hope::Later, reason));
+        let problem = Problem::found("neither user_data nor meta_data.json")
+            .of(latest.to_string())
+            .expected(format!("a config drive mounted at {folder}"));
+        return Err(Unavailable::none_here(Retry::Later, problem));
     }
     let mut metadata = Metadata::default();
     if let Some(said) = said {
         let name = path.to_string();
-        let (known, content) = openstack::meta_data(&said, &name).map_err(Absent::here)?;
+        let (known, content) = openstack::meta_data(&said, &name).map_err(Unavailable::here)?;
         metadata = known;
         if let Some(content) = content {
             if !openstack::stays_below(&content) {
-                let reason = format!("{name}: content_path {content:?} leads out of the drive");
-                return Err(Absent::never(reason).here());
+                let problem = Problem::found(format!("content_path {content:?}"))
+                    .of(name)
+                    .expected("a path on the drive");
+                return Err(Unavailable::never(problem).here());
             }
             let path = folder
                 .join("openstack")

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Absent, Found, Metadata, service::Service};
+use super::{Found, Metadata, Unavailable, service::Service};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -32,7 +32,7 @@ struct Address {
     ip_address: String,
 }
 
-pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Absent> {
+pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Unavailable> {
     let droplet: Droplet = service.json("metadata/v1.json", &[]).await?;
     let mut metadata = Metadata::default();
     metadata.name(&droplet.hostname);

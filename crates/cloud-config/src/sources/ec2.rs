@@ -2,12 +2,12 @@
 
 use host::http::Method;
 
-use super::{Absent, Found, Metadata, service::Service};
+use super::{Found, Metadata, Unavailable, service::Service};
 
 /// How long the token is to hold, in seconds: longer than asking takes.
 const TOKEN_LIFE: &str = "300";
 
-pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Absent> {
+pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Unavailable> {
     let life = [("x-aws-ec2-metadata-token-ttl-seconds", TOKEN_LIFE)];
     let path = "latest/api/token";
     let answer = service.ask(Method::PUT, path, &life).await?;
@@ -15,7 +15,7 @@ pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Absent> {
         200 => Some(String::from_utf8_lossy(&answer.body).trim().to_owned()),
         // A service of before IMDSv2, or of another platform that speaks as EC2 does.
         400 | 404 | 405 | 501 => None,
-        _ => return Err(Absent::answer(&service.name(path), &answer)),
+        _ => return Err(Unavailable::answer(&service.name(path), &answer)),
     };
     let headers: Vec<_> = token
         .iter()
@@ -27,7 +27,7 @@ pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Absent> {
     let said = async |name: &str| {
         let path = format!("latest/meta-data/{name}");
         let text = service.text(&path, headers).await?;
-        Ok::<_, Absent>(text.unwrap_or_default())
+        Ok::<_, Unavailable>(text.unwrap_or_default())
     };
     let mut metadata = Metadata::default();
     metadata.name(&said("hostname").await?);

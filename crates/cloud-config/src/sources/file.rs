@@ -10,8 +10,11 @@ use std::{
 use host::node::{Root, RootPath};
 use tokio::sync::oneshot;
 
-use super::Absent;
-use crate::LARGEST;
+use super::Unavailable;
+use crate::{
+    LARGEST,
+    problem::{Fault, Problem},
+};
 
 /// Where Vagrant leaves user data.
 const VAGRANT: [&str; 2] = [
@@ -28,8 +31,8 @@ const INSTALL: [&str; 2] = [
 /// Does work that may wait for a disk, or for who writes into a pipe, for ever: on a thread of its own, which the end of
 /// the program does not wait for.
 pub(super) async fn apart<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Absent> + Send + 'static,
-) -> Result<T, Absent> {
+    work: impl FnOnce() -> Result<T, Unavailable> + Send + 'static,
+) -> Result<T, Unavailable> {
     let (send, answer) = oneshot::channel();
     let work = Arc::new(Mutex::new(Some(work)));
     let take = |work: &Mutex<Option<_>>| work.lock().ok().and_then(|mut work| work.take());
@@ -45,60 +48,61 @@ pub(super) async fn apart<T: Send + 'static>(
     {
         return work();
     }
-    let ended = |_| Absent::never("the thread that was to read it has ended").here();
+    let ended =
+        |_| Unavailable::never(Fault::Said("the thread that reads it has ended".into())).here();
     answer.await.map_err(ended)?
 }
 
 /// What a file holds.
-pub(super) fn read(at: &RootPath) -> Result<Vec<u8>, Absent> {
+pub(super) fn read(at: &RootPath) -> Result<Vec<u8>, Unavailable> {
     whole(at, at.open_to_read())
 }
 
 /// What a file holds, none where it is not there.
-pub(super) fn read_if_there(at: &RootPath) -> Result<Option<Vec<u8>>, Absent> {
+pub(super) fn read_if_there(at: &RootPath) -> Result<Option<Vec<u8>>, Unavailable> {
     match at.open_to_read() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         opened => whole(at, opened).map(Some),
     }
 }
 
-fn whole(at: &RootPath, opened: io::Result<File>) -> Result<Vec<u8>, Absent> {
+fn whole(at: &RootPath, opened: io::Result<File>) -> Result<Vec<u8>, Unavailable> {
     let name = at.to_string();
     opened
         .and_then(|file| {
             let size = file.metadata()?.len();
             bounded(file, size)
         })
-        .map_err(|error| Absent::file(&name, &error))
+        .map_err(|error| Unavailable::file(&name, &error))
         .and_then(|bytes| small(bytes, &name))
 }
 
 /// What standard input holds.
-pub(super) fn stdin() -> Result<Vec<u8>, Absent> {
+pub(super) fn stdin() -> Result<Vec<u8>, Unavailable> {
     bounded(io::stdin(), 0)
-        .map_err(|error| Absent::never(error.to_string()).here())
+        .map_err(|error| Unavailable::never(Fault::Said(error.to_string())).here())
         .and_then(|bytes| small(bytes, "standard input"))
 }
 
-pub(super) fn vagrant(root: &Root) -> Result<Vec<u8>, Absent> {
+pub(super) fn vagrant(root: &Root) -> Result<Vec<u8>, Unavailable> {
     first(VAGRANT.map(|path| root.path(path)))
 }
 
-pub(super) fn install(root: &Root) -> Result<Vec<u8>, Absent> {
+pub(super) fn install(root: &Root) -> Result<Vec<u8>, Unavailable> {
     first(INSTALL.map(|path| root.path(path)))
 }
 
 /// The first of two files that is there.
-fn first([newer, older]: [RootPath; 2]) -> Result<Vec<u8>, Absent> {
+fn first([newer, older]: [RootPath; 2]) -> Result<Vec<u8>, Unavailable> {
     match read_if_there(&newer)? {
         Some(bytes) => Ok(bytes),
         // Who has either system is told where it would be.
-        None => read(&older).map_err(|absent| match absent.none_here {
-            true => Absent {
-                reason: format!("found neither {newer} nor {}", absent.reason),
-                ..absent
+        None => read(&older).map_err(|unavailable| match unavailable.none_here {
+            true => Unavailable {
+                problem: Problem::found(format!("neither {newer} nor {older}")),
+                ..unavailable
             },
-            false => absent,
+            false => unavailable,
         }),
     }
 }
@@ -111,10 +115,12 @@ fn bounded(input: impl Read, size: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn small(bytes: Vec<u8>, name: &str) -> Result<Vec<u8>, Absent> {
+fn small(bytes: Vec<u8>, name: &str) -> Result<Vec<u8>, Unavailable> {
     if bytes.len() as u64 > LARGEST {
-        let reason = format!("{name}: found more than {LARGEST} bytes, expected at most that");
-        return Err(Absent::never(reason).here());
+        let problem = Problem::found(format!("more than {LARGEST} bytes"))
+            .of(name)
+            .expected("at most that");
+        return Err(Unavailable::never(problem).here());
     }
     Ok(bytes)
 }

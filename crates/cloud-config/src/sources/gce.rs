@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Absent, Found, Metadata, service::Service};
-use crate::content;
+use super::{Found, Metadata, Unavailable, service::Service};
+use crate::{content, problem::Problem};
 
 /// Without it the service refuses: it shows that no browser was lured here.
 const FLAVOR: [(&str, &str); 1] = [("metadata-flavor", "Google")];
@@ -39,7 +39,7 @@ struct Project {
     attributes: Map<String, Value>,
 }
 
-pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Absent> {
+pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Unavailable> {
     let path = "computeMetadata/v1/instance/?recursive=true";
     let instance: Instance = service.json(path, &FLAVOR).await?;
     let project: Project = service
@@ -65,7 +65,8 @@ pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Absent> {
     let packed = text(&instance.attributes, "user-data-encoding");
     let user_data = match packed.as_deref() {
         Some("base64") => content::base64(user_data.as_bytes()).map_err(|error| {
-            Absent::never(format!("{}: user-data: {error}", service.name(path)))
+            let what = format!("{}: user-data", service.name(path));
+            Unavailable::never(Problem::said(what, error))
         })?,
         _ => user_data.into_bytes(),
     };

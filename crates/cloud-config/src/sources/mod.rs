@@ -2,12 +2,11 @@
 //!
 //! - `source`: how people name sources
 //! - [`resolve`]: all of them asked at once, the first that is there taken
-//! - `absent`: why a source gave nothing, and whether to ask again; `patience`: for how long
+//! - `unavailable`: why a source gave nothing, and whether to ask again; `patience`: for how long
 //! - `metadata`: what a platform says of the node beside
 //!
 //! The sources know neither the semaphore nor its etcd: who asks for a key of etcd hands the way to read it in.
 
-mod absent;
 mod cmdline;
 mod config_drive;
 mod digitalocean;
@@ -23,6 +22,7 @@ mod platforms;
 mod resolve;
 mod service;
 mod source;
+mod unavailable;
 mod url;
 mod waagent;
 
@@ -30,11 +30,11 @@ use std::{cell::OnceCell, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 
-pub use absent::{Absent, Hope, Place};
 pub use metadata::Metadata;
 pub(crate) use patience::Patience;
-pub use resolve::{NoneThere, resolve};
-pub use source::{Document, FORMS, Platform, Source, SourceError};
+pub use resolve::{NoSource, resolve};
+pub use source::{Document, FORMS, Platform, Source, SourceError, SourceFault, UrlFault};
+pub use unavailable::{Retry, SourceLocation, Unavailable};
 
 use host::{
     http::{Http, Limits},
@@ -42,7 +42,10 @@ use host::{
 };
 
 use self::file::apart;
-use super::LARGEST;
+use super::{
+    LARGEST,
+    problem::{Fault, Problem},
+};
 
 /// What one request may cost: a document of the largest size comes through a slow line, and a server that stalls or
 /// never ends is given up.
@@ -56,7 +59,7 @@ const LIMITS: Limits = Limits {
 };
 
 /// Reads a key of etcd: its value, none where it does not stand; or why it cannot be read.
-pub type Lookup = dyn Fn(String) -> LocalBoxFuture<'static, Result<Option<Vec<u8>>, Absent>>;
+pub type Lookup = dyn Fn(String) -> LocalBoxFuture<'static, Result<Option<Vec<u8>>, Unavailable>>;
 
 /// How sources are asked.
 pub struct Options<'a> {
@@ -93,7 +96,7 @@ pub struct Fetched {
     /// The source, as people name it.
     pub origin: String,
     /// The sources before it in order that gave nothing.
-    pub passed: Vec<(String, Absent)>,
+    pub passed: Vec<(String, Unavailable)>,
 }
 
 /// What a source gives.
@@ -136,12 +139,12 @@ impl<'a> Ways<'a> {
     }
 
     /// For documents: with redirects, and through a proxy where the environment names one.
-    fn documents(&self) -> Result<&Http, Absent> {
+    fn documents(&self) -> Result<&Http, Unavailable> {
         made(&self.documents, self.limits)
     }
 
     /// For platforms' services, which are on the node's own network.
-    fn services(&self) -> Result<&Http, Absent> {
+    fn services(&self) -> Result<&Http, Unavailable> {
         let near = Limits {
             redirects: 0,
             proxies: false,
@@ -151,23 +154,23 @@ impl<'a> Ways<'a> {
     }
 
     /// Asks a source once.
-    async fn ask(&self, source: &Source) -> Result<Found, Absent> {
+    async fn ask(&self, source: &Source) -> Result<Found, Unavailable> {
         let found = self.found(source).await?;
         // A server that is set up anew, a file that is being written: where no document is, none says that all is to go.
         if found.user_data.trim_ascii().is_empty() && !source.may_have_none() {
-            return Err(Absent::empty(source, found.user_data.len()));
+            return Err(Unavailable::empty(source, found.user_data.len()));
         }
         Ok(found)
     }
 
-    async fn found(&self, source: &Source) -> Result<Found, Absent> {
+    async fn found(&self, source: &Source) -> Result<Found, Unavailable> {
         let root = self.root.clone();
         Ok(match source {
             Source::Stdin => apart(file::stdin).await?.into(),
             Source::File(path) => {
                 let at = RootPath::named(path.clone());
                 let read = apart(move || file::read(&at)).await;
-                read.map_err(|absent| absent.meant(path))?.into()
+                read.map_err(|unavailable| unavailable.named(path))?.into()
             }
             Source::Vagrant => apart(move || file::vagrant(&root)).await?.into(),
             Source::Install => apart(move || file::install(&root)).await?.into(),
@@ -197,23 +200,26 @@ impl<'a> Ways<'a> {
     }
 
     /// The value of a key of etcd.
-    async fn key(&self, key: &str) -> Result<Vec<u8>, Absent> {
+    async fn key(&self, key: &str) -> Result<Vec<u8>, Unavailable> {
         let Some(lookup) = self.etcd else {
-            return Err(Absent::never("no way to etcd is known here"));
+            return Err(Unavailable::never(Fault::Said(
+                "no connection to etcd is configured".into(),
+            )));
         };
         lookup(key.to_owned()).await?.ok_or_else(|| {
-            let reason =
-                format!("found no such key, expected a document there: etcdctl put {key} <FILE");
-            Absent::later(reason)
+            let problem = Problem::found("no such key")
+                .expected("a document")
+                .remedy(format!("etcdctl put {key} <FILE"));
+            Unavailable::later(problem)
         })
     }
 }
 
-fn made<'a>(cell: &'a OnceCell<Http>, limits: &Limits) -> Result<&'a Http, Absent> {
+fn made<'a>(cell: &'a OnceCell<Http>, limits: &Limits) -> Result<&'a Http, Unavailable> {
     if cell.get().is_none() {
         // Nobody else sets it meanwhile: there is no await.
         let _ = cell.set(Http::new(None, limits)?);
     }
     cell.get()
-        .ok_or_else(|| Absent::never("no way to the network"))
+        .ok_or_else(|| Unavailable::never(Fault::Said("no HTTP client".into())))
 }

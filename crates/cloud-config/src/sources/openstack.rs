@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{
-    Absent, Found, Metadata,
+    Found, Metadata, Unavailable,
     service::{Service, object},
 };
+use crate::problem::Problem;
 
 /// The fields of `meta_data.json` that concern us.
 #[derive(Debug, Default, Deserialize)]
@@ -25,9 +26,14 @@ struct NetworkConfig {
 }
 
 /// Reads `meta_data.json`; also the path, below `openstack/`, of the network's configuration.
-pub(super) fn meta_data(bytes: &[u8], name: &str) -> Result<(Metadata, Option<String>), Absent> {
-    let said: Said = object(bytes)
-        .map_err(|error| Absent::never(format!("{name}: found no JSON of OpenStack: {error}")))?;
+pub(super) fn meta_data(
+    bytes: &[u8],
+    name: &str,
+) -> Result<(Metadata, Option<String>), Unavailable> {
+    let said: Said = object(bytes).map_err(|error| {
+        let what = format!("{name}: found no JSON of OpenStack");
+        Unavailable::never(Problem::said(what, error))
+    })?;
     let mut metadata = Metadata::default();
     metadata.name(said.hostname.as_deref().unwrap_or_default());
     let keys = said.public_keys.unwrap_or_default();
@@ -42,7 +48,7 @@ pub(super) fn stays_below(path: &str) -> bool {
 }
 
 /// Asks the service: its own interface, and for addresses the one that it has in common with EC2.
-pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Absent> {
+pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Unavailable> {
     let path = "openstack/latest/meta_data.json";
     let said = service.needed(path, &[]).await?;
     let (mut metadata, content) = meta_data(&said, &service.name(path))?;
@@ -92,8 +98,8 @@ mod tests {
         }
         let broken = meta_data(br#"{"hostname": "n1", }"#, "drive/meta_data.json").unwrap_err();
         assert!(
-            broken.reason.starts_with("drive/meta_data.json: ")
-                && broken.reason.contains("line 1 column 20"),
+            broken.to_string().starts_with("drive/meta_data.json: ")
+                && broken.to_string().contains("line 1 column 20"),
             "{broken}"
         );
     }

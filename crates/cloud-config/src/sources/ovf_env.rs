@@ -1,12 +1,12 @@
 //! VMware: the properties of an OVF environment, saved to a file, as `guestinfo` names them.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, fmt, path::Path};
 
 use host::{http::Http, node::RootPath};
 use roxmltree::Document;
 
-use super::{Absent, Found, Hope, Metadata, file, source, url};
-use crate::{UserDataError, content};
+use super::{Found, Metadata, Retry, Unavailable, file, source, url};
+use crate::{UserDataError, content, problem::Problem};
 
 /// Below this name lies everything that is meant for the guest.
 const PREFIX: &str = "guestinfo.";
@@ -20,28 +20,32 @@ const MOST: usize = 64;
 /// Reads the file, and fetches what it names by URL.
 pub(super) async fn read<'a>(
     path: &Path,
-    http: impl FnOnce() -> Result<&'a Http, Absent>,
-) -> Result<Found, Absent> {
+    http: impl FnOnce() -> Result<&'a Http, Unavailable>,
+) -> Result<Found, Unavailable> {
     let at = RootPath::named(path.to_owned());
     let bytes = file::apart(move || file::read(&at)).await?;
-    let named = |why: String| Absent::never(format!("{}: {why}", path.display())).here();
-    let text = str::from_utf8(&bytes).map_err(|error| named(error.to_string()))?;
-    let said = properties(text).map_err(|error| named(format!("found no XML: {error}")))?;
+    let name = path.display();
+    let never = |problem| Unavailable::never(problem).here();
+    // Of a property, or of the whole file.
+    let bad =
+        |of: &str, error: &dyn fmt::Display| never(Problem::said(format!("{name}{of}"), error));
+    let text = str::from_utf8(&bytes).map_err(|error| bad("", &error))?;
+    let said = properties(text).map_err(|error| bad(": found no XML", &error))?;
     let get = |key: &str| {
         said.get(key)
             .map(String::as_str)
             .filter(|text| !text.is_empty())
     };
-    let metadata = metadata(&said).map_err(named)?;
+    let metadata = metadata(&said).map_err(|problem| bad("", &problem))?;
     let user_data = match (get("coreos.config.data"), get("coreos.config.url")) {
         (Some(data), _) => {
             let encoding = get("coreos.config.data.encoding");
             content::decode(data, false, encoding)
-                .map_err(|error| named(format!("guestinfo.coreos.config.data: {error}")))?
+                .map_err(|error| bad(": guestinfo.coreos.config.data", &error))?
         }
         (None, Some(at)) => {
-            let document = source::Document::parse(at)
-                .map_err(|why| named(format!("guestinfo.coreos.config.url {at:?}: {why}")))?;
+            let of = format!(": guestinfo.coreos.config.url {at:?}");
+            let document = source::Document::parse(at).map_err(|fault| bad(&of, &fault))?;
             url::fetch(&document, http()?).await?
         }
         (None, None) => {
@@ -49,14 +53,13 @@ pub(super) async fn read<'a>(
                 .iter()
                 .filter(|(key, value)| key.starts_with(IGNITION) && !value.is_empty());
             if let Some(key) = ignition.map(|(key, _)| key).min() {
-                return Err(named(format!("{PREFIX}{key}: {}", UserDataError::Ignition)));
+                return Err(bad(&format!(": {PREFIX}{key}"), &UserDataError::Ignition));
             }
             if metadata == Metadata::default() {
-                let reason = format!(
-                    "{}: found no guestinfo.coreos.config.data, no .url and nothing else of this node, expected one",
-                    path.display()
-                );
-                return Err(Absent::none_here(Hope::Later, reason));
+                let found =
+                    "no guestinfo.coreos.config.data, no .url and nothing else about this node";
+                let problem = Problem::found(found).of(name.to_string()).expected("one");
+                return Err(Unavailable::none_here(Retry::Later, problem));
             }
             Vec::new()
         }
@@ -87,7 +90,7 @@ fn properties(text: &str) -> Result<HashMap<String, String>, roxmltree::Error> {
 }
 
 /// The name, and the addresses of the interfaces that have a role.
-fn metadata(said: &HashMap<String, String>) -> Result<Metadata, String> {
+fn metadata(said: &HashMap<String, String>) -> Result<Metadata, Problem> {
     let mut metadata = Metadata::default();
     let get = |key: String| said.get(&key).map_or("", String::as_str);
     metadata.name(get("hostname".into()));
@@ -97,9 +100,9 @@ fn metadata(said: &HashMap<String, String>) -> Result<Metadata, String> {
             "public" => true,
             "private" => false,
             other => {
-                return Err(format!(
-                    "guestinfo.interface.{interface}.role: found {other:?}, expected public or private"
-                ));
+                return Err(Problem::found(format!("{other:?}"))
+                    .of(format!("guestinfo.interface.{interface}.role"))
+                    .expected("public or private"));
             }
         };
         for number in 0..MOST {
@@ -161,8 +164,8 @@ mod tests {
             ("</Environment>", "", "found no XML"),
         ] {
             std::fs::write(&path, TEXT.replace(from, to)).unwrap();
-            let absent = read(&path, || Ok(&http)).await.unwrap_err();
-            assert!(absent.reason.contains(words), "{absent}");
+            let unavailable = read(&path, || Ok(&http)).await.unwrap_err();
+            assert!(unavailable.to_string().contains(words), "{unavailable}");
         }
     }
 }

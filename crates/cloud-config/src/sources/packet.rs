@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Absent, Found, Metadata, service::Service};
+use super::{Found, Metadata, Unavailable, service::Service};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -25,7 +25,7 @@ struct Address {
     public: bool,
 }
 
-pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Absent> {
+pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Unavailable> {
     let machine: Machine = service.json("metadata", &[]).await?;
     let mut metadata = Metadata::default();
     metadata.name(&machine.hostname);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use backon::BackoffBuilder as _;
 use tokio::time::Instant;
 
-use super::Hope;
+use super::Retry;
 
 /// How long who has the trouble of a moment is asked again where nobody said how long to wait.
 const UNSAID: Duration = Duration::from_secs(10);
@@ -35,10 +35,10 @@ impl Patience {
     }
 
     /// The pause until it is to be asked again; none where that is not worth it, or the time is up.
-    pub(crate) fn again(&mut self, hope: Hope) -> Option<Duration> {
-        let most = match (hope, self.wait) {
-            (Hope::Never, _) | (Hope::Later, None) => return None,
-            (Hope::Soon, None) => UNSAID,
+    pub(crate) fn again(&mut self, retry: Retry) -> Option<Duration> {
+        let most = match (retry, self.wait) {
+            (Retry::Never, _) | (Retry::Later, None) => return None,
+            (Retry::Soon, None) => UNSAID,
             (_, Some(wait)) => wait,
         };
         let pause = self.pauses.next()?;

@@ -2,10 +2,16 @@
 
 use host::http::{Http, Url};
 
-use super::{Absent, Found, Platform, digitalocean, ec2, gce, openstack, packet, service::Service};
+use super::{
+    Found, Platform, Unavailable, digitalocean, ec2, gce, openstack, packet, service::Service,
+};
 
 /// Asks the service of a platform.
-pub(super) async fn fetch(platform: Platform, base: &Url, http: &Http) -> Result<Found, Absent> {
+pub(super) async fn fetch(
+    platform: Platform,
+    base: &Url,
+    http: &Http,
+) -> Result<Found, Unavailable> {
     let service = Service { http, base };
     match platform {
         Platform::Ec2 => ec2::fetch(&service).await,

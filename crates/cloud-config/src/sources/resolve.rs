@@ -8,48 +8,53 @@ use std::{fmt, time::Duration};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::sleep;
 
-use super::{Absent, Fetched, Found, Hope, Options, Patience, Source, Ways};
+use super::{Fetched, Found, Options, Patience, Retry, Source, Unavailable, Ways};
+use crate::problem::Fault;
 
 /// No source gave anything.
 #[derive(Debug, thiserror::Error)]
-pub struct NoneThere {
+pub struct NoSource {
     /// Each source in order, as people name it, and why.
-    pub reasons: Vec<(String, Absent)>,
+    pub reasons: Vec<(String, Unavailable)>,
 }
 
-impl NoneThere {
+impl NoSource {
     /// Whether nothing is wrong: the machine has none of the things that were named.
     #[must_use]
     pub fn none_here(&self) -> bool {
-        self.reasons.iter().all(|(_, absent)| absent.none_here)
+        self.reasons
+            .iter()
+            .all(|(_, unavailable)| unavailable.none_here)
     }
 }
 
-impl NoneThere {
+impl NoSource {
     /// Whether each source may be there another time: nothing is wrong with what was named.
     #[must_use]
     pub fn may_return(&self) -> bool {
-        let may = |absent: &Absent| absent.none_here || absent.hope != Hope::Never;
-        self.reasons.iter().all(|(_, absent)| may(absent))
+        let may =
+            |unavailable: &Unavailable| unavailable.none_here || unavailable.retry != Retry::Never;
+        self.reasons.iter().all(|(_, unavailable)| may(unavailable))
     }
 }
 
-impl fmt::Display for NoneThere {
+impl fmt::Display for NoSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let said = |name: &str, absent: &Absent| {
-            // Most reasons name the file or URL already.
-            match absent.reason.starts_with(name) {
-                true => absent.reason.clone(),
-                false => format!("{name}: {}", absent.reason),
+        let said = |name: &str, unavailable: &Unavailable| {
+            // Most problems name the file or URL already.
+            let what = unavailable.problem.what.as_ref();
+            match what.is_some_and(|what| what.starts_with(name)) {
+                true => unavailable.to_string(),
+                false => format!("{name}: {unavailable}"),
             }
         };
         match self.reasons.as_slice() {
-            [(name, absent)] => f.write_str(&said(name, absent)),
+            [(name, unavailable)] => f.write_str(&said(name, unavailable)),
             reasons => {
                 f.write_str("none of the sources is there:")?;
-                reasons
-                    .iter()
-                    .try_for_each(|(name, absent)| write!(f, "\n  {}", said(name, absent)))
+                reasons.iter().try_for_each(|(name, unavailable)| {
+                    write!(f, "\n  {}", said(name, unavailable))
+                })
             }
         }
     }
@@ -62,14 +67,15 @@ impl fmt::Display for NoneThere {
 ///
 /// # Errors
 /// With every source's reason, when none is there.
-pub async fn resolve(sources: &[Source], options: &Options<'_>) -> Result<Fetched, NoneThere> {
-    let none = |reasons: Vec<Option<Absent>>| NoneThere {
+pub async fn resolve(sources: &[Source], options: &Options<'_>) -> Result<Fetched, NoSource> {
+    let none = |reasons: Vec<Option<Unavailable>>| NoSource {
         reasons: reasons
             .into_iter()
             .zip(sources)
-            .map(|(absent, source)| {
-                let absent = absent.unwrap_or_else(|| Absent::never("not asked"));
-                (source.to_string(), absent)
+            .map(|(unavailable, source)| {
+                let unavailable = unavailable
+                    .unwrap_or_else(|| Unavailable::never(Fault::Said("not asked".into())));
+                (source.to_string(), unavailable)
             })
             .collect(),
     };
@@ -84,12 +90,12 @@ pub async fn resolve(sources: &[Source], options: &Options<'_>) -> Result<Fetche
         .map(|index| asked(index, Duration::ZERO, Patience::new(options.wait)))
         .collect();
     let mut there: Vec<Option<Found>> = sources.iter().map(|_| None).collect();
-    let mut reasons: Vec<Option<Absent>> = vec![None; sources.len()];
+    let mut reasons: Vec<Option<Unavailable>> = vec![None; sources.len()];
     while let Some((index, answer, mut patience)) = asking.next().await {
         match answer {
             Ok(found) => {
                 let more = match found.is_partial {
-                    true => patience.again(Hope::Later),
+                    true => patience.again(Retry::Later),
                     false => None,
                 };
                 match more {
@@ -97,12 +103,12 @@ pub async fn resolve(sources: &[Source], options: &Options<'_>) -> Result<Fetche
                     None => there[index] = Some(found),
                 }
             }
-            Err(absent) => {
-                if let Some(pause) = patience.again(absent.hope) {
-                    tracing::debug!("{}: {absent}; asked again", sources[index]);
+            Err(unavailable) => {
+                if let Some(pause) = patience.again(unavailable.retry) {
+                    tracing::debug!("{}: {unavailable}; asked again", sources[index]);
                     asking.push(asked(index, pause, patience));
                 }
-                reasons[index] = Some(absent);
+                reasons[index] = Some(unavailable);
             }
         }
         let first = there.iter().position(Option::is_some);

@@ -2,7 +2,8 @@
 
 use host::http::{Answer, Http, Method, Url, shown};
 
-use super::Absent;
+use super::Unavailable;
+use crate::problem::Problem;
 
 /// A platform's service.
 pub(super) struct Service<'a> {
@@ -23,7 +24,7 @@ impl Service<'_> {
         method: Method,
         path: &str,
         headers: &[(&str, &str)],
-    ) -> Result<Answer, Absent> {
+    ) -> Result<Answer, Unavailable> {
         let url = format!("{}{path}", self.base);
         Ok(self.http.ask(method, &url, headers).await?)
     }
@@ -33,11 +34,11 @@ impl Service<'_> {
         &self,
         path: &str,
         headers: &[(&str, &str)],
-    ) -> Result<Vec<u8>, Absent> {
+    ) -> Result<Vec<u8>, Unavailable> {
         let answer = self.ask(Method::GET, path, headers).await?;
         match answer.status {
             200 => Ok(answer.body),
-            _ => Err(Absent::answer(&self.name(path), &answer)),
+            _ => Err(Unavailable::answer(&self.name(path), &answer)),
         }
     }
 
@@ -46,12 +47,12 @@ impl Service<'_> {
         &self,
         path: &str,
         headers: &[(&str, &str)],
-    ) -> Result<Option<Vec<u8>>, Absent> {
+    ) -> Result<Option<Vec<u8>>, Unavailable> {
         let answer = self.ask(Method::GET, path, headers).await?;
         match answer.status {
             200 => Ok(Some(answer.body)),
             404 | 410 => Ok(None),
-            _ => Err(Absent::answer(&self.name(path), &answer)),
+            _ => Err(Unavailable::answer(&self.name(path), &answer)),
         }
     }
 
@@ -60,7 +61,7 @@ impl Service<'_> {
         &self,
         path: &str,
         headers: &[(&str, &str)],
-    ) -> Result<Option<String>, Absent> {
+    ) -> Result<Option<String>, Unavailable> {
         let body = self.optional(path, headers).await?;
         Ok(body.map(|body| String::from_utf8_lossy(&body).into_owned()))
     }
@@ -70,11 +71,12 @@ impl Service<'_> {
         &self,
         path: &str,
         headers: &[(&str, &str)],
-    ) -> Result<T, Absent> {
+    ) -> Result<T, Unavailable> {
         let body = self.needed(path, headers).await?;
         object(&body).map_err(|error| {
             let name = self.name(path);
-            Absent::never(format!("{name}: found no JSON as expected there: {error}"))
+            let what = format!("{name}: found no JSON as expected there");
+            Unavailable::never(Problem::said(what, error))
         })
     }
 }

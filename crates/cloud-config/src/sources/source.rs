@@ -80,37 +80,84 @@ pub const FORMS: &str = "a file, -, http(s)://…, cmdline, configdrive[:DIR], e
 
 /// Why a text names no source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?}: {reason}")]
+#[error("{text:?}: {fault}")]
 pub struct SourceError {
     /// The text.
     pub text: String,
     /// What is wrong with it.
-    pub reason: String,
+    pub fault: SourceFault,
+}
+
+/// What is wrong with the name of a source.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceFault {
+    /// It is empty.
+    #[error("expected {FORMS}")]
+    Empty,
+    /// A known word lacks what follows its colon.
+    #[error("expected {word}:{what}")]
+    Incomplete {
+        /// The word.
+        word: String,
+        /// What follows it: `DIR`, `FILE` or `KEY`.
+        what: &'static str,
+    },
+    /// Nothing is known by the word before the colon.
+    #[error("unknown {what} {word:?}, expected {FORMS}; a file of this name is ./{text}")]
+    Unknown {
+        /// `scheme` or `kind of source`.
+        what: &'static str,
+        /// The word.
+        word: String,
+        /// The whole text.
+        text: String,
+    },
+    /// The URL is not one that can be fetched.
+    #[error("{0}")]
+    Url(#[from] UrlFault),
+}
+
+/// What is wrong with a URL.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UrlFault {
+    /// The text is not a URL.
+    #[error("found no URL ({0}), expected http:// or https:// and a host")]
+    NoUrl(String),
+    /// Its scheme is another one.
+    #[error("found {0}://, expected http:// or https://")]
+    Scheme(String),
+    /// Its fragment is no hash.
+    #[error("found #{0}, expected #sha256= and 64 hexadecimal digits")]
+    Fragment(String),
 }
 
 impl FromStr for Source {
     type Err = SourceError;
 
     fn from_str(text: &str) -> Result<Self, SourceError> {
-        let wrong = |reason: String| SourceError {
+        let wrong = |fault: SourceFault| SourceError {
             text: text.to_owned(),
-            reason,
+            fault,
         };
+        let bad_url = |fault: UrlFault| wrong(fault.into());
         let (word, rest) = match text.split_once(':') {
             Some((word, rest)) => (word, Some(rest)),
             None => (text, None),
         };
         if let Some((platform, _, known)) = PLATFORMS.iter().find(|(_, name, _)| *name == word) {
             let at = rest.filter(|rest| !rest.is_empty()).unwrap_or(known);
-            return Ok(Self::Service(*platform, base(at).map_err(wrong)?));
+            return Ok(Self::Service(*platform, base(at).map_err(bad_url)?));
         }
-        let needs = |what: &str| match rest.filter(|rest| !rest.is_empty()) {
+        let needs = |what: &'static str| match rest.filter(|rest| !rest.is_empty()) {
             Some(rest) => Ok(rest.to_owned()),
-            None => Err(wrong(format!("expected {word}:{what}"))),
+            None => Err(wrong(SourceFault::Incomplete {
+                word: word.to_owned(),
+                what,
+            })),
         };
         Ok(match (word, rest) {
             ("-", None) => Self::Stdin,
-            ("http" | "https", Some(_)) => Self::Url(Document::parse(text).map_err(wrong)?),
+            ("http" | "https", Some(_)) => Self::Url(Document::parse(text).map_err(bad_url)?),
             ("cmdline", None) => Self::Cmdline,
             ("vagrant", None) => Self::Vagrant,
             ("install", None) => Self::Install,
@@ -120,7 +167,7 @@ impl FromStr for Source {
             ("waagent", Some(_)) => Self::Waagent(Some(needs("DIR")?.into())),
             ("ovf-env", _) => Self::OvfEnv(needs("FILE")?.into()),
             ("etcd", _) => Self::Etcd(needs("KEY")?),
-            ("", None) => return Err(wrong(format!("expected {FORMS}"))),
+            ("", None) => return Err(wrong(SourceFault::Empty)),
             // Something like ftp://… or openstak:… is meant for nobody's file.
             (word, Some(rest)) if scheme(word) && !std::path::Path::new(text).exists() => {
                 let what = if rest.starts_with("//") {
@@ -128,9 +175,11 @@ impl FromStr for Source {
                 } else {
                     "kind of source"
                 };
-                return Err(wrong(format!(
-                    "unknown {what} {word:?}, expected {FORMS}; a file of this name is ./{text}"
-                )));
+                return Err(wrong(SourceFault::Unknown {
+                    what,
+                    word: word.to_owned(),
+                    text: text.to_owned(),
+                }));
             }
             _ => Self::File(text.into()),
         })
@@ -164,7 +213,7 @@ impl Document {
     ///
     /// # Errors
     /// With what is wrong.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, UrlFault> {
         let mut url = web(text)?;
         let sha256 = match url.fragment() {
             None | Some("") => None,
@@ -173,9 +222,7 @@ impl Document {
                     .strip_prefix("sha256=")
                     .filter(|hash| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()));
                 let Some(hash) = hash else {
-                    return Err(format!(
-                        "found #{fragment}, expected #sha256= and 64 hexadecimal digits"
-                    ));
+                    return Err(UrlFault::Fragment(fragment.to_owned()));
                 };
                 Some(hash.to_ascii_lowercase())
             }
@@ -185,18 +232,17 @@ impl Document {
     }
 }
 
-fn web(text: &str) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|error| {
-        format!("found no URL ({error}), expected http:// or https:// and a host")
-    })?;
+fn web(text: &str) -> Result<Url, UrlFault> {
+    let parsed = text.parse::<Url>();
+    let url = parsed.map_err(|error| UrlFault::NoUrl(error.to_string()))?;
     match url.scheme() {
         "http" | "https" => Ok(url),
-        other => Err(format!("found {other}://, expected http:// or https://")),
+        other => Err(UrlFault::Scheme(other.to_owned())),
     }
 }
 
 /// A URL below which a service lies.
-fn base(text: &str) -> Result<Url, String> {
+fn base(text: &str) -> Result<Url, UrlFault> {
     let mut url = web(text)?;
     if !url.path().ends_with('/') {
         let path = format!("{}/", url.path());

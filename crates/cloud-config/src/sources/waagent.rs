@@ -3,8 +3,8 @@
 use host::node::{Root, RootPath};
 use roxmltree::Document;
 
-use super::{Absent, Found, Hope, Metadata, file};
-use crate::content;
+use super::{Found, Metadata, Retry, Unavailable, file};
+use crate::{content, problem::Problem};
 
 /// Where the agent keeps its files.
 pub(super) fn usual(root: &Root) -> RootPath {
@@ -16,21 +16,23 @@ const DONE: &str = "provisioned";
 
 /// Reads the folder. Either file may be missing, but not both: then the agent has not been there yet. Without `CustomData`
 /// that may still come, while the agent is at work.
-pub(super) fn read(folder: &RootPath) -> Result<Found, Absent> {
+pub(super) fn read(folder: &RootPath) -> Result<Found, Unavailable> {
     let custom = file::read_if_there(&folder.join("CustomData"))?;
     let path = folder.join("SharedConfig.xml");
     let shared = file::read_if_there(&path)?;
     if custom.is_none() && shared.is_none() {
-        let reason = format!(
-            "{folder}: found neither CustomData nor SharedConfig.xml, expected the folder of Azure's agent"
-        );
-        return Err(Absent::none_here(Hope::Later, reason));
+        let problem = Problem::found("neither CustomData nor SharedConfig.xml")
+            .of(folder.to_string())
+            .expected("the folder of Azure's agent");
+        return Err(Unavailable::none_here(Retry::Later, problem));
     }
     let metadata = match shared {
         Some(bytes) if !bytes.trim_ascii().is_empty() => {
-            let named = |why: String| Absent::never(format!("{path}: {why}")).here();
-            let text = str::from_utf8(&bytes).map_err(|error| named(error.to_string()))?;
-            addresses(text).map_err(|error| named(format!("found no XML: {error}")))?
+            let never = |problem| Unavailable::never(problem).here();
+            let text = str::from_utf8(&bytes)
+                .map_err(|error| never(Problem::said(path.to_string(), error)))?;
+            let no_xml = |error| Problem::said(format!("{path}: found no XML"), error);
+            addresses(text).map_err(|error| never(no_xml(error)))?
         }
         _ => Metadata::default(),
     };

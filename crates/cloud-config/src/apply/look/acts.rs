@@ -11,12 +11,12 @@ use nix::errno::Errno;
 use super::super::{
     act::Act,
     earlier::Earlier,
-    entry::{Entry, Place},
+    entry::{TreeEntry, TreePath},
     machine::Machine,
     put::Put,
     state::{Owned, State},
 };
-use crate::plan::NewUser;
+use crate::{plan::NewUser, problem::Problem};
 
 /// A place, however it is spelled: the folder by device and number where it is there, and the name in it.
 pub(super) type Key = (Option<(u64, u64)>, String);
@@ -27,7 +27,7 @@ pub(in crate::apply) struct Found<'a> {
     /// In the order in which they are done.
     pub(in crate::apply) acts: Vec<Act<'a>>,
     /// Why they cannot be done.
-    pub(in crate::apply) refused: Vec<String>,
+    pub(in crate::apply) refused: Vec<Problem>,
     /// What else is worth knowing.
     pub(in crate::apply) notes: Vec<String>,
     /// How many tasks were looked at: those after a disturbance are for another look, if that was asked for.
@@ -45,7 +45,7 @@ pub(super) struct Look<'a, 'm> {
     pub(super) state: &'m State,
     pub(super) earlier: &'m Earlier,
     pub(super) acts: Vec<Act<'a>>,
-    pub(super) refused: Vec<String>,
+    pub(super) refused: Vec<Problem>,
     pub(super) notes: Vec<String>,
     pub(super) tasks: usize,
     /// Which act is at a place.
@@ -121,17 +121,18 @@ impl<'a, 'm> Look<'a, 'm> {
         let Err(error) = look(self) else { return };
         self.refused
             .push(match error.raw_os_error().map(Errno::from_raw) {
-                Some(Errno::ELOOP) => format!(
-                    "{path}: a link is on the way to it, and in a home none is followed; expected a folder"
-                ),
-                _ => format!("{path}: {error}"),
+                Some(Errno::ELOOP) => Problem::found("a link on the way to it")
+                    .of(path)
+                    .expected("a folder")
+                    .remedy("links in a home are not followed"),
+                _ => Problem::said(path, error),
             });
     }
 
     pub(super) fn homes(&mut self) -> io::Result<()> {
         let tree = &self.machine.tree;
         let theirs = |home: &String| {
-            let folder = tree.of_folder(&Place::from(home.as_str()));
+            let folder = tree.of_folder(&TreePath::from(home.as_str()));
             folder.is_ok_and(|(owner, ..)| owner != 0)
         };
         self.homes = self.machine.accounts().homes()?;
@@ -139,7 +140,7 @@ impl<'a, 'm> Look<'a, 'm> {
         Ok(())
     }
 
-    pub(super) fn key(&self, place: &Place) -> Key {
+    pub(super) fn key(&self, place: &TreePath) -> Key {
         let (folder, name) = place.split();
         if let Some((there, below)) = self.keys.borrow().get(&folder.path) {
             return (*there, format!("{below}{name}"));
@@ -164,13 +165,13 @@ impl<'a, 'm> Look<'a, 'm> {
     }
 
     /// What is at a path before any act.
-    pub(super) fn before(&self, path: &str) -> io::Result<(Place, Entry)> {
+    pub(super) fn before(&self, path: &str) -> io::Result<(TreePath, TreeEntry)> {
         let inside = |home: &&String| {
             let below = path.strip_prefix(home.as_str());
             below.is_some_and(|below| below.starts_with('/'))
         };
         let homes = self.homes.iter().filter(inside);
-        let place = Place {
+        let place = TreePath {
             path: path.to_owned(),
             home: homes.max_by_key(|home| home.len()).cloned(),
         };
@@ -179,7 +180,7 @@ impl<'a, 'm> Look<'a, 'm> {
     }
 
     /// What an act of this plan puts at a place.
-    pub(super) fn planned(&self, place: &Place) -> Option<&Put<'a>> {
+    pub(super) fn planned(&self, place: &TreePath) -> Option<&Put<'a>> {
         match self.acts.get(*self.at.get(&self.key(place))?) {
             Some(Act::Put(put)) => Some(put),
             _ => None,
@@ -194,16 +195,16 @@ impl<'a, 'm> Look<'a, 'm> {
         if let Some(owned) = self.owned.get(&key) {
             put.place = owned.place.clone();
         }
-        if put.after != Entry::Absent {
+        if put.after != TreeEntry::Absent {
             self.wanted.insert(put.place.path.clone());
         }
         if let Some(at) = self.at.get(&key) {
             if let Act::Put(earlier) = &self.acts[*at]
-                && earlier.after == Entry::Folder
+                && earlier.after == TreeEntry::Folder
             {
                 let path = &put.place.path;
-                self.refused
-                    .push(format!("{path} would have to be a file and a folder"));
+                let problem = Problem::found("both a file and a folder").of(path);
+                self.refused.push(problem.expected("one of them"));
             }
             if let Act::Put(earlier) = &self.acts[*at] {
                 put.place = earlier.place.clone();
@@ -213,7 +214,7 @@ impl<'a, 'm> Look<'a, 'm> {
         }
         // The home of a user who does not exist yet is made with them.
         let home_to_come = put.place.home.is_some() && put.owner.is_some();
-        if put.is_due() && put.after != Entry::Absent && !home_to_come {
+        if put.is_due() && put.after != TreeEntry::Absent && !home_to_come {
             self.parents(&put);
         }
         self.at.insert(key, self.acts.len());
@@ -227,7 +228,7 @@ impl<'a, 'm> Look<'a, 'm> {
             return;
         }
         match self.machine.tree.missing(&put.place) {
-            Err(error) => self.refused.push(format!("{}: {error}", put.place.path)),
+            Err(error) => self.refused.push(Problem::said(&put.place.path, error)),
             Ok(missing) => {
                 for place in missing {
                     self.folders.insert(place.path.clone());
@@ -238,7 +239,7 @@ impl<'a, 'm> Look<'a, 'm> {
                         self.at.insert(key, self.acts.len());
                         self.acts.push(Act::Put(Put {
                             folder: put.folder,
-                            ..Put::new(place, Entry::Absent, Entry::Folder)
+                            ..Put::new(place, TreeEntry::Absent, TreeEntry::Folder)
                         }));
                     }
                 }

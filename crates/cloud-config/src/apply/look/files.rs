@@ -4,7 +4,7 @@ use std::{borrow::Cow, io};
 
 use super::{
     super::{
-        entry::{Entry, FileEntry, Place, sha256},
+        entry::{FileEntry, TreeEntry, TreePath, sha256},
         put::{Put, Why, appended},
     },
     acts::Look,
@@ -12,6 +12,7 @@ use super::{
 use crate::{
     LARGEST,
     plan::{NewContent, NewFile, NewGroup, NewOwner},
+    problem::{Fault, Problem},
 };
 
 impl<'a> Look<'a, '_> {
@@ -23,7 +24,7 @@ impl<'a> Look<'a, '_> {
             NewContent::Bytes(bytes) => Cow::Borrowed(bytes.as_slice()),
             NewContent::Append(more) => {
                 // What is added to keeps its owner and mode.
-                if let Entry::File(was) = &before {
+                if let TreeEntry::File(was) = &before {
                     (mode, uid, gid) = (was.mode, was.uid, was.gid);
                 }
                 let base = self.base(&place, &before)?;
@@ -41,7 +42,7 @@ impl<'a> Look<'a, '_> {
             }
         };
         let sha256 = sha256(&bytes);
-        let after = Entry::File(FileEntry {
+        let after = TreeEntry::File(FileEntry {
             mode,
             uid,
             gid,
@@ -81,10 +82,11 @@ impl<'a> Look<'a, '_> {
             (NewGroup::Login, Some(user)) if to_come.is_none() => {
                 match self.machine.accounts().login_group(user)? {
                     Some(found) => gid = found,
-                    None => self.refused.push(format!(
-                        "{}: the group that user {user} logs in with is not known: there is no such user in /etc/passwd",
-                        file.path
-                    )),
+                    None => self.refused.push(
+                        Problem::from(Fault::Missing(format!("the user {user}")))
+                            .of(&file.path)
+                            .remedy("the owner `user:` takes the group from /etc/passwd"),
+                    ),
                 }
             }
             _ => {}
@@ -93,7 +95,7 @@ impl<'a> Look<'a, '_> {
     }
 
     /// What is appended to: what the file holds, without what an earlier apply put there.
-    fn base(&self, place: &Place, before: &Entry) -> io::Result<Vec<u8>> {
+    fn base(&self, place: &TreePath, before: &TreeEntry) -> io::Result<Vec<u8>> {
         if let Some(put) = self.planned(place) {
             return Ok(put.bytes.to_vec());
         }
@@ -104,13 +106,13 @@ impl<'a> Look<'a, '_> {
         });
         let original = owned.map_or(before, |owned| &owned.original);
         let bytes = match (owned.and_then(|owned| owned.kept), original) {
-            (Some(kept), Entry::File(_)) => self.machine.kept(kept)?,
-            (None, Entry::File(_)) => {
+            (Some(kept), TreeEntry::File(_)) => self.machine.kept(kept)?,
+            (None, TreeEntry::File(_)) => {
                 let bytes = self.machine.tree.read_at(place, LARGEST + 1)?;
                 bytes.unwrap_or_default()
             }
             // What is behind it is another file, which may change without it.
-            (_, Entry::Link(target)) => {
+            (_, TreeEntry::Link(target)) => {
                 return Err(io::Error::other(format!(
                     "found a link to {target}, expected a file to append to; append to that one, or write this one whole"
                 )));
@@ -131,7 +133,7 @@ impl<'a> Look<'a, '_> {
         for top in ["/etc", "/run"] {
             let (place, before) = self.before(&format!("{top}/systemd/system/{unit}"))?;
             let key = self.key(&place);
-            let mask = Entry::Link("/dev/null".to_owned());
+            let mask = TreeEntry::Link("/dev/null".to_owned());
             let ours = self.owned.get(&key).filter(|owned| owned.put == mask);
             if let Some(owned) = ours.filter(|_| before == mask && !self.at.contains_key(&key)) {
                 self.put(Put {
@@ -148,8 +150,8 @@ impl<'a> Look<'a, '_> {
         let (place, before) = self.before(path)?;
         let now = self.planned(&place).map_or(&before, |put| &put.after);
         let masks = match now {
-            Entry::Link(target) => target == "/dev/null",
-            Entry::File(file) => file.sha256 == sha256(&[]),
+            TreeEntry::Link(target) => target == "/dev/null",
+            TreeEntry::File(file) => file.sha256 == sha256(&[]),
             _ => false,
         };
         // A mask of an earlier apply goes as all that a document does not say any more: what it hid comes back.
@@ -158,7 +160,7 @@ impl<'a> Look<'a, '_> {
             .get(&self.key(&place))
             .is_some_and(|owned| owned.put == before);
         if masks && (!ours || self.machine.adds || self.planned(&place).is_some()) {
-            self.put(Put::new(place, before, Entry::Absent));
+            self.put(Put::new(place, before, TreeEntry::Absent));
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::{
     super::{
         act::Act,
-        entry::{Entry, Place},
+        entry::{TreeEntry, TreePath},
         put::{Put, Why},
     },
     acts::{Key, Look},
@@ -15,7 +15,7 @@ impl Look<'_, '_> {
     /// What earlier documents put somewhere and this one does not: what was there before them comes back.
     pub(super) fn gone(&mut self) {
         let absent = self.acts.iter().filter_map(|act| match act {
-            Act::Put(put) if put.after == Entry::Absent => Some(self.key(&put.place)),
+            Act::Put(put) if put.after == TreeEntry::Absent => Some(self.key(&put.place)),
             _ => None,
         });
         let mut removed: HashSet<Key> = absent.collect();
@@ -26,15 +26,15 @@ impl Look<'_, '_> {
             if mentioned {
                 continue;
             }
-            if owned.put == Entry::Folder {
+            if owned.put == TreeEntry::Folder {
                 folders.push(owned);
                 continue;
             }
             match self.machine.tree.look(&owned.place) {
                 Err(error) => self.notes.push(format!("{path}: {error}; it stays")),
-                Ok(Entry::Absent) => {}
+                Ok(TreeEntry::Absent) => {}
                 Ok(before) if before == owned.put => {
-                    if owned.original == Entry::Absent {
+                    if owned.original == TreeEntry::Absent {
                         removed.insert(self.key(&owned.place));
                     }
                     self.acts.push(Act::Put(Put {
@@ -53,7 +53,7 @@ impl Look<'_, '_> {
             .at
             .iter()
             .filter_map(|((folder, _), at)| match &self.acts[*at] {
-                Act::Put(put) if put.after != Entry::Absent => *folder,
+                Act::Put(put) if put.after != TreeEntry::Absent => *folder,
                 _ => None,
             })
             .collect();
@@ -61,7 +61,7 @@ impl Look<'_, '_> {
         for owned in folders.into_iter().rev() {
             let path = &owned.place.path;
             let inside = format!("{path}/");
-            let place = Place {
+            let place = TreePath {
                 path: format!("{inside}x"),
                 ..owned.place.clone()
             };
@@ -74,7 +74,7 @@ impl Look<'_, '_> {
                 look.machine
                     .tree
                     .look(&owned.place)
-                    .is_ok_and(|entry| entry == Entry::Folder)
+                    .is_ok_and(|entry| entry == TreeEntry::Folder)
                     && names.all(|name| removed.contains(&(folder, name)))
             };
             if !is_filled && emptied(self) {
@@ -86,7 +86,7 @@ impl Look<'_, '_> {
                         .tree
                         .of_folder(&owned.place)
                         .unwrap_or((0, 0, 0o755)),
-                    ..Put::new(owned.place.clone(), Entry::Folder, Entry::Absent)
+                    ..Put::new(owned.place.clone(), TreeEntry::Folder, TreeEntry::Absent)
                 }));
             }
         }

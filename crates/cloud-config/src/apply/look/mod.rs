@@ -12,7 +12,7 @@ use self::acts::Look;
 use super::{
     act::{Act, Task},
     earlier::Earlier,
-    entry::{Entry, FileEntry, sha256},
+    entry::{FileEntry, TreeEntry, sha256},
     machine::Machine,
     put::Put,
     state::State,
@@ -64,7 +64,11 @@ impl<'a> Look<'a, '_> {
             Step::File(file) => self.tried(&file.path, |look| look.file(file)),
             Step::Link { path, target } => self.tried(path, |look| {
                 let (place, before) = look.before(path)?;
-                look.put(Put::new(place, before, Entry::Link((*target).to_owned())));
+                look.put(Put::new(
+                    place,
+                    before,
+                    TreeEntry::Link((*target).to_owned()),
+                ));
                 Ok(())
             }),
             Step::Unmask { path } => self.tried(path, |look| look.unmask(path)),
@@ -86,7 +90,7 @@ impl<'a> Look<'a, '_> {
     fn hostname(&mut self, name: &'a str) -> io::Result<()> {
         let (place, before) = self.before("/etc/hostname")?;
         let text = format!("{name}\n");
-        let after = Entry::File(FileEntry {
+        let after = TreeEntry::File(FileEntry {
             mode: 0o644,
             uid: 0,
             gid: 0,

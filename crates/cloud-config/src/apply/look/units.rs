@@ -10,13 +10,14 @@ use super::{
     super::{
         act::Act,
         earlier::Earlier,
-        entry::{Entry, Place},
+        entry::{TreeEntry, TreePath},
         install,
         put::Put,
         state::State,
     },
     acts::Look,
 };
+use crate::problem::Problem;
 
 /// Where units are, those that count first.
 const FOLDERS: [&str; 5] = [
@@ -86,10 +87,10 @@ impl<'a> Look<'a, '_> {
     /// Refuses a unit that is to be enabled and cannot be: all of the document; under the old name only what is asked of this
     /// unit, which systemd then refuses.
     fn cannot_enable(&mut self, unit: &'a str, runtime: bool, why: &str) -> io::Result<()> {
-        let text = format!("{unit} cannot be enabled: {why}");
+        let problem = Problem::said(format!("{unit} cannot be enabled"), why);
         match self.machine.adds {
-            true => self.notes.push(text),
-            false => self.refused.push(text),
+            true => self.notes.push(problem.to_string()),
+            false => self.refused.push(problem),
         }
         self.acts.push(Act::Enable {
             unit,
@@ -104,8 +105,8 @@ impl<'a> Look<'a, '_> {
         let (place, before) = self.before(link)?;
         let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
         let after = match &before {
-            Entry::Link(there) if name(there) == name(target) => before.clone(),
-            _ => Entry::Link(target.to_owned()),
+            TreeEntry::Link(there) if name(there) == name(target) => before.clone(),
+            _ => TreeEntry::Link(target.to_owned()),
         };
         let due = before != after;
         self.put(Put::new(place, before, after));
@@ -147,10 +148,10 @@ impl<'a> Look<'a, '_> {
             let path = format!("{folder}/{name}");
             let (entry, bytes) = self.at(&path)?;
             let unit = match entry {
-                Entry::Link(target) if target == "/dev/null" => Unit::Masked,
-                Entry::Link(target) => Unit::Elsewhere(target),
-                Entry::File(_) if bytes.is_empty() => Unit::Masked,
-                Entry::File(_) => Unit::Text(String::from_utf8_lossy(&bytes).into_owned()),
+                TreeEntry::Link(target) if target == "/dev/null" => Unit::Masked,
+                TreeEntry::Link(target) => Unit::Elsewhere(target),
+                TreeEntry::File(_) if bytes.is_empty() => Unit::Masked,
+                TreeEntry::File(_) => Unit::Text(String::from_utf8_lossy(&bytes).into_owned()),
                 _ => continue,
             };
             return Ok(Some((path, unit)));
@@ -159,17 +160,17 @@ impl<'a> Look<'a, '_> {
     }
 
     /// What is at a path once the acts so far are done.
-    fn at(&self, path: &str) -> io::Result<(Entry, Cow<'_, [u8]>)> {
-        let place = Place::from(path);
+    fn at(&self, path: &str) -> io::Result<(TreeEntry, Cow<'_, [u8]>)> {
+        let place = TreePath::from(path);
         if let Some(put) = self.planned(&place) {
             return Ok((put.after.clone(), Cow::Borrowed(&put.bytes)));
         }
         let entry = match self.machine.tree.look(&place) {
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => Entry::Absent,
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => TreeEntry::Absent,
             other => other?,
         };
         let bytes = match entry {
-            Entry::File(_) => self.machine.tree.read(path, MOST)?.unwrap_or_default(),
+            TreeEntry::File(_) => self.machine.tree.read(path, MOST)?.unwrap_or_default(),
             _ => Vec::new(),
         };
         Ok((entry, Cow::Owned(bytes)))
@@ -189,7 +190,7 @@ impl<'a> Look<'a, '_> {
             );
             for name in names.into_iter().filter(|name| name.ends_with(".conf")) {
                 let (entry, bytes) = self.at(&format!("{folder}/{name}"))?;
-                if matches!(entry, Entry::File(_) | Entry::Link(_)) {
+                if matches!(entry, TreeEntry::File(_) | TreeEntry::Link(_)) {
                     found.insert(name, String::from_utf8_lossy(&bytes).into_owned());
                 }
             }

@@ -6,13 +6,13 @@ use super::{
     super::{
         accounts::Account,
         act::Act,
-        entry::{Entry, FileEntry, Place, sha256},
+        entry::{FileEntry, TreeEntry, TreePath, sha256},
         put::Put,
         tools::{KEYS, TOOL},
     },
     acts::Look,
 };
-use crate::plan::NewUser;
+use crate::{plan::NewUser, problem::{Fault, Problem}};
 
 /// The most that a list of keys may hold, in bytes.
 const MOST: u64 = 4 << 20;
@@ -70,28 +70,28 @@ impl<'a> Look<'a, '_> {
         }
         if primary.is_none() && !user.arguments.iter().any(|one| one == "--no-user-group") {
             if self.id(name, true)?.is_some() {
-                self.refused.push(format!(
-                    "users: {name}: there is a group {name} already; give it as primary_group, or set no_user_group"
-                ));
+                let problem = Problem::from(Fault::Exists(format!("the group {name}")))
+                    .of(format!("users: {name}"))
+                    .remedy("give it as primary_group, or set no_user_group");
+                self.refused.push(problem);
             }
             self.made_groups.insert(name);
         }
         Ok(())
     }
 
-    /// A user or group that does not exist now: that is an error, unless it is about to be made, or a script that runs
-    /// before may make it.
+    /// Refuses a user or group that does not exist, unless this apply creates it, or a script that runs before may create it.
     pub(super) fn unknown(&mut self, whose: &str, what: &str, name: &str, made: bool) {
         let script = |act: &Act<'_>| matches!(act, Act::Script { due: true, .. });
-        let text = format!("{whose}: its {what}, {name}, does not exist");
         if made {
             return;
         }
+        let problem = Problem::from(Fault::Missing(format!("the {what} {name}"))).of(whose);
         if self.acts.iter().any(script) {
-            let text = format!("{text}; the script before it has to make it");
-            self.notes.push(text);
+            let note = problem.remedy("the script before it has to create it");
+            self.notes.push(note.to_string());
         } else {
-            self.refused.push(text);
+            self.refused.push(problem);
         }
     }
 
@@ -123,10 +123,10 @@ impl<'a> Look<'a, '_> {
                 return Ok(());
             }
             None => {
-                let text = format!(
-                    "ssh_authorized_keys: the user {user} does not exist; name {user} under users to make one"
-                );
-                self.refused.push(text);
+                let problem = Problem::from(Fault::Missing(format!("the user {user}")))
+                    .of("ssh_authorized_keys")
+                    .remedy(format!("add {user} to users to create it"));
+                self.refused.push(problem);
                 return Ok(());
             }
         };
@@ -136,10 +136,11 @@ impl<'a> Look<'a, '_> {
         }
         if !self.made.contains_key(user) && self.machine.tree.open_folder(&account.home).is_err() {
             if !keys.is_empty() {
-                let home = &account.home;
-                self.refused.push(format!(
-                    "ssh_authorized_keys: the home of {user}, {home}, is not there: make it, or leave the keys out"
-                ));
+                let home = format!("{}, the home of {user},", account.home);
+                let problem = Problem::from(Fault::Missing(home))
+                    .of("ssh_authorized_keys")
+                    .remedy("create it, or remove the keys");
+                self.refused.push(problem);
             }
             return Ok(());
         }
@@ -151,7 +152,7 @@ impl<'a> Look<'a, '_> {
             self.key_file(user, &account, &path, lines().collect())?;
         }
         let path = format!("{folder}/authorized_keys");
-        let place = Place {
+        let place = TreePath {
             path: path.clone(),
             home: Some(account.home.clone()),
         };
@@ -183,7 +184,7 @@ impl<'a> Look<'a, '_> {
         keys: Vec<&'a str>,
         account: &Account,
     ) -> io::Result<()> {
-        let place = Place {
+        let place = TreePath {
             path: format!("{}/.ssh/authorized_keys.d/{KEYS}", account.home),
             home: Some(account.home.clone()),
         };
@@ -227,13 +228,13 @@ impl<'a> Look<'a, '_> {
         path: &str,
         text: String,
     ) -> io::Result<()> {
-        let place = Place {
+        let place = TreePath {
             path: path.to_owned(),
             home: Some(account.home.clone()),
         };
         let made = self.made.contains_key(user);
         let before = if made {
-            Entry::Absent
+            TreeEntry::Absent
         } else {
             self.machine.tree.look(&place)?
         };
@@ -241,21 +242,22 @@ impl<'a> Look<'a, '_> {
             .owned
             .get(&self.key(&place))
             .map(|owned| &owned.original);
-        let after =
-            if text.is_empty() && (before == Entry::Absent || original == Some(&Entry::Absent)) {
-                Entry::Absent
-            } else {
-                let mode = match &before {
-                    Entry::File(file) => file.mode,
-                    _ => 0o600,
-                };
-                Entry::File(FileEntry {
-                    mode,
-                    uid: account.uid,
-                    gid: account.gid,
-                    sha256: sha256(text.as_bytes()),
-                })
+        let after = if text.is_empty()
+            && (before == TreeEntry::Absent || original == Some(&TreeEntry::Absent))
+        {
+            TreeEntry::Absent
+        } else {
+            let mode = match &before {
+                TreeEntry::File(file) => file.mode,
+                _ => 0o600,
             };
+            TreeEntry::File(FileEntry {
+                mode,
+                uid: account.uid,
+                gid: account.gid,
+                sha256: sha256(text.as_bytes()),
+            })
+        };
         self.put(Put {
             owner: made.then(|| user.to_owned()),
             folder: (account.uid, account.gid, 0o700),

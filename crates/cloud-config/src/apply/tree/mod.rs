@@ -23,20 +23,20 @@ use nix::{
 };
 use sha2::{Digest as _, Sha256};
 
-pub(super) use self::write::Kept;
+pub(super) use self::write::KeptFile;
 use host::node::{
     Root,
     root::{FOLDER, open_from},
 };
 
-use super::entry::{Entry, FileEntry, Place, hex};
+use super::entry::{FileEntry, TreeEntry, TreePath, hex};
 
 /// The root of a machine.
 #[derive(Debug)]
 pub(in crate::apply) struct Tree {
     root: OwnedFd,
     /// The folder that was looked up last, if it is there: files come by folders.
-    last: RefCell<Option<(Place, Option<Rc<OwnedFd>>)>>,
+    last: RefCell<Option<(TreePath, Option<Rc<OwnedFd>>)>>,
 }
 
 /// The largest file that is read to know what it holds, in bytes.
@@ -64,7 +64,7 @@ impl Tree {
         open_from(from, Path::new(path), flags, Mode::empty(), how)
     }
 
-    fn folder(&self, place: &Place) -> io::Result<Rc<OwnedFd>> {
+    fn folder(&self, place: &TreePath) -> io::Result<Rc<OwnedFd>> {
         if let Some((known, fd)) = &*self.last.borrow()
             && known == place
         {
@@ -85,7 +85,7 @@ impl Tree {
         self.last.borrow_mut().take();
     }
 
-    fn folder_anew(&self, place: &Place) -> io::Result<OwnedFd> {
+    fn folder_anew(&self, place: &TreePath) -> io::Result<OwnedFd> {
         match &place.home {
             None => self.resolve(
                 &self.root,
@@ -103,20 +103,20 @@ impl Tree {
     }
 
     /// The folder that a place is in, and its name there.
-    fn parent<'a>(&self, place: &'a Place) -> io::Result<(Rc<OwnedFd>, &'a str)> {
+    fn parent<'a>(&self, place: &'a TreePath) -> io::Result<(Rc<OwnedFd>, &'a str)> {
         let (folder, name) = place.split();
         Ok((self.folder(&folder)?, name))
     }
 
     /// Which folder a place is in, by device and number, so that two paths to one file are known as such.
-    pub(in crate::apply) fn identity(&self, place: &Place) -> Option<(u64, u64)> {
+    pub(in crate::apply) fn identity(&self, place: &TreePath) -> Option<(u64, u64)> {
         let (folder, _) = self.parent(place).ok()?;
         let stat = stat::fstat(&*folder).ok()?;
         Some((stat.st_dev, stat.st_ino))
     }
 
     /// Owner, group and mode of a folder.
-    pub(in crate::apply) fn of_folder(&self, place: &Place) -> io::Result<(u32, u32, u32)> {
+    pub(in crate::apply) fn of_folder(&self, place: &TreePath) -> io::Result<(u32, u32, u32)> {
         let stat = stat::fstat(&*self.folder(place)?)?;
         Ok((stat.st_uid, stat.st_gid, stat.st_mode & 0o7777))
     }
@@ -125,13 +125,13 @@ impl Tree {
     ///
     /// # Errors
     /// When it cannot be read, or what should be a folder on the way is none.
-    pub(in crate::apply) fn look(&self, place: &Place) -> io::Result<Entry> {
+    pub(in crate::apply) fn look(&self, place: &TreePath) -> io::Result<TreeEntry> {
         let (folder, name) = match self.parent(place) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Entry::Absent),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(TreeEntry::Absent),
             other => other?,
         };
         let stat = match stat::fstatat(&*folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Err(Errno::ENOENT) => return Ok(Entry::Absent),
+            Err(Errno::ENOENT) => return Ok(TreeEntry::Absent),
             other => other?,
         };
         Ok(
@@ -147,14 +147,14 @@ impl Tree {
                         ),
                         false => hash(file)?,
                     };
-                    Entry::File(file_entry(&stat, content))
+                    TreeEntry::File(file_entry(&stat, content))
                 }
                 SFlag::S_IFLNK => {
                     let target = fcntl::readlinkat(&*folder, name)?;
-                    Entry::Link(target.to_string_lossy().into_owned())
+                    TreeEntry::Link(target.to_string_lossy().into_owned())
                 }
-                SFlag::S_IFDIR => Entry::Folder,
-                _ => Entry::Special,
+                SFlag::S_IFDIR => TreeEntry::Folder,
+                _ => TreeEntry::Special,
             },
         )
     }
@@ -188,7 +188,7 @@ impl Tree {
     /// When it cannot be read.
     pub(in crate::apply) fn read_at(
         &self,
-        place: &Place,
+        place: &TreePath,
         most: u64,
     ) -> io::Result<Option<Vec<u8>>> {
         let file = match self
@@ -231,7 +231,7 @@ impl Tree {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub(in crate::apply) fn names_at(&self, place: &Place) -> io::Result<Vec<String>> {
+    pub(in crate::apply) fn names_at(&self, place: &TreePath) -> io::Result<Vec<String>> {
         let folder = match self.folder(place) {
             Err(error) if is_nothing(&error) => return Ok(Vec::new()),
             other => other?,
@@ -244,7 +244,7 @@ impl Tree {
     ///
     /// # Errors
     /// When something on the way is no folder.
-    pub(in crate::apply) fn missing(&self, place: &Place) -> io::Result<Vec<Place>> {
+    pub(in crate::apply) fn missing(&self, place: &TreePath) -> io::Result<Vec<TreePath>> {
         let mut missing = Vec::new();
         let (mut folder, _) = place.split();
         loop {
@@ -261,7 +261,7 @@ impl Tree {
         }
         // A link to nowhere stands where a folder would have to be made.
         if let Some(outermost) = missing.last()
-            && self.look(outermost)? != Entry::Absent
+            && self.look(outermost)? != TreeEntry::Absent
         {
             let text = format!("{} is a link that leads nowhere", outermost.path);
             return Err(io::Error::other(text));

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{
-    super::entry::{Entry, Place},
+    super::entry::{TreeEntry, TreePath},
     Tree,
 };
 
@@ -13,7 +13,7 @@ impl Tree {
     /// # Errors
     /// When it cannot be looked at or taken away.
     pub(in crate::apply) fn remove_skeleton(&self, home: &str) -> io::Result<bool> {
-        let at = |path: String| Place {
+        let at = |path: String| TreePath {
             path,
             home: Some(home.to_owned()),
         };
@@ -23,15 +23,16 @@ impl Tree {
         while let Some(folder) = found.get(next).cloned() {
             next += 1;
             let inside = at(format!("{home}{folder}/x")).split().0;
-            if !folder.is_empty() && self.look(&at(format!("{home}{folder}")))? != Entry::Folder {
+            if !folder.is_empty() && self.look(&at(format!("{home}{folder}")))? != TreeEntry::Folder
+            {
                 continue;
             }
             for name in self.names_at(&inside)? {
                 let below = format!("{folder}/{name}");
                 let here = self.look(&at(format!("{home}{below}")))?;
-                let skeleton = self.look(&Place::from(format!("/etc/skel{below}").as_str()))?;
+                let skeleton = self.look(&TreePath::from(format!("/etc/skel{below}").as_str()))?;
                 let alike = match (&here, &skeleton) {
-                    (Entry::File(here), Entry::File(there)) => here.sha256 == there.sha256,
+                    (TreeEntry::File(here), TreeEntry::File(there)) => here.sha256 == there.sha256,
                     (here, there) => here == there,
                 };
                 let alike =
@@ -45,15 +46,15 @@ impl Tree {
         for below in found.into_iter().skip(1).rev() {
             self.remove(&at(format!("{home}{below}")))?;
         }
-        self.remove(&Place::from(home))?;
+        self.remove(&TreePath::from(home))?;
         Ok(true)
     }
 
     /// Whether this, in a home, is what is left where keys were and are no more.
-    fn holds_no_keys(&self, place: &Place, below: &str, here: &Entry) -> io::Result<bool> {
+    fn holds_no_keys(&self, place: &TreePath, below: &str, here: &TreeEntry) -> io::Result<bool> {
         Ok(match (below, here) {
-            ("/.ssh" | "/.ssh/authorized_keys.d", Entry::Folder) => true,
-            ("/.ssh/authorized_keys", Entry::File(_)) => {
+            ("/.ssh" | "/.ssh/authorized_keys.d", TreeEntry::Folder) => true,
+            ("/.ssh/authorized_keys", TreeEntry::File(_)) => {
                 let bytes = self.read_at(place, 1 << 16)?.unwrap_or_default();
                 let mut lines = bytes.split(|b| *b == b'\n').map(<[u8]>::trim_ascii);
                 lines.all(|line| line.is_empty() || line.starts_with(b"#"))

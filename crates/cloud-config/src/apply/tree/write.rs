@@ -14,7 +14,7 @@ use nix::{
 };
 
 use super::{
-    super::entry::{Entry, FileEntry, Place},
+    super::entry::{FileEntry, TreeEntry, TreePath},
     Tree,
 };
 
@@ -25,7 +25,7 @@ impl Tree {
     /// When the system refuses a step; what was there is then as it was.
     pub(in crate::apply) fn put_file(
         &self,
-        place: &Place,
+        place: &TreePath,
         beside: &str,
         entry: &FileEntry,
         bytes: &[u8],
@@ -49,7 +49,7 @@ impl Tree {
     /// As [`Self::put_file`].
     pub(in crate::apply) fn put_link(
         &self,
-        place: &Place,
+        place: &TreePath,
         beside: &str,
         target: &str,
     ) -> io::Result<()> {
@@ -65,10 +65,10 @@ impl Tree {
     /// As [`Self::put_file`].
     pub(in crate::apply) fn put_kept(
         &self,
-        place: &Place,
+        place: &TreePath,
         beside: &str,
-        entry: &Entry,
-        kept: &Kept<'_>,
+        entry: &TreeEntry,
+        kept: &KeptFile<'_>,
     ) -> io::Result<()> {
         let (folder, name) = self.parent(place)?;
         self.beside(&folder, name, beside, || {
@@ -83,11 +83,13 @@ impl Tree {
                 other => return Ok(other?),
             }
             match entry {
-                Entry::File(file) => {
+                TreeEntry::File(file) => {
                     let mut from = self.open_file(kept.folder, kept.name)?;
                     copy(&mut from, &folder, beside, file)
                 }
-                Entry::Link(target) => Ok(unistd::symlinkat(target.as_str(), &*folder, beside)?),
+                TreeEntry::Link(target) => {
+                    Ok(unistd::symlinkat(target.as_str(), &*folder, beside)?)
+                }
                 _ => Err(Errno::EXDEV.into()),
             }
         })?;
@@ -119,9 +121,9 @@ impl Tree {
     /// When there is no room, or the place cannot be read.
     pub(in crate::apply) fn keep(
         &self,
-        place: &Place,
-        entry: &Entry,
-        kept: &Kept<'_>,
+        place: &TreePath,
+        entry: &TreeEntry,
+        kept: &KeptFile<'_>,
     ) -> io::Result<()> {
         let (folder, name) = self.parent(place)?;
         match unistd::linkat(&*folder, name, kept.folder, kept.name, LinkatFlags::empty()) {
@@ -129,11 +131,13 @@ impl Tree {
             other => return Ok(other?),
         }
         match entry {
-            Entry::File(file) => {
+            TreeEntry::File(file) => {
                 let mut from = self.open_file(&folder, name)?;
                 copy(&mut from, kept.folder, kept.name, file)
             }
-            Entry::Link(target) => Ok(unistd::symlinkat(target.as_str(), kept.folder, kept.name)?),
+            TreeEntry::Link(target) => {
+                Ok(unistd::symlinkat(target.as_str(), kept.folder, kept.name)?)
+            }
             _ => Ok(()),
         }
     }
@@ -142,7 +146,7 @@ impl Tree {
     ///
     /// # Errors
     /// When the system refuses. Nothing there is no error.
-    pub(in crate::apply) fn remove(&self, place: &Place) -> io::Result<()> {
+    pub(in crate::apply) fn remove(&self, place: &TreePath) -> io::Result<()> {
         let (folder, name) = match self.parent(place) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other?,
@@ -156,7 +160,7 @@ impl Tree {
     }
 
     /// Takes away what was being written beside a place when it ended.
-    pub(in crate::apply) fn sweep(&self, place: &Place, beside: &str) {
+    pub(in crate::apply) fn sweep(&self, place: &TreePath, beside: &str) {
         if let Ok((folder, _)) = self.parent(place) {
             let _ = unistd::unlinkat(&*folder, beside, UnlinkatFlags::NoRemoveDir);
         }
@@ -168,7 +172,7 @@ impl Tree {
     /// When the system refuses. One that is there is no error.
     pub(in crate::apply) fn make_folder(
         &self,
-        place: &Place,
+        place: &TreePath,
         owner: (u32, u32),
         mode: u32,
     ) -> io::Result<()> {
@@ -200,7 +204,7 @@ impl Tree {
     ///
     /// # Errors
     /// When it is not.
-    pub(in crate::apply) fn sync(&self, place: &Place) -> io::Result<()> {
+    pub(in crate::apply) fn sync(&self, place: &TreePath) -> io::Result<()> {
         let (folder, _) = self.parent(place)?;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
         let open = self.resolve(&folder, ".", flags, ResolveFlag::RESOLVE_BENEATH)?;
@@ -210,7 +214,7 @@ impl Tree {
 
 /// Where something is kept: a name in a folder.
 #[derive(Debug)]
-pub(in crate::apply) struct Kept<'a> {
+pub(in crate::apply) struct KeptFile<'a> {
     pub(in crate::apply) folder: &'a OwnedFd,
     pub(in crate::apply) name: &'a str,
 }
