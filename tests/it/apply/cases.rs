@@ -318,7 +318,7 @@ fn owners_are_read_as_chown_reads_them() {
     assert_eq!(output.code, Some(1));
     says(
         &output,
-        &["the group that user 77 logs in with is not known"],
+        &["the user 77 does not exist; the owner `user:` takes the group from /etc/passwd"],
     );
     // In a tree without any list of users root is still number 0.
     for owner in ["root", "root:root", "root:", ":root", "0:"] {

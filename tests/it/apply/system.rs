@@ -298,7 +298,7 @@ write_files: [{path: /a, content: x, owner: 'ann:ann'}, {path: /b, content: y, o
     assert!(
         called
             .stderr
-            .contains("the home of core, /home/core, is not there"),
+            .contains("/home/core, the home of core, does not exist; create it"),
         "{}",
         called.stderr
     );

@@ -82,10 +82,7 @@ async fn what_installers_leave_lies_under_the_root() {
                 .unwrap_err()
                 .to_string();
             let neither = format!("found neither {before}flatcar{rest} nor {before}coreos{rest}");
-            assert!(
-                why.contains(&neither) && why.contains("No such file"),
-                "{why}"
-            );
+            assert!(why.ends_with(&neither), "{why}");
         }
         let text = format!("{GOOD}# {}\n", path.display());
         fs::create_dir_all(path.parent().unwrap()).unwrap();

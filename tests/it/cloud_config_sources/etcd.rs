@@ -20,7 +20,7 @@ async fn a_key_of_etcd_holds_a_document() {
     assert_eq!(called.code, Some(1));
     assert!(
         called.stderr.contains(&format!(
-            "found no such key, expected a document there: etcdctl put {key}"
+            "found no such key, expected a document; write one with `etcdctl put {key}"
         )),
         "{}",
         called.stderr

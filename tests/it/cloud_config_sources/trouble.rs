@@ -63,7 +63,7 @@ async fn a_redirect_that_is_not_followed_is_told_with_where_to() {
     }
     let (why, _, asked) = always(Reply::Body(302, Vec::new())).await;
     assert!(
-        why.ends_with("found status 302, expected 200; the server names no other place (Location)"),
+        why.ends_with("found status 302, expected 200; the server redirects without a target (Location)"),
         "{why}"
     );
     assert_eq!(asked, 1);

@@ -209,7 +209,7 @@ impl<'a> Ways<'a> {
         lookup(key.to_owned()).await?.ok_or_else(|| {
             let problem = Problem::found("no such key")
                 .expected("a document")
-                .remedy(format!("etcdctl put {key} <FILE"));
+                .remedy(format!("write one with `etcdctl put {key} <FILE`"));
             Unavailable::later(problem)
         })
     }

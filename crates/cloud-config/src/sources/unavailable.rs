@@ -166,7 +166,13 @@ impl From<HttpError> for Unavailable {
                 Cause::Redirects | Cause::Request => (Retry::Never, None),
             },
         };
-        let problem = Problem::from(Fault::Said(error.to_string()));
+        let problem = match error {
+            HttpError::Tls(_) => Problem::from(Fault::Said(error.to_string())),
+            HttpError::NoAnswer { url, reason, .. } => Problem::said(url, reason),
+            HttpError::Large { url, most } => Problem::found(format!("more than {most} bytes"))
+                .of(url)
+                .expected("at most that"),
+        };
         Self::new(
             retry,
             match remedy {
