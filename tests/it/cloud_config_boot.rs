@@ -160,7 +160,7 @@ async fn the_node_keeps_what_worked_whatever_comes_and_says_so() {
             booted.stderr.contains(words)
                 && booted
                     .stderr
-                    .contains("the last that worked stays, cmdline of "),
+                    .contains("the last document that worked is kept, cmdline of "),
             "{}",
             booted.stderr
         );
@@ -170,8 +170,8 @@ async fn the_node_keeps_what_worked_whatever_comes_and_says_so() {
         assert!(reason.contains(words), "{reason}");
         let told = machine.text(MESSAGE).unwrap();
         assert!(
-            told.contains("NOT as it was to be")
-                && told.contains("the node keeps the last that worked, cmdline"),
+            told.contains("NOT up to date")
+                && told.contains("the node keeps the last document that worked, cmdline"),
             "{told}"
         );
         let shown = machine.call(&["status"]).await.stdout;
@@ -308,7 +308,7 @@ async fn what_a_document_fetches_is_waited_for_as_the_document_is() {
     process.signal(Signal::SIGTERM);
     let ended = process.wait_timeout(PATIENCE).await.unwrap();
     assert_eq!(ended.code(), Some(143), "{}", process.log());
-    assert!(process.log().contains("told to end"), "{}", process.log());
+    assert!(process.log().contains("terminated before"), "{}", process.log());
     assert_eq!(machine.text("etc/late").as_deref(), Some("late"));
     assert_eq!(machine.outcome().await.0, "kept");
 }
@@ -365,7 +365,7 @@ async fn what_was_there_once_and_is_gone_is_still_what_the_node_is_to_be() {
             booted.code == Some(code)
                 && booted
                     .stderr
-                    .contains("the source of the last document is not there"),
+                    .contains("the source of the last document is not available"),
             "{booted:?}"
         );
         assert_eq!(machine.written(), of("one"));
@@ -439,7 +439,7 @@ async fn who_is_told_to_end_waits_no_longer_and_keeps_what_worked() {
     process.signal(Signal::SIGTERM);
     let ended = process.wait_timeout(PATIENCE).await.unwrap();
     assert_eq!(ended.code(), Some(143), "{}", process.log());
-    assert!(process.log().contains("told to end"), "{}", process.log());
+    assert!(process.log().contains("terminated before"), "{}", process.log());
     assert_eq!(machine.written(), of("one"));
     assert_eq!(machine.outcome().await.0, "kept");
 }
@@ -518,7 +518,7 @@ async fn a_platform_that_had_a_document_and_has_none_takes_nothing_away() {
         let booted = machine.boot(&[&drive]).await;
         assert!(
             booted.code == Some([0, 1, 1, 1, 0][boot])
-                && booted.stderr.contains("the last that worked stays"),
+                && booted.stderr.contains("the last document that worked is kept"),
             "{nothing:?}: {booted:?}"
         );
         assert_eq!(machine.written(), of("one"));

@@ -76,7 +76,7 @@ async fn a_spoilt_last_document_whose_source_is_gone_is_a_failure() {
         let booted = machine.boot(&sources).await;
         assert!(
             booted.code == Some(exit)
-                && booted.stderr.contains("nor can the last document that worked be used: /var/lib/pointsman/cloud-config/last-good.json: "),
+                && booted.stderr.contains("the last document that worked cannot be used either: /var/lib/pointsman/cloud-config/last-good.json: "),
             "{sources:?}: {booted:?}"
         );
         let (result, reason) = machine.outcome().await;

@@ -112,11 +112,11 @@ async fn what_the_machine_has_with_it_is_applied_before_the_network() {
         .run(&["systemctl", "status", "--no-pager", "--lines=50", EARLY])
         .stdout;
     assert!(
-        status.contains("nothing is done") && status.contains("the last that worked stays"),
+        status.contains("nothing is done") && status.contains("the last document that worked is kept"),
         "{status}"
     );
     let told = node.text("/run/motd.d/50-pointsman-cloud-config");
-    assert!(told.contains("NOT as it was to be"), "{told}");
+    assert!(told.contains("NOT up to date"), "{told}");
 
     // It changed.
     node.write("/var/lib/flatcar-install/user_data", &document("three"));

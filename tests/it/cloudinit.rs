@@ -167,7 +167,7 @@ async fn a_document_is_applied_from_where_the_flags_say() {
         assert_eq!(called.code, Some(code));
         assert!(
             called.stderr.contains("1 error; nothing is done")
-                && called.stderr.contains("the last that worked stays"),
+                && called.stderr.contains("the last document that worked is kept"),
             "{}",
             called.stderr
         );
@@ -191,7 +191,7 @@ async fn what_is_no_line_of_its_is_said() {
         (
             vec!["-oem=vmware"],
             2,
-            "-from-vmware-guestinfo (of -oem=vmware) cannot be served",
+            "-from-vmware-guestinfo (of -oem=vmware) is not supported",
         ),
         (vec!["-validate", "-from-file=/none"], 1, "No such file"),
         (vec!["-help"], 0, "-from-configdrive DIR"),
@@ -229,7 +229,7 @@ async fn the_network_of_a_drive_becomes_units_of_networkd() {
     assert!(
         called
             .stderr
-            .contains("line 5: wpa-ssid is not turned into units"),
+            .contains("line 5: wpa-ssid is not converted to units"),
         "{}",
         called.stderr
     );
@@ -388,7 +388,7 @@ async fn what_adds_up_takes_nothing_from_the_others() {
     let called = old.call(&["-from-file", &two]).await;
     assert_eq!(called.code, Some(1));
     assert!(
-        called.stderr.contains("the last that worked stays"),
+        called.stderr.contains("the last document that worked is kept"),
         "{called:?}"
     );
     assert_eq!(

@@ -131,7 +131,7 @@ pub enum Ending {
     Applied,
     /// All was as it says.
     Unchanged,
-    /// Another one was to be applied and could not: the node keeps the last that worked.
+    /// Another one was to be applied and could not: the node keeps the last document that worked.
     Kept,
     /// None was applied.
     Failed,
@@ -265,13 +265,13 @@ impl std::fmt::Display for Outcome {
         // The whole of a reason may be long: the journal has it.
         let reason = reason.lines().next().unwrap_or_default();
         let reason = reason.replace(char::is_control, " ");
-        let more = "`journalctl -b -t pointsman` says more";
+        let more = "for details: journalctl -b -t pointsman";
         match self.result {
             Ending::Applied => write!(f, "cloud-config: {origin} applied {at:.0}"),
-            Ending::Unchanged => write!(f, "cloud-config: all is as {origin} says, {at:.0}"),
+            Ending::Unchanged => write!(f, "cloud-config: {origin} changed nothing, {at:.0}"),
             Ending::Kept => write!(
                 f,
-                "cloud-config: NOT as it was to be: {reason}; the node keeps the last that worked, {origin}; {more}"
+                "cloud-config: NOT up to date: {reason}; the node keeps the last document that worked, {origin}; {more}"
             ),
             Ending::Failed => write!(f, "cloud-config: NOT applied: {reason}; {more}"),
         }
@@ -370,7 +370,7 @@ mod tests {
         let text = fs::read_to_string(&message).unwrap();
         assert!(
             text.contains(
-                "NOT as it was to be: b: 1 error; the node keeps the last that worked, a"
+                "NOT up to date: b: 1 error; the node keeps the last document that worked, a"
             ) && !text.contains("at length"),
             "{text}"
         );

@@ -76,7 +76,7 @@ pub(super) fn report(
             (_, Unknown::Error) => (
                 Level::Warning,
                 format!(
-                    "the address ${name} is not known; nothing is written for it in this commented line"
+                    "the address ${name} is not known; this commented line gets the empty text"
                 ),
             ),
             (_, Unknown::Info) => (

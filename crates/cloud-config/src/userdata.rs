@@ -60,16 +60,16 @@ impl Part {
 #[derive(Debug, thiserror::Error)]
 pub enum UserDataError {
     /// It is too large.
-    #[error("user data of more than {LARGEST} bytes, expected at most that")]
+    #[error("found more than {LARGEST} bytes of user data, expected at most that")]
     TooLarge,
     /// It does not unpack.
-    #[error("user data that does not unpack: {0}")]
+    #[error("the user data cannot be unpacked: {0}")]
     Packed(DecodeError),
     /// Layers in layers.
-    #[error("packed more than {DEEPEST} times, expected gzip or MIME once")]
+    #[error("found user data packed more than {DEEPEST} times, expected gzip or MIME once")]
     Deep,
     /// Too many parts.
-    #[error("more than {MOST_PARTS} parts, expected at most that")]
+    #[error("found more than {MOST_PARTS} parts, expected at most that")]
     Parts,
     /// It is for Ignition, which runs before this program.
     #[error(
@@ -78,13 +78,13 @@ pub enum UserDataError {
     )]
     Ignition,
     /// Multipart, but not well-formed.
-    #[error("MIME that cannot be taken apart: {0}")]
+    #[error("the MIME text cannot be parsed: {0}")]
     Mime(&'static str),
     /// There are parts, and none is of a kind that is applied here.
-    #[error("no part that is applied here, expected a cloud-config or a script: {0}")]
+    #[error("found no part that is applied here, expected a cloud-config or a script: {0}")]
     NoPart(String),
     /// A document that is no text.
-    #[error("bytes that are not UTF-8, expected text in UTF-8")]
+    #[error("found bytes that are not UTF-8, expected text in UTF-8")]
     NotText {
         /// The line of the first bad byte.
         line: u64,
@@ -92,13 +92,11 @@ pub enum UserDataError {
         column: u64,
     },
     /// There is something, and nothing in it.
-    #[error(
-        "user data with nothing in it, expected a document; one that says nothing is #cloud-config"
-    )]
+    #[error("found empty user data, expected a document; an empty document is #cloud-config")]
     Nothing,
     /// Nothing of ours.
     #[error(
-        "user data of unknown kind: it begins with {found}, expected #cloud-config or #! as its first line{hint}"
+        "found user data of unknown kind: it begins with {found}, expected #cloud-config or #! as its first line{hint}"
     )]
     Unknown {
         /// The beginning.
@@ -108,7 +106,7 @@ pub enum UserDataError {
     },
     /// Its first line is empty.
     #[error(
-        "user data of unknown kind: it begins with {}, expected #cloud-config or #! as its first line: take away what is \
+        "found user data of unknown kind: it begins with {}, expected #cloud-config or #! as its first line; remove what is \
          before line {line}",
         if *line > 2 { "blank lines" } else { "a blank line" }
     )]
@@ -242,7 +240,7 @@ impl Reader {
                 name: None,
                 lines_before,
                 content: PartContent::Skipped(format!(
-                    "found {found:?}, which a mailbox has before each of its mails; it is skipped"
+                    "found {found:?}, the separator of a mailbox; it is skipped"
                 )),
             });
             return self.read(rest.into(), kind, name, lines_before + 1, layers);
@@ -318,7 +316,7 @@ impl Reader {
         }
         if !ends(message, raw) {
             return Err(UserDataError::Mime(
-                "found no end, expected its boundary and two hyphens: is it whole?",
+                "found no end, expected its boundary and two hyphens; the text may be cut off",
             ));
         }
         Ok(())
@@ -403,21 +401,21 @@ fn unknown(text: &[u8]) -> UserDataError {
     let lower = line.to_ascii_lowercase();
     let squeezed: String = lower.chars().filter(|c| c.is_alphanumeric()).collect();
     let hint = if squeezed == "cloudconfig" {
-        ": exactly so, without spaces"
+        ", without spaces"
     } else if lower.starts_with("#cloud-config") {
-        ": nothing may follow on that line"
+        " and nothing else on that line"
     } else if lower.starts_with("#include")
         || lower.starts_with("#cloud-boothook")
         || lower.starts_with("## template")
     {
-        ": this kind is cloud-init's and not applied here"
+        "; this kind is for cloud-init and is not applied here"
     } else if lower.starts_with("variant:")
         || lower.starts_with("systemd:")
         || lower.starts_with("storage:")
     {
-        ": a Butane configuration is made into one for Ignition by butane"
+        "; butane converts a Butane configuration to one for Ignition"
     } else if lower.contains(':') || lower.starts_with("---") {
-        ": put it before this line"
+        "; put it before this line"
     } else {
         ""
     };

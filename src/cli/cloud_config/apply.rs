@@ -60,7 +60,7 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
         && let Err(error) = LastGood::save(&root, Whose::Machine, &kept)
     {
         output::note(format!(
-            "pointsman: the document cannot be kept for the next boot: {error}"
+            "pointsman: cannot keep the document for the next boot: {error}"
         ));
     }
     // By hand what went wrong at boot is put right.
@@ -82,14 +82,14 @@ pub(super) async fn revert(args: &RevertArgs, root: &Root) -> Result<(), Failure
     for whose in both.into_iter().filter(|whose| !past.failed && from(whose)) {
         if let Err(error) = LastGood::forget(root, whose) {
             output::note(format!(
-                "pointsman: the document that worked last cannot be forgotten: {error}"
+                "pointsman: cannot forget the document that worked last: {error}"
             ));
         }
     }
     if past.failed {
         let text = format!(
-            "the apply of {} ({}) is not taken back whole, and stays on record: `pointsman cloud-config revert` tries again\n\
-             not taken back:\n{}",
+            "the apply of {} ({}) is not completely reverted, and stays on record: `pointsman cloud-config revert` tries again\n\
+             not reverted:\n{}",
             past.at,
             past.source,
             past.left.join("\n")
@@ -97,13 +97,13 @@ pub(super) async fn revert(args: &RevertArgs, root: &Root) -> Result<(), Failure
         return Err(Failure::new(Exit::Failed, text));
     }
     output::say(format!(
-        "taken back: the apply of {} ({})",
+        "reverted: the apply of {} ({})",
         past.at, past.source
     ))?;
     if past.left.is_empty() {
         return Ok(());
     }
-    let text = format!("not taken back:\n{}", past.left.join("\n"));
+    let text = format!("not reverted:\n{}", past.left.join("\n"));
     Err(Failure::new(Exit::Failed, text))
 }
 

@@ -23,7 +23,7 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
     let answer = tokio::select! {
         answer = sources.ask(common) => answer?,
         _ = terminated.recv() => {
-            let failure = Failure::new(Exit::Terminated, "told to end before any source was there");
+            let failure = Failure::new(Exit::Terminated, "terminated before any source was available");
             return Err(fall_back(failure, None, wanted, &root, Whose::Machine).await);
         }
     };
@@ -34,7 +34,7 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
         }
         Ok(fetched) if lost_its_document(&fetched, &root) => {
             let text = format!(
-                "{} has no document now, and had one: found nothing, expected user data; one that says nothing is `#cloud-config`",
+                "{} has no document now, and had one before; an empty document is `#cloud-config`",
                 fetched.origin
             );
             missed(Missed::Away(Exit::Failed), text, &root, wanted).await
@@ -42,7 +42,7 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
         Ok(fetched) => {
             if let Err(error) = cloud_config::boot::found(&root) {
                 output::note(format!(
-                    "pointsman: it cannot be noted that the source is there: {error}"
+                    "pointsman: cannot record that the source is available: {error}"
                 ));
             }
             // Only for the document that is there: by the time the last one's turn comes, it has been waited enough.
@@ -67,7 +67,7 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
             }
             // What such a document left under /run is gone with the last boot.
             _ => {
-                let text = format!("the source of the last document is not there: {none}");
+                let text = format!("the source of the last document is not available: {none}");
                 missed(Missed::Away(Exit::Failed), text, &root, wanted).await
             }
         },
@@ -101,7 +101,7 @@ async fn missed(
         Ok(last) => last,
         Err(spoilt) => {
             let message = format!(
-                "{}\nnor can the last document that worked be used: {spoilt}",
+                "{}\nthe last document that worked cannot be used either: {spoilt}",
                 failure.message
             );
             note(&Outcome::now("", Ending::Failed, &message), root, false);
@@ -160,7 +160,7 @@ pub(in crate::cli) async fn carry_out(
         Ok(outline) => {
             if let Err(error) = LastGood::save(root, whose, &fetched) {
                 output::note(format!(
-                    "pointsman: the document cannot be kept for the next boot: {error}"
+                    "pointsman: cannot keep the document for the next boot: {error}"
                 ));
             }
             note_success(&fetched.origin, &outline, root, found);
@@ -172,7 +172,7 @@ pub(in crate::cli) async fn carry_out(
             match outline.fatal {
                 true => Err(Failure::new(
                     Exit::Failed,
-                    "not all was done that units were asked for",
+                    "some commands to units were not carried out",
                 )),
                 false => Ok(()),
             }
@@ -228,12 +228,15 @@ async fn last_good(
         Ok(outline) => {
             // What is said of a fallback is said to the journal; what it printed was the failure's.
             output::note_text(&apply::print(&outline, false));
-            let text = format!("the last that worked stays, {origin} of {:.0}", last.at);
+            let text = format!(
+                "the last document that worked is kept: {origin} of {:.0}",
+                last.at
+            );
             (Ending::Kept, text)
         }
         Err(second) => {
             let text = format!(
-                "nor can the last that worked be applied, {origin} of {:.0}: {}",
+                "the last document that worked, {origin} of {:.0}, cannot be applied either: {}",
                 last.at, second.message
             );
             (Ending::Failed, text)
@@ -260,7 +263,7 @@ pub(super) fn note_success(origin: &str, outline: &Outline, root: &Root, found: 
 fn note(outcome: &Outcome, root: &Root, found: bool) {
     if let Err(error) = outcome.save(root, found) {
         output::note(format!(
-            "pointsman: how it went cannot be left for `status`: {error}"
+            "pointsman: cannot record the result for `status`: {error}"
         ));
     }
 }

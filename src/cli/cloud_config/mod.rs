@@ -26,17 +26,17 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Say everything that is wrong with a document, each with its place. Exit 0 without errors, 1 with.
+    /// Report every mistake in a document, with line and column. Exit 0 without errors, 1 with errors.
     Validate(ValidateArgs),
     /// Print a JSON Schema of the document, for editors.
     Schema,
     /// Show what a document would change on this machine. Exit 0 when there is nothing to do, 10 when there is.
     Plan(PlanArgs),
-    /// Do what `plan` shows. If a step fails, what was done is undone.
+    /// Make the changes that `plan` shows. If a step fails, undo what was done.
     Apply(ApplyArgs),
-    /// Take the last apply back.
+    /// Undo the last apply.
     Revert(RevertArgs),
-    /// List the applies there were, the last one first.
+    /// List the applies, the last one first.
     History(HistoryArgs),
 }
 
@@ -44,10 +44,10 @@ enum Command {
 struct ValidateArgs {
     #[command(flatten)]
     sources: SourceArgs,
-    /// Warnings are errors.
+    /// Treat warnings as errors.
     #[arg(long)]
     strict: bool,
-    /// Print JSON; its shape is in docs/commands.md and stays.
+    /// Print JSON. Its format is in docs/commands.md and does not change.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -58,10 +58,10 @@ struct ValidateArgs {
 struct PlanArgs {
     #[command(flatten)]
     sources: SourceArgs,
-    /// Warnings are errors.
+    /// Treat warnings as errors.
     #[arg(long)]
     strict: bool,
-    /// Print JSON; its shape is in docs/commands.md and stays.
+    /// Print JSON. Its format is in docs/commands.md and does not change.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -72,11 +72,11 @@ struct PlanArgs {
 struct ApplyArgs {
     #[command(flatten)]
     sources: SourceArgs,
-    /// As at boot: where no source is there or its document cannot be applied, apply the last one that could be; tell
-    /// how it went in `status` and to who logs in. Exit 0 where no source is anything that this machine has
+    /// Apply as at boot: if no source is available, or its document cannot be applied, keep the last document that worked;
+    /// show the result in `status` and at login. Exit 0 if this machine has none of the sources
     #[arg(long)]
     at_boot: bool,
-    /// Warnings are errors: a document with one is not applied.
+    /// Treat warnings as errors: a document with a warning is not applied.
     #[arg(long)]
     strict: bool,
     #[command(flatten)]
@@ -85,31 +85,31 @@ struct ApplyArgs {
 
 #[derive(Debug, clap::Args)]
 struct RevertArgs {
-    /// Take back also what somebody has changed since.
+    /// Undo it although somebody has changed something since.
     #[arg(long)]
     force: bool,
 }
 
 #[derive(Debug, clap::Args)]
 struct HistoryArgs {
-    /// Print JSON; its shape is in docs/commands.md and stays.
+    /// Print JSON. Its format is in docs/commands.md and does not change.
     #[arg(long)]
     json: bool,
 }
 
-/// The addresses that a document may leave open.
+/// The addresses that replace variables of a document.
 #[derive(Debug, clap::Args)]
 struct AddressArgs {
-    /// What $public_ipv4 stands for [env: COREOS_PUBLIC_IPV4]
+    /// The value of $public_ipv4 [env: COREOS_PUBLIC_IPV4]
     #[arg(long, value_name = "ADDRESS", value_parser = ipv4)]
     public_ipv4: Option<String>,
-    /// What $private_ipv4 stands for [env: COREOS_PRIVATE_IPV4]
+    /// The value of $private_ipv4 [env: COREOS_PRIVATE_IPV4]
     #[arg(long, value_name = "ADDRESS", value_parser = ipv4)]
     private_ipv4: Option<String>,
-    /// What $public_ipv6 stands for [env: COREOS_PUBLIC_IPV6]
+    /// The value of $public_ipv6 [env: COREOS_PUBLIC_IPV6]
     #[arg(long, value_name = "ADDRESS", value_parser = ipv6)]
     public_ipv6: Option<String>,
-    /// What $private_ipv6 stands for [env: COREOS_PRIVATE_IPV6]
+    /// The value of $private_ipv6 [env: COREOS_PRIVATE_IPV6]
     #[arg(long, value_name = "ADDRESS", value_parser = ipv6)]
     private_ipv6: Option<String>,
 }

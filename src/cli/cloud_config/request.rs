@@ -160,7 +160,7 @@ impl ApplyRequest {
         }
         if strict && !warnings.is_empty() {
             return Err(failed(format!(
-                "{name}: {}, which --strict takes as errors; nothing is done",
+                "{name}: {}, which are errors with --strict; nothing is done",
                 counted(warnings.len(), "warning")
             )));
         }

@@ -19,7 +19,7 @@ const BOOL: Takes = Takes::Bool;
 /// The flags, and what each is for.
 pub(super) const FLAGS: [(&str, Takes, &str); 21] = [
     ("from-file", TEXT, "FILE  a file with user data"),
-    ("from-url", TEXT, "URL  a server that has it"),
+    ("from-url", TEXT, "URL  a server that has user data"),
     (
         "from-configdrive",
         TEXT,
@@ -39,7 +39,7 @@ pub(super) const FLAGS: [(&str, Takes, &str); 21] = [
     (
         "from-cloudsigma-metadata",
         BOOL,
-        "not served; -from-file is",
+        "not supported; use -from-file",
     ),
     (
         "from-digitalocean-metadata",
@@ -56,7 +56,7 @@ pub(super) const FLAGS: [(&str, Takes, &str); 21] = [
     (
         "from-vmware-guestinfo",
         BOOL,
-        "not served; -from-vmware-ovf-env is",
+        "not supported; use -from-vmware-ovf-env",
     ),
     (
         "from-vmware-ovf-env",
@@ -67,12 +67,12 @@ pub(super) const FLAGS: [(&str, Takes, &str); 21] = [
     (
         "convert-netconf",
         TEXT,
-        "debian  turn the platform's network into units of networkd",
+        "debian  convert the platform's network to units of networkd",
     ),
     (
         "workspace",
         TEXT,
-        "DIR  taken and not needed: what is kept lies under /var/lib/pointsman",
+        "DIR  accepted and not needed: files are kept under /var/lib/pointsman",
     ),
     ("ssh-key-name", TEXT, "NAME  under which keys are added"),
     (
@@ -83,9 +83,9 @@ pub(super) const FLAGS: [(&str, Takes, &str); 21] = [
     (
         "validate",
         BOOL,
-        "say what is wrong with it, and do nothing",
+        "report what is wrong with it, and do nothing",
     ),
-    ("version", BOOL, "print the version and end"),
+    ("version", BOOL, "print the version"),
     ("debug", BOOL, "log everything"),
 ];
 
@@ -172,17 +172,17 @@ pub(super) fn read(args: Vec<String>) -> Result<Line, Wrong> {
     for (name, why) in [
         (
             "from-cloudsigma-metadata",
-            "CloudSigma's server context comes by a serial line, which is not read here; save its \
+            "CloudSigma's server context comes over a serial line, which is not read here; save its \
              cloudinit-user-data to a file and name that with -from-file",
         ),
         (
             "from-vmware-guestinfo",
-            "the hypervisor's back door is not used here; save its properties with \
+            "the interface of the hypervisor is not used here; save its properties with \
              `vmtoolsd --cmd 'info-get guestinfo.ovfEnv' >FILE` and name that with -from-vmware-ovf-env",
         ),
     ] {
         if given.bool(name) == Some(true) {
-            return Err(usage(format!("-{name}{of} cannot be served: {why}")));
+            return Err(usage(format!("-{name}{of} is not supported: {why}")));
         }
     }
     let netconf = match given.text("convert-netconf").unwrap_or_default() {
@@ -190,8 +190,8 @@ pub(super) fn read(args: Vec<String>) -> Result<Line, Wrong> {
         "debian" => true,
         known @ ("packet" | "vmware") => {
             return Err(usage(format!(
-                "-convert-netconf={known} cannot be served: only debian's form is read; leave the flag out, and \
-                 give the network as .network units under coreos.units where DHCP does not"
+                "-convert-netconf={known} is not supported: only debian's format is read; leave the flag out, and \
+                 give the network as .network units under coreos.units if DHCP is not enough"
             )));
         }
         other => {
@@ -205,7 +205,7 @@ pub(super) fn read(args: Vec<String>) -> Result<Line, Wrong> {
         && name != KEY_NAME
     {
         return Err(usage(format!(
-            "-ssh-key-name={name} cannot be served: keys are kept under the name {KEY_NAME}; leave the flag out"
+            "-ssh-key-name={name} is not supported: keys are kept under the name {KEY_NAME}; leave the flag out"
         )));
     }
     let sources = sources(&given)?;
@@ -380,22 +380,22 @@ mod tests {
             ("-from-file=", "found no source"),
             (
                 "-from-cloudsigma-metadata",
-                "-from-cloudsigma-metadata cannot be served: CloudSigma's server context comes by a serial line, which \
+                "-from-cloudsigma-metadata is not supported: CloudSigma's server context comes over a serial line, which \
                  is not read here; save its cloudinit-user-data to a file and name that with -from-file",
             ),
             (
                 "-oem=cloudsigma",
-                "-from-cloudsigma-metadata (of -oem=cloudsigma) cannot be served",
+                "-from-cloudsigma-metadata (of -oem=cloudsigma) is not supported",
             ),
             (
                 "-from-vmware-guestinfo",
-                "-from-vmware-guestinfo cannot be served: the hypervisor's back door is not used here; save its \
+                "-from-vmware-guestinfo is not supported: the interface of the hypervisor is not used here; save its \
                  properties with `vmtoolsd --cmd 'info-get guestinfo.ovfEnv' >FILE` and name that with \
                  -from-vmware-ovf-env",
             ),
             (
                 "-oem=vmware",
-                "-from-vmware-guestinfo (of -oem=vmware) cannot be served",
+                "-from-vmware-guestinfo (of -oem=vmware) is not supported",
             ),
             (
                 "-oem=aws",
@@ -403,12 +403,12 @@ mod tests {
             ),
             (
                 "-from-file=/a -convert-netconf=packet",
-                "-convert-netconf=packet cannot be served: only debian's form is read; leave the flag out, and give \
+                "-convert-netconf=packet is not supported: only debian's format is read; leave the flag out, and give \
                  the network as .network units",
             ),
             (
                 "-from-file=/a -convert-netconf=vmware",
-                "-convert-netconf=vmware cannot be served: ",
+                "-convert-netconf=vmware is not supported: ",
             ),
             (
                 "-from-file=/a -convert-netconf=x",
@@ -416,7 +416,7 @@ mod tests {
             ),
             (
                 "-from-file=/a -ssh-key-name=x",
-                "-ssh-key-name=x cannot be served: keys are kept under the name coreos-cloudinit; leave the flag out",
+                "-ssh-key-name=x is not supported: keys are kept under the name coreos-cloudinit; leave the flag out",
             ),
             (
                 "-from-url=/a",

@@ -398,7 +398,7 @@ fn an_address_that_only_comments_name_is_not_asked_for() {
     says(
         &said,
         &[
-            "8:22: warning: the address $private_ipv4 is not known; nothing is written for it in this commented line",
+            "8:22: warning: the address $private_ipv4 is not known; this commented line gets the empty text",
         ],
     );
     assert!(!said.stderr.contains("public_ip"), "{}", said.stderr);

@@ -60,9 +60,9 @@ fn users_keys_and_the_name_are_set_once_and_taken_back() {
         "~ file /etc/hostname: changed (content)\n    @@ -1 +1 @@\n    -was\n    +n1\n",
         "~ password core: changed\n",
         "+ user ann: new (--create-home, --comment, Ann, --groups, core)\n~ password ann: changed\n",
-        "+ file /home/ann/.ssh/authorized_keys: new (mode 0600, owner ann, who is made first)\n",
+        "+ file /home/ann/.ssh/authorized_keys: new (mode 0600, owner ann, who is created first)\n",
         "+ user bob: new",
-        "+ file /srv/ann: new (mode 0644, owner ann, who is made first)\n",
+        "+ file /srv/ann: new (mode 0644, owner ann, who is created first)\n",
         "~ file /home/core/.ssh/authorized_keys: changed",
     ] {
         assert!(plan.contains(line), "{line}\n{plan}");
@@ -165,7 +165,7 @@ fn a_home_that_is_in_use_stays() {
     assert!(
         called
             .stderr
-            .contains("/home/ann holds more than a new home does, and stays"),
+            .contains("/home/ann stays: it holds more than a new home does"),
         "{}",
         called.stderr
     );
@@ -214,9 +214,9 @@ fn nobodys_links_lead_files_elsewhere() {
         let called = tree.apply(&document);
         assert_eq!(called.code, Some(1));
         assert!(
-            called
-                .stderr
-                .contains("found a link on the way to it, expected a folder; links in a home are not followed"),
+            called.stderr.contains(
+                "found a link on the way to it, expected a folder; links in a home are not followed"
+            ),
             "{}",
             called.stderr
         );
@@ -469,7 +469,7 @@ fn what_needs_a_running_system_is_left_and_said() {
     assert!(
         called
             .stderr
-            .contains("a.service cannot be enabled: there is no such unit"),
+            .contains("a.service cannot be enabled: the unit does not exist"),
         "{}",
         called.stderr
     );
@@ -478,7 +478,7 @@ fn what_needs_a_running_system_is_left_and_said() {
         .must(0);
     assert_eq!(
         plan,
-        "! 1 command to a unit is left: systemd does not run here (start a.service)\n"
+        "! 1 command to a unit is not run: systemd does not run here (start a.service)\n"
     );
     let plan = tree
         .plan(
@@ -487,11 +487,11 @@ fn what_needs_a_running_system_is_left_and_said() {
         .must(0);
     assert_eq!(
         plan,
-        "! 2 commands to units are left: systemd does not run here (start a.service, restart b.socket)\n"
+        "! 2 commands to units are not run: systemd does not run here (start a.service, restart b.socket)\n"
     );
     let plan = tree.plan("#!/bin/sh\ntouch /tmp/never\n").must(0);
     assert!(
-        plan.contains("is left: systemd does not run here"),
+        plan.contains("is not run: systemd does not run here"),
         "{plan}"
     );
 }

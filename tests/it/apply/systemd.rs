@@ -171,7 +171,7 @@ async fn a_unit_or_a_script_that_fails_is_named_and_all_is_undone() {
     assert!(
         called
             .stderr
-            .contains("has run, or begun to: what it did stays"),
+            .contains("has run, or begun to run: what it did is not undone"),
         "{}",
         called.stderr
     );
@@ -290,7 +290,7 @@ async fn killed_on_a_running_machine_it_ends_clean() {
             let called = node.cloud_config(&["revert"], "");
             // Before anything was done there is nothing to take back.
             assert!(
-                called.code == Some(0) || called.stderr.contains("there is no apply to take back"),
+                called.code == Some(0) || called.stderr.contains("there is no apply to revert"),
                 "{call} {n}: {}",
                 called.stderr
             );

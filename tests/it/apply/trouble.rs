@@ -220,7 +220,7 @@ fn one_applies_at_a_time_and_what_is_not_ours_to_read_is_said() {
             (called.code, called.stderr.as_str()),
             (
                 Some(3),
-                "pointsman: another apply or revert is under way; wait for its end\n"
+                "pointsman: another apply or revert is running; try again when it has ended\n"
             )
         );
     }

@@ -195,9 +195,9 @@ async fn a_server_is_trusted_by_the_systems_authorities() {
     assert_eq!(called.code, Some(1));
     assert!(
         called.stderr.contains("UnknownIssuer")
-            && called
-                .stderr
-                .contains("add the authority that signed its certificate to the system's trusted authorities"),
+            && called.stderr.contains(
+                "add the authority that signed its certificate to the system's trusted authorities"
+            ),
         "{}",
         called.stderr
     );
@@ -217,7 +217,9 @@ async fn a_server_is_trusted_by_the_systems_authorities() {
     let called = validate_with(&["--wait", "600ms", early.url()], &system).await;
     assert_eq!(called.code, Some(1));
     assert!(
-        called.stderr.contains("check this machine's clock with `timedatectl`"),
+        called
+            .stderr
+            .contains("check this machine's clock with `timedatectl`"),
         "{}",
         called.stderr
     );

@@ -90,7 +90,7 @@ async fn waiting_ends_and_every_source_is_named() {
     assert!(web.seen().len() > 1, "it was asked again");
     let text = none.to_string();
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines[0], "none of the sources is there:");
+    assert_eq!(lines[0], "none of the sources is available:");
     assert!(lines[1].starts_with("  /none: "), "{text}");
     assert!(lines[2].starts_with(&format!("  {drive}: ")), "{text}");
     assert!(lines[3].contains("found status 404"), "{text}");

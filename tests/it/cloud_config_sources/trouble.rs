@@ -63,7 +63,9 @@ async fn a_redirect_that_is_not_followed_is_told_with_where_to() {
     }
     let (why, _, asked) = always(Reply::Body(302, Vec::new())).await;
     assert!(
-        why.ends_with("found status 302, expected 200; the server redirects without a target (Location)"),
+        why.ends_with(
+            "found status 302, expected 200; the server redirects without a target (Location)"
+        ),
         "{why}"
     );
     assert_eq!(asked, 1);
@@ -74,9 +76,7 @@ async fn a_redirect_that_is_not_followed_is_told_with_where_to() {
         .unwrap_err()
         .to_string();
     assert!(
-        why.contains(
-            "the server redirects to http://elsewhere.example/, which is not followed"
-        ),
+        why.contains("the server redirects to http://elsewhere.example/, which is not followed"),
         "{why}"
     );
 }

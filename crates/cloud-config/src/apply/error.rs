@@ -39,13 +39,13 @@ pub enum ApplyError {
         why: String,
     },
     /// Somebody else applies or reverts.
-    #[error("another apply or revert is under way; wait for its end")]
+    #[error("another apply or revert is running; try again when it has ended")]
     Busy,
     /// The plan cannot be carried out here.
     #[error("{}", lines(.0))]
     Refused(Vec<Problem>),
     /// There was no more time for what the document fetches.
-    #[error("told to end before all that the document fetches was there; nothing is done")]
+    #[error("terminated before all files of the document were fetched; nothing is done")]
     ToldToEnd,
     /// A step failed.
     #[error("{what}: {error}{}", hint(error))]
@@ -79,18 +79,18 @@ pub enum ApplyError {
         left: Vec<String>,
     },
     /// There is nothing to take back.
-    #[error("there is no apply to take back")]
+    #[error("there is no apply to revert")]
     Nothing,
     /// What there was before is not known any more.
     #[error(
-        "the apply of {at} is the oldest that is kept whole: what was before it is not known any more, and it stays"
+        "the apply of {at} is the oldest on record: what was there before it is not known, so it cannot be reverted"
     )]
     Oldest {
         /// When it began.
         at: Timestamp,
     },
     /// Somebody changed what would be taken back.
-    #[error("{}; `--force` reverts all the same", .0.join("\n"))]
+    #[error("{}; `--force` reverts nevertheless", .0.join("\n"))]
     Changed(Vec<String>),
 }
 
@@ -122,7 +122,7 @@ fn undone(left: &[String]) -> String {
         "what was done before it is undone".into()
     } else {
         format!(
-            "what was done before it is undone but for this:\n{}",
+            "what was done before it is undone, except:\n{}",
             left.join("\n")
         )
     }

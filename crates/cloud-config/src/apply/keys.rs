@@ -95,7 +95,7 @@ fn remove(machine: &Machine, user: &str, files: &Files, account: &Account) -> io
     machine.tree.forget();
     if machine.tree.look(&files.set)? != TreeEntry::Absent {
         return Err(io::Error::other(format!(
-            "update-ssh-keys did not take them away: {} is still there",
+            "update-ssh-keys did not remove them: {} still exists",
             files.set.path
         )));
     }

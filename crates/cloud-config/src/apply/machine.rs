@@ -123,7 +123,7 @@ impl Machine {
     pub(super) fn kept(&self, (record, n): (u64, u64)) -> io::Result<Vec<u8>> {
         let path = format!("{FOLDER}/{record:06}/{n}");
         let bytes = self.tree.read(&path, LARGEST + 1)?;
-        bytes.ok_or_else(|| io::Error::other(format!("{path}, which was kept, is gone")))
+        bytes.ok_or_else(|| io::Error::other(format!("{path} was kept and does not exist now")))
     }
 
     /// The way to systemd, where it runs the machine, and what it says of the units that steps are about.

@@ -200,7 +200,7 @@ impl Manager {
                     return result;
                 }
             }
-            "the bus is gone".to_owned()
+            "the connection to D-Bus is closed".to_owned()
         });
         let began = Instant::now();
         let result = loop {
@@ -209,7 +209,7 @@ impl Manager {
                 // It may wait for the very boot that this program is part of: then it comes after it.
                 Err(_) if self.is_queued(&job).await => return Ok(Told::Queued),
                 Err(_) if began.elapsed() < LIMIT => {}
-                Err(_) => break format!("still under way after {} s", LIMIT.as_secs()),
+                Err(_) => break format!("not finished after {} s", LIMIT.as_secs()),
             }
         };
         // `skipped`: there is nothing to reload or to restart.

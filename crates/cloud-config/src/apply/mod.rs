@@ -85,9 +85,9 @@ impl Machine {
         let mut outline = show::outline(self, &found, true)?;
         if let Some(cut) = cut {
             let at = cut.begin.at;
-            outline
-                .notes
-                .push(format!("the apply of {at} was cut off; it is undone first"));
+            outline.notes.push(format!(
+                "the apply of {at} was interrupted; it is undone first"
+            ));
             outline.cut = true;
         }
         Ok(outline)
@@ -110,7 +110,7 @@ impl Machine {
             let systemd = self.survey(&[], None).await?;
             let left = self.mend(&store, systemd.as_ref(), &cut).await?;
             notes.push(format!(
-                "the apply of {} was cut off and is undone",
+                "the apply of {} was interrupted and is undone",
                 cut.begin.at
             ));
             notes.extend(left);

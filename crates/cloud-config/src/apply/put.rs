@@ -94,7 +94,7 @@ impl<'a> Put<'a> {
                     details.push(format!("mode {:04o}, was {:04o}", after.mode, before.mode));
                 }
                 if let Some(owner) = &self.owner {
-                    details.push(format!("owner {owner}, who is made first"));
+                    details.push(format!("owner {owner}, who is created first"));
                 } else if owner(before) != owner(after) {
                     details.push(format!("owner {}, was {}", owner(after), owner(before)));
                 }
@@ -106,7 +106,7 @@ impl<'a> Put<'a> {
                 let mode = format!("mode {:04o}", after.mode);
                 details.push(mode);
                 if let Some(owner) = &self.owner {
-                    details.push(format!("owner {owner}, who is made first"));
+                    details.push(format!("owner {owner}, who is created first"));
                 } else if owner(after) != "0:0" {
                     details.push(format!("owner {}", owner(after)));
                 }

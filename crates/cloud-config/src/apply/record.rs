@@ -269,7 +269,7 @@ impl Store {
             match (line, &mut record) {
                 (Line::Begin(begin), None) if begin.version > VERSION => {
                     return Err(damaged(format!(
-                        "a newer program wrote it, in format {}",
+                        "found format {}, expected at most {VERSION}: a newer program wrote it",
                         begin.version
                     )));
                 }

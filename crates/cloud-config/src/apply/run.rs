@@ -204,7 +204,7 @@ impl Run<'_> {
                     .map_err(|error| ApplyError::step(format!("the keys of {user}"), error))?;
                 let note = |key: &String| {
                     format!(
-                        "the keys of {user}: update-ssh-keys does not understand this one, and it lets nobody in: {key}"
+                        "the keys of {user}: update-ssh-keys does not accept this key, so it cannot log in: {key}"
                     )
                 };
                 self.notes.extend(strange.iter().map(note));
@@ -251,7 +251,7 @@ impl Run<'_> {
         self.journal.sync()?;
         if systemd.command(unit, command).await? == Told::Queued {
             self.notes.push(format!(
-                "{command} of {unit} waits for other jobs; systemd carries it out once those are done"
+                "{command} of {unit} waits for other jobs; systemd runs it when they are done"
             ));
         }
         Ok(())

@@ -209,7 +209,7 @@ impl Undo<'_> {
                 }
             }
             Intent::Script { sha256 } => self.stays(format!(
-                "the script {} has run, or begun to: what it did stays",
+                "the script {} has run, or begun to run: what it did is not undone",
                 &sha256[..12]
             )),
             Intent::Command { .. } => {}
@@ -220,7 +220,7 @@ impl Undo<'_> {
     fn home(&mut self, home: &str) {
         match self.machine.tree.remove_skeleton(home) {
             Ok(true) => {}
-            Ok(false) => self.stays(format!("{home} holds more than a new home does, and stays")),
+            Ok(false) => self.stays(format!("{home} stays: it holds more than a new home does")),
             Err(error) => self.fail(format!("{home}: {error}")),
         }
     }
@@ -249,7 +249,7 @@ impl Undo<'_> {
             return;
         }
         if now != *after && !self.force {
-            let text = format!("{} has been changed meanwhile and stays", place.path);
+            let text = format!("{} stays: somebody has changed it since", place.path);
             return self.stays(text);
         }
         let undone = match before {

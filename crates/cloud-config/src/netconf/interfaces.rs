@@ -107,7 +107,7 @@ impl Reader {
             _ if first.starts_with("allow-") => self.finish_stanza(),
             "mapping" | "source" | "source-directory" | "rename" | "template" => Err(wrong(
                 line,
-                format!("found {first}, which is not read here; expected auto and iface"),
+                format!("found {first}, expected auto or iface"),
             )),
             _ => match self.stanza.take() {
                 Some(mut stanza) => {
@@ -268,7 +268,7 @@ impl Reader {
     }
 
     fn pass_over(&mut self, line: usize, name: &str) -> Result<(), NetconfError> {
-        let reason = format!("{name} is not turned into units");
+        let reason = format!("{name} is not converted to units");
         self.passed_over.push(wrong(line, reason));
         Ok(())
     }

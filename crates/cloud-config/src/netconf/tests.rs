@@ -180,7 +180,7 @@ fn what_cannot_be_turned_into_units_is_said_with_its_line() {
         ),
         (
             "source /etc/network/interfaces.d/*\n",
-            "line 1: found source, which is not read here",
+            "line 1: found source, expected auto or iface",
         ),
     ] {
         let error = debian(text).unwrap_err().to_string();
@@ -195,8 +195,8 @@ fn what_cannot_be_turned_into_units_is_said_with_its_line() {
     assert_eq!(
         said,
         [
-            "line 2: wpa-ssid is not turned into units",
-            "line 3: post-up is not turned into units"
+            "line 2: wpa-ssid is not converted to units",
+            "line 3: post-up is not converted to units"
         ]
     );
     assert_eq!(converted.units.len(), 1);

@@ -51,7 +51,7 @@ impl fmt::Display for NoSource {
         match self.reasons.as_slice() {
             [(name, unavailable)] => f.write_str(&said(name, unavailable)),
             reasons => {
-                f.write_str("none of the sources is there:")?;
+                f.write_str("none of the sources is available:")?;
                 reasons.iter().try_for_each(|(name, unavailable)| {
                     write!(f, "\n  {}", said(name, unavailable))
                 })

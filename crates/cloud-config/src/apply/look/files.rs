@@ -114,7 +114,7 @@ impl<'a> Look<'a, '_> {
             // What is behind it is another file, which may change without it.
             (_, TreeEntry::Link(target)) => {
                 return Err(io::Error::other(format!(
-                    "found a link to {target}, expected a file to append to; append to that one, or write this one whole"
+                    "found a link to {target}, expected a file to append to; append to the target, or write this file without append"
                 )));
             }
             // In place of nothing it begins with nothing.

@@ -44,7 +44,7 @@ impl Look<'_, '_> {
                     }));
                 }
                 Ok(_) => self.notes.push(format!(
-                    "{path} stays: the document does not write it any more, and somebody has changed it since"
+                    "{path} stays: the document does not write it now, and somebody has changed it since"
                 )),
             }
         }

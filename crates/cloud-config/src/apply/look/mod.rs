@@ -108,7 +108,7 @@ impl<'a> Look<'a, '_> {
         let sha256 = sha256(bytes);
         if !self.machine.systemd {
             self.notes.push(format!(
-                "the script {} is left: systemd does not run here",
+                "the script {} is not run: systemd does not run here",
                 &sha256[..12]
             ));
             return;

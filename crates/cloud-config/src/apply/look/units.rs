@@ -47,10 +47,11 @@ impl<'a> Look<'a, '_> {
             }
             let Some((path, texts)) = self.unit(&name)? else {
                 if name == unit && !self.after_script {
-                    return self.cannot_enable(unit, runtime, "there is no such unit");
+                    return self.cannot_enable(unit, runtime, "the unit does not exist");
                 } else {
-                    self.notes
-                        .push(format!("{name}, to be enabled with {unit}, is not there"));
+                    self.notes.push(format!(
+                        "{name}, which is enabled with {unit}, does not exist"
+                    ));
                 }
                 seen.push(name);
                 continue;
@@ -70,9 +71,8 @@ impl<'a> Look<'a, '_> {
                 ));
             }
             for unknown in &install.unknown {
-                self.notes.push(format!(
-                    "{name}: {unknown} is not for this program to expand; systemd does"
-                ));
+                self.notes
+                    .push(format!("{name}: {unknown} is expanded by systemd only"));
             }
             for link in &install.links {
                 due |= self.link(&format!("{top}/{link}"), &path)?;
@@ -204,8 +204,8 @@ impl<'a> Look<'a, '_> {
             self.commands.append(&mut self.last);
             let left = match self.commands.len() {
                 0 => return,
-                1 => "1 command to a unit is left".to_owned(),
-                left => format!("{left} commands to units are left"),
+                1 => "1 command to a unit is not run".to_owned(),
+                left => format!("{left} commands to units are not run"),
             };
             let commands: Vec<String> = self
                 .commands

@@ -12,7 +12,10 @@ use super::{
     },
     acts::Look,
 };
-use crate::{plan::NewUser, problem::{Fault, Problem}};
+use crate::{
+    plan::NewUser,
+    problem::{Fault, Problem},
+};
 
 /// The most that a list of keys may hold, in bytes.
 const MOST: u64 = 4 << 20;

@@ -263,7 +263,7 @@ impl Tree {
         if let Some(outermost) = missing.last()
             && self.look(outermost)? != TreeEntry::Absent
         {
-            let text = format!("{} is a link that leads nowhere", outermost.path);
+            let text = format!("{} is a link to nothing", outermost.path);
             return Err(io::Error::other(text));
         }
         missing.reverse();
