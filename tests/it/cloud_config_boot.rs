@@ -148,7 +148,7 @@ async fn the_node_keeps_what_worked_whatever_comes_and_says_so() {
             "1 error; nothing is done",
             1,
         ),
-        (Reply::ok("<html>"), "user data of unknown kind", 1),
+        (Reply::ok("<html>"), "found user data of unknown kind", 1),
         (Reply::missing(), "found status 404", 0),
         (Reply::missing(), "found status 404", 1),
         (Reply::Body(403, Vec::new()), "found status 403", 1),
@@ -160,7 +160,7 @@ async fn the_node_keeps_what_worked_whatever_comes_and_says_so() {
             booted.stderr.contains(words)
                 && booted
                     .stderr
-                    .contains("the last document that worked is kept, cmdline of "),
+                    .contains("the last document that worked is kept: cmdline of "),
             "{}",
             booted.stderr
         );
@@ -308,7 +308,11 @@ async fn what_a_document_fetches_is_waited_for_as_the_document_is() {
     process.signal(Signal::SIGTERM);
     let ended = process.wait_timeout(PATIENCE).await.unwrap();
     assert_eq!(ended.code(), Some(143), "{}", process.log());
-    assert!(process.log().contains("terminated before"), "{}", process.log());
+    assert!(
+        process.log().contains("terminated before"),
+        "{}",
+        process.log()
+    );
     assert_eq!(machine.text("etc/late").as_deref(), Some("late"));
     assert_eq!(machine.outcome().await.0, "kept");
 }
@@ -439,7 +443,11 @@ async fn who_is_told_to_end_waits_no_longer_and_keeps_what_worked() {
     process.signal(Signal::SIGTERM);
     let ended = process.wait_timeout(PATIENCE).await.unwrap();
     assert_eq!(ended.code(), Some(143), "{}", process.log());
-    assert!(process.log().contains("terminated before"), "{}", process.log());
+    assert!(
+        process.log().contains("terminated before"),
+        "{}",
+        process.log()
+    );
     assert_eq!(machine.written(), of("one"));
     assert_eq!(machine.outcome().await.0, "kept");
 }

@@ -112,7 +112,8 @@ async fn what_the_machine_has_with_it_is_applied_before_the_network() {
         .run(&["systemctl", "status", "--no-pager", "--lines=50", EARLY])
         .stdout;
     assert!(
-        status.contains("nothing is done") && status.contains("the last document that worked is kept"),
+        status.contains("nothing is done")
+            && status.contains("the last document that worked is kept"),
         "{status}"
     );
     let told = node.text("/run/motd.d/50-pointsman-cloud-config");

@@ -167,7 +167,9 @@ async fn a_document_is_applied_from_where_the_flags_say() {
         assert_eq!(called.code, Some(code));
         assert!(
             called.stderr.contains("1 error; nothing is done")
-                && called.stderr.contains("the last document that worked is kept"),
+                && called
+                    .stderr
+                    .contains("the last document that worked is kept"),
             "{}",
             called.stderr
         );
@@ -388,7 +390,9 @@ async fn what_adds_up_takes_nothing_from_the_others() {
     let called = old.call(&["-from-file", &two]).await;
     assert_eq!(called.code, Some(1));
     assert!(
-        called.stderr.contains("the last document that worked is kept"),
+        called
+            .stderr
+            .contains("the last document that worked is kept"),
         "{called:?}"
     );
     assert_eq!(

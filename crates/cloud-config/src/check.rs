@@ -86,13 +86,13 @@ pub(super) fn read(node: Node, kind: Kind, path: Path<'_>, report: &mut Report) 
     if let Some(tag) = tag.as_deref()
         && !(binary && matches!(kind, Kind::Text(Form::Any | Form::Content)))
     {
-        let message = format!("the tag {} means nothing here", quoted(tag));
+        let message = format!("the tag {} has no meaning here", quoted(tag));
         report.add(Level::Warning, span, path, message);
     }
     let content = match (kind, value) {
         (_, Value::Null) => return None,
         (_, Value::Scalar(Scalar { text, .. })) if text.is_empty() => {
-            let message = "an empty text is no value: it is as if the key were not there";
+            let message = "found an empty text, which counts as no value";
             report.add(Level::Info, span, path, message);
             return None;
         }
@@ -186,12 +186,12 @@ fn expected(kind: Kind) -> String {
 /// Says how to correct a common slip.
 fn advice(kind: Kind, found: &Value) -> &'static str {
     match (kind, found) {
-        (Kind::List(_), Value::Scalar(_)) => "; write it on a line of its own after a hyphen",
+        (Kind::List(_), Value::Scalar(_)) => "; write it on its own line after a hyphen",
         (Kind::List(_), Value::Map(_)) => "; put a hyphen before the first key of each item",
         (Kind::Text(Form::Any | Form::Content), Value::Map(_) | Value::List(_)) => {
             "; text of several lines follows a | on the line of its key"
         }
-        (Kind::Text(_), Value::List(_)) => "; several go into one text, with commas",
+        (Kind::Text(_), Value::List(_)) => "; write several values as one text, with commas",
         (Kind::Text(_), Value::Map(_)) => "; a text with a colon or braces needs quotes",
         _ => "",
     }
@@ -215,8 +215,7 @@ fn single(entries: Vec<MapEntry>, path: Path<'_>, report: &mut Report) -> Vec<Ma
         let line = earlier.at.place.line;
         let here = Path::Key(&path, &name);
         if earlier.value.same_value_as(&entry.value) {
-            let message =
-                format!("duplicate key, it is on line {line} already, with the same value");
+            let message = format!("duplicate key, it is also on line {line}, with the same value");
             report.add(Level::Warning, entry.at, here, message);
             continue;
         }
@@ -224,8 +223,7 @@ fn single(entries: Vec<MapEntry>, path: Path<'_>, report: &mut Report) -> Vec<Ma
             Mode::Own => "",
             Mode::Compatible => "; the last one counts",
         };
-        let message =
-            format!("duplicate key, it is on line {line} already, with another value{last}");
+        let message = format!("duplicate key, it is also on line {line}, with another value{last}");
         report.refuse(entry.at, here, message);
         if report.mode == Mode::Compatible {
             *earlier = entry;
@@ -312,7 +310,7 @@ fn fields(
 /// A key whose value was forgotten. Of a list or a mapping, nothing in it is nothing to say.
 fn no_value(kind: Kind, at: Span, path: Path<'_>, report: &mut Report) {
     if !matches!(kind, Kind::List(_) | Kind::Mapping(_)) {
-        let message = "found no value: nothing is written for it";
+        let message = "found no value, so nothing is written for this key";
         report.add(Level::Warning, at, path, message);
     }
 }
@@ -332,7 +330,7 @@ fn variable(
     let good = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     if name.is_empty() || !name.bytes().all(good) {
         let message = format!(
-            "{} is no name of a flag, expected letters, digits and underscores",
+            "found {}, expected the name of a flag: letters, digits and underscores",
             quoted(&name)
         );
         report.left_out = true;

@@ -113,13 +113,14 @@ pub fn read(source: &str, addresses: &Addresses, unknown: Unknown, mode: Mode) -
     let document = match parsed {
         Ok((root, next)) => {
             if let Some(span) = next {
-                let message = "a second YAML document begins here: only the first is read";
+                let message = "found a second YAML document; only the first is read";
                 report.add(Level::Warning, span, "", message);
             }
             let span = root.span;
             let document = Document::new(root_fields(root, &mut report));
             if report.left_out && !report.has_errors() && document.is_empty() {
-                let message = "nothing of this document would take effect: all that it holds is not read or skipped";
+                let message =
+                    "nothing of this document would take effect: every part is skipped or not read";
                 report.refuse(span, "", message);
             }
             document
@@ -144,7 +145,7 @@ fn root_fields(root: yaml::Node, report: &mut Report) -> Vec<check::Field> {
             Level::Info,
             root.span,
             "",
-            "the document is empty: it writes nothing, and what an earlier one wrote goes",
+            "the document is empty: it writes nothing, and what an earlier document wrote is removed",
         );
     }
     match check::read(root, Kind::Mapping(&ROOT), Path::Root(&ROOT), report) {

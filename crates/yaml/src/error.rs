@@ -60,11 +60,11 @@ impl fmt::Display for SyntaxError {
             SyntaxFault::Unattached { hint: Some(hint) } => {
                 write!(
                     f,
-                    "{hint} (found something that belongs to nothing before it)"
+                    "{hint} (found a line that does not belong to any key before it)"
                 )
             }
             SyntaxFault::Unattached { hint: None } => f.write_str(
-                "found something that belongs to nothing before it, expected the next key",
+                "found a line that does not belong to any key before it, expected the next key",
             ),
             SyntaxFault::SecondDocument => {
                 f.write_str("found a second document, expected one only")

@@ -93,7 +93,7 @@ fn tab(source: &str, stopped: usize) -> Option<Hint> {
         let white = line.len() - line.trim_start_matches([' ', '\t']).len();
         if let Some(at) = line[..white].find('\t') {
             let number = source[..start].matches('\n').count() + 1;
-            let text = format!("line {number} is indented by a tab; YAML takes none, use spaces");
+            let text = format!("line {number} is indented by a tab; YAML does not allow tabs here; use spaces");
             return Some((text, start + at));
         }
         start += line.len();
@@ -288,7 +288,7 @@ mod tests {
             (
                 "a: |\n\tx\n",
                 2,
-                "line 2 is indented by a tab; YAML takes none, use spaces",
+                "line 2 is indented by a tab; YAML does not allow tabs here; use spaces",
             ),
             (
                 "a:\n  b: |\n    x\n\ty: 1\n",

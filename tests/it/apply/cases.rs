@@ -241,7 +241,7 @@ fn entries_that_are_nothing_or_no_mapping_are_skipped() {
 fn an_empty_text_is_no_value() {
     applied(
         "#cloud-config\nhostname: \"\"\nwrite_files:\n  - path: /etc/x\n    content: hi\n",
-        &["2:11: info: hostname: an empty text is no value"],
+        &["2:11: info: hostname: found an empty text, which counts as no value"],
         &[("etc/hostname", "was\n"), ("etc/x", "hi")],
     );
     let all = "#cloud-config\ncoreos:\n  update:\n    reboot-strategy: \"\"\n  locksmith:\n    window-start: \"\"\n    window-length: \"\"\n  units:\n    - name: docker.service\n      command: \"\"\n      content: \"\"\n      enable: \"\"\n      drop-ins: [{name: 1.conf, content: \"\"}]\nwrite_files:\n  - path: /etc/x\n    owner: \"\"\n    permissions: \"\"\n    encoding: \"\"\n    content: hi\n  - path: /etc/empty\n    content: \"\"\nusers: \"\"\n";
@@ -260,7 +260,7 @@ fn an_empty_text_is_no_value() {
     ];
     let words: Vec<String> = paths
         .iter()
-        .map(|path| format!("info: {path}: an empty text is no value"))
+        .map(|path| format!("info: {path}: found an empty text, which counts as no value"))
         .collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     applied(all, &words, &[("etc/x", "hi"), ("etc/empty", "")]);
@@ -276,7 +276,9 @@ fn an_empty_text_is_no_value() {
 fn a_key_without_a_value_is_warned_of() {
     applied(
         "#cloud-config\ncoreos:\n  etcd2:\n    discovery: # put the URL here\n  units:\n",
-        &["4:5: warning: coreos.etcd2.discovery: found no value: nothing is written for it"],
+        &[
+            "4:5: warning: coreos.etcd2.discovery: found no value, so nothing is written for this key",
+        ],
         &[],
     );
     applied(
@@ -374,7 +376,7 @@ fn only_the_first_yaml_document_counts() {
     ] {
         applied(
             &format!("#cloud-config\nwrite_files:\n  - path: /etc/x\n    content: hi\n{end}"),
-            &["warning: a second YAML document begins here: only the first is read"],
+            &["warning: found a second YAML document; only the first is read"],
             &[("etc/x", "hi"), ("etc/hostname", "was\n")],
         );
     }
@@ -448,7 +450,7 @@ fn a_template_that_lacks_its_default_instance_is_told_so() {
     let document = "#cloud-config\ncoreos:\n  units:\n    - name: a@.service\n      enable: true\n      content: |\n        [Service]\n        ExecStart=/bin/true %i\n        [Install]\n        WantedBy=multi-user.target\n";
     applied(
         document,
-        &["warning: coreos.units[0].enable: a template without DefaultInstance="],
+        &["warning: coreos.units[0].enable: without DefaultInstance="],
         &[],
     );
     let done = tree().apply(document).must(0);
@@ -472,7 +474,7 @@ fn a_unit_named_twice_is_an_idiom() {
     let document = "#cloud-config\ncoreos:\n  units:\n    - name: systemd-networkd.service\n      command: stop\n    - name: 00-eth0.network\n      runtime: true\n      content: |\n        [Match]\n        Name=eth0\n    - name: systemd-networkd.service\n      command: start\n";
     applied(
         document,
-        &["info: coreos.units[2].name: the unit \"systemd-networkd.service\" is on line 4 already"],
+        &["info: coreos.units[2].name: the unit \"systemd-networkd.service\" is also on line 4"],
         &[],
     );
     assert_eq!(old(&tree(), &["-validate"], document).code, Some(0));
@@ -489,7 +491,7 @@ fn what_is_no_yaml_is_told_what_was_meant() {
         (
             "write_files:\n  - path: /etc/a\n    content: |\n\tx\n",
             5,
-            "line 4 is indented by a tab; YAML takes none, use spaces",
+            "line 4 is indented by a tab; YAML does not allow tabs here; use spaces",
         ),
         (
             "coreos:\n  units:\n    - name: a.service\n      command: start\n     - name: b.service\n",
@@ -535,7 +537,7 @@ fn a_unit_that_systemd_refuses_is_refused_by_us_and_written_under_the_old_name()
         "#cloud-config\ncoreos:\n  units:\n    - name: docker.service\n      content: |\n        .include /usr/lib/systemd/system/docker.service\n        [Service]\n        Restart=always\n",
         &[
             "6:9: ",
-            "systemd no longer reads .include",
+            "systemd does not read .include",
             "drop-ins: [{name: 10-own.conf",
         ],
         &[(
@@ -564,7 +566,7 @@ fn a_drop_in_by_its_path_is_taken_as_one() {
         &[
             "4:13: warning: coreos.units[0].name: found \"docker.service.d/60-opts.conf\", the path of a drop-in",
             "expected `name: docker.service` with `drop-ins: [{name: 60-opts.conf, content: …}]`",
-            "command is nothing for a drop-in: it is left out",
+            "command has no effect on a drop-in and is ignored",
         ],
         &[
             (
@@ -614,8 +616,8 @@ fn the_same_key_twice_counts_once() {
     applied(
         "#cloud-config\nhostname: a\ncoreos:\n  units:\n    - name: a.service\n      command: start\n      runtime: true\n      command: start\nhost-name: a\nhostname: a\n",
         &[
-            "8:7: warning: coreos.units[0].command: duplicate key, it is on line 6 already, with the same value",
-            "10:1: warning: hostname: duplicate key, it is on line 2 already, with the same value",
+            "8:7: warning: coreos.units[0].command: duplicate key, it is also on line 6, with the same value",
+            "10:1: warning: hostname: duplicate key, it is also on line 2, with the same value",
         ],
         &[("etc/hostname", "a\n")],
     );
@@ -623,8 +625,8 @@ fn the_same_key_twice_counts_once() {
         "#cloud-config\nhostname: a\nwrite-files: [{path: /etc/x, content: one}]\nhostname: b\nwrite_files: [{path: /etc/y, content: two}]\n",
         &[
             "4:1: ",
-            "hostname: duplicate key, it is on line 2 already, with another value",
-            "write_files: duplicate key, it is on line 3 already, with another value",
+            "hostname: duplicate key, it is also on line 2, with another value",
+            "write_files: duplicate key, it is also on line 3, with another value",
         ],
         &[("etc/hostname", "b\n"), ("etc/y", "two")],
     );
@@ -665,7 +667,7 @@ fn parts_of_other_kinds_are_skipped() {
         &("From nobody Wed Nov 25 10:00:00 2015\n".to_owned()
             + &parts(&[config, ("text/plain", "notes")])),
         &[
-            ":1:1: warning: found \"From nobody Wed Nov 25 10:00:00 2015\", which a mailbox has",
+            ":1:1: warning: found \"From nobody Wed Nov 25 10:00:00 2015\", the separator of a mailbox",
             ":16:1: warning: part 2 of type text/plain is skipped",
         ],
         &[("etc/x", "hi")],

@@ -336,7 +336,7 @@ fn to_a_link_nothing_is_appended() {
         assert_eq!(
             called.stderr,
             "pointsman: /etc/hosts: found a link to ../usr/share/hosts, expected a file to append to; \
-             append to that one, or write this one whole\n"
+             append to the target, or write this file without append\n"
         );
     };
     refused(&tree);

@@ -195,7 +195,7 @@ async fn what_did_not_happen_is_not_on_record(tool: &[u8]) {
     install(&node, b"#!/bin/sh\nexit 0\n");
     let called = node.apply(&document(&[]));
     assert!(
-        called.code == Some(1) && called.stderr.contains("did not take them away"),
+        called.code == Some(1) && called.stderr.contains("did not remove them"),
         "{}",
         called.stderr
     );

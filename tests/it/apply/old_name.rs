@@ -118,7 +118,9 @@ async fn what_ends_the_boot_comes_last_and_once() {
             node.run(&["rm", "/root/node.yaml"]).must(0);
             let booted = node.run(call);
             assert!(
-                booted.stderr.contains("the last document that worked is kept"),
+                booted
+                    .stderr
+                    .contains("the last document that worked is kept"),
                 "{}",
                 booted.stderr
             );

@@ -230,7 +230,7 @@ async fn what_is_wrong_with_a_certificate_is_said_with_what_mends_it() {
     let dir = scratch::dir("tls");
     let all = Certificates::write(dir.path());
     let authority = "the server's certificate is an authority's own (CA:TRUE), expected a server's (CA:FALSE); give \
-                     the server one with basicConstraints CA:FALSE";
+                     the server a certificate with basicConstraints CA:FALSE";
     let own = (&all.own_cert, &all.server_key);
     for ((cert, key), trusted, words) in [
         (own, &all.ca, authority),

@@ -18,7 +18,7 @@ impl Section for ManageEtcHosts {
     const KEY: Key = Key::text(
         "manage_etc_hosts",
         Form::OneOf(&["localhost"]),
-        "Make /etc/hosts name this node: localhost.",
+        "Write /etc/hosts with the node's name: localhost.",
     );
 
     fn read(item: Item) -> Self {
@@ -33,7 +33,7 @@ impl Section for ManageEtcHosts {
         if let Some(hosts) = &self.0
             && !context.has_hostname
         {
-            let message = "the document gives no hostname: /etc/hosts will have the name that the node has then";
+            let message = "the document has no hostname: /etc/hosts gets the name that the node has at that time";
             report.add(Level::Info, hosts.span, Self::KEY.name, message);
         }
     }

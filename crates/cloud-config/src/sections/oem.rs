@@ -29,7 +29,7 @@ const OEM: Mapping = Mapping::of(&[
     Key::text("name", Form::Line, "Name for people."),
     Key::text("version_id", Form::Line, "Version."),
     Key::text("home_url", Form::Line, "Where to read more."),
-    Key::text("bug_report_url", Form::Line, "Where to report faults."),
+    Key::text("bug_report_url", Form::Line, "Where to report bugs."),
 ]);
 
 impl Section for Oem {

@@ -39,10 +39,10 @@ struct User {
 
 const USER: Mapping = Mapping {
     elsewhere: &[
-        ("sudo", "cloud-init's; here the group sudo gives that right"),
+        ("sudo", "cloud-init's; here the group sudo gives this right"),
         (
             "uid",
-            "cloud-init's; here numbers are given in the order of creation",
+            "cloud-init's; here user numbers are assigned in the order of creation",
         ),
         (
             "ssh_import_id",
@@ -72,25 +72,25 @@ const USER: Mapping = Mapping {
         Key::text(
             "gecos",
             Form::Gecos,
-            "Full name, or what the account is for.",
+            "Full name, or the purpose of the account.",
         ),
         Key::text(
             "homedir",
             Form::Path,
-            "Home directory instead of /home and the name.",
+            "Home directory; /home and the name by default.",
         ),
-        Key::bool("no_create_home", "Do not make the home directory."),
+        Key::bool("no_create_home", "Do not create the home directory."),
         Key::text(
             "primary_group",
             Form::Account,
-            "The group of the user's files, instead of one of the same name.",
+            "Primary group; by default a new group of the same name.",
         ),
         Key::new(
             "groups",
             Kind::List(&Kind::Text(Form::Account)),
-            "Further groups the user is in.",
+            "Further groups of the user.",
         ),
-        Key::bool("no_user_group", "Do not make a group of the user's name."),
+        Key::bool("no_user_group", "Do not create a group of the user's name."),
         Key::bool(
             "system",
             "A system account: a low number, no home directory.",
@@ -111,7 +111,8 @@ const USER: Mapping = Mapping {
     ])
 };
 
-const NO_IMPORT: &str = "keys are not fetched from elsewhere: list them under ssh_authorized_keys";
+const NO_IMPORT: &str =
+    "keys are not fetched from other servers: list them under ssh_authorized_keys";
 
 impl Section for Users {
     const KEY: Key = Key::new(
@@ -134,7 +135,7 @@ impl Section for Users {
             let path = format!("users[{}]", user.index);
             let Some(name) = &user.name else { continue };
             if let Some(line) = seen.insert(&name.text, name.span.place.line) {
-                let message = format!("the user {:?} is on line {line} already", name.text);
+                let message = format!("the user {:?} is also on line {line}", name.text);
                 report.add(Level::Warning, name.span, format!("{path}.name"), message);
             }
             repeated(&user.groups, &format!("{path}.groups"), report);

@@ -46,31 +46,31 @@ const FILE: Mapping = Mapping {
         ("filename", "it is called path"),
         (
             "defer",
-            "cloud-init's; files are written after the users are made",
+            "cloud-init's; here files are written after the users are created",
         ),
     ],
     ..Mapping::of(&[
-        Key::text("path", Form::File, "Where: an absolute path.").required(),
+        Key::text("path", Form::File, "Path of the file, absolute.").required(),
         Key::text(
             "content",
             Form::Content,
-            "What: text, or what encoding says.",
+            "Content: text, or packed as encoding says.",
         )
         .empty(),
         Key::text(
             "owner",
             Form::Owner,
-            "user, user:group, :group, or user: for the user's own group; root:root without it.",
+            "user, user:group, :group, or user: for the user's own group; root:root by default.",
         ),
         Key::text(
             "permissions",
             Form::Permissions,
-            "Octal, quoted or not; 0644 without it.",
+            "Mode in octal, quoted or not; 0644 by default.",
         ),
         Key::text(
             "encoding",
             Form::OneOf(&ENCODINGS),
-            "How content is packed.",
+            "How the content is packed.",
         ),
         Key::bool(
             "append",
@@ -79,12 +79,12 @@ const FILE: Mapping = Mapping {
         Key::text(
             "source",
             Form::Url,
-            "Fetch the content from here instead; give sha256 as well.",
+            "URL from which the content is fetched instead; give sha256 as well.",
         ),
         Key::text(
             "sha256",
             Form::Sha256,
-            "What the fetched bytes must hash to, in hexadecimal.",
+            "SHA-256 that the fetched bytes must have, in hexadecimal.",
         ),
     ])
 };
@@ -131,7 +131,7 @@ impl Section for WriteFiles {
                 && !file.append
             {
                 let message =
-                    format!("this file is written on line {line} already: the later one wins");
+                    format!("this file is also written on line {line}; the later one wins");
                 report.add(Level::Warning, path.span, at("path"), message);
             }
         }
@@ -142,7 +142,7 @@ impl Section for WriteFiles {
             for (end, _) in parents {
                 if let Some((line, _)) = seen.get(&whole[..end]) {
                     let message = format!(
-                        "{} is a file on line {line}, it cannot be a directory as well",
+                        "{} is a file on line {line}, so it cannot be a directory",
                         &whole[..end]
                     );
                     report.add(
@@ -194,17 +194,17 @@ fn check_content(file: &File, at: &dyn Fn(&str) -> String, report: &mut Report) 
 fn check_source(file: &File, at: &dyn Fn(&str) -> String, report: &mut Report) {
     match (&file.source, &file.sha256) {
         (None, Some(hash)) => {
-            let message = "sha256 belongs to a source, and there is none";
+            let message = "sha256 has no effect without source";
             report.add(Level::Warning, hash.span, at("sha256"), message);
         }
         (Some(source), None) => {
-            let message = "without sha256 the file is whatever that server sends";
+            let message = "without sha256 the content of the file is not checked";
             report.add(Level::Warning, source.span, at("source"), message);
         }
         _ => {}
     }
     if let (Some(source), Some(_)) = (&file.source, &file.content) {
-        let message = "content and source exclude each other, expected one of them";
+        let message = "found both content and source, expected one of them";
         report.add(Level::Error, source.span, at("source"), message);
     }
 }

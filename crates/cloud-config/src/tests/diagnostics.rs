@@ -50,7 +50,7 @@ coreos:
             "error 10:13 coreos.units[0].name: found the unknown suffix \"servce\" in \"a.servce\", expected one of service, socket,…; did you mean a.service?",
             "warning 11:7 coreos.units[1]: name is missing, expected a unit's name such as docker.service; the entry is skipped",
             "error 12:11 coreos.update: found \"yes\", expected a mapping with the keys group, reboot_strategy, server",
-            "error 13:3 coreos.update: duplicate key, it is on line 12 already",
+            "error 13:3 coreos.update: duplicate key, it is also on line 12",
         ],
     );
 }
@@ -65,7 +65,7 @@ fn wrong_types_are_named_everywhere() {
         ("just text", "1:1 : found \"just text\", expected a mapping"),
         (
             "hostname: [a]",
-            "1:11 hostname: found a list, expected a host name…several go into one text",
+            "1:11 hostname: found a list, expected a host name…write several values as one text",
         ),
         (
             "hostname: {a: b}",
@@ -73,7 +73,7 @@ fn wrong_types_are_named_everywhere() {
         ),
         (
             "ssh_authorized_keys: ssh-rsa AAAA",
-            "1:22 ssh_authorized_keys: found \"ssh-rsa AAAA\", expected a list; write it on a line of its own",
+            "1:22 ssh_authorized_keys: found \"ssh-rsa AAAA\", expected a list; write it on its own line",
         ),
         (
             "users: {name: a}",
@@ -113,7 +113,7 @@ fn wrong_types_are_named_everywhere() {
         ),
         (
             "coreos: {etcd_member: {a b: c}}",
-            "1:24 coreos.etcd_member.a b: \"a b\" is no name of a flag",
+            "1:24 coreos.etcd_member.a b: found \"a b\", expected the name of a flag",
         ),
     ] {
         let found = shown(&read(source).diagnostics);
@@ -165,7 +165,7 @@ fn values_not_of_their_form_are_named() {
         ),
         (
             "manage_etc_hosts: localhost",
-            "info 1:19 manage_etc_hosts: the document gives no hostname",
+            "info 1:19 manage_etc_hosts: the document has no hostname",
         ),
         (
             "ssh_authorized_keys: [abc]",

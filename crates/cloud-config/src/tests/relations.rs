@@ -52,7 +52,7 @@ fn an_entry_that_is_skipped_keeps_its_number() {
         "users:\n- core\n- {name: a, passwd: '*'}\n- {name: a, passwd: '*'}",
         &[
             "warning 2:3 users[0]: found \"core\"",
-            "warning 4:10 users[2].name: the user \"a\" is on line 3 already",
+            "warning 4:10 users[2].name: the user \"a\" is also on line 3",
         ],
     );
     says(
@@ -76,11 +76,11 @@ fn parts_that_do_not_go_together_are_named() {
     for (source, expected) in [
         (
             "users:\n- {name: a, passwd: '*'}\n- {name: a, passwd: '*'}",
-            "warning 3:10 users[1].name: the user \"a\" is on line 2 already",
+            "warning 3:10 users[1].name: the user \"a\" is also on line 2",
         ),
         (
             "write_files:\n- {path: /a/b, content: x}\n- {path: //a/./b, content: x}",
-            "warning 3:10 write_files[1].path: this file is written on line 2 already",
+            "warning 3:10 write_files[1].path: this file is also written on line 2",
         ),
         (
             "write_files:\n- {path: /a/b, content: x}\n- {path: /a, content: x}",
@@ -96,7 +96,7 @@ fn parts_that_do_not_go_together_are_named() {
         ),
         (
             "coreos:\n  units:\n  - {name: a.service, command: start}\n  - {name: a.service, enable: true}",
-            "info 4:12 coreos.units[1].name: the unit \"a.service\" is on line 3 already",
+            "info 4:12 coreos.units[1].name: the unit \"a.service\" is also on line 3",
         ),
         (
             "coreos: {units: [{name: a.service, mask: true, enable: true}]}",
@@ -108,15 +108,15 @@ fn parts_that_do_not_go_together_are_named() {
         ),
         (
             "coreos: {units: [{name: a.network, command: start}]}",
-            "warning 1:45 coreos.units[0].command: networkd's files take no commands",
+            "warning 1:45 coreos.units[0].command: files of networkd take no commands",
         ),
         (
             "coreos: {units: [{name: a@.service, command: start}]}",
-            "error 1:46 coreos.units[0].command: this is a template",
+            "error 1:46 coreos.units[0].command: this unit is a template",
         ),
         (
             "coreos: {units: [{name: a.service}]}",
-            "info 1:25 coreos.units[0].name: nothing is asked",
+            "info 1:25 coreos.units[0].name: this unit has no effect",
         ),
         (
             "coreos: {units: [{name: a.service, drop_ins: [{name: a.conf}]}]}",
@@ -161,7 +161,7 @@ fn parts_that_do_not_go_together_are_named() {
         "write_files: [{path: /a, content: x, sha256: 00}]",
         &[
             "error 1:46 write_files[0].sha256: found \"00\", expected 64 hexadecimal digits",
-            "warning 1:46 write_files[0].sha256: sha256 belongs to a source",
+            "warning 1:46 write_files[0].sha256: sha256 has no effect without source",
         ],
     );
     says(
@@ -175,18 +175,18 @@ fn parts_that_do_not_go_together_are_named() {
     says(
         "coreos:\n  etcd2: {ca_file: /x, discovery: none}\n  etcd: {election_timeout: 1}\n",
         &[
-            "warning 2:3 coreos.etcd2: deprecated: etcd 2 is no longer shipped",
+            "warning 2:3 coreos.etcd2: deprecated: etcd 2 is obsolete",
             "warning 2:11 coreos.etcd2.ca_file: deprecated: obsolete: trusted_ca_file",
             "warning 2:35 coreos.etcd2.discovery: found \"none\", expected the URL",
             "warning 3:3 coreos.etcd: deprecated",
-            "warning 3:10 coreos.etcd.election_timeout: deprecated: etcd2 options no longer work for etcd",
+            "warning 3:10 coreos.etcd.election_timeout: deprecated: this option is for etcd2 and does not work here",
         ],
     );
     says(
         "write_files:\n- {path: /a, source: 'ftp://x', content: x, sha256: 1}\n",
         &[
             "error 2:22 write_files[0].source: found \"ftp://x\", expected a URL",
-            "error 2:22 write_files[0].source: content and source",
+            "error 2:22 write_files[0].source: found both content and source",
             "error 2:53 write_files[0].sha256",
         ],
     );
@@ -222,10 +222,10 @@ fn unit_text_is_read_as_systemd_reads_it_and_placed_in_the_document() {
             "warning 7:9 coreos.units[0].enable: without an [Install] section",
             "warning 8:9 coreos.units[0].content: systemd does not know Descripton= in [Unit]…did you mean Description=?",
             "warning 9:9 coreos.units[0].content: systemd does not know the section [Servce]…did you mean [Service]?",
-            "error 14:13 coreos.units[0].drop_ins[0].content: a section's name without its closing bracket",
+            "error 14:13 coreos.units[0].drop_ins[0].content: found a section name without its closing bracket",
             "warning 16:16 coreos.units[1].content: systemd refuses it: [Timer] has none of OnCalendar=",
             "warning 19:9 coreos.units[2].content: systemd refuses it: [Mount] has none of What=",
-            "warning 21:16 coreos.units[3].content: an empty unit is a masked one",
+            "warning 21:16 coreos.units[3].content: systemd treats an empty unit as masked",
         ],
     );
 }

@@ -65,7 +65,7 @@ pub(crate) static SERVICES: [ServiceEntry; 7] = [
     ServiceEntry {
         key: "etcd",
         about: "etcd before version 2.",
-        deprecated: Some("etcd 0.4 is no longer shipped: etcd_member configures etcd 3"),
+        deprecated: Some("etcd 0.4 is obsolete: etcd_member configures etcd 3"),
         keys: Mapping::variables("ETCD_", ETCD),
         destination: Destination::DropIn("etcd.service"),
         rules: &[],
@@ -73,7 +73,7 @@ pub(crate) static SERVICES: [ServiceEntry; 7] = [
     ServiceEntry {
         key: "etcd2",
         about: "etcd 2.",
-        deprecated: Some("etcd 2 is no longer shipped: etcd_member configures etcd 3"),
+        deprecated: Some("etcd 2 is obsolete: etcd_member configures etcd 3"),
         keys: Mapping::variables("ETCD_", ETCD2),
         destination: Destination::DropIn("etcd2.service"),
         rules: &[],
@@ -89,7 +89,7 @@ pub(crate) static SERVICES: [ServiceEntry; 7] = [
     ServiceEntry {
         key: "fleet",
         about: "fleet.",
-        deprecated: Some("fleet is no longer shipped"),
+        deprecated: Some("fleet is obsolete"),
         keys: Mapping::variables("FLEET_", FLEET),
         destination: Destination::DropIn("fleet.service"),
         rules: &[],
@@ -104,7 +104,7 @@ pub(crate) static SERVICES: [ServiceEntry; 7] = [
     },
     ServiceEntry {
         key: "locksmith",
-        about: "The reboot manager: where etcd is, and when reboots may start.",
+        about: "The reboot manager: the address of etcd, and when reboots may start.",
         deprecated: None,
         keys: Mapping::variables("LOCKSMITHD_", LOCKSMITH),
         destination: Destination::DropIn("locksmithd.service"),
@@ -112,7 +112,7 @@ pub(crate) static SERVICES: [ServiceEntry; 7] = [
     },
     ServiceEntry {
         key: "update",
-        about: "Where updates come from, and how the node reboots into them.",
+        about: "The update server and channel, and how the node reboots into updates.",
         deprecated: None,
         keys: Mapping::variables("", UPDATE),
         destination: Destination::UpdateConf,
@@ -136,7 +136,7 @@ const fn float(name: &'static str) -> Key {
 }
 /// An option of etcd 2 under etcd.
 const fn etcd2(key: Key) -> Key {
-    key.deprecated("etcd2 options no longer work for etcd")
+    key.deprecated("this option is for etcd2 and does not work here")
 }
 
 const ETCD: &[Key] = &[
@@ -367,7 +367,7 @@ const LOCKSMITH: &[Key] = &[
     Key::text(
         "group",
         LINE,
-        "The group of nodes that shares one semaphore.",
+        "The group of nodes that share one reboot lock.",
     ),
     Key::text(
         "window_start",
@@ -378,7 +378,7 @@ const LOCKSMITH: &[Key] = &[
     Key::text(
         "window_length",
         Form::WindowLength,
-        "How long they may: 1h30m.",
+        "How long after that they may start: 1h30m.",
     )
     .variable("REBOOT_WINDOW_LENGTH"),
 ];
@@ -388,7 +388,7 @@ const UPDATE: &[Key] = &[
     Key::text(
         "reboot_strategy",
         Form::Setting(&["etcd-lock", "reboot", "off", "best-effort"]),
-        "What is asked before the node reboots into an update.",
+        "What the agent asks before the node reboots into an update.",
     ),
     Key::text("server", LINE, "URL of the update server."),
 ];

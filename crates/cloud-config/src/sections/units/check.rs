@@ -21,7 +21,7 @@ pub(super) fn check(units: &[Unit], source: &str, report: &mut Report) {
             if let Some(line) = seen.insert((&name.text, unit.runtime), line) {
                 // Stop it, write what it reads, start it: documents are written so.
                 let message = format!(
-                    "the unit {:?} is on line {line} already: both are carried out, one after the other",
+                    "the unit {:?} is also on line {line}; both are carried out, one after the other",
                     name.text
                 );
                 report.add(Level::Info, name.span, at("name"), message);
@@ -44,7 +44,7 @@ fn wishes(unit: &Unit, path: &str, report: &mut Report) {
         ];
         for (key, _) in asked.iter().filter(|(_, asked)| *asked) {
             let message = format!(
-                "{key} is nothing for a drop-in: it is left out; give it to {}",
+                "{key} has no effect on a drop-in and is ignored; give it to {}",
                 name.text
             );
             report.add(Level::Warning, name.span, format!("{path}.{key}"), message);
@@ -61,7 +61,7 @@ fn wishes(unit: &Unit, path: &str, report: &mut Report) {
                 Level::Warning,
                 "mask",
                 name.span,
-                "the unit is masked: its content is replaced by a link to /dev/null",
+                "the unit is masked: a link to /dev/null replaces its content",
             );
         }
         if unit.enable {
@@ -69,7 +69,7 @@ fn wishes(unit: &Unit, path: &str, report: &mut Report) {
                 refused,
                 "enable",
                 name.span,
-                "the unit is masked, it cannot be enabled",
+                "the unit is masked, so it cannot be enabled",
             );
         }
         if let Some(command) = unit
@@ -81,7 +81,7 @@ fn wishes(unit: &Unit, path: &str, report: &mut Report) {
                 refused,
                 "command",
                 command.span,
-                "the unit is masked, it can only be stopped",
+                "the unit is masked, so it can only be stopped",
             );
         }
     }
@@ -91,7 +91,7 @@ fn wishes(unit: &Unit, path: &str, report: &mut Report) {
                 Level::Warning,
                 "command",
                 command.span,
-                "networkd's files take no commands: it is restarted when one changes",
+                "files of networkd take no commands: networkd is restarted when one of them changes",
             );
         }
         if unit.enable {
@@ -99,7 +99,7 @@ fn wishes(unit: &Unit, path: &str, report: &mut Report) {
                 Level::Warning,
                 "enable",
                 name.span,
-                "networkd's files are not enabled: it reads all that are there",
+                "files of networkd are not enabled: networkd reads all of them",
             );
         }
     }
@@ -109,7 +109,7 @@ fn wishes(unit: &Unit, path: &str, report: &mut Report) {
             refused,
             "command",
             command.span,
-            "this is a template, a command needs an instance such as name@1.service",
+            "this unit is a template; a command needs an instance such as name@1.service",
         );
     }
     let idle = !unit.mask && !unit.enable && unit.content.is_none() && unit.command.is_none();
@@ -118,7 +118,7 @@ fn wishes(unit: &Unit, path: &str, report: &mut Report) {
             Level::Info,
             "name",
             name.span,
-            "nothing is asked of this unit",
+            "this unit has no effect: nothing is to be done with it",
         );
     }
 }
@@ -130,7 +130,7 @@ fn drop_ins(unit: &Unit, path: &str, report: &mut Report) {
         if let Some(name) = &drop_in.name
             && let Some(line) = seen.insert(&name.text, name.span.place.line)
         {
-            let message = format!("this drop-in is on line {line} already: the later one wins");
+            let message = format!("this drop-in is also on line {line}; the later one wins");
             report.add(Level::Warning, name.span, format!("{path}.name"), message);
         }
         if drop_in.content.is_none() {
@@ -194,7 +194,7 @@ fn texts(unit: &Unit, path: &str, source: &str, report: &mut Report) {
             Level::Warning,
             content.span,
             path,
-            "an empty unit is a masked one to systemd",
+            "systemd treats an empty unit as masked",
         );
         return;
     }
@@ -211,9 +211,9 @@ fn texts(unit: &Unit, path: &str, source: &str, report: &mut Report) {
     }
     if unit.enable && !unit.is_network() {
         let message = if !all.has_section("Install") {
-            "without an [Install] section enabling it does nothing"
+            "without an [Install] section, enabling the unit does nothing"
         } else if stem.ends_with('@') && !all.any("Install", &["DefaultInstance"]) {
-            "a template without DefaultInstance= in [Install]: enabling it does nothing; enable an instance such as name@1.service"
+            "without DefaultInstance= in [Install], enabling this template does nothing; enable an instance such as name@1.service"
         } else {
             return;
         };

@@ -71,18 +71,18 @@ pub(super) fn parse(text: &str, suffix: &str) -> (UnitText, Vec<Note>) {
         if written.len() > LONGEST {
             note(
                 Level::Error,
-                format!("a line of more than {LONGEST} bytes, systemd reads no longer ones"),
+                format!("found a line of more than {LONGEST} bytes, which systemd does not read"),
             );
             continue;
         }
         let content = written.trim();
         if content.contains('\0') {
-            note(Level::Error, "a NUL character, expected text".into());
+            note(Level::Error, "found a NUL character, expected text".into());
         } else if let Some(rest) = content.strip_prefix('[') {
             let Some(name) = rest.strip_suffix(']') else {
                 note(
                     Level::Error,
-                    "a section's name without its closing bracket, systemd refuses the whole file"
+                    "found a section name without its closing bracket; systemd refuses the whole file"
                         .into(),
                 );
                 continue;
@@ -98,7 +98,7 @@ pub(super) fn parse(text: &str, suffix: &str) -> (UnitText, Vec<Note>) {
             {
                 let file = rest.trim().rsplit('/').next().unwrap_or_default();
                 let message = format!(
-                    "systemd no longer reads .include, so that {} is not in this unit; give only what differs, as `drop-ins: [{{name: 10-own.conf, content: …}}]` of it",
+                    "systemd does not read .include, so {} is not in this unit; give only what differs, as `drop-ins: [{{name: 10-own.conf, content: …}}]` of it",
                     if file.is_empty() {
                         "the other file"
                     } else {
@@ -110,13 +110,13 @@ pub(super) fn parse(text: &str, suffix: &str) -> (UnitText, Vec<Note>) {
                 continue;
             }
             let Some((key, value)) = content.split_once('=') else {
-                note(Level::Warning, "a line without =, systemd ignores it; expected Key=value, [Section] or # comment".into());
+                note(Level::Warning, "found a line without =, which systemd ignores; expected Key=value, [Section] or # comment".into());
                 continue;
             };
             let Some(section) = &section else {
                 note(
                     Level::Warning,
-                    "an assignment before any [Section], systemd ignores it".into(),
+                    "found an assignment before any [Section], which systemd ignores".into(),
                 );
                 continue;
             };
@@ -140,7 +140,9 @@ pub(super) fn parse(text: &str, suffix: &str) -> (UnitText, Vec<Note>) {
             {
                 note(
                     Level::Warning,
-                    format!("{key}=: a quote {open} without its end, systemd ignores the line"),
+                    format!(
+                        "{key}=: found a quote {open} without its end; systemd ignores the line"
+                    ),
                 );
             }
             unit.assignments
@@ -219,7 +221,7 @@ fn command(value: &str) -> Option<String> {
     }
     open_quote(value).map(|open| {
         format!(
-            "a quote {open} without its end, systemd refuses the whole unit (\"bad unit file setting\")"
+            "found a quote {open} without its end; systemd refuses the whole unit (\"bad unit file setting\")"
         )
     })
 }

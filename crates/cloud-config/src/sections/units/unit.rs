@@ -42,18 +42,18 @@ pub(super) const UNIT: Mapping = Mapping::of(&[
     )
     .required(),
     Key::bool("mask", "Link the unit to /dev/null: nothing can start it."),
-    Key::bool("enable", "Do what its [Install] section says."),
+    Key::bool("enable", "Enable the unit as its [Install] section says."),
     Key::bool("runtime", "Only until the next boot: under /run."),
     Key::text("content", Form::Content, "The whole text of the unit."),
     Key::text(
         "command",
         Form::OneOf(&COMMANDS),
-        "What to tell systemd when all is in place.",
+        "Command for systemd when everything is written.",
     ),
     Key::new(
         "drop_ins",
         Kind::List(&Kind::Mapping(&DROP_IN)),
-        "Texts that add to a unit or change it.",
+        "Drop-ins: texts that extend or change the unit.",
     ),
 ]);
 
