@@ -93,7 +93,9 @@ fn tab(source: &str, stopped: usize) -> Option<Hint> {
         let white = line.len() - line.trim_start_matches([' ', '\t']).len();
         if let Some(at) = line[..white].find('\t') {
             let number = source[..start].matches('\n').count() + 1;
-            let text = format!("line {number} is indented by a tab; YAML does not allow tabs here; use spaces");
+            let text = format!(
+                "line {number} is indented by a tab; YAML does not allow tabs here; use spaces"
+            );
             return Some((text, start + at));
         }
         start += line.len();
