@@ -3,7 +3,7 @@
 use pointsman_testbed::{
     etcd::{Cluster, unique_prefix},
     node::{Death, Node},
-    proxy::{Mode, Proxy},
+    proxy::{Aim, Mode, Proxy},
 };
 use semaphore::{
     etcd::{Group, Semaphore},
@@ -244,8 +244,7 @@ async fn a_boot_after_a_take_whose_reply_was_lost_waits_for_its_own_member_too()
     let env = [("POINTSMAN_ETCD_MEMBER", member.as_str())];
     agent(&a, &[proxy.url()], &site.prefix, &env).await;
     a.wait_status(|status| status == "idle").await;
-    // The take: document, entry, ticket and the member at once.
-    proxy.lose_next_reply(900);
+    proxy.lose_reply_to(Aim::Take);
     a.update_engine().ready("2").await;
     proxy.wait_lost(1).await;
     proxy.set(Mode::BlackHole).await;

@@ -6,7 +6,7 @@ use pointsman_testbed::{
     etcd::shared_cluster,
     fakes::PATIENCE,
     node::{Death, Node},
-    proxy::{Mode, Proxy},
+    proxy::{Aim, Mode, Proxy},
 };
 use semaphore::{
     etcd::Locked,
@@ -60,8 +60,7 @@ async fn a_bad_image_is_rolled_back_and_quarantined_under_the_lock() {
 
 #[tokio::test]
 async fn a_take_or_commit_whose_reply_is_lost_ends_with_the_lock() {
-    // The take, and then the commit.
-    for size in [900, 500] {
+    for aim in [Aim::Take, Aim::Commit] {
         for cut in [false, true] {
             let site = Site::new("by-hand-lost");
             let proxy = Proxy::start(shared_cluster().address(0)).await;
@@ -70,19 +69,19 @@ async fn a_take_or_commit_whose_reply_is_lost_ends_with_the_lock() {
             agent(&node, &[proxy.url()], &site.prefix, &[]).await;
             node.wait_status(|status| status == "idle").await;
             let locked = lock(&site, &node).await;
-            if size == 900 {
-                proxy.lose_next_reply(900);
+            if aim == Aim::Take {
+                proxy.lose_reply_to(aim);
                 ask(&node).await;
             } else {
                 ask(&node).await;
                 draining(&node).await;
-                proxy.lose_next_reply(500);
+                proxy.lose_reply_to(aim);
                 drained(&node);
             }
             proxy.wait_lost(1).await;
             proxy.set(Mode::BlackHole).await;
             node.kill().await;
-            let phase = if size == 900 {
+            let phase = if aim == Aim::Take {
                 Phase::Draining
             } else {
                 Phase::Rebooting
@@ -120,7 +119,7 @@ async fn a_release_whose_reply_is_lost_leaves_the_lock() {
         slow_undrain(&node);
         node.reboot(Death::Kill).await;
         site.phase(&node, Phase::Proving).await;
-        proxy.lose_next_reply(400);
+        proxy.lose_reply_to(Aim::ToIdle);
         node.write("undrain", "");
         proxy.wait_lost(1).await;
         if kill {

@@ -18,8 +18,7 @@ use crate::support::{BACK_OFF, Random, claim, eventually, found, most_holders, o
 
 /// Asks for the semaphore, now and then dying on the way and starting again with what its journal would have:
 /// the same nonce.
-async fn contend(semaphore: Semaphore, claim: Claim, seed: u64) {
-    let mut random = Random(seed);
+async fn contend(semaphore: Semaphore, claim: Claim, mut random: Random) {
     for _ in 0..random.below(3) {
         let life = Duration::from_millis(random.below(400));
         let died = timeout(life, semaphore.acquire(&claim, |_| {}))
@@ -48,14 +47,16 @@ async fn two_hundred_with_random_deaths_never_exceed_max_and_all_finish_in_the_o
                 .unwrap();
             let finished = Rc::new(Cell::new(0));
             let taken = Rc::new(RefCell::new(Vec::new()));
+            let mut random = Random::new("two hundred that die at random");
             for i in 0..200u64 {
+                let own = Random::from_seed(random.seed());
                 let semaphore = on(cluster, &prefix);
                 let (finished, taken) = (finished.clone(), taken.clone());
                 tokio::task::spawn_local(async move {
                     let claim = claim(&format!("n{i:03}"));
                     let nonce = claim.holder.nonce.clone();
                     let id = claim.holder.id.clone();
-                    contend(on_same(&semaphore), claim.clone(), i).await;
+                    contend(on_same(&semaphore), claim.clone(), own).await;
                     taken.borrow_mut().push(id.clone());
                     // Half of them commit and go down before they give back.
                     if i % 2 == 0 {

@@ -7,7 +7,7 @@ use pointsman_testbed::{
     etcd::shared_cluster,
     fakes::{OnReboot, PATIENCE},
     node::{AutoReboot, Death, History, Node},
-    proxy::{Mode, Proxy},
+    proxy::{Aim, Mode, Proxy},
 };
 use semaphore::records::Phase;
 
@@ -93,8 +93,7 @@ async fn killed_with_the_take_done_and_its_reply_lost() {
         slow_drain(&node);
         agent(&node, &[proxy.url()], &site.prefix, &[]).await;
         node.wait_status(|status| status == "idle").await;
-        // The take is the one request as large as this: document, entry and ticket at once.
-        proxy.lose_next_reply(900);
+        proxy.lose_reply_to(Aim::Take);
         node.update_engine().ready("2").await;
         proxy.wait_lost(1).await;
         proxy.set(Mode::BlackHole).await;
@@ -153,8 +152,7 @@ async fn killed_with_the_commit_done_and_its_reply_lost() {
         node.wait_status(|status| status == "idle").await;
         node.update_engine().ready("2").await;
         draining(&node).await;
-        // The commit rewrites the entry: larger than the reads before it.
-        proxy.lose_next_reply(500);
+        proxy.lose_reply_to(Aim::Commit);
         drained(&node);
         proxy.wait_lost(1).await;
         proxy.set(Mode::BlackHole).await;
@@ -248,7 +246,7 @@ async fn killed_at_random_nobody_goes_together_and_nothing_is_lost() {
         });
         nodes.push(node);
     }
-    let mut random = Random(20_261_123);
+    let mut random = Random::new("kills at random");
     for round in 0..40 {
         let node = &nodes[random.below(3) as usize];
         node.update_engine().ready(&format!("{}", 2 + round)).await;

@@ -257,7 +257,7 @@ async fn killed_anywhere_in_a_roll_back_it_ends_on_the_good_slot() {
     let disk = node.add_disk("1");
     judge(&node, "health.d", &bad);
     site.start(&node, &QUICK).await;
-    let mut random = Random(20_261_124);
+    let mut random = Random::new("kills during trials");
     let mut quarantined = 0;
     for version in &versions {
         let called = node.logind().reboots().len();

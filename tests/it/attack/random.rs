@@ -33,7 +33,7 @@ async fn ended_at_random_under_restless_operators_nobody_goes_together_and_nothi
         nodes.push(node);
     }
     site.semaphore.set_max(2, false).await.unwrap();
-    let mut random = Random(7);
+    let mut random = Random::new("a group under fire");
     for round in 0..60 {
         let node = &nodes[random.below(4) as usize];
         node.update_engine().ready(&format!("{}", 2 + round)).await;
@@ -84,7 +84,7 @@ async fn a_group_that_changes_at_random_leaves_nothing_behind_in_either() {
     node.auto_reboot(AutoReboot::default());
     site.start(&node, &[("POINTSMAN_TICKET_LEASE", "2s")]).await;
     node.wait_status(|status| status == "idle").await;
-    let mut random = Random(11);
+    let mut random = Random::new("a node that changes groups");
     for round in 0..60 {
         let group = ["a", "b"][random.below(2) as usize];
         node.write("etc/pointsman/config.yaml", &format!("group: {group}\n"));

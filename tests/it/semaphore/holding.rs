@@ -200,13 +200,13 @@ async fn overdue_is_said_by_the_lease() {
 async fn a_reply_lost_after_a_take_is_taken_once_and_known() {
     let cluster = shared_cluster();
     let proxy = Proxy::start(cluster.address(0)).await;
-    for bytes in [0, 200, 700] {
+    for aim in [Aim::Any, Aim::Write, Aim::Take] {
         let prefix = unique_prefix("lost");
         let s = semaphore(vec![proxy.url()], &prefix);
         let direct = on(cluster, &prefix);
         direct.set_max(3, false).await.unwrap();
         s.read().await.unwrap();
-        proxy.lose_next_reply(bytes);
+        proxy.lose_reply_to(aim);
         let c = claim("n");
         acquire(&s, &c).await;
         let group = direct.read().await.unwrap();
@@ -226,17 +226,19 @@ async fn a_reply_lost_after_a_take_is_taken_once_and_known() {
                 .holders,
             ["n"]
         );
-        proxy.lose_next_reply(bytes);
+        // What follows has no take.
+        let next = if aim == Aim::Take { Aim::Write } else { aim };
+        proxy.lose_reply_to(next);
         assert_eq!(s.commit(&c).await.unwrap(), Committed::Yes);
-        proxy.lose_next_reply(bytes);
+        proxy.lose_reply_to(next);
         s.release("n", &c.holder.nonce, None, None).await.unwrap();
         assert!(holders(&direct).await.is_empty());
-        proxy.lose_next_reply(bytes);
+        proxy.lose_reply_to(next);
         assert_eq!(
             s.lock(&holder("m", Phase::Manual)).await.unwrap(),
             Locked::Taken
         );
-        proxy.lose_next_reply(bytes);
+        proxy.lose_reply_to(next);
         assert!(matches!(
             s.unlock("m", false).await.unwrap(),
             Unlocked::Unlocked(_) | Unlocked::NotHeld

@@ -16,7 +16,7 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use pointsman_testbed::{
     etcd::{Cluster, shared_cluster, unique_prefix},
-    proxy::Proxy,
+    proxy::{Aim, Proxy},
 };
 use semaphore::{
     document::Document,

@@ -34,6 +34,8 @@ impl Frame {
 pub(super) struct Scanner {
     skip: usize,
     header: Vec<u8>,
+    /// The stream whose body is passing by.
+    body_of: Option<u32>,
 }
 
 impl Scanner {
@@ -42,16 +44,29 @@ impl Scanner {
         Self {
             skip,
             header: Vec::with_capacity(HEADER),
+            body_of: None,
         }
     }
 
     /// The frames whose headers end in this chunk.
     pub(super) fn feed(&mut self, chunk: &[u8]) -> Vec<Frame> {
+        self.feed_with(chunk, |_, _| {})
+    }
+
+    /// As [`Self::feed`]; `body` is given each piece of a body, with its stream.
+    pub(super) fn feed_with(
+        &mut self,
+        chunk: &[u8],
+        mut body: impl FnMut(u32, &[u8]),
+    ) -> Vec<Frame> {
         let mut frames = Vec::new();
         let mut at = 0;
         while at < chunk.len() {
             let skipped = self.skip.min(chunk.len() - at);
             self.skip -= skipped;
+            if let Some(stream) = self.body_of.filter(|_| skipped > 0) {
+                body(stream, &chunk[at..at + skipped]);
+            }
             at += skipped;
             let taken = (HEADER - self.header.len()).min(chunk.len() - at);
             self.header.extend_from_slice(&chunk[at..at + taken]);
@@ -66,6 +81,7 @@ impl Scanner {
                     header_end: at,
                 });
                 self.skip = length;
+                self.body_of = (kind == DATA).then_some(stream);
                 self.header.clear();
             }
         }
@@ -95,6 +111,19 @@ mod tests {
                 "in chunks of {size}"
             );
         }
+        let mut bodies = Vec::new();
+        for size in 1..bytes.len() {
+            let mut scanner = Scanner::new(3);
+            let mut body = Vec::new();
+            for chunk in bytes.chunks(size) {
+                scanner.feed_with(chunk, |stream, piece| {
+                    assert_eq!(stream, 5);
+                    body.extend_from_slice(piece);
+                });
+            }
+            bodies.push(body);
+        }
+        assert!(bodies.iter().all(|body| body == &[1, 2]), "{bodies:?}");
         let whole = Scanner::new(3).feed(&bytes);
         assert_eq!(
             whole.iter().map(Frame::start).collect::<Vec<_>>(),

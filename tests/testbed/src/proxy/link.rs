@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 
-use super::frames::{DATA, HEADERS, PREFACE, Scanner};
+use super::frames::{HEADERS, PREFACE, Scanner};
 use super::{Mode, Shared};
 
 /// The stream whose reply is to be lost, told by the client's side to the server's.
@@ -65,23 +65,20 @@ async fn requests(
     marked: &Marked,
 ) -> io::Result<()> {
     let mut scanner = Scanner::new(PREFACE);
-    let mut bodies: HashMap<u32, usize> = HashMap::new();
+    let mut bodies: HashMap<u32, Vec<u8>> = HashMap::new();
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let n = from.read(&mut buffer).await?;
         if n == 0 {
             return Ok(());
         }
-        for frame in scanner.feed(&buffer[..n]) {
-            if frame.kind != DATA {
-                continue;
+        scanner.feed_with(&buffer[..n], |stream, piece| {
+            let body = bodies.entry(stream).or_default();
+            body.extend_from_slice(piece);
+            if shared.strikes(body) {
+                *marked.lock().expect("nothing panics while it is locked") = Some(stream);
             }
-            let body = bodies.entry(frame.stream).or_default();
-            *body += frame.length;
-            if shared.strikes(*body) {
-                *marked.lock().expect("nothing panics while it is locked") = Some(frame.stream);
-            }
-        }
+        });
         hand_on(&buffer[..n], &mut to, shared).await?;
     }
 }

@@ -29,6 +29,37 @@ pub enum Mode {
     Delay(Duration),
 }
 
+/// Which request is meant, by what it writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// The next one, whatever it does.
+    Any,
+    /// The next one that writes or compares a JSON value: a record, an entry, a ticket, the document.
+    Write,
+    /// The one that takes the lock: it puts an entry in the phase `draining`.
+    Take,
+    /// The one that commits to the reboot: it puts the phase `rebooting`.
+    Commit,
+    /// The one that ends what a node has under way, as a release does: it puts the node's state `idle`.
+    ToIdle,
+    /// The one whose body has this text.
+    Text(&'static str),
+}
+
+impl Aim {
+    fn hits(self, body: &[u8]) -> bool {
+        let text = match self {
+            Self::Any => return true,
+            Self::Write => "{\"",
+            Self::Take => "\"phase\":\"draining\"",
+            Self::Commit => "\"phase\":\"rebooting\"",
+            Self::ToIdle => "\"state\":\"idle\"",
+            Self::Text(text) => text,
+        };
+        body.windows(text.len()).any(|part| part == text.as_bytes())
+    }
+}
+
 /// A running proxy on 127.0.0.1. Dropping it cuts everything. It lives on the runtime that started it.
 #[derive(Debug)]
 pub struct Proxy {
@@ -45,17 +76,17 @@ struct Shared {
     cuts: watch::Sender<usize>,
     /// Whether somebody listens, by the listening task's own word.
     listening: watch::Sender<bool>,
-    /// Armed by [`Proxy::lose_next_reply`]: the smallest body of the request to strike.
-    lose: Mutex<Option<usize>>,
+    /// Armed by [`Proxy::lose_reply_to`]: the request to strike.
+    lose: Mutex<Option<Aim>>,
     lost: watch::Sender<usize>,
     connections: AtomicUsize,
 }
 
 impl Shared {
-    /// Claims the one reply to lose for a request with this much in its body.
-    fn strikes(&self, body: usize) -> bool {
+    /// Claims the one reply to lose for the request of which this much of the body has come.
+    fn strikes(&self, body: &[u8]) -> bool {
         let mut lose = self.lose.lock().expect("nothing panics while it is locked");
-        lose.take_if(|at_least| body >= *at_least).is_some()
+        lose.take_if(|aim| aim.hits(body)).is_some()
     }
 }
 
@@ -114,15 +145,15 @@ impl Proxy {
         self.shared.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// Loses one reply: that to the next unary gRPC request whose message (with gRPC's five bytes before it) has at least
-    /// `bytes` bytes. The request goes through; when the reply comes, the server has done the work, and the connection is
-    /// cut in its place. Only for plain HTTP/2: through TLS no reply can be seen.
-    pub fn lose_next_reply(&self, bytes: usize) {
+    /// Loses one reply: that to the next unary gRPC request that is meant. The request goes through; when the reply comes, the
+    /// server has done the work, and the connection is cut in its place. Only for plain HTTP/2: through TLS no reply can be
+    /// seen.
+    pub fn lose_reply_to(&self, aim: Aim) {
         *self
             .shared
             .lose
             .lock()
-            .expect("nothing panics while it is locked") = Some(bytes);
+            .expect("nothing panics while it is locked") = Some(aim);
     }
 
     /// How many replies have been lost.

@@ -104,8 +104,8 @@ async fn a_reply_is_lost_after_the_put_took_effect() {
     client.put(key.as_str(), "first", None).await.unwrap();
     for round in 1..=20 {
         let value = format!("{round:0>500}");
-        proxy.lose_next_reply(400);
-        // Too small to strike.
+        proxy.lose_reply_to(Aim::Text("000"));
+        // It is not meant.
         client.get(key.as_str(), None).await.unwrap();
         assert_eq!(proxy.lost(), round - 1);
         client
