@@ -1,4 +1,5 @@
-# What people run. `check`, `lint`, `doc`, `build` and `deb` install nothing; `setup` does (tests/setup.sh), and the tests run it first.
+# The targets for people. `check`, `lint`, `doc`, `build` and `deb` install nothing; `setup` does (tests/setup.sh), and the tests run
+# it first.
 
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
@@ -12,19 +13,19 @@ PROFILE ?= release
 .PHONY: need check deny demo test nodes-test vm-test vm-power vagrant-test setup-vm setup-vagrant lint doc bench fuzz build deb setup help
 
 help:
-	@echo "make demo   five agents on this machine roll an update out, one at a time (under a minute)"
-	@echo "make check  format, lints and unit tests: nothing is installed, no root"
-	@echo "make setup  installs what the other targets need (as root or by sudo), and says what"
-	@echo "make deny   licences, sources and known faults of the crates in use, by cargo-deny"
-	@echo "make test   everything that is checked: format, lints, docs, unit and integration tests"
-	@echo "make bench  what an etcd transaction, a hand-over, an idle agent, a flip and a cloud-config cost"
-	@echo "make fuzz   documents, applies and partition tables nobody thought of: FUZZ_SECONDS=300 for each target, or for FUZZ=one"
-	@echo "make nodes-test  a cluster of booted containers, with the package as users have it (as root)"
-	@echo "make vm-test     emulated machines: panics, hangs, a watchdog (as root; minutes)"
-	@echo "make vm-power    two of them, whose power is cut at twenty seeded moments (as root)"
-	@echo "make vagrant-test  three of them by vagrant up: a roll-out, a bad image, the way back (as root; by hand)"
-	@echo "make build  the release binary, release/pointsman where Cargo builds (target, or CARGO_TARGET_DIR)"
-	@echo "make deb    Debian's package, target/deb/pointsman_*.deb"
+	@echo "make demo   run five agents on this machine, which roll out an update one at a time (under a minute)"
+	@echo "make check  check format, lints and unit tests; installs nothing, needs no root"
+	@echo "make setup  list and install what the other targets need (as root or by sudo)"
+	@echo "make deny   check licences, sources and advisories of the crates, with cargo-deny"
+	@echo "make test   check format, lints and docs, and run all unit and integration tests"
+	@echo "make bench  measure an etcd transaction, a hand-over, an idle agent, a switch of slots and a cloud-config"
+	@echo "make fuzz   fuzz documents, applies and partition tables: FUZZ_SECONDS=300 for each target, or for FUZZ=one"
+	@echo "make nodes-test  test a cluster of booted containers with the package (as root)"
+	@echo "make vm-test     test emulated machines: panics, hangs, a watchdog (as root; minutes)"
+	@echo "make vm-power    test two emulated machines whose power is cut at twenty seeded moments (as root)"
+	@echo "make vagrant-test  test three machines set up by vagrant: a roll-out, a rollback, a bad image (as root; by hand)"
+	@echo "make build  build the release binary, release/pointsman in Cargo's target folder (target, or CARGO_TARGET_DIR)"
+	@echo "make deb    build Debian's package, target/deb/pointsman_*.deb"
 
 setup:
 	@sh tests/setup.sh
@@ -68,7 +69,7 @@ deny:
 	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 1; }
 	$(CARGO) deny --workspace check bans licenses sources
 	@if $(CARGO) deny fetch >/dev/null 2>&1; then $(CARGO) deny --workspace check advisories; \
-		else echo "The advisories were not checked: their database cannot be had." >&2; fi
+		else echo "The advisories were not checked: their database cannot be downloaded." >&2; fi
 
 # Most tests wait for etcd, not for the processor: more of them than cores run side by side.
 test: setup lint doc

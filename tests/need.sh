@@ -1,5 +1,5 @@
 #!/bin/sh
-# tests/need.sh: says which programs the build lacks on this machine, and how they come here. Installs nothing.
+# tests/need.sh: says which programs the build lacks on this machine, and how to install them. Installs nothing.
 set -eu
 lacking=""
 lacks() { command -v "$1" >/dev/null 2>&1 || lacking="$lacking $2"; }
@@ -12,5 +12,5 @@ lacks protoc protobuf-compiler
     lacking="$lacking libprotobuf-dev"
 [ -z "$lacking" ] && exit 0
 printf 'This machine lacks:%s (the names of Debian'"'"'s packages).\n' "$lacking" >&2
-printf 'make setup installs what the build and the tests need; it says so before.\n' >&2
+printf 'To install what the build and the tests need, listed first: make setup\n' >&2
 exit 1

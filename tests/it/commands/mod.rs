@@ -5,10 +5,10 @@ mod config;
 mod documents;
 mod drain;
 mod faults;
-mod mending;
 mod names;
 mod output;
 mod reboot;
+mod repairs;
 mod status;
 
 pub(crate) use documents::{documented, paths};

@@ -41,7 +41,7 @@ struct Seen {
 /// Follows who owns a name on the bus, and that its owner emitted a signal.
 ///
 /// It says *that* something changed, not what: what a signal says may be outdated when it is read, so the
-/// follower asks the service anew. A signal counts only when the bus says that the name's owner sent it, from
+/// follower asks the service again. A signal counts only when the bus says that the name's owner sent it, from
 /// the right object: anyone on the bus may emit one of the same name, to all or straight to us. A task of its
 /// own takes the messages off the connection, as one subscription that is not read makes all others wait.
 #[derive(Debug)]

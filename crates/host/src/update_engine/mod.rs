@@ -99,7 +99,7 @@ pub enum Change {
     Failed(String),
 }
 
-/// Watches update_engine: its status is read anew when it comes up and after each signal of its own.
+/// Watches update_engine: its status is read again when it comes up and after each signal of its own.
 #[derive(Debug)]
 pub struct Watch {
     told: mpsc::Receiver<Change>,

@@ -206,7 +206,7 @@ fn errors_elsewhere_name_flag_or_variable() {
             &[("POINTSMAN_RETRY_MIN", "31s")],
             "POINTSMAN_RETRY_MIN: found 31s, expected at most timings.retry-max, which is 30s (",
         ),
-        // What a higher layer sets anew is not thereby right.
+        // What a higher layer sets as well is not thereby right.
         (
             "",
             &[("group", "a")],

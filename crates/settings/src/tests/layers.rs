@@ -229,7 +229,7 @@ fn the_daemons_variables_are_taken() {
         config.given.given("etcd.password-file").unwrap().0,
         "(hidden)"
     );
-    // What locksmith once had asks the semaphore; a file of our own does not know it.
+    // What locksmith once had takes the reboot lock; a file of our own does not know it.
     let old = load(&[], &[("REBOOT_STRATEGY", "best-effort")]).unwrap();
     assert_eq!(old.strategy, Strategy::EtcdLock);
     let conf = ("etc/flatcar/update.conf", "REBOOT_STRATEGY=best-effort\n");

@@ -336,7 +336,7 @@ fn check_header(header: &[u8], geometry: Geometry, at: u64) -> Result<(u64, u64)
     let first = u64_at(header, 72);
     let (first_usable, last_usable) = (u64_at(header, 40), u64_at(header, 48));
     let end = first.saturating_add(length);
-    // Written anew from this one, the primary copy's entries follow its header.
+    // Rewritten from this one, the primary copy's entries follow its header.
     if first_usable < 2 + length {
         let expected = format!("at least {}, after the primary copy's entries", 2 + length);
         return Err(wrong("first sector for partitions", first_usable, expected));

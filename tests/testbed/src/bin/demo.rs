@@ -65,9 +65,11 @@ async fn demo() -> ExitCode {
     if let Some(node) = nodes.first() {
         show(node, &bin, &endpoints, &["set-max", "1"]).await;
     }
-    println!("All of them run {OLD}, and one may be out at a time (max 1).\n");
     println!(
-        "update_engine announces {BAD} on every node's bus. It has no network, as the nodes' check will find:\n"
+        "All of them run {OLD}, and one of them may be out of service at the same time (max 1).\n"
+    );
+    println!(
+        "update_engine announces {BAD} on every node's bus. This image has no network, and the nodes' check fails:\n"
     );
     let began = Instant::now();
     let watchers: Vec<_> = nodes
@@ -89,7 +91,7 @@ async fn demo() -> ExitCode {
         show(waiting, &bin, &endpoints, &["status"]).await;
     }
     let followed = nodes.iter().filter(|node| node.reboots() > 0).count();
-    println!("\nThen it announces {GOOD}, which is good:\n");
+    println!("\nThen update_engine announces {GOOD}, which is good:\n");
     for node in &nodes {
         node.stage(GOOD).await;
     }
@@ -116,14 +118,14 @@ async fn demo() -> ExitCode {
         .count();
     println!("\nSummary");
     println!(
-        "  the bad image:         {followed} node went to it ({first}), came back by itself, and none followed"
+        "  the bad image:         {followed} node booted it ({first}) and rolled back; no other node booted it"
     );
     println!("  the good image:        {good} of {NODES} nodes run it");
     let well = summary(&history, start);
     if well && followed == 1 && good == NODES {
         ExitCode::SUCCESS
     } else {
-        eprintln!("That is not as it should be.");
+        eprintln!("This is not the expected result.");
         ExitCode::FAILURE
     }
 }
@@ -187,7 +189,7 @@ fn summary(history: &History, start: Instant) -> bool {
         .collect();
     hand_overs.sort();
     println!("  order:                 {}", order.join(", "));
-    println!("  most out at one time:  {most} (max is 1)");
+    println!("  most out of service:   {most} at the same time (max is 1)");
     if let (Some(fastest), Some(slowest)) = (hand_overs.first(), hand_overs.last()) {
         println!(
             "  per hand-over:         {:.0} ms (fastest) to {:.0} ms (slowest), from one node's boot to the next one's reboot",
