@@ -529,7 +529,7 @@ fn a_unit_that_systemd_refuses_is_refused_by_us_and_written_under_the_old_name()
         "#cloud-config\ncoreos:\n  units:\n    - name: agent.service\n      command: start\n      content: |\n        [Service]\n        ExecStart=/usr/bin/sleep 60\n        ExecStop=\"/bin/sh -c \"kill -15 $MAINPID\"\n",
         &[
             "9:9: ",
-            "ExecStop=: a quote \" without its end, systemd refuses the whole unit",
+            "ExecStop=: found a quote \" without its end; systemd refuses the whole unit",
         ],
         &[("etc/systemd/system/agent.service", stop)],
     );
@@ -553,7 +553,7 @@ fn a_unit_that_systemd_refuses_is_refused_by_us_and_written_under_the_old_name()
     applied(
         "#cloud-config\ncoreos:\n  units:\n    - name: a.service\n      content: |\n        [Service]\n        Environment=\"A=b\n        ExecStart=/bin/true\n",
         &[
-            "7:9: warning: coreos.units[0].content: Environment=: a quote \" without its end, systemd ignores the line",
+            "7:9: warning: coreos.units[0].content: Environment=: found a quote \" without its end; systemd ignores the line",
         ],
         &[],
     );
@@ -605,7 +605,7 @@ fn what_stands_in_a_folded_or_quoted_text_is_quoted() {
             &format!(
                 "#cloud-config\ncoreos:\n  units:\n    - name: a.service\n      content: {content}"
             ),
-            &["warning: coreos.units[0].content: in the line \"no equals sign\": a line without ="],
+            &["warning: coreos.units[0].content: in the line \"no equals sign\": found a line without ="],
             &[],
         );
     }

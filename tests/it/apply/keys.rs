@@ -227,7 +227,7 @@ async fn what_did_not_happen_is_not_on_record(tool: &[u8]) {
     assert!(let_in(&node).contains(&ONE.to_owned()));
     if tool.starts_with(b"\x7fELF") {
         assert!(
-            applied.contains("update-ssh-keys does not understand this one"),
+            applied.contains("update-ssh-keys does not accept this key"),
             "{applied}"
         );
     }

@@ -169,7 +169,7 @@ fn documents_of_all_kinds_are_read_or_refused() {
         (
             format!("#cloud-config\n{body}\n---\n{body}\n").into_bytes(),
             0,
-            ":3:1: warning: a second YAML document",
+            ":3:1: warning: found a second YAML document",
         ),
         (b"#cloud-config\n- a\n".to_vec(), 1, ":2:1: error:"),
         (b"#cloud-config\nscalar\n".to_vec(), 1, ":2:1: error:"),

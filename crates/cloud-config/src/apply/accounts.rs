@@ -1,4 +1,4 @@
-//! Users and groups by name: those of the machine that runs, or of the tree under a root.
+//! Users and groups by name: of the running machine, or of the tree under a root.
 
 use std::io;
 
@@ -6,13 +6,13 @@ use nix::unistd::{Group, User};
 
 use super::tree::Tree;
 
-/// The most that /etc/passwd and its kin may hold, in bytes.
+/// The largest /etc/passwd or /etc/group that is read, in bytes.
 const MOST: u64 = 16 << 20;
 
-/// Where lists of users are; the second is where Container Linux has those of its image.
+/// The folders of passwd and group; Container Linux has those of its image in the second one.
 const FOLDERS: [&str; 2] = ["/etc", "/usr/share/baselayout"];
 
-/// Who is number 0 of users and groups whatever the lists say: an empty tree has none.
+/// The name of user and group 0, whatever the lists say: an empty tree has no lists.
 const ROOT: &str = "root";
 
 /// A user of a machine.
@@ -27,17 +27,17 @@ pub(super) struct Account {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Accounts<'a> {
     pub(super) tree: &'a Tree,
-    /// The system itself is asked, which may know more than its files.
+    /// Asks the system itself, which may know more users than its files.
     pub(super) live: bool,
 }
 
 impl Accounts<'_> {
-    /// The line of a name in a file such as passwd, its fields apart.
+    /// Finds the line of a name in a file such as passwd, and splits it into fields.
     fn line(&self, file: &str, name: &str) -> io::Result<Option<Vec<String>>> {
         self.line_with(file, 0, name)
     }
 
-    /// The first line of a file such as passwd whose field of this number is this.
+    /// Finds the first line of a file such as passwd with this value in this field.
     fn line_with(&self, file: &str, field: usize, value: &str) -> io::Result<Option<Vec<String>>> {
         for folder in FOLDERS {
             let bytes = self
@@ -55,7 +55,7 @@ impl Accounts<'_> {
         Ok(None)
     }
 
-    /// The homes of all users but root, as the files of the machine list them.
+    /// Lists the homes of all users except root.
     ///
     /// # Errors
     /// When the lists cannot be read.
@@ -76,7 +76,7 @@ impl Accounts<'_> {
         Ok(homes)
     }
 
-    /// A user, by name.
+    /// Finds a user by name.
     ///
     /// # Errors
     /// When the lists cannot be read.
@@ -102,7 +102,7 @@ impl Accounts<'_> {
             }))
     }
 
-    /// The number of a user, by name or number.
+    /// Finds the number of a user, by name or number.
     ///
     /// # Errors
     /// As [`Self::user`].
@@ -114,7 +114,7 @@ impl Accounts<'_> {
         }
     }
 
-    /// The number of the group that a user, by name or number, logs in with.
+    /// Finds the login group of a user, by name or number.
     ///
     /// # Errors
     /// As [`Self::user`].
@@ -131,7 +131,7 @@ impl Accounts<'_> {
         Ok(group.or((number == 0).then_some(0)))
     }
 
-    /// The number of a group, by name or number.
+    /// Finds the number of a group, by name or number.
     ///
     /// # Errors
     /// As [`Self::user`].
@@ -149,7 +149,7 @@ impl Accounts<'_> {
         Ok(fields.and_then(|fields| fields.get(2)?.parse().ok()))
     }
 
-    /// The hash of a user's password.
+    /// Reads the hash of a user's password.
     ///
     /// # Errors
     /// As [`Self::user`].

@@ -1,34 +1,34 @@
-//! What is done to a machine.
+//! The changes to a machine.
 
 use std::collections::HashMap;
 
 use super::put::Put;
 use crate::plan::{NewUser, Step};
 
-/// One thing that is done, or is as it should be.
+/// One change, or a thing that needs none.
 #[derive(Debug)]
 pub(super) enum Act<'a> {
-    /// What is at a place changes.
+    /// A path changes.
     Put(Put<'a>),
     /// The running kernel is told its name.
     Hostname { name: &'a str, before: String },
-    /// A user is made, who can log in with no password.
+    /// A user is created, who cannot log in with a password yet.
     User(&'a NewUser),
-    /// A user gets the password of this hash; `before` is none of one who is only made here.
+    /// A user gets the password with this hash. `before` is none for a user that is created by this apply.
     Password {
         user: &'a str,
         hash: &'a str,
         before: Option<String>,
         due: bool,
     },
-    /// The system's own tool lets these keys log in as a user.
+    /// The system's tool sets the keys of a user.
     Keys {
         user: &'a str,
         keys: Vec<&'a str>,
         before: Option<String>,
         due: bool,
     },
-    /// A unit is enabled: its links are there, and systemd is asked whether that is all.
+    /// A unit is enabled. Its links exist, and systemd adds what else is needed.
     Enable {
         unit: &'a str,
         runtime: bool,
@@ -40,19 +40,19 @@ pub(super) enum Act<'a> {
         sha256: String,
         due: bool,
     },
-    /// systemd reads its units again.
+    /// systemd reloads its units.
     Reload,
-    /// systemd-networkd starts again.
+    /// systemd-networkd restarts.
     RestartNetworkd,
-    /// systemd is told to do something with a unit.
+    /// systemd runs a command for a unit.
     Command {
         unit: &'a str,
         command: &'a str,
-        /// Whether the unit runs.
+        /// The unit is running.
         active: bool,
         due: bool,
     },
-    /// systemd is told to end the boot, once all is on record.
+    /// systemd ends the boot, when everything is recorded.
     EndBoot {
         unit: &'a str,
         command: &'a str,
@@ -61,7 +61,7 @@ pub(super) enum Act<'a> {
 }
 
 impl Act<'_> {
-    /// Whether anything is to be done.
+    /// Tells whether anything has to be done.
     pub(super) fn is_due(&self) -> bool {
         match self {
             Self::Put(put) => put.is_due(),
@@ -76,7 +76,7 @@ impl Act<'_> {
         }
     }
 
-    /// Whether systemd is asked for something about a unit.
+    /// Tells whether it is a request to systemd about a unit.
     pub(super) fn is_about_unit(&self) -> bool {
         matches!(
             self,
@@ -84,28 +84,28 @@ impl Act<'_> {
         )
     }
 
-    /// Whether what is looked at afterwards may be another than was looked at before.
+    /// Tells whether it may change what a later look finds.
     pub(super) fn disturbs(&self) -> bool {
         self.is_due() && matches!(self, Self::User(_) | Self::Script { .. })
     }
 }
 
-/// A step, or the keys of one user from all steps that name some: they stand in one file.
+/// A step, or the keys of one user from all steps that name some: one file holds them.
 #[derive(Debug)]
 pub(super) enum Task<'a> {
-    /// A step, but for its keys.
+    /// A step without its keys.
     Step(&'a Step),
     /// Who may log in.
     Keys {
         user: &'a str,
         keys: Vec<&'a str>,
-        /// Where there is no such user, it goes without.
+        /// If the user does not exist, the keys are ignored.
         optional: bool,
     },
 }
 
-/// The tasks of steps. The keys of a user come after the last step about that user, who may be made by it; those who
-/// had keys from an earlier document and are not spoken of any more lose them.
+/// Converts steps to tasks. The keys of a user come after the last step about that user, which may create the user. Users who
+/// had keys from an earlier document and have none in this one lose them.
 pub(super) fn tasks<'a>(
     steps: &'a [Step],
     earlier: impl Iterator<Item = &'a str>,
@@ -157,7 +157,7 @@ pub(super) fn tasks<'a>(
             });
         }
     }
-    // Once all units are there: one may be enabled with another that is written later.
+    // When all units are written: one may be enabled with another that is written later.
     let enable = |step: &&Step| matches!(step, Step::Enable { .. });
     tasks.extend(steps.iter().filter(enable).map(Task::Step));
     tasks

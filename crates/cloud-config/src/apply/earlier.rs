@@ -1,13 +1,13 @@
-//! What earlier looks of the same apply have found and done.
+//! The result of earlier looks of the same apply.
 
 use std::collections::BTreeSet;
 
 use super::act::Act;
 
-/// What the looks before this one in the same apply have done.
+/// The result of the looks before this one in the same apply.
 #[derive(Debug, Default)]
 pub(super) struct Earlier {
-    /// The paths that were spoken of.
+    /// The paths that were named.
     pub(super) wanted: BTreeSet<String>,
     /// Which files and links were changed: any, those of units, those of networkd.
     pub(super) files: bool,
@@ -20,12 +20,12 @@ pub(super) struct Earlier {
 }
 
 impl Earlier {
-    /// Takes in what was done.
+    /// Adds what was done.
     pub(super) fn take(&mut self, acts: &[Act<'_>]) {
         for act in acts.iter().filter(|act| act.is_due()) {
             match act {
                 Act::Put(put) => {
-                    // Who may log in is nothing to any unit.
+                    // Keys matter to no unit.
                     self.files |= !put.place.path.contains("/.ssh/authorized_keys");
                     self.units |= is_systemds(&put.place.path, "system");
                     self.network |= is_systemds(&put.place.path, "network");
@@ -37,7 +37,7 @@ impl Earlier {
     }
 }
 
-/// Whether a path is one of systemd's, of this kind.
+/// Tells whether a path is a file of systemd of this kind (`system` or `network`).
 pub(super) fn is_systemds(path: &str, kind: &str) -> bool {
     let tops = ["/etc/systemd/", "/run/systemd/"];
     let rest = tops.into_iter().find_map(|top| path.strip_prefix(top));

@@ -19,7 +19,7 @@ pub(super) enum TreeEntry {
     Special,
 }
 
-/// A file, but for its content, which is known by its hash.
+/// A file; its content is known by its hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FileEntry {
     /// Permissions, setuid, setgid and sticky bit included.
@@ -46,12 +46,12 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Where something is, or is to be. Below somebody's home no link at all is followed: it is theirs to turn.
+/// A path below the root. Below a user's home no link is followed, because the user can change links there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct TreePath {
     /// The absolute path.
     pub path: String,
-    /// The home that it is in, where its owner may change it.
+    /// The home that it is in, if its owner is not root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub home: Option<String>,
 }
@@ -66,7 +66,7 @@ impl From<&str> for TreePath {
 }
 
 impl TreePath {
-    /// The folder that it is in, and its name there.
+    /// Splits it into its folder and its name.
     pub(super) fn split(&self) -> (Self, &str) {
         let (folder, name) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
         let folder = Self {

@@ -1,4 +1,4 @@
-//! Why a document was not applied, or an apply not taken back.
+//! Why a document was not applied, or an apply not undone.
 
 use std::io;
 
@@ -8,10 +8,10 @@ use nix::errno::Errno;
 use super::format::FOLDER;
 use crate::problem::Problem;
 
-/// Why a document was not applied, or an apply not taken back.
+/// Why a document was not applied, or an apply not undone.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// There is no such root.
+    /// The root does not exist.
     #[error("the root {root}: {error}")]
     Root {
         /// The folder.
@@ -38,31 +38,31 @@ pub enum ApplyError {
         /// What is wrong.
         why: String,
     },
-    /// Somebody else applies or reverts.
+    /// Another process applies or reverts.
     #[error("another apply or revert is running; try again when it has ended")]
     Busy,
     /// The plan cannot be carried out here.
     #[error("{}", lines(.0))]
     Refused(Vec<Problem>),
-    /// There was no more time for what the document fetches.
+    /// The process was terminated while it fetched files.
     #[error("terminated before all files of the document were fetched; nothing is done")]
     ToldToEnd,
     /// A step failed.
     #[error("{what}: {error}{}", hint(error))]
     Step {
-        /// The path, or what was to be done.
+        /// The path, or what should have been done.
         what: String,
         /// The system's reason.
         error: io::Error,
     },
-    /// A unit did not do what it was told.
+    /// A command to a unit failed.
     #[error("{command} of {unit}: {result}{}", said(log))]
     Unit {
         /// The unit.
         unit: String,
-        /// What it was told.
+        /// The command.
         command: String,
-        /// What came of it.
+        /// The result.
         result: String,
         /// The last lines of its log.
         log: String,
@@ -70,7 +70,7 @@ pub enum ApplyError {
     /// The bus, or systemd on it, does not answer.
     #[error("{0}")]
     Bus(#[from] host::bus::BusError),
-    /// A step failed, and what was done before it was undone, or not all of it.
+    /// A step failed, and what was done before it was undone, as far as possible.
     #[error("{}; {}", failure.to_string().trim_end(), undone(left))]
     Undone {
         /// What failed.
@@ -78,10 +78,10 @@ pub enum ApplyError {
         /// What could not be undone; empty where all was.
         left: Vec<String>,
     },
-    /// There is nothing to take back.
+    /// There is nothing to revert.
     #[error("there is no apply to revert")]
     Nothing,
-    /// What there was before is not known any more.
+    /// What was there before is not on record.
     #[error(
         "the apply of {at} is the oldest on record: what was there before it is not known, so it cannot be reverted"
     )]
@@ -89,13 +89,13 @@ pub enum ApplyError {
         /// When it began.
         at: Timestamp,
     },
-    /// Somebody changed what would be taken back.
+    /// Somebody has changed what would be reverted.
     #[error("{}; `--force` reverts nevertheless", .0.join("\n"))]
     Changed(Vec<String>),
 }
 
 impl ApplyError {
-    /// Whether a unit was not even tried.
+    /// Tells whether systemd refused a request before it tried the unit.
     pub(super) fn is_refusal(&self) -> bool {
         !matches!(self, Self::Unit { .. })
     }
@@ -137,7 +137,7 @@ fn said(log: &str) -> String {
     }
 }
 
-/// What a person can do about a reason of the system.
+/// Says what a person can do about an error of the system.
 fn hint(error: &io::Error) -> &'static str {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOSPC | Errno::EDQUOT) => "; make room and apply again",

@@ -1,4 +1,4 @@
-//! Files whose content is elsewhere.
+//! Files whose content is fetched.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::{
     sources::{Patience, Unavailable},
 };
 
-/// What one file may cost to come; as a document, it may come through a proxy and be elsewhere by now.
+/// The limits for one file. Like a document, it may come through a proxy or by redirects.
 const LIMITS: Limits = Limits {
     connect: Duration::from_secs(10),
     idle: Duration::from_secs(30),
@@ -30,10 +30,10 @@ const LIMITS: Limits = Limits {
     proxies: true,
 };
 
-/// The steps with all contents at hand. What is away is asked again as documents are, for so long where that is said.
+/// Fetches the contents of all files. An unavailable server is asked again, as for documents, for as long as `wait` says.
 ///
 /// # Errors
-/// Each source that cannot be had, or is not what it should be.
+/// With each source that cannot be fetched, or has the wrong content.
 pub(super) async fn all<'s>(
     tree: &Tree,
     steps: &'s [Step],
@@ -47,7 +47,7 @@ pub(super) async fn all<'s>(
     if wait.is_none() {
         return steps.await.map(Cow::Owned);
     }
-    // Nothing is done yet, and who may wait no longer is told so: at boot by systemd, at the unit's TimeoutStartSec=.
+    // Nothing is done yet. SIGTERM ends the wait: at boot systemd sends it at the unit's TimeoutStartSec=.
     let mut told = signal(SignalKind::terminate())
         .map_err(|error| ApplyError::Refused(vec![Problem::said("SIGTERM", error)]))?;
     tokio::select! {
@@ -65,7 +65,7 @@ async fn fetched(
         .map_err(|error| ApplyError::Refused(vec![Unavailable::from(error).problem]))?;
     let (mut steps, mut refused) = (steps.to_vec(), Vec::new());
     for step in &mut steps {
-        // Once one cannot be had, nothing is waited for: the others are only asked to name all that is wrong.
+        // After one failure nothing is waited for: the others are asked only to report all failures.
         let wait = if refused.is_empty() {
             wait
         } else {
@@ -99,7 +99,7 @@ async fn one(
     else {
         return Ok(());
     };
-    // What is there already and is as it should be need not be fetched: a node boots without that server.
+    // A file that has the right content is not fetched, so that a node boots without that server.
     let plain = !*append && encoding.as_deref().unwrap_or_default().is_empty();
     if let (true, Some(wanted)) = (plain, wanted) {
         let place = TreePath::from(file.path.as_str());
@@ -131,7 +131,7 @@ async fn one(
     Ok(())
 }
 
-/// What a URL gives, which people see under this name.
+/// Fetches a URL, which is shown to people under this name.
 async fn body(
     http: &Http,
     url: &str,

@@ -19,7 +19,7 @@ pub(super) enum Line {
         at: Timestamp,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         state: Option<State>,
-        /// What was not taken back.
+        /// What was not undone.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         left: Vec<String>,
     },
@@ -37,7 +37,7 @@ pub(super) struct Begin {
     /// The boot that it was in.
     #[serde(default)]
     pub boot: String,
-    /// The apply that stood when this one began: taken back, this one leads to that.
+    /// The apply that was in force when this one began. Reverting this one leads back to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
 }
@@ -50,6 +50,6 @@ pub enum End {
     Applied,
     /// A step failed, and what was done was undone.
     Undone,
-    /// It was taken back later.
+    /// It was reverted later.
     Reverted,
 }

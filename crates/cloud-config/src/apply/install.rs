@@ -1,6 +1,6 @@
-//! What a unit's `[Install]` section asks for, as links (systemd.unit(5)). Pure.
+//! The links that a unit's `[Install]` section asks for (systemd.unit(5)). Pure.
 
-/// What a unit is to be linked as when it is enabled.
+/// The links that enable a unit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Install {
     /// Names below the folder of links: `multi-user.target.wants/a.service`, `alias.service`.
@@ -13,7 +13,7 @@ pub(super) struct Install {
     pub(super) lacks_instance: bool,
 }
 
-/// A unit's name in its parts.
+/// The parts of a unit's name.
 #[derive(Debug, Clone, Copy)]
 struct Name<'a> {
     whole: &'a str,
@@ -61,7 +61,7 @@ pub(super) fn read(unit: &str, texts: &[String]) -> Install {
                 && let Some((key, value)) = line.split_once('=')
             {
                 let (key, value) = (key.trim(), value.trim());
-                // Nothing takes back what was said before.
+                // An empty value removes the values before it.
                 if value.is_empty() {
                     given.retain(|(known, _)| *known != key);
                 }
@@ -76,7 +76,7 @@ pub(super) fn read(unit: &str, texts: &[String]) -> Install {
         .rev()
         .find(|(key, _)| *key == "DefaultInstance");
     let name = Name::new(unit);
-    // A template itself is not started: its default instance is.
+    // A template cannot be started, only its default instance.
     let linked = match (name.instance, default) {
         (Some(""), Some((_, instance))) => {
             Some(format!("{}@{instance}.{}", name.prefix, name.suffix))
@@ -113,7 +113,7 @@ pub(super) fn read(unit: &str, texts: &[String]) -> Install {
     install
 }
 
-/// A word with its specifiers replaced; none where it has one that only the running system knows.
+/// Replaces the specifiers of a word; none if it has one that only the running system knows.
 fn expand(word: &str, name: Name<'_>) -> Option<String> {
     let mut text = String::new();
     let mut rest = word.chars();
@@ -159,7 +159,7 @@ mod tests {
         );
         assert_eq!(install.also, ["d.socket"]);
         assert_eq!(links("a.service", "[Service]\nExecStart=/b\n"), [""; 0]);
-        // What is said later takes back, where it says nothing.
+        // A later empty value removes the values before it.
         let reset = [
             text.to_owned(),
             "[Install]\nWantedBy=\nWantedBy=z.target\n".to_owned(),

@@ -21,7 +21,7 @@ use super::{
     tree::{KeptFile, Tree},
 };
 
-/// How much of a journal waits to be written, in bytes, give or take a line.
+/// How many bytes of a journal wait to be written, to within a line.
 const PENDING: usize = 64 << 10;
 
 /// The record that is being written.
@@ -30,7 +30,7 @@ pub(super) struct Journal {
     pub(super) number: u64,
     folder: OwnedFd,
     file: File,
-    /// How much of the file is whole.
+    /// The length of the file up to its last complete line.
     written: u64,
     pending: Vec<u8>,
     next: u64,
@@ -49,7 +49,7 @@ impl Journal {
             flags,
             Mode::S_IRUSR | Mode::S_IWUSR,
         )?);
-        // A line that was cut off is no line: it ends here, and the next one is whole.
+        // An incomplete last line is removed, so that the next one is complete.
         let whole = last_line(&mut file)?;
         file.set_len(whole)?;
         Ok(Self {
@@ -63,10 +63,10 @@ impl Journal {
         })
     }
 
-    /// Notes a line. Of many, those before are written out meanwhile.
+    /// Records a line. With many lines, earlier ones are written out.
     ///
     /// # Errors
-    /// When there is no room for them.
+    /// When the disk is full.
     pub(super) fn line(&mut self, line: &Line) -> Result<(), ApplyError> {
         serde_json::to_writer(&mut self.pending, line)
             .expect("strings and numbers always serialize");
@@ -87,22 +87,22 @@ impl Journal {
 
     fn tried(&mut self, act: impl FnOnce(&mut Self) -> io::Result<()>) -> Result<(), ApplyError> {
         act(self).map_err(|error| {
-            // Half a line would spoil the next one.
+            // An incomplete line would damage the next one.
             let _ = self.file.set_len(self.written);
             ApplyError::record(error)
         })
     }
 
-    /// The number of the next thing that is done.
+    /// Returns the number of the next change.
     pub(super) fn next(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
 
-    /// Keeps what is at a place under a number.
+    /// Keeps what is at a path under a number.
     ///
     /// # Errors
-    /// When there is no room for it.
+    /// When the disk is full.
     pub(super) fn keep(
         &mut self,
         tree: &Tree,
@@ -121,7 +121,7 @@ impl Journal {
         )
     }
 
-    /// Puts what was kept under a number back.
+    /// Restores what was kept under a number.
     ///
     /// # Errors
     /// When the system refuses.
@@ -140,10 +140,10 @@ impl Journal {
         tree.put_kept(place, &beside(self.number, n), entry, &kept)
     }
 
-    /// Writes a script beside the journal; its path under the root.
+    /// Writes a script beside the journal and returns its path under the root.
     ///
     /// # Errors
-    /// When there is no room for it.
+    /// When the disk is full.
     pub(super) fn script(&self, bytes: &[u8]) -> io::Result<String> {
         let flags = OFlag::O_WRONLY
             | OFlag::O_CREAT
@@ -155,7 +155,7 @@ impl Journal {
         Ok(format!("{FOLDER}/{:06}/script", self.number))
     }
 
-    /// Notes what is about to be done; it may be done after [`Self::sync`].
+    /// Records what is about to be done. It may be done after [`Self::sync`].
     ///
     /// # Errors
     /// As [`Self::line`].
@@ -163,10 +163,10 @@ impl Journal {
         self.line(&Line::Will(will.clone()))
     }
 
-    /// Waits until all that was noted and kept is on the disk.
+    /// Waits until all that was recorded and kept is on the disk.
     ///
     /// # Errors
-    /// When it is not: nothing of it may be done.
+    /// When that fails: nothing of it may be done.
     pub(super) fn sync(&mut self) -> Result<(), ApplyError> {
         self.tried(|journal| {
             journal.write()?;
@@ -183,12 +183,12 @@ impl Journal {
     /// Ends the record.
     ///
     /// # Errors
-    /// When that cannot be written: then the apply counts as one that was cut off.
+    /// When that cannot be written: the apply then counts as interrupted.
     pub(super) fn end(&mut self, how: End, state: Option<State>) -> Result<(), ApplyError> {
         self.end_with(how, state, Vec::new())
     }
 
-    /// Ends the record of what was taken back, but for this.
+    /// Ends the record and lists what could not be undone.
     ///
     /// # Errors
     /// As [`Self::end`].
@@ -209,7 +209,7 @@ impl Journal {
     }
 }
 
-/// Where the last line of a file that is whole ends.
+/// Finds the end of the last complete line of a file.
 fn last_line(file: &mut File) -> io::Result<u64> {
     const CHUNK: u64 = 64 << 10;
     let mut end = file.metadata()?.len();
@@ -226,7 +226,7 @@ fn last_line(file: &mut File) -> io::Result<u64> {
     Ok(0)
 }
 
-/// The name under which something is made, beside the place that it is for.
+/// Names the temporary file beside the path that it is for.
 pub(super) fn beside(record: u64, n: u64) -> String {
     format!(".pointsman-{record}-{n}")
 }

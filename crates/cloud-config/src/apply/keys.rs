@@ -1,8 +1,8 @@
-//! A user's keys by the system's own tool, update-ssh-keys: sets of keys in a folder, and one file of all that it makes
+//! A user's keys set by the system's tool, update-ssh-keys: sets of keys in a folder, and one file that it builds
 //! from them.
 //!
-//! The tool ends well where it has done nothing (a set that somebody disabled), and with an error where it has done half
-//! (the last set: it is gone from the folder, and its keys still let in). So what came of it is looked at.
+//! The tool succeeds where it has done nothing (a set that somebody disabled), and fails where it has done half
+//! (the last set: it is removed from the folder, and its keys can still log in). So the result is checked.
 
 use std::{collections::HashSet, io};
 
@@ -13,10 +13,10 @@ use super::{
     tools::{KEYS, Tools},
 };
 
-/// The most that a list of keys may hold, in bytes.
+/// The largest list of keys that is read, in bytes.
 const MOST: u64 = 4 << 20;
 
-/// The name under which the file is made that takes the place of another.
+/// The temporary name of the file that replaces another.
 const BESIDE: &str = ".authorized_keys.pointsman";
 
 /// The files of one user's keys.
@@ -40,11 +40,11 @@ impl Files {
     }
 }
 
-/// Makes our set of a user's keys hold these, or takes it away where there are none. Returns the keys that the tool did
-/// not understand, which let nobody in.
+/// Replaces our set of a user's keys, or removes it if there are none. Returns the keys that the tool did
+/// not accept, which cannot log in.
 ///
 /// # Errors
-/// When it is not so afterwards.
+/// When the result is another.
 pub(super) fn set(machine: &Machine, user: &str, keys: Option<&str>) -> io::Result<Vec<String>> {
     let Some(account) = machine.accounts().user(user)? else {
         return Err(io::Error::other(format!("the user {user} does not exist")));
@@ -86,7 +86,7 @@ fn remove(machine: &Machine, user: &str, files: &Files, account: &Account) -> io
     let gone = text(machine, &files.set)?.unwrap_or_default();
     if let Err(error) = Tools(&machine.root).remove_keys(user) {
         machine.tree.forget();
-        // It refuses to leave no set at all, once it has taken the last one away.
+        // The tool refuses to leave no set at all, after it has removed the last one.
         if !machine.tree.names_at(&files.folder)?.is_empty() {
             return Err(error);
         }
@@ -102,7 +102,7 @@ fn remove(machine: &Machine, user: &str, files: &Files, account: &Account) -> io
     Ok(())
 }
 
-/// Takes the keys of the last set out of the file of all, which the tool leaves as it was. Lines that somebody else wrote
+/// Removes the keys of the last set from the file of all keys, which the tool leaves as it was. Lines that somebody else wrote
 /// stay.
 fn strip(machine: &Machine, files: &Files, account: &Account, gone: &str) -> io::Result<()> {
     let tree = &machine.tree;
@@ -124,12 +124,12 @@ fn strip(machine: &Machine, files: &Files, account: &Account, gone: &str) -> io:
         tree.sweep(&files.all, BESIDE);
         tree.put_file(&files.all, BESIDE, &file, text.as_bytes())?;
     }
-    // Without it the tool takes what is in the file then as a set of its own, in place of losing it.
+    // Without the folder, the tool later takes what is in the file as a set of its own, instead of losing it.
     tree.remove(&files.folder)?;
     tree.sync(&files.all)
 }
 
-/// What tells a key: its bytes as base64. The tool may write comment and options in another way.
+/// Identifies a key: its bytes as base64. The tool may reformat comment and options.
 fn key(line: &str) -> Option<&str> {
     if line.trim_start().starts_with('#') {
         return None;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{LARGEST, plan::Step};
 
-/// A machine, or the tree of one.
+/// A machine, or a tree of its files.
 #[derive(Debug)]
 pub struct Machine {
     pub(super) root: Root,
@@ -27,31 +27,31 @@ pub struct Machine {
     pub(super) boot: String,
     /// The scripts that have run.
     pub(super) scripts: HashSet<String>,
-    /// Those of the units that are told something that run.
+    /// The units with commands that are active.
     pub(super) active: HashSet<String>,
-    /// How long contents that are elsewhere may take to appear.
+    /// How long to wait for files that are fetched.
     pub(super) wait: Option<Duration>,
-    /// What earlier documents wrote stays.
+    /// Documents add up: what earlier ones wrote stays.
     pub(super) adds: bool,
     /// Which document is applied: the hash of its bytes.
     pub(super) document: String,
-    /// How long another apply is waited for.
+    /// How long to wait for another apply.
     pub(super) patience: Duration,
-    /// The records, where nobody else may write them.
+    /// The records, while they are locked.
     pub(super) locked: Option<Store>,
 }
 
 impl Machine {
-    /// The machine under a root.
+    /// Opens the machine under a root.
     ///
     /// # Errors
-    /// When there is no such folder.
+    /// When the folder does not exist.
     pub fn open(root: &Root) -> Result<Self, ApplyError> {
         let failed = |error| ApplyError::Root {
             root: root.folder().display().to_string(),
             error,
         };
-        // `/mnt/..` is this machine as well; the tools for users take only whole paths.
+        // `/mnt/..` is this machine as well. The tools for users take only absolute paths.
         let folder = root.folder().canonicalize().map_err(failed)?;
         let live = folder == std::path::Path::new("/");
         let root = if live {
@@ -75,33 +75,33 @@ impl Machine {
         })
     }
 
-    /// Contents that are elsewhere may take so long to appear. Without it, what is not there is given up at once.
+    /// Sets how long to wait for files that are fetched. Without it, an unavailable file is not asked again.
     #[must_use]
     pub fn waiting(self, wait: Option<Duration>) -> Self {
         Self { wait, ..self }
     }
 
-    /// What earlier documents wrote stays, as coreos-cloudinit had it: where that program applied several documents, one
-    /// after the other, each says but a part of what the machine is to have.
+    /// Sets whether documents add up, as with coreos-cloudinit: where that program applied several documents, one after the other,
+    /// each describes only a part of the machine.
     #[must_use]
     pub fn adding(self, adds: bool) -> Self {
         Self { adds, ..self }
     }
 
-    /// The document that is applied, of which some things are done once: all its bytes.
+    /// Sets the document that is applied, by its bytes: some things are done once for each document.
     #[must_use]
     pub fn of_document(self, bytes: &[u8]) -> Self {
         let document = entry::sha256(bytes);
         Self { document, ..self }
     }
 
-    /// Another apply is waited for, so long.
+    /// Sets how long to wait for another apply.
     #[must_use]
     pub fn patient(self, patience: Duration) -> Self {
         Self { patience, ..self }
     }
 
-    /// The text of a file, where it is there and is text.
+    /// Reads a text file; none if it does not exist or is not text.
     #[must_use]
     pub fn text(&self, path: &str) -> Option<String> {
         let bytes = self.tree.read(path, LARGEST).ok()??;
@@ -119,14 +119,14 @@ impl Machine {
         self.accounts().user(name).is_ok_and(|user| user.is_some())
     }
 
-    /// The bytes that a record has kept.
+    /// Reads the bytes that a record has kept.
     pub(super) fn kept(&self, (record, n): (u64, u64)) -> io::Result<Vec<u8>> {
         let path = format!("{FOLDER}/{record:06}/{n}");
         let bytes = self.tree.read(&path, LARGEST + 1)?;
         bytes.ok_or_else(|| io::Error::other(format!("{path} was kept and does not exist now")))
     }
 
-    /// The way to systemd, where it runs the machine, and what it says of the units that steps are about.
+    /// Connects to systemd, if it runs the machine, and reads which units of the steps are active.
     pub(super) async fn survey(
         &mut self,
         steps: &[Step],

@@ -1,4 +1,4 @@
-//! systemd, told what to do with units.
+//! The client of systemd for units.
 
 use std::{
     collections::HashSet,
@@ -27,13 +27,13 @@ pub(super) const NETWORKD: &str = "systemd-networkd.service";
 /// How long a unit may take to start or stop; systemd's own limits are mostly shorter.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// How long a job may wait for others before it is left to them.
+/// How long a job may wait for other jobs before it is left to systemd.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long systemd may take to read all its units: generators run meanwhile.
+/// How long systemd may take to reload its units, generators included.
 const RELOAD: Duration = Duration::from_secs(90);
 
-/// Ends of other jobs that may come while one is asked for.
+/// How many ends of other jobs are buffered while one is requested.
 const QUEUE: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
 /// How many lines of a unit's log are shown when it fails.
@@ -45,27 +45,27 @@ pub(super) struct Manager {
     conn: Connection,
 }
 
-/// What came of a command.
+/// The result of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Told {
     /// It was carried out.
     Done,
-    /// It waits for other jobs, and is carried out once those are.
+    /// It waits for other jobs; systemd runs it when they are done.
     Queued,
 }
 
-/// A link that systemd has put or taken away: `symlink` or `unlink`, where, and to what.
+/// A link that systemd has created or removed: `symlink` or `unlink`, path, and target.
 type Link = (String, String, String);
 
 impl Manager {
-    /// Connects.
+    /// Connects to systemd.
     ///
     /// # Errors
     /// When the bus or systemd does not answer.
     pub(super) async fn connect(root: &Root) -> Result<Self, BusError> {
         let conn = bus::connect(root).await?;
         let manager = Self { conn };
-        // Without it systemd tells nobody that a job has ended.
+        // Without this, systemd does not signal the end of a job.
         manager.call::<_, ()>("Subscribe", &()).await?;
         Ok(manager)
     }
@@ -78,7 +78,7 @@ impl Manager {
         bus::call(&self.conn, NAME, PATH, MANAGER, method, body).await
     }
 
-    /// Has systemd read its units again.
+    /// Reloads the units of systemd.
     ///
     /// # Errors
     /// When it does not answer.
@@ -94,7 +94,7 @@ impl Manager {
         Err(ApplyError::step("the reload of systemd", error))
     }
 
-    /// Enables a unit; what links that changed.
+    /// Enables a unit and returns the links that changed.
     ///
     /// # Errors
     /// When systemd refuses.
@@ -105,7 +105,7 @@ impl Manager {
         Ok(answer.1)
     }
 
-    /// Those of these units that run, or are about to.
+    /// Returns which of these units are active or activating.
     ///
     /// # Errors
     /// When systemd does not answer.
@@ -123,14 +123,14 @@ impl Manager {
         Ok(active)
     }
 
-    /// The state of a unit, such as `active`.
+    /// Reads the state of a unit, such as `active`.
     async fn state(&self, unit: &str) -> Result<String, BusError> {
         let path: OwnedObjectPath = self.call("LoadUnit", &unit).await?;
         self.property(&path, "org.freedesktop.systemd1.Unit", "ActiveState")
             .await
     }
 
-    /// A property that is a text.
+    /// Reads a property that is a text.
     async fn property(
         &self,
         path: &OwnedObjectPath,
@@ -149,7 +149,7 @@ impl Manager {
         Ok(String::try_from(value).unwrap_or_default())
     }
 
-    /// Has systemd carry a command out, and does not wait for its end; the job.
+    /// Requests a command and returns its job, without waiting for its end.
     ///
     /// # Errors
     /// When systemd refuses.
@@ -170,12 +170,12 @@ impl Manager {
         Ok(self.call(method, &(unit, "replace")).await?)
     }
 
-    /// Carries a command out, such as `start`, and waits for its end.
+    /// Runs a command, such as `start`, and waits for its end.
     ///
     /// # Errors
     /// When systemd refuses, or the unit fails: then with the last lines of its log.
     pub(super) async fn command(&self, unit: &str, command: &str) -> Result<Told, ApplyError> {
-        // Listening before it is asked: a job may end at once.
+        // Listen before the request: a job may end at once.
         let ends = async {
             let rule = MatchRule::builder()
                 .msg_type(message::Type::Signal)
@@ -206,7 +206,7 @@ impl Manager {
         let result = loop {
             match timeout(PATIENCE, &mut ended).await {
                 Ok(result) => break result,
-                // It may wait for the very boot that this program is part of: then it comes after it.
+                // The job may wait for the boot of which this program is part, so it cannot be waited for.
                 Err(_) if self.is_queued(&job).await => return Ok(Told::Queued),
                 Err(_) if began.elapsed() < LIMIT => {}
                 Err(_) => break format!("not finished after {} s", LIMIT.as_secs()),
@@ -220,22 +220,22 @@ impl Manager {
         Ok(Told::Done)
     }
 
-    /// Whether a job has not begun, since it waits for others.
+    /// Tells whether a job waits for others and has not begun.
     async fn is_queued(&self, job: &OwnedObjectPath) -> bool {
         let state = self.property(job, "org.freedesktop.systemd1.Job", "State");
         state.await.is_ok_and(|state| state == "waiting")
     }
 
-    /// Lets systemd forget that a unit has failed.
+    /// Resets the failed state of a unit.
     pub(super) async fn reset(&self, unit: &str) {
-        // Mostly it has not.
+        // Usually it has not failed, which is an error of the request.
         let _ = self.call::<_, ()>("ResetFailedUnit", &unit).await;
     }
 
-    /// That a unit has not failed after all: one of a simple type is started before its program is.
+    /// Checks that a unit has not failed: a unit of a simple type counts as started before its program runs.
     ///
     /// # Errors
-    /// When it has.
+    /// When it has failed.
     pub(super) async fn check(&self, unit: &str, command: &str) -> Result<(), ApplyError> {
         if command != "stop" && self.state(unit).await? == "failed" {
             return Err(failed(unit, command, "failed").await);
@@ -253,7 +253,7 @@ async fn failed(unit: &str, command: &str, result: &str) -> ApplyError {
     }
 }
 
-/// The last lines of a unit's log; none where nobody keeps one.
+/// Reads the last lines of a unit's log; none if there is no log.
 pub(super) async fn log(unit: &str) -> String {
     let output = Command::new("journalctl")
         .args([
@@ -311,7 +311,7 @@ pub(super) async fn script(path: &str, sha256: &str) -> Result<(), ApplyError> {
     })
 }
 
-/// Names the running system.
+/// Sets the host name of the running system.
 ///
 /// # Errors
 /// When the kernel refuses.

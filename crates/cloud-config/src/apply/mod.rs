@@ -1,10 +1,10 @@
-//! Steps carried out on a machine, and taken back.
+//! Carrying steps out on a machine, and undoing them.
 //!
 //! - `tree`: the files under a root, by paths that cannot leave it; `entry`: what is at one; `accounts`: its users
-//! - `fetch`: contents that are elsewhere; `look`: what each step changes (nothing is done); `act`, `put`, `install`: the things it finds
-//! - `run`: doing them, by `tools`, systemd (`manager`) and update-ssh-keys (`keys`)
-//! - `record`, `journal`, `state`: what every apply leaves behind; `undo`: taking back from it
-//! - `show`: what a person or a program sees of it
+//! - `fetch`: files from servers; `look`: what each step changes (nothing is done); `act`, `put`, `install`: what it finds
+//! - `run`: making the changes, by `tools`, systemd (`manager`) and update-ssh-keys (`keys`)
+//! - `record`, `journal`, `format`, `state`, `progress`: the record of each apply; `undo`: undoing from it
+//! - `show`: plans and records for people and programs
 
 mod accounts;
 mod act;
@@ -49,11 +49,11 @@ use self::{
 };
 use super::plan::Step;
 
-/// The pause between two looks whether another apply has ended.
+/// How often to check whether another apply has ended.
 const ASKED_AGAIN: Duration = Duration::from_millis(200);
 
 impl Machine {
-    /// Tells systemd what ends the boot: what an apply left for the end, once all is on record.
+    /// Runs the commands that end the boot, which an apply leaves until everything is recorded.
     ///
     /// # Errors
     /// When systemd refuses.
@@ -68,7 +68,7 @@ impl Machine {
         Ok(())
     }
 
-    /// What the steps would change.
+    /// Finds what the steps would change.
     ///
     /// # Errors
     /// When the records cannot be read, or the steps cannot be done here.
@@ -93,7 +93,7 @@ impl Machine {
         Ok(outline)
     }
 
-    /// Carries the steps out. The text says which document it is.
+    /// Carries the steps out. The text names the document.
     ///
     /// # Errors
     /// When a step fails: what was done before it is then undone.
@@ -146,7 +146,7 @@ impl Machine {
             last: Vec::new(),
             failed: Vec::new(),
         };
-        // Looked at once, unless something that is done changes what the rest finds.
+        // One look is enough, unless an act changes what the rest of the look would find.
         let first = (!found.acts.iter().any(Act::disturbs)).then_some(found);
         let ended = match run.all(state, &tasks, first).await {
             Ok(state) => {
@@ -175,7 +175,7 @@ impl Machine {
                     texts: mut left,
                     failed,
                 } = undo::undo(self, systemd.as_ref(), &run.journal, &run.done, false).await;
-                // What is not undone is not on record as undone: the next apply or revert tries once more.
+                // If something is not undone, the record is not ended: the next apply or revert tries again.
                 if !failed && let Err(error) = run.journal.end_with(End::Undone, None, left.clone())
                 {
                     left.push(error.to_string());
@@ -190,11 +190,11 @@ impl Machine {
         }
     }
 
-    /// Sees to it that nobody else applies or reverts until the next apply of this one has ended: before anything is read
-    /// that steps are made of.
+    /// Locks the records until the next apply has ended. Call it before reading anything that the steps
+    /// are made from.
     ///
     /// # Errors
-    /// When somebody else does so, for longer than is waited.
+    /// When somebody else holds the lock for longer than this waits.
     pub async fn lock(&mut self) -> Result<(), ApplyError> {
         if self.locked.is_some() {
             return Ok(());
@@ -202,7 +202,7 @@ impl Machine {
         let limit = Instant::now() + self.patience;
         self.locked = loop {
             match Store::open(&self.tree) {
-                // A lock that is asked for can no longer be left alone, so it is not waited for in flock(2).
+                // A blocking flock(2) cannot be cancelled, so the lock is polled.
                 Err(ApplyError::Busy) if Instant::now() < limit => sleep(ASKED_AGAIN).await,
                 done => break Some(done?),
             }
@@ -210,7 +210,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Undoes an apply that never came to its end; what could not be undone.
+    /// Undoes an interrupted apply and returns what could not be undone.
     async fn mend(
         &self,
         store: &Store,
@@ -225,14 +225,14 @@ impl Machine {
         Ok(left)
     }
 
-    /// Takes the last apply back.
+    /// Undoes the last apply.
     ///
     /// # Errors
     /// When there is none, somebody has changed what it wrote (unless `force`), or a step fails.
     pub async fn revert(&mut self, force: bool) -> Result<Past, ApplyError> {
         let store = Store::open(&self.tree)?;
         let record = store.last()?;
-        // One that was cut off is undone as far as it can be.
+        // An interrupted apply is undone as far as possible.
         let whole = record.end.is_some();
         if whole && !force {
             let changed = undo::changed(self, &record)?;
@@ -255,7 +255,7 @@ impl Machine {
         })
     }
 
-    /// The applies so far, oldest first.
+    /// Lists the applies so far, oldest first.
     ///
     /// # Errors
     /// When the records cannot be read.

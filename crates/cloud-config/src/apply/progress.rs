@@ -1,4 +1,4 @@
-//! How the state of a machine goes on with an apply.
+//! How an apply changes the state of a machine.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use super::{
 };
 
 impl State {
-    /// Takes in what one look has found and this record has done, each thing under its number.
+    /// Adds what one look has found and this record has done, each change under its number.
     pub(super) fn take(&mut self, acts: &[Act<'_>], numbers: &HashMap<usize, u64>, record: u64) {
         for (at, act) in acts.iter().enumerate() {
             if let Act::User(user) = act {
@@ -34,14 +34,14 @@ impl State {
                 }
             };
             match self.owned.get_mut(path) {
-                // Somebody has changed what was added to: all that is there is what is added to from now on.
+                // Somebody has changed the file that was appended to: its present content counts as the original from now on.
                 Some(earlier) if put.added && put.before != earlier.put => {
                     if put.is_due() {
                         *earlier = anew();
                     }
                 }
                 Some(earlier) => earlier.put = put.after.clone(),
-                // It was so already, by somebody else.
+                // Somebody else had written it so already.
                 None if !put.is_due() => {}
                 None => {
                     self.owned.insert(path.clone(), anew());
@@ -50,7 +50,7 @@ impl State {
         }
     }
 
-    /// What is left once all is done: what nobody speaks of any more and was not ours to take away is not ours any more.
+    /// Completes the state when everything is done: what no document names now, and could not be removed, is not owned from now on.
     pub(super) fn finish(
         &mut self,
         earlier: &Earlier,
@@ -69,7 +69,7 @@ impl State {
                 .retain(|ended| ended.starts_with(&machine.document));
         }
         let keys = tasks.iter().filter_map(|task| match task {
-            // What was left out is not ours.
+            // Keys that were ignored are not owned.
             Task::Keys {
                 user,
                 optional: true,

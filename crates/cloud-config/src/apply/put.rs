@@ -1,40 +1,40 @@
-//! What is to be at a place, compared with what is there. Pure but for the type of what is there.
+//! The wanted state of a path, compared with its present state. Pure.
 
 use std::borrow::Cow;
 
 use super::entry::{FileEntry, TreeEntry, TreePath};
 use crate::problem::Problem;
 
-/// Why something is put at a place.
+/// Why a path changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
     /// The document says so.
     Document,
-    /// An earlier document said so and this one does not: what was there before comes back.
+    /// An earlier document wrote it and this one does not: what was there before is restored.
     Gone,
 }
 
-/// What a place is to hold.
+/// The wanted state of a path.
 #[derive(Debug)]
 pub(super) struct Put<'a> {
     pub(super) place: TreePath,
     pub(super) why: Why,
     pub(super) before: TreeEntry,
     pub(super) after: TreeEntry,
-    /// What a file holds.
+    /// The content of the file.
     pub(super) bytes: Cow<'a, [u8]>,
-    /// A part of that is others': it was added to.
+    /// Part of the content belongs to others: the document appends to it.
     pub(super) added: bool,
-    /// Owner, group and mode of a folder.
+    /// Owner, group and mode, if it is a folder.
     pub(super) folder: (u32, u32, u32),
-    /// Where what was there before the first apply is kept, if it comes back.
+    /// Where the state before the first apply is kept, if it is restored.
     pub(super) kept: Option<(u64, u64)>,
-    /// The user or group that is to own it and does not exist yet.
+    /// The user or group that will own it and does not exist yet.
     pub(super) owner: Option<String>,
 }
 
 impl<'a> Put<'a> {
-    /// What the document says of a place that holds `before`.
+    /// Creates the change that the document asks for.
     pub(super) fn new(place: TreePath, before: TreeEntry, after: TreeEntry) -> Self {
         Self {
             place,
@@ -49,25 +49,25 @@ impl<'a> Put<'a> {
         }
     }
 
-    /// The same, with the bytes of its file.
+    /// Adds the bytes of its file.
     pub(super) fn with(mut self, bytes: Cow<'a, [u8]>) -> Self {
         self.bytes = bytes;
         self
     }
 
-    /// Whether anything is to be done.
+    /// Tells whether anything has to be done.
     pub(super) fn is_due(&self) -> bool {
         self.before != self.after || self.owner.is_some()
     }
 
-    /// Whether what it holds may be shown: what not everybody can read is not for a screen either.
+    /// Tells whether the content may be shown. Content that only some users can read is not.
     pub(super) fn is_open(&self) -> bool {
         [&self.before, &self.after]
             .into_iter()
             .all(|entry| !matches!(entry, TreeEntry::File(file) if file.mode & 0o004 == 0))
     }
 
-    /// Why this cannot be done.
+    /// Finds why this cannot be done.
     pub(super) fn refusal(&self) -> Option<Problem> {
         let found = match self.before {
             TreeEntry::Folder if self.after != TreeEntry::Absent => "a folder",
@@ -85,7 +85,7 @@ impl<'a> Put<'a> {
         Some(problem.remedy("move it away"))
     }
 
-    /// What changes besides the content, in words: `mode 0644, was 0600`.
+    /// Describes what changes, in words: `mode 0644, was 0600`.
     pub(super) fn details(&self) -> Vec<String> {
         let mut details = Vec::new();
         match (&self.before, &self.after) {
@@ -132,7 +132,7 @@ fn owner(file: &FileEntry) -> String {
     format!("{}:{}", file.uid, file.gid)
 }
 
-/// What a file holds once this is appended; nothing changes where it ends with it already.
+/// Appends to the content of a file, unless it ends with that already.
 pub(super) fn appended(mut before: Vec<u8>, more: &[u8]) -> Vec<u8> {
     if !before.ends_with(more) {
         before.extend_from_slice(more);

@@ -1,8 +1,8 @@
-//! What every apply leaves behind so that it can be taken back, also after a crash in its midst.
+//! The record that each apply keeps, so that it can be undone, also after a crash.
 //!
-//! `var/lib/pointsman/cloud-config/` has a folder for each apply, numbered. Its `journal` has a line for each thing that
-//! is done, on the disk before it is done, and one line at the end; beside it lies what was replaced. The last line of
-//! an apply that came to its end says what it owns, so that there is no second file to go out of step.
+//! `var/lib/pointsman/cloud-config/` has a numbered folder for each apply. Its `journal` has a line for each change, which
+//! is on the disk before the change is made, and one line at the end. Beside it is what was replaced. The last line of a
+//! complete apply says what it owns, so that no second file can disagree with it.
 
 use std::{
     collections::HashSet,
@@ -31,43 +31,43 @@ use super::{
 /// The format that this program writes, and the newest that it reads.
 const VERSION: u32 = 1;
 
-/// The most that the journal of an apply may hold, in bytes: far more than one of the largest document does.
+/// The largest journal that is read, in bytes: far more than that of the largest document.
 const MOST_BYTES: u64 = 512 << 20;
 
-/// The most that a line of it may hold, in bytes.
+/// The longest line of it, in bytes.
 const MOST_LINE: u64 = 128 << 20;
 
-/// The most that the list of scripts may hold, in bytes.
+/// The largest list of scripts that is read, in bytes.
 const MOST_SCRIPTS: u64 = 64 << 20;
 
-/// How many applies can be taken back, and how many are remembered that were.
+/// How many applies can be reverted, and how many reverted ones are kept.
 const MOST: usize = 20;
 
-/// One apply, as its record tells it.
+/// One apply, as read from its record.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) number: u64,
     pub(super) begin: Begin,
     pub(super) will: Vec<Intent>,
-    /// None of one that never came to an end.
+    /// None if it was interrupted.
     pub(super) end: Option<(End, Timestamp)>,
     state: Option<State>,
-    /// What was not taken back, of one that was.
+    /// What was not undone, if it was undone or reverted.
     pub(super) left: Vec<String>,
 }
 
-/// A record, as far as it matters for how long it is kept.
+/// What decides how long a record is kept.
 #[derive(Debug)]
 pub(super) struct Old {
     number: u64,
-    /// It can be taken back.
+    /// It can be reverted.
     standing: bool,
-    /// The records that keep what comes back when this one is the last that stands.
+    /// The records that keep what would be restored if this were the last apply in force.
     wants: HashSet<u64>,
 }
 
 impl Old {
-    /// The record of this number, and what it amounts to if it stands.
+    /// Creates it for a record, with the state after that apply if it is in force.
     pub(super) fn new(number: u64, state: Option<&State>) -> Self {
         let owned = state.into_iter().flat_map(|state| state.owned.values());
         Self {
@@ -79,12 +79,12 @@ impl Old {
 }
 
 impl Record {
-    /// Whether it came to its end and was not taken back.
+    /// Tells whether it was completed and not reverted.
     pub(super) fn is_applied(&self) -> bool {
         matches!(self.end, Some((End::Applied, _)))
     }
 
-    /// The same, as far as it matters for how long it is kept.
+    /// Returns what decides how long it is kept.
     fn old(&self) -> Old {
         Old::new(
             self.number,
@@ -93,27 +93,27 @@ impl Record {
     }
 }
 
-/// What all records of a machine amount to.
+/// The sum of all records of a machine.
 #[derive(Debug, Default)]
 pub(super) struct SoFar {
-    /// What the last apply that stands says.
+    /// The state after the last apply in force.
     pub(super) state: State,
-    /// All that came to an end, oldest first.
+    /// All records that are complete, oldest first.
     pub(super) old: Vec<Old>,
-    /// The last of all, where it never came to its end.
+    /// The last record, if it was interrupted.
     pub(super) cut: Option<Record>,
 }
 
-/// All records of a machine. Nobody else writes any while this is there.
+/// All records of a machine, locked against other writers while this exists.
 #[derive(Debug)]
 pub(super) struct Store {
     folder: OwnedFd,
-    /// Held for as long as this is.
+    /// Held as long as this exists.
     _lock: Option<Flock<File>>,
 }
 
 impl Store {
-    /// The records, for reading; none where there are none yet.
+    /// Opens the records for reading; none if there are none yet.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -128,10 +128,10 @@ impl Store {
         }
     }
 
-    /// The records, for writing.
+    /// Opens and locks the records for writing.
     ///
     /// # Errors
-    /// When they cannot be written, or somebody else does so.
+    /// When they cannot be written, or somebody else holds the lock.
     pub(super) fn open(tree: &Tree) -> Result<Self, ApplyError> {
         let make = || {
             let own = (unistd::geteuid().as_raw(), unistd::getegid().as_raw());
@@ -157,7 +157,7 @@ impl Store {
         }
     }
 
-    /// The numbers of the records, oldest first.
+    /// Lists the numbers of the records, oldest first.
     fn numbers(&self) -> io::Result<Vec<u64>> {
         let open = fcntl::openat(
             &self.folder,
@@ -178,7 +178,7 @@ impl Store {
         Ok(numbers)
     }
 
-    /// All records, oldest first, each read when it is wanted: one may be as large as its document.
+    /// Reads all records, oldest first, one at a time: each may be as large as its document.
     ///
     /// # Errors
     /// When one cannot be read or understood.
@@ -190,10 +190,10 @@ impl Store {
         Ok(records.filter_map(Result::transpose))
     }
 
-    /// The last apply that stands or was cut off.
+    /// Finds the last apply that is in force or was interrupted.
     ///
     /// # Errors
-    /// As [`Self::records`]; when there is none, or nobody knows any more what was before it.
+    /// As [`Self::records`]; when there is none, or what was before it is not known.
     pub(super) fn last(&self) -> Result<Record, ApplyError> {
         let (mut numbers, mut last) = (HashSet::new(), None);
         for record in self.records()? {
@@ -213,7 +213,7 @@ impl Store {
         }
     }
 
-    /// What the applies so far amount to.
+    /// Returns the state after the applies so far.
     ///
     /// # Errors
     /// As [`Self::records`].
@@ -238,7 +238,7 @@ impl Store {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let path = format!("{number:06}/journal");
         let mut journal = match fcntl::openat(&self.folder, path.as_str(), flags, Mode::empty()) {
-            // Begun, and nothing was to be done yet.
+            // The apply began, and had nothing to do yet.
             Err(Errno::ENOENT) => return Ok(None),
             Err(error) => return Err(ApplyError::record(error.into())),
             Ok(file) => BufReader::new(File::from(file).take(MOST_BYTES)),
@@ -251,7 +251,7 @@ impl Store {
                 .take(MOST_LINE)
                 .read_until(b'\n', &mut line)
                 .map_err(ApplyError::record)?;
-            // What has no end of line was cut off while it was written: before it was to be done.
+            // A line without an end was interrupted while it was written, before the change was made.
             if !line.ends_with(b"\n") {
                 if journal.get_ref().limit() == 0 || line.len() as u64 == MOST_LINE {
                     let why = format!(
@@ -302,10 +302,10 @@ impl Store {
         }
     }
 
-    /// A folder for a new record.
+    /// Begins a new record.
     ///
     /// # Errors
-    /// When there is no room for it.
+    /// When the disk is full.
     pub(super) fn begin(
         &self,
         source: &str,
@@ -336,7 +336,7 @@ impl Store {
         Ok(fcntl::openat(&self.folder, ".", flags, Mode::empty())?)
     }
 
-    /// The journal of a record, to be gone on with.
+    /// Opens the journal of a record to continue it.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -344,7 +344,7 @@ impl Store {
         Journal::open(&self.folder, number, OFlag::empty()).map_err(ApplyError::record)
     }
 
-    /// The SHA-256 of each script that has run to its end. What has run stays so when an apply is taken back.
+    /// Reads the SHA-256 of each script that has run to its end. A revert does not remove them.
     ///
     /// # Errors
     /// When the list cannot be read.
@@ -362,7 +362,7 @@ impl Store {
         Ok(text.lines().map(str::to_owned).collect())
     }
 
-    /// Notes that a script has run to its end.
+    /// Records that a script has run to its end.
     ///
     /// # Errors
     /// When that cannot be written: then it would run once more.
@@ -381,22 +381,22 @@ impl Store {
         write().map_err(ApplyError::record)
     }
 
-    /// Takes the records away that nobody needs: the oldest that can be taken back, and the oldest that are history,
-    /// unless what they keep is still wanted.
+    /// Removes records that are not needed: the oldest that can be reverted, and the oldest that are only history,
+    /// unless something that they keep is still needed.
     pub(super) fn prune(&self, old: &[Old]) {
         let too_old = |standing: bool, most: usize| {
             let of_kind = old.iter().filter(move |old| old.standing == standing);
             let few = of_kind.clone().count().saturating_sub(most);
             of_kind.take(few).map(|old| old.number)
         };
-        // One more than can be taken back: it says what is owned once all those are.
+        // One more than can be reverted: it says what is owned when all those are reverted.
         let gone: HashSet<u64> = too_old(true, MOST + 1)
             .chain(too_old(false, MOST))
             .collect();
         let stay = old.iter().filter(|old| !gone.contains(&old.number));
         let wanted: HashSet<u64> = stay.flat_map(|old| &old.wants).copied().collect();
         for number in gone.difference(&wanted) {
-            // Room that is not given back is no reason to fail.
+            // Disk space that is not freed is no reason to fail.
             let _ = self.forget(*number);
         }
     }
@@ -406,7 +406,7 @@ impl Store {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let folder = fcntl::openat(&self.folder, name.as_str(), flags, Mode::empty())?;
         let open = fcntl::openat(&folder, ".", flags, Mode::empty())?;
-        // The journal first: without it there is no record.
+        // The journal first: without it the record does not exist.
         let _ = unistd::unlinkat(&folder, "journal", UnlinkatFlags::NoRemoveDir);
         for entry in nix::dir::Dir::from_fd(open)?.iter() {
             let _ = unistd::unlinkat(&folder, entry?.file_name(), UnlinkatFlags::NoRemoveDir);

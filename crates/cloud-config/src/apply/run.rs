@@ -1,4 +1,4 @@
-//! Doing what was found to be due.
+//! Making the changes that a look has found.
 
 use std::{collections::HashMap, io};
 
@@ -20,24 +20,24 @@ use super::{
     tree::{KeptFile, Tree},
 };
 
-/// An apply under way.
+/// A running apply.
 pub(super) struct Run<'m> {
     pub(super) machine: &'m Machine,
     pub(super) store: &'m Store,
     pub(super) systemd: Option<&'m Manager>,
     pub(super) journal: Journal,
-    /// What is done, or was about to be.
+    /// The changes that are made, or were about to be.
     pub(super) done: Vec<Intent>,
-    /// What is worth knowing of how it went.
+    /// Notes for people about the result.
     pub(super) notes: Vec<String>,
-    /// What systemd is to be told once all is on record: unit and command.
+    /// The commands for systemd when everything is recorded: unit and command.
     pub(super) last: Vec<(String, String)>,
-    /// What was asked of units and did not happen, where that undoes nothing.
+    /// Commands to units that failed without undoing the apply.
     pub(super) failed: Vec<ApplyError>,
 }
 
 impl Run<'_> {
-    /// Does all tasks, the first of them as they were found just now; what all applies then amount to.
+    /// Carries out all tasks, the first ones as they were found just now, and returns the state after all applies.
     ///
     /// # Errors
     /// When one fails.
@@ -66,7 +66,7 @@ impl Run<'_> {
                         self.put(put, numbers.get(&at).copied().unwrap_or_default())?;
                     }
                     act => match self.act(act).await {
-                        // coreos-cloudinit left what it had done, and went on.
+                        // coreos-cloudinit did not undo anything, and continued.
                         Err(error) if self.machine.adds && act.is_about_unit() => {
                             self.failed.push(error);
                             continue;
@@ -103,7 +103,7 @@ impl Run<'_> {
         Ok(state)
     }
 
-    /// Notes what this look has found to be due, and keeps what is replaced; under which number each thing is.
+    /// Records the changes that this look has found, keeps what is replaced, and returns the number of each change.
     fn note(&mut self, acts: &[Act<'_>]) -> Result<HashMap<usize, u64>, ApplyError> {
         let mut numbers = HashMap::new();
         let due = acts.iter().filter(|act| act.is_due()).count();
@@ -145,7 +145,7 @@ impl Run<'_> {
                 Act::Script { sha256, .. } => Intent::Script {
                     sha256: sha256.clone(),
                 },
-                // Noted right before it is carried out: units are looked at by what they do then.
+                // Recorded right before it runs: the state of a unit counts at that moment.
                 Act::Command { .. } | Act::EndBoot { .. } => continue,
                 Act::Enable { .. } | Act::Reload | Act::RestartNetworkd => continue,
             };
@@ -181,7 +181,7 @@ impl Run<'_> {
         done.map_err(|error| ApplyError::step(&put.place.path, error))
     }
 
-    /// Anything but a file, a link or a folder.
+    /// Carries out an act other than a file, a link or a folder.
     async fn act(&mut self, act: &Act<'_>) -> Result<(), ApplyError> {
         let tools = Tools(&self.machine.root);
         let tried = |what: String, done: io::Result<()>| {
@@ -257,7 +257,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Asks systemd whether the links that were put are all it takes; what it adds is noted, to be taken back too.
+    /// Asks systemd to enable a unit after its links are created, and records what it adds, so that it can be undone too.
     async fn enable(&mut self, unit: &str, runtime: bool) -> Result<(), ApplyError> {
         let Some(systemd) = self.systemd else {
             return Ok(());
@@ -280,10 +280,10 @@ impl Run<'_> {
     }
 }
 
-/// Waits until all file systems that were written to are on the disk: each once.
+/// Syncs each file system that was written to, once.
 ///
 /// # Errors
-/// When one is not.
+/// When one cannot be synced.
 pub(super) fn sync(tree: &Tree, done: &[Intent]) -> Result<(), ApplyError> {
     let mut synced = Vec::new();
     for place in done.iter().filter_map(Intent::place) {

@@ -1,4 +1,4 @@
-//! What a person or a program sees of a plan, of an apply and of those that were.
+//! Plans, applies and records, as people and programs see them.
 
 use std::fmt::Write as _;
 
@@ -17,10 +17,10 @@ use super::{
     record::Record,
 };
 
-/// The most of a file that is compared line by line, in bytes.
+/// The largest file that is compared line by line, in bytes.
 const MOST: u64 = 256 << 10;
 
-/// One thing that changes, or is as it should be.
+/// One change, or a thing that needs none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedChange {
     /// What it is: `file`, `link`, `folder`, `hostname`, `user`, `password`, `keys`, `unit`, `script`, `systemd`,
@@ -28,44 +28,44 @@ pub struct PlannedChange {
     pub kind: &'static str,
     /// Its path or name.
     pub name: String,
-    /// What becomes of it: `new`, `changed`, `same`, `removed`, `restored`; `enabled` of a unit, `run` of what runs.
+    /// What happens: `new`, `changed`, `same`, `removed`, `restored`; `enabled` for a unit, `run` for a command or script.
     pub change: &'static str,
-    /// In words, what changes.
+    /// What changes, in words.
     pub details: Vec<String>,
-    /// Line by line; null where there is nothing to compare, or it is not for everybody's eyes.
+    /// The difference, line by line; null if there is nothing to compare, or the content is secret.
     pub diff: Option<String>,
 }
 
 /// What a document changes on a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Outline {
-    /// In the order in which it is done.
+    /// In the order in which they are made.
     pub changes: Vec<PlannedChange>,
     /// What else is worth knowing.
     pub notes: Vec<String>,
-    /// An earlier apply was cut off, and is undone first.
+    /// An earlier apply was interrupted, and is undone first.
     #[serde(skip)]
     pub cut: bool,
-    /// What systemd is to be told when all else is done and kept: unit and command ([`Machine::end_boot`]).
+    /// The commands for systemd when everything else is done and recorded: unit and command ([`Machine::end_boot`]).
     #[serde(skip)]
     pub last: Vec<(String, String)>,
-    /// What was asked of units and did not happen, where that undoes nothing.
+    /// Commands to units that failed without undoing the apply.
     #[serde(skip)]
     pub failed: Vec<String>,
-    /// coreos-cloudinit ended with an error where one of those is: systemd did not even try.
+    /// coreos-cloudinit ended with an error if one of these is true: systemd refused a request.
     #[serde(skip)]
     pub fatal: bool,
 }
 
 impl Outline {
-    /// Whether there is anything to do.
+    /// Tells whether there is anything to do.
     #[must_use]
     pub fn is_due(&self) -> bool {
         self.cut || self.changes.iter().any(|change| change.change != "same")
     }
 }
 
-/// An apply that was.
+/// An earlier apply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Past {
     /// Its number.
@@ -74,14 +74,14 @@ pub struct Past {
     pub at: Timestamp,
     /// Which document it was.
     pub source: String,
-    /// How it ended; null of one that was cut off.
+    /// How it ended; null if it was interrupted.
     pub end: Option<End>,
-    /// How many things it did.
+    /// How many changes it made.
     pub steps: usize,
-    /// What was not taken back, of one that was.
+    /// What was not undone, if it was undone or reverted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<String>,
-    /// Something of that failed just now: it stands as it did, and can be taken back once more.
+    /// A step of the revert failed: the apply stays in force, and can be reverted again.
     #[serde(skip)]
     pub failed: bool,
 }
@@ -98,7 +98,7 @@ pub(super) fn past(record: &Record) -> Past {
     }
 }
 
-/// What was found, unless something cannot be done.
+/// Converts what a look has found, unless something cannot be done.
 pub(super) fn outline(
     machine: &Machine,
     found: &Found<'_>,
@@ -213,7 +213,7 @@ fn diff(machine: &Machine, put: &Put<'_>) -> Option<String> {
     Some(diff.unified_diff().context_radius(2).to_string())
 }
 
-/// The outline as lines, without what is as it should be; the diffs too, where they are wanted.
+/// Prints an outline as lines, without what needs no change; with differences, if asked.
 #[must_use]
 pub fn print(outline: &Outline, diffs: bool) -> String {
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! What a record tells: the things that are about to be done, and what all applies so far amount to.
+//! What a record holds: the changes about to be made, and the state after all applies so far.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,42 +6,42 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::{TreeEntry, TreePath};
 
-/// Something that is about to be done.
+/// A change that is about to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Intent {
-    /// What is at a place changes.
+    /// A path changes.
     Put {
-        /// Numbers what was kept, and the name under which the new thing is made.
+        /// The number of what was kept, and of the temporary name of the new file.
         n: u64,
         place: TreePath,
         before: TreeEntry,
         after: TreeEntry,
-        /// Owner, group and mode of a folder that goes.
+        /// Owner, group and mode of a folder that is removed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         folder: Option<(u32, u32, u32)>,
     },
     /// The running kernel is told its name.
     Hostname { before: String, after: String },
-    /// A user is made.
+    /// A user is created.
     User {
         name: String,
-        /// Whether there was a home for them already.
+        /// The home existed already.
         home: bool,
     },
-    /// A user gets a password of another hash; `before` is none of one who was just made.
+    /// A user gets another password hash. `before` is none for a user that was just created.
     Password {
         user: String,
         before: Option<String>,
     },
-    /// A user's keys change, by the system's own tool.
+    /// The system's tool changes a user's keys.
     Keys {
         user: String,
         before: Option<String>,
     },
     /// A script runs.
     Script { sha256: String },
-    /// systemd is told something about a unit, which ran or not.
+    /// systemd runs a command for a unit, which was active or not.
     Command {
         unit: String,
         command: String,
@@ -50,7 +50,7 @@ pub(super) enum Intent {
 }
 
 impl Intent {
-    /// The place that changes, if it is one.
+    /// Returns the path that changes, if it is such a change.
     pub(super) fn place(&self) -> Option<&TreePath> {
         match self {
             Self::Put { place, .. } => Some(place),
@@ -59,40 +59,40 @@ impl Intent {
     }
 }
 
-/// What an earlier apply put somewhere, and what was there before the first one did.
+/// What an earlier apply wrote to a path, and what was there before the first apply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Owned {
     pub(super) place: TreePath,
-    /// What it put there.
+    /// What the apply wrote.
     pub(super) put: TreeEntry,
-    /// What was there.
+    /// What was there before.
     pub(super) original: TreeEntry,
-    /// Where that is kept: the record and the number in it.
+    /// Where that is kept: the record, and the number in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) kept: Option<(u64, u64)>,
 }
 
-/// What all applies so far amount to.
+/// The state after all applies so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State {
     /// By path.
     #[serde(default)]
     pub(super) owned: BTreeMap<String, Owned>,
-    /// The keys of each user that a document let in.
+    /// The keys that a document gave each user.
     #[serde(default)]
     pub(super) keys: BTreeMap<String, Vec<String>>,
-    /// The users that a document made.
+    /// The users that a document created.
     #[serde(default)]
     pub(super) users: BTreeSet<String>,
-    /// What systemd was told.
+    /// The commands that systemd was given.
     #[serde(default)]
     pub(super) commands: Commands,
-    /// What was told that ended a boot, for each document: not to be told again, boot after boot.
+    /// The commands that ended a boot, for each document, so that they are not run again in each boot.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) ended: BTreeSet<String>,
 }
 
-/// What systemd was told in one boot.
+/// The commands that systemd was given in one boot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Commands {
     /// The boot's id.
@@ -102,7 +102,7 @@ pub(super) struct Commands {
 }
 
 impl State {
-    /// What is remembered of a command that ends the boot.
+    /// Names a command that ends the boot, for [`Self::ended`].
     pub(super) fn end_of_boot(document: &str, unit: &str, command: &str) -> String {
         format!("{document} {command} {unit}")
     }

@@ -1,4 +1,4 @@
-//! The system's own tools for users and their keys.
+//! The system's tools for users and their keys.
 
 use std::{
     io::{self, Write as _},
@@ -9,10 +9,10 @@ use host::node::Root;
 
 use crate::plan::NewUser;
 
-/// The tool that Container Linux has for keys.
+/// The tool of Container Linux for keys.
 pub(super) const TOOL: &str = "/usr/bin/update-ssh-keys";
 
-/// The name under which that tool knows our keys: the one that documents were always applied under.
+/// The name under which that tool stores our keys: the same as coreos-cloudinit's.
 pub(super) const KEYS: &str = "coreos-cloudinit";
 
 /// The tools, for the machine under a root.
@@ -28,46 +28,46 @@ impl Tools<'_> {
         command
     }
 
-    /// Makes a user who has no password.
+    /// Creates a user without a password.
     ///
     /// # Errors
-    /// With what the tool says.
+    /// With the error of the tool.
     pub(super) fn make(&self, user: &NewUser) -> io::Result<()> {
         let mut command = self.command("useradd");
         command.args(&user.arguments).args(["--password", "*"]);
         run(command.arg("--").arg(&user.name), b"")
     }
 
-    /// Takes a user away, and nothing that is theirs.
+    /// Removes a user, but not the user's files.
     ///
     /// # Errors
-    /// With what the tool says.
+    /// With the error of the tool.
     pub(super) fn remove(&self, user: &str) -> io::Result<()> {
         run(self.command("userdel").arg("--").arg(user), b"")
     }
 
-    /// Gives a user the password of this hash, which stands in no list of processes.
+    /// Sets a user's password by its hash, which does not appear in the list of processes.
     ///
     /// # Errors
-    /// With what the tool says.
+    /// With the error of the tool.
     pub(super) fn password(&self, user: &str, hash: &str) -> io::Result<()> {
         let line = format!("{user}:{hash}\n");
         run(self.command("chpasswd").arg("--encrypted"), line.as_bytes())
     }
 
-    /// Lets these keys log in as a user, in place of those of an earlier apply.
+    /// Replaces the keys that an earlier apply gave a user.
     ///
     /// # Errors
-    /// With what the tool says.
+    /// With the error of the tool.
     pub(super) fn add_keys(&self, user: &str, keys: &str) -> io::Result<()> {
         let mut command = Command::new(TOOL);
         run(command.args(["-u", user, "-a", KEYS]), keys.as_bytes())
     }
 
-    /// Takes the keys of an earlier apply away.
+    /// Removes the keys that an earlier apply gave a user.
     ///
     /// # Errors
-    /// With what the tool says.
+    /// With the error of the tool.
     pub(super) fn remove_keys(&self, user: &str) -> io::Result<()> {
         let mut command = Command::new(TOOL);
         run(command.args(["-u", user, "-d", KEYS]), b"")
@@ -84,7 +84,7 @@ fn run(command: &mut Command, input: &[u8]) -> io::Result<()> {
         .spawn()
         .map_err(|error| failed(format!("cannot be run: {error}")))?;
     if let Some(mut stdin) = child.stdin.take() {
-        // One that does not read says why itself.
+        // A tool that does not read its input reports its own error.
         let _ = stdin.write_all(input);
     }
     let output = child.wait_with_output()?;

@@ -1,4 +1,4 @@
-//! Taking back what an apply has done, from its record.
+//! Undoing what an apply has done, from its record.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,12 +18,12 @@ use super::{
     tools::Tools,
 };
 
-/// What somebody has changed since an apply put it there.
+/// Lists what somebody has changed since an apply wrote it.
 ///
 /// # Errors
-/// When a place cannot be looked at.
+/// When a path cannot be read.
 pub(super) fn changed(machine: &Machine, record: &Record) -> Result<Vec<String>, ApplyError> {
-    // One apply may put two things at one place, one after the other.
+    // One apply may write a path twice, one after the other.
     let mut places: HashMap<&TreePath, (&TreeEntry, &TreeEntry)> = HashMap::new();
     for will in &record.will {
         if let Intent::Put {
@@ -51,16 +51,16 @@ pub(super) fn changed(machine: &Machine, record: &Record) -> Result<Vec<String>,
     Ok(changed)
 }
 
-/// What an undo has left.
+/// What an undo did not undo.
 #[derive(Debug, Default)]
 pub(super) struct Left {
-    /// What was not taken back, and why.
+    /// What was not undone, and why.
     pub(super) texts: Vec<String>,
-    /// Something of it failed, and may not fail another time.
+    /// A step failed, and may succeed another time.
     pub(super) failed: bool,
 }
 
-/// Takes back, the last thing first, as much as can be; what could not be. With `force` also what somebody has changed.
+/// Undoes as much as possible, the last change first, and returns what could not be undone. With `force`, also what somebody has changed.
 pub(super) async fn undo(
     machine: &Machine,
     systemd: Option<&Manager>,
@@ -77,7 +77,7 @@ pub(super) async fn undo(
         left: Left::default(),
         units: false,
     };
-    // What did not run before stops while its files are still there; what ran comes back when its own are.
+    // A unit that did not run before is stopped while its files exist; one that ran is started when its own files are restored.
     for will in will.iter().rev() {
         if let Intent::Command {
             unit,
@@ -137,13 +137,13 @@ impl Undo<'_> {
         }
     }
 
-    /// Notes what failed.
+    /// Records what failed.
     fn fail(&mut self, text: String) {
         self.left.texts.push(text);
         self.left.failed = true;
     }
 
-    /// Notes what stays.
+    /// Records what stays.
     fn stays(&mut self, text: String) {
         self.left.texts.push(text);
     }
@@ -151,7 +151,7 @@ impl Undo<'_> {
     async fn tell(&mut self, unit: &str, command: &str) {
         let done = match self.systemd {
             Some(systemd) => {
-                // One that does not run, or is not there any more, need not stop.
+                // A unit that does not run, or does not exist now, need not stop.
                 let running = systemd.active(&HashSet::from([unit])).await;
                 let running = running.map(|running| !running.is_empty());
                 match (command, running) {
@@ -216,7 +216,7 @@ impl Undo<'_> {
         }
     }
 
-    /// Takes a home away that holds only what every new home does.
+    /// Removes a home that holds only what every new home does.
     fn home(&mut self, home: &str) {
         match self.machine.tree.remove_skeleton(home) {
             Ok(true) => {}
@@ -237,7 +237,7 @@ impl Undo<'_> {
         tree.sweep(place, &beside(self.journal.number, n));
         let now = match tree.look(place) {
             Ok(now) => now,
-            // What was on the way to it is gone, and so is it.
+            // Its parent folder does not exist, so it does not either.
             Err(error)
                 if *before == TreeEntry::Absent && error.kind() == io::ErrorKind::NotADirectory =>
             {
@@ -270,7 +270,7 @@ impl Undo<'_> {
         self.said(&place.path, undone);
     }
 
-    /// Makes the folders that somebody took away meanwhile.
+    /// Creates the folders that somebody has removed since.
     fn missing(&self, place: &TreePath) -> io::Result<()> {
         for folder in self.machine.tree.missing(place)? {
             self.machine.tree.make_folder(&folder, (0, 0), 0o755)?;

@@ -53,7 +53,7 @@ pub(super) async fn apart<T: Send + 'static>(
     answer.await.map_err(ended)?
 }
 
-/// What a file holds.
+/// The content of the file.
 pub(super) fn read(at: &RootPath) -> Result<Vec<u8>, Unavailable> {
     whole(at, at.open_to_read())
 }

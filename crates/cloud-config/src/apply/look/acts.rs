@@ -1,4 +1,4 @@
-//! A look at a machine, and the acts that it collects.
+//! One look at a machine, and the acts that it collects.
 
 use std::{
     cell::RefCell,
@@ -18,7 +18,7 @@ use super::super::{
 };
 use crate::{plan::NewUser, problem::Problem};
 
-/// A place, however it is spelled: the folder by device and number where it is there, and the name in it.
+/// Identifies a path however it is spelled: the folder by device and inode, if it exists, and the name in it.
 pub(super) type Key = (Option<(u64, u64)>, String);
 
 /// What a document changes on a machine.
@@ -30,44 +30,44 @@ pub(in crate::apply) struct Found<'a> {
     pub(in crate::apply) refused: Vec<Problem>,
     /// What else is worth knowing.
     pub(in crate::apply) notes: Vec<String>,
-    /// How many tasks were looked at: those after a disturbance are for another look, if that was asked for.
+    /// How many tasks were looked at. Tasks after an act that disturbs are left to another look, if the caller asks for it.
     pub(in crate::apply) tasks: usize,
-    /// The paths that the document speaks of.
+    /// The paths that the document names.
     pub(in crate::apply) wanted: BTreeSet<String>,
-    /// Users whose keys somebody has disabled: they let nobody in, whatever the document says.
+    /// Users whose keys somebody has disabled: these keys cannot log in, whatever the document says.
     pub(in crate::apply) disabled: Vec<String>,
 }
 
 /// A look at a machine.
 pub(super) struct Look<'a, 'm> {
     pub(super) machine: &'m Machine,
-    /// What the applies so far amount to, this one as far as it has come included.
+    /// The state after the applies so far, including this one up to now.
     pub(super) state: &'m State,
     pub(super) earlier: &'m Earlier,
     pub(super) acts: Vec<Act<'a>>,
     pub(super) refused: Vec<Problem>,
     pub(super) notes: Vec<String>,
     pub(super) tasks: usize,
-    /// Which act is at a place.
+    /// The act for each path.
     pub(super) at: HashMap<Key, usize>,
-    /// What the keys of all places in a folder begin with.
+    /// The beginning of the keys of all paths in a folder.
     pub(super) keys: RefCell<HashMap<String, Key>>,
-    /// What earlier applies put where.
+    /// What earlier applies wrote.
     pub(super) owned: HashMap<Key, &'m Owned>,
     pub(super) wanted: BTreeSet<String>,
-    /// Folders that are there, or are made by an act.
+    /// Folders that exist or are created by an act.
     pub(super) folders: HashSet<String>,
     pub(super) ids: HashMap<(bool, String), Option<u32>>,
-    /// Users who are made by an act.
+    /// Users who are created by an act.
     pub(super) made: HashMap<&'a str, &'a NewUser>,
-    /// Homes that are there and whose owners, not root, may turn what is in them.
+    /// Homes that exist and whose owner, not root, can change what is in them.
     pub(super) homes: Vec<String>,
-    /// Groups that are made with them.
+    /// Groups that are created with them.
     pub(super) made_groups: HashSet<&'a str>,
     pub(super) commands: Vec<(&'a str, &'a str)>,
-    /// Those that end the boot.
+    /// Commands that end the boot.
     pub(super) last: Vec<(&'a str, &'a str)>,
-    /// A script runs before what is looked at: what is not there may be then.
+    /// A script runs before: it may create what does not exist now.
     pub(super) after_script: bool,
     /// Users whose keys somebody has disabled.
     pub(super) disabled: Vec<String>,
@@ -116,7 +116,7 @@ impl<'a, 'm> Look<'a, 'm> {
         }
     }
 
-    /// Does something that looks at a path; what cannot be looked at cannot be planned.
+    /// Runs a look at a path. A path that cannot be read cannot be planned.
     pub(super) fn tried(&mut self, path: &str, look: impl FnOnce(&mut Self) -> io::Result<()>) {
         let Err(error) = look(self) else { return };
         self.refused
@@ -145,7 +145,7 @@ impl<'a, 'm> Look<'a, 'm> {
         if let Some((there, below)) = self.keys.borrow().get(&folder.path) {
             return (*there, format!("{below}{name}"));
         }
-        // Where the folder is not there yet, the innermost one that is tells two spellings apart.
+        // If the folder does not exist yet, the innermost parent that does identifies it.
         let (mut there, mut below) = (place.clone(), String::new());
         let found = loop {
             if let Some(found) = self.machine.tree.identity(&there) {
@@ -164,7 +164,7 @@ impl<'a, 'm> Look<'a, 'm> {
         key
     }
 
-    /// What is at a path before any act.
+    /// Reads the state of a path before any act.
     pub(super) fn before(&self, path: &str) -> io::Result<(TreePath, TreeEntry)> {
         let inside = |home: &&String| {
             let below = path.strip_prefix(home.as_str());
@@ -179,7 +179,7 @@ impl<'a, 'm> Look<'a, 'm> {
         Ok((place, entry))
     }
 
-    /// What an act of this plan puts at a place.
+    /// Returns what an act of this plan writes to a path.
     pub(super) fn planned(&self, place: &TreePath) -> Option<&Put<'a>> {
         match self.acts.get(*self.at.get(&self.key(place))?) {
             Some(Act::Put(put)) => Some(put),
@@ -187,11 +187,11 @@ impl<'a, 'm> Look<'a, 'm> {
         }
     }
 
-    /// Adds what is to be at a place. A second word on one place takes the place of the first.
+    /// Adds the wanted state of a path. A second one for the same path replaces the first.
     pub(super) fn put(&mut self, mut put: Put<'a>) {
         self.refused.extend(put.refusal());
         let key = self.key(&put.place);
-        // What is spelled otherwise than last time is still the same.
+        // A path that is spelled differently from last time is the same path.
         if let Some(owned) = self.owned.get(&key) {
             put.place = owned.place.clone();
         }
@@ -212,7 +212,7 @@ impl<'a, 'm> Look<'a, 'm> {
             self.acts[*at] = Act::Put(put);
             return;
         }
-        // The home of a user who does not exist yet is made with them.
+        // The home of a user who does not exist yet is created with the user.
         let home_to_come = put.place.home.is_some() && put.owner.is_some();
         if put.is_due() && put.after != TreeEntry::Absent && !home_to_come {
             self.parents(&put);
@@ -221,7 +221,7 @@ impl<'a, 'm> Look<'a, 'm> {
         self.acts.push(Act::Put(put));
     }
 
-    /// The folders that have to be made first.
+    /// Adds the folders that have to be created first.
     pub(super) fn parents(&mut self, put: &Put<'_>) {
         let (folder, _) = put.place.split();
         if !self.folders.insert(folder.path) {
@@ -234,7 +234,7 @@ impl<'a, 'm> Look<'a, 'm> {
                     self.folders.insert(place.path.clone());
                     self.wanted.insert(place.path.clone());
                     let key = self.key(&place);
-                    // One that is made already goes by another spelling, too.
+                    // A folder that is created already may be spelled differently here.
                     if !self.at.contains_key(&key) {
                         self.at.insert(key, self.acts.len());
                         self.acts.push(Act::Put(Put {

@@ -1,4 +1,4 @@
-//! Files: what they will hold and whose they will be; and what masks a unit.
+//! Files: their future content and owner; and removing masks of units.
 
 use std::{borrow::Cow, io};
 
@@ -23,12 +23,12 @@ impl<'a> Look<'a, '_> {
         let bytes = match &file.content {
             NewContent::Bytes(bytes) => Cow::Borrowed(bytes.as_slice()),
             NewContent::Append(more) => {
-                // What is added to keeps its owner and mode.
+                // A file that is appended to keeps its owner and mode.
                 if let TreeEntry::File(was) = &before {
                     (mode, uid, gid) = (was.mode, was.uid, was.gid);
                 }
                 let base = self.base(&place, &before)?;
-                // Of several documents that add to a file each finds what the others added.
+                // If several documents append to a file, each finds what the others have added.
                 let is_there = self.machine.adds
                     && !more.is_empty()
                     && base.windows(more.len()).any(|part| part == more.as_slice());
@@ -56,7 +56,7 @@ impl<'a> Look<'a, '_> {
         Ok(())
     }
 
-    /// Whose a file will be: user and group, and the name of one of them that does not exist yet.
+    /// Finds the future owner of a file: user and group, and the name of one that does not exist yet.
     fn owner(&mut self, file: &'a NewFile) -> io::Result<(u32, u32, Option<String>)> {
         let NewOwner { user, group } = &file.owner;
         let (mut uid, mut gid, mut to_come) = (0, 0, None);
@@ -94,7 +94,7 @@ impl<'a> Look<'a, '_> {
         Ok((uid, gid, to_come))
     }
 
-    /// What is appended to: what the file holds, without what an earlier apply put there.
+    /// Reads what is appended to: the content of the file without what an earlier apply added.
     fn base(&self, place: &TreePath, before: &TreeEntry) -> io::Result<Vec<u8>> {
         if let Some(put) = self.planned(place) {
             return Ok(put.bytes.to_vec());
@@ -111,13 +111,13 @@ impl<'a> Look<'a, '_> {
                 let bytes = self.machine.tree.read_at(place, LARGEST + 1)?;
                 bytes.unwrap_or_default()
             }
-            // What is behind it is another file, which may change without it.
+            // The target is another file, which may change on its own.
             (_, TreeEntry::Link(target)) => {
                 return Err(io::Error::other(format!(
                     "found a link to {target}, expected a file to append to; append to the target, or write this file without append"
                 )));
             }
-            // In place of nothing it begins with nothing.
+            // A missing file counts as empty.
             _ => Vec::new(),
         };
         if bytes.len() as u64 > LARGEST {
@@ -128,7 +128,7 @@ impl<'a> Look<'a, '_> {
         Ok(bytes)
     }
 
-    /// Takes away what an earlier document masks a unit with that is to be enabled now, before that is looked at.
+    /// Removes the mask that an earlier document put on a unit that is to be enabled now, before the unit is looked at.
     pub(super) fn lift(&mut self, unit: &str) -> io::Result<()> {
         for top in ["/etc", "/run"] {
             let (place, before) = self.before(&format!("{top}/systemd/system/{unit}"))?;
@@ -154,7 +154,7 @@ impl<'a> Look<'a, '_> {
             TreeEntry::File(file) => file.sha256 == sha256(&[]),
             _ => false,
         };
-        // A mask of an earlier apply goes as all that a document does not say any more: what it hid comes back.
+        // A mask of an earlier apply is removed like everything that the document does not have now: what it hid is restored.
         let ours = self
             .owned
             .get(&self.key(&place))

@@ -1,4 +1,4 @@
-//! What earlier documents put somewhere and this one does not.
+//! What earlier documents wrote and this one does not.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use super::{
 };
 
 impl Look<'_, '_> {
-    /// What earlier documents put somewhere and this one does not: what was there before them comes back.
+    /// Restores what was there before earlier documents wrote something that this one does not.
     pub(super) fn gone(&mut self) {
         let absent = self.acts.iter().filter_map(|act| match act {
             Act::Put(put) if put.after == TreeEntry::Absent => Some(self.key(&put.place)),
@@ -48,7 +48,7 @@ impl Look<'_, '_> {
                 )),
             }
         }
-        // Folders in which something is, or is to be.
+        // Folders that have content, or will have.
         let filled: HashSet<(u64, u64)> = self
             .at
             .iter()
@@ -57,7 +57,7 @@ impl Look<'_, '_> {
                 _ => None,
             })
             .collect();
-        // The innermost first, so that those that hold only folders go as well.
+        // The innermost first, so that folders that hold only folders are removed as well.
         for owned in folders.into_iter().rev() {
             let path = &owned.place.path;
             let inside = format!("{path}/");
@@ -65,7 +65,7 @@ impl Look<'_, '_> {
                 path: format!("{inside}x"),
                 ..owned.place.clone()
             };
-            // By any spelling.
+            // However it is spelled.
             let folder = self.key(&place).0;
             let is_filled = folder.is_none_or(|folder| filled.contains(&folder));
             let emptied = |look: &Self| {

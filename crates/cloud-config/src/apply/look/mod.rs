@@ -82,7 +82,7 @@ impl<'a> Look<'a, '_> {
             Step::Script(bytes) => self.script(bytes),
             Step::Command { unit, command } => self.commands.push((unit, command)),
             Step::EndBoot { unit, command } => self.last.push((unit, command)),
-            // The keys of all steps come together; what systemd has to read again shows in what changes.
+            // The keys of all steps are handled together; reloads follow from what changes.
             Step::Keys { .. } | Step::Reload | Step::RestartNetworkd => {}
         }
     }

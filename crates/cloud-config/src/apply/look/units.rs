@@ -1,4 +1,4 @@
-//! Units: what links enable them, and what systemd is told.
+//! Units: the links that enable them, and the commands for systemd.
 
 use std::{
     borrow::Cow,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::problem::Problem;
 
-/// Where units are, those that count first.
+/// The folders of units, the most important first.
 const FOLDERS: [&str; 5] = [
     "/etc/systemd/system",
     "/run/systemd/system",
@@ -28,10 +28,10 @@ const FOLDERS: [&str; 5] = [
     "/lib/systemd/system",
 ];
 
-/// The most that a unit may hold, in bytes.
+/// The largest unit that is read, in bytes.
 const MOST: u64 = 1 << 20;
 
-/// Links that lead from one unit to the next, at most.
+/// How many links from one unit to another are followed.
 const LINKS: usize = 8;
 
 impl<'a> Look<'a, '_> {
@@ -84,8 +84,8 @@ impl<'a> Look<'a, '_> {
         Ok(())
     }
 
-    /// Refuses a unit that is to be enabled and cannot be: all of the document; under the old name only what is asked of this
-    /// unit, which systemd then refuses.
+    /// Refuses the document because a unit cannot be enabled. In compatibility mode only this request is refused,
+    /// by systemd.
     fn cannot_enable(&mut self, unit: &'a str, runtime: bool, why: &str) -> io::Result<()> {
         let problem = Problem::said(format!("{unit} cannot be enabled"), why);
         match self.machine.adds {
@@ -100,7 +100,7 @@ impl<'a> Look<'a, '_> {
         Ok(())
     }
 
-    /// Puts a link to a unit, unless it leads there already, however that is spelled.
+    /// Adds a link to a unit, unless it leads there already.
     fn link(&mut self, link: &str, target: &str) -> io::Result<bool> {
         let (place, before) = self.before(link)?;
         let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
@@ -113,12 +113,12 @@ impl<'a> Look<'a, '_> {
         Ok(due)
     }
 
-    /// Where a unit is, and the texts that make it: its own and those of its drop-ins; no text where it is masked.
+    /// Finds a unit and its texts: its own and those of its drop-ins; no text if it is masked.
     fn unit(&self, name: &str) -> io::Result<Option<(String, Vec<String>)>> {
         let template = install::template(name);
         for name in [Some(name), template.as_deref()].into_iter().flatten() {
             let mut name = name.to_owned();
-            // A unit that is a link to another one is that other one.
+            // A unit that is a link to another one is an alias of it.
             for _ in 0..LINKS {
                 match self.unit_file(&name)? {
                     None => break,
@@ -159,7 +159,7 @@ impl<'a> Look<'a, '_> {
         Ok(None)
     }
 
-    /// What is at a path once the acts so far are done.
+    /// Reads what will be at a path when the acts so far are done.
     fn at(&self, path: &str) -> io::Result<(TreeEntry, Cow<'_, [u8]>)> {
         let place = TreePath::from(path);
         if let Some(put) = self.planned(&place) {
@@ -178,7 +178,7 @@ impl<'a> Look<'a, '_> {
 
     fn drop_ins(&self, name: &str) -> io::Result<Vec<String>> {
         let mut found: BTreeMap<String, String> = BTreeMap::new();
-        // Those that count last first: one of a name is taken in place of another.
+        // The least important first: a later one of the same name replaces it.
         for folder in FOLDERS.iter().rev() {
             let folder = format!("{folder}/{name}.d");
             let mut names = self.machine.tree.names(&folder)?;
@@ -198,7 +198,7 @@ impl<'a> Look<'a, '_> {
         Ok(found.into_values().collect())
     }
 
-    /// What systemd is told once all files are there.
+    /// Adds the commands for systemd that follow when all files are written.
     pub(super) fn tell(&mut self) {
         if !self.machine.systemd {
             self.commands.append(&mut self.last);

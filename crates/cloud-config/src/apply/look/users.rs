@@ -1,4 +1,4 @@
-//! Users: who is made, whose password changes, and who may log in with which keys.
+//! Users: creation, passwords, and public keys.
 
 use std::io;
 
@@ -17,14 +17,14 @@ use crate::{
     problem::{Fault, Problem},
 };
 
-/// The most that a list of keys may hold, in bytes.
+/// The largest list of keys that is read, in bytes.
 const MOST: u64 = 4 << 20;
 
 impl<'a> Look<'a, '_> {
     pub(super) fn user(&mut self, user: &'a NewUser) -> io::Result<()> {
         let name = user.name.as_str();
         let exists = self.machine.accounts().user(name)?.is_some();
-        // What every user is made with was not asked for.
+        // Every user is created with this option, so it was not asked for.
         let asked = |argument: &&str| argument.starts_with("--") && *argument != "--create-home";
         let passed: Vec<&str> = user
             .arguments
@@ -34,8 +34,7 @@ impl<'a> Look<'a, '_> {
             .collect();
         if exists && !passed.is_empty() && !self.state.users.contains(name) {
             self.notes.push(format!(
-                "users: {name} exists: of what is said of them only passwd and keys apply, not what useradd would be told \
-                 ({})",
+                "users: {name} exists already: only passwd and keys are applied, not what useradd would set ({})",
                 passed.join(", ")
             ));
         }
@@ -60,7 +59,7 @@ impl<'a> Look<'a, '_> {
         Ok(())
     }
 
-    /// Whether the groups of a user who is to be made are there; `useradd` would refuse only once other things are done.
+    /// Checks that the groups of a new user exist; `useradd` would refuse only after other changes are made.
     fn groups(&mut self, user: &'a NewUser) -> io::Result<()> {
         let name = user.name.as_str();
         let primary = user.option("--gid");
@@ -98,7 +97,7 @@ impl<'a> Look<'a, '_> {
         }
     }
 
-    /// Lets exactly these keys, and those that others have put there, log in as a user.
+    /// Sets the keys of a user: these, and those that others have added.
     pub(super) fn keys(
         &mut self,
         user: &'a str,
@@ -106,7 +105,7 @@ impl<'a> Look<'a, '_> {
         optional: bool,
     ) -> io::Result<()> {
         let earlier = self.state.keys.get(user);
-        // Who is spoken of without keys keeps those that another document gave.
+        // A user without keys in this document keeps those of another document.
         if keys.is_empty() && (earlier.is_none() || self.machine.adds) {
             return Ok(());
         }
@@ -148,7 +147,7 @@ impl<'a> Look<'a, '_> {
             return Ok(());
         }
         let lines = || keys.iter().map(|key| format!("{key}\n"));
-        // Where that tool has been, it makes the file from these.
+        // If the tool has been used, it builds the file from these.
         let parts = format!("{folder}/authorized_keys.d");
         if !self.machine.tree.names(&parts)?.is_empty() {
             let path = format!("{parts}/{KEYS}");
@@ -196,7 +195,7 @@ impl<'a> Look<'a, '_> {
             false => self.machine.tree.read_at(&place, MOST)?,
         };
         let before = before.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        // A set without any key is one that somebody has disabled (`update-ssh-keys -D`): the tool adds nothing to it.
+        // Somebody has disabled a set that has no key (`update-ssh-keys -D`): the tool adds nothing to it.
         if before.as_ref().is_some_and(|set| set.trim().is_empty()) {
             if !keys.is_empty() {
                 self.notes.push(format!(
@@ -207,7 +206,7 @@ impl<'a> Look<'a, '_> {
             }
             return Ok(());
         }
-        // The tool writes keys in its own way: what we gave it last is compared, while its file is there.
+        // The tool reformats keys, so the keys of the last apply are compared, as long as the file exists.
         let given = self
             .state
             .keys

@@ -35,18 +35,18 @@ use super::entry::{FileEntry, TreeEntry, TreePath, hex};
 #[derive(Debug)]
 pub(in crate::apply) struct Tree {
     root: OwnedFd,
-    /// The folder that was looked up last, if it is there: files come by folders.
+    /// The folder that was looked up last, if it exists: files are handled folder by folder.
     last: RefCell<Option<(TreePath, Option<Rc<OwnedFd>>)>>,
 }
 
-/// The largest file that is read to know what it holds, in bytes.
+/// The largest file whose content is read to compare it, in bytes.
 const MOST: i64 = 1 << 30;
 
 impl Tree {
-    /// The machine under this root.
+    /// Opens the tree under a root.
     ///
     /// # Errors
-    /// When there is no such folder.
+    /// When the folder does not exist.
     pub(in crate::apply) fn open(root: &Root) -> io::Result<Self> {
         Ok(Self {
             root: root.open()?,
@@ -80,7 +80,7 @@ impl Tree {
         fd.ok_or_else(|| Errno::ENOENT.into())
     }
 
-    /// Somebody else may have changed folders meanwhile.
+    /// Forgets cached folders: somebody else may have changed them.
     pub(in crate::apply) fn forget(&self) {
         self.last.borrow_mut().take();
     }
@@ -102,29 +102,29 @@ impl Tree {
         }
     }
 
-    /// The folder that a place is in, and its name there.
+    /// Opens the folder of a path, and returns the name in it.
     fn parent<'a>(&self, place: &'a TreePath) -> io::Result<(Rc<OwnedFd>, &'a str)> {
         let (folder, name) = place.split();
         Ok((self.folder(&folder)?, name))
     }
 
-    /// Which folder a place is in, by device and number, so that two paths to one file are known as such.
+    /// Identifies the folder of a path by device and inode, so that two paths to one file are recognized.
     pub(in crate::apply) fn identity(&self, place: &TreePath) -> Option<(u64, u64)> {
         let (folder, _) = self.parent(place).ok()?;
         let stat = stat::fstat(&*folder).ok()?;
         Some((stat.st_dev, stat.st_ino))
     }
 
-    /// Owner, group and mode of a folder.
+    /// Owner, group and mode, if it is a folder.
     pub(in crate::apply) fn of_folder(&self, place: &TreePath) -> io::Result<(u32, u32, u32)> {
         let stat = stat::fstat(&*self.folder(place)?)?;
         Ok((stat.st_uid, stat.st_gid, stat.st_mode & 0o7777))
     }
 
-    /// What is at a place.
+    /// Reads the state of a path.
     ///
     /// # Errors
-    /// When it cannot be read, or what should be a folder on the way is none.
+    /// When it cannot be read, or a part of the path is not a folder.
     pub(in crate::apply) fn look(&self, place: &TreePath) -> io::Result<TreeEntry> {
         let (folder, name) = match self.parent(place) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(TreeEntry::Absent),
@@ -139,7 +139,7 @@ impl Tree {
                 SFlag::S_IFREG => {
                     let file = self.open_file(&folder, name)?;
                     let stat = stat::fstat(&file)?;
-                    // No document writes one as large: size and time tell whether it is another one now.
+                    // No document writes a file that large: size and time tell whether it has changed.
                     let content = match stat.st_size > MOST {
                         true => format!(
                             "{} bytes of {}.{:09}",
@@ -164,7 +164,7 @@ impl Tree {
         Ok(fcntl::openat(folder, name, flags, Mode::empty())?.into())
     }
 
-    /// The bytes of a file, this many at most; none where there is no file. Links are followed, within the root.
+    /// Reads a file, up to this many bytes; none if there is no file. Links are followed within the root.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -182,7 +182,7 @@ impl Tree {
         Ok(Some(bytes))
     }
 
-    /// The bytes of the file at a place itself, this many at most; none where there is no file. No link is followed.
+    /// Reads the file at a path itself, up to this many bytes; none if there is no file. No link is followed.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -206,16 +206,16 @@ impl Tree {
         Ok(Some(bytes))
     }
 
-    /// A folder, by its path.
+    /// Opens a folder by its path.
     ///
     /// # Errors
-    /// When there is none.
+    /// When it does not exist.
     pub(in crate::apply) fn open_folder(&self, path: &str) -> io::Result<OwnedFd> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
         self.resolve(&self.root, path, flags, ResolveFlag::RESOLVE_IN_ROOT)
     }
 
-    /// The names in a folder; none where there is no folder.
+    /// Lists the names in a folder; none if there is no folder.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -227,7 +227,7 @@ impl Tree {
         }
     }
 
-    /// The names in the folder at a place; none where there is no folder.
+    /// Lists the names in the folder at a path; none if there is no folder.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -240,10 +240,10 @@ impl Tree {
         names(self.resolve(&folder, ".", flags, ResolveFlag::RESOLVE_BENEATH)?)
     }
 
-    /// The folders on the way to a place that are not there, the outermost first.
+    /// Lists the parent folders that do not exist, the outermost first.
     ///
     /// # Errors
-    /// When something on the way is no folder.
+    /// When a part of the path is not a folder.
     pub(in crate::apply) fn missing(&self, place: &TreePath) -> io::Result<Vec<TreePath>> {
         let mut missing = Vec::new();
         let (mut folder, _) = place.split();
@@ -259,7 +259,7 @@ impl Tree {
             missing.push(folder);
             folder = next;
         }
-        // A link to nowhere stands where a folder would have to be made.
+        // A link to nothing is where a folder would have to be created.
         if let Some(outermost) = missing.last()
             && self.look(outermost)? != TreeEntry::Absent
         {
@@ -280,7 +280,7 @@ fn file_entry(stat: &FileStat, sha256: String) -> FileEntry {
     }
 }
 
-/// Nothing there, or what is on the way is no folder: then there is nothing either.
+/// Tells whether an error means that there is nothing, also because a part of the path is not a folder.
 fn is_nothing(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,4 +1,4 @@
-//! Homes that nobody has used.
+//! Removing a home that nobody has used.
 
 use std::io;
 
@@ -8,10 +8,10 @@ use super::{
 };
 
 impl Tree {
-    /// Takes a home away if all that it holds is as in /etc/skel; whether it is gone.
+    /// Removes a home if it holds only what /etc/skel has. Returns whether it was removed.
     ///
     /// # Errors
-    /// When it cannot be looked at or taken away.
+    /// When it cannot be read or removed.
     pub(in crate::apply) fn remove_skeleton(&self, home: &str) -> io::Result<bool> {
         let at = |path: String| TreePath {
             path,
@@ -19,7 +19,7 @@ impl Tree {
         };
         let mut found = vec![String::new()];
         let mut next = 0;
-        // The folders come before what is in them.
+        // A folder comes before its content.
         while let Some(folder) = found.get(next).cloned() {
             next += 1;
             let inside = at(format!("{home}{folder}/x")).split().0;
@@ -50,7 +50,7 @@ impl Tree {
         Ok(true)
     }
 
-    /// Whether this, in a home, is what is left where keys were and are no more.
+    /// Tells whether this, in a home, is left over from keys that were removed.
     fn holds_no_keys(&self, place: &TreePath, below: &str, here: &TreeEntry) -> io::Result<bool> {
         Ok(match (below, here) {
             ("/.ssh" | "/.ssh/authorized_keys.d", TreeEntry::Folder) => true,

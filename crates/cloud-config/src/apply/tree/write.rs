@@ -1,4 +1,4 @@
-//! Writing: beside, with owner and mode, and then renamed.
+//! Writing: under a temporary name, with owner and mode, then renamed.
 
 use std::{
     fs::File,
@@ -19,10 +19,10 @@ use super::{
 };
 
 impl Tree {
-    /// Puts a file in place: written beside under `beside`, with owner and mode before it has its name.
+    /// Writes a file under the name `beside`, sets owner and mode, and renames it.
     ///
     /// # Errors
-    /// When the system refuses a step; what was there is then as it was.
+    /// When the system refuses a step; what was there is then unchanged.
     pub(in crate::apply) fn put_file(
         &self,
         place: &TreePath,
@@ -43,7 +43,7 @@ impl Tree {
         })
     }
 
-    /// Puts a symbolic link in place.
+    /// Creates a symbolic link.
     ///
     /// # Errors
     /// As [`Self::put_file`].
@@ -59,7 +59,7 @@ impl Tree {
         })
     }
 
-    /// Puts back what [`Self::keep`] has kept.
+    /// Restores what [`Self::keep`] has kept.
     ///
     /// # Errors
     /// As [`Self::put_file`].
@@ -93,14 +93,14 @@ impl Tree {
                 _ => Err(Errno::EXDEV.into()),
             }
         })?;
-        // Two names of one file are not renamed onto one another: the second one stays.
+        // rename(2) does nothing if both names are the same file, so the second name is removed.
         match unistd::unlinkat(&*folder, beside, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Makes something under another name and renames it.
+    /// Creates something under a temporary name and renames it.
     fn beside(
         &self,
         folder: &OwnedFd,
@@ -115,10 +115,10 @@ impl Tree {
             })
     }
 
-    /// Keeps what is at a place under another name: the thing itself where both are on one file system, else a copy.
+    /// Keeps what is at a path under another name: by a second link on the same file system, else by a copy.
     ///
     /// # Errors
-    /// When there is no room, or the place cannot be read.
+    /// When the disk is full, or the path cannot be read.
     pub(in crate::apply) fn keep(
         &self,
         place: &TreePath,
@@ -142,10 +142,10 @@ impl Tree {
         }
     }
 
-    /// Takes away what is at a place: anything but a folder that holds something.
+    /// Removes what is at a path, unless it is a folder with content.
     ///
     /// # Errors
-    /// When the system refuses. Nothing there is no error.
+    /// When the system refuses. A missing path is no error.
     pub(in crate::apply) fn remove(&self, place: &TreePath) -> io::Result<()> {
         let (folder, name) = match self.parent(place) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -159,17 +159,17 @@ impl Tree {
         }
     }
 
-    /// Takes away what was being written beside a place when it ended.
+    /// Removes the temporary file that an interrupted write left beside a path.
     pub(in crate::apply) fn sweep(&self, place: &TreePath, beside: &str) {
         if let Ok((folder, _)) = self.parent(place) {
             let _ = unistd::unlinkat(&*folder, beside, UnlinkatFlags::NoRemoveDir);
         }
     }
 
-    /// Makes a folder.
+    /// Creates a folder.
     ///
     /// # Errors
-    /// When the system refuses. One that is there is no error.
+    /// When the system refuses. A folder that exists is no error.
     pub(in crate::apply) fn make_folder(
         &self,
         place: &TreePath,
@@ -200,10 +200,10 @@ impl Tree {
         Ok(stat::fchmod(open, Mode::from_bits_truncate(mode))?)
     }
 
-    /// Waits until the file system of the folder of a place is on the disk.
+    /// Syncs the file system of the folder of a path.
     ///
     /// # Errors
-    /// When it is not.
+    /// When that fails.
     pub(in crate::apply) fn sync(&self, place: &TreePath) -> io::Result<()> {
         let (folder, _) = self.parent(place)?;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
@@ -212,14 +212,14 @@ impl Tree {
     }
 }
 
-/// Where something is kept: a name in a folder.
+/// Where a file is kept: a name in a folder.
 #[derive(Debug)]
 pub(in crate::apply) struct KeptFile<'a> {
     pub(in crate::apply) folder: &'a OwnedFd,
     pub(in crate::apply) name: &'a str,
 }
 
-/// Owner first: a change of owner takes setuid and setgid away.
+/// Owner first: a change of owner clears setuid and setgid.
 fn own(file: &File, entry: &FileEntry) -> io::Result<()> {
     unistd::fchown(
         file,
