@@ -1,4 +1,4 @@
-//! What a boot leaves for the next one, and for people: the last document that worked, and how the last apply went.
+//! What a boot keeps for the next one, and for people: the last document that worked, and the result of the last apply.
 
 use std::io;
 
@@ -13,25 +13,25 @@ use super::sources::{Fetched, Metadata};
 /// Where documents that worked are kept, beside the records of all applies. They may hold secrets.
 const FOLDER: &str = "var/lib/pointsman/cloud-config";
 
-/// How the last apply at boot went; gone with the boot.
+/// The result of the last apply at boot, which is gone after the boot.
 const OUTCOME: &str = "run/pointsman/cloud-config.json";
 
-/// Whether a document was found in this boot, good or bad: the units look whether this is there.
+/// Exists if a document was found in this boot, good or bad: the units check it.
 const FOUND: &str = "run/pointsman/cloud-config.found";
 
-/// What who logs in is told, where it did not go well (pam_motd(8)).
+/// The message at login if there was a problem (pam_motd(8)).
 const MESSAGE: &str = "run/motd.d/50-pointsman-cloud-config";
 
-/// In which boot the source of the document was missed first, since it was last there.
+/// The id of the first boot without the source, since it was last available.
 const MISSED: &str = "missed";
 
-/// The most that a file of these may hold, in bytes: the largest document as base64, and what the platform says.
+/// The largest of these files, in bytes: the largest document as base64, and metadata.
 const MOST: u64 = 2 * super::LARGEST;
 
 /// The format of the document that is kept.
 const VERSION: u32 = 1;
 
-/// The last user data that was applied as a whole.
+/// The last user data that was applied.
 #[derive(Debug, Serialize, Deserialize)]
 struct KeptDocument {
     version: u32,
@@ -42,12 +42,12 @@ struct KeptDocument {
     metadata: Metadata,
 }
 
-/// Whose document it was that worked last.
+/// Which last document that worked is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose<'a> {
-    /// The machine's, which has one at a time.
+    /// That of the machine, which has one at a time.
     Machine,
-    /// One of those that add up, as coreos-cloudinit's do: that of this source.
+    /// That of this source: in compatibility mode each source has its own.
     Source(&'a str),
 }
 
@@ -65,10 +65,10 @@ impl Whose<'_> {
     }
 }
 
-/// The last user data that was applied as a whole, and when that was.
+/// The last user data that was applied, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastGood {
-    /// What it was.
+    /// The user data.
     pub fetched: Fetched,
     /// When it was fetched.
     pub at: Timestamp,
@@ -84,11 +84,11 @@ pub struct UnusableDocument {
     why: String,
 }
 
-/// Notes that the source of the document is not there in this boot. Returns whether it was there in the one before: a
-/// source that is away for one boot is a trouble of the moment.
+/// Records that the source is not available in this boot. Returns whether it was available in the boot before: one
+/// boot without the source is only a warning.
 ///
 /// # Errors
-/// When that cannot be kept.
+/// When that cannot be written.
 pub fn miss(root: &Root) -> io::Result<bool> {
     let path = format!("{FOLDER}/{MISSED}");
     let boot = node::boot_id(root).unwrap_or_default();
@@ -102,43 +102,43 @@ pub fn miss(root: &Root) -> io::Result<bool> {
     }
 }
 
-/// Notes that the source is there.
+/// Records that the source is available.
 ///
 /// # Errors
-/// When that cannot be kept.
+/// When that cannot be written.
 pub fn found(root: &Root) -> io::Result<()> {
     remove(root, &format!("{FOLDER}/{MISSED}"))
 }
 
-/// How an apply at boot went.
+/// The result of an apply at boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// When.
     pub at: Timestamp,
     /// Which document it was.
     pub origin: String,
-    /// What became of it.
+    /// What happened to it.
     pub result: Ending,
-    /// Why it is not the one that was asked for; empty where it is.
+    /// Why it is not the document that should have been applied; empty if it is.
     pub reason: String,
 }
 
-/// What became of a document at boot.
+/// What happened to a document at boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ending {
     /// It was applied, and changed something.
     Applied,
-    /// All was as it says.
+    /// It was applied, and changed nothing.
     Unchanged,
-    /// Another one was to be applied and could not: the node keeps the last document that worked.
+    /// Another document could not be applied: the node keeps the last one that worked.
     Kept,
     /// None was applied.
     Failed,
 }
 
 impl LastGood {
-    /// The one that is kept; none where there is none, or it cannot be used.
+    /// Reads it; none if there is none, or it cannot be used.
     #[must_use]
     pub fn load(root: &Root, whose: Whose<'_>) -> Option<Self> {
         let usable = Self::read(root, whose)
@@ -146,7 +146,7 @@ impl LastGood {
         usable.ok().flatten()
     }
 
-    /// The one that is kept; none where there is none.
+    /// Reads it; none if there is none.
     ///
     /// # Errors
     /// When it cannot be used.
@@ -184,7 +184,7 @@ impl LastGood {
             .map_err(|why| UnusableDocument { path, why })
     }
 
-    /// Forgets it: it was taken back.
+    /// Forgets it, because it was reverted.
     ///
     /// # Errors
     /// When it cannot be removed.
@@ -192,7 +192,7 @@ impl LastGood {
         remove(root, &whose.path())
     }
 
-    /// Keeps what was applied, for its owner's eyes only.
+    /// Keeps what was applied, readable for root only.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -217,7 +217,7 @@ impl LastGood {
 }
 
 impl Outcome {
-    /// One of now.
+    /// Creates a result with the present time.
     #[must_use]
     pub fn now(origin: &str, result: Ending, reason: impl Into<String>) -> Self {
         Self {
@@ -228,14 +228,14 @@ impl Outcome {
         }
     }
 
-    /// How the last apply at boot went; none where there was none in this boot.
+    /// Reads the result; none if there was no apply in this boot.
     #[must_use]
     pub fn load(root: &Root) -> Option<Self> {
         serde_json::from_slice(&read(root, OUTCOME).ok()?).ok()
     }
 
-    /// Leaves it for `pointsman status` and, where it is not good, for who logs in. Where no document was found, one may
-    /// be yet, and is applied then.
+    /// Writes it for `pointsman status` and, if it is not good, for the message at login. If no document was found, one may
+    /// still be found, and is then applied.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -250,7 +250,7 @@ impl Outcome {
         write(root, MESSAGE, format!("{self}\n").as_bytes(), 0o644)
     }
 
-    /// Whether the node has what it was to have.
+    /// Tells whether the node has the document that it should have.
     #[must_use]
     pub fn is_good(&self) -> bool {
         matches!(self.result, Ending::Applied | Ending::Unchanged)
@@ -262,7 +262,7 @@ impl std::fmt::Display for Outcome {
         let Self {
             at, origin, reason, ..
         } = self;
-        // The whole of a reason may be long: the journal has it.
+        // A reason may be long: the journal has all of it.
         let reason = reason.lines().next().unwrap_or_default();
         let reason = reason.replace(char::is_control, " ");
         let more = "for details: journalctl -b -t pointsman";
@@ -278,19 +278,19 @@ impl std::fmt::Display for Outcome {
     }
 }
 
-/// What a file of the machine holds.
+/// Reads a file of the machine.
 fn read(root: &Root, path: &str) -> io::Result<Vec<u8>> {
     Ok(root.path(path).read_bounded(MOST)?)
 }
 
-/// Writes a file of the machine, and makes the folders on the way.
+/// Writes a file of the machine, and creates its folders.
 fn write(root: &Root, path: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
     let path = root.path(path);
     path.parent().make_folder()?;
     path.write_atomic(bytes, mode)
 }
 
-/// Takes a file of the machine away. Nothing there is no error.
+/// Removes a file of the machine. A missing file is no error.
 fn remove(root: &Root, path: &str) -> io::Result<()> {
     match root.path(path).remove() {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

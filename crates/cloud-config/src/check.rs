@@ -14,42 +14,42 @@ use super::{
     schema::{Form, Key, Kind, Mapping, boolean, canonical},
 };
 
-/// A part of a document that fits its key.
+/// A value that fits its key.
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) span: Span,
-    /// Where it stands in the list that holds it, those that are skipped counted.
+    /// Its index in its list, skipped items counted.
     pub(super) index: usize,
     pub(super) content: Content,
 }
 
-/// What it holds.
+/// The content of a value.
 #[derive(Debug)]
 pub(super) enum Content {
     Text {
         text: String,
         style: Style,
-        /// It is base64, by its tag.
+        /// The tag says that it is base64.
         binary: bool,
     },
     Flag(bool),
-    /// A number as a variable holds it.
+    /// A number, written as for a variable.
     Number(String),
     List(Vec<Item>),
     Map(Vec<Field>),
-    /// Something else than the key takes; there is a diagnostic that says so.
+    /// Something else than the key takes, which a diagnostic reports.
     Wrong,
 }
 
-/// A key and what it holds.
+/// A key and its value.
 #[derive(Debug)]
 pub(super) struct Field {
-    /// As the tables spell it.
+    /// The key, as the tables spell it.
     pub(super) name: Cow<'static, str>,
     pub(super) item: Item,
 }
 
-/// Where in the document something stands, built on the way down.
+/// The path of a value in the document, built on the way down.
 #[derive(Clone, Copy)]
 pub(super) enum Path<'a> {
     /// The document, and the keys it may have.
@@ -79,7 +79,7 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// Reads a node as what its key takes. Nothing, and the empty text, is as if the key were not there.
+/// Reads a node as what its key takes. Null and the empty text count as no value.
 pub(super) fn read(node: Node, kind: Kind, path: Path<'_>, report: &mut Report) -> Option<Item> {
     let Node { span, value, tag } = node;
     let binary = tag.as_deref() == Some("binary");
@@ -129,7 +129,7 @@ pub(super) fn read(node: Node, kind: Kind, path: Path<'_>, report: &mut Report) 
     })
 }
 
-/// The items of a list, without those that are nothing or something else than the list holds: they are skipped.
+/// Reads the items of a list. Items that are empty or of another type are skipped.
 fn list(items: Vec<Node>, kind: Kind, path: Path<'_>, report: &mut Report) -> Vec<Item> {
     let mut list = Vec::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
@@ -154,7 +154,7 @@ fn list(items: Vec<Node>, kind: Kind, path: Path<'_>, report: &mut Report) -> Ve
             advice(kind, &item.value)
         );
         report.left_out = true;
-        // What is nothing has no type.
+        // An empty item has no type.
         match is_empty {
             true => report.add(Level::Warning, item.span, path, message),
             false => report.original(Level::Warning, item.span, path, message),
@@ -163,7 +163,7 @@ fn list(items: Vec<Node>, kind: Kind, path: Path<'_>, report: &mut Report) -> Ve
     list
 }
 
-/// What a key takes, in words.
+/// Names what a key takes.
 fn expected(kind: Kind) -> String {
     match kind {
         Kind::Text(form) => form.expected().into_owned(),
@@ -183,7 +183,7 @@ fn expected(kind: Kind) -> String {
     }
 }
 
-/// Says how to correct a common slip.
+/// Says how to correct a common mistake.
 fn advice(kind: Kind, found: &Value) -> &'static str {
     match (kind, found) {
         (Kind::List(_), Value::Scalar(_)) => "; write it on its own line after a hyphen",
@@ -197,8 +197,8 @@ fn advice(kind: Kind, found: &Value) -> &'static str {
     }
 }
 
-/// The entry of each key that counts where it is given more than once: a key of the mapping itself goes before one that
-/// came by a merge; of two that say the same, the first. Of two that differ, the last is what coreos-cloudinit took.
+/// Selects one entry for each key that is given more than once: a key of the mapping itself goes before one from
+/// a merge; of two equal ones, the first. Of two that differ, coreos-cloudinit used the last.
 fn single(entries: Vec<MapEntry>, path: Path<'_>, report: &mut Report) -> Vec<MapEntry> {
     let mut at: HashMap<String, usize> = HashMap::new();
     let mut single: Vec<MapEntry> = Vec::with_capacity(entries.len());
@@ -232,7 +232,7 @@ fn single(entries: Vec<MapEntry>, path: Path<'_>, report: &mut Report) -> Vec<Ma
     single
 }
 
-/// The keys of a mapping that fit; none where one is missing without which the mapping means nothing: it is skipped.
+/// Reads the keys of a mapping; none if a required key is missing: the mapping is then skipped.
 fn fields(
     entries: Vec<MapEntry>,
     mapping: &'static Mapping,
@@ -278,7 +278,7 @@ fn fields(
             });
             continue;
         }
-        // Any scalar of an open section is text, and a list is one with commas.
+        // In an open mapping any scalar is text, and a list is text with commas.
         let value = if mapping.open { joined(value) } else { value };
         if let Some(item) = read(value, known.kind, here, report) {
             fields.push(Field {
@@ -289,7 +289,7 @@ fn fields(
     }
     let required = || mapping.keys.iter().filter(|key| key.required);
     let find = |key: &Key| fields.iter().find(|field| field.name == key.name);
-    // What is wrong with it has been said.
+    // Its mistake has been reported.
     let is_wrong = |field: &Field| matches!(field.item.content, Content::Wrong);
     if required().any(|key| find(key).is_some_and(is_wrong)) {
         return None;
@@ -307,7 +307,7 @@ fn fields(
     Some(fields)
 }
 
-/// A key whose value was forgotten. Of a list or a mapping, nothing in it is nothing to say.
+/// Reports a key without a value. An empty list or mapping is not reported.
 fn no_value(kind: Kind, at: Span, path: Path<'_>, report: &mut Report) {
     if !matches!(kind, Kind::List(_) | Kind::Mapping(_)) {
         let message = "found no value, so nothing is written for this key";
@@ -315,7 +315,7 @@ fn no_value(kind: Kind, at: Span, path: Path<'_>, report: &mut Report) {
     }
 }
 
-/// A key of a section that takes any.
+/// Reads a key of an open mapping.
 fn variable(
     name: String,
     at: Span,
@@ -344,7 +344,7 @@ fn variable(
     })
 }
 
-/// A list of scalars as one scalar with commas.
+/// Joins a list of scalars to one scalar with commas.
 fn joined(node: Node) -> Node {
     let texts = |items: &[Node]| -> Option<Vec<String>> {
         let text = |item: &Node| match &item.value {
@@ -379,13 +379,13 @@ fn unknown(
 ) {
     let meant = Meant::by(name, mapping, path);
     let is_top = matches!(path, Path::Root(_));
-    // With this one nearly all of a document is not read, and its author believes that it is.
+    // With this key nearly all of the document is not read, and its author expects that it is.
     let is_coreos = name == "flatcar" || matches!(meant, Meant::Near("coreos"));
     let level = match is_top && is_coreos {
         true => report.refused(),
         false => Level::Warning,
     };
-    // A key whose place is named is found again by its author.
+    // If the right place is named, the author can move the key.
     report.left_out |= is_top || !matches!(meant, Meant::Elsewhere(_));
     let message = meant.say(key);
     report.original_as((level, Level::Warning), at, Path::Key(&path, name), message);

@@ -1,4 +1,4 @@
-//! The bytes of a file: text, base64, gzip, or one in the other.
+//! The bytes of a file: text, base64, gzip, or a combination.
 
 use std::io::{self, Read as _};
 
@@ -8,7 +8,7 @@ use base64::{
 };
 use flate2::read::MultiGzDecoder;
 
-/// The most a file or a document may hold once unpacked, in bytes.
+/// The largest file or document after unpacking, in bytes.
 pub const LARGEST: u64 = 64 << 20;
 
 /// Base64 with or without its padding.
@@ -26,18 +26,18 @@ pub enum DecodeError {
     /// The bytes are not gzip.
     #[error("the content is not gzip: {0}")]
     Gzip(io::Error),
-    /// There is too much of it.
+    /// It is too large.
     #[error("the content unpacks to more than {LARGEST} bytes, expected at most that")]
     TooLarge,
-    /// Nobody knows this encoding.
+    /// The encoding is unknown.
     #[error("unknown encoding {0:?}")]
     Unknown(String),
 }
 
-/// Unpacks a content: first the base64 of its tag, then what its encoding names, `gzip+base64` from the right.
+/// Unpacks a content: first the base64 of its tag, then its encoding, where `gzip+base64` is read from the right.
 ///
 /// # Errors
-/// When it is not what it is said to be, or too large.
+/// When it does not match its encoding, or is too large.
 pub(crate) fn decode(
     text: &str,
     binary: bool,
@@ -51,7 +51,7 @@ pub(crate) fn decode(
     unpack(bytes, encoding)
 }
 
-/// Unpacks bytes as an encoding says: `gzip+base64` from the right.
+/// Unpacks bytes by their encoding, where `gzip+base64` is read from the right.
 ///
 /// # Errors
 /// As [`decode`].
@@ -65,7 +65,7 @@ pub(crate) fn unpack(bytes: Vec<u8>, encoding: Option<&str>) -> Result<Vec<u8>, 
     }
 }
 
-/// Base64, broken into lines or not.
+/// Decodes base64, with or without line breaks.
 pub(crate) fn base64(text: &[u8]) -> Result<Vec<u8>, DecodeError> {
     let solid: Vec<u8> = text
         .iter()

@@ -1,23 +1,23 @@
-//! What is to be said about a document, and how it is printed.
+//! Diagnostics about a document, and how they are printed.
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-/// How bad a diagnostic is.
+/// The severity of a diagnostic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Worth knowing.
+    /// Something worth knowing.
     Info,
-    /// It works, though perhaps not as meant.
+    /// Something that works, though perhaps not as meant.
     Warning,
-    /// The document cannot be applied.
+    /// Something because of which the document cannot be applied.
     Error,
 }
 
 impl Level {
-    /// The word for it.
+    /// Returns its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -28,10 +28,10 @@ impl Level {
     }
 }
 
-/// One thing to say about a document.
+/// A diagnostic about a document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// The severity.
     pub level: Level,
     /// The line, from 1.
     pub line: u64,
@@ -41,16 +41,16 @@ pub struct Diagnostic {
     pub path: String,
     /// What was found, what is expected, and often what was meant.
     pub message: String,
-    /// How many characters of the line it is about, at least 1.
+    /// How many characters of the line it covers, at least 1.
     #[serde(skip)]
     pub length: u64,
-    /// How bad it is to coreos-cloudinit's own `-validate`, where that reports it as well: its exit code counts no others.
+    /// The severity for coreos-cloudinit's `-validate`, if that reports it as well: its exit code counts no others.
     #[serde(skip)]
     pub original: Option<Level>,
 }
 
 impl Diagnostic {
-    /// It in one line, where a document of this name is known.
+    /// Formats it as one line, with the name of the document.
     #[must_use]
     pub fn line(&self, name: &str) -> String {
         let Self { line, column, .. } = self;
@@ -80,8 +80,8 @@ impl Diagnostic {
     }
 }
 
-/// Prints diagnostics, each with its line of the source and the text underlined. The source may begin so many lines
-/// further down than the place its diagnostics are counted from.
+/// Prints diagnostics, each with its line of the source and the text underlined. The source may begin this many lines
+/// after the line from which the diagnostics are counted.
 #[must_use]
 pub fn print(diagnostics: &[Diagnostic], name: &str, source: &str, lines_before: u64) -> String {
     if diagnostics.is_empty() {
@@ -104,12 +104,12 @@ pub fn print(diagnostics: &[Diagnostic], name: &str, source: &str, lines_before:
 #[derive(Clone, Copy)]
 struct Line<'a> {
     text: &'a str,
-    /// Its characters are its bytes: no need to count them.
+    /// It is ASCII, so characters need not be counted.
     ascii: bool,
 }
 
 impl Line<'_> {
-    /// So many characters from a column on, counted from 0.
+    /// Returns this many characters from a column on, counted from 0.
     fn part(self, from: usize, width: usize) -> String {
         let shown = |c: char| if c.is_control() { ' ' } else { c };
         if self.ascii {
@@ -126,7 +126,7 @@ impl Line<'_> {
     }
 }
 
-/// The part of a line around a column that fits a terminal: the text, the characters before, and their number.
+/// Cuts a line around a column to the width of a terminal. Returns the text, the characters before the column, and the length.
 fn excerpt(line: Line<'_>, column: u64, length: u64) -> (String, usize, usize) {
     const WIDEST: usize = 100;
     let column = usize::try_from(column).unwrap_or(1).saturating_sub(1);
@@ -142,9 +142,9 @@ fn excerpt(line: Line<'_>, column: u64, length: u64) -> (String, usize, usize) {
     (visible.trim_end().to_owned(), before, length)
 }
 
-/// The word most like this one, if any is near enough to have been meant.
+/// Finds the most similar word, if one is similar enough to be meant.
 pub(crate) fn nearest<'a>(word: &str, among: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // Far words are never near; comparing long ones would take long.
+    // A long word is never similar, and takes long to compare.
     if word.len() > 64 {
         return None;
     }

@@ -1,15 +1,15 @@
-//! cloud-config, the document that configures a node when it boots: what is in it, what is wrong with it.
+//! cloud-config: the document that configures a node.
 //!
-//! Pure, but for [`sources`], [`apply`] and [`boot`]: from text and addresses to a [`Document`] and [`Diagnostic`]s.
+//! Pure, except [`sources`], [`apply`] and [`boot`]: from text and addresses to a [`Document`] and [`Diagnostic`]s.
 //!
-//! - `schema`: the keys there are, as data
-//! - `substitute`: `$private_ipv4` and its kin; `unknown`: those whose address is not known
-//! - `userdata`: what a node is given, taken apart into documents and scripts
-//! - `check`: the document walked by the tables; `document`: what is left, typed
-//! - `lint`: what is wrong between its parts
-//! - [`plan`]: what it does to a machine
-//! - [`netconf`]: a platform's network, as units
-//! - [`boot`]: the last document that worked, and how it went
+//! - `document`: the list of sections; `sections`: a module each, with keys, values, checks and steps; `section`: what they have in common
+//! - `substitute`: `$private_ipv4` and similar variables; `unknown`: those whose address is not known
+//! - `userdata`: user data, split into documents and scripts
+//! - `schema`: the language of the tables of keys; `check`: a document compared with the tables; `values`: what fits, typed
+//! - `diagnostic`, `report`: what is wrong with a document; `problem`: what is wrong with a source or a step
+//! - [`plan`]: the steps that change a machine; `steps`: their types
+//! - [`netconf`]: a platform's network, as units; [`apply`]: carrying steps out, and undoing them
+//! - [`boot`]: the last document that worked, and the result of the last apply
 //! - [`sources`]: where user data comes from
 
 pub mod apply;
@@ -46,7 +46,7 @@ use report::Report;
 use schema::Kind;
 use yaml::{self, Limits, Value};
 
-/// Limits that no honest document meets.
+/// Limits that no real document reaches.
 const LIMITS: Limits = Limits {
     depth: 24,
     nodes: 1_000_000,
@@ -54,17 +54,17 @@ const LIMITS: Limits = Limits {
     duplicates: true,
 };
 
-/// A document as far as it could be understood, and all there is to say about it.
+/// A document, as far as it could be read, and its diagnostics.
 #[derive(Debug)]
 pub struct Reading {
-    /// What the document says. With an error among the diagnostics, only a part of it.
+    /// The document. If there is an error among the diagnostics, only a part of it.
     pub document: Document,
     /// In the order of the document.
     pub diagnostics: Vec<Diagnostic>,
 }
 
 impl Reading {
-    /// Whether the document may be applied.
+    /// Tells whether the document may be applied.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.diagnostics
@@ -73,22 +73,22 @@ impl Reading {
     }
 }
 
-/// What an address that is not known amounts to.
+/// How an unknown address is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unknown {
-    /// The document cannot be applied here.
+    /// As an error: the document cannot be applied here.
     Error,
-    /// It may be known elsewhere: the text is looked at as it is.
+    /// As an info: it may be known where the document is applied.
     Info,
 }
 
-/// Whose rules a document is read by.
+/// The rules by which a document is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// This program's: what would certainly not work is an error.
+    /// This program's: what cannot work is an error.
     #[default]
     Own,
-    /// Called as coreos-cloudinit: what that program applied all the same is applied, with a warning.
+    /// coreos-cloudinit's: what that program applied nevertheless is applied, with a warning.
     Compatible,
 }
 
@@ -98,7 +98,7 @@ pub fn json_schema() -> serde_json::Value {
     schema::json_schema(&ROOT)
 }
 
-/// Reads a document and looks for everything that is wrong with it.
+/// Reads a document and reports everything that is wrong with it.
 #[must_use]
 pub fn read(source: &str, addresses: &Addresses, unknown: Unknown, mode: Mode) -> Reading {
     let mut text = substitute::substitute(source, addresses);

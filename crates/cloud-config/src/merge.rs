@@ -1,6 +1,6 @@
-//! Files of `KEY=value` lines that are merged into, not replaced.
+//! Files of `KEY=value` lines, of which only some lines are replaced.
 
-/// Replaces the lines of these keys, and appends those that are missing in the order given.
+/// Replaces the lines of these keys, and appends missing ones in the given order.
 pub(crate) fn merge(before: &str, pairs: &[(String, String)]) -> String {
     let mut missing: Vec<&(String, String)> = pairs.iter().collect();
     let mut text = String::with_capacity(before.len());
@@ -11,7 +11,7 @@ pub(crate) fn merge(before: &str, pairs: &[(String, String)]) -> String {
                 text.push_str(line);
                 text.push('\n');
             }
-            // A key that stands twice is written once.
+            // A duplicate key is written once.
             Some(pair) => {
                 if let Some(at) = missing.iter().position(|one| *one == pair) {
                     missing.remove(at);

@@ -24,7 +24,7 @@ pub enum Fault {
     Exists(String),
     /// It is something else than it should be.
     Unexpected {
-        /// What it is.
+        /// Its content.
         found: String,
         /// What it should be, where that is not plain.
         expected: Option<String>,

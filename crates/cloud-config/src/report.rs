@@ -10,7 +10,7 @@ use super::{
     substitute::Substituted,
 };
 
-/// Where a diagnostic stands.
+/// The position of a diagnostic.
 #[derive(Debug)]
 enum At {
     /// In the text after substitution.
@@ -22,10 +22,10 @@ enum At {
 /// The diagnostics so far.
 #[derive(Debug)]
 pub(super) struct Report {
-    /// Their places are looked up at the end.
+    /// Lines and columns are computed at the end.
     notes: Vec<(At, Diagnostic)>,
     pub(super) mode: Mode,
-    /// Some part of the document is not read, or skipped: there is a diagnostic that says so.
+    /// A part of the document is skipped or not read, which a diagnostic reports.
     pub(super) left_out: bool,
 }
 
@@ -38,7 +38,7 @@ impl Report {
         }
     }
 
-    /// Notes what coreos-cloudinit's `-validate` does not report.
+    /// Adds what coreos-cloudinit's `-validate` does not report.
     pub(super) fn add(
         &mut self,
         level: Level,
@@ -49,7 +49,7 @@ impl Report {
         self.note(level, At::Text(span), path, message.into(), None);
     }
 
-    /// Notes what coreos-cloudinit's `-validate` reports as well.
+    /// Adds what coreos-cloudinit's `-validate` reports as well, at the same level.
     pub(super) fn original(
         &mut self,
         level: Level,
@@ -60,7 +60,7 @@ impl Report {
         self.note(level, At::Text(span), path, message.into(), Some(level));
     }
 
-    /// The same, where that program takes it for as bad as this.
+    /// Adds what coreos-cloudinit's `-validate` reports as well, at another level.
     pub(super) fn original_as(
         &mut self,
         (level, original): (Level, Level),
@@ -71,7 +71,7 @@ impl Report {
         self.note(level, At::Text(span), path, message, Some(original));
     }
 
-    /// Notes something of a piece of the text as it was written.
+    /// Adds a diagnostic about a piece of the text as it was written.
     pub(super) fn written(&mut self, level: Level, at: Range<usize>, message: String) {
         self.note(level, At::Written(at), "", message, None);
     }
@@ -81,7 +81,7 @@ impl Report {
         all.any(|(_, diagnostic)| diagnostic.level == Level::Error)
     }
 
-    /// The level of what this program refuses, and coreos-cloudinit applied all the same.
+    /// Returns the level of what this program refuses, and coreos-cloudinit applied.
     pub(super) fn refused(&self) -> Level {
         match self.mode {
             Mode::Own => Level::Error,
@@ -89,7 +89,7 @@ impl Report {
         }
     }
 
-    /// Notes what this program refuses, and coreos-cloudinit applied all the same.
+    /// Adds what this program refuses, and coreos-cloudinit applied.
     pub(super) fn refuse(&mut self, span: Span, path: impl Display, message: impl Into<String>) {
         self.add(self.refused(), span, path, message);
     }
@@ -114,7 +114,7 @@ impl Report {
         self.notes.push((at, diagnostic));
     }
 
-    /// All of them in the order of the document, placed in the text as it was written.
+    /// Returns all diagnostics in the order of the document, with their positions in the text as it was written.
     pub(super) fn finish(self, text: &Substituted<'_>) -> Vec<Diagnostic> {
         if self.notes.is_empty() {
             return Vec::new();
@@ -139,7 +139,7 @@ impl Report {
             }
         };
         let mut diagnostics: Vec<Diagnostic> = notes.into_iter().map(place).collect();
-        // What an alias repeats is said once.
+        // What an alias repeats is reported once.
         diagnostics.dedup();
         diagnostics
     }
@@ -148,7 +148,7 @@ impl Report {
 /// Where the lines of a text begin.
 struct Lines<'a> {
     text: &'a str,
-    /// The first byte of each line, and whether its characters are its bytes: then none need counting.
+    /// The first byte of each line, and whether it is ASCII: then characters need not be counted.
     starts: Vec<(usize, bool)>,
 }
 
@@ -160,14 +160,14 @@ impl<'a> Lines<'a> {
             (at - line.len(), line.is_ascii())
         };
         let mut starts: Vec<_> = text.split_inclusive('\n').map(line).collect();
-        // After the last line's end a new one begins.
+        // After the last line break a new line begins.
         if text.is_empty() || text.ends_with('\n') {
             starts.push((text.len(), true));
         }
         Self { text, starts }
     }
 
-    /// The line and column of a byte.
+    /// Computes the line and column of a byte.
     fn place(&self, offset: usize) -> (u64, u64) {
         let line = self.starts.partition_point(|(start, _)| *start <= offset);
         let (start, ascii) = self.starts[line.saturating_sub(1)];

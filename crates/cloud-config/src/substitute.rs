@@ -1,6 +1,6 @@
-//! The four addresses that a document may leave open: `$private_ipv4` and its kin.
+//! The four variables for addresses: `$private_ipv4` and similar.
 //!
-//! The text is substituted before it is parsed, as documents were written for. Places are reported in the text
+//! They are replaced before the text is parsed, as documents expect. Positions are reported in the text
 //! as its author sees it.
 
 use std::{borrow::Cow, collections::HashSet, ops::Range};
@@ -8,10 +8,10 @@ use std::{borrow::Cow, collections::HashSet, ops::Range};
 use serde::{Deserialize, Serialize};
 use yaml::Span;
 
-/// What stands for an address in a document.
+/// The variables that stand for an address in a document.
 pub const VARIABLES: [&str; 4] = ["public_ipv4", "private_ipv4", "public_ipv6", "private_ipv6"];
 
-/// The addresses that are known, in the order of [`VARIABLES`].
+/// The known addresses, in the order of [`VARIABLES`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Addresses {
@@ -26,7 +26,7 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Those that the environment knows (`COREOS_PUBLIC_IPV4` and so on); an empty one is not known.
+    /// Reads the addresses in the environment (`COREOS_PUBLIC_IPV4` and so on). An empty one counts as unknown.
     #[must_use]
     pub fn from_environment(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let [public_ipv4, private_ipv4, public_ipv6, private_ipv6] = VARIABLES.map(|name| {
@@ -40,7 +40,7 @@ impl Addresses {
         }
     }
 
-    /// These, and where one is not known, the other's.
+    /// Fills unknown addresses from another set.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
@@ -62,13 +62,13 @@ impl Addresses {
     }
 }
 
-/// A text with its addresses filled in.
+/// A text with its variables replaced.
 #[derive(Debug)]
 pub(super) struct Substituted<'a> {
     pub(super) text: Cow<'a, str>,
-    /// The variables whose address is not known: they stay as they are.
+    /// The variables whose address is not known. They are not replaced.
     pub(super) unknown: Vec<Open>,
-    /// As it was written.
+    /// The text as it was written.
     pub(super) written: &'a str,
     edits: Vec<Edit>,
 }
@@ -79,23 +79,23 @@ pub(super) struct Open {
     pub(super) name: &'static str,
     /// Where its `$` is in the text as it was written, in bytes.
     pub(super) at: usize,
-    /// Where it is in the text with the other addresses filled in; without line and column.
+    /// Its position in the text with the other variables replaced, without line and column.
     pub(super) span: Span,
 }
 
-/// A piece that was replaced: where it was and where its replacement is, in bytes.
+/// A replaced piece: its range before and after, in bytes.
 #[derive(Debug)]
 struct Edit {
     old: (usize, usize),
     new: (usize, usize),
 }
 
-/// Fills in the addresses. `\$private_ipv4` is the text `$private_ipv4`; a longer name is another name.
+/// Replaces the variables. `\$private_ipv4` is the text `$private_ipv4`; a longer name is another name.
 pub(super) fn substitute<'a>(written: &'a str, addresses: &Addresses) -> Substituted<'a> {
     without(written, addresses, &HashSet::new())
 }
 
-/// The same, but that the variables at these offsets become the empty text.
+/// Replaces the variables, and removes those at these offsets.
 pub(super) fn without<'a>(
     written: &'a str,
     addresses: &Addresses,
@@ -146,12 +146,12 @@ pub(super) fn without<'a>(
     }
 }
 
-/// Whether a text holds one of the variables.
+/// Tells whether a text has one of the variables.
 pub(super) fn mentions(text: &str) -> bool {
     occurrences(text).next().is_some()
 }
 
-/// Where a variable's `$` is, and its name.
+/// Finds a variable: the position of its `$`, and its name.
 fn occurrences(text: &str) -> impl Iterator<Item = (usize, &'static str)> {
     text.match_indices('$').filter_map(move |(at, _)| {
         let rest = &text[at + 1..];
@@ -162,13 +162,13 @@ fn occurrences(text: &str) -> impl Iterator<Item = (usize, &'static str)> {
 }
 
 impl Substituted<'_> {
-    /// The bytes that something took in the text as it was written.
+    /// Converts a range to the text as it was written.
     pub(super) fn written_at(&self, span: Span) -> Range<usize> {
         let start = self.before(span.start, false);
         start..self.before(span.end, true).max(start)
     }
 
-    /// An offset in the text before substitution.
+    /// Converts an offset to the text before substitution.
     fn before(&self, offset: usize, end: bool) -> usize {
         let next = self
             .edits

@@ -12,18 +12,18 @@ use super::{
     substitute::{Open, Substituted},
 };
 
-/// What an address that is not known stands in.
+/// Where an unknown address is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Use {
-    /// A comment of the document: nothing is made of it.
+    /// In a comment of the document, where it has no effect.
     Comment,
-    /// A commented line of a file or a unit: written, and read by nobody.
+    /// In a commented line of a file or a unit, which is written, but has no effect.
     CommentedLine,
-    /// A value.
+    /// In a value.
     Value,
 }
 
-/// A scalar of the document, where it is written.
+/// A scalar of the document, and its position.
 struct Written {
     span: Span,
     style: Style,
@@ -31,8 +31,8 @@ struct Written {
     is_content: bool,
 }
 
-/// Reports each address that is used and not known, at its first use. Returns where those are that only commented lines
-/// of contents name, as offsets in the text as written: they become the empty text.
+/// Reports each unknown address at its first use. Returns the offsets of those in commented lines of contents, in the
+/// text as written: they become the empty text.
 pub(super) fn report(
     text: &Substituted<'_>,
     root: Option<&Node>,
@@ -50,7 +50,7 @@ pub(super) fn report(
     for Open { name, at, span } in &text.unknown {
         let used = match root {
             Some(_) => used(&text.text, &scalars, *span),
-            // What is no YAML has no scalars: a line is a comment where it begins as one.
+            // Invalid YAML has no scalars: a line that begins like a comment counts as one.
             None if starts_as_comment(line_before(&text.text, span.start), &['#']) => Use::Comment,
             None => Use::Value,
         };
@@ -135,14 +135,14 @@ fn used(text: &str, scalars: &[Written], span: Span) -> Use {
     let line = line_before(text, span.start);
     let inside = match is_block {
         true => {
-            // The parser lets a block reach over the comments after it, which are indented less.
+            // For the parser, a block includes comments after it that are indented less.
             let block = line_before(text, scalar.span.start);
             if starts_as_comment(line, &['#']) && indent(line) < block.len() {
                 return Use::Comment;
             }
             line
         }
-        // Within quotes a line ends where it is written `\n`, too.
+        // In quotes `\n` ends a line, too.
         false => {
             let inside = text.get(scalar.span.start..span.start).unwrap_or_default();
             let inside = inside.trim_start_matches(['"', '\'']);
@@ -156,7 +156,7 @@ fn used(text: &str, scalars: &[Written], span: Span) -> Use {
     }
 }
 
-/// What stands before an offset in its line.
+/// Returns the part of a line before an offset.
 fn line_before(text: &str, offset: usize) -> &str {
     let before = text.get(..offset).unwrap_or(text);
     before.rsplit('\n').next().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! User data in all its kinds, taken apart into documents and scripts.
+//! User data of all kinds, split into documents and scripts.
 
 use std::borrow::Cow;
 
@@ -9,24 +9,24 @@ use super::{
     diagnostic::{Diagnostic, Level},
 };
 
-/// Layers of gzip and MIME within one another: more than anybody packs.
+/// The most nested layers of gzip and MIME.
 const DEEPEST: usize = 4;
 
 /// The most parts that user data may have.
 const MOST_PARTS: usize = 1000;
 
-/// A part of user data; often the only one.
+/// A part of user data, which often has only one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// Its file name, in MIME.
     pub name: Option<String>,
-    /// Lines of the whole text before it, where the part stands in it as it is.
+    /// How many lines of the whole text are before it, if the part is not packed.
     pub lines_before: u64,
-    /// What it is.
+    /// Its content.
     pub content: PartContent,
 }
 
-/// What a part is.
+/// The content of a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PartContent {
     /// A document.
@@ -38,7 +38,7 @@ pub enum PartContent {
 }
 
 impl Part {
-    /// What is to be said of a part that is skipped.
+    /// Returns the diagnostic about a skipped part.
     #[must_use]
     pub fn skipped(&self) -> Option<Diagnostic> {
         let PartContent::Skipped(why) = &self.content else {
@@ -62,10 +62,10 @@ pub enum UserDataError {
     /// It is too large.
     #[error("found more than {LARGEST} bytes of user data, expected at most that")]
     TooLarge,
-    /// It does not unpack.
+    /// It cannot be unpacked.
     #[error("the user data cannot be unpacked: {0}")]
     Packed(DecodeError),
-    /// Layers in layers.
+    /// It has too many layers.
     #[error("found user data packed more than {DEEPEST} times, expected gzip or MIME once")]
     Deep,
     /// Too many parts.
@@ -77,10 +77,10 @@ pub enum UserDataError {
          as the node's ignition.config.url or its platform's user data, before the first boot"
     )]
     Ignition,
-    /// Multipart, but not well-formed.
+    /// It is multipart, and not well-formed.
     #[error("the MIME text cannot be parsed: {0}")]
     Mime(&'static str),
-    /// There are parts, and none is of a kind that is applied here.
+    /// It has parts, and none of a kind that is applied here.
     #[error("found no part that is applied here, expected a cloud-config or a script: {0}")]
     NoPart(String),
     /// A document that is no text.
@@ -91,10 +91,10 @@ pub enum UserDataError {
         /// The column of the first bad byte.
         column: u64,
     },
-    /// There is something, and nothing in it.
+    /// It is empty after unpacking.
     #[error("found empty user data, expected a document; an empty document is #cloud-config")]
     Nothing,
-    /// Nothing of ours.
+    /// It is of an unknown kind.
     #[error(
         "found user data of unknown kind: it begins with {found}, expected #cloud-config or #! as its first line{hint}"
     )]
@@ -111,7 +111,7 @@ pub enum UserDataError {
         if *line > 2 { "blank lines" } else { "a blank line" }
     )]
     Blank {
-        /// The first line that is not.
+        /// The first line that is not blank.
         line: u64,
     },
     /// A part of a multipart text is wrong.
@@ -127,7 +127,7 @@ pub enum UserDataError {
 }
 
 impl UserDataError {
-    /// The same as a diagnostic.
+    /// Converts it to a diagnostic.
     #[must_use]
     pub fn diagnostic(&self) -> Diagnostic {
         let (line, column) = match self {
@@ -145,7 +145,7 @@ impl UserDataError {
         }
     }
 
-    /// Whether it is only that a part is of another kind: another program's, or for people.
+    /// Tells whether a part is only of another kind: for another program, or for people.
     fn is_other_kind(&self) -> bool {
         matches!(
             self,
@@ -154,16 +154,16 @@ impl UserDataError {
     }
 }
 
-/// Whether user data is for Ignition alone.
+/// Tells whether user data is for Ignition alone.
 #[must_use]
 pub fn is_for_ignition(bytes: &[u8]) -> bool {
     matches!(parts(bytes.to_vec()), Err(UserDataError::Ignition))
 }
 
-/// Takes user data apart. Of empty user data, which a platform may have, there are no parts.
+/// Splits user data into its parts. Empty user data, which a platform may have, has no parts.
 ///
 /// # Errors
-/// When it is of no kind that is applied here, or larger than [`LARGEST`] once unpacked.
+/// When no part is of a kind that is applied here, or it is larger than [`LARGEST`] after unpacking.
 pub fn parts(bytes: Vec<u8>) -> Result<Vec<Part>, UserDataError> {
     if bytes.len() as u64 > LARGEST {
         return Err(UserDataError::TooLarge);
@@ -196,7 +196,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Reads bytes of which a MIME type is said, or nothing.
+    /// Reads bytes with a MIME type, or without one.
     fn read(
         &mut self,
         bytes: Cow<'_, [u8]>,
@@ -228,7 +228,7 @@ impl Reader {
         let content = if text.trim_ascii().is_empty() {
             return Ok(());
         } else if text.starts_with(b"#!") || kind == Some("text/x-shellscript") {
-            // Said to be a script: the system finds its interpreter, or says that it cannot.
+            // Its type is that of a script: the system finds its interpreter, or reports an error.
             PartContent::Script(text.to_vec())
         } else if first == b"#cloud-config" || kind == Some("text/cloud-config") {
             PartContent::CloudConfig(utf8(bytes, lines_before)?)
@@ -275,7 +275,7 @@ impl Reader {
                 let subtype = kind.subtype()?;
                 Some(format!("{}/{subtype}", kind.ctype()).to_ascii_lowercase())
             });
-            // As it stands where it stands: then its lines are the text's, and no charset was applied.
+            // The part is in the text as it is: its lines are those of the text, and no charset was applied.
             let range = part.offset_body as usize..part.offset_end as usize;
             let lines = raw.get(..range.start).unwrap_or_default();
             let lines = lines.iter().filter(|b| **b == b'\n').count();
@@ -323,7 +323,7 @@ impl Reader {
     }
 }
 
-/// The line that a mailbox has before a mail, where the text begins with one, and the mail.
+/// Splits off the line that a mailbox has before a mail.
 fn mailbox(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = text.iter().position(|b| *b == b'\n')?;
     let (line, rest) = (&text[..end], &text[end + 1..]);
@@ -331,7 +331,7 @@ fn mailbox(text: &[u8]) -> Option<(&[u8], &[u8])> {
     is_mail.then_some((line.trim_ascii_end(), rest))
 }
 
-/// Whether the last boundary is there: what was cut off has none (RFC 2046, 5.1.1).
+/// Tells whether the last boundary exists: a text that was cut off has none (RFC 2046, 5.1.1).
 fn ends(message: &Message<'_>, raw: &[u8]) -> bool {
     let boundary = message
         .content_type()
@@ -343,7 +343,7 @@ fn ends(message: &Message<'_>, raw: &[u8]) -> bool {
     })
 }
 
-/// The text of a document.
+/// Decodes the text of a document.
 fn utf8(bytes: Cow<'_, [u8]>, lines_before: u64) -> Result<String, UserDataError> {
     String::from_utf8(bytes.into_owned()).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
@@ -366,9 +366,9 @@ fn is_ignition(text: &[u8]) -> bool {
     json.get("ignitionVersion").is_some() || json.pointer("/ignition/version").is_some()
 }
 
-/// The message, if it is a multipart one.
+/// Parses a multipart message; none if it is not one.
 fn multipart(text: &[u8]) -> Option<Message<'_>> {
-    // Only what begins as headers do is worth a parser's time.
+    // Only a text that begins like headers is parsed.
     let head = &text[..text.len().min(16 << 10)];
     let first = head.split(|b| *b == b'\n').next().unwrap_or_default();
     let name = first.split(|b| *b == b':').next().unwrap_or_default();

@@ -309,7 +309,7 @@ write_files: [{path: /a, content: x, owner: 'ann:ann'}, {path: /b, content: y, o
 fn who_exists_keeps_what_useradd_would_be_told_and_that_is_said() {
     let tree = Tree::with_users();
     let document = "#cloud-config\nusers: [{name: core, passwd: '*', shell: /bin/zsh, groups: [docker]}, {name: ann, passwd: '*', gecos: Ann}]\n";
-    let said = "users: core exists: of what is said of them only passwd and keys apply, not what useradd would be told (--groups, --shell)";
+    let said = "users: core exists already: only passwd and keys are applied, not what useradd would set (--groups, --shell)";
     let called = tree.apply(document);
     assert_eq!(called.code, Some(0), "{called:?}");
     assert!(called.stdout.contains(said), "{called:?}");

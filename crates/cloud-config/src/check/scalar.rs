@@ -10,7 +10,7 @@ use crate::{
     substitute,
 };
 
-/// A text that is to be of a form. What is wrong with it is reported as far as that is this mode's.
+/// Checks a text against its form, and reports mistakes by the rules of the mode.
 pub(super) fn text(
     Scalar { text, style }: Scalar,
     form: Form,
@@ -28,7 +28,7 @@ pub(super) fn text(
             binary,
         };
     }
-    // An address that is not known yet may be anything.
+    // A variable that is not replaced yet may become anything.
     let fault = if substitute::mentions(&text) {
         None
     } else {
@@ -50,7 +50,7 @@ pub(super) fn text(
             true => report.original_as((level, fault.level), span, path, message),
             false => report.add(level, span, path, message),
         }
-        // What cannot be a file's name is left out, as systemd would leave it.
+        // An invalid file name is ignored, as systemd would ignore the file.
         if applied && form.is_name() && level == Level::Warning {
             report.left_out = true;
             return Content::Wrong;
@@ -63,7 +63,7 @@ pub(super) fn text(
     }
 }
 
-/// A whole number in YAML 1.1's spellings.
+/// Reads a whole number in the spellings of YAML 1.1.
 pub(super) fn integer(text: &str) -> Option<i64> {
     let text = text.replace('_', "");
     let (sign, digits) = match text.strip_prefix('-') {

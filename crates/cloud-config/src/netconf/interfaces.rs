@@ -1,4 +1,4 @@
-//! Debian's /etc/network/interfaces, read.
+//! Reading Debian's /etc/network/interfaces.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ pub(super) struct Interface {
     pub(super) name: String,
     pub(super) dhcp4: bool,
     pub(super) dhcp6: bool,
-    /// Without any address, or as `auto` of inet6 says.
+    /// Without an address, or as `auto` of inet6 says.
     pub(super) router_advertisements: bool,
     pub(super) addresses: Vec<(IpAddr, u8)>,
     pub(super) gateways: Vec<IpAddr>,
@@ -31,14 +31,14 @@ pub(super) struct Interface {
 #[derive(Debug, Default)]
 pub(super) struct Bond {
     pub(super) slaves: Vec<String>,
-    /// Keys of networkd's section and their values.
+    /// Keys and values of networkd's section.
     pub(super) settings: Vec<(&'static str, String)>,
 }
 
-/// A stanza while it is read.
+/// A stanza that is being read.
 struct Stanza {
     line: usize,
-    /// Where its interface is among all.
+    /// The index of its interface.
     at: usize,
     method: String,
     address: Option<(IpAddr, Option<u8>)>,
@@ -46,7 +46,7 @@ struct Stanza {
     raw_device: Option<String>,
 }
 
-/// Reads it; also the options that were passed over.
+/// Reads the text. Returns the interfaces, and the options that were skipped.
 pub(super) fn parse(text: &str) -> Result<(Vec<Interface>, Vec<NetconfError>), NetconfError> {
     let mut reader = Reader::default();
     for (line, text) in lines(text) {
@@ -56,7 +56,7 @@ pub(super) fn parse(text: &str) -> Result<(Vec<Interface>, Vec<NetconfError>), N
     Ok((reader.interfaces, reader.passed_over))
 }
 
-/// Lines with their numbers, without comments, those that a backslash continues joined.
+/// Splits into numbered lines without comments; lines continued by a backslash are joined.
 fn lines(text: &str) -> Vec<(usize, String)> {
     let mut all: Vec<(usize, String)> = Vec::new();
     let mut open = false;
@@ -102,7 +102,7 @@ impl Reader {
                 self.finish_stanza()?;
                 self.iface(line, &rest)
             }
-            // Everything that is described is brought up.
+            // All described interfaces are brought up.
             "auto" => self.finish_stanza(),
             _ if first.starts_with("allow-") => self.finish_stanza(),
             "mapping" | "source" | "source-directory" | "rename" | "template" => Err(wrong(
@@ -156,7 +156,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Where the interface of this name is; it is made as needed. Its units are named after it.
+    /// Finds or adds the interface of this name, after which its units are named.
     fn interface(&mut self, line: usize, name: &str) -> Result<usize, NetconfError> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
         if name.is_empty() || name.len() > 15 || !name.bytes().all(plain) || name.starts_with('.') {
@@ -258,9 +258,9 @@ impl Reader {
                 Some(route) => one.routes.push(route),
                 None => return self.pass_over(line, name),
             },
-            // networkd takes down what it put up.
+            // networkd removes what it has configured.
             "down" | "pre-down" | "post-down" if route(words).is_some() => {}
-            // Follow from address and length.
+            // These follow from address and length.
             "network" | "broadcast" => {}
             _ => return self.pass_over(line, name),
         }
@@ -314,7 +314,7 @@ impl Reader {
                     format!("found {name:?} on {raw}, expected a name such as vlan5 or {raw}.5"),
                 ));
             };
-            // It is named on the interface that it lies on, which may not be described itself.
+            // The interface below it names it, and may not be described itself.
             self.interface(line, &raw)?;
             self.interfaces[at].vlan = Some((number, raw));
         }

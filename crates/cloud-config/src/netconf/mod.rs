@@ -1,13 +1,13 @@
-//! A platform's description of the network, turned into units of systemd-networkd. Pure.
+//! Converting a platform's description of the network to units of systemd-networkd. Pure.
 //!
 //! - `interfaces`: Debian's /etc/network/interfaces (interfaces(5)), which OpenStack's drives hold; `values`: its options
-//! - `units`: what of it networkd is told (systemd.network(5), systemd.netdev(5))
+//! - `units`: the units of networkd (systemd.network(5), systemd.netdev(5))
 
 mod interfaces;
 mod units;
 mod values;
 
-/// Why a description cannot be turned into units.
+/// Why a description cannot be converted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
 pub struct NetconfError {
@@ -17,19 +17,19 @@ pub struct NetconfError {
     pub reason: String,
 }
 
-/// Units, and what of the description is not in them.
+/// The units, and what of the description is not in them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Converted {
     /// File names and texts.
     pub units: Vec<(String, String)>,
-    /// Options that were passed over, with their lines.
+    /// Options that were skipped, with their lines.
     pub passed_over: Vec<NetconfError>,
 }
 
-/// Turns the text of an /etc/network/interfaces into units.
+/// Converts an /etc/network/interfaces to units.
 ///
 /// # Errors
-/// When a stanza cannot be understood: a network set up by half would cut the node off.
+/// When a stanza cannot be read: with half of its network, the node could be unreachable.
 pub fn debian(text: &str) -> Result<Converted, NetconfError> {
     let (interfaces, passed_over) = interfaces::parse(text)?;
     Ok(Converted {

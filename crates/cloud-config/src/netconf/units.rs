@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::interfaces::Interface;
 
-/// A `.network` for each interface, and a `.netdev` for those that have to be made first. The loopback needs none.
+/// Writes a `.network` for each interface, and a `.netdev` for virtual ones. The loopback needs none.
 pub(super) fn write(interfaces: &[Interface]) -> Vec<(String, String)> {
     let mut units = Vec::new();
     for one in interfaces.iter().filter(|one| one.name != "lo") {

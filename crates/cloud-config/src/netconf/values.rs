@@ -1,4 +1,4 @@
-//! What options of interfaces say in one line.
+//! The values of options of interfaces.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -12,7 +12,7 @@ const MODES: [&str; 7] = [
     "balance-alb",
 ];
 
-/// The length of a network's prefix: a number, or a mask of IPv4 with dots.
+/// Reads the length of a network's prefix: a number, or an IPv4 mask.
 pub(super) fn prefix(text: &str, address: IpAddr) -> Result<u8, String> {
     let most = if address.is_ipv4() { 32 } else { 128 };
     if let Ok(mask) = text.parse::<Ipv4Addr>() {
@@ -27,7 +27,7 @@ pub(super) fn prefix(text: &str, address: IpAddr) -> Result<u8, String> {
         .ok_or_else(|| format!("found {text:?}, expected a length of at most {most}, or a mask"))
 }
 
-/// A route, from `route add -net NET [netmask MASK] gw GATEWAY` or `ip route add NET via GATEWAY`.
+/// Reads a route from `route add -net NET [netmask MASK] gw GATEWAY` or `ip route add NET via GATEWAY`.
 pub(super) fn route(words: &[&str]) -> Option<((IpAddr, u8), IpAddr)> {
     let after = |name: &str| {
         let at = words.iter().position(|word| *word == name)?;
@@ -59,7 +59,7 @@ pub(super) fn route(words: &[&str]) -> Option<((IpAddr, u8), IpAddr)> {
     Some(((address, length), gateway))
 }
 
-/// What networkd calls an option of a bond.
+/// Returns networkd's name of an option of a bond.
 pub(super) fn bond_setting(option: &str, value: &str) -> Option<(&'static str, String)> {
     let word = |known: &[&str]| {
         let by_number = value

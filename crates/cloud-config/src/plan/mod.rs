@@ -1,6 +1,6 @@
-//! What a document does to a machine, step by step, before anything is done.
+//! Planning: from documents to steps, before anything is done.
 //!
-//! Pure: from documents and what the machine holds to steps. `apply` looks at what each step changes, and does it.
+//! Pure. `apply` looks at what each step changes on the machine, and does it.
 
 use super::{
     document::Document,
@@ -15,7 +15,7 @@ pub use super::{
     steps::{NewContent, NewFile, NewGroup, NewOwner, NewUser, Step},
 };
 
-/// The environment of everything that a person starts.
+/// The environment of login sessions.
 const ENVIRONMENT: &str = "/etc/environment";
 
 /// What a plan needs to know of the machine.
@@ -24,36 +24,36 @@ pub struct Machine<'a> {
     pub addresses: &'a Addresses,
     /// The node's name, where the documents give none.
     pub hostname: &'a str,
-    /// The text of a file by its absolute path, where it is there.
+    /// Reads a text file by its absolute path; none if it does not exist.
     pub text: &'a dyn Fn(&str) -> Option<String>,
 }
 
 /// A part of user data.
 #[derive(Debug)]
 pub enum Planned {
-    /// A document, sound.
+    /// A document without errors.
     Document(Box<Document>),
-    /// A script. Addresses that are known are filled in; others may be variables of its own.
+    /// A script. Known addresses are filled in; other variables may be the script's own.
     Script(Vec<u8>),
-    /// What the platform says of the node, wherever it stands among the parts.
+    /// What the platform says about the node; its position among the parts does not matter.
     Platform(Platform),
 }
 
-/// What a platform says of the node.
+/// What a platform says about the node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Platform {
-    /// Its name, where no document gives one.
+    /// Its host name, if no document gives one.
     pub hostname: Option<String>,
     /// Public keys that may log in as `core`, before those of the documents.
     pub keys: Vec<String>,
-    /// Units of networkd that hold until the next boot: names and texts.
+    /// Units of networkd that last until the next boot: names and texts.
     pub network: Vec<(String, String)>,
 }
 
 /// Plans documents and scripts, in their order.
 ///
 /// # Errors
-/// When a content does not unpack, which the diagnostics of its document have said.
+/// When a content cannot be unpacked, which the diagnostics of its document have reported.
 pub fn plan(parts: Vec<Planned>, machine: &Machine<'_>) -> Result<Vec<Step>, PlanError> {
     let mut steps = Steps::default();
     let node = node_wide(&parts);
@@ -72,7 +72,7 @@ pub fn plan(parts: Vec<Planned>, machine: &Machine<'_>) -> Result<Vec<Step>, Pla
             optional: node.keys_are_optional,
         });
     }
-    // A platform may have no document, and tell the addresses all the same.
+    // A platform may give addresses without a document.
     let alone = parts
         .iter()
         .all(|part| matches!(part, Planned::Platform(_)));
@@ -94,7 +94,7 @@ pub fn plan(parts: Vec<Planned>, machine: &Machine<'_>) -> Result<Vec<Step>, Pla
     Ok(steps.finish())
 }
 
-/// What the node has one of: documents go before platforms for its name, and after them for keys.
+/// Collects what the node has one of. A document's host name goes before a platform's; keys of platforms come first.
 fn node_wide(parts: &[Planned]) -> NodeWide {
     let mut node = NodeWide::new();
     for part in parts {
@@ -111,7 +111,7 @@ fn node_wide(parts: &[Planned]) -> NodeWide {
     node
 }
 
-/// Leaves the addresses that are known for all programs, and for the next boot.
+/// Writes the known addresses for all programs, and for the next boot.
 fn addresses(machine: &Machine<'_>, steps: &mut Steps) {
     let known = known(machine.addresses);
     if !known.is_empty() && !steps.writes(ENVIRONMENT) {
@@ -120,22 +120,22 @@ fn addresses(machine: &Machine<'_>, steps: &mut Steps) {
     }
 }
 
-/// A script with the addresses that are known.
+/// Fills the known addresses into a script.
 fn fill_in(script: Vec<u8>, addresses: &Addresses) -> Vec<u8> {
     match std::str::from_utf8(&script) {
         Ok(text) => substitute(text, addresses).text.into_owned().into_bytes(),
-        // No text: nothing of ours is in it.
+        // It is not text, so it has no variables.
         Err(_) => script,
     }
 }
 
-/// A host's name up to the first dot, at most 63 bytes.
+/// Cuts a host name at the first dot, and at 63 bytes.
 fn short(name: &str) -> &str {
     let name = name.split('.').next().unwrap_or_default();
     &name[..name.len().min(63)]
 }
 
-/// The addresses that are known, as lines of /etc/environment name them.
+/// Lists the known addresses as variables of /etc/environment.
 fn known(addresses: &Addresses) -> Vec<(String, String)> {
     let variable = |name: &str| {
         let address = addresses.get(name)?.to_owned();

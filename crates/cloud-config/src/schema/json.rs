@@ -9,7 +9,7 @@ pub(crate) fn json_schema(root: &Mapping) -> Value {
     let mut schema = mapping(root, "#");
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
     schema["title"] = "cloud-config".into();
-    // An empty document is one.
+    // A document may be empty.
     schema["type"] = json!(["object", "null"]);
     schema
 }
@@ -90,7 +90,7 @@ fn kind(kind: Kind, here: &str) -> Value {
 fn text(form: Form) -> Value {
     let mut schema = scalar();
     if let Form::OneOf(words) | Form::Setting(words) = form {
-        // To a reader of YAML 1.1, off is false.
+        // A YAML 1.1 parser reads off as false.
         let mut all: Vec<Value> = words.iter().map(|word| (*word).into()).collect();
         all.push(Value::Null);
         for (word, meant) in [("on", true), ("off", false)] {
@@ -101,7 +101,7 @@ fn text(form: Form) -> Value {
         return json!({ "enum": all });
     }
     if let Some(pattern) = form.pattern() {
-        // An address that is filled in later may be anything.
+        // A variable may become anything.
         schema["pattern"] = format!("({pattern})|\\$(public|private)_ipv[46]").into();
     }
     schema

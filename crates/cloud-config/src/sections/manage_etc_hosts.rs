@@ -10,7 +10,7 @@ use crate::{
     values::{Text, text},
 };
 
-/// Whether /etc/hosts is to name this node.
+/// Whether /etc/hosts names this node.
 #[derive(Debug, Default)]
 pub(crate) struct ManageEtcHosts(Option<Text>);
 

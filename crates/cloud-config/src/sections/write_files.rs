@@ -179,7 +179,7 @@ fn check_content(file: &File, at: &dyn Fn(&str) -> String, report: &mut Report) 
         }
         return;
     };
-    // Text is its own bytes; an encoding nobody knows has been named.
+    // Text needs no unpacking; an unknown encoding has been reported.
     let encoded = file.encoding.is_some() || file.binary;
     if let Err(error) = if encoded {
         file.bytes()
@@ -248,7 +248,7 @@ impl File {
         )
     }
 
-    /// Takes its bytes. Text that is its own bytes is not copied.
+    /// Takes its bytes. Plain text is not copied.
     fn take_bytes(&mut self) -> Result<Vec<u8>, DecodeError> {
         let plain = !self.binary && self.encoding.is_none();
         match self.content.take_if(|_| plain) {

@@ -5,10 +5,10 @@ use host::node::Root;
 use super::{Retry, Unavailable, file, source::Document};
 use crate::problem::Problem;
 
-/// The document that the command line names.
+/// Reads the command line and the URL that it names.
 pub(super) fn read(root: &Root) -> Result<Document, Unavailable> {
     let path = root.path("proc/cmdline");
-    // It does not come into being later.
+    // This file does not appear later.
     let line = file::read(&path).map_err(|error| Unavailable::never(error.problem).here())?;
     let line = String::from_utf8_lossy(&line);
     let Some(url) = url(&line) else {
@@ -23,7 +23,7 @@ pub(super) fn read(root: &Root) -> Result<Document, Unavailable> {
     })
 }
 
-/// The last URL that a command line names; hyphens and underscores are the same, as in all of the kernel's parameters.
+/// Finds the last URL on a command line. Hyphens and underscores are equal, as in all kernel parameters.
 fn url(line: &str) -> Option<&str> {
     line.split_ascii_whitespace()
         .filter_map(|word| word.trim_matches('"').split_once('='))

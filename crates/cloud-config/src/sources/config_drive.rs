@@ -1,5 +1,5 @@
-//! A drive of OpenStack: `openstack/latest/` with `user_data` and `meta_data.json`. Who does not say where it is mounted
-//! has it found by its label.
+//! A drive of OpenStack: `openstack/latest/` with `user_data` and `meta_data.json`. If nobody says where it is mounted,
+//! it is found by its label.
 
 use std::{
     fs, io,
@@ -14,16 +14,16 @@ use tokio::{process::Command, time::timeout};
 use super::{Found, Metadata, Retry, Unavailable, file, openstack};
 use crate::problem::Problem;
 
-/// Where it is mounted, as coreos-cloudinit's units did: what a document starts may read more of it there.
+/// Where it is mounted, as by coreos-cloudinit's units: units of a document may read more of it.
 const FOLDER: &str = "media/configdrive";
 
-/// How it is labelled. FAT knows capitals only.
+/// Its label. FAT has capitals only.
 const LABELS: [&str; 2] = ["config-2", "CONFIG-2"];
 
 /// How long finding the drive, or mounting it, may take: an optical drive has to start.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Reads the drive of this machine, mounted where it belongs; read-only, where nobody has mounted it yet.
+/// Reads the drive of this machine, and mounts it read-only if it is not mounted.
 pub(super) async fn find(root: &Root) -> Result<Found, Unavailable> {
     let folder = root.path(FOLDER);
     if root.is_host() && !folder.join("openstack").exists() {
@@ -41,7 +41,7 @@ pub(super) async fn find(root: &Root) -> Result<Found, Unavailable> {
     file::apart(move || read(&folder)).await
 }
 
-/// The device with the label: as udev tells it, else by looking at all, which takes root.
+/// Finds the device with the label: by udev, else by reading all devices, which needs root.
 async fn labelled() -> Option<PathBuf> {
     let known = LABELS.map(|label| Path::new("/dev/disk/by-label").join(label));
     if let Some(known) = known.into_iter().find(|path| path.exists()) {
@@ -56,7 +56,7 @@ async fn labelled() -> Option<PathBuf> {
     None
 }
 
-/// Why a program did not do its work.
+/// Why a program failed.
 #[derive(Debug, thiserror::Error)]
 enum ToolError {
     #[error("only root may mount; try sudo")]
@@ -94,7 +94,7 @@ async fn said(command: &mut Command) -> Result<String, ToolError> {
     }
 }
 
-/// Reads the drive. Either file may be missing, but not both: then nothing is mounted there yet.
+/// Reads the drive. If both files are missing, nothing is mounted there yet.
 pub(super) fn read(folder: &RootPath) -> Result<Found, Unavailable> {
     let latest = folder.join("openstack/latest");
     let user_data = file::read_if_there(&latest.join("user_data"))?;

@@ -1,10 +1,10 @@
-//! Amazon EC2 and what speaks as it does: with a token where the service gives one (IMDSv2), else without.
+//! Amazon EC2 and compatible services: with a token if the service gives one (IMDSv2), else without.
 
 use host::http::Method;
 
 use super::{Found, Metadata, Unavailable, service::Service};
 
-/// How long the token is to hold, in seconds: longer than asking takes.
+/// How long the token is valid, in seconds: longer than all requests take.
 const TOKEN_LIFE: &str = "300";
 
 pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Unavailable> {
@@ -13,7 +13,7 @@ pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Unavailable> {
     let answer = service.ask(Method::PUT, path, &life).await?;
     let token = match answer.status {
         200 => Some(String::from_utf8_lossy(&answer.body).trim().to_owned()),
-        // A service of before IMDSv2, or of another platform that speaks as EC2 does.
+        // A service without IMDSv2, or of a compatible platform.
         400 | 404 | 405 | 501 => None,
         _ => return Err(Unavailable::answer(&service.name(path), &answer)),
     };
@@ -22,7 +22,7 @@ pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Unavailable> {
         .map(|token| ("x-aws-ec2-metadata-token", token.as_str()))
         .collect();
     let headers = headers.as_slice();
-    // Each of the others may be missing; the list of them may not.
+    // Each item may be missing, but not the list of items.
     service.needed("latest/meta-data/", headers).await?;
     let said = async |name: &str| {
         let path = format!("latest/meta-data/{name}");
@@ -34,7 +34,7 @@ pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Unavailable> {
     for (public, name) in [(true, "public-ipv4"), (false, "local-ipv4"), (true, "ipv6")] {
         metadata.address(public, &said(name).await?);
     }
-    // A line each: the number, `=`, and the name.
+    // Each line has the number, `=`, and the name.
     for line in said("public-keys/").await?.lines() {
         let number = line.split('=').next().unwrap_or_default().trim();
         if number.bytes().all(|b| b.is_ascii_digit()) && !number.is_empty() {

@@ -22,13 +22,13 @@ const VAGRANT: [&str; 2] = [
     "var/lib/coreos-vagrant/vagrantfile-user-data",
 ];
 
-/// Where the installer leaves it.
+/// Where the installer leaves user data.
 const INSTALL: [&str; 2] = [
     "var/lib/flatcar-install/user_data",
     "var/lib/coreos-install/user_data",
 ];
 
-/// Does work that may wait for a disk, or for who writes into a pipe, for ever: on a thread of its own, which the end of
+/// Runs work that may wait for a disk or a pipe without end. It has its own thread, which the end of
 /// the program does not wait for.
 pub(super) async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Unavailable> + Send + 'static,
@@ -38,11 +38,11 @@ pub(super) async fn apart<T: Send + 'static>(
     let take = |work: &Mutex<Option<_>>| work.lock().ok().and_then(|mut work| work.take());
     let given = Arc::clone(&work);
     let read = move || {
-        // Nobody waits any more for what comes too late.
+        // A late result has no receiver.
         let _ = take(&given).map(|work| send.send(work()));
     };
     let thread = thread::Builder::new().name("source".into()).spawn(read);
-    // Who entered the machine's space of processes from outside may have no threads.
+    // A process that entered the machine's namespace from outside may not be able to start threads.
     if thread.is_err()
         && let Some(work) = take(&work)
     {
@@ -58,7 +58,7 @@ pub(super) fn read(at: &RootPath) -> Result<Vec<u8>, Unavailable> {
     whole(at, at.open_to_read())
 }
 
-/// What a file holds, none where it is not there.
+/// Reads a file; none if it does not exist.
 pub(super) fn read_if_there(at: &RootPath) -> Result<Option<Vec<u8>>, Unavailable> {
     match at.open_to_read() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -77,7 +77,7 @@ fn whole(at: &RootPath, opened: io::Result<File>) -> Result<Vec<u8>, Unavailable
         .and_then(|bytes| small(bytes, &name))
 }
 
-/// What standard input holds.
+/// Reads standard input.
 pub(super) fn stdin() -> Result<Vec<u8>, Unavailable> {
     bounded(io::stdin(), 0)
         .map_err(|error| Unavailable::never(Fault::Said(error.to_string())).here())
@@ -92,11 +92,11 @@ pub(super) fn install(root: &Root) -> Result<Vec<u8>, Unavailable> {
     first(INSTALL.map(|path| root.path(path)))
 }
 
-/// The first of two files that is there.
+/// Reads the first of two files that exists.
 fn first([newer, older]: [RootPath; 2]) -> Result<Vec<u8>, Unavailable> {
     match read_if_there(&newer)? {
         Some(bytes) => Ok(bytes),
-        // Who has either system is told where it would be.
+        // The error names both, because either system may be meant.
         None => read(&older).map_err(|unavailable| match unavailable.none_here {
             true => Unavailable {
                 problem: Problem::found(format!("neither {newer} nor {older}")),
@@ -107,7 +107,7 @@ fn first([newer, older]: [RootPath; 2]) -> Result<Vec<u8>, Unavailable> {
     }
 }
 
-/// All of it, one byte more than the most at most.
+/// Reads all of it, up to one byte more than the limit.
 fn bounded(input: impl Read, size: u64) -> io::Result<Vec<u8>> {
     let size = usize::try_from(size.min(LARGEST)).unwrap_or_default();
     let mut bytes = Vec::with_capacity(size + 1);

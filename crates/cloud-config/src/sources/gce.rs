@@ -6,10 +6,10 @@ use serde_json::{Map, Value};
 use super::{Found, Metadata, Unavailable, service::Service};
 use crate::{content, problem::Problem};
 
-/// Without it the service refuses: it shows that no browser was lured here.
+/// The service requires this header, which a browser does not send.
 const FLAVOR: [(&str, &str); 1] = [("metadata-flavor", "Google")];
 
-/// The user whose keys are taken.
+/// The user whose keys are used.
 const USER: &str = "core";
 
 #[derive(Debug, Default, Deserialize)]
@@ -77,7 +77,7 @@ pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Unavailable> {
     })
 }
 
-/// The keys of a user, from lines `user:key`.
+/// Finds the keys of a user in lines `user:key`.
 fn keys_of<'a>(text: &'a str, user: &str) -> impl Iterator<Item = &'a str> {
     text.lines().filter_map(move |line| {
         let (name, key) = line.trim().split_once(':')?;

@@ -1,4 +1,4 @@
-//! What a platform says of the node beside its user data.
+//! What a platform says about the node besides user data.
 
 use std::net::IpAddr;
 
@@ -6,19 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::Addresses;
 
-/// What a platform says of the node.
+/// What a platform says about the node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Metadata {
-    /// Addresses, to be filled in for `$private_ipv4` and its kin.
+    /// Addresses for `$private_ipv4` and similar variables.
     pub addresses: Addresses,
-    /// The node's name, where its documents give none.
+    /// The host name, if no document gives one.
     pub hostname: Option<String>,
-    /// Public keys that may log in as `core`, beside those of the documents.
+    /// Public keys of `core`, in addition to those of documents.
     pub ssh_keys: Vec<String>,
-    /// How the network is set up, in the platform's own form.
+    /// The network, in the platform's format.
     pub network: Option<Vec<u8>>,
-    /// Why there is none of what it is said to have of that: only who wants the network needs it.
+    /// Why the description of the network is missing: only some callers need it.
     pub network_lost: Option<String>,
 }
 

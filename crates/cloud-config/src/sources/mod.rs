@@ -58,23 +58,23 @@ const LIMITS: Limits = Limits {
     proxies: true,
 };
 
-/// Reads a key of etcd: its value, none where it does not stand; or why it cannot be read.
+/// Reads a key of etcd: its value, none if it does not exist, or why it cannot be read.
 pub type Lookup = dyn Fn(String) -> LocalBoxFuture<'static, Result<Option<Vec<u8>>, Unavailable>>;
 
 /// How sources are asked.
 pub struct Options<'a> {
-    /// Where the machine's files lie. A file that a person names lies where they say.
+    /// The root of the machine's files. A file that a person names is not below it.
     pub root: Root,
-    /// How long a source may take to appear. Without it only the trouble of a moment is waited out.
+    /// How long to wait for a source. Without it, only a problem that may pass soon is waited for.
     pub wait: Option<Duration>,
-    /// What one request may cost.
+    /// The limits of one request.
     pub limits: Limits,
-    /// The way to etcd, where one of the sources is there.
+    /// The connection to etcd, if one of the sources needs it.
     pub etcd: Option<&'a Lookup>,
 }
 
 impl Options<'_> {
-    /// The usual ones for this machine.
+    /// Returns the default options for this machine.
     #[must_use]
     pub fn new(root: Root) -> Self {
         Self {
@@ -86,7 +86,7 @@ impl Options<'_> {
     }
 }
 
-/// What a source gave.
+/// The user data of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
     /// The user data; empty where the platform has only metadata.
@@ -95,16 +95,16 @@ pub struct Fetched {
     pub metadata: Metadata,
     /// The source, as people name it.
     pub origin: String,
-    /// The sources before it in order that gave nothing.
+    /// The sources before it that were not available.
     pub passed: Vec<(String, Unavailable)>,
 }
 
-/// What a source gives.
+/// What one source gives.
 #[derive(Debug, Default)]
 struct Found {
     user_data: Vec<u8>,
     metadata: Metadata,
-    /// There may be user data later: who waits for the source waits for it.
+    /// There may be user data later: a caller that waits for the source waits for it.
     is_partial: bool,
 }
 
@@ -118,7 +118,7 @@ impl From<Vec<u8>> for Found {
     }
 }
 
-/// The ways in which sources are asked, each made when it is needed: a file is read without any certificates.
+/// The clients for sources, each created when it is needed: reading a file needs no certificates.
 struct Ways<'a> {
     root: &'a Root,
     limits: &'a Limits,
@@ -138,12 +138,12 @@ impl<'a> Ways<'a> {
         }
     }
 
-    /// For documents: with redirects, and through a proxy where the environment names one.
+    /// Returns the client for documents: with redirects, and with the proxy of the environment.
     fn documents(&self) -> Result<&Http, Unavailable> {
         made(&self.documents, self.limits)
     }
 
-    /// For platforms' services, which are on the node's own network.
+    /// Returns the client for platforms' services, which are on the node's network.
     fn services(&self) -> Result<&Http, Unavailable> {
         let near = Limits {
             redirects: 0,
@@ -156,7 +156,7 @@ impl<'a> Ways<'a> {
     /// Asks a source once.
     async fn ask(&self, source: &Source) -> Result<Found, Unavailable> {
         let found = self.found(source).await?;
-        // A server that is set up anew, a file that is being written: where no document is, none says that all is to go.
+        // A server may be set up again, or a file be in the middle of a write: an empty document must not remove everything.
         if found.user_data.trim_ascii().is_empty() && !source.may_have_none() {
             return Err(Unavailable::empty(source, found.user_data.len()));
         }
@@ -199,7 +199,7 @@ impl<'a> Ways<'a> {
         })
     }
 
-    /// The value of a key of etcd.
+    /// Reads a key of etcd.
     async fn key(&self, key: &str) -> Result<Vec<u8>, Unavailable> {
         let Some(lookup) = self.etcd else {
             return Err(Unavailable::never(Fault::Said(
@@ -217,7 +217,7 @@ impl<'a> Ways<'a> {
 
 fn made<'a>(cell: &'a OnceCell<Http>, limits: &Limits) -> Result<&'a Http, Unavailable> {
     if cell.get().is_none() {
-        // Nobody else sets it meanwhile: there is no await.
+        // Nobody else can set it in between: there is no await.
         let _ = cell.set(Http::new(None, limits)?);
     }
     cell.get()

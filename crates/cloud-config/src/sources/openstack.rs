@@ -1,4 +1,4 @@
-//! OpenStack: what its `meta_data.json` says, on a drive or from its service.
+//! OpenStack: `meta_data.json`, on a drive or from its service.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::problem::Problem;
 
-/// The fields of `meta_data.json` that concern us.
+/// The fields of `meta_data.json` that are used.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Said {
@@ -25,7 +25,7 @@ struct NetworkConfig {
     content_path: Option<String>,
 }
 
-/// Reads `meta_data.json`; also the path, below `openstack/`, of the network's configuration.
+/// Reads `meta_data.json`. Also returns the path of the network's configuration below `openstack/`.
 pub(super) fn meta_data(
     bytes: &[u8],
     name: &str,
@@ -42,12 +42,12 @@ pub(super) fn meta_data(
     Ok((metadata, content.filter(|path| !path.is_empty())))
 }
 
-/// Whether a path leads to something below the folder it is taken from.
+/// Tells whether a path stays below its folder.
 pub(super) fn stays_below(path: &str) -> bool {
     !path.split('/').any(|part| part == "..")
 }
 
-/// Asks the service: its own interface, and for addresses the one that it has in common with EC2.
+/// Asks the service: its own interface, and for addresses the one that is compatible with EC2.
 pub(super) async fn fetch(service: &Service<'_>) -> Result<Found, Unavailable> {
     let path = "openstack/latest/meta_data.json";
     let said = service.needed(path, &[]).await?;

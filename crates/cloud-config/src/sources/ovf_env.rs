@@ -8,13 +8,13 @@ use roxmltree::Document;
 use super::{Found, Metadata, Retry, Unavailable, file, source, url};
 use crate::{UserDataError, content, problem::Problem};
 
-/// Below this name lies everything that is meant for the guest.
+/// The prefix of the properties for the guest.
 const PREFIX: &str = "guestinfo.";
 
-/// What is another program's, which runs before this one.
+/// The prefix of Ignition's properties. Ignition runs before this program.
 const IGNITION: &str = "ignition.config.";
 
-/// Interfaces and addresses of one: more than any machine has.
+/// The most interfaces, and addresses of one, that are read.
 const MOST: usize = 64;
 
 /// Reads the file, and fetches what it names by URL.
@@ -26,7 +26,7 @@ pub(super) async fn read<'a>(
     let bytes = file::apart(move || file::read(&at)).await?;
     let name = path.display();
     let never = |problem| Unavailable::never(problem).here();
-    // Of a property, or of the whole file.
+    // The error of a property, or of the whole file.
     let bad =
         |of: &str, error: &dyn fmt::Display| never(Problem::said(format!("{name}{of}"), error));
     let text = str::from_utf8(&bytes).map_err(|error| bad("", &error))?;
@@ -71,14 +71,14 @@ pub(super) async fn read<'a>(
     })
 }
 
-/// The properties for the guest, without the prefix.
+/// Reads the properties for the guest, without the prefix.
 fn properties(text: &str) -> Result<HashMap<String, String>, roxmltree::Error> {
     let document = Document::parse(text.trim_start_matches('\u{feff}'))?;
     let property = |node: roxmltree::Node<'_, '_>| {
         if node.tag_name().name() != "Property" {
             return None;
         }
-        // In whatever namespace a tool put them.
+        // In any namespace: tools differ.
         let attribute = |name: &str| {
             let found = node.attributes().find(|attribute| attribute.name() == name);
             found.map(|attribute| attribute.value().to_owned())
@@ -89,7 +89,7 @@ fn properties(text: &str) -> Result<HashMap<String, String>, roxmltree::Error> {
     Ok(document.descendants().filter_map(property).collect())
 }
 
-/// The name, and the addresses of the interfaces that have a role.
+/// Reads the host name, and the addresses of the interfaces that have a role.
 fn metadata(said: &HashMap<String, String>) -> Result<Metadata, Problem> {
     let mut metadata = Metadata::default();
     let get = |key: String| said.get(&key).map_or("", String::as_str);
@@ -110,7 +110,7 @@ fn metadata(said: &HashMap<String, String>) -> Result<Metadata, Problem> {
             if address.is_empty() {
                 break;
             }
-            // With the length of the network's prefix.
+            // The address has the length of the network's prefix.
             metadata.address(public, address.split('/').next().unwrap_or_default());
         }
     }

@@ -1,4 +1,4 @@
-//! How long what gives nothing is asked again, less and less often.
+//! How long, and how often, an unavailable source is asked again.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use super::Retry;
 
-/// How long who has the trouble of a moment is asked again where nobody said how long to wait.
+/// How long to wait for a problem that may pass soon, without another limit.
 const UNSAID: Duration = Duration::from_secs(10);
 
-/// The patience with one source, or with one file that is elsewhere.
+/// The schedule for asking one source, or one file's server, again.
 #[derive(Debug)]
 pub(crate) struct Patience {
     started: Instant,
@@ -19,7 +19,7 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// From now on: for so long, where that was said.
+    /// Starts now, with this limit.
     pub(crate) fn new(wait: Option<Duration>) -> Self {
         let pauses = backon::ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(250))
@@ -34,7 +34,7 @@ impl Patience {
         }
     }
 
-    /// The pause until it is to be asked again; none where that is not worth it, or the time is up.
+    /// Returns the pause before the next request; none if there is to be none.
     pub(crate) fn again(&mut self, retry: Retry) -> Option<Duration> {
         let most = match (retry, self.wait) {
             (Retry::Never, _) | (Retry::Later, None) => return None,

@@ -1,7 +1,7 @@
-//! All sources are asked at once, and the first in order that is there is taken.
+//! All sources are asked at once, and the first available one in order is used.
 //!
-//! A source before it holds nothing up once it has said that it is not there: who names a drive and a service takes
-//! whichever the machine has. A source that may appear is asked again, less and less often, for as long as is waited.
+//! A source that answers that it is not available does not delay the others: with a drive and a service, the machine uses
+//! the one that it has. A source that may appear is asked again, with growing pauses, for as long as the caller waits.
 
 use std::{fmt, time::Duration};
 
@@ -19,7 +19,7 @@ pub struct NoSource {
 }
 
 impl NoSource {
-    /// Whether nothing is wrong: the machine has none of the things that were named.
+    /// Tells whether nothing is wrong: the machine has none of the sources.
     #[must_use]
     pub fn none_here(&self) -> bool {
         self.reasons
@@ -29,7 +29,7 @@ impl NoSource {
 }
 
 impl NoSource {
-    /// Whether each source may be there another time: nothing is wrong with what was named.
+    /// Tells whether each source may be available another time.
     #[must_use]
     pub fn may_return(&self) -> bool {
         let may =
@@ -60,13 +60,13 @@ impl fmt::Display for NoSource {
     }
 }
 
-/// Asks all sources, and takes the first in order that is there.
+/// Asks all sources, and uses the first available one in order.
 ///
-/// A source is given up when it can never appear, and else when it has not within [`Options::wait`]: what was asked
-/// before then is waited for, as long as [`Options::limits`] let it take.
+/// A source is not asked again when it can never appear, or has not appeared within [`Options::wait`]. A request that was
+/// sent before is waited for, within [`Options::limits`].
 ///
 /// # Errors
-/// With every source's reason, when none is there.
+/// With the problem of each source, when none is available.
 pub async fn resolve(sources: &[Source], options: &Options<'_>) -> Result<Fetched, NoSource> {
     let none = |reasons: Vec<Option<Unavailable>>| NoSource {
         reasons: reasons

@@ -13,12 +13,12 @@ pub(super) struct Service<'a> {
 }
 
 impl Service<'_> {
-    /// The URL of a path, as people may see it.
+    /// Returns the URL of a path, without secrets.
     pub(super) fn name(&self, path: &str) -> String {
         format!("{}{path}", shown(self.base))
     }
 
-    /// Any answer.
+    /// Sends a request and returns any answer.
     pub(super) async fn ask(
         &self,
         method: Method,
@@ -29,7 +29,7 @@ impl Service<'_> {
         Ok(self.http.ask(method, &url, headers).await?)
     }
 
-    /// What must be there.
+    /// Reads what must exist.
     pub(super) async fn needed(
         &self,
         path: &str,
@@ -42,7 +42,7 @@ impl Service<'_> {
         }
     }
 
-    /// What need not be there.
+    /// Reads what may be missing.
     pub(super) async fn optional(
         &self,
         path: &str,
@@ -56,7 +56,7 @@ impl Service<'_> {
         }
     }
 
-    /// A text that need not be there.
+    /// Reads a text that may be missing.
     pub(super) async fn text(
         &self,
         path: &str,
@@ -66,7 +66,7 @@ impl Service<'_> {
         Ok(body.map(|body| String::from_utf8_lossy(&body).into_owned()))
     }
 
-    /// What must be there, as JSON.
+    /// Reads JSON that must exist.
     pub(super) async fn json<T: serde::de::DeserializeOwned>(
         &self,
         path: &str,
@@ -81,7 +81,7 @@ impl Service<'_> {
     }
 }
 
-/// A JSON object. A list is none, though what is derived would take one for its fields in order.
+/// Parses a JSON object. A list is refused, which serde would accept as the fields in order.
 pub(super) fn object<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
     if bytes.trim_ascii_start().starts_with(b"[") {
         return Err(serde::de::Error::custom(

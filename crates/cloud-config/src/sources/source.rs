@@ -37,7 +37,7 @@ pub enum Source {
     Etcd(String),
 }
 
-/// A document on a server, and what it must hash to.
+/// A document on a server, and the hash that it must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
     /// Where, without the fragment.
@@ -46,10 +46,10 @@ pub struct Document {
     pub sha256: Option<String>,
 }
 
-/// Platforms with a service that tells a node of itself.
+/// Platforms with a metadata service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Platform {
-    /// Amazon EC2 and what speaks as it does.
+    /// Amazon EC2 and compatible platforms.
     Ec2,
     /// OpenStack.
     OpenStack,
@@ -61,7 +61,7 @@ pub enum Platform {
     Packet,
 }
 
-/// The platforms, their names, and where each one's service is.
+/// The platforms, their names, and the URLs of their services.
 const PLATFORMS: [(Platform, &str, &str); 5] = [
     (Platform::Ec2, "ec2", "http://169.254.169.254/"),
     (Platform::OpenStack, "openstack", "http://169.254.169.254/"),
@@ -74,7 +74,7 @@ const PLATFORMS: [(Platform, &str, &str); 5] = [
     (Platform::Packet, "packet", "https://metadata.packet.net/"),
 ];
 
-/// What can be said in short, for error messages and help.
+/// The forms of a source, for error messages and help.
 pub const FORMS: &str = "a file, -, http(s)://…, cmdline, configdrive[:DIR], ec2[:URL], openstack[:URL], gce[:URL], \
                          digitalocean[:URL], packet[:URL], waagent[:DIR], ovf-env:FILE, vagrant, install or etcd:KEY";
 
@@ -102,7 +102,7 @@ pub enum SourceFault {
         /// What follows it: `DIR`, `FILE` or `KEY`.
         what: &'static str,
     },
-    /// Nothing is known by the word before the colon.
+    /// The word before the colon is unknown.
     #[error("unknown {what} {word:?}, expected {FORMS}; a file of this name is ./{text}")]
     Unknown {
         /// `scheme` or `kind of source`.
@@ -168,7 +168,7 @@ impl FromStr for Source {
             ("ovf-env", _) => Self::OvfEnv(needs("FILE")?.into()),
             ("etcd", _) => Self::Etcd(needs("KEY")?),
             ("", None) => return Err(wrong(SourceFault::Empty)),
-            // Something like ftp://… or openstak:… is meant for nobody's file.
+            // A text like ftp://… or openstak:… is not meant as a file.
             (word, Some(rest)) if scheme(word) && !std::path::Path::new(text).exists() => {
                 let what = if rest.starts_with("//") {
                     "scheme"
@@ -191,7 +191,7 @@ fn scheme(word: &str) -> bool {
 }
 
 impl Source {
-    /// Whether it may be there without user data, and tell of the node alone: what a platform has.
+    /// Tells whether it may be available without user data, with metadata only, as platforms are.
     pub(super) fn may_have_none(&self) -> bool {
         match self {
             Self::Stdin | Self::File(_) | Self::Url(_) | Self::Cmdline => false,
@@ -201,7 +201,7 @@ impl Source {
     }
 }
 
-/// The word for a source that a file's name may have been meant for.
+/// Finds the word for a source that is similar to a file's name.
 pub(super) fn meant(name: &Path) -> Option<&'static str> {
     let words = ["cmdline", "configdrive", "waagent", "vagrant", "install"];
     let words = words.into_iter().chain(PLATFORMS.map(|(_, name, _)| name));
@@ -212,7 +212,7 @@ impl Document {
     /// Reads a URL that may end in `#sha256=` and a hash.
     ///
     /// # Errors
-    /// With what is wrong.
+    /// When the URL or its fragment is invalid.
     pub(super) fn parse(text: &str) -> Result<Self, UrlFault> {
         let mut url = web(text)?;
         let sha256 = match url.fragment() {
@@ -241,7 +241,7 @@ fn web(text: &str) -> Result<Url, UrlFault> {
     }
 }
 
-/// A URL below which a service lies.
+/// Parses the base URL of a service.
 fn base(text: &str) -> Result<Url, UrlFault> {
     let mut url = web(text)?;
     if !url.path().ends_with('/') {

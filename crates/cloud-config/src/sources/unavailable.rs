@@ -1,4 +1,4 @@
-//! Why a source gave nothing, and whether it is worth asking again.
+//! Why a source is not available, and whether to ask it again.
 
 use std::{io, path::Path};
 
@@ -18,7 +18,7 @@ pub enum Retry {
     Soon,
 }
 
-/// Why a source gave nothing.
+/// Why a source is not available.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]
 pub struct Unavailable {

@@ -11,11 +11,11 @@ pub(super) fn usual(root: &Root) -> RootPath {
     root.path("var/lib/waagent")
 }
 
-/// What the agent leaves once it has set the machine up: no `CustomData` comes after it.
+/// The file that the agent leaves when it has set the machine up: no `CustomData` appears after it.
 const DONE: &str = "provisioned";
 
-/// Reads the folder. Either file may be missing, but not both: then the agent has not been there yet. Without `CustomData`
-/// that may still come, while the agent is at work.
+/// Reads the folder. If both files are missing, the agent has not run yet. `CustomData` may still appear
+/// while the agent runs.
 pub(super) fn read(folder: &RootPath) -> Result<Found, Unavailable> {
     let custom = file::read_if_there(&folder.join("CustomData"))?;
     let path = folder.join("SharedConfig.xml");
@@ -44,7 +44,7 @@ pub(super) fn read(folder: &RootPath) -> Result<Found, Unavailable> {
     })
 }
 
-/// The agent leaves the data packed as base64, unless told otherwise. No user data begins as base64 does.
+/// Decodes base64, in which the agent stores the data by default. No user data is valid base64.
 fn plain(bytes: Vec<u8>) -> Vec<u8> {
     match content::base64(&bytes) {
         Ok(unpacked) if !unpacked.is_empty() => unpacked,
@@ -52,7 +52,7 @@ fn plain(bytes: Vec<u8>) -> Vec<u8> {
     }
 }
 
-/// The addresses of the instance that this node is.
+/// Reads the addresses of this node's instance.
 fn addresses(text: &str) -> Result<Metadata, roxmltree::Error> {
     let document = Document::parse(text.trim_start_matches('\u{feff}'))?;
     let all = || document.descendants();
@@ -72,7 +72,7 @@ fn addresses(text: &str) -> Result<Metadata, roxmltree::Error> {
         .filter(|node| node.has_tag_name("Endpoint"))
     {
         let public = endpoint.attribute("loadBalancedPublicAddress");
-        // With the port.
+        // The address has a port.
         let address = public.and_then(|text| text.rsplit_once(':'));
         metadata.address(true, address.map_or("", |(address, _)| address));
     }

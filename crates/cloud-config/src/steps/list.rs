@@ -10,7 +10,7 @@ pub(crate) struct NodeWide {
     pub(crate) hostname: Option<String>,
     /// Public keys of the user core.
     pub(crate) keys: Vec<String>,
-    /// No document gives keys: a machine without that user goes without.
+    /// No document gives keys: on a machine without that user they are ignored.
     pub(crate) keys_are_optional: bool,
 }
 
@@ -34,7 +34,7 @@ impl NodeWide {
 /// The steps of a plan, while it is built.
 #[derive(Default)]
 pub(crate) struct Steps {
-    /// With gaps where a later step took the place of an earlier one.
+    /// With gaps where a later step replaced an earlier one.
     pub(super) all: Vec<Option<Step>>,
     /// Which step writes a file.
     files: HashMap<String, usize>,
@@ -64,7 +64,7 @@ impl Steps {
         self.files.contains_key(path)
     }
 
-    /// Adds a file. What an earlier step writes at the same place is folded into it, so that doing all steps once
+    /// Adds a file. An earlier step for the same path is folded into it, so that doing all steps once
     /// more changes nothing.
     pub(crate) fn write(&mut self, mut file: NewFile) {
         let earlier = self

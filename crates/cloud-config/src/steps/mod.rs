@@ -1,4 +1,4 @@
-//! The steps in which a machine is changed, and the list of them that a plan builds.
+//! The steps that change a machine, and the list of them that a plan builds.
 
 mod list;
 mod units;
@@ -11,31 +11,31 @@ pub(crate) use self::{
 /// One step. Steps are done in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Name the node.
+    /// Set the host name.
     Hostname(String),
-    /// Let these keys log in as this user; those of an earlier apply go.
+    /// Set the public keys of a user; those of an earlier apply are removed.
     Keys {
         /// The user.
         user: String,
         /// The public keys, a line each.
         keys: Vec<String>,
-        /// A platform alone gives them: a machine without that user goes without.
+        /// Only a platform gives them: on a machine without that user they are ignored.
         optional: bool,
     },
-    /// Create a user, or of one that exists set password and keys.
+    /// Create a user; if the user exists, set only password and keys.
     User(NewUser),
     /// Write a file.
     File(NewFile),
-    /// Put a link, in place of a file if need be.
+    /// Create a link, which may replace a file.
     Link {
-        /// Where.
+        /// Its path.
         path: String,
-        /// To what.
+        /// Its target.
         target: &'static str,
     },
-    /// Remove what masks a unit: an empty file or a link to /dev/null. Anything else stays.
+    /// Remove what masks a unit: an empty file or a link to /dev/null. Other files are not removed.
     Unmask {
-        /// Where it would be.
+        /// Its path.
         path: String,
     },
     /// Enable a unit.
@@ -47,77 +47,77 @@ pub enum Step {
     },
     /// Run a script, once for each content.
     Script(Vec<u8>),
-    /// Let systemd read its units again, if a step before this one changed any.
+    /// Reload systemd's units, if a step before this one changed any.
     Reload,
-    /// Restart systemd-networkd, if a step before this one changed a file of its.
+    /// Restart systemd-networkd, if a step before this one changed one of its files.
     RestartNetworkd,
-    /// Tell systemd to do something with a unit, job mode `replace`.
+    /// Run a command of systemd for a unit, with job mode `replace`.
     Command {
         /// The unit.
         unit: String,
         /// `start`, `stop` and so on.
         command: String,
     },
-    /// Tell systemd to do something with a unit that ends this boot: once for each document, when all else is done and
-    /// on record.
+    /// Run a command of systemd that ends this boot: once for each document, when everything else is done and
+    /// recorded.
     EndBoot {
         /// The unit.
         unit: String,
-        /// `start` and its kin.
+        /// `start`, `restart` and so on.
         command: String,
     },
 }
 
-/// A file to write. Its parents are made as needed.
+/// A file to write. Missing parent folders are created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewFile {
-    /// Where: absolute, without doubled slashes and dots.
+    /// Its path: absolute, without doubled slashes and dots.
     pub path: String,
     /// Permissions, setuid, setgid and sticky bit included.
     pub mode: u32,
-    /// Whose it is; root's where not given.
+    /// Its owner; root by default.
     pub owner: NewOwner,
-    /// What.
+    /// Its content.
     pub content: NewContent,
 }
 
-/// Whose a file is to be, as chown(1) is told.
+/// The owner of a file, as for chown(1).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewOwner {
-    /// The user by name or number; root where not given.
+    /// The user by name or number; root by default.
     pub user: Option<String>,
     /// The group.
     pub group: NewGroup,
 }
 
-/// Which group a file is to have.
+/// The group of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum NewGroup {
-    /// root's: `user`.
+    /// The group root: `user`.
     #[default]
     Root,
     /// By name or number: `user:group`, `:group`.
     Named(String),
-    /// The one that the user logs in with: `user:`.
+    /// The login group of the user: `user:`.
     Login,
 }
 
 /// Where a file's bytes come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NewContent {
-    /// They are here.
+    /// From the document.
     Bytes(Vec<u8>),
-    /// They come after what the file holds, unless it ends with them.
+    /// Appended to the present content, unless it ends with them.
     Append(Vec<u8>),
-    /// They are fetched.
+    /// From a server.
     Fetch {
-        /// From here.
+        /// The URL.
         url: String,
-        /// And have this SHA-256, in hexadecimal.
+        /// The SHA-256 that they must have, in hexadecimal.
         sha256: Option<String>,
-        /// They are added to what the file holds.
+        /// They are appended to the present content.
         append: bool,
-        /// They are packed so.
+        /// How they are packed.
         encoding: Option<String>,
     },
 }
@@ -127,16 +127,16 @@ pub enum NewContent {
 pub struct NewUser {
     /// The login name.
     pub name: String,
-    /// The password's hash: `*`, no password, where none is given.
+    /// The hash of the password; none or `*` for no password.
     pub passwd: Option<String>,
     /// Public keys.
     pub keys: Vec<String>,
-    /// Arguments of `useradd` but for the name.
+    /// Arguments of `useradd`, without the name.
     pub arguments: Vec<String>,
 }
 
 impl NewFile {
-    /// A file that all may read, root's.
+    /// Creates a file of root that everybody may read.
     pub(crate) fn plain(path: impl Into<String>, text: impl Into<Vec<u8>>) -> Self {
         Self {
             path: path.into(),
@@ -146,7 +146,7 @@ impl NewFile {
         }
     }
 
-    /// For nobody but its owner, if it is a secret.
+    /// Makes it readable for its owner only, if it is a secret.
     pub(crate) fn secret(mut self, secret: bool) -> Self {
         if secret {
             self.mode = 0o600;
@@ -156,13 +156,13 @@ impl NewFile {
 }
 
 impl NewUser {
-    /// Where the user's home will be.
+    /// Returns the path of the user's home.
     pub(crate) fn home(&self) -> String {
         let given = self.option("--home-dir");
         given.map_or_else(|| format!("/home/{}", self.name), str::to_owned)
     }
 
-    /// Returns what an option of `useradd` is given.
+    /// Returns the value of an option of `useradd`.
     pub(crate) fn option(&self, name: &str) -> Option<&str> {
         let mut arguments = self.arguments.iter();
         arguments.find(|argument| *argument == name)?;

@@ -1,4 +1,4 @@
-//! The steps for a unit: its files, mask and links first, then what systemd is told.
+//! The steps for a unit: its files, mask and links first, then the commands.
 
 use super::{NewFile, Step, Steps};
 
@@ -12,7 +12,7 @@ pub(crate) struct UnitTask {
     pub(crate) enable: bool,
     pub(crate) content: Option<String>,
     pub(crate) drop_ins: Vec<(String, String)>,
-    /// They are for nobody but root.
+    /// They are secret: only root may read them.
     pub(crate) secret: bool,
     pub(crate) command: Option<String>,
 }
@@ -81,7 +81,7 @@ impl Steps {
 /// Units of systemd that end the boot (systemd.special(7), systemd-reboot.service(8)).
 const ENDS: [&str; 6] = ["reboot", "poweroff", "halt", "kexec", "soft-reboot", "exit"];
 
-/// Whether starting a unit ends this boot: one of systemd's own, or one whose program does nothing else.
+/// Tells whether starting a unit ends this boot: one of systemd's units, or one whose program does nothing else.
 fn ends_boot(name: &str, content: Option<&str>) -> bool {
     let stem = |suffix: &str| name.strip_suffix(suffix);
     let systemds = stem(".target")

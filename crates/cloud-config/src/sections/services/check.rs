@@ -33,7 +33,7 @@ fn value(entry: &ServiceEntry, variable: &Variable, report: &mut Report) {
         let message = "systemd reads % and the letter after it as a specifier (%H is the host name); write %% for a % sign";
         report.add(Level::Warning, *span, &path, message);
     }
-    // systemd takes tabs and line breaks in a variable, and no other control character.
+    // systemd accepts tabs and line breaks in a variable, and no other control characters.
     let bad = value
         .chars()
         .find(|c| c.is_ascii_control() && !matches!(c, '\t' | '\n'));

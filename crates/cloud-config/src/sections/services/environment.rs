@@ -1,12 +1,12 @@
-//! Variables as services are given them.
+//! Variables as systemd reads them.
 
 use std::fmt::Write as _;
 
 use super::variables::Variable;
 
-/// A drop-in that gives a service its variables, as systemd.exec(5) reads `Environment=`: within double quotes
-/// backslashes escape. `%` stays as it is: documents rely on systemd's specifiers (`%H` is the host's name), and one that
-/// begins none is kept by systemd.
+/// Writes a drop-in with variables, as systemd.exec(5) reads `Environment=`: in double quotes
+/// backslashes escape. `%` is not escaped: documents rely on systemd's specifiers (`%H` is the host name), and systemd
+/// keeps a `%` that begins none.
 pub(crate) fn drop_in(variables: &[Variable]) -> String {
     let mut text = "[Service]\n".to_owned();
     for Variable { name, value, .. } in variables {
@@ -15,7 +15,7 @@ pub(crate) fn drop_in(variables: &[Variable]) -> String {
     text
 }
 
-/// Whether one of them is a password, or a URL with one.
+/// Tells whether one of them is a password, or a URL with one.
 pub(crate) fn holds_secret(variables: &[Variable]) -> bool {
     let with_user = |url: &str| {
         let host = url.split(['/', '?', '#']).next();
@@ -26,7 +26,7 @@ pub(crate) fn holds_secret(variables: &[Variable]) -> bool {
     })
 }
 
-/// An environment file, as systemd.exec(5) reads `EnvironmentFile=`. Plain values stand as they are, as other
+/// Writes an environment file, as systemd.exec(5) reads `EnvironmentFile=`. Plain values are not quoted, because other
 /// programs read this file too.
 pub(crate) fn file(variables: &[Variable]) -> String {
     let mut text = String::new();
@@ -55,7 +55,7 @@ fn escape(value: &str) -> String {
     text
 }
 
-/// Within double quotes of an environment file a backslash escapes these, and before others stands for itself.
+/// Escapes a value for double quotes in an environment file. A backslash before other characters is itself.
 pub(crate) fn shell_escape(value: &str) -> String {
     let mut text = String::with_capacity(value.len());
     for c in value.chars() {
@@ -82,7 +82,7 @@ mod tests {
         }]
     }
 
-    /// One `Environment=` line as systemd reads it, but for specifiers.
+    /// Reads an `Environment=` line as systemd does, except specifiers.
     fn read(line: &str) -> Option<String> {
         let quoted = line.strip_prefix("Environment=\"")?.strip_suffix('"')?;
         let mut text = String::new();

@@ -3,7 +3,7 @@
 use super::{table::ServiceEntry, variables::Variable};
 use crate::{diagnostic::Level, report::Report};
 
-/// The stable flags: those of `etcd --help` of 3.4 and 3.5 but for the experimental ones, and some that came later.
+/// The stable flags: those of `etcd --help` of 3.4 and 3.5 without the experimental ones, and some later ones.
 const FLAGS: [&str; 84] = [
     "advertise_client_urls",
     "auth_token",

@@ -1,4 +1,4 @@
-//! Units: what is asked for twice or in vain, and text that systemd would not load.
+//! Units: contradictions and requests without effect, and text that systemd would not load.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ pub(super) fn check(units: &[Unit], source: &str, report: &mut Report) {
         if let Some(name) = &unit.name {
             let line = name.span.place.line;
             if let Some(line) = seen.insert((&name.text, unit.runtime), line) {
-                // Stop it, write what it reads, start it: documents are written so.
+                // Documents do so to stop a unit, write a file that it reads, and start it.
                 let message = format!(
                     "the unit {:?} is also on line {line}; both are carried out, one after the other",
                     name.text
@@ -33,7 +33,7 @@ pub(super) fn check(units: &[Unit], source: &str, report: &mut Report) {
     }
 }
 
-/// What is asked for that excludes or means nothing beside other wishes.
+/// Reports keys that contradict each other, or have no effect beside others.
 fn wishes(unit: &Unit, path: &str, report: &mut Report) {
     let Some(name) = &unit.name else { return };
     if unit.is_drop_in {
@@ -171,7 +171,7 @@ fn texts(unit: &Unit, path: &str, source: &str, report: &mut Report) {
         } in notes
         {
             let at = line_of(text, line, source);
-            // Where the lines of a text are not those of the document, the line itself tells which.
+            // If the lines of the text are not those of the document, the message quotes the line.
             let message = match text.style {
                 Style::Folded | Style::Quoted | Style::Plain => {
                     let written = text.text.lines().nth(line).unwrap_or_default();
@@ -186,7 +186,7 @@ fn texts(unit: &Unit, path: &str, source: &str, report: &mut Report) {
         }
         all.extend(parsed);
     }
-    // Only of a unit that is here as a whole is it known what it lacks.
+    // What is missing is known only for a unit that the document has as a whole.
     let Some(content) = &unit.content else { return };
     if content.text.trim().is_empty() {
         let path = format!("{path}.content");
@@ -202,7 +202,7 @@ fn texts(unit: &Unit, path: &str, source: &str, report: &mut Report) {
         return;
     }
     if let Some(message) = verify::refusal(&all, stem, suffix).filter(|_| !all.includes) {
-        // One that is only written may be completed by somebody else, or never be started.
+        // A unit that is only written may be completed by somebody else, or never be started.
         let level = match unit.enable || unit.command.is_some() {
             true => report.refused(),
             false => Level::Warning,
@@ -222,7 +222,7 @@ fn texts(unit: &Unit, path: &str, source: &str, report: &mut Report) {
     }
 }
 
-/// Where a line of a text stands in the document, line 0 being the first: itself in a block that keeps its lines,
+/// Finds a line of a text in the document, counted from 0: the line itself in a block that keeps its lines,
 /// else the whole text.
 fn line_of(text: &Text, line: usize, source: &str) -> Span {
     let leading = text.text.chars().take_while(|c| *c == '\n').count();

@@ -123,7 +123,7 @@ const KEYS: [(&str, &[&str]); 3] = [
     ),
 ];
 
-/// What a key was meant to be, if it is one letter or two from a known one and none itself.
+/// Finds the known key that a misspelled one is one or two letters apart from.
 pub(super) fn misspelled(section: &str, key: &str) -> Option<&'static str> {
     let (_, keys) = KEYS.iter().find(|(known, _)| *known == section)?;
     if key.len() < 4 || keys.contains(&key) || key.starts_with("X-") {

@@ -3,7 +3,7 @@
 use super::directives::misspelled;
 use crate::diagnostic::{Level, nearest};
 
-/// Something to say about a line, counted from 0.
+/// A diagnostic about a line, counted from 0.
 #[derive(Debug, PartialEq)]
 pub(super) struct Note {
     pub(super) level: Level,
@@ -16,7 +16,7 @@ pub(super) struct Note {
 pub(super) struct UnitText {
     sections: Vec<String>,
     assignments: Vec<(String, String, String)>,
-    /// It was to hold another file as well: what it lacks may be there.
+    /// It includes another file, which may have what is missing.
     pub(super) includes: bool,
 }
 
@@ -34,7 +34,7 @@ impl UnitText {
         self.sections.iter().any(|section| section == name)
     }
 
-    /// The values of a key as systemd has them in the end: an empty one clears those before it.
+    /// Returns the values of a key as systemd reads them: an empty one clears those before it.
     pub(super) fn values(&self, section: &str, key: &str) -> Vec<&str> {
         let mut values = Vec::new();
         for (in_section, name, value) in &self.assignments {
@@ -49,7 +49,7 @@ impl UnitText {
         values
     }
 
-    /// Whether any of these keys has a value.
+    /// Tells whether any of these keys has a value.
     pub(super) fn any(&self, section: &str, keys: &[&str]) -> bool {
         keys.iter().any(|key| !self.values(section, key).is_empty())
     }
@@ -152,12 +152,12 @@ pub(super) fn parse(text: &str, suffix: &str) -> (UnitText, Vec<Note>) {
     (unit, notes)
 }
 
-/// The lines with continued ones joined, each with the number of its first; without comments and empty ones.
+/// Joins continued lines, each with the number of its first line; skips comments and empty lines.
 fn logical_lines(text: &str) -> Vec<(usize, String)> {
     let mut lines: Vec<(usize, String)> = Vec::new();
     let mut open = false;
     for (number, line) in text.lines().enumerate() {
-        // A comment is left out even amid continued lines.
+        // A comment is skipped even between continued lines.
         if line.trim_start().starts_with(['#', ';']) {
             continue;
         }
@@ -182,7 +182,7 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
 }
 
 fn unknown_section(name: &str, suffix: &str) -> Option<String> {
-    // networkd's files have many, and new ones in every release.
+    // Files of networkd have many sections, and new ones in every release.
     let own = match suffix {
         "service" => "Service",
         "socket" => "Socket",
@@ -209,7 +209,7 @@ fn unknown_section(name: &str, suffix: &str) -> Option<String> {
     ))
 }
 
-/// What systemd has against a command line.
+/// Finds why systemd would refuse a command line.
 fn command(value: &str) -> Option<String> {
     let bare = value.trim_start_matches(['@', '-', ':', '+', '!', '|']);
     let program = bare.split_whitespace().next().unwrap_or_default();
@@ -226,7 +226,7 @@ fn command(value: &str) -> Option<String> {
     })
 }
 
-/// The quote that has no end, if there is one.
+/// Finds a quote without an end.
 fn open_quote(value: &str) -> Option<char> {
     let mut quote = None;
     let mut escaped = false;
@@ -236,7 +236,7 @@ fn open_quote(value: &str) -> Option<char> {
             _ if c == '\\' => escaped = true,
             Some(open) if c == open => quote = None,
             Some(_) => {}
-            // systemd lets a quote begin amid a word as well.
+            // systemd also accepts a quote inside a word.
             None => quote = Some(c).filter(|c| matches!(c, '"' | '\'')),
         }
     }

@@ -14,7 +14,7 @@ pub(crate) struct Unit {
     /// Its index in the list, skipped items counted.
     pub(crate) index: usize,
     pub(crate) name: Option<Text>,
-    /// Its name is the path of a drop-in, which is all that it is.
+    /// Its name is the path of a drop-in, so it is only that drop-in.
     pub(crate) is_drop_in: bool,
     pub(crate) mask: bool,
     pub(crate) enable: bool,
@@ -24,7 +24,7 @@ pub(crate) struct Unit {
     pub(crate) drop_ins: Vec<DropIn>,
 }
 
-/// A text that adds to a unit.
+/// A drop-in of a unit.
 #[derive(Debug)]
 pub(crate) struct DropIn {
     /// Its index in the list, skipped items counted.
@@ -118,7 +118,7 @@ impl Unit {
         }
     }
 
-    /// Tells whether it is networkd's, by its suffix.
+    /// Tells by its suffix whether it is a file of networkd.
     pub(super) fn is_network(&self) -> bool {
         let name = self.name.as_ref();
         let suffix = name.and_then(|name| name.text.rsplit('.').next());

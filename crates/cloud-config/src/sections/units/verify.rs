@@ -1,8 +1,8 @@
-//! What systemd refuses in a unit that is read as a whole (`*_verify` of its service, mount, timer and so on).
+//! What systemd refuses in a complete unit (`*_verify` of its service, mount, timer and so on).
 
 use super::text::UnitText;
 
-/// Why systemd would not load the unit, if it would not.
+/// Finds why systemd would refuse a unit.
 pub(super) fn refusal(unit: &UnitText, stem: &str, suffix: &str) -> Option<String> {
     let lacks = |section: &str, keys: &[&str]| {
         (!unit.any(section, keys)).then(|| {
@@ -93,11 +93,11 @@ fn service(unit: &UnitText) -> Option<String> {
     None
 }
 
-/// A mount's place and its unit's name say the same.
+/// Checks that the name of a mount unit matches its path.
 fn place(unit: &UnitText, section: &str, key: &str, stem: &str, suffix: &str) -> Option<String> {
     let values = unit.values(section, key);
     let path = values.last()?.trim();
-    // A specifier is not known before systemd fills it in.
+    // Specifiers are known to systemd only.
     if path.contains('%') {
         return None;
     }
@@ -107,7 +107,7 @@ fn place(unit: &UnitText, section: &str, key: &str, stem: &str, suffix: &str) ->
     })
 }
 
-/// A path as part of a unit's name, as `systemd-escape --path` writes it.
+/// Escapes a path for a unit's name, as `systemd-escape --path` does.
 fn escape_path(path: &str) -> String {
     let parts: Vec<&str> = path
         .split('/')
