@@ -14,7 +14,7 @@ impl From<ApplyError> for Failure {
         let exit = match error {
             ApplyError::Root { .. } => Exit::Usage,
             ApplyError::Bus(_) => Exit::Unreachable,
-            ApplyError::ToldToEnd => Exit::Terminated,
+            ApplyError::Terminated => Exit::Terminated,
             ApplyError::Busy | ApplyError::Changed(_) => Exit::Refused,
             _ => Exit::Failed,
         };

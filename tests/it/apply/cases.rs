@@ -605,7 +605,9 @@ fn what_stands_in_a_folded_or_quoted_text_is_quoted() {
             &format!(
                 "#cloud-config\ncoreos:\n  units:\n    - name: a.service\n      content: {content}"
             ),
-            &["warning: coreos.units[0].content: in the line \"no equals sign\": found a line without ="],
+            &[
+                "warning: coreos.units[0].content: in the line \"no equals sign\": found a line without =",
+            ],
             &[],
         );
     }

@@ -46,7 +46,7 @@ pub enum ApplyError {
     Refused(Vec<Problem>),
     /// The process was terminated while it fetched files.
     #[error("terminated before all files of the document were fetched; nothing is done")]
-    ToldToEnd,
+    Terminated,
     /// A step failed.
     #[error("{what}: {error}{}", hint(error))]
     Step {

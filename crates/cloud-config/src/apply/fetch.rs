@@ -17,7 +17,7 @@ use crate::{
     LARGEST, content,
     plan::{NewContent, NewFile, Step},
     problem::Problem,
-    sources::{Patience, Unavailable},
+    sources::{RetrySchedule, Unavailable},
 };
 
 /// The limits for one file. Like a document, it may come through a proxy or by redirects.
@@ -52,7 +52,7 @@ pub(super) async fn all<'s>(
         .map_err(|error| ApplyError::Refused(vec![Problem::said("SIGTERM", error)]))?;
     tokio::select! {
         steps = steps => steps.map(Cow::Owned),
-        _ = told.recv() => Err(ApplyError::ToldToEnd),
+        _ = told.recv() => Err(ApplyError::Terminated),
     }
 }
 
@@ -72,7 +72,7 @@ async fn fetched(
             Some(Duration::ZERO)
         };
         if let Step::File(file) = step
-            && let Err(problem) = one(&http, tree, file, Patience::new(wait)).await
+            && let Err(problem) = one(&http, tree, file, RetrySchedule::new(wait)).await
         {
             refused.push(Problem::said(&file.path, problem));
         }
@@ -88,7 +88,7 @@ async fn one(
     http: &Http,
     tree: &Tree,
     file: &mut NewFile,
-    patience: Patience,
+    schedule: RetrySchedule,
 ) -> Result<(), Problem> {
     let NewContent::Fetch {
         url,
@@ -114,7 +114,7 @@ async fn one(
     let name = url
         .parse::<Url>()
         .map_or_else(|_| url.clone(), |url| shown(&url));
-    let body = body(http, url, &name, patience).await?;
+    let body = body(http, url, &name, schedule).await?;
     let found = sha256(&body);
     if let Some(wanted) = wanted.as_ref().filter(|wanted| **wanted != found) {
         return Err(Problem::found(format!("content with the SHA-256 {found}"))
@@ -136,7 +136,7 @@ async fn body(
     http: &Http,
     url: &str,
     name: &str,
-    mut patience: Patience,
+    mut schedule: RetrySchedule,
 ) -> Result<Vec<u8>, Problem> {
     loop {
         let unavailable = match http.ask(Method::GET, url, &[]).await {
@@ -144,7 +144,7 @@ async fn body(
             Ok(answer) => Unavailable::answer(name, &answer),
             Err(error) => error.into(),
         };
-        let Some(pause) = patience.again(unavailable.retry) else {
+        let Some(pause) = schedule.again(unavailable.retry) else {
             return Err(unavailable.problem);
         };
         tracing::debug!("{unavailable}; it is asked again");

@@ -47,7 +47,7 @@ pub(super) struct Manager {
 
 /// The result of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum CommandResult {
     /// It was carried out.
     Done,
     /// It waits for other jobs; systemd runs it when they are done.
@@ -174,7 +174,11 @@ impl Manager {
     ///
     /// # Errors
     /// When systemd refuses, or the unit fails: then with the last lines of its log.
-    pub(super) async fn command(&self, unit: &str, command: &str) -> Result<Told, ApplyError> {
+    pub(super) async fn command(
+        &self,
+        unit: &str,
+        command: &str,
+    ) -> Result<CommandResult, ApplyError> {
         // Listen before the request: a job may end at once.
         let ends = async {
             let rule = MatchRule::builder()
@@ -207,7 +211,7 @@ impl Manager {
             match timeout(PATIENCE, &mut ended).await {
                 Ok(result) => break result,
                 // The job may wait for the boot of which this program is part, so it cannot be waited for.
-                Err(_) if self.is_queued(&job).await => return Ok(Told::Queued),
+                Err(_) if self.is_queued(&job).await => return Ok(CommandResult::Queued),
                 Err(_) if began.elapsed() < LIMIT => {}
                 Err(_) => break format!("not finished after {} s", LIMIT.as_secs()),
             }
@@ -217,7 +221,7 @@ impl Manager {
             return Err(failed(unit, command, &result).await);
         }
         self.check(unit, command).await?;
-        Ok(Told::Done)
+        Ok(CommandResult::Done)
     }
 
     /// Tells whether a job waits for others and has not begun.

@@ -43,7 +43,7 @@ use self::{
     earlier::Earlier,
     look::look,
     manager::Manager,
-    record::{Old, Record, SoFar, Store},
+    record::{History, Record, RecordSummary, Store},
     run::Run,
     undo::Left,
 };
@@ -74,21 +74,23 @@ impl Machine {
     /// When the records cannot be read, or the steps cannot be done here.
     pub async fn outline(&mut self, steps: &[Step]) -> Result<Outline, ApplyError> {
         let store = Store::look(&self.tree)?;
-        let SoFar { state, cut, .. } = match &store {
-            Some(store) => store.so_far()?,
-            None => SoFar::default(),
+        let History {
+            state, interrupted, ..
+        } = match &store {
+            Some(store) => store.history()?,
+            None => History::default(),
         };
         let steps = fetch::all(&self.tree, steps, self.wait).await?;
         self.survey(&steps, store.as_ref()).await?;
         let tasks = tasks(&steps, state.keys.keys().map(String::as_str));
         let found = look(self, &state, &Earlier::default(), &tasks, true);
         let mut outline = show::outline(self, &found, true)?;
-        if let Some(cut) = cut {
-            let at = cut.begin.at;
+        if let Some(interrupted) = interrupted {
+            let at = interrupted.begin.at;
             outline.notes.push(format!(
                 "the apply of {at} was interrupted; it is undone first"
             ));
-            outline.cut = true;
+            outline.interrupted = true;
         }
         Ok(outline)
     }
@@ -100,18 +102,20 @@ impl Machine {
     pub async fn apply(&mut self, steps: &[Step], source: &str) -> Result<Outline, ApplyError> {
         self.lock().await?;
         let store = self.locked.take().expect("locked right before");
-        let SoFar {
+        let History {
             state,
             mut old,
-            cut,
-        } = store.so_far()?;
+            interrupted,
+        } = store.history()?;
         let mut notes = Vec::new();
-        if let Some(cut) = cut {
+        if let Some(interrupted) = interrupted {
             let systemd = self.survey(&[], None).await?;
-            let left = self.mend(&store, systemd.as_ref(), &cut).await?;
+            let left = self
+                .undo_interrupted(&store, systemd.as_ref(), &interrupted)
+                .await?;
             notes.push(format!(
                 "the apply of {} was interrupted and is undone",
-                cut.begin.at
+                interrupted.begin.at
             ));
             notes.extend(left);
         }
@@ -150,7 +154,7 @@ impl Machine {
         let first = (!found.acts.iter().any(Act::disturbs)).then_some(found);
         let ended = match run.all(state, &tasks, first).await {
             Ok(state) => {
-                let this = Old::new(run.journal.number, Some(&state));
+                let this = RecordSummary::new(run.journal.number, Some(&state));
                 let ended = run.journal.end(End::Applied, Some(state));
                 ended.map(|()| this)
             }
@@ -180,7 +184,7 @@ impl Machine {
                 {
                     left.push(error.to_string());
                 }
-                old.push(Old::new(run.journal.number, None));
+                old.push(RecordSummary::new(run.journal.number, None));
                 store.prune(&old);
                 Err(ApplyError::Undone {
                     failure: Box::new(failure),
@@ -211,14 +215,14 @@ impl Machine {
     }
 
     /// Undoes an interrupted apply and returns what could not be undone.
-    async fn mend(
+    async fn undo_interrupted(
         &self,
         store: &Store,
         systemd: Option<&Manager>,
-        cut: &Record,
+        interrupted: &Record,
     ) -> Result<Vec<String>, ApplyError> {
-        let mut journal = store.resume(cut.number)?;
-        let left = undo::undo(self, systemd, &journal, &cut.will, false)
+        let mut journal = store.resume(interrupted.number)?;
+        let left = undo::undo(self, systemd, &journal, &interrupted.will, false)
             .await
             .texts;
         journal.end_with(End::Undone, None, left.clone())?;

@@ -24,7 +24,7 @@ impl State {
                 self.owned.remove(path);
                 continue;
             }
-            let anew = || {
+            let owned_now = || {
                 let kept = !matches!(put.before, TreeEntry::Absent | TreeEntry::Folder);
                 Owned {
                     place: put.place.clone(),
@@ -37,14 +37,14 @@ impl State {
                 // Somebody has changed the file that was appended to: its present content counts as the original from now on.
                 Some(earlier) if put.added && put.before != earlier.put => {
                     if put.is_due() {
-                        *earlier = anew();
+                        *earlier = owned_now();
                     }
                 }
                 Some(earlier) => earlier.put = put.after.clone(),
                 // Somebody else had written it so already.
                 None if !put.is_due() => {}
                 None => {
-                    self.owned.insert(path.clone(), anew());
+                    self.owned.insert(path.clone(), owned_now());
                 }
             }
         }

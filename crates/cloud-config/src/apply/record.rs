@@ -58,21 +58,21 @@ pub(super) struct Record {
 
 /// What decides how long a record is kept.
 #[derive(Debug)]
-pub(super) struct Old {
+pub(super) struct RecordSummary {
     number: u64,
     /// It can be reverted.
-    standing: bool,
+    in_force: bool,
     /// The records that keep what would be restored if this were the last apply in force.
     wants: HashSet<u64>,
 }
 
-impl Old {
+impl RecordSummary {
     /// Creates it for a record, with the state after that apply if it is in force.
     pub(super) fn new(number: u64, state: Option<&State>) -> Self {
         let owned = state.into_iter().flat_map(|state| state.owned.values());
         Self {
             number,
-            standing: state.is_some(),
+            in_force: state.is_some(),
             wants: owned.filter_map(|owned| Some(owned.kept?.0)).collect(),
         }
     }
@@ -85,8 +85,8 @@ impl Record {
     }
 
     /// Returns what decides how long it is kept.
-    fn old(&self) -> Old {
-        Old::new(
+    fn old(&self) -> RecordSummary {
+        RecordSummary::new(
             self.number,
             self.state.as_ref().filter(|_| self.is_applied()),
         )
@@ -95,13 +95,13 @@ impl Record {
 
 /// The sum of all records of a machine.
 #[derive(Debug, Default)]
-pub(super) struct SoFar {
+pub(super) struct History {
     /// The state after the last apply in force.
     pub(super) state: State,
     /// All records that are complete, oldest first.
-    pub(super) old: Vec<Old>,
+    pub(super) old: Vec<RecordSummary>,
     /// The last record, if it was interrupted.
-    pub(super) cut: Option<Record>,
+    pub(super) interrupted: Option<Record>,
 }
 
 /// All records of a machine, locked against other writers while this exists.
@@ -217,21 +217,26 @@ impl Store {
     ///
     /// # Errors
     /// As [`Self::records`].
-    pub(super) fn so_far(&self) -> Result<SoFar, ApplyError> {
-        let mut so_far = SoFar::default();
+    pub(super) fn history(&self) -> Result<History, ApplyError> {
+        let mut history = History::default();
         for record in self.records()? {
             let mut record = record?;
-            so_far.old.extend(so_far.cut.take().map(|cut| cut.old()));
+            history.old.extend(
+                history
+                    .interrupted
+                    .take()
+                    .map(|interrupted| interrupted.old()),
+            );
             if record.end.is_none() {
-                so_far.cut = Some(record);
+                history.interrupted = Some(record);
                 continue;
             }
-            so_far.old.push(record.old());
+            history.old.push(record.old());
             if record.is_applied() {
-                so_far.state = record.state.take().unwrap_or_default();
+                history.state = record.state.take().unwrap_or_default();
             }
         }
-        Ok(so_far)
+        Ok(history)
     }
 
     fn record(&self, number: u64) -> Result<Option<Record>, ApplyError> {
@@ -310,7 +315,7 @@ impl Store {
         &self,
         source: &str,
         boot: &str,
-        old: &[Old],
+        old: &[RecordSummary],
     ) -> Result<Journal, ApplyError> {
         let make = || {
             let number = self.numbers()?.last().copied().unwrap_or_default() + 1;
@@ -326,7 +331,7 @@ impl Store {
             at: Timestamp::now(),
             source: source.to_owned(),
             boot: boot.to_owned(),
-            after: old.iter().rfind(|old| old.standing).map(|old| old.number),
+            after: old.iter().rfind(|old| old.in_force).map(|old| old.number),
         }))?;
         Ok(journal)
     }
@@ -383,9 +388,9 @@ impl Store {
 
     /// Removes records that are not needed: the oldest that can be reverted, and the oldest that are only history,
     /// unless something that they keep is still needed.
-    pub(super) fn prune(&self, old: &[Old]) {
-        let too_old = |standing: bool, most: usize| {
-            let of_kind = old.iter().filter(move |old| old.standing == standing);
+    pub(super) fn prune(&self, old: &[RecordSummary]) {
+        let too_old = |in_force: bool, most: usize| {
+            let of_kind = old.iter().filter(move |old| old.in_force == in_force);
             let few = of_kind.clone().count().saturating_sub(most);
             of_kind.take(few).map(|old| old.number)
         };

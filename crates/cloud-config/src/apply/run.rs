@@ -12,7 +12,7 @@ use super::{
     keys,
     look::{Found, look},
     machine::Machine,
-    manager::{self, Manager, NETWORKD, Told},
+    manager::{self, CommandResult, Manager, NETWORKD},
     put::Put,
     record::Store,
     state::{Intent, State},
@@ -249,7 +249,7 @@ impl Run<'_> {
         self.journal.will(&will)?;
         self.done.push(will);
         self.journal.sync()?;
-        if systemd.command(unit, command).await? == Told::Queued {
+        if systemd.command(unit, command).await? == CommandResult::Queued {
             self.notes.push(format!(
                 "{command} of {unit} waits for other jobs; systemd runs it when they are done"
             ));

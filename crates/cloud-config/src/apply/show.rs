@@ -45,14 +45,14 @@ pub struct Outline {
     pub notes: Vec<String>,
     /// An earlier apply was interrupted, and is undone first.
     #[serde(skip)]
-    pub cut: bool,
+    pub interrupted: bool,
     /// The commands for systemd when everything else is done and recorded: unit and command ([`Machine::end_boot`]).
     #[serde(skip)]
     pub last: Vec<(String, String)>,
     /// Commands to units that failed without undoing the apply.
     #[serde(skip)]
     pub failed: Vec<String>,
-    /// coreos-cloudinit ended with an error if one of these is true: systemd refused a request.
+    /// systemd refused one of these commands without trying it, where coreos-cloudinit ended with an error.
     #[serde(skip)]
     pub fatal: bool,
 }
@@ -61,7 +61,7 @@ impl Outline {
     /// Tells whether there is anything to do.
     #[must_use]
     pub fn is_due(&self) -> bool {
-        self.cut || self.changes.iter().any(|change| change.change != "same")
+        self.interrupted || self.changes.iter().any(|change| change.change != "same")
     }
 }
 
@@ -118,7 +118,7 @@ pub(super) fn outline(
     Ok(Outline {
         changes,
         notes: found.notes.clone(),
-        cut: false,
+        interrupted: false,
         last: Vec::new(),
         failed: Vec::new(),
         fatal: false,

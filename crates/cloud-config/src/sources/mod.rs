@@ -2,7 +2,7 @@
 //!
 //! - `source`: how people name sources
 //! - [`resolve`]: all of them asked at once, the first that is there taken
-//! - `unavailable`: why a source gave nothing, and whether to ask again; `patience`: for how long
+//! - `unavailable`: why a source gave nothing, and whether to ask again; `retry`: for how long
 //! - `metadata`: what a platform says of the node beside
 //!
 //! The sources know neither the semaphore nor its etcd: who asks for a key of etcd hands the way to read it in.
@@ -17,9 +17,9 @@ mod metadata;
 mod openstack;
 mod ovf_env;
 mod packet;
-mod patience;
 mod platforms;
 mod resolve;
+mod retry;
 mod service;
 mod source;
 mod unavailable;
@@ -31,8 +31,8 @@ use std::{cell::OnceCell, time::Duration};
 use futures_util::future::LocalBoxFuture;
 
 pub use metadata::Metadata;
-pub(crate) use patience::Patience;
 pub use resolve::{NoSource, resolve};
+pub(crate) use retry::RetrySchedule;
 pub use source::{Document, FORMS, Platform, Source, SourceError, SourceFault, UrlFault};
 pub use unavailable::{Retry, SourceLocation, Unavailable};
 
@@ -119,7 +119,7 @@ impl From<Vec<u8>> for Found {
 }
 
 /// The clients for sources, each created when it is needed: reading a file needs no certificates.
-struct Ways<'a> {
+struct Clients<'a> {
     root: &'a Root,
     limits: &'a Limits,
     documents: OnceCell<Http>,
@@ -127,7 +127,7 @@ struct Ways<'a> {
     etcd: Option<&'a Lookup>,
 }
 
-impl<'a> Ways<'a> {
+impl<'a> Clients<'a> {
     fn new(options: &'a Options<'a>) -> Self {
         Self {
             root: &options.root,

@@ -8,7 +8,7 @@ use std::{fmt, time::Duration};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::sleep;
 
-use super::{Fetched, Found, Options, Patience, Retry, Source, Unavailable, Ways};
+use super::{Clients, Fetched, Found, Options, Retry, RetrySchedule, Source, Unavailable};
 use crate::problem::Fault;
 
 /// No source gave anything.
@@ -79,34 +79,34 @@ pub async fn resolve(sources: &[Source], options: &Options<'_>) -> Result<Fetche
             })
             .collect(),
     };
-    let ways = Ways::new(options);
-    let asked = async |index: usize, pause: Duration, patience: Patience| {
+    let clients = Clients::new(options);
+    let asked = async |index: usize, pause: Duration, schedule: RetrySchedule| {
         sleep(pause).await;
         tracing::debug!("{}: asked", sources[index]);
-        let answer = ways.ask(&sources[index]).await;
-        (index, answer, patience)
+        let answer = clients.ask(&sources[index]).await;
+        (index, answer, schedule)
     };
     let mut asking: FuturesUnordered<_> = (0..sources.len())
-        .map(|index| asked(index, Duration::ZERO, Patience::new(options.wait)))
+        .map(|index| asked(index, Duration::ZERO, RetrySchedule::new(options.wait)))
         .collect();
     let mut there: Vec<Option<Found>> = sources.iter().map(|_| None).collect();
     let mut reasons: Vec<Option<Unavailable>> = vec![None; sources.len()];
-    while let Some((index, answer, mut patience)) = asking.next().await {
+    while let Some((index, answer, mut schedule)) = asking.next().await {
         match answer {
             Ok(found) => {
                 let more = match found.is_partial {
-                    true => patience.again(Retry::Later),
+                    true => schedule.again(Retry::Later),
                     false => None,
                 };
                 match more {
-                    Some(pause) => asking.push(asked(index, pause, patience)),
+                    Some(pause) => asking.push(asked(index, pause, schedule)),
                     None => there[index] = Some(found),
                 }
             }
             Err(unavailable) => {
-                if let Some(pause) = patience.again(unavailable.retry) {
+                if let Some(pause) = schedule.again(unavailable.retry) {
                     tracing::debug!("{}: {unavailable}; asked again", sources[index]);
-                    asking.push(asked(index, pause, patience));
+                    asking.push(asked(index, pause, schedule));
                 }
                 reasons[index] = Some(unavailable);
             }

@@ -71,7 +71,7 @@ impl Tree {
             let absent = || io::Error::from(Errno::ENOENT);
             return fd.as_ref().map(Rc::clone).ok_or_else(absent);
         }
-        let fd = match self.folder_anew(place) {
+        let fd = match self.open_parent(place) {
             Ok(fd) => Some(Rc::new(fd)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
@@ -85,7 +85,7 @@ impl Tree {
         self.last.borrow_mut().take();
     }
 
-    fn folder_anew(&self, place: &TreePath) -> io::Result<OwnedFd> {
+    fn open_parent(&self, place: &TreePath) -> io::Result<OwnedFd> {
         match &place.home {
             None => self.resolve(
                 &self.root,

@@ -12,13 +12,13 @@ const UNSAID: Duration = Duration::from_secs(10);
 
 /// The schedule for asking one source, or one file's server, again.
 #[derive(Debug)]
-pub(crate) struct Patience {
+pub(crate) struct RetrySchedule {
     started: Instant,
     wait: Option<Duration>,
     pauses: backon::ExponentialBackoff,
 }
 
-impl Patience {
+impl RetrySchedule {
     /// Starts now, with this limit.
     pub(crate) fn new(wait: Option<Duration>) -> Self {
         let pauses = backon::ExponentialBuilder::default()
