@@ -24,7 +24,7 @@ const WRONG: &str =
     "#cloud-config\nhostnam: a\ncoreos:\n  units:\n    - name: a.service\n      command: strat\n";
 
 #[test]
-fn the_exit_code_says_whether_there_are_errors() {
+fn exit_code_tells_whether_there_are_errors() {
     for (arguments, input, code) in [
         (&["validate", "-"][..], "#cloud-config\nhostname: a\n", 0),
         (&["validate", "-"], "", 2),
@@ -49,7 +49,7 @@ fn the_exit_code_says_whether_there_are_errors() {
 }
 
 #[test]
-fn people_see_the_line_and_programs_its_number() {
+fn validate_prints_lines_for_people_and_numbers_in_json() {
     let called = call(&["validate", "-"], WRONG.as_bytes());
     let lines: Vec<&str> = called.stdout.lines().collect();
     assert_eq!(
@@ -99,7 +99,7 @@ fn people_see_the_line_and_programs_its_number() {
 }
 
 #[test]
-fn a_part_of_mime_has_the_lines_of_the_whole() {
+fn diagnostics_of_a_mime_part_have_lines_of_the_whole_text() {
     let mime = format!(
         "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/cloud-config; name=one\n\n{WARNED}--b\n\n{WRONG}--b--\n"
     );
@@ -150,7 +150,7 @@ fn addresses_come_from_flags() {
 }
 
 #[test]
-fn bombs_are_refused_with_a_place() {
+fn alias_bombs_are_refused_with_a_position() {
     let bomb = (1..30).fold("#cloud-config\na0: &a0 lol\n".to_owned(), |text, i| {
         let ten = vec![format!("*a{}", i - 1); 10].join(", ");
         format!("{text}a{i}: &a{i} [{ten}]\n")
@@ -172,7 +172,7 @@ fn bombs_are_refused_with_a_place() {
 }
 
 #[test]
-fn the_schema_points_only_at_what_it_holds() {
+fn schema_references_resolve() {
     let called = call(&["schema"], b"");
     let schema: Value = serde_json::from_str(&called.stdout).unwrap();
     let mut open = vec![&schema];
@@ -209,7 +209,7 @@ fn the_schema_points_only_at_what_it_holds() {
 }
 
 #[test]
-fn of_several_files_each_is_looked_at() {
+fn each_of_several_files_is_validated() {
     let folder = pointsman_testbed::scratch::dir("several");
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);

@@ -105,7 +105,7 @@ pub(crate) fn of(text: &str) -> (Option<String>, Option<String>) {
 pub(crate) const MESSAGE: &str = "run/motd.d/50-pointsman-cloud-config";
 
 #[tokio::test]
-async fn the_node_keeps_what_worked_whatever_comes_and_says_so() {
+async fn node_keeps_the_last_document_that_worked_and_reports_it() {
     let machine = Machine::new().await;
     machine.serve(Reply::ok(document("one")));
     let booted = machine.boot(&["cmdline"]).await;
@@ -195,7 +195,7 @@ async fn the_node_keeps_what_worked_whatever_comes_and_says_so() {
 }
 
 #[tokio::test]
-async fn without_a_document_that_worked_the_failure_is_all_there_is() {
+async fn first_document_that_fails_leaves_nothing() {
     let machine = Machine::new().await;
     let booted = machine.boot(&["cmdline"]).await;
     assert_eq!(booted.code, Some(1));
@@ -213,7 +213,7 @@ async fn without_a_document_that_worked_the_failure_is_all_there_is() {
 }
 
 #[tokio::test]
-async fn a_machine_that_names_nothing_has_nothing_to_do() {
+async fn machine_without_sources_does_nothing() {
     let machine = Machine::new().await;
     fs::write(machine.path("proc/cmdline"), "ro\n").unwrap();
     let booted = machine
@@ -236,7 +236,7 @@ async fn a_machine_that_names_nothing_has_nothing_to_do() {
 }
 
 #[tokio::test]
-async fn a_platform_names_the_node_and_an_address_that_nobody_knows_is_an_error() {
+async fn platform_names_the_node_and_unknown_address_is_an_error() {
     let machine = Machine::new().await;
     let latest = machine.path("drive/openstack/latest");
     fs::create_dir_all(&latest).unwrap();
@@ -268,7 +268,7 @@ async fn a_platform_names_the_node_and_an_address_that_nobody_knows_is_an_error(
 }
 
 #[tokio::test]
-async fn what_a_document_fetches_is_waited_for_as_the_document_is() {
+async fn files_of_a_document_are_awaited_like_the_document() {
     let machine = Machine::new().await;
     let late = Web::serve(|_, before| match before {
         0..3 => Reply::missing(),
@@ -318,7 +318,7 @@ async fn what_a_document_fetches_is_waited_for_as_the_document_is() {
 }
 
 #[tokio::test]
-async fn an_empty_answer_is_no_document_that_takes_all_away() {
+async fn empty_answer_removes_nothing() {
     let machine = Machine::new().await;
     machine.serve(Reply::ok(document("one")));
     assert_eq!(machine.boot(&["cmdline"]).await.code, Some(0));
@@ -353,7 +353,7 @@ async fn an_empty_answer_is_no_document_that_takes_all_away() {
 }
 
 #[tokio::test]
-async fn what_was_there_once_and_is_gone_is_still_what_the_node_is_to_be() {
+async fn missing_source_keeps_its_last_document() {
     let machine = Machine::new().await;
     let left = machine.path("var/lib/flatcar-install");
     fs::create_dir_all(&left).unwrap();
@@ -391,7 +391,7 @@ async fn what_was_there_once_and_is_gone_is_still_what_the_node_is_to_be() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_named_is_meant_to_be_there() {
+async fn named_file_that_is_missing_is_an_error() {
     let machine = Machine::new().await;
     machine.serve(Reply::ok(document("one")));
     assert_eq!(machine.boot(&["cmdline"]).await.code, Some(0));
@@ -415,7 +415,7 @@ async fn a_file_that_is_named_is_meant_to_be_there() {
 }
 
 #[tokio::test]
-async fn who_is_told_to_end_waits_no_longer_and_keeps_what_worked() {
+async fn terminated_wait_keeps_the_last_document() {
     let machine = Machine::new().await;
     machine.serve(Reply::ok(document("one")));
     assert_eq!(machine.boot(&["cmdline"]).await.code, Some(0));
@@ -453,7 +453,7 @@ async fn who_is_told_to_end_waits_no_longer_and_keeps_what_worked() {
 }
 
 #[tokio::test]
-async fn a_platforms_key_for_a_user_that_is_not_there_refuses_no_document() {
+async fn platform_key_for_a_missing_user_is_ignored() {
     let machine = Machine::new().await;
     let latest = machine.path("drive/openstack/latest");
     fs::create_dir_all(&latest).unwrap();
@@ -496,7 +496,7 @@ async fn a_platforms_key_for_a_user_that_is_not_there_refuses_no_document() {
 }
 
 #[tokio::test]
-async fn a_platform_that_had_a_document_and_has_none_takes_nothing_away() {
+async fn platform_that_lost_its_document_removes_nothing() {
     let machine = Machine::new().await;
     let latest = machine.path("drive/openstack/latest");
     fs::create_dir_all(&latest).unwrap();
@@ -535,7 +535,7 @@ async fn a_platform_that_had_a_document_and_has_none_takes_nothing_away() {
 }
 
 #[tokio::test]
-async fn what_is_applied_or_taken_back_by_hand_counts_where_the_boot_has_it_from() {
+async fn manual_apply_and_revert_change_the_last_document() {
     let machine = Machine::new().await;
     let file = machine.path("node.yaml");
     let path = file.display().to_string();

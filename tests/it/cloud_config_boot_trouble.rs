@@ -27,7 +27,7 @@ const IGNITION: &str = "{\"ignition\":{\"version\":\"3.3.0\"}}";
 const LAST: &str = "var/lib/pointsman/cloud-config/last-good.json";
 
 #[tokio::test]
-async fn user_data_for_ignition_is_no_failure_of_a_boot() {
+async fn ignition_config_does_not_fail_a_boot() {
     let machine = Machine::new().await;
     machine.serve(Reply::ok(IGNITION));
     let booted = machine.boot(&["cmdline"]).await;
@@ -59,7 +59,7 @@ async fn user_data_for_ignition_is_no_failure_of_a_boot() {
 }
 
 #[tokio::test]
-async fn a_spoilt_last_document_whose_source_is_gone_is_a_failure() {
+async fn unreadable_last_document_without_its_source_is_a_failure() {
     let machine = Machine::new().await;
     let left = machine.path("var/lib/flatcar-install");
     for (sources, exit) in [(vec!["install", "vagrant"], 1), (vec!["cmdline"], 1)] {
@@ -110,7 +110,7 @@ async fn reading(machine: &Machine) -> (Child, fs::File) {
 }
 
 #[tokio::test]
-async fn a_pipe_is_read_to_its_end_and_no_longer_than_the_unit_may_take() {
+async fn pipe_is_read_to_its_end_within_the_units_timeout() {
     let machine = Machine::new().await;
     let (process, mut writer) = reading(&machine).await;
     writer.write_all(document("one").as_bytes()).unwrap();
@@ -147,7 +147,7 @@ async fn a_pipe_is_read_to_its_end_and_no_longer_than_the_unit_may_take() {
 }
 
 #[tokio::test]
-async fn no_link_leads_a_boot_out_of_its_root() {
+async fn links_never_lead_a_boot_out_of_its_root() {
     let links = ["run", "var", "var/lib", "etc", "proc"];
     for (link, up) in links
         .into_iter()
@@ -222,7 +222,7 @@ async fn no_link_leads_a_boot_out_of_its_root() {
 }
 
 #[tokio::test]
-async fn links_in_a_circle_are_named_at_boot() {
+async fn circular_links_are_reported_at_boot() {
     let machine = Machine::new().await;
     let file = machine.path("node.yaml").display().to_string();
     fs::write(&file, document("inside")).unwrap();
@@ -242,7 +242,7 @@ async fn links_in_a_circle_are_named_at_boot() {
 }
 
 #[tokio::test]
-async fn what_is_far_too_large_is_not_read_whole() {
+async fn huge_files_are_not_read_completely() {
     let machine = Machine::new().await;
     machine.serve(Reply::ok(document("one")));
     assert_eq!(machine.boot(&["cmdline"]).await.code, Some(0));

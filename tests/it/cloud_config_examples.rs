@@ -51,7 +51,7 @@ const LEAVES: [(&str, &str, &str); 9] = [
 ];
 
 #[tokio::test]
-async fn every_example_is_applied_once_and_taken_back() {
+async fn every_example_is_applied_once_and_reverted() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cloud-config");
     let mut names: Vec<String> = fs::read_dir(&folder)
         .unwrap()

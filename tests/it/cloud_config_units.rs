@@ -70,7 +70,7 @@ fn outcome(node: &Container) -> String {
 }
 
 #[tokio::test]
-async fn what_the_machine_has_with_it_is_applied_before_the_network() {
+async fn local_document_is_applied_before_the_network() {
     let units = units();
     let first = document("one");
     let mut node = Container::boot(&files(
@@ -127,7 +127,7 @@ async fn what_the_machine_has_with_it_is_applied_before_the_network() {
 }
 
 #[tokio::test]
-async fn a_drive_that_comes_after_the_boot_is_not_read() {
+async fn drive_that_appears_after_the_boot_is_not_read() {
     let all = units();
     let drive = "media/configdrive/openstack/latest/user_data";
     let mut node = Container::boot(&files(&all, &[])).await;
@@ -155,7 +155,7 @@ while (my $client = $server->accept) {
 "#;
 
 #[tokio::test]
-async fn what_is_elsewhere_is_applied_once_the_network_is_up() {
+async fn remote_document_is_applied_after_the_network() {
     let units = units();
     let first = document("one");
     let serve = "[Unit]\nAfter=basic.target\n[Service]\nExecStart=/usr/bin/perl /srv/server\n";

@@ -101,7 +101,7 @@ async fn validation_prints_one_line_per_diagnostic() {
 }
 
 #[tokio::test]
-async fn a_document_is_applied_from_where_the_flags_say() {
+async fn document_is_applied_from_the_source_of_each_flag() {
     let old = Old::new();
     let web = Web::serve(|request, _| match request.path.as_str() {
         "/node" => Reply::ok(GOOD),
@@ -181,7 +181,7 @@ async fn a_document_is_applied_from_where_the_flags_say() {
 }
 
 #[tokio::test]
-async fn what_is_no_line_of_its_is_said() {
+async fn invalid_command_lines_are_refused() {
     let old = Old::new();
     for (args, code, words) in [
         (vec![], 2, "found no source"),
@@ -275,7 +275,7 @@ async fn the_network_of_a_drive_becomes_units_of_networkd() {
 }
 
 #[tokio::test]
-async fn documents_applied_one_after_the_other_add_up() {
+async fn documents_add_up_in_compatibility_mode() {
     let old = Old::with_core();
     let platform = old.file(
         "oem.yaml",
@@ -319,7 +319,7 @@ async fn documents_applied_one_after_the_other_add_up() {
 }
 
 #[tokio::test]
-async fn who_finds_another_apply_under_way_waits_for_it() {
+async fn apply_at_boot_waits_for_another_apply() {
     let old = Old::new();
     let user = old.file("user.yaml", GOOD);
     let records = old.path("var/lib/pointsman/cloud-config");
@@ -347,7 +347,7 @@ async fn who_finds_another_apply_under_way_waits_for_it() {
 }
 
 #[tokio::test]
-async fn what_adds_up_takes_nothing_from_the_others() {
+async fn documents_that_add_up_remove_nothing_of_each_other() {
     let old = Old::with_core();
     fs::write(old.path("etc/hosts"), "127.0.0.1 localhost\n").unwrap();
     fs::create_dir_all(old.path("usr/lib/systemd/system")).unwrap();

@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_good_document_is_kept_for_its_owner_only() {
+    fn last_document_is_readable_for_its_owner_only() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
         assert_eq!(LastGood::load(&root, Whose::Machine), None);
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn who_logs_in_is_told_only_what_is_not_good() {
+    fn login_message_exists_only_after_a_problem() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
         let message = root.path(MESSAGE).shown();

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_filled_in_and_longer_names_left() {
+    fn addresses_are_replaced_and_longer_names_are_not() {
         for (written, expected) in [
             ("", ""),
             ("a $private_ipv4:80", "a 10.0.0.1:80"),
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_one_is_named_with_its_place() {
+    fn unknown_address_is_reported_with_its_position() {
         let done = substitute("é\né $private_ipv6 \\$private_ipv6", &addresses());
         let [Open { name, at, span }] = &done.unknown[..] else {
             panic!()
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_those_of_the_written_text() {
+    fn positions_are_those_of_the_written_text() {
         let written = "a: 1\nb: [$private_ipv4, $public_ipv6, here]\nc: é\n";
         let done = substitute(written, &addresses());
         for (text, shown) in [

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_is_named_where_it_is() {
+    fn syntax_error_names_the_position_of_the_mistake() {
         for (source, line, words) in [
             (
                 "a:\n  - b: c\n   - d: e\n",
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_as_it_should_be_is_not_blamed() {
+    fn valid_units_are_not_reported() {
         for source in [
             "a: [1\n",
             "x: \"one\n  two\"\ny: \"a\"\na: [1\n",

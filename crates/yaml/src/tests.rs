@@ -22,7 +22,7 @@ fn entries(node: &Node) -> &[MapEntry] {
 }
 
 #[test]
-fn scalars_keep_their_text_and_place() {
+fn scalars_keep_their_text_and_position() {
     let written = [
         "0644",
         "01",
@@ -68,7 +68,7 @@ fn scalars_keep_their_text_and_place() {
 }
 
 #[test]
-fn spans_cover_what_is_written() {
+fn spans_cover_the_written_text() {
     let source = "a: \"é\"\nb: |  # why\n\n  one\n  two\n\nc: !!binary QQ==\nd: !mine x\n";
     let tree = parse(source, LIMITS).unwrap();
     let written: Vec<&str> = entries(&tree)
@@ -85,7 +85,7 @@ fn spans_cover_what_is_written() {
 }
 
 #[test]
-fn merges_give_way_to_own_keys() {
+fn own_keys_override_merged_ones() {
     let source =
         "a: &a {x: 1, y: 2}\nb: &b {y: 3, z: 4}\nc: {x: 5, <<: [*a, *b]}\nd: {<<: *b, <<: no}\n";
     let tree = parse(source, LIMITS).unwrap();
@@ -106,7 +106,7 @@ fn merges_give_way_to_own_keys() {
 }
 
 #[test]
-fn what_is_wrong_has_a_place() {
+fn syntax_errors_have_a_position() {
     let bomb = (1..12).fold("a0: &a0 lol\n".to_owned(), |text, i| {
         let ten = vec![format!("*a{}", i - 1); 10].join(", ");
         format!("{text}a{i}: &a{i} [{ten}]\n")

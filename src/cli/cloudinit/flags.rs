@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_a_line_is_known() {
+    fn other_flags_are_read() {
         let all = run(
             "-from-file=/a -workspace=/w -ssh-key-name=coreos-cloudinit -ignore-failure -convert-netconf=debian",
         );
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_served_is_named() {
+    fn unsupported_flags_are_refused_by_name() {
         for (text, words) in [
             (
                 "",

@@ -86,7 +86,7 @@ fn refused(document: &str, words: &[&str], files: &[(&str, &str)]) {
 }
 
 #[test]
-fn specifiers_stay_systemds_and_other_percents_as_they_are() {
+fn percent_signs_are_not_escaped_in_variables() {
     applied(
         "#cloud-config\ncoreos:\n  etcd2:\n    name: \"%H\"\n    initial-cluster: \"%H=http://%H:2380\"\n  fleet:\n    metadata: \"disk=ssd,rate=50%\"\n",
         &[],
@@ -134,7 +134,7 @@ fn several_keys_in_one_text_are_several_keys() {
 }
 
 #[test]
-fn what_is_not_below_usr_is_written() {
+fn path_that_only_begins_with_usr_is_written() {
     let document = "#cloud-config\nwrite_files: [{path: /usrlocal/x, content: hi}]\n";
     applied(document, &[], &[("usrlocal/x", "hi")]);
     assert_eq!(old(&tree(), &["-validate"], document).code, Some(0));
@@ -142,7 +142,7 @@ fn what_is_not_below_usr_is_written() {
 
 /// docs/cloud-config-differences.md has a test for each line.
 #[test]
-fn every_difference_names_a_test_that_there_is() {
+fn every_difference_names_an_existing_test() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = String::new();
     let mut open = vec![root.join("src"), root.join("crates"), root.join("tests/it")];
@@ -176,7 +176,7 @@ fn every_difference_names_a_test_that_there_is() {
 }
 
 #[test]
-fn keys_in_the_wrong_place_are_warnings_with_the_right_one() {
+fn misplaced_keys_are_warnings_that_name_the_right_place() {
     applied(
         "#cloud-config\ncoreos:\n  write_files:\n    - path: /etc/x\n      content: hi\n  hostname: n1\n  reboot_strategy: reboot\n  window_start: 04:00\n",
         &[
@@ -190,7 +190,7 @@ fn keys_in_the_wrong_place_are_warnings_with_the_right_one() {
 }
 
 #[test]
-fn entries_that_are_nothing_or_no_mapping_are_skipped() {
+fn empty_and_wrong_list_items_are_skipped() {
     applied(
         "#cloud-config\nusers:\n  - default\n  - name: ann\n    groups: [sudo, docker, ~]\nwrite_files:\n  - path: /etc/x\n    content: hi\n",
         &[
@@ -238,7 +238,7 @@ fn entries_that_are_nothing_or_no_mapping_are_skipped() {
 }
 
 #[test]
-fn an_empty_text_is_no_value() {
+fn empty_text_counts_as_no_value() {
     applied(
         "#cloud-config\nhostname: \"\"\nwrite_files:\n  - path: /etc/x\n    content: hi\n",
         &["2:11: info: hostname: found an empty text, which counts as no value"],
@@ -273,7 +273,7 @@ fn an_empty_text_is_no_value() {
 }
 
 #[test]
-fn a_key_without_a_value_is_warned_of() {
+fn key_without_a_value_gives_a_warning() {
     applied(
         "#cloud-config\ncoreos:\n  etcd2:\n    discovery: # put the URL here\n  units:\n",
         &[
@@ -336,7 +336,7 @@ fn owners_are_read_as_chown_reads_them() {
 }
 
 #[test]
-fn paths_are_cleaned_and_never_leave_the_root() {
+fn paths_are_normalized_and_never_leave_the_root() {
     applied(
         "#cloud-config\nwrite_files:\n  - path: etc/y\n    content: a\n  - path: /opt/../etc/z\n    content: b\n  - path: /../../etc/w\n    content: c\n  - path: ../etc/v/\n    content: d\n",
         &[
@@ -383,7 +383,7 @@ fn only_the_first_yaml_document_counts() {
 }
 
 #[test]
-fn an_address_that_only_comments_name_is_not_asked_for() {
+fn unknown_address_in_a_comment_is_not_reported() {
     let document = "#cloud-config\n# multi-region clusters need $public_ipv4 here\ncoreos:\n  units:\n    - name: a.service\n      content: |\n        [Unit]\n        # reached at $private_ipv4 by the others\n        Description=a\n# $public_ipv6\nwrite_files:\n  - path: /etc/a # $private_ipv6\n    content: \"# at $private_ipv4\\nb\\n\"\n";
     applied(
         document,
@@ -421,7 +421,7 @@ fn an_address_that_only_comments_name_is_not_asked_for() {
 }
 
 #[test]
-fn a_document_of_which_nothing_takes_effect_is_refused() {
+fn document_without_any_effect_is_refused() {
     refused(
         "#cloud-config\nflatcar:\n  update:\n    reboot-strategy: \"off\"\n",
         &["2:1: ", "flatcar is not read here: did you mean coreos?"],
@@ -446,7 +446,7 @@ fn a_document_of_which_nothing_takes_effect_is_refused() {
 }
 
 #[test]
-fn a_template_that_lacks_its_default_instance_is_told_so() {
+fn template_without_default_instance_gives_a_warning() {
     let document = "#cloud-config\ncoreos:\n  units:\n    - name: a@.service\n      enable: true\n      content: |\n        [Service]\n        ExecStart=/bin/true %i\n        [Install]\n        WantedBy=multi-user.target\n";
     applied(
         document,
@@ -470,7 +470,7 @@ fn a_template_that_lacks_its_default_instance_is_told_so() {
 }
 
 #[test]
-fn a_unit_named_twice_is_an_idiom() {
+fn unit_named_twice_is_accepted() {
     let document = "#cloud-config\ncoreos:\n  units:\n    - name: systemd-networkd.service\n      command: stop\n    - name: 00-eth0.network\n      runtime: true\n      content: |\n        [Match]\n        Name=eth0\n    - name: systemd-networkd.service\n      command: start\n";
     applied(
         document,
@@ -481,7 +481,7 @@ fn a_unit_named_twice_is_an_idiom() {
 }
 
 #[test]
-fn what_is_no_yaml_is_told_what_was_meant() {
+fn invalid_yaml_is_explained() {
     for (document, line, words) in [
         (
             "hostname: %HOST%\n",
@@ -522,7 +522,7 @@ fn what_is_no_yaml_is_told_what_was_meant() {
 }
 
 #[test]
-fn a_unit_that_systemd_refuses_is_refused_by_us_and_written_under_the_old_name() {
+fn invalid_unit_is_refused_and_written_in_compatibility_mode() {
     let stop =
         "[Service]\nExecStart=/usr/bin/sleep 60\nExecStop=\"/bin/sh -c \"kill -15 $MAINPID\"\n";
     refused(
@@ -560,7 +560,7 @@ fn a_unit_that_systemd_refuses_is_refused_by_us_and_written_under_the_old_name()
 }
 
 #[test]
-fn a_drop_in_by_its_path_is_taken_as_one() {
+fn unit_named_by_a_drop_in_path_is_read_as_that_drop_in() {
     applied(
         "#cloud-config\ncoreos:\n  units:\n    - name: docker.service.d/60-opts.conf\n      command: restart\n      content: |\n        [Service]\n        Environment=DOCKER_OPTS=--debug\n    - name: etcd.service.d/1.conf\n      runtime: true\n      content: \"[Service]\\nNice=1\\n\"\n",
         &[
@@ -596,7 +596,7 @@ fn a_drop_in_by_its_path_is_taken_as_one() {
 }
 
 #[test]
-fn what_stands_in_a_folded_or_quoted_text_is_quoted() {
+fn diagnostic_in_a_folded_text_quotes_the_line() {
     for content in [
         ">\n        [Service]\n\n        ExecStart=/bin/true\n\n        no equals sign\n",
         "\"[Service]\\nExecStart=/bin/true\\nno equals sign\\n\"\n",
@@ -614,7 +614,7 @@ fn what_stands_in_a_folded_or_quoted_text_is_quoted() {
 }
 
 #[test]
-fn the_same_key_twice_counts_once() {
+fn duplicate_key_counts_once() {
     applied(
         "#cloud-config\nhostname: a\ncoreos:\n  units:\n    - name: a.service\n      command: start\n      runtime: true\n      command: start\nhost-name: a\nhostname: a\n",
         &[
@@ -681,7 +681,7 @@ fn parts_of_other_kinds_are_skipped() {
 }
 
 #[test]
-fn strict_takes_warnings_as_errors() {
+fn strict_treats_warnings_as_errors() {
     let document = "#cloud-config\nwrite_files: [{path: etc/x, content: hi}]\n";
     let tree = tree();
     let before = tree.seen();
@@ -704,7 +704,7 @@ fn strict_takes_warnings_as_errors() {
 }
 
 #[test]
-fn the_old_names_validate_counts_only_what_the_original_reports() {
+fn compatibility_validate_exit_code_counts_only_original_rules() {
     for (document, code) in [
         // What it has as well.
         ("hostnam: a", 1),
@@ -768,7 +768,7 @@ fn the_old_names_validate_counts_only_what_the_original_reports() {
 }
 
 #[test]
-fn values_that_the_original_wrote_are_written_under_the_old_name() {
+fn invalid_values_are_written_in_compatibility_mode() {
     refused(
         "#cloud-config\nhostname: n 1\ncoreos: {update: {reboot_strategy: never}, locksmith: {window_start: 04:00}}\nwrite_files: [{path: /etc/x, content: hi}]\n",
         &[
@@ -798,7 +798,7 @@ fn values_that_the_original_wrote_are_written_under_the_old_name() {
 }
 
 #[test]
-fn ignition_is_not_for_the_old_name_and_no_failure() {
+fn ignition_config_is_ignored_in_compatibility_mode() {
     let tree = tree();
     let before = tree.seen();
     let output = old(&tree, &[], "{\"ignition\":{\"version\":\"3.3.0\"}}");

@@ -17,7 +17,7 @@ coreos:
 ";
 
 #[test]
-fn a_document_is_planned_applied_once_and_taken_back() {
+fn document_is_planned_applied_once_and_reverted() {
     let tree = Tree::new();
     tree.write("etc/motd", "old\n");
     tree.write("etc/secret", "was hidden");
@@ -93,7 +93,7 @@ fn a_document_is_planned_applied_once_and_taken_back() {
 }
 
 #[test]
-fn what_leaves_the_document_leaves_the_machine() {
+fn what_leaves_the_document_is_removed_from_the_machine() {
     let tree = Tree::new();
     tree.write("etc/motd", "old\n");
     let before = tree.seen();
@@ -133,7 +133,7 @@ fn what_leaves_the_document_leaves_the_machine() {
 }
 
 #[test]
-fn what_somebody_has_changed_is_taken_back_only_by_force() {
+fn changed_files_are_reverted_only_with_force() {
     let tree = Tree::new();
     tree.write("etc/motd", "old\n");
     let before = tree.seen();
@@ -155,7 +155,7 @@ fn what_somebody_has_changed_is_taken_back_only_by_force() {
 }
 
 #[test]
-fn what_is_appended_is_appended_once() {
+fn content_is_appended_once() {
     let tree = Tree::new();
     tree.write("etc/list", "one\n");
     fs::set_permissions(
@@ -179,7 +179,7 @@ fn what_is_appended_is_appended_once() {
 }
 
 #[test]
-fn links_are_replaced_and_never_followed_out() {
+fn links_are_replaced_and_never_lead_out_of_the_root() {
     let tree = Tree::new();
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("shadow"), "theirs").unwrap();
@@ -233,7 +233,7 @@ fn links_are_replaced_and_never_followed_out() {
 }
 
 #[test]
-fn old_records_go_and_what_they_keep_stays_while_it_is_wanted() {
+fn old_records_are_removed_unless_still_needed() {
     let tree = Tree::new();
     tree.write("etc/motd", "old\n");
     let before = tree.seen();
@@ -269,7 +269,7 @@ fn old_records_go_and_what_they_keep_stays_while_it_is_wanted() {
 }
 
 #[test]
-fn what_is_not_read_is_said_in_short() {
+fn unreadable_parts_give_short_warnings() {
     let tree = Tree::new();
     let document =
         "#cloud-config\nhostnam: a\nwrite_files: [{path: /a, content: x, mode: '0600'}]\n";
@@ -292,7 +292,7 @@ fn what_is_not_read_is_said_in_short() {
 }
 
 #[test]
-fn what_others_add_to_a_file_that_is_appended_to_stays() {
+fn additions_of_others_to_an_appended_file_stay() {
     let tree = Tree::new();
     let append = |text: &str, more: &str| {
         format!(
@@ -323,7 +323,7 @@ fn what_others_add_to_a_file_that_is_appended_to_stays() {
 }
 
 #[test]
-fn to_a_link_nothing_is_appended() {
+fn appending_to_a_link_is_refused() {
     let tree = Tree::new();
     tree.write("usr/share/hosts", "127.0.0.1 localhost\n");
     symlink("../usr/share/hosts", tree.path("etc/hosts")).unwrap();
@@ -349,7 +349,7 @@ fn to_a_link_nothing_is_appended() {
 }
 
 #[test]
-fn once_all_that_is_kept_is_taken_back_what_is_ours_is_still_known() {
+fn ownership_is_known_after_reverting_all_kept_applies() {
     let tree = Tree::new();
     tree.write("etc/motd", "pristine");
     let document = |n: usize| {

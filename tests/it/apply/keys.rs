@@ -234,7 +234,7 @@ async fn what_did_not_happen_is_not_on_record(tool: &[u8]) {
 }
 
 #[tokio::test]
-async fn keys_are_taken_away_with_the_document() {
+async fn keys_are_removed_with_the_document() {
     keys_go(SCRIPT.as_bytes()).await;
     match real() {
         Some(tool) => keys_go(&tool).await,
@@ -245,7 +245,7 @@ async fn keys_are_taken_away_with_the_document() {
 }
 
 #[tokio::test]
-async fn keys_that_did_not_change_are_not_on_record_as_changed() {
+async fn unchanged_keys_are_not_recorded_as_changed() {
     what_did_not_happen_is_not_on_record(SCRIPT.as_bytes()).await;
     match real() {
         Some(tool) => what_did_not_happen_is_not_on_record(&tool).await,

@@ -15,7 +15,7 @@ fn unit(name: &str, text: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_unit_that_fails_undoes_nothing_under_the_old_name() {
+async fn failed_unit_undoes_nothing_in_compatibility_mode() {
     let node = machine().await;
     let document = format!(
         "#cloud-config\nwrite_files: [{{path: /etc/x, content: x}}]\ncoreos:\n  units:\n{}{}{}",
@@ -67,7 +67,7 @@ async fn a_unit_that_fails_undoes_nothing_under_the_old_name() {
 }
 
 #[tokio::test]
-async fn a_script_runs_each_time_under_the_old_name_and_once_under_ours() {
+async fn script_runs_each_time_in_compatibility_mode_and_once_otherwise() {
     let node = machine().await;
     let script = "#!/bin/sh\necho ran >>/root/ran\n";
     node.write("/root/script", script);
@@ -80,7 +80,7 @@ async fn a_script_runs_each_time_under_the_old_name_and_once_under_ours() {
 }
 
 #[tokio::test]
-async fn what_ends_the_boot_comes_last_and_once() {
+async fn command_that_ends_the_boot_runs_last_and_once() {
     for own in [true, false] {
         let mut node = machine().await;
         let document = "#cloud-config\nwrite_files: [{path: /etc/x, content: hi}]\ncoreos:\n  units:\n    - {name: reboot.target, command: start}\n    - {name: app.service, runtime: true, command: start, content: \"[Service]\\nType=oneshot\\nRemainAfterExit=yes\\nExecStart=/bin/sh -c 'echo up >>/etc/app'\\n\"}\n";

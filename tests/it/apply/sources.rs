@@ -58,7 +58,7 @@ fn serve() -> (String, Arc<AtomicUsize>) {
 const WRONG: &str = "4e1bd2ef36f99de32b7eff1a7cd2a42ba9a1bf9de2e8ad2a4d2bbd29af6d16d0";
 
 #[test]
-fn a_source_is_fetched_checked_and_not_fetched_again() {
+fn source_is_fetched_checked_and_not_fetched_again() {
     let (url, asked) = serve();
     let tree = Tree::new();
     let sha256 = super::call(
@@ -97,7 +97,7 @@ fn a_source_is_fetched_checked_and_not_fetched_again() {
 }
 
 #[test]
-fn what_is_not_what_it_should_be_stops_everything() {
+fn wrong_content_of_a_fetched_file_stops_the_apply() {
     let (url, _) = serve();
     let tree = Tree::new();
     let before = tree.seen();
@@ -121,7 +121,7 @@ fn what_is_not_what_it_should_be_stops_everything() {
 }
 
 #[test]
-fn a_source_that_is_away_is_asked_again_as_documents_are() {
+fn unavailable_file_source_is_asked_again() {
     let (url, asked) = serve();
     let tree = Tree::new();
     let asking = |arguments: &[&str], files: &[&str]| {

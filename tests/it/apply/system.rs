@@ -51,7 +51,7 @@ write_files:
 ";
 
 #[test]
-fn users_keys_and_the_name_are_set_once_and_taken_back() {
+fn users_keys_and_hostname_are_set_once_and_reverted() {
     let tree = Tree::with_users();
     tree.write("home/core/.ssh/authorized_keys", "ssh-rsa MINE\n");
     let (before, accounts) = (tree.seen(), tree.accounts());
@@ -129,7 +129,7 @@ fn users_keys_and_the_name_are_set_once_and_taken_back() {
 }
 
 #[test]
-fn a_root_may_be_named_from_where_one_is() {
+fn relative_root_is_accepted() {
     let tree = Tree::with_users();
     let accounts = tree.accounts();
     let name = tree.root().file_name().unwrap();
@@ -156,7 +156,7 @@ fn a_root_may_be_named_from_where_one_is() {
 }
 
 #[test]
-fn a_home_that_is_in_use_stays() {
+fn home_with_content_is_not_removed() {
     let tree = Tree::with_users();
     tree.apply("#cloud-config\nusers: [{name: ann}]\n").must(0);
     tree.write("home/ann/work", "hers");
@@ -174,7 +174,7 @@ fn a_home_that_is_in_use_stays() {
 }
 
 #[test]
-fn nobodys_links_lead_keys_elsewhere() {
+fn links_in_homes_are_not_followed_for_keys() {
     let tree = Tree::with_users();
     tree.write("etc/victim/authorized_keys", "secret\n");
     symlink("/etc/victim", tree.path("home/core/.ssh")).unwrap();
@@ -202,7 +202,7 @@ fn nobodys_links_lead_keys_elsewhere() {
 }
 
 #[test]
-fn nobodys_links_lead_files_elsewhere() {
+fn links_in_homes_are_not_followed_for_files() {
     let tree = Tree::with_users();
     std::os::unix::fs::chown(tree.path("home/core"), Some(500), Some(500)).unwrap();
     let file = |path: &str, more: &str| {
@@ -246,7 +246,7 @@ fn nobodys_links_lead_files_elsewhere() {
 }
 
 #[test]
-fn who_does_not_exist_is_named() {
+fn missing_users_and_groups_are_reported() {
     let tree = Tree::with_users();
     let before = tree.seen();
     let called = tree.apply(
@@ -306,7 +306,7 @@ write_files: [{path: /a, content: x, owner: 'ann:ann'}, {path: /b, content: y, o
 }
 
 #[test]
-fn who_exists_keeps_what_useradd_would_be_told_and_that_is_said() {
+fn existing_user_keeps_its_settings_with_a_note() {
     let tree = Tree::with_users();
     let document = "#cloud-config\nusers: [{name: core, passwd: '*', shell: /bin/zsh, groups: [docker]}, {name: ann, passwd: '*', gecos: Ann}]\n";
     let said = "users: core exists already: only passwd and keys are applied, not what useradd would set (--groups, --shell)";
@@ -323,7 +323,7 @@ fn who_exists_keeps_what_useradd_would_be_told_and_that_is_said() {
 }
 
 #[test]
-fn a_mask_of_an_earlier_document_keeps_no_later_one_from_enabling() {
+fn mask_of_an_earlier_document_does_not_prevent_enabling() {
     let tree = Tree::new();
     fs::create_dir_all(tree.path("usr/lib/systemd/system")).unwrap();
     let unit = "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n";
@@ -342,7 +342,7 @@ fn a_mask_of_an_earlier_document_keeps_no_later_one_from_enabling() {
 }
 
 #[test]
-fn what_holds_a_password_is_for_nobody_else() {
+fn files_with_passwords_are_readable_for_root_only() {
     let tree = Tree::new();
     let document = "#cloud-config\ncoreos: {locksmith: {group: g}, flannel: {etcd_password: secret}, fleet: {etcd_password: secret}, etcd2: {discovery: \"https://u:p@h/x\"}}\n";
     tree.apply(document).must(0);
@@ -460,7 +460,7 @@ fn units_are_enabled_as_systemctl_does() {
 }
 
 #[test]
-fn what_needs_a_running_system_is_left_and_said() {
+fn commands_and_scripts_are_not_run_under_a_root() {
     let tree = Tree::new();
     let called = tree.plan(
         "#cloud-config\ncoreos: {units: [{name: a.service, command: start, enable: true}]}\n",

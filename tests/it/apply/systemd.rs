@@ -22,7 +22,7 @@ coreos:
 ";
 
 #[tokio::test]
-async fn systemd_does_what_the_document_says_once() {
+async fn commands_run_once_in_each_boot() {
     let node = Container::boot(&[("usr/bin/update-ssh-keys", SCRIPT, 0o755)]).await;
     let plan = node.cloud_config(&["plan", "-"], DOCUMENT).must(10);
     for line in [
@@ -114,7 +114,7 @@ async fn systemd_does_what_the_document_says_once() {
 }
 
 #[tokio::test]
-async fn a_unit_or_a_script_that_fails_is_named_and_all_is_undone() {
+async fn failed_unit_or_script_is_reported_and_all_is_undone() {
     let node = Container::boot(&[]).await;
     let unit = |content: &str| {
         format!(
@@ -190,7 +190,7 @@ async fn a_unit_or_a_script_that_fails_is_named_and_all_is_undone() {
 }
 
 #[tokio::test]
-async fn what_waits_for_the_boot_itself_is_left_to_it() {
+async fn job_that_waits_for_the_boot_is_left_to_systemd() {
     let slow = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sleep infinity\nTimeoutStartSec=infinity\n";
     let node = Container::boot(&[("etc/systemd/system/slow.service", slow, 0o644)]).await;
     node.run(&["systemctl", "start", "--no-block", "slow.service"])
@@ -219,7 +219,7 @@ coreos:
 ";
 
 #[tokio::test]
-async fn killed_on_a_running_machine_it_ends_clean() {
+async fn apply_killed_on_a_running_machine_is_undone() {
     let node = Container::boot(&[]).await;
     let seen = || {
         [

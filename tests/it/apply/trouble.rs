@@ -31,7 +31,7 @@ fn mounted(tree: &Tree, script: &str, document: &str) -> Output {
 }
 
 #[test]
-fn where_there_is_no_room_nothing_is_left() {
+fn full_disk_is_left_unchanged() {
     let tree = Tree::new();
     fs::create_dir(tree.path("data")).unwrap();
     fs::create_dir_all(tree.path("var")).unwrap();
@@ -77,7 +77,7 @@ fn where_there_is_no_room_nothing_is_left() {
 }
 
 #[test]
-fn where_nothing_can_be_written_nothing_is_left() {
+fn read_only_file_system_is_left_unchanged() {
     let tree = Tree::new();
     fs::create_dir(tree.path("data")).unwrap();
     fs::create_dir_all(tree.path("var")).unwrap();
@@ -116,7 +116,7 @@ fn where_nothing_can_be_written_nothing_is_left() {
 }
 
 #[test]
-fn what_is_in_the_way_is_named_before_anything_is_done() {
+fn obstacles_are_reported_before_anything_is_done() {
     let tree = Tree::new();
     fs::create_dir_all(tree.path("etc/motd/d")).unwrap();
     fs::create_dir_all(tree.path("etc/systemd/system/m.service")).unwrap();
@@ -206,7 +206,7 @@ fn documents_of_all_kinds_are_read_or_refused() {
 }
 
 #[test]
-fn one_applies_at_a_time_and_what_is_not_ours_to_read_is_said() {
+fn concurrent_apply_and_unreadable_records_are_reported() {
     let tree = Tree::new();
     tree.apply(DOCUMENT).must(0);
     let records = tree.path("var/lib/pointsman/cloud-config");
@@ -274,7 +274,7 @@ const STEPS: [&str; 13] = [
 ];
 
 #[test]
-fn killed_at_every_step_it_ends_clean() {
+fn apply_killed_at_any_step_is_undone() {
     let first = "#cloud-config\nwrite_files: [{path: /etc/gone, content: g}]\n";
     let mut kills = 0;
     for step in STEPS {

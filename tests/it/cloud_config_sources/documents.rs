@@ -19,7 +19,7 @@ fn sha256(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_file_is_read_and_a_folder_is_none() {
+async fn file_is_read_and_folder_is_refused() {
     let dir = scratch::dir("file");
     let path = dir.path().join("node.yaml").display().to_string();
     let why = refused(&path).await;
@@ -47,7 +47,7 @@ async fn a_file_is_read_and_a_folder_is_none() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_waited_for_is_read_once_it_is_there() {
+async fn awaited_file_is_read_when_it_appears() {
     let dir = scratch::dir("file");
     let path = dir.path().join("node.yaml");
     let appears = dir.path().join("node.yaml.new");
@@ -66,7 +66,7 @@ async fn a_file_that_is_waited_for_is_read_once_it_is_there() {
 }
 
 #[tokio::test]
-async fn what_installers_leave_lies_under_the_root() {
+async fn files_of_installers_are_read_under_the_root() {
     let root = scratch::dir("installed");
     for (source, path) in [
         ("vagrant", "var/lib/coreos-vagrant/vagrantfile-user-data"),
@@ -95,7 +95,7 @@ async fn what_installers_leave_lies_under_the_root() {
 }
 
 #[tokio::test]
-async fn a_server_is_asked_with_its_redirects_and_the_hash_compared() {
+async fn server_redirects_are_followed_and_hash_is_checked() {
     let web = Web::serve(|request, _| match request.path.as_str() {
         "/a?x=1" => Reply::Redirect("/b".into()),
         "/b" => Reply::ok(GOOD),
@@ -142,7 +142,7 @@ async fn a_password_is_sent_and_not_shown() {
 }
 
 #[tokio::test]
-async fn the_command_line_names_a_document() {
+async fn kernel_command_line_names_a_document() {
     let web = Web::serve(|request, _| match request.path.as_str() {
         "/node" => Reply::ok(GOOD),
         _ => Reply::missing(),
@@ -180,7 +180,7 @@ async fn the_command_line_names_a_document() {
 }
 
 #[tokio::test]
-async fn a_server_is_trusted_by_the_systems_authorities() {
+async fn server_is_trusted_by_the_systems_authorities() {
     let dir = scratch::dir("tls");
     let certificates = Certificates::write(dir.path());
     let serve =
@@ -226,7 +226,7 @@ async fn a_server_is_trusted_by_the_systems_authorities() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_certificate_is_said_with_what_mends_it() {
+async fn certificate_error_names_its_remedy() {
     let dir = scratch::dir("tls");
     let all = Certificates::write(dir.path());
     let authority = "the server's certificate is an authority's own (CA:TRUE), expected a server's (CA:FALSE); give \
@@ -291,7 +291,7 @@ async fn what_is_wrong_with_a_certificate_is_said_with_what_mends_it() {
 }
 
 #[tokio::test]
-async fn the_exit_code_says_where_the_fault_is() {
+async fn exit_code_tells_local_from_remote_problems() {
     let dir = scratch::dir("exit");
     let file = dir.path().join("none.yaml").display().to_string();
     for (args, code, words) in [

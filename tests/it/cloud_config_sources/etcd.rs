@@ -10,7 +10,7 @@ use pointsman_testbed::{
 use super::{GOOD, validate};
 
 #[tokio::test]
-async fn a_key_of_etcd_holds_a_document() {
+async fn document_is_read_from_an_etcd_key() {
     let cluster = shared_cluster();
     let key = format!("{}/node", unique_prefix("document"));
     let source = format!("etcd:{key}");
@@ -42,7 +42,7 @@ async fn a_key_of_etcd_holds_a_document() {
 }
 
 #[tokio::test]
-async fn etcd_away_is_said_and_another_source_taken() {
+async fn unreachable_etcd_is_reported_and_another_source_used() {
     let cluster = Cluster::start(1).await;
     let endpoint = cluster.endpoint(0);
     cluster.stop_member(0);

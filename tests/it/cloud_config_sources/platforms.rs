@@ -85,7 +85,7 @@ fn token(request: &Request) -> Option<Reply> {
 }
 
 #[tokio::test]
-async fn ec2_is_asked_with_a_token_where_there_is_one() {
+async fn ec2_is_asked_with_a_token_if_it_gives_one() {
     let expected = "ip-10-0-0-4.example.net 192.0.2.4 10.0.0.4 2001:db8::4 - [ssh-ed25519 A ops, ssh-ed25519 B ann]";
     let web = serve(&EC2, token).await;
     let fetched = one(&format!("ec2:{}", web.url())).await.unwrap();
@@ -116,7 +116,7 @@ const META_DATA: &str = r#"{"hostname": "n1.novalocal", "public_keys": {"ops": "
     "network_config": {"content_path": "/content/0000"}}"#;
 
 #[tokio::test]
-async fn openstack_tells_of_itself_by_its_service_and_by_a_drive() {
+async fn openstack_is_read_from_its_service_and_from_a_drive() {
     let web = serve(
         &[
             ("/openstack/latest/meta_data.json", META_DATA),
@@ -191,7 +191,7 @@ async fn openstack_tells_of_itself_by_its_service_and_by_a_drive() {
 }
 
 #[tokio::test]
-async fn a_drive_that_nobody_says_where_is_read_where_it_belongs() {
+async fn drive_without_a_given_folder_is_read_at_its_usual_place() {
     let dir = scratch::dir("machine");
     let root = || Root::new(dir.path());
     let nothing = ask(&["configdrive"], root(), None).await.unwrap_err();
@@ -313,7 +313,7 @@ async fn digitalocean_and_packet_are_asked() {
 }
 
 #[tokio::test]
-async fn azures_agent_leaves_a_folder() {
+async fn document_is_read_from_azures_agent_folder() {
     let root = scratch::dir("azure");
     let at = Root::new(root.path());
     let folder = root.path().join("var/lib/waagent");
@@ -345,7 +345,7 @@ async fn azures_agent_leaves_a_folder() {
 }
 
 #[tokio::test]
-async fn data_that_azures_agent_has_yet_to_write_is_waited_for() {
+async fn custom_data_is_awaited_until_azures_agent_is_done() {
     let root = scratch::dir("azure-late");
     let at = Root::new(root.path());
     let folder = root.path().join("var/lib/waagent");
@@ -383,7 +383,7 @@ fn ovf(properties: &[(&str, &str)]) -> String {
 }
 
 #[tokio::test]
-async fn vmwares_properties_hold_a_document_or_where_it_is() {
+async fn vmware_properties_hold_a_document_or_its_url() {
     let dir = scratch::dir("ovf");
     let path = dir.path().join("ovf-env.xml");
     let source = format!("ovf-env:{}", path.display());
@@ -446,7 +446,7 @@ async fn vmwares_properties_hold_a_document_or_where_it_is() {
 }
 
 #[tokio::test]
-async fn addresses_of_the_platform_are_filled_in_and_missing_ones_said() {
+async fn platform_addresses_are_used_and_unknown_ones_reported() {
     let web = serve(
         &[
             ("/latest/meta-data/", "local-ipv4\n"),

@@ -14,7 +14,7 @@ use pointsman_testbed::{
 use super::{GOOD, ask, validate};
 
 #[tokio::test]
-async fn the_first_in_order_that_is_there_is_taken() {
+async fn first_available_source_in_order_is_used() {
     let first = Web::with_text("#cloud-config\nhostname: first\n").await;
     let second = Web::with_text("#cloud-config\nhostname: second\n").await;
     let host = Root::default;
@@ -56,7 +56,7 @@ async fn the_first_in_order_that_is_there_is_taken() {
 }
 
 #[tokio::test]
-async fn one_that_can_come_does_not_hold_up_one_that_is_there() {
+async fn available_source_does_not_wait_for_one_that_may_appear() {
     let web = Web::with_text(GOOD).await;
     let before = Instant::now();
     let wait = Some(Duration::from_secs(20));
@@ -73,7 +73,7 @@ async fn one_that_can_come_does_not_hold_up_one_that_is_there() {
 }
 
 #[tokio::test]
-async fn waiting_ends_and_every_source_is_named() {
+async fn every_source_is_reported_when_waiting_ends() {
     let web = Web::serve(|_, _| Reply::missing()).await;
     let before = Instant::now();
     let wait = Some(Duration::from_secs(2));
@@ -97,7 +97,7 @@ async fn waiting_ends_and_every_source_is_named() {
 }
 
 #[tokio::test]
-async fn one_that_can_never_come_ends_the_waiting_for_it_at_once() {
+async fn impossible_source_is_not_awaited() {
     let root = scratch::dir("several");
     fs::create_dir_all(root.path().join("proc")).unwrap();
     fs::write(root.path().join("proc/cmdline"), "ro\n").unwrap();

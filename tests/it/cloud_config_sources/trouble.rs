@@ -22,7 +22,7 @@ async fn always(reply: Reply) -> (String, Duration, usize) {
 }
 
 #[tokio::test]
-async fn servers_that_stall_are_given_up() {
+async fn stalling_servers_time_out() {
     for reply in [Reply::Stall, Reply::Stop(GOOD.into())] {
         let (why, took, asked) = always(reply).await;
         assert!(why.contains("timed out"), "{why}");
@@ -32,14 +32,14 @@ async fn servers_that_stall_are_given_up() {
 }
 
 #[tokio::test]
-async fn a_server_that_redirects_for_ever_is_asked_six_times() {
+async fn endless_redirects_end_after_six_requests() {
     let (why, _, asked) = always(Reply::Redirect("/".into())).await;
     assert!(why.contains("redirected more than 5 times"), "{why}");
     assert_eq!(asked, 6);
 }
 
 #[tokio::test]
-async fn a_redirect_that_is_not_followed_is_told_with_where_to() {
+async fn refused_redirect_names_its_target() {
     let (why, _, asked) = always(Reply::Redirect("/again?key=secret".into())).await;
     assert!(
         why.contains("redirected more than 5 times, at last to http://127.0.0.1:")
@@ -82,7 +82,7 @@ async fn a_redirect_that_is_not_followed_is_told_with_where_to() {
 }
 
 #[tokio::test]
-async fn a_body_shorter_than_it_was_said_to_be_is_no_document() {
+async fn truncated_http_body_is_not_a_document() {
     let (why, ..) = always(Reply::Claim(1000, GOOD.into())).await;
     assert!(
         why.contains("end of file before message length reached"),
@@ -91,7 +91,7 @@ async fn a_body_shorter_than_it_was_said_to_be_is_no_document() {
 }
 
 #[tokio::test]
-async fn too_much_is_refused_before_it_is_read_and_while_it_is() {
+async fn oversized_user_data_is_refused() {
     let (why, _, asked) = always(Reply::Claim(10 << 30, GOOD.into())).await;
     assert!(why.contains("found more than 67108864 bytes"), "{why}");
     assert_eq!(asked, 1);
@@ -101,7 +101,7 @@ async fn too_much_is_refused_before_it_is_read_and_while_it_is() {
 }
 
 #[tokio::test]
-async fn the_trouble_of_a_moment_is_waited_out() {
+async fn temporary_problem_is_retried() {
     let recovers = |_: &_, before: usize| match before {
         0 => Reply::missing(),
         1 => Reply::Body(500, Vec::new()),
@@ -126,7 +126,7 @@ async fn the_trouble_of_a_moment_is_waited_out() {
 }
 
 #[tokio::test]
-async fn a_name_that_does_not_resolve_is_named() {
+async fn unresolvable_host_name_is_reported() {
     let before = Instant::now();
     let why = one("http://no-such-host.invalid/x")
         .await

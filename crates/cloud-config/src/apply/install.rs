@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_those_of_the_manual() {
+    fn install_links_match_the_manual() {
         let text = "[Unit]\nWantedBy=no.target\n[Install]\n# WantedBy=no.target\nWantedBy = a.target b.target\n\
                     RequiredBy=c.target\nAlias=other.service x.socket self.service\nAlso=d.socket\n[X-Y]\nWantedBy=e.target\n";
         let install = read("self.service", &[text.to_owned()]);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn templates_are_linked_as_instances() {
+    fn templates_are_enabled_as_instances() {
         let text = "[Install]\nWantedBy=%i.target \\\n  x@%i.target\nAlias=%p-%N.service\n";
         assert_eq!(
             links("a-b@c.service", text),

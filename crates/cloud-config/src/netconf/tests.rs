@@ -70,7 +70,7 @@ fn addresses_names_and_routes() {
 }
 
 #[test]
-fn what_has_to_be_made_first() {
+fn virtual_interfaces_get_netdev_units() {
     check(
         "auto bond0\niface bond0 inet dhcp\n bond-slaves eth0 eth1\n bond-mode 4\n bond-miimon 100\n\
          iface bond0.5 inet static\n address 10.0.0.4/8\n hwaddress 02:00:00:00:00:01\n",
@@ -112,7 +112,7 @@ fn what_has_to_be_made_first() {
 }
 
 #[test]
-fn what_cannot_be_turned_into_units_is_said_with_its_line() {
+fn unconvertible_network_options_are_reported_with_their_line() {
     for (text, words) in [
         (
             "iface eth0 inet\n",

@@ -129,7 +129,7 @@ hostname: n1.example.net
 }
 
 #[test]
-fn off_masks_the_reboot_manager_for_this_boot() {
+fn strategy_off_masks_the_reboot_manager_for_this_boot() {
     assert_eq!(
         steps(
             &["coreos: {update: {reboot-strategy: off, group: beta}}"],
@@ -213,7 +213,7 @@ fn known_addresses_go_to_scripts_and_to_the_environment_unless_the_document_writ
 }
 
 #[test]
-fn the_same_place_is_written_once() {
+fn same_path_is_written_once() {
     let source = "write_files:
 - {path: /a, content: one}
 - {path: /b, content: two}
@@ -235,7 +235,7 @@ fn the_same_place_is_written_once() {
 }
 
 #[test]
-fn a_file_without_content_is_empty_however_it_is_packed() {
+fn file_without_content_is_empty_with_any_encoding() {
     assert_eq!(
         steps(&["write_files: [{path: /a, encoding: gzip}]"], &[]),
         ["file /a 0644 []"]
@@ -268,7 +268,7 @@ fn parts_follow_one_another_and_commands_come_last() {
 }
 
 #[test]
-fn the_platform_fills_what_documents_leave_open() {
+fn platform_fills_in_what_documents_do_not_say() {
     let platform = || {
         Planned::Platform(Platform {
             hostname: Some("n1.example.net".into()),
@@ -310,7 +310,7 @@ fn the_platform_fills_what_documents_leave_open() {
 }
 
 #[test]
-fn what_ends_the_boot_comes_last() {
+fn command_that_ends_the_boot_is_planned_last() {
     let unit = |name: &str, command: &str, content: &str| {
         format!("    - {{name: {name}, command: {command}, content: \"{content}\"}}\n")
     };

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_go_where_they_belong_and_the_first_counts() {
+    fn first_address_of_each_kind_is_used() {
         let mut metadata = Metadata::default();
         for (public, text) in [
             (true, "192.0.2.1\n"),
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_a_hosts_and_a_key_a_line() {
+    fn metadata_accepts_only_host_names_and_one_line_keys() {
         let mut metadata = Metadata::default();
         for text in ["n1\n10.0.0.9 bank", "-n1", "", " ", "n 1", ".x"] {
             metadata.name(text);

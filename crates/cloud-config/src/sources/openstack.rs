@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_meta_data_says() {
+    fn openstack_meta_data_is_read() {
         let text = r#"{
             "hostname": "n1.example.net", "uuid": "x",
             "public_keys": {"b": "ssh-ed25519 B b\nssh-ed25519 C c", "a": "ssh-ed25519 A a\n"},

@@ -282,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_form_is_read_and_shown() {
+    fn each_form_of_source_is_read_and_shown() {
         for (text, shown) in [
             ("-", "standard input"),
             ("node.yaml", "node.yaml"),
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_source_is_told_what_does() {
+    fn invalid_source_names_list_the_valid_forms() {
         for (text, words) in [
             ("", "expected a file, -, http"),
             ("ftp://h/x", "unknown scheme \"ftp\", expected a file"),

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_addresses_are_those_of_this_instance() {
+    fn addresses_are_those_of_this_instance() {
         let text = r#"<?xml version="1.0" encoding="utf-8"?>
             <SharedConfig version="1.0.0.0">
               <Incarnation number="1" instance="n1"/>
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn custom_data_is_unpacked_where_it_is_packed() {
+    fn custom_data_is_unpacked_if_packed() {
         for (kept, expected) in [
             ("I2Nsb3VkLWNvbmZpZwo=", "#cloud-config\n"),
             ("I2Nsb3Vk\nLWNvbmZpZwo=\n", "#cloud-config\n"),

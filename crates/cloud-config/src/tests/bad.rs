@@ -92,7 +92,7 @@ fn invalid_yaml_gives_one_diagnostic_with_its_position() {
 }
 
 #[test]
-fn odd_but_sound_documents_are_read() {
+fn unusual_valid_documents_are_read() {
     for source in [
         "",
         "\n",
@@ -141,7 +141,7 @@ fn odd_but_sound_documents_are_read() {
 }
 
 #[test]
-fn own_keys_go_before_merged_ones() {
+fn own_keys_override_keys_from_a_merge() {
     let source =
         "coreos:\n  update: &u {reboot_strategy: reboot, group: alpha}\n  oem: {}\nx: {<<: *u}\n";
     assert!(read(source).is_sound());

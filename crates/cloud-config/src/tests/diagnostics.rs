@@ -56,7 +56,7 @@ coreos:
 }
 
 #[test]
-fn wrong_types_are_named_everywhere() {
+fn wrong_types_are_reported_everywhere() {
     for (source, expected) in [
         (
             "- a",
@@ -143,7 +143,7 @@ fn wrong_types_are_named_everywhere() {
 }
 
 #[test]
-fn values_not_of_their_form_are_named() {
+fn values_of_the_wrong_form_are_reported() {
     let file = |rest: &str| format!("write_files:\n- content: x\n  {rest}\n");
     for (source, expected) in [
         (

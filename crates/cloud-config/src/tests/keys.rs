@@ -245,7 +245,7 @@ fn every_key_of_a_service_becomes_its_variable_in_either_spelling() {
 }
 
 #[test]
-fn any_flag_of_etcd_3_is_one() {
+fn any_flag_of_etcd_3_becomes_a_variable() {
     let document = sound(
         "coreos:\n  etcd-member:\n    initial-cluster: [a=http://a, b=http://b]\n    some_new_flag: 0\n    enable_v2: false\n    name: x\n",
     );

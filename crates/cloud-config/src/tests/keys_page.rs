@@ -60,7 +60,7 @@ fn variable(cell: &str) -> Option<String> {
 }
 
 #[test]
-fn the_page_has_every_key_and_no_other() {
+fn keys_page_has_every_key_and_no_other() {
     let mut schema = BTreeMap::new();
     rows(&ROOT, "", &mut schema);
     let page = include_str!("../../../../docs/cloud-config-keys.md");

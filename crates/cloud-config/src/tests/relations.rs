@@ -47,7 +47,7 @@ fn windows_are_read_as_the_agent_reads_them() {
 }
 
 #[test]
-fn an_entry_that_is_skipped_keeps_its_number() {
+fn skipped_items_are_counted_in_paths() {
     says(
         "users:\n- core\n- {name: a, passwd: '*'}\n- {name: a, passwd: '*'}",
         &[
@@ -72,7 +72,7 @@ fn an_entry_that_is_skipped_keeps_its_number() {
 }
 
 #[test]
-fn parts_that_do_not_go_together_are_named() {
+fn contradictions_between_parts_are_reported() {
     for (source, expected) in [
         (
             "users:\n- {name: a, passwd: '*'}\n- {name: a, passwd: '*'}",
@@ -193,7 +193,7 @@ fn parts_that_do_not_go_together_are_named() {
 }
 
 #[test]
-fn unit_text_is_read_as_systemd_reads_it_and_placed_in_the_document() {
+fn unit_text_mistakes_have_positions_in_the_document() {
     says(
         "coreos:
   units:
@@ -231,7 +231,7 @@ fn unit_text_is_read_as_systemd_reads_it_and_placed_in_the_document() {
 }
 
 #[test]
-fn addresses_are_asked_for_and_may_come_later() {
+fn unknown_address_is_an_info_until_the_document_is_applied() {
     let source = "hostname: a\ncoreos: {flannel: {public_ip: $public_ipv4, interface: \"$private_ipv4_x\"}} # $private_ipv6\n";
     says(
         source,
@@ -264,7 +264,7 @@ fn addresses_are_asked_for_and_may_come_later() {
 }
 
 #[test]
-fn the_offending_text_is_underlined() {
+fn diagnostic_underlines_its_text() {
     let source = "é: 1\nhostname:   a b   # no\n";
     let diagnostics = read(source).diagnostics;
     let text = crate::print(&diagnostics, "f", source, 0);

@@ -35,7 +35,7 @@ fn shown(bytes: &[u8]) -> Vec<String> {
 }
 
 #[test]
-fn kinds_are_told_by_their_beginning() {
+fn kind_of_user_data_is_read_from_its_beginning() {
     for (bytes, expected) in [
         (
             &b"#cloud-config\nhostname: a\n"[..],
@@ -70,7 +70,7 @@ Content-Type: text/plain\r\n\r\n#!/bin/sh\r\n--==B==\r\n\
 Content-Type: text/cloud-config\r\n\r\na: 1\r\n--==B==--\r\n";
 
 #[test]
-fn mime_is_taken_apart() {
+fn mime_is_split_into_parts() {
     let expected = [
         "config a.yaml 8 #cloud-config",
         "config  14 users:",
@@ -85,7 +85,7 @@ fn mime_is_taken_apart() {
 }
 
 #[test]
-fn a_packed_part_is_unpacked() {
+fn packed_mime_part_is_unpacked() {
     use base64::Engine as _;
     let packed =
         base64::engine::general_purpose::STANDARD.encode(gzip(b"#cloud-config\nhostname: a\n"));
@@ -102,7 +102,7 @@ fn a_packed_part_is_unpacked() {
 }
 
 #[test]
-fn what_is_not_ours_is_named() {
+fn unknown_user_data_is_refused_with_a_hint() {
     for (bytes, expected) in [
         (&br#"{"ignition":{"version":"3.3.0"}}"#[..], "Ignition"),
         (br#" {"ignitionVersion":1}"#, "Ignition"),

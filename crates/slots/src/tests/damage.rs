@@ -75,7 +75,7 @@ pub(super) fn damages() -> Vec<(Injury, Damage)> {
 }
 
 #[test]
-fn a_damaged_copy_is_read_from_the_good_one_and_repaired_before_it_is_changed() {
+fn damaged_copy_is_repaired_before_a_change() {
     let whole = disk(512, 400, &usual());
     for (damage, named) in damages() {
         for (at, primary) in [(512, true), (399 * 512, false)] {
@@ -113,7 +113,7 @@ fn a_damaged_copy_is_read_from_the_good_one_and_repaired_before_it_is_changed() 
 }
 
 #[test]
-fn entries_that_overlap_or_leave_the_disk_are_damage() {
+fn overlapping_or_outside_partitions_are_damage() {
     for (first, last, words) in [
         (38u64, 41u64, "partition 4 overlaps partition 3"),
         (
@@ -145,7 +145,7 @@ fn entries_that_overlap_or_leave_the_disk_are_damage() {
 }
 
 #[test]
-fn a_disk_that_has_grown_gets_its_backup_at_its_end() {
+fn grown_disk_gets_its_backup_table_at_its_end() {
     let whole = disk(512, 400, &usual());
     for more in [1, 20, 33, 4000] {
         let mut bytes = whole.clone();
@@ -181,7 +181,7 @@ fn a_disk_that_has_grown_gets_its_backup_at_its_end() {
 }
 
 #[test]
-fn a_header_that_leaves_the_backup_no_room_is_repaired() {
+fn header_without_room_for_the_backup_is_repaired() {
     let whole = disk(512, 400, &usual());
     let mut bytes = whole.clone();
     // The sector of the backup's own entries counts as usable.
@@ -195,7 +195,7 @@ fn a_header_that_leaves_the_backup_no_room_is_repaired() {
 }
 
 #[test]
-fn a_backup_whose_partitions_begin_where_the_primary_copy_lies_is_not_copied_over_them() {
+fn damaged_backup_is_not_copied_over_the_primary_table() {
     let mut bytes = disk(512, 400, &usual());
     bytes[512] = b'X';
     let backup = 399 * 512;
@@ -211,7 +211,7 @@ fn a_backup_whose_partitions_begin_where_the_primary_copy_lies_is_not_copied_ove
 }
 
 #[test]
-fn sectors_no_disk_has_are_damage_and_not_reckoned_with() {
+fn impossible_sector_numbers_are_damage() {
     let whole = disk(512, 400, &usual());
     // The place of the entries, and the usable sectors they have to lie outside of.
     for (at, first, last) in [
@@ -251,7 +251,7 @@ fn sectors_no_disk_has_are_damage_and_not_reckoned_with() {
 }
 
 #[test]
-fn the_protective_mbr_is_written_anew_with_the_boot_code_kept() {
+fn protective_mbr_is_rebuilt_and_boot_code_is_kept() {
     let mut bytes = disk(512, 400, &usual());
     bytes[..440].fill(0x90);
     let whole = bytes.clone();

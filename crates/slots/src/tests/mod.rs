@@ -8,7 +8,7 @@ use super::*;
 use disk::{after, attributes, by_gptman, disk, open, seen, usual};
 
 #[test]
-fn slots_are_read_as_they_were_written() {
+fn slots_are_read_back_as_written() {
     for (sector, sectors) in [(512, 400), (4096, 100)] {
         let slots = open(&disk(sector, sectors, &usual()), sector).unwrap();
         assert_eq!(
@@ -71,7 +71,7 @@ fn any_number_of_slots_is_the_right_answer_or_an_error() {
 }
 
 #[test]
-fn a_change_touches_the_attributes_and_the_checksums_only() {
+fn change_touches_only_attributes_and_checksums() {
     for (sector, sectors) in [(512u64, 400u64), (4096, 100)] {
         let before = disk(sector, sectors, &usual());
         let mut slots = open(&before, sector).unwrap();
@@ -117,7 +117,7 @@ fn a_change_touches_the_attributes_and_the_checksums_only() {
 }
 
 #[test]
-fn what_a_slot_holds_is_known_by_its_first_bytes() {
+fn slot_content_is_identified_by_its_first_bytes() {
     let mut bytes = disk(512, 1000, &usual());
     let mut slots = open(&bytes, 512).unwrap();
     assert_eq!(slots.content(0).unwrap(), None);

@@ -89,7 +89,7 @@ fn a_power_cut_anywhere_leaves_a_table_that_boots() {
 }
 
 #[test]
-fn a_disk_that_refuses_is_named_and_left_as_a_power_cut_would() {
+fn disk_that_refuses_a_write_is_left_as_after_a_power_cut() {
     let whole = disk(512, 400, &usual());
     let before = seen(&open(&whole, 512).unwrap());
     let mut failed = 0;

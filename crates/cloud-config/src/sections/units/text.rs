@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn well_formed_text_has_no_notes() {
+    fn well_formed_unit_text_has_no_notes() {
         let text = "# about\n; more\n[Unit]\nDescription=a = b\n\n[Service]\nExecStart=/bin/sh -c \"a \\\n# not this\n  b 'c'\"\n\
                     ExecStartPre=-/bin/true\nExecStop=docker stop it\\'s\nMemoryMax=1G\n[X-Fleet]\nanything=1\n[Install]\nWantedBy = multi-user.target\n";
         assert_eq!(notes(text), []);
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_value_clears() {
+    fn empty_value_clears_earlier_ones() {
         let (unit, _) = parse(
             "[Service]\nExecStart=/a\nExecStart=\nExecStart=/b\n",
             "service",
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_systemd_refuses_or_ignores_is_named_with_its_line() {
+    fn unit_mistakes_are_reported_with_their_line() {
         for (text, line, level, why) in [
             ("[Unit]\n[Service\n", 1, Level::Error, "closing bracket"),
             ("\nDescription=x\n", 1, Level::Warning, "before any"),

@@ -133,7 +133,7 @@ mod tests {
     use super::{super::text, *};
 
     #[test]
-    fn what_systemd_refuses() {
+    fn incomplete_units_are_refused() {
         for (name, text, why) in [
             ("a.service", "[Service]\nExecStart=/a", ""),
             ("a.service", "[Unit]\nDescription=x", "no ExecStart="),
