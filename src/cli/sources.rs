@@ -1,4 +1,4 @@
-//! Where a command's document comes from.
+//! The sources of a command's document.
 
 use std::{rc::Rc, time::Duration};
 
@@ -17,7 +17,7 @@ use host::{
 
 use super::{Exit, Failure, common::CommonArgs, output};
 
-/// The sources of a command, and how long they are waited for.
+/// The sources of a command, and how long to wait for them.
 #[derive(Debug, Args)]
 pub struct SourceArgs {
     #[arg(value_name = "SRC", required = true, help = help())]
@@ -36,19 +36,19 @@ fn help() -> String {
 }
 
 impl SourceArgs {
-    /// These sources, waited for so long.
+    /// Creates it from sources and a time to wait.
     #[must_use]
     pub fn new(sources: Vec<Source>, wait: Option<Duration>) -> Self {
         Self { sources, wait }
     }
 
-    /// How long they may take to appear.
+    /// Returns how long to wait for them.
     #[must_use]
     pub fn wait(&self) -> Option<Duration> {
         self.wait
     }
 
-    /// Each on its own where all are files; together where they are not.
+    /// Splits files into single ones; other sources stay together.
     #[must_use]
     pub fn files_apart(&self) -> Vec<Self> {
         let is_file = |source: &Source| matches!(source, Source::File(_));
@@ -59,25 +59,25 @@ impl SourceArgs {
         }
     }
 
-    /// Asks them all, and takes the first that is there.
+    /// Asks all sources and returns the first available one in order.
     ///
     /// # Errors
-    /// When none is there: exit 2 for files that were named, 4 when etcd is away, else 1.
+    /// When none is available: exit 2 for local files, 4 when etcd cannot be reached, else 1.
     pub async fn fetch(&self, common: &CommonArgs) -> Result<Fetched, Failure> {
         Ok(self.ask(common).await??)
     }
 
-    /// As [`Self::fetch`], but that no source is there is for the caller to judge.
+    /// Asks all sources. If none is available, the caller decides.
     ///
     /// # Errors
-    /// When they cannot even be asked.
+    /// When they cannot be asked.
     pub async fn ask(&self, common: &CommonArgs) -> Result<Result<Fetched, NoSource>, Failure> {
         if self.sources.len() > 1 && self.sources.contains(&Source::Stdin) {
             let text = "- (standard input) cannot be used together with other sources";
             return Err(Failure::new(Exit::Usage, text));
         }
         let keys = |source: &Source| matches!(source, Source::Etcd(_));
-        // No node's configuration is needed, but to find etcd.
+        // The node's configuration is needed only to find etcd.
         let etcd = match self.sources.iter().any(keys) {
             true => Some(lookup(common)?),
             false => None,
@@ -92,7 +92,7 @@ impl SourceArgs {
             for (name, unavailable) in &fetched.passed {
                 output::note(format!("pointsman: {name} is not used: {unavailable}"));
             }
-            // Who named several cannot know which it was.
+            // With several sources, the user is told which one was used.
             if self.sources.len() > 1 {
                 output::note(format!("pointsman: from {}", fetched.origin));
             }
@@ -101,7 +101,7 @@ impl SourceArgs {
     }
 }
 
-/// The way to the values of etcd's keys.
+/// Creates the function that reads keys of etcd.
 fn lookup(common: &CommonArgs) -> Result<Box<Lookup>, Failure> {
     let options = common.sources(false)?.load()?.etcd_options()?;
     let connection = Rc::new(Connection::new(options));

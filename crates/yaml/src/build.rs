@@ -1,4 +1,4 @@
-//! From the parser's events to the tree, without recursion and within limits.
+//! Building the tree from the parser's events, without recursion and within limits.
 
 use std::collections::HashMap;
 
@@ -11,23 +11,23 @@ use super::{
     merge::{merge, unique},
 };
 
-/// What a document may amount to.
+/// Limits of a document.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Lists and mappings within one another, aliases followed.
+    /// The most nested lists and mappings, aliases followed.
     pub depth: usize,
-    /// Nodes as written.
+    /// The most nodes, as written.
     pub nodes: usize,
-    /// Nodes and bytes of text that anchors and aliases may add to what is written.
+    /// The most nodes and bytes of text that anchors and aliases may add.
     pub copies: usize,
-    /// Whether a key may stand twice in a mapping: then both are in the tree.
+    /// Allow duplicate keys in a mapping: then both are in the tree.
     pub duplicates: bool,
 }
 
 /// Parses one document.
 ///
 /// # Errors
-/// The place and what is wrong there. The parser stops at the first fault of syntax.
+/// With the position of the first syntax error.
 pub fn parse(source: &str, limits: Limits) -> Result<Node, SyntaxError> {
     match parse_first(source, limits)? {
         (node, None) => Ok(node),
@@ -35,7 +35,7 @@ pub fn parse(source: &str, limits: Limits) -> Result<Node, SyntaxError> {
     }
 }
 
-/// Parses the first document, and tells where a second one begins, which is not read.
+/// Parses the first document, and returns where a second one begins, which is not read.
 ///
 /// # Errors
 /// As [`parse`].
@@ -58,7 +58,7 @@ pub fn parse_first(source: &str, limits: Limits) -> Result<(Node, Option<Span>),
     for event in Parser::new_from_str_with_options(source, options) {
         let (event, span) = match event {
             Ok(event) => event,
-            // Whatever follows the first document, it is not read.
+            // What follows the first document is not read.
             Err(error) => {
                 let Some(end) = whole else {
                     return Err(refused(&error, source));
@@ -95,7 +95,7 @@ pub fn parse_first(source: &str, limits: Limits) -> Result<(Node, Option<Span>),
     Ok((document, next))
 }
 
-/// That what begins after a document is one of its own: a line of three hyphens or dots is between them.
+/// Checks that a second document begins after a line of three hyphens or dots.
 fn explicit(source: &str, end: usize, next: Span) -> Result<Span, SyntaxError> {
     let before = source.get(..end).unwrap_or(source);
     let from = before.rfind('\n').map_or(0, |at| at + 1);
@@ -153,7 +153,7 @@ fn slip(source: &str, at: usize) -> Span {
     }
 }
 
-/// The parser's words, in which a character of the text may stand: what cannot be seen is escaped, quotes stay.
+/// Escapes invisible characters in the parser's message, but not quotes.
 fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -165,7 +165,7 @@ fn visible(text: &str) -> String {
     out
 }
 
-/// A list or mapping whose end has not come yet.
+/// A list or mapping that has not ended.
 struct Open {
     node: Node,
     anchor: usize,
@@ -173,7 +173,7 @@ struct Open {
     key: Option<(String, Span)>,
 }
 
-/// A finished node that aliases may ask for.
+/// A finished node that aliases may repeat.
 struct Anchored {
     node: Node,
     weight: usize,
@@ -270,7 +270,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Puts a finished node where it belongs.
+    /// Adds a finished node to its parent.
     fn finish(&mut self, node: Node, anchor: usize) -> Result<(), SyntaxError> {
         if anchor != 0 {
             let (weight, depth) = measure(&node);
@@ -323,7 +323,7 @@ fn key_expected(found: &Value) -> SyntaxFault {
     }
 }
 
-/// Counts what is about to be copied.
+/// Counts what a copy adds.
 fn spend(
     copies: &mut usize,
     limits: &Limits,
@@ -350,7 +350,7 @@ fn scalar(
         ScalarStyle::Literal => Style::Literal,
         ScalarStyle::Folded => Style::Folded,
     };
-    // The parser leaves room for more, and documents may hold many.
+    // The parser reserves more memory, and documents may have many texts.
     text.shrink_to_fit();
     let null = matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL");
     let value = if style == Style::Plain && !tagged && null {
@@ -358,7 +358,7 @@ fn scalar(
     } else {
         Value::Scalar(Scalar { text, style })
     };
-    // The parser lets a block reach to the next token; what is shown ends with the content.
+    // For the parser a block ends at the next token; the span ends with the content.
     let written = source.get(span.start..span.end).unwrap_or_default();
     span.end = span.start + written.trim_end().len();
     Node {
@@ -368,7 +368,7 @@ fn scalar(
     }
 }
 
-/// Nodes and bytes of text, and the levels.
+/// Counts nodes and bytes of text, and levels.
 fn measure(node: &Node) -> (usize, usize) {
     match &node.value {
         Value::Null => (1, 0),

@@ -7,7 +7,7 @@ use crate::Span;
 /// Why a text cannot be read, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyntaxError {
-    /// Where the slip is, as far as it is known: else where the parser stopped.
+    /// Where the mistake is, if that is known; else where the parser stopped.
     pub at: Span,
     /// What is wrong there.
     pub fault: SyntaxFault,
@@ -23,7 +23,7 @@ pub enum SyntaxFault {
         /// The parser's own words.
         said: String,
     },
-    /// Something stands after the document that belongs to no key.
+    /// A line after the document belongs to no key.
     Unattached {
         /// What was probably meant.
         hint: Option<String>,
@@ -36,14 +36,14 @@ pub enum SyntaxFault {
     TooDeep(usize),
     /// Aliases repeat too much.
     TooLarge,
-    /// An alias stands within its own anchor.
+    /// An alias is inside its own anchor.
     AliasInItself,
     /// Something else than a word is used as a key.
     NoKey {
         /// What.
         found: String,
     },
-    /// A key stands twice in a mapping.
+    /// A mapping has a duplicate key.
     DuplicateKey(String),
 }
 

@@ -1,10 +1,10 @@
-//! What was probably meant where a text is no YAML: the parser names the place where it could not go on, which is often
-//! lines after the slip.
+//! What was probably meant in invalid YAML: the parser names the place where it could not continue, which is often
+//! lines after the mistake.
 
-/// What was meant, and the byte where the slip is.
+/// What was meant, and the byte of the mistake.
 pub(super) type Hint = (String, usize);
 
-/// A line that is structure: no comment, and no part of a text of several lines.
+/// A line of structure: not a comment, and not part of a text of several lines.
 struct Line<'a> {
     number: usize,
     /// Its first byte in the source.
@@ -14,7 +14,7 @@ struct Line<'a> {
     text: &'a str,
 }
 
-/// Looks for the slip, given the byte where the parser stopped.
+/// Finds the mistake, given the byte where the parser stopped.
 pub(super) fn hint(source: &str, stopped: usize) -> Option<Hint> {
     let lines = structure(source);
     let upto = lines.partition_point(|line| line.start <= stopped);
@@ -25,7 +25,7 @@ pub(super) fn hint(source: &str, stopped: usize) -> Option<Hint> {
         .or_else(|| indicator(source, stopped))
 }
 
-/// The lines of a source that are structure.
+/// Finds the lines of structure.
 fn structure(source: &str) -> Vec<Line<'_>> {
     let mut lines = Vec::new();
     let mut start = 0;
@@ -50,7 +50,7 @@ fn structure(source: &str) -> Vec<Line<'_>> {
         };
         let bare = text.split(" #").next().unwrap_or_default();
         if bare.split_whitespace().next_back().is_some_and(header) {
-            // A text in a list's entry may stand as deep as the entry's key.
+            // A text in a list item may be indented as deep as the item's key.
             block = Some(indent + entry(text).0);
         }
         lines.push(Line {
@@ -63,7 +63,7 @@ fn structure(source: &str) -> Vec<Line<'_>> {
     lines
 }
 
-/// How far the hyphens reach that begin a line, and what follows them.
+/// Splits off the hyphens that begin a line.
 fn entry(text: &str) -> (usize, &str) {
     let mut rest = text;
     while let Some(after) = rest.strip_prefix("- ") {
@@ -72,7 +72,7 @@ fn entry(text: &str) -> (usize, &str) {
     (text.len() - rest.len(), rest)
 }
 
-/// The value on a line, and where it begins in it.
+/// Finds the value on a line, and where it begins.
 fn value(text: &str) -> (usize, &str) {
     let (from, rest) = entry(text);
     let value = match rest.split_once(": ") {
@@ -82,7 +82,7 @@ fn value(text: &str) -> (usize, &str) {
     (from + rest.len() - value.len(), value)
 }
 
-/// A tab where spaces are meant, at the place itself or in the first line of the text that begins there.
+/// Finds a tab where spaces are needed, at the place itself or in the first line of the text there.
 fn tab(source: &str, stopped: usize) -> Option<Hint> {
     let before = source.get(..stopped)?;
     let from = before.rfind('\n').map_or(0, |end| end + 1);
@@ -103,7 +103,7 @@ fn tab(source: &str, stopped: usize) -> Option<Hint> {
     None
 }
 
-/// A quote that opens a value and is closed only by accident, by the next quote there is.
+/// Finds a quote that opens a value and is closed only by the next quote in the text.
 fn open_quote(source: &str, lines: &[Line<'_>]) -> Option<Hint> {
     let mut closed = 0;
     for line in lines.iter() {
@@ -136,7 +136,7 @@ fn open_quote(source: &str, lines: &[Line<'_>]) -> Option<Hint> {
     None
 }
 
-/// Where a quoted text ends.
+/// Finds the end of a quoted text.
 fn end_of(inside: &str, quote: char) -> Option<usize> {
     let mut chars = inside.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
@@ -145,7 +145,7 @@ fn end_of(inside: &str, quote: char) -> Option<usize> {
                 chars.next();
             }
             c if c == quote => {
-                // Doubled, it is one of the text.
+                // A doubled quote is a quote in the text.
                 if quote == '\'' && chars.next_if(|(_, next)| *next == quote).is_some() {
                     continue;
                 }
@@ -157,7 +157,7 @@ fn end_of(inside: &str, quote: char) -> Option<usize> {
     None
 }
 
-/// A line that is neither as deep as its siblings nor deeper as a part of one.
+/// Finds a line that is indented neither like its siblings nor deeper.
 fn indentation(lines: &[Line<'_>]) -> Option<Hint> {
     // The columns at which lists and mappings are open, outermost first, and whether each is a list.
     let mut open: Vec<(usize, bool)> = Vec::new();
@@ -194,7 +194,7 @@ fn indentation(lines: &[Line<'_>]) -> Option<Hint> {
     Some((text, last.start + last.indent))
 }
 
-/// Takes a line in; whether what comes next may be deeper.
+/// Adds a line. Returns whether the next one may be deeper.
 fn enter(open: &mut Vec<(usize, bool)>, line: &Line<'_>) -> bool {
     let (mut column, mut text) = (line.indent, line.text);
     open.retain(|(known, _)| *known <= column);
@@ -209,14 +209,14 @@ fn enter(open: &mut Vec<(usize, bool)>, line: &Line<'_>) -> bool {
     }
     let is_key = text.contains(": ") || text.ends_with(':');
     if is_key && !open.contains(&(column, false)) {
-        // A list may stand as deep as the key that it belongs to.
+        // A list may be indented like its key.
         open.retain(|(known, _)| *known < column);
         open.push((column, false));
     }
     text.is_empty() || text.ends_with(':')
 }
 
-/// A plain text that begins with a character that means something else there.
+/// Finds a plain text that begins with a character that has another meaning there.
 fn indicator(source: &str, stopped: usize) -> Option<Hint> {
     let c = source.get(stopped..)?.chars().next()?;
     let text = format!("a text that begins with {c} needs quotes");

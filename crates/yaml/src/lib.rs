@@ -1,6 +1,6 @@
-//! YAML as a tree whose every node knows its line and column, and whose scalars keep the text as written.
+//! YAML as a tree. Each node has its line and column, and scalars keep the text as written.
 //!
-//! The text is kept because what a scalar means depends on who asks: `0644` is the number 644 to YAML 1.2, a
+//! The text is kept because the meaning of a scalar depends on its key: `0644` is the number 644 in YAML 1.2, a
 //! file mode to a person, and a group may be called `on`.
 
 mod build;
@@ -11,7 +11,7 @@ mod merge;
 pub use build::{Limits, parse, parse_first};
 pub use error::{SyntaxError, SyntaxFault};
 
-/// A place in a text, both counted from 1, columns in characters.
+/// A position in a text, counted from 1, columns in characters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// From 1 on.
@@ -20,7 +20,7 @@ pub struct Position {
     pub column: u64,
 }
 
-/// Where in the source something stands.
+/// A range of the source.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Span {
     /// Where it begins.
@@ -34,7 +34,7 @@ pub struct Span {
 /// A node of the tree.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// Of an alias, where it is used; of a block scalar, its first line.
+    /// For an alias, where it is used; for a block scalar, its first line.
     pub span: Span,
     /// What it holds.
     pub value: Value,
@@ -104,7 +104,7 @@ pub enum Style {
 pub struct MapEntry {
     /// The key's text.
     pub key: String,
-    /// Where the key stands.
+    /// The position of the key.
     pub at: Span,
     /// Its value.
     pub value: Node,

@@ -7,7 +7,7 @@ use super::{
     error::{SyntaxError, SyntaxFault},
 };
 
-/// Replaces `<<` keys by what they stand for. Own keys go before merged ones, earlier merges before later ones.
+/// Replaces `<<` keys by their content. Own keys override merged ones, earlier merges later ones.
 pub(super) fn merge(entries: &mut Vec<MapEntry>) {
     let mappings = |value: &Value| match value {
         Value::Map(_) => true,
@@ -43,7 +43,7 @@ pub(super) fn merge(entries: &mut Vec<MapEntry>) {
 /// Refuses duplicate keys.
 ///
 /// # Errors
-/// With the second one.
+/// With the second key.
 pub(super) fn unique(entries: &[MapEntry]) -> Result<(), SyntaxError> {
     let mut seen = HashSet::with_capacity(entries.len());
     match entries.iter().find(|entry| !seen.insert(&entry.key)) {

@@ -48,7 +48,7 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
     }
     let fetched = args.sources.fetch(common).await?;
     let origin = fetched.origin.clone();
-    // What the boot takes from there as well is what it falls back to. A document may be large: it is kept for that alone.
+    // If the boot uses the same source, the document is what it falls back to. A document may be large, so it is copied only then.
     let last = LastGood::load(&root, Whose::Machine);
     let kept = last.is_some_and(|last| last.fetched.origin == origin);
     let kept = kept.then(|| fetched.clone());
@@ -63,7 +63,7 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
             "pointsman: cannot keep the document for the next boot: {error}"
         ));
     }
-    // By hand what went wrong at boot is put right.
+    // A successful apply by hand corrects a failure at boot.
     if Outcome::load(&root).is_some_and(|outcome| !outcome.is_good()) {
         boot::note_success(&origin, &outline, &root, true);
     }
@@ -73,7 +73,7 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
 
 pub(super) async fn revert(args: &RevertArgs, root: &Root) -> Result<(), Failure> {
     let past = Machine::open(root)?.revert(args.force).await?;
-    // What was taken back does not come back by itself. One that was cut off never counted.
+    // A reverted document must not be applied again at boot. An interrupted one was never kept.
     let from = |whose: &Whose<'_>| {
         let last = LastGood::load(root, *whose);
         past.end.is_some() && last.is_some_and(|last| last.fetched.origin == past.source)

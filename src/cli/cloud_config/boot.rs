@@ -1,4 +1,4 @@
-//! `apply --at-boot`: what a boot names, else the last document that worked, and how it went where people look.
+//! `apply --at-boot`: the document of the boot, else the last one that worked; and the result for people.
 
 use cloud_config::{
     UserDataError,
@@ -17,7 +17,7 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
     let sources = &args.sources;
     let wanted =
         |fetched: Fetched| ApplyRequest::at_boot(fetched, &args.addresses).strict(args.strict);
-    // Who may wait no longer is told so by systemd, at the unit's TimeoutStartSec=; from here on a signal is no end.
+    // systemd sends SIGTERM at the unit's TimeoutStartSec=. From here on it ends the wait, not the process.
     let mut terminated = signal(SignalKind::terminate())
         .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
     let answer = tokio::select! {
@@ -45,7 +45,7 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
                     "pointsman: cannot record that the source is available: {error}"
                 ));
             }
-            // Only for the document that is there: by the time the last one's turn comes, it has been waited enough.
+            // Only for the new document: when the last one is applied instead, the time to wait is over.
             let fresh = wanted(fetched).waiting(sources.wait());
             carry_out(fresh, wanted, &root).await
         }
@@ -65,7 +65,7 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
                 output::note(format!("pointsman: nothing to apply: {none}"));
                 Ok(())
             }
-            // What such a document left under /run is gone with the last boot.
+            // What the last document wrote under /run is gone since the last boot, so it is applied again.
             _ => {
                 let text = format!("the source of the last document is not available: {none}");
                 missed(Missed::Away(Exit::Failed), text, &root, wanted).await
@@ -79,13 +79,13 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
 enum Missed {
     /// The user data is another program's.
     NotForUs,
-    /// The source is away; how a command ends that asks for it.
+    /// The source is not available; the exit code of a command that asks for it.
     Away(Exit),
 }
 
-/// Keeps the node as the last document that worked says. A source that is away for one boot, or has something for another
-/// program, is no failure of this boot: it is a warning, where people look. A source that stays away is one, and so is a
-/// node of which nobody knows any more what it is to be.
+/// Keeps the last document that worked. A source that is not available in one boot, or has user data for another
+/// program, is a warning. It is a failure if the source stays unavailable, or if the last document
+/// cannot be read.
 async fn missed(
     why: Missed,
     text: String,
@@ -123,7 +123,7 @@ async fn missed(
     }
 }
 
-/// Whether a platform tells of the node alone that gave the last document that worked, or may have.
+/// Tells whether a platform that gave the last document, or may have, now gives metadata only.
 fn lost_its_document(fetched: &Fetched, root: &Root) -> bool {
     let blank = |fetched: &Fetched| fetched.user_data.trim_ascii().is_empty();
     if !blank(fetched) {
@@ -136,21 +136,21 @@ fn lost_its_document(fetched: &Fetched, root: &Root) -> bool {
     }
 }
 
-/// Whether one of these sources gave the last document that worked. A command line that names none any more was changed
+/// Tells whether one of these sources gave the last document that worked. A command line that names none now was changed
 /// by somebody.
 fn names(none: &NoSource, origin: &str) -> bool {
     let named = |(name, _): &(String, Unavailable)| *name == origin;
     origin != Source::Cmdline.to_string() && none.reasons.iter().any(named)
 }
 
-/// Applies it, and keeps it for the next boot; where that fails, the last one that worked.
+/// Applies a document and keeps it for the next boot; if that fails, applies the last one that worked.
 pub(in crate::cli) async fn carry_out(
     wanted: ApplyRequest,
     again: impl Fn(Fetched) -> ApplyRequest,
     root: &Root,
 ) -> Result<(), Failure> {
     let fetched = wanted.fetched.clone();
-    // Documents that add up are each one's own, and say nothing of the one that the units apply.
+    // Documents that add up have a last document for each source, separate from that of the units.
     let whose = match wanted.adds {
         true => Whose::Source(&fetched.origin),
         false => Whose::Machine,
@@ -177,7 +177,7 @@ pub(in crate::cli) async fn carry_out(
                 false => Ok(()),
             }
         }
-        // Nothing is wrong with the document: somebody else is at it.
+        // Nothing is wrong with the document: another apply is running.
         Err(failure) if failure.exit == Exit::Refused => {
             let outcome = Outcome::now(&fetched.origin, Ending::Failed, &failure.message);
             note(&outcome, root, false);
@@ -187,7 +187,7 @@ pub(in crate::cli) async fn carry_out(
     }
 }
 
-/// Applies the last document that worked, unless that is the one that did not now. The failure to end with.
+/// Applies the last document that worked, unless it is the one that failed. Returns the failure to end with.
 pub(in crate::cli) async fn fall_back(
     failure: Failure,
     tried: Option<&Fetched>,
@@ -201,7 +201,7 @@ pub(in crate::cli) async fn fall_back(
         .1
 }
 
-/// The same, and what became of the node. Where no document was found, one may be yet: a drive that is slow.
+/// Applies the last document that worked, and returns the result. If no document was found, one may still be found on a slow drive.
 async fn last_good(
     failure: Failure,
     tried: Option<&Fetched>,
@@ -226,7 +226,7 @@ async fn last_good(
     let origin = last.fetched.origin.clone();
     let (ending, more) = match wanted(last.fetched).carry_out(root).await {
         Ok(outline) => {
-            // What is said of a fallback is said to the journal; what it printed was the failure's.
+            // The changes of a fallback go to the log; standard output belongs to the document that failed.
             output::note_text(&apply::print(&outline, false));
             let text = format!(
                 "the last document that worked is kept: {origin} of {:.0}",
@@ -251,7 +251,7 @@ async fn last_good(
     (ending, Failure::new(failure.exit, message))
 }
 
-/// Tells that a document was applied.
+/// Records that a document was applied.
 pub(super) fn note_success(origin: &str, outline: &Outline, root: &Root, found: bool) {
     let ending = match outline.is_due() {
         true => Ending::Applied,

@@ -19,7 +19,7 @@ use super::{Exit, Failure, common::CommonArgs, output, sources::SourceArgs};
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     command: Command,
 }
@@ -122,7 +122,7 @@ fn ipv6(text: &str) -> Result<String, String> {
     address::<Ipv6Addr>(text, "an IPv6 address such as 2001:db8::4")
 }
 
-/// An address of this kind, as it is written.
+/// Checks an address, and keeps its spelling.
 fn address<A: FromStr>(text: &str, expected: &str) -> Result<String, String> {
     match text.parse::<A>() {
         Ok(_) => Ok(text.to_owned()),
@@ -131,7 +131,7 @@ fn address<A: FromStr>(text: &str, expected: &str) -> Result<String, String> {
 }
 
 impl AddressArgs {
-    /// The addresses from flags, else from the platform, else from the environment.
+    /// Returns the addresses from flags, else from the platform, else from the environment.
     fn addresses(&self, platform: Addresses) -> Addresses {
         let given = Addresses {
             public_ipv4: self.public_ipv4.clone(),
@@ -159,15 +159,15 @@ pub async fn run(args: &Args, common: &CommonArgs) -> Result<(), Failure> {
     }
 }
 
-/// A diagnostic as JSON shows it.
+/// A diagnostic in JSON.
 #[derive(Serialize)]
 struct Shown {
     #[serde(flatten)]
     diagnostic: Diagnostic,
-    /// The file, where several are looked at.
+    /// The file, if several are validated.
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<String>,
-    /// The file name of the part that it is in, in MIME.
+    /// The file name of its MIME part.
     #[serde(skip_serializing_if = "Option::is_none")]
     part: Option<String>,
 }
@@ -178,7 +178,7 @@ struct Shape {
     diagnostics: Vec<Shown>,
 }
 
-/// What was found in one part, and the text it stands in.
+/// The diagnostics of one part, and its text.
 struct Checked {
     part: Option<String>,
     lines_before: u64,
@@ -186,7 +186,7 @@ struct Checked {
     diagnostics: Vec<Diagnostic>,
 }
 
-/// Files that a person names are all looked at; of other sources, the first that is there.
+/// Validates all files that a person names; of other sources, the first one that is available.
 async fn validate(args: &ValidateArgs, common: &CommonArgs) -> Result<(), Failure> {
     let all = args.sources.files_apart();
     let mut checked = Vec::new();
@@ -220,7 +220,7 @@ async fn validate(args: &ValidateArgs, common: &CommonArgs) -> Result<(), Failur
         checked.extend(these.into_iter().map(|one| (fetched.origin.clone(), one)));
     }
     if checked.is_empty() && !failures.is_empty() {
-        // There is nothing to be said of any document.
+        // There is no document to report about.
     } else if args.json {
         let shown = |(name, one): &'_ (String, Checked)| {
             let source = (all.len() > 1).then(|| name.clone());
@@ -251,14 +251,14 @@ async fn validate(args: &ValidateArgs, common: &CommonArgs) -> Result<(), Failur
             ))?;
         }
     }
-    // Where a file cannot even be read, that is the worse of it.
+    // A file that cannot be read is worse than errors.
     let exit = failures.iter().map(|failure| failure.exit).max();
     let Some(exit) = exit else { return Ok(()) };
     let texts: Vec<String> = failures.into_iter().map(|one| one.message).collect();
     Err(Failure::new(exit, texts.join("\npointsman: ")))
 }
 
-/// All that is to be said of user data, part by part.
+/// Validates user data, part by part.
 fn check_all(user_data: Vec<u8>, addresses: &Addresses, mode: Mode) -> Vec<Checked> {
     match cloud_config::parts(user_data) {
         Ok(parts) => parts
@@ -269,7 +269,7 @@ fn check_all(user_data: Vec<u8>, addresses: &Addresses, mode: Mode) -> Vec<Check
     }
 }
 
-/// All that is to be said of user data in compatibility mode, in its order.
+/// Returns the diagnostics of user data in compatibility mode, in order.
 pub(super) fn diagnostics(user_data: Vec<u8>, addresses: &Addresses) -> Vec<Diagnostic> {
     let checked = check_all(user_data, addresses, Mode::Compatible);
     checked
@@ -288,7 +288,7 @@ fn check(part: Part, addresses: &Addresses, mode: Mode) -> Checked {
             }
             text
         }
-        // What a script does is not for us to say.
+        // Scripts are not validated.
         PartContent::Script(_) | PartContent::Skipped(_) => String::new(),
     };
     Checked {
@@ -299,7 +299,7 @@ fn check(part: Part, addresses: &Addresses, mode: Mode) -> Checked {
     }
 }
 
-/// User data that could not be taken apart.
+/// Reports user data that could not be read.
 fn refused(error: &UserDataError) -> Checked {
     Checked {
         part: None,

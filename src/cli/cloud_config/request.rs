@@ -1,4 +1,4 @@
-//! What is to be applied, wherever it came from, and carrying it out.
+//! What is to be applied, from any source, and applying it.
 
 use std::time::Duration;
 
@@ -13,27 +13,27 @@ use host::node::{self, Root};
 use super::{AddressArgs, counted};
 use crate::cli::{Exit, Failure, output};
 
-/// How long an apply at boot waits for another: units of the same boot, each with a document of its own.
+/// How long an apply at boot waits for another one, such as of another unit.
 pub(in crate::cli) const BOOT_PATIENCE: Duration = Duration::from_secs(60);
 
-/// How many warnings are said on the way; `validate` says all.
+/// How many warnings are printed; `validate` prints all.
 const MOST_WARNINGS: usize = 10;
 
-/// What is to be applied, wherever it came from.
+/// What is to be applied, from any source.
 #[derive(Debug)]
 pub(in crate::cli) struct ApplyRequest {
     pub(in crate::cli) fetched: Fetched,
-    /// What `$private_ipv4` and its kin stand for.
+    /// The values of `$private_ipv4` and similar variables.
     pub(in crate::cli) addresses: Addresses,
     /// Units of networkd that hold until the next boot: names and texts.
     pub(in crate::cli) network: Vec<(String, String)>,
-    /// How long the contents it fetches may take to appear.
+    /// How long to wait for files that it fetches.
     pub(in crate::cli) wait: Option<Duration>,
     /// What earlier documents wrote stays.
     pub(in crate::cli) adds: bool,
     /// How long another apply is waited for.
     pub(in crate::cli) patience: Duration,
-    /// Warnings are errors.
+    /// Warnings are treated as errors.
     pub(in crate::cli) strict: bool,
 }
 
@@ -50,17 +50,17 @@ impl ApplyRequest {
         }
     }
 
-    /// What it fetches may take so long to appear.
+    /// Sets how long to wait for files that it fetches.
     pub(in crate::cli) fn waiting(self, wait: Option<Duration>) -> Self {
         Self { wait, ..self }
     }
 
-    /// Warnings are errors.
+    /// Warnings are treated as errors.
     pub(super) fn strict(self, strict: bool) -> Self {
         Self { strict, ..self }
     }
 
-    /// At boot nobody is there to ask again: another apply is waited for.
+    /// Creates a request at boot, which waits for another apply, because nobody could try again.
     pub(super) fn at_boot(fetched: Fetched, addresses: &AddressArgs) -> Self {
         Self {
             patience: BOOT_PATIENCE,
@@ -68,10 +68,10 @@ impl ApplyRequest {
         }
     }
 
-    /// Applies it.
+    /// Applies the document.
     ///
     /// # Errors
-    /// When it has errors, which are printed, or a step fails: what was done is then undone.
+    /// When it has errors, which are printed, or a step fails, in which case everything is undone.
     pub(in crate::cli) async fn carry_out(self, root: &Root) -> Result<Outline, Failure> {
         let machine = Machine::open(root)?.waiting(self.wait);
         let machine = machine.adding(self.adds).patient(self.patience);
@@ -82,7 +82,7 @@ impl ApplyRequest {
         Ok(machine.apply(&steps, &name).await?)
     }
 
-    /// The steps that it amounts to on this machine.
+    /// Plans the steps for this machine.
     pub(super) fn steps(self, root: &Root, machine: &Machine) -> Result<Vec<Step>, Failure> {
         let Self {
             fetched,
@@ -92,7 +92,7 @@ impl ApplyRequest {
             strict,
             ..
         } = self;
-        // Who adds up documents is called by the old name.
+        // Documents add up in compatibility mode only.
         let mode = match adds {
             true => Mode::Compatible,
             false => Mode::Own,
@@ -142,7 +142,7 @@ impl ApplyRequest {
             warnings.extend(of(Level::Warning).map(|warning| warning.line(&shown)));
             planned.push(Planned::Document(Box::new(reading.document)));
         }
-        // What works, though perhaps not as meant, in short: `validate` shows the places.
+        // Warnings are printed as one line each: `validate` shows the text.
         for warning in warnings.iter().take(MOST_WARNINGS) {
             output::note(warning);
         }

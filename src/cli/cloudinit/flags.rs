@@ -1,4 +1,4 @@
-//! The flags of `coreos-cloudinit`, and what they amount to. Pure.
+//! The flags of `coreos-cloudinit`, and their meaning. Pure.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use cloud_config::sources::Source;
 
 use crate::cli::go_flags::{self, Given, Takes, Wrong};
 
-/// How long a source may take to appear, where one of them is not a file that is there or not: the old program waited
+/// How long to wait for a source, unless all of them are files. coreos-cloudinit waited
 /// five minutes.
 const WAIT: Duration = Duration::from_secs(60);
 
-/// The name under which keys are added (see `cloud_config::apply`), which is the old program's usual one.
+/// The name under which keys are added (see `cloud_config::apply`), the default of coreos-cloudinit.
 const KEY_NAME: &str = "coreos-cloudinit";
 
 const TEXT: Takes = Takes::Text;
 const BOOL: Takes = Takes::Bool;
 
-/// The flags, and what each is for.
+/// The flags, and the help for each.
 pub(super) const FLAGS: [(&str, Takes, &str); 21] = [
     ("from-file", TEXT, "FILE  a file with user data"),
     ("from-url", TEXT, "URL  a server that has user data"),
@@ -128,31 +128,31 @@ const PLATFORMS: [(&str, &[(&str, &str)]); 8] = [
     ),
 ];
 
-/// What a line amounts to.
+/// The meaning of a command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Line {
     /// Print the version.
     Version,
-    /// Do this.
+    /// Run with these options.
     Run(Run),
 }
 
-/// What is to be done.
+/// The options of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Run {
     pub(super) sources: Vec<Source>,
-    /// How long they are waited for.
+    /// How long to wait for them.
     pub(super) wait: Option<Duration>,
-    /// Only look.
+    /// Validate only.
     pub(super) validate: bool,
-    /// The platform's network is Debian's and becomes units.
+    /// Convert the platform's network from Debian's format to units.
     pub(super) netconf: bool,
-    /// A document that cannot be applied is no failure.
+    /// Exit 0 also if the document cannot be applied.
     pub(super) ignore_failure: bool,
     pub(super) debug: bool,
 }
 
-/// Reads a line.
+/// Reads a command line.
 pub(super) fn read(args: Vec<String>) -> Result<Line, Wrong> {
     let usage = |text: String| Wrong::Usage(text);
     let known = FLAGS.map(|(name, takes, _)| (name, takes));
@@ -164,7 +164,7 @@ pub(super) fn read(args: Vec<String>) -> Result<Line, Wrong> {
         return Err(usage(format!("found {word:?}, expected flags only")));
     }
     platform(&mut given)?;
-    // Who named a platform is told of that, too.
+    // The message also names the platform that stands for the flag.
     let of = match given.text("oem").filter(|name| !name.is_empty()) {
         Some(name) => format!(" (of -oem={name})"),
         None => String::new(),
@@ -200,7 +200,7 @@ pub(super) fn read(args: Vec<String>) -> Result<Line, Wrong> {
             )));
         }
     };
-    // Keys lie in one place, from which the next document can take them away again.
+    // Keys are kept under one name, so that the next document can remove them.
     if let Some(name) = given.text("ssh-key-name")
         && name != KEY_NAME
     {
@@ -240,7 +240,7 @@ fn platform(given: &mut Given) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// The sources, in the order in which the old program listed them.
+/// Returns the sources, in the order of coreos-cloudinit.
 fn sources(given: &Given) -> Result<Vec<Source>, Wrong> {
     let text = |name: &str| given.text(name).filter(|text| !text.is_empty());
     let yes = |name: &str| given.bool(name) == Some(true);
@@ -360,7 +360,7 @@ mod tests {
             "-from-file=/a -workspace=/w -ssh-key-name=coreos-cloudinit -ignore-failure -convert-netconf=debian",
         );
         assert!(all.ignore_failure && all.netconf && !all.validate && !all.debug);
-        // A file is there or not.
+        // A file is not waited for.
         assert_eq!(all.wait, None);
         assert_eq!(run("-from-proc-cmdline").wait, Some(WAIT));
         let look = run("-validate -from-url=http://h/");

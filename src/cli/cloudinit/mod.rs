@@ -1,5 +1,5 @@
-//! Called `coreos-cloudinit`, the program takes that one's flags (docs/cloud-config-boot.md), so that its units keep
-//! working.
+//! Compatibility mode `coreos-cloudinit`: the program takes its flags (docs/cloud-config-boot.md), so that its units
+//! continue to work.
 
 mod flags;
 
@@ -27,10 +27,10 @@ use super::{
 
 const NAME: &str = "coreos-cloudinit";
 
-/// What a run was told, ready to be done.
+/// A run, with its options.
 pub struct Call(Run);
 
-/// Whether the first argument of the process is this name.
+/// Tells whether the program is called by this name.
 #[must_use]
 pub fn called(program: &str) -> bool {
     Path::new(program)
@@ -38,7 +38,7 @@ pub fn called(program: &str) -> bool {
         .is_some_and(|name| name == NAME)
 }
 
-/// Reads the words after the program's name.
+/// Reads the arguments.
 #[must_use]
 pub fn read(args: Vec<String>) -> Words<Call> {
     match flags::read(args) {
@@ -74,10 +74,10 @@ fn help() -> String {
     text
 }
 
-/// Says why it failed; the exit code.
+/// Prints a failure and returns the exit code.
 fn ended(failure: &Failure) -> u8 {
     output::note(format!("{NAME}: {}", failure.message));
-    // The old program knows but these.
+    // coreos-cloudinit has only these exit codes.
     match failure.exit {
         Exit::Usage => 2,
         _ => 1,
@@ -85,13 +85,13 @@ fn ended(failure: &Failure) -> u8 {
 }
 
 impl Call {
-    /// Whether everything is to be logged.
+    /// Tells whether everything is logged.
     #[must_use]
     pub fn debug(&self) -> bool {
         self.0.debug
     }
 
-    /// Does it; the exit code.
+    /// Runs it and returns the exit code.
     pub async fn run(self) -> u8 {
         let root = std::env::var_os("POINTSMAN_ROOT");
         let common = CommonArgs::below(root.map(Into::into));
@@ -109,13 +109,13 @@ impl Call {
         let root = common.root();
         let netconf = self.0.netconf;
         let again = |fetched: Fetched| {
-            // What was applied once was converted once.
+            // The last document was applied, so its network can be converted.
             let network = network(netconf, &fetched).unwrap_or_default();
             wanted(fetched, network)
         };
         let fetched = match fetched {
             Ok(fetched) => fetched,
-            // Not even a failure that is to be ignored: nobody has seen a document.
+            // -ignore-failure does not apply: there is no document.
             Err(none) => {
                 let names = none.reasons.iter().map(|(name, _)| name.clone());
                 let kept = |name: &String| LastGood::load(&root, Whose::Source(name)).is_some();
@@ -154,7 +154,7 @@ impl Call {
     }
 }
 
-/// One line for each diagnostic, as the old program has them.
+/// Prints one line for each diagnostic, in the format of coreos-cloudinit.
 fn validate(fetched: Fetched) -> u8 {
     if is_for_ignition(&fetched.user_data) {
         return 0;
@@ -172,7 +172,7 @@ fn validate(fetched: Fetched) -> u8 {
             output::in_line(&diagnostic.message)
         ));
     }
-    // That program's own diagnostics, of whatever level, and no others.
+    // Only diagnostics of coreos-cloudinit's own rules count, at any level.
     u8::from(
         diagnostics
             .iter()
@@ -180,7 +180,7 @@ fn validate(fetched: Fetched) -> u8 {
     )
 }
 
-/// The addresses that the platform knows, else the environment.
+/// Returns the addresses from the platform, else from the environment.
 fn known(platform: &Addresses) -> Addresses {
     let environment = Addresses::from_environment(|name| std::env::var(name).ok());
     platform.clone().or(environment)
@@ -191,7 +191,7 @@ fn wanted(fetched: Fetched, network: Vec<(String, String)>) -> ApplyRequest {
         addresses: known(&fetched.metadata.addresses),
         network,
         wait: None,
-        // That program took nothing away, and several of its units apply a document each, one after the other.
+        // coreos-cloudinit removed nothing, and several of its units apply a document each, one after the other.
         adds: true,
         patience: BOOT_PATIENCE,
         strict: false,
@@ -199,7 +199,7 @@ fn wanted(fetched: Fetched, network: Vec<(String, String)>) -> ApplyRequest {
     }
 }
 
-/// The platform's network as units, where that is asked for.
+/// Converts the platform's network to units, if asked.
 fn network(asked: bool, fetched: &Fetched) -> Result<Vec<(String, String)>, Failure> {
     if !asked {
         return Ok(Vec::new());
@@ -209,7 +209,7 @@ fn network(asked: bool, fetched: &Fetched) -> Result<Vec<(String, String)>, Fail
         Failure::new(Exit::Failed, text)
     };
     let Some(bytes) = &fetched.metadata.network else {
-        // A platform that says nothing of the network is one thing, a drive that has lost it another.
+        // A platform without a network description is normal; a drive that names one and does not have it is an error.
         let lost = fetched.metadata.network_lost.clone();
         return lost.map_or_else(|| Ok(Vec::new()), |why| Err(failed(why)));
     };
