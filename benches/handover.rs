@@ -14,7 +14,7 @@ use pointsman_testbed::{etcd::Cluster, node::Node};
 use semaphore::{
     etcd::{BackOff, Claim, Options, Semaphore},
     keys::Keys,
-    records::{Holder, Image, Phase, new_nonce},
+    records::{Holder, ImageId, Phase, new_nonce},
 };
 use tokio::{sync::mpsc, task::LocalSet, time::sleep};
 
@@ -152,8 +152,8 @@ fn semaphore(cluster: &Cluster, prefix: &str) -> Semaphore {
 }
 
 fn claim(id: &str) -> Claim {
-    let version = |v: &str| Image {
-        image: None,
+    let version = |v: &str| ImageId {
+        digest: None,
         version: Some(v.into()),
     };
     Claim {

@@ -6,7 +6,7 @@
 use std::{fmt, time::Duration};
 
 use jiff::Zoned;
-use semaphore::records::Image;
+use semaphore::records::ImageId;
 use settings::{Strategy, window::WindowState};
 
 use super::{
@@ -105,9 +105,9 @@ pub enum ClosedBy {
     /// Another image would boot than the one that the reboot is for.
     OtherImage {
         /// What would boot.
-        next: Image,
+        next: ImageId,
         /// What the reboot is for.
-        wanted: Image,
+        wanted: ImageId,
     },
     /// The person who asked for the reboot of a node that is locked by hand has cancelled the request.
     Cancelled,

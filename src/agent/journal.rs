@@ -10,7 +10,7 @@ use std::{
 };
 
 use host::node::{ReadError, RootPath, SMALL};
-use semaphore::{keys::Keys, records::Image, store::Remembered};
+use semaphore::{keys::Keys, records::ImageId, store::Remembered};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -38,16 +38,16 @@ pub struct Journal {
     pub entry: Option<Entry>,
     /// The image that was proven last on this node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub good: Option<Image>,
+    pub good: Option<ImageId>,
     /// The update that was staged last, as content and version: the slot itself tells only the content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub staged: Option<Image>,
+    pub staged: Option<ImageId>,
     /// The image whose proving has begun and has no verdict yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trial: Option<Image>,
+    pub trial: Option<ImageId>,
     /// The image whose proving was cut off once already: the next time it counts as bad.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub forgiven: Option<Image>,
+    pub forgiven: Option<ImageId>,
     /// The boot for which it has been decided whether it fell back, and to blame whom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judged: Option<String>,
@@ -92,7 +92,7 @@ impl Stores {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnQuarantine {
     /// The image.
-    pub what: Image,
+    pub what: ImageId,
     /// Why.
     pub reason: String,
     /// The boot in which it was found.
@@ -125,7 +125,7 @@ pub struct Entry {
     /// Why, and into what.
     pub intent: Intent,
     /// What ran when it began.
-    pub from: Image,
+    pub from: ImageId,
 }
 
 /// What finds a claim again in etcd.

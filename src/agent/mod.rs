@@ -34,7 +34,7 @@ use journal::{Journal, JournalError};
 use journal_file::JournalFile;
 use machine_mark::MachineMark;
 use next_slot::{NextSlot, NextSlotQueue, Survey};
-use semaphore::{etcd::Wait, keys::Keys, records::Image};
+use semaphore::{etcd::Wait, keys::Keys, records::ImageId};
 use settings::{Config, ConfigError, OfAgent, Strategy};
 use slots::version;
 use tokio::{
@@ -183,8 +183,8 @@ async fn runner(
         id,
         hostname: node::hostname(root),
         boot_id: node::boot_id(root)?,
-        runs: Image {
-            image: survey.runs,
+        runs: ImageId {
+            digest: survey.runs,
             version: version::of_booted(root),
         },
         slot: survey.slot,

@@ -8,7 +8,7 @@ use host::{
     blocking,
     node::{Root, RootPath},
 };
-use semaphore::records::Image;
+use semaphore::records::ImageId;
 use settings::Config;
 use slots::{Location, Slot, Slots, SlotsError, rollback, select, storage::Access};
 
@@ -186,8 +186,8 @@ impl NextSlot {
                 let image = Some(slots.image(other).map_err(|e| e.to_string())?);
                 let attributes = slots.slots()[other].attributes;
                 Some(Other {
-                    image: Image {
-                        image,
+                    image: ImageId {
+                        digest: image,
                         version: None,
                     },
                     successful: attributes.successful(),
@@ -237,7 +237,7 @@ impl NextSlot {
     ///
     /// # Errors
     /// A sentence: the disk cannot be read, or no slot could boot.
-    pub fn next(&self, runs: &Image) -> Result<Option<Image>, String> {
+    pub fn next(&self, runs: &ImageId) -> Result<Option<ImageId>, String> {
         let Some((mut slots, booted, _)) = self.open(Access::Read)? else {
             return Ok(None);
         };
@@ -247,8 +247,8 @@ impl NextSlot {
         if next == booted {
             return Ok(Some(runs.clone()));
         }
-        Ok(Some(Image {
-            image: Some(slots.image(next).map_err(|e| e.to_string())?),
+        Ok(Some(ImageId {
+            digest: Some(slots.image(next).map_err(|e| e.to_string())?),
             version: None,
         }))
     }
@@ -271,14 +271,14 @@ impl NextSlot {
     ///
     /// # Errors
     /// A sentence: the disk cannot be read or written, the other slot cannot boot, or does not hold `to`.
-    pub fn switch_back(&self, to: &Image) -> Result<(), String> {
+    pub fn switch_back(&self, to: &ImageId) -> Result<(), String> {
         let (mut slots, booted, other) =
             self.open(Access::Write)?.ok_or("there are no two slots")?;
         let slot = slots.slots()[other].clone();
         let content = slots.content(other).map_err(|e| e.to_string())?;
         rollback::possible(&slot, content).map_err(|e| e.to_string())?;
         let holds = Some(slots.image(other).map_err(|e| e.to_string())?);
-        if holds != to.image {
+        if holds != to.digest {
             return Err(format!(
                 "{} holds another image by now than what ran here before",
                 slot.name()

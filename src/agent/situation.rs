@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Zoned;
-use semaphore::records::Image;
+use semaphore::records::ImageId;
 use settings::{Strategy, window::Window};
 
 /// A point in time: on the wall clock, for the window, and on the monotonic one, for waiting.
@@ -50,7 +50,7 @@ pub enum Update {
     /// None; the word for what update_engine does instead.
     None(String),
     /// One is staged: this.
-    Staged(Image),
+    Staged(ImageId),
     /// One is staged, and which cannot be told, or it could not boot: why.
     Unusable(String),
 }
@@ -73,7 +73,7 @@ pub struct Facts {
     pub update: Update,
     /// What the boot loader would take now, an update's staging aside; none on a node without slots, and a reason
     /// where it cannot be told.
-    pub next: Result<Option<Image>, String>,
+    pub next: Result<Option<ImageId>, String>,
     /// What logind says; the reason where it says nothing.
     pub logind: Result<Logins, String>,
     /// The packages that ask for the reboot, where a file does and names some.
@@ -86,7 +86,7 @@ pub struct Intent {
     /// The reason, for people.
     pub reason: String,
     /// What boots next: the staged update, or what the boot loader takes.
-    pub to: Image,
+    pub to: ImageId,
     /// Whether a person asked for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_person: bool,
@@ -101,7 +101,7 @@ pub struct Request {
 
 /// The intent these facts and this request amount to.
 #[must_use]
-pub fn intent(facts: &Facts, request: Option<&Request>, runs: &Image) -> Option<Intent> {
+pub fn intent(facts: &Facts, request: Option<&Request>, runs: &ImageId) -> Option<Intent> {
     let staged = match &facts.update {
         Update::Staged(image) => Some(image.clone()),
         _ => None,

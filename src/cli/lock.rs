@@ -6,7 +6,7 @@ use host::{duration, node};
 use jiff::Timestamp;
 use semaphore::{
     etcd::{Claim, Left, Locked},
-    records::{Drain, Holder, Image, Phase, new_nonce},
+    records::{Drain, Holder, ImageId, Phase, new_nonce},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -205,8 +205,8 @@ pub(super) fn by_hand(context: &Context, id: &str, reason: String) -> Result<Hol
         nonce: new_nonce().map_err(|e| Failure::new(Exit::Failed, e.to_string()))?,
         boot_id: String::new(),
         since: Some(Timestamp::now()),
-        from: Image::default(),
-        to: Image::default(),
+        from: ImageId::default(),
+        to: ImageId::default(),
         phase: Phase::Manual,
         deadline: None,
         reason: Some(reason),

@@ -2,7 +2,7 @@
 
 use host::node;
 use jiff::Timestamp;
-use semaphore::records::{Image, Quarantine};
+use semaphore::records::{ImageId, Quarantine};
 use settings::Strategy;
 
 use super::{
@@ -36,7 +36,7 @@ enum Command {
     Add {
         /// An image (sha256: and 64 hex digits, as `pointsman slots --json` shows it), or a version.
         #[arg(value_name = "IMAGE|VERSION", value_parser = image)]
-        what: Image,
+        what: ImageId,
         /// The reason, which is shown wherever a node waits because of the quarantine.
         #[arg(long, value_parser = sentence)]
         reason: String,
@@ -45,7 +45,7 @@ enum Command {
     Clear {
         /// The image or version. If the quarantine names both, one of them is enough.
         #[arg(value_name = "IMAGE|VERSION", value_parser = listed)]
-        what: Image,
+        what: ImageId,
         /// Clear an entry with a damaged name, which is neither an image nor a version. `quarantine list` shows it.
         #[arg(long)]
         force: bool,
@@ -53,7 +53,7 @@ enum Command {
 }
 
 /// An image by its content, or by its version.
-fn image(text: &str) -> Result<Image, String> {
+fn image(text: &str) -> Result<ImageId, String> {
     let digest = text.split_once(':');
     if let Some((kind, digest)) = digest.filter(|(kind, _)| kind.eq_ignore_ascii_case("sha256")) {
         let hex = kind == "sha256"
@@ -62,8 +62,8 @@ fn image(text: &str) -> Result<Image, String> {
                 .bytes()
                 .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         return if hex {
-            Ok(Image {
-                image: Some(text.to_owned()),
+            Ok(ImageId {
+                digest: Some(text.to_owned()),
                 version: None,
             })
         } else {
@@ -74,26 +74,26 @@ fn image(text: &str) -> Result<Image, String> {
     if text.is_empty() || !text.bytes().all(plain) {
         return Err("expected an image, sha256:…, or a version such as 4081.2.0".into());
     }
-    Ok(Image {
-        image: None,
+    Ok(ImageId {
+        digest: None,
         version: Some(text.to_owned()),
     })
 }
 
 /// What `quarantine list` shows: an image or version, or the name of a damaged entry.
-fn listed(text: &str) -> Result<Image, String> {
+fn listed(text: &str) -> Result<ImageId, String> {
     if text.is_empty() {
         return Err("expected an image, sha256:…, or a version such as 4081.2.0".into());
     }
     Ok(image(text).unwrap_or_else(|_| {
         let damaged = Some(text.to_owned());
         match text.get(..7) {
-            Some(kind) if kind.eq_ignore_ascii_case("sha256:") => Image {
-                image: damaged,
+            Some(kind) if kind.eq_ignore_ascii_case("sha256:") => ImageId {
+                digest: damaged,
                 version: None,
             },
-            _ => Image {
-                image: None,
+            _ => ImageId {
+                digest: None,
                 version: damaged,
             },
         }
@@ -101,14 +101,14 @@ fn listed(text: &str) -> Result<Image, String> {
 }
 
 /// Whether an image or version is one that could be quarantined.
-fn is_sound(what: &Image) -> Result<(), String> {
-    let parts = [&what.image, &what.version];
+fn is_sound(what: &ImageId) -> Result<(), String> {
+    let parts = [&what.digest, &what.version];
     let mut parts = parts.into_iter().flatten();
     parts.try_for_each(|part| image(part).map(drop))
 }
 
 /// Refuses the name of a damaged entry without `--force`.
-fn sound_or_forced(context: &Context, what: &Image, force: bool) -> Result<(), Failure> {
+fn sound_or_forced(context: &Context, what: &ImageId, force: bool) -> Result<(), Failure> {
     match is_sound(what) {
         Err(why) if !force => Err(Failure::new(
             Exit::Usage,
@@ -126,7 +126,7 @@ fn sound_or_forced(context: &Context, what: &Image, force: bool) -> Result<(), F
 }
 
 /// Of a quarantine to be cleared that does not stand.
-fn not_quarantined(what: &Image) -> Failure {
+fn not_quarantined(what: &ImageId) -> Failure {
     Failure::new(
         Exit::Nothing,
         format!("{} was not quarantined.", output::in_line(&what.name())),
@@ -243,7 +243,7 @@ fn list(all: Vec<Quarantine>, json: bool, context: &Context) -> Result<(), Failu
         let since = one.since.map_or("-".into(), |since| context.time(since));
         shown.add_row(cells(vec![
             one.what.version.unwrap_or_else(|| "-".into()),
-            one.what.image.unwrap_or_else(|| "-".into()),
+            one.what.digest.unwrap_or_else(|| "-".into()),
             one.hostname,
             since,
             one.reason,
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn an_image_is_told_from_a_version() {
         let digest = format!("sha256:{}", "0a".repeat(32));
-        assert_eq!(image(&digest).unwrap().image, Some(digest));
+        assert_eq!(image(&digest).unwrap().digest, Some(digest));
         assert_eq!(image("4081.2.0").unwrap().version, Some("4081.2.0".into()));
         let upper = digest_upper();
         for bad in ["", "sha256:12", "a b", "a/b", "sha256:", &upper] {

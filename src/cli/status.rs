@@ -10,7 +10,7 @@ use host::{
 use jiff::Timestamp;
 use semaphore::{
     etcd::{self, HolderState},
-    records::{Holder, Image, MemberOut, NodeRecord, Pause, Phase, Quarantine, Ticket},
+    records::{Holder, ImageId, MemberOut, NodeRecord, Pause, Phase, Quarantine, Ticket},
 };
 use serde::Serialize;
 
@@ -105,9 +105,9 @@ pub struct HolderStatus {
     /// Since when.
     pub since: Option<Timestamp>,
     /// What it ran.
-    pub from: Image,
+    pub from: ImageId,
     /// What it goes to.
-    pub to: Image,
+    pub to: ImageId,
     /// Why.
     pub reason: Option<String>,
     /// Whether it has not come back by the deadline it named.
@@ -193,8 +193,8 @@ impl From<HolderState> for HolderStatus {
                 hostname: None,
                 phase: "foreign".into(),
                 since: None,
-                from: Image::default(),
-                to: Image::default(),
+                from: ImageId::default(),
+                to: ImageId::default(),
                 reason: None,
                 overdue: false,
                 before_accept: false,

@@ -9,7 +9,7 @@ pub(crate) use pointsman_testbed::random::Random;
 use semaphore::{
     etcd::{BackOff, Claim, Options, Semaphore},
     keys::Keys,
-    records::{Holder, Image, NodeRecord, Phase, new_nonce},
+    records::{Holder, ImageId, NodeRecord, Phase, new_nonce},
 };
 
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
@@ -61,9 +61,9 @@ pub(crate) fn holder(id: &str, phase: Phase) -> Holder {
     }
 }
 
-pub(crate) fn version(version: &str) -> Image {
-    Image {
-        image: None,
+pub(crate) fn version(version: &str) -> ImageId {
+    ImageId {
+        digest: None,
         version: Some(version.into()),
     }
 }

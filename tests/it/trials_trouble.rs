@@ -10,7 +10,7 @@ use pointsman_testbed::{
 };
 use semaphore::{
     etcd::Group,
-    records::{Image, Phase, Quarantine},
+    records::{ImageId, Phase, Quarantine},
 };
 
 use crate::{
@@ -64,8 +64,8 @@ async fn the_cluster_sees_that_a_node_is_up_and_proving() {
 async fn a_quarantined_update_is_reset_so_that_a_better_one_is_found() {
     let site = Site::new("trial-reset");
     let bad = Quarantine {
-        what: Image {
-            image: None,
+        what: ImageId {
+            digest: None,
             version: Some("2".into()),
         },
         node: String::new(),

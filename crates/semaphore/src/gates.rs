@@ -9,7 +9,7 @@ use std::fmt;
 use crate::{
     keys::Keys,
     lenient,
-    records::{Image, MemberOut, Pause, Quarantine},
+    records::{ImageId, MemberOut, Pause, Quarantine},
     stored::{Found, KeyRange, Reading},
 };
 
@@ -46,7 +46,7 @@ pub enum ClosedBy {
         /// What was said of the image.
         quarantine: Quarantine,
         /// The node's image, where its version is not known and the quarantine is of a version only: it may be that one.
-        maybe: Option<Image>,
+        maybe: Option<ImageId>,
     },
     /// Another node with a member of etcd is out.
     Member {
@@ -97,7 +97,7 @@ trait Gate {
 #[derive(Debug, Clone, Copy)]
 pub struct Passenger<'a> {
     /// The image it goes to; none where it stays on the image it runs, or reboots nothing.
-    pub to: Option<&'a Image>,
+    pub to: Option<&'a ImageId>,
     /// Whether it hosts a member of etcd.
     pub member: bool,
 }
@@ -200,15 +200,15 @@ impl Gate for PauseGate {
 
 /// The quarantines of the image a node goes to.
 struct QuarantineGate {
-    to: Image,
+    to: ImageId,
     keys: Vec<KeyRange>,
 }
 
 impl QuarantineGate {
-    fn new(keys: &Keys, to: &Image) -> Box<Self> {
+    fn new(keys: &Keys, to: &ImageId) -> Box<Self> {
         let one = keys.quarantines_of(to).into_iter().map(KeyRange::One);
         // An image whose version is not known may be of any quarantined version.
-        let nameless = to.image.is_some() && to.version.is_none();
+        let nameless = to.digest.is_some() && to.version.is_none();
         let versions = nameless.then(|| KeyRange::Prefix(keys.quarantine_version("")));
         Box::new(Self {
             to: to.clone(),
@@ -231,7 +231,7 @@ impl Gate for QuarantineGate {
                 KeyRange::One(_) => found.next().map(|(at, said)| (at, said, None)),
                 // A quarantined version whose content is known stands under its digest as well.
                 KeyRange::Prefix(_) => found
-                    .find(|(_, said)| said.what.image.is_none())
+                    .find(|(_, said)| said.what.digest.is_none())
                     .map(|(at, said)| (at, said, Some(self.to.clone()))),
             }?;
             Some(Closed {

@@ -3,7 +3,7 @@
 use host::node::Group;
 use serde::{Deserialize, Serialize};
 
-use super::records::Image;
+use super::records::ImageId;
 
 /// The keys of one group under one prefix.
 ///
@@ -129,8 +129,8 @@ impl Keys {
 
     /// The keys under which a quarantine of this image stands: by its digest, and by its version.
     #[must_use]
-    pub fn quarantines_of(&self, what: &Image) -> Vec<String> {
-        let image = what.image.as_ref().map(|i| self.quarantine_image(i));
+    pub fn quarantines_of(&self, what: &ImageId) -> Vec<String> {
+        let image = what.digest.as_ref().map(|i| self.quarantine_image(i));
         let version = what.version.as_ref().map(|v| self.quarantine_version(v));
         image.into_iter().chain(version).collect()
     }

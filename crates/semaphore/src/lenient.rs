@@ -1,7 +1,7 @@
 //! Reads values of the store so that none is lost: the key alone says the essential, and a value that cannot be read is
 //! shown as it is. Pure.
 
-use crate::records::{Accepted, Holder, Image, MemberOut, Pause, Phase, Quarantine, Ticket};
+use crate::records::{Accepted, Holder, ImageId, MemberOut, Pause, Phase, Quarantine, Ticket};
 
 /// A holder's entry. One that cannot be read still holds, as somebody unknown.
 #[must_use]
@@ -12,8 +12,8 @@ pub fn holder(key: &str, value: &[u8]) -> Holder {
         nonce: String::new(),
         boot_id: String::new(),
         since: None,
-        from: Image::default(),
-        to: Image::default(),
+        from: ImageId::default(),
+        to: ImageId::default(),
         phase: Phase::Other("unreadable".into()),
         deadline: None,
         reason: Some(format!("the entry reads {:?}", text(value))),
@@ -30,7 +30,7 @@ pub fn ticket(key: &str, value: &[u8]) -> Ticket {
         id: last_part(key),
         hostname: String::new(),
         since: None,
-        to: Image::default(),
+        to: ImageId::default(),
         unknown: serde_json::Map::new(),
     })
 }
@@ -55,8 +55,8 @@ pub fn quarantine(key: &str, value: &[u8]) -> Quarantine {
         let name = last_part(key);
         let version = name.strip_prefix("version:").map(str::to_owned);
         Quarantine {
-            what: Image {
-                image: version.is_none().then_some(name),
+            what: ImageId {
+                digest: version.is_none().then_some(name),
                 version,
             },
             node: String::new(),

@@ -39,20 +39,20 @@ impl std::fmt::Display for Phase {
 
 /// What is known of the image a node leaves or goes to. An unknown part is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Image {
+pub struct ImageId {
     /// `sha256:` and 64 hex digits, of the slot's first MiB.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<String>,
+    #[serde(rename = "image", default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// The version, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
 
-impl Image {
+impl ImageId {
     /// Whether both are the same image: by content where both are known by it, else by version.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
-        match (&self.image, &other.image) {
+        match (&self.digest, &other.digest) {
             (Some(own), Some(other)) => own == other,
             _ => self.version == other.version,
         }
@@ -62,30 +62,30 @@ impl Image {
     #[must_use]
     pub fn is_meant_by(&self, bad: &Self) -> bool {
         let same = |a: &Option<String>, b: &Option<String>| a.is_some() && a == b;
-        same(&self.image, &bad.image) || same(&self.version, &bad.version)
+        same(&self.digest, &bad.digest) || same(&self.version, &bad.version)
     }
 
     /// Whether it cannot be told that a quarantine of `bad` does not mean this image: of this one only the content is
     /// known, and of the bad one only the version.
     #[must_use]
     pub fn may_be_meant_by(&self, bad: &Self) -> bool {
-        let nameless = self.image.is_some() && self.version.is_none();
-        self.is_meant_by(bad) || (nameless && bad.image.is_none() && bad.version.is_some())
+        let nameless = self.digest.is_some() && self.version.is_none();
+        self.is_meant_by(bad) || (nameless && bad.digest.is_none() && bad.version.is_some())
     }
 }
 
-impl Image {
+impl ImageId {
     /// The name by which a person gives it to a command: the version, else the whole digest; empty where nothing is known.
     #[must_use]
     pub fn name(&self) -> String {
-        let name = self.version.as_ref().or(self.image.as_ref());
+        let name = self.version.as_ref().or(self.digest.as_ref());
         name.cloned().unwrap_or_default()
     }
 }
 
-impl std::fmt::Display for Image {
+impl std::fmt::Display for ImageId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (&self.version, &self.image) {
+        match (&self.version, &self.digest) {
             (Some(version), _) => f.write_str(version),
             (None, Some(image)) => f.write_str(image.get(..19).unwrap_or(image)),
             (None, None) => f.write_str("an unknown version"),
@@ -112,10 +112,10 @@ pub struct Holder {
     pub since: Option<Timestamp>,
     /// What the node ran.
     #[serde(default)]
-    pub from: Image,
+    pub from: ImageId,
     /// What the node reboots into.
     #[serde(default)]
-    pub to: Image,
+    pub to: ImageId,
     /// How far it has come.
     pub phase: Phase,
     /// Within how many seconds of taking it means to give it back; none for one taken by hand.
@@ -208,7 +208,7 @@ pub struct Ticket {
     pub since: Option<Timestamp>,
     /// What it wants to reboot into.
     #[serde(default)]
-    pub to: Image,
+    pub to: ImageId,
     /// Fields of newer programs.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
@@ -329,7 +329,7 @@ impl Known {
 pub struct Quarantine {
     /// The image and version that are quarantined.
     #[serde(flatten)]
-    pub what: Image,
+    pub what: ImageId,
     /// The node that found it bad.
     #[serde(default)]
     pub node: String,
@@ -384,7 +384,7 @@ pub struct NodeRecord {
     pub group: String,
     /// What it runs.
     #[serde(flatten)]
-    pub runs: Image,
+    pub runs: ImageId,
     /// The release of the kernel it runs (`uname -r`): on a machine without images, what an update changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,

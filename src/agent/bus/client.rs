@@ -5,7 +5,7 @@ use host::{
     bus::{self, BusError},
     node::Root,
 };
-use semaphore::records::Image;
+use semaphore::records::ImageId;
 use zbus::{Connection, MatchRule, MessageStream, message::Type};
 
 use super::{INTERFACE, NAME, PATH, Published, REFUSED};
@@ -112,7 +112,7 @@ impl AgentClient {
     ///
     /// # Errors
     /// As [`Self::request_reboot`].
-    pub async fn quarantine(&self, what: &Image, reason: &str) -> Result<(), ClientError> {
+    pub async fn quarantine(&self, what: &ImageId, reason: &str) -> Result<(), ClientError> {
         let (image, version) = parts(what);
         let body = (image, version, reason);
         Ok(bus::call(&self.conn, NAME, PATH, INTERFACE, "Quarantine", &body).await?)
@@ -122,7 +122,7 @@ impl AgentClient {
     ///
     /// # Errors
     /// As [`Self::request_reboot`].
-    pub async fn clear_quarantine(&self, what: &Image) -> Result<(), ClientError> {
+    pub async fn clear_quarantine(&self, what: &ImageId) -> Result<(), ClientError> {
         let body = parts(what);
         Ok(bus::call(&self.conn, NAME, PATH, INTERFACE, "ClearQuarantine", &body).await?)
     }
@@ -190,9 +190,9 @@ impl AgentClient {
 }
 
 /// An image as it goes over the bus: an absent part is an empty text.
-fn parts(what: &Image) -> (&str, &str) {
+fn parts(what: &ImageId) -> (&str, &str) {
     (
-        what.image.as_deref().unwrap_or_default(),
+        what.digest.as_deref().unwrap_or_default(),
         what.version.as_deref().unwrap_or_default(),
     )
 }

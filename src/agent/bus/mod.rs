@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use host::bus;
-use semaphore::records::{self, Image};
+use semaphore::records::{self, ImageId};
 use tokio::sync::{mpsc, oneshot, watch};
 use zbus::{
     BoxDBusError, Connection, DBusError, OwnedVariant, Variant,
@@ -47,7 +47,7 @@ pub enum Call {
     /// Not to boot an image on this node.
     Quarantine {
         /// The image or version.
-        what: Image,
+        what: ImageId,
         /// Why, for people.
         reason: String,
         /// Where the answer goes: a sentence where the agent refuses.
@@ -56,7 +56,7 @@ pub enum Call {
     /// To clear what this node has found to be bad.
     ClearQuarantine {
         /// The image or version.
-        what: Image,
+        what: ImageId,
         /// Where the answer goes: a sentence where the agent refuses.
         reply: oneshot::Sender<Result<(), String>>,
     },
@@ -273,14 +273,17 @@ fn given(reason: &str) -> Result<(), BoxDBusError> {
 }
 
 /// An image as it comes over the bus, where an absent part is an empty text.
-fn known(image: String, version: String) -> Result<Image, BoxDBusError> {
+fn known(image: String, version: String) -> Result<ImageId, BoxDBusError> {
     let part = |text: String| Some(text).filter(|text| !text.is_empty());
     match (part(image), part(version)) {
         (None, None) => {
             let why = "an image or a version is expected, and both are empty";
             Err(fdo::Error::InvalidArgs(why.into()).into())
         }
-        (image, version) => Ok(Image { image, version }),
+        (image, version) => Ok(ImageId {
+            digest: image,
+            version,
+        }),
     }
 }
 

@@ -137,8 +137,8 @@ async fn root_is_heard_and_answered() {
     client.cancel().await.unwrap();
     assert_eq!(seen.recv().await.unwrap(), "reboot: new kernel");
     assert_eq!(seen.recv().await.unwrap(), "cancel");
-    let image = |image: &str, version: &str| Image {
-        image: Some(image.into()).filter(|_| !image.is_empty()),
+    let image = |image: &str, version: &str| ImageId {
+        digest: Some(image.into()).filter(|_| !image.is_empty()),
         version: Some(version.into()).filter(|_| !version.is_empty()),
     };
     client.quarantine(&image("", "2"), "bad").await.unwrap();

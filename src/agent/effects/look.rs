@@ -7,7 +7,7 @@ use host::{
     systemd, text,
     update_engine::{self, UpdateEngine},
 };
-use semaphore::records::Image;
+use semaphore::records::ImageId;
 
 use super::{EffectRunner, Updates};
 use crate::agent::{
@@ -85,10 +85,13 @@ impl EffectRunner {
             return from_engine(status);
         };
         match self.next_slot.run(NextSlot::staged).await {
-            Ok(None) if self.runs.image.is_some() => Update::Unusable(
+            Ok(None) if self.runs.digest.is_some() => Update::Unusable(
                 "it is not known which image is staged: the slots are not found any more".into(),
             ),
-            Ok(image) => Update::Staged(Image { image, ..update }),
+            Ok(image) => Update::Staged(ImageId {
+                digest: image,
+                ..update
+            }),
             Err(why) => Update::Unusable(why),
         }
     }
@@ -115,8 +118,8 @@ impl EffectRunner {
 #[must_use]
 pub fn from_engine(status: &update_engine::Status) -> Update {
     match &status.operation {
-        update_engine::Operation::UpdatedNeedReboot => Update::Staged(Image {
-            image: None,
+        update_engine::Operation::UpdatedNeedReboot => Update::Staged(ImageId {
+            digest: None,
             version: status.version.clone(),
         }),
         other => Update::None(other.to_string()),
@@ -127,7 +130,7 @@ pub fn from_engine(status: &update_engine::Status) -> Update {
 #[must_use]
 pub fn from_sentinel(exists: bool) -> Update {
     if exists {
-        Update::Staged(Image::default())
+        Update::Staged(ImageId::default())
     } else {
         Update::None("no reboot required".into())
     }

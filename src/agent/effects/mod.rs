@@ -30,7 +30,7 @@ use host::{
 use semaphore::{
     etcd::{self, BackOff, QueuePosition, Semaphore, Wait},
     keys::Keys,
-    records::{Image, NodeRecord},
+    records::{ImageId, NodeRecord},
 };
 use settings::Config;
 
@@ -56,7 +56,7 @@ pub struct EffectRunner {
     /// The boot this is.
     pub boot_id: String,
     /// What runs.
-    pub runs: Image,
+    pub runs: ImageId,
     /// The slot it runs from, where there are slots.
     pub slot: Option<String>,
     /// What the slots said of it at the start.
@@ -76,7 +76,7 @@ pub struct EffectRunner {
     /// A changed configuration that says how etcd is reached already, while the rest of it waits.
     pub reached_by: RefCell<Option<Config>>,
     /// What the cluster has been told is bad, in this run: told once, it is for people to clear.
-    pub told: RefCell<Vec<Image>>,
+    pub told: RefCell<Vec<ImageId>>,
     /// The journal's file, and what is remembered of etcd.
     pub journal: Arc<JournalFile>,
     /// Told when a person has accepted a store that was not the one it was.
@@ -233,7 +233,7 @@ impl EffectRunner {
 
     /// Whether the hooks let the node go; one may say not now, without being at fault.
     async fn may(&self, intent: &Intent) -> Result<(), String> {
-        let version = |image: &Image| image.version.clone().unwrap_or_default();
+        let version = |image: &ImageId| image.version.clone().unwrap_or_default();
         let (from, to) = (version(&self.runs), version(&intent.to));
         let variables = self.variables(&from, &to, &intent.reason, "asking");
         let asked = self.hooks().run("may-reboot.d", &variables).await;
@@ -298,7 +298,7 @@ impl EffectRunner {
     }
 
     fn environment(&self, entry: &Entry, phase: &str) -> Vec<(String, String)> {
-        let version = |image: &Image| image.version.clone().unwrap_or_default();
+        let version = |image: &ImageId| image.version.clone().unwrap_or_default();
         let (from, to) = (version(&entry.from), version(&entry.intent.to));
         self.variables(&from, &to, &entry.intent.reason, phase)
     }

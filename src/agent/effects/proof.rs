@@ -6,7 +6,7 @@ use host::{logind::Logind, systemd};
 use jiff::Timestamp;
 use semaphore::{
     etcd::BackOff,
-    records::{Image, Quarantine},
+    records::{ImageId, Quarantine},
 };
 use tokio::time::sleep;
 
@@ -90,7 +90,7 @@ impl EffectRunner {
         Ok(())
     }
 
-    pub(super) async fn roll_back(&self, why: &str, to: &Image) -> Result<(), String> {
+    pub(super) async fn roll_back(&self, why: &str, to: &ImageId) -> Result<(), String> {
         let image = to.clone();
         self.next_slot
             .run(move |next_slot| next_slot.switch_back(&image))

@@ -20,9 +20,9 @@ type Said = (&'static str, fn(&mut Case));
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn image(version: &str) -> Image {
-    Image {
-        image: None,
+fn image(version: &str) -> ImageId {
+    ImageId {
+        digest: None,
         version: Some(version.into()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use semaphore::records::Image;
+use semaphore::records::ImageId;
 use settings::Strategy;
 
 use super::{Effect, Machine, Op, State};
@@ -108,10 +108,10 @@ impl Machine {
     }
 
     /// An image with its version, where this node has seen it under one: a quarantine may be of the version only.
-    pub(super) fn named(&self, image: Image) -> Image {
+    pub(super) fn named(&self, image: ImageId) -> ImageId {
         let (
-            Image {
-                image: Some(_),
+            ImageId {
+                digest: Some(_),
                 version: None,
             },
             Ok(journal),
@@ -125,9 +125,9 @@ impl Machine {
         let seen = seen.into_iter().flatten();
         let version = seen
             .chain(quarantined)
-            .find(|known| known.image == image.image)
+            .find(|known| known.digest == image.digest)
             .and_then(|known| known.version.clone());
-        Image { version, ..image }
+        ImageId { version, ..image }
     }
 
     /// Remembers the staged update's version with its content.
@@ -140,7 +140,7 @@ impl Machine {
             .as_mut()
             .ok()
             .filter(|journal| !journal.is_newer())?;
-        if staged.image.is_none()
+        if staged.digest.is_none()
             || staged.version.is_none()
             || journal.staged.as_ref() == Some(staged)
         {

@@ -21,7 +21,7 @@ pub use quarantined::NOT_QUARANTINED;
 pub use states::StateName;
 pub use vocabulary::{Effect, Event, Op, State};
 
-use semaphore::{etcd::QueuePosition, keys::Keys, records::Image};
+use semaphore::{etcd::QueuePosition, keys::Keys, records::ImageId};
 
 use super::{
     gate::Gate,
@@ -39,7 +39,7 @@ pub struct Identity {
     /// Where the semaphore is.
     pub keys: Keys,
     /// What runs.
-    pub runs: Image,
+    pub runs: ImageId,
     /// What the slots say of this boot.
     pub boot: Boot,
 }
@@ -57,7 +57,7 @@ pub struct Boot {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Other {
     /// What it holds.
-    pub image: Image,
+    pub image: ImageId,
     /// Whether it is marked good.
     pub successful: bool,
     /// Whether it has tries left.
@@ -82,13 +82,13 @@ pub struct Machine {
     /// While what a person asked for is being written: the journal before it.
     before: Option<Journal>,
     /// Where the hooks have just allowed to go.
-    allowed: Option<Image>,
+    allowed: Option<ImageId>,
     /// What the operation under way last said it waits for.
     waits_for: String,
     /// Where it stands in the queue meanwhile.
     position: QueuePosition,
     /// A staged update that must not be booted, and when update_engine is to forget it, on the monotonic clock.
-    quarantined_update: Option<(Image, Duration)>,
+    quarantined_update: Option<(ImageId, Duration)>,
     stopping: bool,
 }
 

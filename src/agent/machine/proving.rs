@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use host::systemd::Unsettled;
-use semaphore::records::Image;
+use semaphore::records::ImageId;
 use settings::Strategy;
 
 use super::{Effect, Identity, Machine, Op, Other, State};
@@ -46,7 +46,7 @@ impl Machine {
             Ok(journal)
                 if !boot.trial
                     && boot.other.is_some()
-                    && runs.image.is_some()
+                    && runs.digest.is_some()
                     && !journal.is_newer()
                     && journal.good.as_ref() != Some(runs) =>
             {
@@ -173,8 +173,8 @@ impl Machine {
 
     /// Whether the node had slots when this boot was begun, and they could not be read since.
     fn has_lost_its_slots(&self) -> bool {
-        let had = self.brought().is_some_and(|e| e.from.image.is_some());
-        had && self.identity.runs.image.is_none()
+        let had = self.brought().is_some_and(|e| e.from.digest.is_some());
+        had && self.identity.runs.digest.is_none()
     }
 
     fn quarantined_in_this_boot(&self) -> Option<String> {
@@ -258,7 +258,7 @@ impl Machine {
         effects
     }
 
-    fn quarantine(&mut self, what: Image, reason: String) {
+    fn quarantine(&mut self, what: ImageId, reason: String) {
         let boot_id = self.identity.boot_id.clone();
         if let Ok(journal) = &mut self.journal {
             // What was said of it before may have been cleared since: found again, it is said again.
@@ -318,7 +318,7 @@ impl Machine {
             return;
         };
         // By content only: versions may be unknown, or the same.
-        let known = to.image.is_some() && self.identity.runs.image.is_some();
+        let known = to.digest.is_some() && self.identity.runs.digest.is_some();
         if !meant || !known || !self.identity.runs.is(&entry.from) || !other.image.is(&to) {
             return;
         }
@@ -369,7 +369,7 @@ impl Machine {
     }
 
     /// The cluster knows of it now; what is there counts from now on.
-    pub(super) fn reported(&mut self, what: &Image) -> Vec<Effect> {
+    pub(super) fn reported(&mut self, what: &ImageId) -> Vec<Effect> {
         let Ok(journal) = &mut self.journal else {
             return Vec::new();
         };
@@ -393,7 +393,7 @@ impl Machine {
 
     /// Why this image must not be booted, by this node's own finding: until the cluster knows of it, or, where nobody
     /// is asked, until it is cleared.
-    pub(super) fn quarantined(&self, image: &Image) -> Option<String> {
+    pub(super) fn quarantined(&self, image: &ImageId) -> Option<String> {
         if image.is(&self.identity.runs) {
             return None;
         }

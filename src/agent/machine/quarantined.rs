@@ -1,6 +1,6 @@
 //! Images that must not be booted: what a person of this node says of them, and what becomes of a staged one.
 
-use semaphore::{etcd::QueuePosition, records::Image};
+use semaphore::{etcd::QueuePosition, records::ImageId};
 use settings::Strategy;
 
 use super::{Effect, Machine, State};
@@ -14,7 +14,7 @@ pub const NOT_QUARANTINED: &str = "it was not quarantined on this node";
 
 impl Machine {
     /// A person quarantines an image on this node.
-    pub(super) fn quarantined_by_hand(&mut self, what: Image, reason: String) -> Vec<Effect> {
+    pub(super) fn quarantined_by_hand(&mut self, what: ImageId, reason: String) -> Vec<Effect> {
         if self.rules.strategy == Strategy::EtcdLock {
             let why = "this node asks etcd, where a quarantine holds for all nodes: pointsman quarantine add";
             return vec![Effect::Answer(Err(why.into()))];
@@ -37,7 +37,7 @@ impl Machine {
     }
 
     /// A person clears an image on this node.
-    pub(super) fn cleared(&mut self, what: &Image) -> Vec<Effect> {
+    pub(super) fn cleared(&mut self, what: &ImageId) -> Vec<Effect> {
         self.change(|quarantined| {
             let before = quarantined.len();
             quarantined.retain(|c| !what.is_meant_by(&c.what));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use host::systemd::Unsettled;
-use semaphore::{etcd::Wait, records::Image};
+use semaphore::{etcd::Wait, records::ImageId};
 
 use super::Other;
 use crate::agent::{
@@ -113,12 +113,12 @@ pub enum Event {
     /// A person of this node quarantines an image, where no etcd is asked.
     QuarantinedByHand {
         /// The image or version.
-        what: Image,
+        what: ImageId,
         /// Their reason.
         reason: String,
     },
     /// A person of this node clears what it has found to be bad.
-    Cleared(Image),
+    Cleared(ImageId),
     /// The operation says what it waits for.
     WaitsFor(Wait),
     /// [`Op::May`] ended: nothing is against it, or what is; and how things are since.
@@ -147,9 +147,9 @@ pub enum Event {
     /// [`Op::RollBack`] ended: the reboot call was accepted, or why not.
     RolledBack(Result<(), String>),
     /// [`Op::Release`] ended: it is given back; and what the cluster was told to be bad in the same step.
-    Released(Option<Image>),
+    Released(Option<ImageId>),
     /// The cluster knows that this image is bad.
-    Reported(Image),
+    Reported(ImageId),
     /// A person accepted a store that is not the one it was: it may not have what this node told the one before.
     StoreAccepted,
     /// The journal could not be written; the effects after it were not done.
@@ -195,7 +195,7 @@ pub enum Op {
         /// Why.
         why: String,
         /// What it must hold.
-        to: Image,
+        to: ImageId,
     },
     /// Give the semaphore back, with what this node owes the others.
     Release(Entry, Option<OwnQuarantine>),

@@ -2,7 +2,7 @@
 
 use host::{node, time};
 use jiff::{Timestamp, tz::TimeZone};
-use semaphore::records::{Image, NodeRecord, Pause};
+use semaphore::records::{ImageId, NodeRecord, Pause};
 
 use super::{GroupStatus, Status};
 use crate::cli::{
@@ -64,7 +64,7 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
                     host.clone(),
                     phase,
                     when(holder.since),
-                    if holder.to == Image::default() {
+                    if holder.to == ImageId::default() {
                         "-".into()
                     } else {
                         holder.to.to_string()
@@ -101,7 +101,7 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
                     (place + 1).to_string(),
                     host.to_owned(),
                     when(ticket.since),
-                    if ticket.to == Image::default() {
+                    if ticket.to == ImageId::default() {
                         "-".into()
                     } else {
                         ticket.to.to_string()

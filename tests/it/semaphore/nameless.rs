@@ -1,12 +1,12 @@
 //! An image of which only the content is known, and quarantines of versions: it may be any of them.
 
-use semaphore::{etcd::Claim, records::Image};
+use semaphore::{etcd::Claim, records::ImageId};
 
 use super::*;
 
-fn content(image: &str) -> Image {
-    Image {
-        image: Some(format!("sha256:{image}")),
+fn content(image: &str) -> ImageId {
+    ImageId {
+        digest: Some(format!("sha256:{image}")),
         version: None,
     }
 }
@@ -19,7 +19,7 @@ fn nameless(id: &str) -> Claim {
     claim
 }
 
-async fn quarantine(cluster: &Cluster, semaphore: &Semaphore, what: Image) -> String {
+async fn quarantine(cluster: &Cluster, semaphore: &Semaphore, what: ImageId) -> String {
     let key = semaphore.keys().quarantine_version("2");
     let what = Quarantine {
         what,
@@ -38,7 +38,7 @@ async fn clear(cluster: &Cluster, key: &str) {
 async fn it_is_not_taken_for_another_whose_content_is_known() {
     let cluster = shared_cluster();
     let s = on(cluster, &unique_prefix("nameless-other"));
-    let other = Image {
+    let other = ImageId {
         version: Some("2".into()),
         ..content("other")
     };

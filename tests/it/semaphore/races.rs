@@ -2,7 +2,7 @@
 //! etcd's own history.
 
 use host::node::Group;
-use semaphore::{etcd::Claim, keys::Keys, records::Image};
+use semaphore::{etcd::Claim, keys::Keys, records::ImageId};
 use tokio::sync::Notify;
 
 use super::*;
@@ -73,8 +73,8 @@ impl Word {
 /// For an update to version 2 with this content, with another nonce each time.
 fn to_two(id: &str) -> Claim {
     let mut claim = claim(id);
-    claim.holder.to = Image {
-        image: Some(IMAGE.into()),
+    claim.holder.to = ImageId {
+        digest: Some(IMAGE.into()),
         version: Some("2".into()),
     };
     claim

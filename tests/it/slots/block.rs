@@ -200,7 +200,7 @@ async fn a_roll_out_on_block_devices_goes_by_what_is_on_the_partitions() {
         group
             .queue
             .first()
-            .and_then(|ticket| ticket.to.image.clone())
+            .and_then(|ticket| ticket.to.digest.clone())
     };
     let four = digest(&disk, 4);
     eventually("the ticket", ticket, |to| to.as_ref() == Some(&four)).await;
@@ -216,7 +216,7 @@ async fn a_roll_out_on_block_devices_goes_by_what_is_on_the_partitions() {
     site.free().await;
     let quarantined = site.read().await.quarantine;
     assert_eq!(
-        quarantined[0].what.image.as_ref(),
+        quarantined[0].what.digest.as_ref(),
         Some(&two),
         "{quarantined:?}"
     );

@@ -30,7 +30,8 @@ async fn gone_back_from(site: &Site, machine: &Machine, version: &str) {
     let image = machine.image(Slot::B).await;
     site.until(machine, &format!("{version} is quarantined"), |group| {
         let mut bad = group.quarantine.iter();
-        bad.any(|bad| bad.what.image.as_deref() == Some(image.as_str())) && group.holders.is_empty()
+        bad.any(|bad| bad.what.digest.as_deref() == Some(image.as_str()))
+            && group.holders.is_empty()
     })
     .await;
     let disk = machine.disk();

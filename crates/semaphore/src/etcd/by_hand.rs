@@ -9,7 +9,7 @@ use super::{
 use crate::{
     document::{Document, Refusal},
     gates::{Closed, ClosedBy, Gateway, Passenger},
-    records::{Drain, Holder, Image, Pause, Phase, Quarantine},
+    records::{Drain, Holder, ImageId, Pause, Phase, Quarantine},
     stored::Stored,
 };
 
@@ -438,7 +438,7 @@ impl Semaphore {
     ///
     /// # Errors
     /// When etcd cannot be reached or refuses.
-    pub async fn clear_quarantine(&self, what: &Image) -> Result<Vec<Quarantine>, Error> {
+    pub async fn clear_quarantine(&self, what: &ImageId) -> Result<Vec<Quarantine>, Error> {
         const DOING: &str = "clearing a quarantine";
         let all = GetOptions::new().with_prefix();
         let get = TxnOp::get(self.keys.quarantines(), Some(all));

@@ -7,10 +7,10 @@ fn keys() -> Keys {
     Keys::new("p", Group::new("g").unwrap())
 }
 
-fn image(digest: &str, version: &str) -> Image {
+fn image(digest: &str, version: &str) -> ImageId {
     let part = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    Image {
-        image: part(digest),
+    ImageId {
+        digest: part(digest),
         version: part(version),
     }
 }
@@ -40,7 +40,7 @@ fn closed(gates: &Gates) -> Vec<String> {
 }
 
 /// A node with a member of etcd that goes to an image.
-fn everybody(to: &Image) -> Passenger<'_> {
+fn everybody(to: &ImageId) -> Passenger<'_> {
     Passenger {
         to: Some(to),
         member: true,

@@ -15,7 +15,7 @@ use proptest::{
     prelude::{ProptestConfig, prop},
     prop_assert_eq, proptest,
 };
-use semaphore::records::Image;
+use semaphore::records::ImageId;
 use settings::{Strategy, window::Window};
 use world::World;
 
@@ -36,16 +36,16 @@ fn rules(strategy: Strategy) -> Rules {
 }
 
 /// An image, by content; odd ones are bad.
-fn image(number: u8) -> Image {
-    Image {
-        image: Some(format!("sha256:{number}")),
+fn image(number: u8) -> ImageId {
+    ImageId {
+        digest: Some(format!("sha256:{number}")),
         version: None,
     }
 }
 
 /// The same, as update_engine and the system itself name it.
-fn named(number: u8) -> Image {
-    Image {
+fn named(number: u8) -> ImageId {
+    ImageId {
         version: Some(number.to_string()),
         ..image(number)
     }

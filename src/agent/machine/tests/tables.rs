@@ -1,7 +1,7 @@
 //! The decisions about a boot, one table each.
 
 use host::node::Group;
-use semaphore::{keys::Keys, records::Image};
+use semaphore::{keys::Keys, records::ImageId};
 use settings::Strategy;
 
 use super::{ID, image, named, rules};
@@ -65,7 +65,7 @@ fn committed() -> Entry {
     }
 }
 
-fn quarantined(what: Image, boot_id: &str) -> OwnQuarantine {
+fn quarantined(what: ImageId, boot_id: &str) -> OwnQuarantine {
     OwnQuarantine {
         what,
         reason: "it is bad".into(),
@@ -176,8 +176,8 @@ fn what_the_other_slot_holds_is_what_is_found_after_the_checks() {
 #[test]
 fn a_boot_whose_slots_are_lost_is_not_proven_by_passing() {
     let identity = Identity {
-        runs: Image {
-            image: None,
+        runs: ImageId {
+            digest: None,
             ..named(1)
         },
         boot: Boot::default(),

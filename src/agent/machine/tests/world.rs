@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use host::node::Group;
 use jiff::{Timestamp, tz::TimeZone};
-use semaphore::{keys::Keys, records::Image};
+use semaphore::{keys::Keys, records::ImageId};
 use settings::Strategy;
 
 use super::{ID, happening::Happening, image, named, rules, slots::Slots};
@@ -15,13 +15,16 @@ use crate::agent::{
 };
 
 fn identity(boot: u32, slots: &Slots, readable: bool) -> Identity {
-    let Image { image, version } = named(slots.runs());
+    let ImageId {
+        digest: image,
+        version,
+    } = named(slots.runs());
     Identity {
         id: ID.into(),
         boot_id: format!("boot-{boot}"),
         keys: Keys::new("p", Group::default()),
-        runs: Image {
-            image: image.filter(|_| readable),
+        runs: ImageId {
+            digest: image.filter(|_| readable),
             version,
         },
         boot: match readable {
@@ -57,7 +60,7 @@ pub(super) struct World {
     /// Whether this boot has passed its checks, while this run of the agent saw it.
     pub(super) passed: bool,
     /// What the cluster knows to be bad.
-    pub(super) known_bad: Vec<Image>,
+    pub(super) known_bad: Vec<ImageId>,
     /// By how many minutes the wall clock is wrong.
     pub(super) clock: i64,
     pub(super) etcd: bool,
@@ -67,9 +70,9 @@ pub(super) struct World {
     /// Whether this run of the agent could not read the slots when it was started.
     pub(super) blind: bool,
     /// What the last reboot by this agent was for.
-    pub(super) cleared: Option<Image>,
+    pub(super) cleared: Option<ImageId>,
     /// What was to boot after this agent's reboot and did not come up: until it is given back the cluster must be told.
-    pub(super) fell_from: Option<Image>,
+    pub(super) fell_from: Option<ImageId>,
     /// Which state one step has led to which other.
     pub(super) seen: BTreeSet<(StateName, StateName)>,
 }
@@ -190,7 +193,7 @@ impl World {
     }
 
     /// What a reboot by this agent would boot now.
-    pub(super) fn destination(&self) -> Image {
+    pub(super) fn destination(&self) -> ImageId {
         match &self.facts.update {
             Update::Staged(staged) => staged.clone(),
             _ => image(self.slots.images[self.slots.next()]),
