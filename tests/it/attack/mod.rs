@@ -122,7 +122,10 @@ async fn a_terminal_that_is_closed_takes_the_foreground_reboot_back() {
     child.signal(Signal::SIGHUP);
     child.wait().await;
     let said = fs::read_to_string(node.path("foreground.log")).unwrap();
-    assert!(said.contains("systemctl enable pointsman"), "{said}");
+    assert!(
+        said.contains("Release the reboot lock yourself then: pointsman unlock"),
+        "{said}"
+    );
     site.free().await;
     assert_eq!(undrained(&node), ["stepping-back"]);
     assert!(node.logind().asked().is_empty());
@@ -139,11 +142,11 @@ async fn an_image_that_cannot_be_read_is_not_booted() {
     let content = fs::read(disk.path()).unwrap();
     fs::write(disk.path(), b"").unwrap();
     node.update_engine().ready("2").await;
-    node.wait_status(|status| status.contains("which image is staged cannot be told"))
+    node.wait_status(|status| status.contains("it is not known which image is staged"))
         .await;
     let asked = site.command(&node, &["reboot"]).await;
     assert_eq!(asked.code, Some(0), "{asked:?}");
-    node.wait_status(|status| status.contains("which image is staged cannot be told"))
+    node.wait_status(|status| status.contains("it is not known which image is staged"))
         .await;
     assert!(node.logind().asked().is_empty());
     fs::write(disk.path(), content).unwrap();

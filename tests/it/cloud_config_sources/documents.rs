@@ -245,13 +245,14 @@ async fn certificate_error_names_its_remedy() {
         (
             (&all.namesake_cert, &all.namesake_key),
             &all.ca,
-            "the server's certificate names a trusted authority, but was signed with another key; if it is the right server, put the authority that did sign it among the system's",
+            "the server's certificate names a trusted authority, but was signed with another key; if it is the right server, \
+             replace the trusted authority of this name by the one that signed its certificate",
         ),
         (
             (&all.plain_cert, &all.server_key),
             &all.ca,
-            "the server's certificate is not signed by a trusted authority (UnknownIssuer); put the \
-             authority that signed its certificate among the system's",
+            "the server's certificate is not signed by a trusted authority (UnknownIssuer); add the \
+             authority that signed its certificate to the system's trusted authorities",
         ),
         (
             (&all.expired_cert, &all.server_key),

@@ -268,7 +268,9 @@ async fn a_holder_that_came_back_with_the_snapshot_is_marked_and_stays_one(versi
     assert!(bed.read().await.holders[0].before_accept);
     let shown = bed.command(&["status"]).await;
     assert!(
-        shown.stdout.contains("from before this store was accepted"),
+        shown.stdout.contains(
+            "older than `store accept`. If this node is in service: pointsman unlock before"
+        ),
         "{shown:?}"
     );
     node.wait_status(|status| status.contains("taken by before"))
