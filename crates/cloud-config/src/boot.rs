@@ -76,12 +76,25 @@ pub struct LastGood {
 
 /// A document that was kept and cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("/{path}: {why}")]
+#[error("/{path}: {fault}")]
 pub struct UnusableDocument {
     /// The file.
     path: String,
     /// What is wrong with it.
-    why: String,
+    fault: DocumentFault,
+}
+
+/// What is wrong with a document that was kept.
+#[derive(Debug, thiserror::Error)]
+enum DocumentFault {
+    #[error("{0}")]
+    Read(#[from] io::Error),
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    #[error("found format {0}, expected {VERSION}")]
+    Version(u32),
+    #[error("{0}")]
+    Base64(#[from] base64::DecodeError),
 }
 
 /// Records that the source is not available in this boot. Returns whether it was available in the boot before: one
@@ -156,19 +169,16 @@ impl LastGood {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
-                let why = error.to_string();
-                return Err(UnusableDocument { path, why });
+                let fault = error.into();
+                return Err(UnusableDocument { path, fault });
             }
         };
         let parse = || {
-            let kept: KeptDocument =
-                serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+            let kept: KeptDocument = serde_json::from_slice(&bytes)?;
             if kept.version != VERSION {
-                return Err(format!("found format {}, expected {VERSION}", kept.version));
+                return Err(DocumentFault::Version(kept.version));
             }
-            let user_data = STANDARD
-                .decode(&kept.user_data)
-                .map_err(|error| error.to_string())?;
+            let user_data = STANDARD.decode(&kept.user_data)?;
             Ok(Self {
                 at: kept.at,
                 fetched: Fetched {
@@ -181,7 +191,7 @@ impl LastGood {
         };
         parse()
             .map(Some)
-            .map_err(|why| UnusableDocument { path, why })
+            .map_err(|fault| UnusableDocument { path, fault })
     }
 
     /// Forgets it, because it was reverted.

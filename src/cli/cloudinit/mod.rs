@@ -215,7 +215,7 @@ fn network(asked: bool, fetched: &Fetched) -> Result<Vec<(String, String)>, Fail
     };
     let text = str::from_utf8(bytes).map_err(|error| failed(error.to_string()))?;
     let converted = netconf::debian(text).map_err(|error| failed(error.to_string()))?;
-    for option in converted.passed_over {
+    for option in converted.skipped {
         output::note(format!("{NAME}: the platform's network: {option}"));
     }
     Ok(converted.units)

@@ -8,6 +8,33 @@ use nix::errno::Errno;
 use super::format::FOLDER;
 use crate::problem::Problem;
 
+/// What is wrong with a record.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordDamage {
+    /// It is larger than any record.
+    #[error("found more than {most} bytes, or {line} in a line, expected at most that")]
+    TooLarge {
+        /// The most bytes.
+        most: u64,
+        /// The most bytes in a line.
+        line: u64,
+    },
+    /// A line is not what this program writes.
+    #[error("{0}")]
+    Line(#[from] serde_json::Error),
+    /// Its format is newer than this program.
+    #[error("found format {found}, expected at most {newest}: a newer program wrote it")]
+    Newer {
+        /// Its format.
+        found: u32,
+        /// The newest format that is read.
+        newest: u32,
+    },
+    /// Its lines are in an impossible order.
+    #[error("found its lines out of order")]
+    Order,
+}
+
 /// Why a document was not applied, or an apply not undone.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
@@ -30,13 +57,13 @@ pub enum ApplyError {
     },
     /// A record is not what this program writes.
     #[error(
-        "the record {FOLDER}/{number:06}/journal cannot be used: {why}; move the folder away to do without it"
+        "the record {FOLDER}/{number:06}/journal cannot be used: {damage}; to do without it, move its folder away"
     )]
     Damaged {
         /// Which.
         number: u64,
         /// What is wrong.
-        why: String,
+        damage: RecordDamage,
     },
     /// Another process applies or reverts.
     #[error("another apply or revert is running; try again when it has ended")]

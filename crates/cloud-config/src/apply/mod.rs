@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-pub use error::ApplyError;
+pub use error::{ApplyError, RecordDamage};
 pub use format::{End, FOLDER};
 pub use machine::Machine;
 pub use show::{Outline, Past, PlannedChange, print};

@@ -21,7 +21,7 @@ use nix::{
 
 use super::{
     entry::TreePath,
-    error::ApplyError,
+    error::{ApplyError, RecordDamage},
     format::{Begin, End, FOLDER, Line},
     journal::Journal,
     state::{Intent, State},
@@ -259,24 +259,24 @@ impl Store {
             // A line without an end was interrupted while it was written, before the change was made.
             if !line.ends_with(b"\n") {
                 if journal.get_ref().limit() == 0 || line.len() as u64 == MOST_LINE {
-                    let why = format!(
-                        "found more than {MOST_BYTES} bytes, or {MOST_LINE} in a line, expected at most that"
-                    );
-                    return Err(ApplyError::Damaged { number, why });
+                    let (most, line) = (MOST_BYTES, MOST_LINE);
+                    let damage = RecordDamage::TooLarge { most, line };
+                    return Err(ApplyError::Damaged { number, damage });
                 }
                 return Ok(record);
             }
             if line == b"\n" {
                 continue;
             }
-            let damaged = |why: String| ApplyError::Damaged { number, why };
-            let line: Line = serde_json::from_slice(&line).map_err(|e| damaged(e.to_string()))?;
+            let damaged = |damage: RecordDamage| ApplyError::Damaged { number, damage };
+            let line: Line =
+                serde_json::from_slice(&line).map_err(|error| damaged(error.into()))?;
             match (line, &mut record) {
                 (Line::Begin(begin), None) if begin.version > VERSION => {
-                    return Err(damaged(format!(
-                        "found format {}, expected at most {VERSION}: a newer program wrote it",
-                        begin.version
-                    )));
+                    return Err(damaged(RecordDamage::Newer {
+                        found: begin.version,
+                        newest: VERSION,
+                    }));
                 }
                 (Line::Begin(begin), None) => {
                     record = Some(Record {
@@ -302,7 +302,7 @@ impl Store {
                     record.state = state;
                     record.left = left;
                 }
-                _ => return Err(damaged("its lines are out of order".into())),
+                _ => return Err(damaged(RecordDamage::Order)),
             }
         }
     }

@@ -6,6 +6,7 @@ use super::{
     NetconfError,
     values::{bond_setting, prefix, route},
 };
+use crate::problem::{Fault, Problem};
 
 /// An interface, all its stanzas together.
 #[derive(Debug, Default)]
@@ -53,7 +54,7 @@ pub(super) fn parse(text: &str) -> Result<(Vec<Interface>, Vec<NetconfError>), N
         reader.line(line, &text)?;
     }
     reader.finish_stanza()?;
-    Ok((reader.interfaces, reader.passed_over))
+    Ok((reader.interfaces, reader.skipped))
 }
 
 /// Splits into numbered lines without comments; lines continued by a backslash are joined.
@@ -81,14 +82,24 @@ fn lines(text: &str) -> Vec<(usize, String)> {
 #[derive(Default)]
 struct Reader {
     interfaces: Vec<Interface>,
-    passed_over: Vec<NetconfError>,
+    skipped: Vec<NetconfError>,
     stanza: Option<Stanza>,
 }
 
-fn wrong(line: usize, reason: impl Into<String>) -> NetconfError {
+fn wrong(line: usize, found: impl Into<String>, expected: impl Into<String>) -> NetconfError {
     NetconfError {
         line,
-        reason: reason.into(),
+        problem: Problem::found(found).expected(expected),
+    }
+}
+
+/// The value of an option is another than it should be.
+fn wrong_value(line: usize, option: &str, found: &str, expected: &str) -> NetconfError {
+    NetconfError {
+        line,
+        problem: Problem::found(format!("{found:?}"))
+            .of(option)
+            .expected(expected),
     }
 }
 
@@ -105,27 +116,27 @@ impl Reader {
             // All described interfaces are brought up.
             "auto" => self.finish_stanza(),
             _ if first.starts_with("allow-") => self.finish_stanza(),
-            "mapping" | "source" | "source-directory" | "rename" | "template" => Err(wrong(
-                line,
-                format!("found {first}, expected auto or iface"),
-            )),
+            "mapping" | "source" | "source-directory" | "rename" | "template" => {
+                Err(wrong(line, first, "auto or iface"))
+            }
             _ => match self.stanza.take() {
                 Some(mut stanza) => {
                     let read = self.option(&mut stanza, line, first, &rest);
                     self.stanza = Some(stanza);
                     read
                 }
-                None => Err(wrong(
-                    line,
-                    format!("found {first:?}, expected auto or iface before it"),
-                )),
+                None => Err(wrong(line, format!("{first:?}"), "auto or iface before it")),
             },
         }
     }
 
     fn iface(&mut self, line: usize, words: &[&str]) -> Result<(), NetconfError> {
         let [name, family, method] = words else {
-            return Err(wrong(line, "expected iface NAME FAMILY METHOD"));
+            return Err(wrong(
+                line,
+                format!("iface {}", words.join(" ")),
+                "iface NAME FAMILY METHOD",
+            ));
         };
         // An alias is one more address of the same interface.
         let name = name.split(':').next().unwrap_or_default();
@@ -139,9 +150,8 @@ impl Reader {
             _ => {
                 return Err(wrong(
                     line,
-                    format!(
-                        "found {family} {method}, expected inet or inet6 and static, dhcp, manual or loopback"
-                    ),
+                    format!("{family} {method}"),
+                    "inet or inet6 and static, dhcp, manual or loopback",
                 ));
             }
         }
@@ -160,8 +170,7 @@ impl Reader {
     fn interface(&mut self, line: usize, name: &str) -> Result<usize, NetconfError> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
         if name.is_empty() || name.len() > 15 || !name.bytes().all(plain) || name.starts_with('.') {
-            let reason = format!("found {name:?}, expected an interface's name");
-            return Err(wrong(line, reason));
+            return Err(wrong(line, format!("{name:?}"), "an interface's name"));
         }
         let known = self.interfaces.iter().position(|one| one.name == name);
         Ok(known.unwrap_or_else(|| {
@@ -184,7 +193,7 @@ impl Reader {
         let first = words.first().copied().unwrap_or_default();
         let ip = |text: &str| {
             text.parse::<IpAddr>()
-                .map_err(|_| wrong(line, format!("{name}: found {text:?}, expected an address")))
+                .map_err(|_| wrong_value(line, name, text, "an address"))
         };
         match name.replace('_', "-").as_str() {
             "address" => {
@@ -194,13 +203,18 @@ impl Reader {
                 };
                 let address = ip(address)?;
                 let length = length.map(|text| prefix(text, address)).transpose();
-                let length = length.map_err(|reason| wrong(line, format!("address: {reason}")))?;
+                let length = length.map_err(|problem| NetconfError {
+                    line,
+                    problem: problem.of("address"),
+                })?;
                 stanza.address = Some((address, length));
             }
             "netmask" => {
                 let any = IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED);
-                let length = prefix(first, any)
-                    .map_err(|reason| wrong(line, format!("netmask: {reason}")))?;
+                let length = prefix(first, any).map_err(|problem| NetconfError {
+                    line,
+                    problem: problem.of("netmask"),
+                })?;
                 stanza.netmask = Some(length);
             }
             "gateway" => one.gateways.push(ip(first)?),
@@ -220,20 +234,15 @@ impl Reader {
                         .split(':')
                         .all(|pair| pair.len() == 2 && u8::from_str_radix(pair, 16).is_ok());
                 if !good {
-                    return Err(wrong(
-                        line,
-                        format!("hwaddress: found {mac:?}, expected ether 00:11:22:33:44:55"),
-                    ));
+                    let expected = "ether 00:11:22:33:44:55";
+                    return Err(wrong_value(line, "hwaddress", mac, expected));
                 }
                 one.mac = Some(mac.to_owned());
             }
             "mtu" => {
-                let mtu = first.parse().map_err(|_| {
-                    wrong(
-                        line,
-                        format!("mtu: found {first:?}, expected a number of bytes"),
-                    )
-                })?;
+                let mtu = first
+                    .parse()
+                    .map_err(|_| wrong_value(line, "mtu", first, "a number of bytes"))?;
                 one.mtu = Some(mtu);
             }
             "vlan-raw-device" => stanza.raw_device = Some(first.to_owned()),
@@ -249,27 +258,28 @@ impl Reader {
             }
             option if option.starts_with("bond-") => {
                 let Some(setting) = bond_setting(option, first) else {
-                    return self.pass_over(line, name);
+                    return self.skip(line, name);
                 };
                 let bond = one.bond.get_or_insert_default();
                 bond.settings.push(setting);
             }
             "up" | "post-up" => match route(words) {
                 Some(route) => one.routes.push(route),
-                None => return self.pass_over(line, name),
+                None => return self.skip(line, name),
             },
             // networkd removes what it has configured.
             "down" | "pre-down" | "post-down" if route(words).is_some() => {}
             // These follow from address and length.
             "network" | "broadcast" => {}
-            _ => return self.pass_over(line, name),
+            _ => return self.skip(line, name),
         }
         Ok(())
     }
 
-    fn pass_over(&mut self, line: usize, name: &str) -> Result<(), NetconfError> {
-        let reason = format!("{name} is not converted to units");
-        self.passed_over.push(wrong(line, reason));
+    fn skip(&mut self, line: usize, name: &str) -> Result<(), NetconfError> {
+        let said = Fault::Said(format!("{name} is not converted to units"));
+        let problem = said.into();
+        self.skipped.push(NetconfError { line, problem });
         Ok(())
     }
 
@@ -280,20 +290,18 @@ impl Reader {
         let Stanza { line, at, .. } = stanza;
         if let Some((address, length)) = stanza.address {
             let Some(length) = length.or(stanza.netmask) else {
-                return Err(wrong(
-                    line,
-                    "found an address without netmask, expected both",
-                ));
+                return Err(wrong(line, "an address without netmask", "both"));
             };
             if length > 32 && address.is_ipv4() {
-                return Err(wrong(
+                let problem = Problem::found(length.to_string()).of("netmask");
+                return Err(NetconfError {
                     line,
-                    format!("netmask: found {length}, expected at most 32"),
-                ));
+                    problem: problem.expected("at most 32"),
+                });
             }
             self.interfaces[at].addresses.push((address, length));
         } else if stanza.method == "static" {
-            return Err(wrong(line, "found static without an address, expected one"));
+            return Err(wrong(line, "static without an address", "one"));
         }
         let name = self.interfaces[at].name.clone();
         let dotted = name.rsplit_once('.');
@@ -311,7 +319,8 @@ impl Reader {
             let Some(number) = number.filter(|number| (1..4095).contains(number)) else {
                 return Err(wrong(
                     line,
-                    format!("found {name:?} on {raw}, expected a name such as vlan5 or {raw}.5"),
+                    format!("{name:?} on {raw}"),
+                    format!("a name such as vlan5 or {raw}.5"),
                 ));
             };
             // The interface below it names it, and may not be described itself.

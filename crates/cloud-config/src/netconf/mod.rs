@@ -7,14 +7,16 @@ mod interfaces;
 mod units;
 mod values;
 
+use crate::problem::Problem;
+
 /// Why a description cannot be converted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {reason}")]
+#[error("line {line}: {problem}")]
 pub struct NetconfError {
     /// The line, from 1.
     pub line: usize,
     /// What was found and what was expected.
-    pub reason: String,
+    pub problem: Problem,
 }
 
 /// The units, and what of the description is not in them.
@@ -23,7 +25,7 @@ pub struct Converted {
     /// File names and texts.
     pub units: Vec<(String, String)>,
     /// Options that were skipped, with their lines.
-    pub passed_over: Vec<NetconfError>,
+    pub skipped: Vec<NetconfError>,
 }
 
 /// Converts an /etc/network/interfaces to units.
@@ -31,10 +33,10 @@ pub struct Converted {
 /// # Errors
 /// When a stanza cannot be read: with half of its network, the node could be unreachable.
 pub fn debian(text: &str) -> Result<Converted, NetconfError> {
-    let (interfaces, passed_over) = interfaces::parse(text)?;
+    let (interfaces, skipped) = interfaces::parse(text)?;
     Ok(Converted {
         units: units::write(&interfaces),
-        passed_over,
+        skipped,
     })
 }
 

@@ -5,7 +5,7 @@ use super::*;
 /// The units' names and texts, without empty lines.
 fn units(text: &str) -> Vec<(String, String)> {
     let converted = debian(text).unwrap();
-    assert_eq!(converted.passed_over, [], "{text}");
+    assert_eq!(converted.skipped, [], "{text}");
     converted
         .units
         .into_iter()
@@ -116,7 +116,7 @@ fn unconvertible_network_options_are_reported_with_their_line() {
     for (text, words) in [
         (
             "iface eth0 inet\n",
-            "line 1: expected iface NAME FAMILY METHOD",
+            "line 1: found iface eth0 inet, expected iface NAME FAMILY METHOD",
         ),
         (
             "\naddress 10.0.0.1\n",
@@ -187,11 +187,7 @@ fn unconvertible_network_options_are_reported_with_their_line() {
         assert!(error.starts_with(words), "{text}: {error}");
     }
     let converted = debian("iface eth0 inet dhcp\n wpa-ssid x\n post-up echo up\n").unwrap();
-    let said: Vec<String> = converted
-        .passed_over
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let said: Vec<String> = converted.skipped.iter().map(ToString::to_string).collect();
     assert_eq!(
         said,
         [

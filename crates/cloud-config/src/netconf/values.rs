@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::problem::Problem;
+
 const MODES: [&str; 7] = [
     "balance-rr",
     "active-backup",
@@ -13,18 +15,21 @@ const MODES: [&str; 7] = [
 ];
 
 /// Reads the length of a network's prefix: a number, or an IPv4 mask.
-pub(super) fn prefix(text: &str, address: IpAddr) -> Result<u8, String> {
+pub(super) fn prefix(text: &str, address: IpAddr) -> Result<u8, Problem> {
     let most = if address.is_ipv4() { 32 } else { 128 };
     if let Ok(mask) = text.parse::<Ipv4Addr>() {
         let bits = mask.to_bits();
         if bits.leading_ones() + bits.trailing_zeros() == 32 || bits == 0 {
-            return u8::try_from(bits.leading_ones()).map_err(|error| error.to_string());
+            return Ok(bits.leading_ones() as u8);
         }
     }
     text.parse()
         .ok()
         .filter(|length| *length <= most)
-        .ok_or_else(|| format!("found {text:?}, expected a length of at most {most}, or a mask"))
+        .ok_or_else(|| {
+            let expected = format!("a length of at most {most}, or a mask");
+            Problem::found(format!("{text:?}")).expected(expected)
+        })
 }
 
 /// Reads a route from `route add -net NET [netmask MASK] gw GATEWAY` or `ip route add NET via GATEWAY`.
