@@ -23,10 +23,10 @@ fn takes(kind: Kind) -> String {
         Kind::Integer => "whole number".into(),
         Kind::Float => "number".into(),
         Kind::List(item) => match item {
-            Kind::Mapping(_) => "list of sections".into(),
+            Kind::Mapping(_) => "list of mappings".into(),
             _ => "list of texts".into(),
         },
-        Kind::Mapping(_) => "section".into(),
+        Kind::Mapping(_) => "mapping".into(),
     }
 }
 
