@@ -285,7 +285,7 @@ async fn files_of_a_document_are_awaited_like_the_document() {
     let called = machine.boot(&["--wait", "60s", "cmdline"]).await;
     assert_eq!((called.code, late.seen().len()), (Some(0), 4), "{called:?}");
     assert_eq!(machine.text("etc/late").as_deref(), Some("late"));
-    // Who is told to end waits no longer, and keeps what worked.
+    // SIGTERM ends the wait, and the last document is kept.
     let never = Web::serve(|_, _| Reply::missing()).await;
     let document = format!(
         "#cloud-config\nwrite_files: [{{path: /etc/never, source: '{}'}}]\n",
@@ -508,7 +508,7 @@ async fn platform_that_lost_its_document_removes_nothing() {
     let packed = [
         0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     ];
-    // What is cut off is a document that is there; after it the drive is without one for the first time.
+    // A truncated document is a document; after it the drive has none for the first time.
     for (boot, nothing) in [
         Some(b"".to_vec()),
         Some("\u{feff}\n".into()),

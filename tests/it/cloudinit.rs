@@ -255,7 +255,7 @@ async fn the_network_of_a_drive_becomes_units_of_networkd() {
         "{called:?}"
     );
     assert_eq!(fs::read_to_string(&unit).unwrap(), text);
-    // Nor does a drive that has lost it take away the units of the apply before.
+    // A drive that has lost it does not remove the units of the apply before either.
     let content = format!("{drive}/openstack/content/0000");
     fs::remove_file(&content).unwrap();
     let called = old.call(&[&from, "-convert-netconf=debian"]).await;
@@ -303,7 +303,7 @@ async fn documents_add_up_in_compatibility_mode() {
         }
         assert_eq!(seen(), all);
     }
-    // Keys of one user are those of the last document that names some: a key that is to let nobody in any more does not.
+    // The keys of a user are those of the last document that names some: a removed key cannot log in.
     let changed = fs::read_to_string(&platform)
         .unwrap()
         .replace("AAAA1", "AAAA2");
@@ -366,7 +366,7 @@ async fn documents_that_add_up_remove_nothing_of_each_other() {
         "one",
         "ssh_authorized_keys: [ssh-rsa AAAA1]\ncoreos: {units: [{name: a.service, mask: true}]}\n",
     );
-    // Who is spoken of without keys keeps them; a mask goes where the unit is to be enabled.
+    // A user without keys in a document keeps them; a mask is removed if the unit is to be enabled.
     let two = document(
         "two",
         "users: [{name: core, groups: []}]\ncoreos: {units: [{name: a.service, enable: true}]}\n",

@@ -126,7 +126,7 @@ pub(super) fn history(args: &HistoryArgs, root: &Root) -> Result<(), Failure> {
             Some(End::Applied) => "applied",
             Some(End::Undone) => "failed and undone",
             Some(End::Reverted) => "reverted",
-            None => "cut off",
+            None => "interrupted",
         };
         let changes = counted(*steps, "change");
         output::say(format!("{number}  {at}  {end}, {changes}  {source}"))?;

@@ -1,4 +1,4 @@
-//! Files, links and folders: written, found to be so, removed, and taken back.
+//! Files, links and folders: written, left unchanged, removed, and reverted.
 
 use std::{fs, os::unix::fs::symlink};
 
@@ -250,9 +250,9 @@ fn old_records_are_removed_unless_still_needed() {
         let folders = records.filter(|entry| entry.as_ref().unwrap().path().is_dir());
         folders.count()
     };
-    // The first one keeps what was there before any, and one before those that can be taken back says what is owned then.
+    // The first record keeps what was there before any apply, and the one before those that can be reverted says what is owned then.
     assert_eq!(numbers(), 22);
-    // Those that fail or are taken back push none of those that stand out.
+    // Failed and reverted applies do not displace those that are in force.
     for _ in 0..12 {
         tree.apply(&document(99)).must(0);
         tree.revert().must(0);

@@ -131,7 +131,7 @@ async fn there_and_back(documents: &[String]) {
         }
     }
     let last = tree.seen();
-    // What no document says any more is as it was before any.
+    // What no document names now is as it was before the first one.
     let mut gone = machine.apply(&[], "x").await.unwrap();
     assert_eq!(
         tree.seen(),

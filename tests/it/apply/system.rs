@@ -449,7 +449,7 @@ fn units_are_enabled_as_systemctl_does() {
     }
     assert_eq!(ours, links(&other));
 
-    // A unit that is not enabled any more loses its links.
+    // A unit that the document does not enable now loses its links.
     tree.apply(&UNITS.replacen("enable: true", "enable: false", 1))
         .must(0);
     assert_eq!(links(&tree).len(), 4);

@@ -288,7 +288,7 @@ async fn apply_killed_on_a_running_machine_is_undone() {
                 assert_eq!(node.text("/etc/app.conf"), "one", "{call} {n}");
             }
             let called = node.cloud_config(&["revert"], "");
-            // Before anything was done there is nothing to take back.
+            // Before anything was done there is nothing to revert.
             assert!(
                 called.code == Some(0) || called.stderr.contains("there is no apply to revert"),
                 "{call} {n}: {}",

@@ -308,7 +308,7 @@ fn apply_killed_at_any_step_is_undone() {
                 tree.revert().must(0);
             } else {
                 tree.revert().must(0);
-                // Before its record began, it is the apply before that is taken back.
+                // Before its record began, the apply before is the one that is reverted.
                 if !tree.path("etc/gone").exists() {
                     tree.apply(first).must(0);
                 }

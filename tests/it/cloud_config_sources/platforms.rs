@@ -365,7 +365,7 @@ async fn custom_data_is_awaited_until_azures_agent_is_done() {
     let moment = Some(Duration::from_millis(400));
     let fetched = ask(&["waagent"], at.clone(), moment).await.unwrap();
     assert_eq!(fetched.user_data, b"");
-    // Where the agent is done, none comes any more.
+    // When the agent is done, no document appears.
     fs::write(folder.join("provisioned"), "").unwrap();
     let fetched = tokio::time::timeout(Duration::from_secs(60), ask(&["waagent"], at, hour));
     assert_eq!(fetched.await.unwrap().unwrap().user_data, b"");
@@ -409,7 +409,7 @@ async fn vmware_properties_hold_a_document_or_its_url() {
             .await
             .contains("guestinfo.coreos.config.url \"n1.yaml\": found no URL")
     );
-    // Of a machine that has only Ignition's nothing is taken away.
+    // A machine that has only a configuration for Ignition loses nothing.
     let ignition = ovf(&[
         ("hostname", "n1"),
         ("ignition.config.data", "e30="),
