@@ -211,7 +211,7 @@ impl NextSlot {
     /// # Errors
     /// A sentence: the disk cannot be read, or the slot could not boot.
     pub fn staged(&self) -> Result<Option<String>, String> {
-        let unknown = |error: String| format!("which image is staged cannot be told: {error}");
+        let unknown = |error: String| format!("it is not known which image is staged: {error}");
         let Some((mut slots, _, other)) = self.open(Access::Read).map_err(unknown)? else {
             return Ok(None);
         };

@@ -1,6 +1,6 @@
 use std::{borrow::Cow, fmt};
 
-use host::{bus::BusError, node::NodeError, remedy::Remedy};
+use host::{bus::BusError, coordinator::CoordinatorError, node::NodeError, remedy::Remedy};
 use semaphore::etcd;
 use settings::ConfigError;
 use tokio::signal::unix::SignalKind;
@@ -160,6 +160,22 @@ impl From<AgentError> for Failure {
             | AgentError::AgentBus(_)
             | AgentError::System(_) => Exit::Failed,
         };
-        Self::new(exit, error.to_string())
+        let remedy = match &error {
+            AgentError::Coordinator(error) => error.remedy(),
+            _ => None,
+        };
+        Self {
+            remedies: remedy.into_iter().collect(),
+            ..Self::new(exit, error.to_string())
+        }
+    }
+}
+
+impl From<CoordinatorError> for Failure {
+    fn from(error: CoordinatorError) -> Self {
+        Self {
+            remedies: error.remedy().into_iter().collect(),
+            ..Self::new(Exit::Failed, error.to_string())
+        }
     }
 }

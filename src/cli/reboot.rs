@@ -123,8 +123,7 @@ pub(super) async fn here(
         return Err(Failure::new(Exit::Failed, "only root may reboot this node"));
     }
     if let Some(pid) = coordinator::in_the_foreground(&context.config.root) {
-        let other = coordinator::CoordinatorError::Foreground(pid);
-        return Err(Failure::new(Exit::Failed, other.to_string()));
+        return Err(coordinator::CoordinatorError::Foreground(pid).into());
     }
     if context.config.strategy == Strategy::EtcdLock {
         let connection = host::bus::connect(&context.config.root).await?;
@@ -155,7 +154,8 @@ pub(super) async fn here(
         }
         if enabled != Some(true) {
             output::note(format!(
-                "No agent will start after the reboot. Release the reboot lock yourself then: {}",
+                "No agent will start after the reboot. Enable it now (systemctl enable pointsman), or release the reboot lock \
+                 yourself after the reboot: {}",
                 context.command("unlock")
             ));
         }

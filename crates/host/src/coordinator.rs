@@ -14,6 +14,7 @@ use nix::{
 };
 
 use crate::node::{Root, SMALL};
+use crate::remedy::Remedy;
 
 /// What the coordinator is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +48,7 @@ impl State {
 pub enum CoordinatorError {
     /// Another one is.
     #[error(
-        "{name}{} already coordinates this node's reboots, and only one program may do that. \
-         Stop it first: systemctl disable --now {unit}",
+        "{name}{} already coordinates this node's reboots, and only one program may do that",
         if strategy.is_empty() { String::new() } else { format!(" (strategy {strategy})") }
     )]
     Taken {
@@ -62,7 +62,7 @@ pub enum CoordinatorError {
     /// A reboot in the foreground is.
     #[error(
         "`pointsman reboot` in the foreground (process {0}) already coordinates this node's reboots, and only one program may \
-         do that. To cancel it, press Ctrl-C there, or run: kill {0}"
+         do that"
     )]
     Foreground(String),
     /// The file cannot be used.
@@ -73,6 +73,24 @@ pub enum CoordinatorError {
         /// The system's reason.
         error: io::Error,
     },
+}
+
+impl CoordinatorError {
+    /// What a person can do about it, where that is a command.
+    #[must_use]
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            Self::Taken { unit, .. } => Some(Remedy::new(
+                "stop it",
+                format!("systemctl disable --now {unit}"),
+            )),
+            Self::Foreground(pid) => Some(Remedy::new(
+                "cancel it (or press Ctrl-C there)",
+                format!("kill {pid}"),
+            )),
+            Self::File { .. } => None,
+        }
+    }
 }
 
 /// Being the coordinator, until it is dropped.
@@ -272,11 +290,17 @@ mod tests {
             "NAME=pointsman\nSTRATEGY=etcd-lock\nSTATE=reboot-planned\n"
         );
         first.set_state(State::Running).unwrap();
-        let error = Coordinator::take(&root, "reboot").unwrap_err().to_string();
+        let error = Coordinator::take(&root, "reboot").unwrap_err();
         assert!(
-            error.contains("pointsman (strategy etcd-lock) already coordinates")
-                && error.contains("pointsman.service"),
+            error
+                .to_string()
+                .contains("pointsman (strategy etcd-lock) already coordinates"),
             "{error}"
+        );
+        let remedy = error.remedy().unwrap().to_string();
+        assert_eq!(
+            remedy,
+            "to stop it: systemctl disable --now pointsman.service"
         );
         assert_eq!(
             text(),
@@ -295,9 +319,12 @@ mod tests {
         assert_eq!(in_the_foreground(&root), None);
         let first = Coordinator::take_in_the_foreground(&root, "reboot").unwrap();
         let pid = std::process::id();
-        let error = Coordinator::take(&root, "reboot").unwrap_err().to_string();
-        assert!(error.contains(&format!("kill {pid}")), "{error}");
-        assert!(!error.contains("systemctl"), "{error}");
+        let error = Coordinator::take(&root, "reboot").unwrap_err();
+        assert!(
+            error.to_string().contains(&format!("(process {pid})")),
+            "{error}"
+        );
+        assert_eq!(error.remedy().unwrap().command, format!("kill {pid}"));
         assert_eq!(in_the_foreground(&root), Some(pid.to_string()));
         assert_eq!(
             seen(&root).unwrap(),
@@ -309,13 +336,15 @@ mod tests {
 
     #[test]
     fn locksmith_is_named_with_its_unit() {
-        let error = taken("NAME=locksmithd\nSTRATEGY=reboot\nSTATE=running\n").to_string();
+        let error = taken("NAME=locksmithd\nSTRATEGY=reboot\nSTATE=running\n");
         assert!(
-            error.contains("locksmithd (strategy reboot) already coordinates")
-                && error.contains("locksmithd.service"),
+            error
+                .to_string()
+                .contains("locksmithd (strategy reboot) already coordinates"),
             "{error}"
         );
-        assert!(error.contains("strategy reboot"), "{error}");
+        let command = error.remedy().unwrap().command;
+        assert_eq!(command, "systemctl disable --now locksmithd.service");
         assert!(taken("").to_string().contains("another program"));
     }
 }

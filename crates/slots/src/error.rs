@@ -43,7 +43,7 @@ pub enum SlotsError {
     },
     /// Several slots go by this name.
     #[error(
-        "several slots go by {name:?}; the numbers of their partitions tell them apart: {numbers}"
+        "several slots are called {name:?}; give the partition number instead, one of {numbers}"
     )]
     Ambiguous {
         /// The name.
@@ -52,7 +52,7 @@ pub enum SlotsError {
         numbers: String,
     },
     /// The booted partition is no slot.
-    #[error("{}: partition {partition}, which is booted, is no slot", disk.display())]
+    #[error("{}: the booted partition, {partition}, is not a slot", disk.display())]
     NotASlot {
         /// The disk.
         disk: PathBuf,

@@ -19,7 +19,9 @@ pub struct Found {
 
 /// Why they were not found.
 #[derive(Debug, thiserror::Error)]
-#[error("the disk with the slots is not found: {why}; `--disk DEVICE` and `--booted SLOT` say it")]
+#[error(
+    "the disk with the slots was not found: {why}; give it with --disk DEVICE and --booted SLOT"
+)]
 pub struct FindError {
     why: String,
 }

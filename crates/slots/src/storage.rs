@@ -95,7 +95,10 @@ pub enum DiskError {
     },
     /// Another program holds it.
     #[error(
-        "{}: another program has held its lock for {} s; `fuser -v` shows which", path.display(), PATIENCE.as_secs()
+        "{}: another program has held its lock for {} s; to see which one: fuser -v {}",
+        path.display(),
+        PATIENCE.as_secs(),
+        path.display()
     )]
     Locked {
         /// The disk.

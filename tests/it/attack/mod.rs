@@ -111,7 +111,7 @@ async fn hooks_that_cannot_be_looked_for_keep_the_node_up() {
 }
 
 #[tokio::test]
-async fn a_terminal_that_is_closed_takes_the_foreground_reboot_back() {
+async fn a_closed_terminal_cancels_the_foreground_reboot() {
     let site = Site::new("attack-hup");
     let node = machine("node-1").await;
     slow_drain(&node);

@@ -4,7 +4,7 @@ use super::*;
 use crate::agents::{draining, slow_drain};
 
 #[tokio::test]
-async fn a_reboot_is_asked_for_followed_and_taken_back() {
+async fn a_reboot_is_requested_followed_and_cancelled() {
     let site = Site::new("asked");
     let node = site.node("node-1", &[]).await;
     let nothing = site.command(&node, &["cancel"]).await;
@@ -46,7 +46,7 @@ async fn without_an_agent_the_reboot_is_done_in_the_foreground() {
     let site = Site::new("foreground");
     let node = machine("node-1").await;
     let endpoints = shared_cluster().endpoints().join(",");
-    // Ctrl-C takes the request back, and leaves nothing.
+    // Ctrl-C cancels the request, and leaves nothing.
     site.lock().await;
     let root = node.root().display().to_string();
     let address = node.bus().address();
@@ -78,7 +78,7 @@ async fn without_an_agent_the_reboot_is_done_in_the_foreground() {
     let process = once();
     node.logind().rebooted().await;
     site.phase(&node, Phase::Rebooting).await;
-    // That one is not taken back any more.
+    // That one is not cancelled any more.
     process.signal(Signal::SIGTERM);
     let ended = process.wait_timeout(PATIENCE).await.unwrap();
     assert_eq!(ended.code(), Some(0), "{}", process.log());

@@ -1,4 +1,4 @@
-//! What commands say when something is in the way, and what it takes to mend it.
+//! What commands say when something is in the way, and how to repair it.
 
 use host::node::Group;
 use pointsman_testbed::fakes::Systemd;
