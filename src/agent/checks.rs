@@ -46,7 +46,7 @@ pub async fn greenboot(root: &Root, bus: &zbus::Connection, limit: Duration) -> 
         Ok(Some(true)) => None,
         Ok(_) => Some(Hooks::of_greenboot(root, limit)),
         Err(error) => {
-            tracing::warn!("whether greenboot runs its checks itself is not known: {error}");
+            tracing::warn!("it is not known whether greenboot runs its checks itself: {error}");
             None
         }
     }
@@ -88,7 +88,7 @@ impl Checks<'_> {
             let before = round.before();
             if *said.borrow() != before {
                 for unit in &before {
-                    tracing::warn!("{unit}, as it had before the reboot: that does not count");
+                    tracing::warn!("{unit}, as before the reboot: it does not count");
                 }
                 said.replace(before);
             }
@@ -138,7 +138,7 @@ impl Checks<'_> {
                 (round, gate)
             }
             Err(error) => {
-                let fault = format!("systemd does not say what it has started: {error}");
+                let fault = format!("it is not known what systemd has started: {error}");
                 round.own.push(fault);
                 (round, None)
             }
@@ -191,7 +191,7 @@ impl Checks<'_> {
 
     async fn wanted(&self) {
         for warning in self.warnings().await {
-            tracing::warn!("wanted, and not required: {warning}");
+            tracing::warn!("a check that is not required failed: {warning}");
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::{fmt, time::Duration};
 
+use host::time;
 use jiff::Zoned;
 use semaphore::records::ImageId;
 use settings::{Strategy, window::WindowState};
@@ -335,18 +336,18 @@ impl fmt::Display for ClosedBy {
             }
             Self::NewerJournal(version) => write!(
                 f,
-                "a newer pointsman wrote the journal (version {version}): this one begins no reboot"
+                "a newer pointsman wrote the journal (version {version}), so this one starts no reboot"
             ),
             Self::NextImage(why) => write!(f, "it is not known what would boot: {why}"),
             Self::StrategyOff => {
                 f.write_str("the strategy is `off`: this node does not reboot by itself")
             }
             Self::Logind(why) => write!(f, "logind cannot be asked to reboot: {why}"),
-            Self::GoingDown => f.write_str("the system is going down already"),
+            Self::GoingDown => f.write_str("the system is already going down"),
             Self::Window(opens) => write!(
                 f,
                 "outside the reboot window; it opens {}",
-                opens.strftime("%a %Y-%m-%d %H:%M %Z")
+                time::shown(opens.timestamp(), opens.time_zone())
             ),
             Self::Inhibitor { who, why } => write!(f, "{who} blocks shutdowns: {why}"),
             Self::People(people) => {

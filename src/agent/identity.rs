@@ -1,5 +1,6 @@
 //! What a node says where etcd knows another machine by its id, or a hold that its journal does not know. Pure.
 
+use host::time;
 use semaphore::{
     queue,
     records::{Holder, NodeRecord, Phase},
@@ -14,7 +15,7 @@ pub fn twin(record: &NodeRecord, id: &str) -> String {
     };
     let since = record
         .since
-        .map(|since| format!(", at {since:.0}"))
+        .map(|since| format!(", at {}", time::shown_in_utc(since)))
         .unwrap_or_default();
     format!(
         "another machine has this machine's id {id}: {host} wrote its record in its boot {}{since} (or this machine did, before \
@@ -33,7 +34,7 @@ pub fn lost_hold(entry: &Holder, id: &str) -> Option<String> {
     }
     let since = entry
         .since
-        .map(|since| format!(" since {since:.0}"))
+        .map(|since| format!(" since {}", time::shown_in_utc(since)))
         .unwrap_or_default();
     let held = Holder {
         id: id.to_owned(),

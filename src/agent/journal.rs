@@ -235,13 +235,15 @@ impl Journal {
             Some(Owner::Node(id)) => {
                 let aside = Path::new(path.name()).with_extension(format!("of-{id}.json"));
                 tracing::warn!(
-                    "the journal {path} is that of the node {id}, and not this one's: it is kept as {}, and a new one begins",
+                    "the journal {path} belongs to the node {id}, not to this one. It is kept as {}, and a new journal begins",
                     path.parent().join(&aside)
                 );
                 path.rename(aside.as_os_str())
                     .map_err(|error| JournalError {
                         path: path.shown(),
-                        problem: format!("it is another node's, and cannot be set aside: {error}"),
+                        problem: format!(
+                            "it belongs to another node, and cannot be renamed: {error}"
+                        ),
                         copied: false,
                     })?;
                 journal = Self::default();
@@ -281,7 +283,7 @@ impl Journal {
 /// Why the journal could not be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the journal {} cannot be used: {problem}; this node reboots nothing until it can. {}",
+    "the journal {} cannot be used: {problem}; this node does not reboot until it can be used. {}",
     path.display(), remedy(*copied)
 )]
 pub struct JournalError {
@@ -298,6 +300,6 @@ fn remedy(copied: bool) -> &'static str {
         "A copy: give it its own machine id, remove the file, and restart pointsman. The machine itself: if `pointsman status` \
          shows that it holds, run `pointsman unlock --force`; then remove the file, and restart pointsman"
     } else {
-        "What it held is shown by `pointsman status`, and `pointsman unlock --force` ends that; then the file may be removed"
+        "`pointsman status` shows what this node holds, and `pointsman unlock --force` releases it. Then remove the file"
     }
 }

@@ -49,7 +49,7 @@ pub enum AgentError {
     #[error("{0}")]
     Bus(#[from] BusError),
     /// The system bus went away. What was under way is in the journal, for the next start.
-    #[error("the system bus went away; what is under way is taken up at the next start")]
+    #[error("the system bus was lost; the next start continues what is under way")]
     BusLost,
     /// A certificate or password cannot be read.
     #[error("{0}")]
@@ -67,7 +67,7 @@ pub enum AgentError {
     #[error("{0}")]
     Refused(String),
     /// The reboot asked for in the foreground was taken back by a signal.
-    #[error("the reboot was taken back")]
+    #[error("the reboot request was cancelled")]
     TakenBack(SignalKind),
     /// The system refused something every program needs.
     #[error("the system refuses: {0}")]

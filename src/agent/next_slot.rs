@@ -280,7 +280,7 @@ impl NextSlot {
         let holds = Some(slots.image(other).map_err(|e| e.to_string())?);
         if holds != to.digest {
             return Err(format!(
-                "{} holds another image by now than what ran here before",
+                "{} now holds another image than the one that ran here before",
                 slot.name()
             ));
         }
@@ -330,7 +330,7 @@ impl NextSlot {
         let change = slots.change(|all| select::prioritize(all, booted));
         slots.apply(change).map_err(|e| e.to_string())?;
         tracing::info!(
-            "{} stays the next to boot until the reboot into {label} is cleared",
+            "{} stays the next to boot until the reboot into {label} may happen",
             slots.slots()[booted].name()
         );
         Ok(())

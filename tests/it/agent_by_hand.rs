@@ -41,7 +41,7 @@ async fn a_person_reboots_a_node_locked_by_hand_and_the_lock_stays() {
         .wait_status(|status| status.contains("locked by hand since 20"))
         .await;
     let unlock = format!(
-        ": disk (on node-1); to end that: pointsman unlock {}",
+        ": disk (on node-1); to unlock it: pointsman unlock {}",
         node.machine_id()
     );
     assert!(waits.contains(&unlock), "{waits}");

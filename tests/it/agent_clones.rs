@@ -86,7 +86,7 @@ async fn an_image_of_a_node_begins_with_a_journal_of_its_own() {
     .await;
     let aside = format!("var/lib/pointsman/journal.of-{}.json", node.machine_id());
     assert!(made.path(&aside).exists(), "{}", made.log());
-    assert!(made.log().contains("is that of the node"), "{}", made.log());
+    assert!(made.log().contains("belongs to the node"), "{}", made.log());
 }
 
 #[tokio::test]

@@ -66,11 +66,9 @@ async fn a_reload_with_a_fault_is_in_the_units_status() {
     let node = site.node("node-1", &[]).await;
     node.write("etc/pointsman/config.yaml", "strategy: of\n");
     node.child().signal(Signal::SIGHUP);
-    let said = node
-        .wait_status(|status| status.contains("not in force"))
-        .await;
+    let said = node.wait_status(|status| status.contains("not used")).await;
     assert!(
-        said.starts_with("idle; the configuration on disk is not in force: "),
+        said.starts_with("idle; the configuration on disk is not used: "),
         "{said}"
     );
     assert!(said.contains("config.yaml:1:11: strategy"), "{said}");

@@ -190,7 +190,7 @@ async fn a_member_lost_meanwhile_ends_the_wait_in_the_line() {
     site.until("it is in the line", |group| group.queue.len() == 1)
         .await;
     site.cluster.kill_member(2).await;
-    waits(&a, "is not well").await;
+    waits(&a, "is not healthy").await;
     site.until("its ticket is gone", |group| group.queue.is_empty())
         .await;
     site.cluster.restart_member(2).await;
@@ -209,7 +209,7 @@ async fn a_member_lost_during_the_drain_ends_it() {
     draining(&a).await;
     site.cluster.kill_member(1).await;
     drained(&a);
-    waits(&a, "is not well").await;
+    waits(&a, "is not healthy").await;
     site.free().await;
     assert!(a.logind().asked().is_empty());
     assert_eq!(crate::agents::undrained(&a), ["stepping-back"]);
@@ -325,7 +325,7 @@ async fn a_boot_of_a_node_that_went_without_a_member_is_not_judged_by_one() {
     a.update_engine().ready("2").await;
     site.committed(&a).await;
     assert!(site.semaphore.read().await.unwrap().member_out.is_none());
-    // By now a member goes by the node's name, and is not well.
+    // By now a member goes by the node's name, and is not healthy.
     let mut client = site.cluster.client().await;
     let id = site.cluster.client_of(2).await.status().await.unwrap();
     let id = id.header().unwrap().member_id();

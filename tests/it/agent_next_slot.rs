@@ -263,7 +263,7 @@ async fn what_the_disk_refuses_is_tried_again() {
     node.stage("2").await;
     eventually(
         "the error",
-        async || node.log().contains("which slot boots next is as it was"),
+        async || node.log().contains("which slot boots next has not changed"),
         |said| *said,
     )
     .await;
@@ -324,7 +324,10 @@ fn nothing_is_gone_back_to_that_is_not_what_ran_before() {
     let untouched = bits();
     disk.write_image(Slot::A, "3");
     let refused = next_slot.switch_back(&before).unwrap_err();
-    assert!(refused.contains("USR-A holds another image"), "{refused}");
+    assert!(
+        refused.contains("USR-A now holds another image"),
+        "{refused}"
+    );
     assert_eq!(bits(), untouched);
     disk.write_image(Slot::A, "1");
     next_slot.switch_back(&before).unwrap();

@@ -29,7 +29,7 @@ async fn an_agent_ends_when_the_bus_is_lost() {
         .await;
     node.bus().kill().await;
     assert_eq!(exit_code(&node).await, Some(4));
-    assert!(node.log().contains("the system bus went away"));
+    assert!(node.log().contains("the system bus was lost"));
     // Nor does it start without one.
     node.start_again();
     assert_eq!(exit_code(&node).await, Some(4));

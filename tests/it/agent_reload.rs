@@ -59,7 +59,7 @@ async fn a_good_change_comes_into_force_and_a_bad_one_is_said() {
         "{error}"
     );
     assert_eq!(of("Strategy").await, "off");
-    assert!(node.log().contains("the configuration stays as it was"));
+    assert!(node.log().contains("the old configuration is kept"));
     // Nor does a certificate that is not there.
     node.write(FILE, "strategy: off\netcd: {cafile: /none.pem}\n");
     node.child().signal(Signal::SIGHUP);

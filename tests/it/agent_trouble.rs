@@ -217,7 +217,7 @@ async fn of_two_nodes_with_one_id_one_waits_for_the_other_and_says_so() {
     assert_eq!(holder.hostname, "node-1");
     second.update_engine().ready("2").await;
     let status = second
-        .wait_status(|status| status.contains("not by this node: node-1 took it"))
+        .wait_status(|status| status.contains("not by this node: by node-1, phase"))
         .await;
     assert!(status.starts_with("waiting"), "{status}");
     let group = site.read().await;

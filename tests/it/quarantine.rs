@@ -33,13 +33,13 @@ async fn the_guards_reason_is_said_again_when_etcd_is_back() {
     a.wait_status(|s| s == "idle").await;
     cluster.kill_member(2).await;
     a.update_engine().ready("2").await;
-    a.wait_status(|s| s.starts_with("waiting: ") && s.contains("is not well"))
+    a.wait_status(|s| s.starts_with("waiting: ") && s.contains("is not healthy"))
         .await;
     proxy.set(Mode::Refuse).await;
     a.wait_status(|s| s.contains("cannot be reached") || s.contains(&proxy.url()))
         .await;
     proxy.set(Mode::Pass).await;
-    a.wait_status(|status| status.starts_with("waiting: ") && status.contains("is not well"))
+    a.wait_status(|status| status.starts_with("waiting: ") && status.contains("is not healthy"))
         .await;
 }
 

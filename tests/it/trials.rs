@@ -160,7 +160,7 @@ async fn what_is_no_trial_stays_up_holds_and_says_why() {
     node.wait_status(|status| {
         status.starts_with("unproven: ")
             && status.contains("no disk")
-            && status.contains("it stays up")
+            && status.contains("so the node stays up")
     })
     .await;
     let told = site

@@ -7,12 +7,12 @@ use std::{
     path::{Component, Path},
 };
 
-use jiff::Zoned;
+use jiff::Timestamp;
 use nix::{fcntl::OFlag, sys::stat::Mode};
 
 use crate::{
     node::{self, Root},
-    text,
+    text, time,
 };
 
 /// Writes a message to these terminals (names under `dev`, such as `tty1` or `pts/0`), as wall(1) does.
@@ -25,7 +25,7 @@ pub fn tell(root: &Root, ttys: &[String], message: &str) {
     let broadcast = format!(
         "\r\nBroadcast message from pointsman@{} ({}):\r\n\r\n{message}\r\n",
         node::hostname(root),
-        Zoned::now().strftime("%a %Y-%m-%d %H:%M:%S %Z")
+        time::shown(Timestamp::now(), &node::time_zone(root))
     );
     for tty in ttys {
         let name = Path::new(tty);

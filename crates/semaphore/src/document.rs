@@ -19,7 +19,7 @@ pub struct Document {
 
 /// Why a document cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{problem}; it reads: {text}")]
+#[error("{problem}; it contains: {text}")]
 pub struct DocumentError {
     /// What is wrong with it, and what was expected.
     pub problem: String,

@@ -310,13 +310,13 @@ impl fmt::Display for ClosedBy {
             Self::Member { out, before_accept } => {
                 write!(
                     f,
-                    "this node hosts a member of etcd, and so does {out}, which is out"
+                    "this node hosts a member of etcd, and so does {out}, which is out of service"
                 )?;
                 if *before_accept {
                     let id = host::text::shell_word(&out.id);
                     write!(
                         f,
-                        " (written before this store was accepted; if it is not out: pointsman unlock {id})"
+                        " (older than `store accept`; if it is in service: pointsman unlock {id})"
                     )?;
                 }
                 Ok(())

@@ -16,7 +16,7 @@ pub fn holder(key: &str, value: &[u8]) -> Holder {
         to: ImageId::default(),
         phase: Phase::Other("unreadable".into()),
         deadline: None,
-        reason: Some(format!("the entry reads {:?}", text(value))),
+        reason: Some(format!("the entry contains {:?}", text(value))),
         agent: String::new(),
         by_hand: None,
         unknown: serde_json::Map::new(),

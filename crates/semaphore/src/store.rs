@@ -65,10 +65,10 @@ pub enum Sign {
 
 impl std::fmt::Display for Sign {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("etcd is not the one it was: ")?;
+        f.write_str("etcd was restored or exchanged: ")?;
         match self {
             Self::Cluster { was, is } => {
-                write!(f, "the cluster {is:x} answers, and it was {was:x}")
+                write!(f, "cluster {is:x} answers, and it was {was:x} before")
             }
             Self::Revision { was, is } => write!(
                 f,
@@ -76,10 +76,10 @@ impl std::fmt::Display for Sign {
             ),
             Self::Log { was, is } => write!(
                 f,
-                "its raft log is another one (revision - index is {is}, and was {was}), as after a restored backup"
+                "it has another raft log (revision - index is {is}, and was {was} before), as after a restored backup"
             ),
             Self::Accept => f.write_str(
-                "the accept that was seen in it is gone, as after a backup from before that was restored",
+                "the `store accept` that this node has seen is gone, as after a restored older backup",
             ),
             Self::Hold { taken, document } => write!(
                 f,

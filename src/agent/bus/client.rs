@@ -18,7 +18,7 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 pub enum ClientError {
     /// No agent is on the bus.
     #[error(
-        "no agent runs on this node ({NAME} is not on the bus); `systemctl start pointsman` starts it"
+        "no agent runs on this node ({NAME} is not on the bus); to start it: systemctl start pointsman"
     )]
     NotRunning,
     /// The bus or the agent lets root only: the sentence.

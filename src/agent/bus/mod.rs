@@ -204,7 +204,7 @@ impl AgentBus {
         let told =
             fdo::Properties::properties_changed(&self.emitter, interface, changed, [][..].into());
         if let Err(error) = bus::in_time(told).await {
-            tracing::warn!("the bus cannot be told what the agent does: {error}");
+            tracing::warn!("the agent's state cannot be published on the bus: {error}");
         }
     }
 }
@@ -261,7 +261,7 @@ impl Agent {
         match answer.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(why)) => Err(Box::new(AgentError::Refused(why))),
-            Err(_) => Err(fdo::Error::Failed("the agent is about to end; ask again".into()).into()),
+            Err(_) => Err(fdo::Error::Failed("the agent is ending; try again".into()).into()),
         }
     }
 }

@@ -88,14 +88,14 @@ impl Driver {
                 .await;
             if let Err(why) = held {
                 tracing::error!(
-                    "the quarantined update is not reset, since it would boot next: {why}"
+                    "the quarantined update is not reset, because it would boot next: {why}"
                 );
                 return;
             }
             match UpdateEngine::new(&runner.bus).reset_status().await {
                 Ok(()) => {
                     tracing::info!(
-                        "the quarantined update is reset: update_engine looks for a better one"
+                        "the quarantined update is reset: update_engine checks for another one"
                     );
                     look_again.notify_one();
                 }

@@ -354,7 +354,7 @@ impl Driver {
                 String::new()
             }
             Err(error) => {
-                tracing::error!("the configuration stays as it was: {error}");
+                tracing::error!("the old configuration is kept: {error}");
                 error.to_string()
             }
         };
@@ -425,7 +425,7 @@ impl Driver {
                 .next_slot
                 .run(move |next_slot| next_slot.settle(staged, quarantined_update));
             if let Err(why) = self.meanwhile(settling).await {
-                tracing::error!("which slot boots next is as it was: {why}");
+                tracing::error!("which slot boots next has not changed: {why}");
                 self.next_slot_again = Some(Instant::now() + self.runner.config.timings.retry_max);
             }
         }

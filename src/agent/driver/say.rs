@@ -112,7 +112,7 @@ impl Driver {
             ("; etcd: ", &self.etcd_error),
             ("; ", &self.twin),
             (
-                "; the configuration on disk is not in force: ",
+                "; the configuration on disk is not used: ",
                 &self.config_error,
             ),
         ] {

@@ -25,7 +25,7 @@ use host::{
     broadcast,
     hooks::{self, Hooks},
     logind::Logind,
-    node, systemd,
+    node, systemd, time,
 };
 use semaphore::{
     etcd::{self, BackOff, QueuePosition, Semaphore, Wait},
@@ -141,7 +141,7 @@ impl EffectRunner {
                     Ok(units) => units,
                     Err(error) => {
                         tracing::warn!(
-                            "which units have failed before the reboot is not known: {error}"
+                            "it is not known which units had failed before the reboot: {error}"
                         );
                         None
                     }
@@ -214,12 +214,9 @@ impl EffectRunner {
     #[must_use]
     pub fn again_in(&self, wait: Duration) -> String {
         let zone = node::time_zone(&self.config.root);
-        let at = Timestamp::now()
-            .saturating_add(wait)
-            .map(|at| at.to_zoned(zone));
-        at.map_or_else(
+        Timestamp::now().saturating_add(wait).map_or_else(
             |_| "it is tried again".to_owned(),
-            |at| format!("it is tried again at {}", at.strftime("%H:%M:%S %Z")),
+            |at| format!("it is tried again at {}", time::shown(at, &zone)),
         )
     }
 

@@ -95,8 +95,8 @@ impl EffectRunner {
         self.next_slot
             .run(move |next_slot| next_slot.switch_back(&image))
             .await?;
-        tracing::error!("going back to the other slot: {why}");
-        self.tell("The system goes back to its former image and reboots now.")
+        tracing::error!("rolling back to the other slot: {why}");
+        self.tell("The system rolls back to its previous image and reboots now.")
             .await;
         let called = Logind::new(&self.bus).reboot().await;
         called.map_err(|e| e.to_string())

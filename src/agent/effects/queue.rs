@@ -119,7 +119,7 @@ impl EffectRunner {
             Ok(Guard::Closed(why)) => Err(why),
             // The wait in the queue may have been long, and what it took it took as a node without one.
             Ok(Guard::Open(_)) if key.member.is_none() => Err(
-                "this node hosts a member of etcd by now, and must take the reboot lock as such"
+                "this node now hosts a member of etcd, and must take the reboot lock as such a node"
                     .into(),
             ),
             Ok(Guard::Open(_) | Guard::NoMember) => Ok(()),
@@ -144,7 +144,7 @@ impl EffectRunner {
         match told {
             Ok(health) => health,
             Err(why) if known.is_some() => Err(format!(
-                "whether this node's member of etcd is back is not known: {why}"
+                "it is not known whether this node's member of etcd is back: {why}"
             )),
             // In a boot made alone: whether it hosts one at all is not known.
             Err(_) => Ok(()),

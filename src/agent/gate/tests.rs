@@ -140,7 +140,7 @@ fn each_gate_closes_before_the_queue_and_after_it() {
         ("logind cannot be asked to reboot: no bus", |case| {
             case.facts.logind = Err("no bus".into());
         }),
-        ("the system is going down already", |case| {
+        ("the system is already going down", |case| {
             case.facts.logind.as_mut().unwrap().going_down = true;
         }),
         ("dnf blocks shutdowns: an update runs", |case| {
@@ -148,7 +148,7 @@ fn each_gate_closes_before_the_queue_and_after_it() {
             inhibitors.push(("dnf".into(), "an update runs".into()));
         }),
         (
-            "a newer pointsman wrote the journal (version 99): this one begins no reboot",
+            "a newer pointsman wrote the journal (version 99), so this one starts no reboot",
             |case| case.journal.as_mut().unwrap().version = 99,
         ),
         ("2 is quarantined", |case| {
@@ -192,7 +192,7 @@ fn window_says_when_to_ask_again() {
         };
         assert_eq!(
             closed.by.to_string(),
-            "outside the reboot window; it opens Thu 1970-01-01 02:00 UTC"
+            "outside the reboot window; it opens 1970-01-01 02:00:00 UTC"
         );
         // The wall clock may be set meanwhile.
         assert_eq!(closed.until, Some(MINUTE + WINDOW_LOOK));

@@ -472,7 +472,7 @@ impl Machine {
     fn tick(&mut self, now: &Now) -> Vec<Effect> {
         match &self.state {
             State::Rebooting { until } if now.monotonic >= *until => self.look(State::Doubting {
-                why: "the reboot was called, and no shutdown followed".into(),
+                why: "no shutdown followed the reboot call".into(),
             }),
             // Nobody signals the end of a shutdown that only systemd knew of.
             State::GoingDown { until } if now.monotonic >= *until => self.called_off(),

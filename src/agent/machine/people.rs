@@ -10,7 +10,7 @@ use crate::agent::{
 };
 
 /// The answer to who takes a reboot back that nobody asked for.
-pub const NOTHING_ASKED: &str = "no reboot was asked for";
+pub const NOTHING_ASKED: &str = "no reboot is requested";
 
 impl Machine {
     pub(super) fn asked(&mut self, request: Request) -> Vec<Effect> {
@@ -44,7 +44,7 @@ impl Machine {
         self.before = Some(before);
         let answer = match self.state {
             State::Rebooting { .. } | State::Doubting { .. } | State::GoingDown { .. } => Err(
-                "the reboot has been called already; should the system stay up, it is not tried again"
+                "the reboot has already been called; if the system stays up, it is not tried again"
                     .into(),
             ),
             _ => Ok(()),

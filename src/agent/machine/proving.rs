@@ -148,7 +148,7 @@ impl Machine {
                 (None, Err(stays)) => self.unproven(format!("{why}; {stays}"), now),
                 (Some(error), _) => self.unproven(
                     format!(
-                        "{why}; what the other slot holds cannot be told ({error}): it stays up"
+                        "{why}; it is not known what the other slot holds ({error}), so the node stays up"
                     ),
                     now,
                 ),
@@ -188,18 +188,18 @@ impl Machine {
     /// Whether a failed boot may go back by itself, or why not.
     fn way_back(&self) -> Result<(), String> {
         if !self.identity.boot.trial {
-            return Err("its slot was marked good before: it stays up".into());
+            return Err("its slot was marked good before, so the node stays up".into());
         }
         let Some(other) = &self.identity.boot.other else {
-            return Err("there is no other slot to roll back to: it stays up".into());
+            return Err("there is no other slot to roll back to, so the node stays up".into());
         };
         if !other.successful && !other.tries {
-            return Err("the other slot cannot boot: it stays up".into());
+            return Err("the other slot cannot boot, so the node stays up".into());
         }
         // What is quarantined here would run there.
         if other.image.is(&self.identity.runs) {
             return Err(format!(
-                "the other slot holds the same image, {}: it stays up",
+                "the other slot holds the same image, {}, so the node stays up",
                 other.image
             ));
         }
@@ -208,13 +208,13 @@ impl Machine {
             c.what.is(&self.identity.runs) && c.boot_id != self.identity.boot_id
         };
         if journal.quarantined.iter().any(|c| earlier(&c)) {
-            return Err("it rolled back from this image before: it stays up".into());
+            return Err("it rolled back from this image before, so the node stays up".into());
         }
         let named = self.named(other.image.clone());
         let bad = |c: &OwnQuarantine| named.is_meant_by(&c.what);
         if let Some(bad) = journal.quarantined.iter().find(|c| bad(c)) {
             return Err(format!(
-                "the other slot holds {}, which is quarantined as well ({}): it stays up",
+                "the other slot holds {}, which is quarantined as well ({}), so the node stays up",
                 other.image, bad.reason
             ));
         }
@@ -229,7 +229,7 @@ impl Machine {
             Ok(())
         } else {
             Err(format!(
-                "the other slot holds {}, which is not what ran here before: it stays up",
+                "the other slot holds {}, which is not what ran here before, so the node stays up",
                 other.image
             ))
         }

@@ -16,14 +16,14 @@ impl Machine {
     /// A person quarantines an image on this node.
     pub(super) fn quarantined_by_hand(&mut self, what: ImageId, reason: String) -> Vec<Effect> {
         if self.rules.strategy == Strategy::EtcdLock {
-            let why = "this node asks etcd, where a quarantine holds for all nodes: pointsman quarantine add";
+            let why = "this node uses etcd, where a quarantine is valid for all nodes; to add it there: pointsman quarantine add";
             return vec![Effect::Answer(Err(why.into()))];
         }
         let boot_id = self.identity.boot_id.clone();
         self.change(|quarantined| {
             let known = quarantined.iter().any(|c| c.what == what);
             if known {
-                return Err("it is quarantined on this node already".into());
+                return Err("it is already quarantined on this node".into());
             }
             quarantined.push(OwnQuarantine {
                 what,

@@ -226,7 +226,10 @@ async fn a_reboot_that_was_called_is_not_said_to_be_taken_back() {
     node.logind().wait_asked(1).await;
     let taken = site.command(&node, &["cancel"]).await;
     assert_eq!(taken.code, Some(3), "{taken:?}");
-    assert!(taken.stderr.contains("called already"), "{taken:?}");
+    assert!(
+        taken.stderr.contains("the reboot has already been called"),
+        "{taken:?}"
+    );
 }
 
 #[tokio::test]

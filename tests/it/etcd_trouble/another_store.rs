@@ -40,7 +40,7 @@ on_both!(
 );
 
 async fn says_stopped(node: &Node) {
-    node.wait_status(|status| status.contains("etcd is not the one it was"))
+    node.wait_status(|status| status.contains("etcd was restored or exchanged"))
         .await;
 }
 
@@ -139,7 +139,7 @@ async fn an_agent_that_may_not_pause_does_not_go_in_a_store_that_has_overtaken_t
     let tried = async || {
         let log = node.log();
         let says = |line: &&str| {
-            line.contains("etcd is not the one it was")
+            line.contains("etcd was restored or exchanged")
                 && line.contains("(only this node is stopped: ")
         };
         log.lines().filter(says).count()
@@ -218,7 +218,7 @@ async fn an_accept_that_came_with_the_snapshot_answers_no_agent_that_never_saw_i
     accept(&on(&cluster, &prefix)).await;
     node.logind().rebooted().await;
     let log = node.log();
-    let accepted = log.matches("accepted by a person").count();
+    let accepted = log.matches("a person has accepted this store").count();
     assert_eq!(accepted, 1, "only the last accept counts: {log}");
 }
 
@@ -314,14 +314,13 @@ async fn a_member_that_is_out_from_before_the_accept_is_named_as_such(version: V
         }
     };
     let status = async || pointsman(&cluster.endpoints(), &prefix, &["status"]).await;
-    let marked =
-        "written before this store was accepted; if it is not out: pointsman unlock 'out;1'";
+    let marked = "older than `store accept`; if it is in service: pointsman unlock 'out;1'";
     let row = "Out of service with a member of etcd: op1 (out;1)\n";
     let below =
         "  older than `store accept`. If this node is in service: pointsman unlock 'out;1'\n";
     let why = says().await;
     assert!(
-        why.contains("so does op1 (out;1), which is out") && !why.contains(marked),
+        why.contains("so does op1 (out;1), which is out of service") && !why.contains(marked),
         "{why}"
     );
     let shown = status().await.stdout;

@@ -100,7 +100,7 @@ async fn a_holder_that_the_backup_brought_back_blocks_until_it_is_unlocked(versi
         let s = on(&cluster, &prefix);
         // The node's next claim has another nonce.
         let mut own = Waiter::start(cluster.endpoints(), &prefix, "n");
-        own.says(0, "held under this node's id, but not by this node")
+        own.says(0, "held with this node's id, but not by this node")
             .await;
         own.says(0, "pointsman unlock n").await;
         assert!(matches!(
@@ -144,7 +144,7 @@ async fn a_watch_that_comes_to_another_cluster_is_not_believed(version: Version)
         // What it has read is from here; what it asks from now on is answered there.
         proxy.set(Mode::Refuse).await;
         waiter
-            .says(0, "etcd is not the one it was: the cluster")
+            .says(0, "etcd was restored or exchanged: cluster")
             .await;
         assert!(waiter.waits());
         assert!(holders(&there).await.is_empty() && holders(&here).await.is_empty());
@@ -168,8 +168,8 @@ async fn put_back(cluster: &Cluster, backup: &Path) {
 
 async fn who_waits_says_that_the_store_is_another_one_or_went_back(version: Version) {
     for words in [
-        "etcd is not the one it was: the cluster",
-        "etcd is not the one it was: its revision",
+        "etcd was restored or exchanged: cluster",
+        "etcd was restored or exchanged: its revision",
     ] {
         let cluster = one(version).await;
         let prefix = unique_prefix("told");

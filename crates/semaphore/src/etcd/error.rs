@@ -27,7 +27,7 @@ pub enum Error {
         holders: Vec<String>,
     },
     /// The store is not the one it was: nothing is taken, committed, released or created in it before a person accepts it.
-    #[error("{doing}: {sign}; nothing is done in it before a person has looked: pointsman store")]
+    #[error("{doing}: {sign}; nothing is done until a person decides: pointsman store")]
     OtherStore {
         /// What was being done.
         doing: &'static str,
@@ -36,7 +36,7 @@ pub enum Error {
     },
     /// The endpoints do not lead to one cluster.
     #[error(
-        "the etcd endpoints lead to different clusters, and nobody takes a ticket until the list is put right{}",
+        "the etcd endpoints lead to different clusters, and no node joins the queue until the list is corrected{}",
         clusters.iter().map(|(endpoint, id)| format!("\n  {endpoint}: cluster {id:x}")).collect::<String>()
     )]
     Clusters {
@@ -44,7 +44,7 @@ pub enum Error {
         clusters: Vec<(String, u64)>,
     },
     /// Others changed the same thing over and over.
-    #[error("{doing}: others kept changing it for {tries} tries; try again")]
+    #[error("{doing}: others changed it during each of {tries} tries; try again")]
     Contended {
         /// What was being done.
         doing: &'static str,
@@ -73,7 +73,7 @@ impl Remedy {
     #[must_use]
     pub fn with_flags(&self, flags: &str) -> String {
         format!(
-            "to repair it, N being how many may be out: {}{flags} ({})",
+            "to repair it, where N nodes may be out of service at the same time: {}{flags} ({})",
             rebuild(&self.group),
             self.does
         )
@@ -102,10 +102,10 @@ impl Error {
     pub fn with_flags(&self, flags: &str) -> String {
         let what = match self {
             Self::Document { key, error, .. } => {
-                format!("the reboot lock's document {key} cannot be used: {error}")
+                format!("the semaphore document {key} cannot be used: {error}")
             }
             Self::Missing { key, holders } => format!(
-                "the reboot lock's document {key} is missing although {} of it; nobody is let in",
+                "the semaphore document {key} is missing although {} of it; no node takes the lock",
                 holders_are(holders)
             ),
             other => return other.to_string(),

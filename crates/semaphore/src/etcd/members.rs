@@ -94,7 +94,7 @@ impl Semaphore {
         for other in members.iter().filter(|member| member.id != own.id) {
             if let Err(why) = self.health(other, &other.client_urls).await {
                 return Ok(Guard::Closed(format!(
-                    "this node hosts a member of etcd ({own}), and another one ({other}) is not well: {why}"
+                    "this node hosts a member of etcd ({own}), and another one ({other}) is not healthy: {why}"
                 )));
             }
         }
@@ -147,7 +147,7 @@ impl Semaphore {
                 if read.is_some() && read != listed {
                     // Asked again elsewhere, or said.
                     return Err(etcd_client::Error::GRpcStatus(tonic::Status::unavailable(
-                        "two members of etcd answer at this address in turn: name each of them in etcd.endpoints",
+                        "two members of etcd answer at this address in turn: list each of them in etcd.endpoints",
                     )));
                 }
                 Ok(list)
@@ -216,14 +216,16 @@ impl Semaphore {
             return Ok(Some(own));
         }
         let unknown = |why: String| {
-            format!("which member of etcd is this node's is not known: etcd.member is {url}; {why}")
+            format!(
+                "it is not known which member of etcd is this node's: etcd.member is {url}; {why}"
+            )
         };
         let connection = self.connection.etcd().to(vec![url.clone()]);
         let id = member_id(&status(&connection).await.map_err(unknown)?);
         let own = members.iter().find(|member| member.id == id);
         own.map(Some).ok_or_else(|| {
             unknown(format!(
-                "there answers {id:x}, which is no member of this cluster"
+                "{id:x} answers there, which is not a member of this cluster"
             ))
         })
     }
@@ -282,7 +284,7 @@ impl Semaphore {
         let id = member_id(&status);
         if id != member.id {
             return Err(format!(
-                "at {} answers another member ({id:x}, expected {:x})",
+                "another member answers at {} ({id:x}, expected {:x})",
                 urls.join(", "),
                 member.id
             ));

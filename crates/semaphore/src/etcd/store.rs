@@ -148,9 +148,7 @@ impl Semaphore {
             if let Some(token) = looked.answer(&self.memory().remembered().tokens) {
                 self.memory().accept(token, &looked.reply);
                 self.memory().keep(DOING).await?;
-                tracing::warn!(
-                    "this store was accepted by a person, and this node goes on with it"
-                );
+                tracing::warn!("a person has accepted this store, and this node continues with it");
                 (agent.accepted)();
                 return Ok(true);
             }

@@ -82,7 +82,7 @@ fn each_gate_is_closed_by_its_key_and_names_it() {
         (
             "p/member-out",
             r#"{"id":"f00","hostname":"db1"}"#,
-            "this node hosts a member of etcd, and so does db1 (f00), which is out",
+            "this node hosts a member of etcd, and so does db1 (f00), which is out of service",
         ),
     ];
     for (key, value, text) in cases {

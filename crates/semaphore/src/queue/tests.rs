@@ -231,7 +231,7 @@ fn the_sentences_name_what_blocks() {
     let text = Step::Blocked(Block::Foreign(hand)).to_string();
     assert_eq!(
         text,
-        "this node is locked by hand since 2026-11-30T02:35:00Z: disk; to end that: pointsman unlock me"
+        "this node is locked by hand since 2026-11-30 02:35:00 UTC: disk; to unlock it: pointsman unlock me"
     );
     let mut away = holder("x");
     away.phase = Phase::Rebooting;

@@ -1,5 +1,7 @@
 //! What a waiting node says: each step and each block as a sentence for people.
 
+use host::time;
+
 use super::{Block, Step};
 use crate::records::{Holder, Phase};
 
@@ -9,7 +11,7 @@ impl std::fmt::Display for Block {
             Self::Foreign(holder) if holder.phase == Phase::Manual => {
                 f.write_str("this node is locked by hand")?;
                 if let Some(since) = holder.since {
-                    write!(f, " since {since:.0}")?;
+                    write!(f, " since {}", time::shown_in_utc(since))?;
                 }
                 if let Some(reason) = &holder.reason {
                     write!(f, ": {reason}")?;
@@ -20,26 +22,26 @@ impl std::fmt::Display for Block {
                 if !holder.hostname.is_empty() {
                     write!(f, " (on {})", holder.hostname)?;
                 }
-                write!(f, "; to end that: {}", unlock(holder))
+                write!(f, "; to unlock it: {}", unlock(holder))
             }
             Self::Foreign(holder) => {
                 write!(
                     f,
-                    "the reboot lock is held under this node's id, but not by this node: {} took it, phase {}",
+                    "the reboot lock is held with this node's id, but not by this node: by {}, phase {}",
                     who(&holder.hostname, "another machine with the same id"),
                     holder.phase
                 )?;
                 if let Some(since) = holder.since {
-                    write!(f, ", since {since:.0}")?;
+                    write!(f, ", since {}", time::shown_in_utc(since))?;
                 }
                 if let Some(reason) = &holder.reason {
                     write!(f, " ({reason})")?;
                 }
-                write!(f, "; end it with: {}", unlock(holder))
+                write!(f, "; to release it: {}", unlock(holder))
             }
             Self::Listed => f.write_str(
-                "the reboot lock names this node as a holder, but this node did not take it; \
-                 end it with: pointsman unlock",
+                "the semaphore document lists this node as a holder, but this node did not take the reboot lock; \
+                 to release it: pointsman unlock",
             ),
             Self::Gate(closed) => closed.fmt(f),
         }
@@ -85,17 +87,17 @@ impl std::fmt::Display for Step {
                 }
             }
             Self::WaitCreated { seen: true } => f.write_str(
-                "first in the queue; the reboot lock's document is gone, and stood here before: only a person creates it \
-                 again, N being how many may be out: pointsman set-max N",
+                "first in the queue; the semaphore document existed before, and is gone: only a person creates it again, where N \
+                 nodes may be out of service at the same time: pointsman set-max N",
             ),
             Self::WaitCreated { seen: false } => f.write_str(
-                "first in the queue; the group has no document yet: it is created with max 1 once this ticket has stood for \
-                 as long as its lease (timings.ticket-lease), or by: pointsman set-max N",
+                "first in the queue; the group has no semaphore document yet: it is created with max 1 after this ticket has \
+                 existed for its lease (timings.ticket-lease), or now by: pointsman set-max N",
             ),
             Self::WaitRepaired(error) => write!(
                 f,
-                "the reboot lock's document cannot be used: {error}; \
-                 to repair it, N being how many may be out: pointsman set-max N --rebuild"
+                "the semaphore document cannot be used: {error}; \
+                 to repair it, where N nodes may be out of service at the same time: pointsman set-max N --rebuild"
             ),
             Self::WaitFull { document } if document.max == 0 => {
                 f.write_str("first in the queue; the group is stopped (max is 0)")

@@ -200,7 +200,7 @@ async fn a_move_to_another_cluster_stops_nobody_who_was_told(version: Version) {
     node.child().signal(Signal::SIGHUP);
     let log = async || node.log();
     eventually("it goes on there", log, |log| {
-        log.contains("accepted by a person")
+        log.contains("a person has accepted this store")
     })
     .await;
     let theirs = on(&to, &bed.prefix);

@@ -1,4 +1,4 @@
-//! When etcd is not the one it was: restored from a snapshot, emptied, exchanged, two clusters in one list. `max` holds
+//! When etcd was restored or exchanged: restored from a snapshot, emptied, exchanged, two clusters in one list. `max` holds
 //! until a person has accepted the store.
 
 mod accept;
@@ -23,7 +23,7 @@ use crate::{
     support::{eventually, found, holder, on},
 };
 
-const STOPPED: &str = "etcd is not the one it was";
+const STOPPED: &str = "etcd was restored or exchanged";
 
 /// How a cluster is made another one, or taken back.
 #[derive(Debug, Clone, Copy, PartialEq)]

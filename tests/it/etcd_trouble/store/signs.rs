@@ -73,7 +73,7 @@ async fn a_document_is_created_only_after_a_ticket_has_stood_and_never_again(ver
     agent(&node, &cluster.endpoints(), &prefix, &lease).await;
     node.wait_status(|status| status == "idle").await;
     node.update_engine().ready("2").await;
-    node.wait_status(|status| status.contains("no document yet"))
+    node.wait_status(|status| status.contains("no semaphore document yet"))
         .await;
     let begun = Instant::now();
     // Who knows better pauses in that time: nothing is created under a pause.

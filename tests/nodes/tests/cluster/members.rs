@@ -22,14 +22,14 @@ async fn a_members_node_stays_while_another_member_is_down_and_groups_do_not_mat
     // A machine without power: its member is down. Who has one stays, out of the line; who has none goes.
     n2.cut_power().await;
     n1.stage("2").await;
-    n1.says("another one (n2) is not well").await;
+    n1.says("another one (n2) is not healthy").await;
     n1.agent_is("waiting").await;
     n4.stage("2").await;
     n4.booted(2).await;
     cluster
         .until("n4 is on B", |_| n4.disk().bits(Slot::B).successful)
         .await;
-    n1.says("another one (n2) is not well").await;
+    n1.says("another one (n2) is not healthy").await;
     assert_eq!(n1.boots(), 1);
     n2.start();
     n1.booted(2).await;
