@@ -3,7 +3,10 @@
 use std::io;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use host::node::{self, Root};
+use host::{
+    node::{self, Root},
+    time,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -272,13 +275,14 @@ impl std::fmt::Display for Outcome {
         let Self {
             at, origin, reason, ..
         } = self;
+        let at = time::shown_in_utc(*at);
         // A reason may be long: the journal has all of it.
         let reason = reason.lines().next().unwrap_or_default();
         let reason = reason.replace(char::is_control, " ");
         let more = "for details: journalctl -b -t pointsman";
         match self.result {
-            Ending::Applied => write!(f, "cloud-config: {origin} applied {at:.0}"),
-            Ending::Unchanged => write!(f, "cloud-config: {origin} changed nothing, {at:.0}"),
+            Ending::Applied => write!(f, "cloud-config: {origin} applied {at}"),
+            Ending::Unchanged => write!(f, "cloud-config: {origin} changed nothing, {at}"),
             Ending::Kept => write!(
                 f,
                 "cloud-config: NOT up to date: {reason}; the node keeps the last document that worked, {origin}; {more}"

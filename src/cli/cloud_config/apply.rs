@@ -4,7 +4,10 @@ use cloud_config::{
     apply::{self, ApplyError, End, Machine, Past},
     boot::{LastGood, Outcome, Whose},
 };
-use host::node::Root;
+use host::{
+    node::{self, Root},
+    time,
+};
 
 use super::{ApplyArgs, HistoryArgs, PlanArgs, RevertArgs, boot, counted, request::ApplyRequest};
 use crate::cli::{Exit, Failure, common::CommonArgs, output};
@@ -90,7 +93,7 @@ pub(super) async fn revert(args: &RevertArgs, root: &Root) -> Result<(), Failure
         let text = format!(
             "the apply of {} ({}) is not completely reverted, and stays on record: `pointsman cloud-config revert` tries again\n\
              not reverted:\n{}",
-            past.at,
+            time::shown(past.at, &node::time_zone(root)),
             past.source,
             past.left.join("\n")
         );
@@ -98,7 +101,8 @@ pub(super) async fn revert(args: &RevertArgs, root: &Root) -> Result<(), Failure
     }
     output::say(format!(
         "reverted: the apply of {} ({})",
-        past.at, past.source
+        time::shown(past.at, &node::time_zone(root)),
+        past.source
     ))?;
     if past.left.is_empty() {
         return Ok(());
@@ -112,6 +116,7 @@ pub(super) fn history(args: &HistoryArgs, root: &Root) -> Result<(), Failure> {
     if args.json {
         return output::json(&past);
     }
+    let zone = node::time_zone(root);
     for Past {
         number,
         at,
@@ -129,6 +134,7 @@ pub(super) fn history(args: &HistoryArgs, root: &Root) -> Result<(), Failure> {
             None => "interrupted",
         };
         let changes = counted(*steps, "change");
+        let at = time::shown(*at, &zone);
         output::say(format!("{number}  {at}  {end}, {changes}  {source}"))?;
         for left in left {
             output::say(format!("    stays: {}", output::in_line(left)))?;

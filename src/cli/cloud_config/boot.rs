@@ -6,7 +6,10 @@ use cloud_config::{
     boot::{Ending, LastGood, Outcome, Whose},
     sources::{Fetched, NoSource, Source, Unavailable},
 };
-use host::node::Root;
+use host::{
+    node::{self, Root},
+    time,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ApplyArgs, request::ApplyRequest};
@@ -229,15 +232,16 @@ async fn last_good(
             // The changes of a fallback go to the log; standard output belongs to the document that failed.
             output::note_text(&apply::print(&outline, false));
             let text = format!(
-                "the last document that worked is kept: {origin} of {:.0}",
-                last.at
+                "the last document that worked is kept: {origin} of {}",
+                time::shown(last.at, &node::time_zone(root))
             );
             (Ending::Kept, text)
         }
         Err(second) => {
             let text = format!(
-                "the last document that worked, {origin} of {:.0}, cannot be applied either: {}",
-                last.at, second.message
+                "the last document that worked, {origin} of {}, cannot be applied either: {}",
+                time::shown(last.at, &node::time_zone(root)),
+                second.message
             );
             (Ending::Failed, text)
         }
