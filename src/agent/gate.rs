@@ -1,6 +1,6 @@
 //! May this node go for a reboot now, as far as the node itself is concerned? Pure.
 //!
-//! A gate is one entry of [`GATES`]: when it is asked, and what closes it. What needs the cluster (the queue, a pause, a
+//! A gate is one entry of `GATES`: when it is asked, and what closes it. What needs the cluster (the queue, a pause, a
 //! quarantine that etcd holds) is asked by [`semaphore::gates`].
 
 use std::{fmt, time::Duration};

@@ -1,5 +1,5 @@
 //! The flags that several commands have: where the machine, etcd and the slots are. Those that are settings of the
-//! configuration as well stand in one table, [`SETTING_FLAGS`].
+//! configuration as well stand in one table, `SETTING_FLAGS`.
 
 use std::{
     borrow::Cow,
