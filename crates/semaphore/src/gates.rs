@@ -1,6 +1,6 @@
 //! What can keep a node from its reboot, whatever its place in the queue. Pure.
 //!
-//! A gate is one entry of [`gates`]: the keys it is read from, and what of their values closes it. The rest follows from
+//! A gate is one entry of `gates`: the keys it is read from, and what of their values closes it. The rest follows from
 //! the entry: its keys are read with the queue, watched while the gate is closed, and compared, as they were read, by
 //! whoever goes through. So no gate can be read without being compared.
 
