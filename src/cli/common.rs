@@ -11,8 +11,6 @@ use clap::Args;
 use host::node::Root;
 use settings::{ConfigError, Environment, Origin, Partial, Sources};
 
-use super::{flags, output};
-
 /// The flags that several commands have, in the groups that mean something together; `flags` says for which commands.
 /// Except for `--config` and `--root`, each is a setting of the configuration file as well; the environment is read with
 /// the configuration, so that an error can say where a value came from.
@@ -149,7 +147,7 @@ pub(super) struct SettingFlag {
     /// What it is about.
     pub(super) about: About,
     /// The text given on this command line.
-    given: fn(&CommonArgs) -> Option<Cow<'_, str>>,
+    pub(super) given: fn(&CommonArgs) -> Option<Cow<'_, str>>,
 }
 
 const fn setting(
@@ -252,31 +250,6 @@ impl CommonArgs {
             defaults: Partial::default(),
             as_the_agent: !agent,
         })
-    }
-
-    /// These flags once more, as far as they mean something for the command of these words, as a shell reads them and with a
-    /// blank before each: a command that is suggested without them would act on something else. What the environment says
-    /// it says to that command as well.
-    #[must_use]
-    pub fn again(&self, words: &str) -> String {
-        let command: Vec<&str> = words.split_whitespace().collect();
-        let path = |path: &Option<PathBuf>, variable| {
-            let given = path.as_ref().filter(|path| {
-                std::env::var_os(variable).is_none_or(|value| value != path.as_os_str())
-            });
-            given.map(|path| Cow::Owned(path.display().to_string()))
-        };
-        let machine = [
-            ("--config", path(&self.machine.config, "POINTSMAN_CONFIG")),
-            ("--root", path(&self.machine.root, "POINTSMAN_ROOT")),
-        ];
-        let settings = SETTING_FLAGS.iter();
-        settings
-            .map(|one| (one.flag, (one.given)(self)))
-            .chain(machine)
-            .filter(|(flag, _)| flags::means_something(&command, flag.trim_start_matches('-')))
-            .filter_map(|(flag, text)| Some(format!(" {flag} {}", output::word(text.as_deref()?))))
-            .collect()
     }
 
     /// The layer of the flags.

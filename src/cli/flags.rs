@@ -1,13 +1,16 @@
 //! Which of the common flags mean something for which command. One table: from it follow what `--help` of a command lists,
 //! what is completed, and which flags are refused.
 
+use std::{borrow::Cow, path::PathBuf};
+
 use clap::{
     Arg, ArgMatches, Args as _, Command, CommandFactory as _, error::ErrorKind, parser::ValueSource,
 };
 
 use super::{
     Cli,
-    common::{About, EtcdArgs, MachineArgs, SETTING_FLAGS, SettingFlag, SlotsArgs},
+    common::{About, CommonArgs, EtcdArgs, MachineArgs, SETTING_FLAGS, SettingFlag, SlotsArgs},
+    output,
 };
 
 /// Flags that mean something together.
@@ -102,8 +105,35 @@ impl Group {
 
 /// Whether the common flag of this long name means something for a command. The path is the command's words, such as
 /// `slots next`.
-pub(super) fn means_something(path: &[&str], flag: &str) -> bool {
+fn means_something(path: &[&str], flag: &str) -> bool {
     groups(path).iter().any(|group| group.has(flag))
+}
+
+impl CommonArgs {
+    /// These flags once more, as far as they mean something for the command of these words, as a shell reads them and with a
+    /// blank before each: a command that is suggested without them would act on something else. What the environment says
+    /// it says to that command as well.
+    #[must_use]
+    pub fn again(&self, words: &str) -> String {
+        let command: Vec<&str> = words.split_whitespace().collect();
+        let path = |path: &Option<PathBuf>, variable| {
+            let given = path.as_ref().filter(|path| {
+                std::env::var_os(variable).is_none_or(|value| value != path.as_os_str())
+            });
+            given.map(|path| Cow::Owned(path.display().to_string()))
+        };
+        let machine = [
+            ("--config", path(&self.machine.config, "POINTSMAN_CONFIG")),
+            ("--root", path(&self.machine.root, "POINTSMAN_ROOT")),
+        ];
+        let settings = SETTING_FLAGS.iter();
+        settings
+            .map(|one| (one.flag, (one.given)(self)))
+            .chain(machine)
+            .filter(|(flag, _)| means_something(&command, flag.trim_start_matches('-')))
+            .filter_map(|(flag, text)| Some(format!(" {flag} {}", output::word(text.as_deref()?))))
+            .collect()
+    }
 }
 
 /// The description of the command line: every command with the flags that mean something for it.

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 pub mod agent;
+pub mod cancel;
 pub mod cloud_config;
 pub mod cloudinit;
 pub mod common;
@@ -141,7 +142,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Health(args) => health::run(&context, &args).await,
         Command::Update(args) => update::run(&context, &args).await,
         Command::Reboot(args) => reboot::run(context, args).await,
-        Command::Cancel => reboot::cancel(&context).await,
+        Command::Cancel => cancel::run(&context).await,
         Command::Quarantine(args) => quarantine::run(&context, &args).await,
         Command::ImportLocksmith(args) => import_locksmith::run(&context, &args).await,
         Command::Pause(args) => pause::pause(&context, &args).await,
