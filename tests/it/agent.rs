@@ -56,7 +56,7 @@ async fn roll_out(max: u32) {
         });
         nodes.push(node);
     }
-    // All are in the line before the first may go.
+    // All are in the queue before the first may go.
     let pause = serde_json::from_str("{}").unwrap();
     site.semaphore
         .pause(false, &pause, None, true)
@@ -98,10 +98,10 @@ async fn without_update_engine_a_file_wants_the_reboot() {
     site.lock().await;
     // Made, taken away, made again.
     node.write("run/reboot-required", "");
-    site.until("it waits in the line", |group| group.queue.len() == 1)
+    site.until("it waits in the queue", |group| group.queue.len() == 1)
         .await;
     std::fs::remove_file(node.path("run/reboot-required")).unwrap();
-    site.until("it left the line", |group| group.queue.is_empty())
+    site.until("it left the queue", |group| group.queue.is_empty())
         .await;
     site.unlock("operator").await;
     assert!(node.logind().asked().is_empty());
@@ -194,7 +194,7 @@ async fn a_window_that_closes_ends_the_wait_in_the_line() {
         ("POINTSMAN_WINDOW_LENGTH", &length),
     ];
     site.start(&node, &window).await;
-    site.until("it waits in the line", |group| group.queue.len() == 1)
+    site.until("it waits in the queue", |group| group.queue.len() == 1)
         .await;
     node.wait_status(|status| status.contains("outside the reboot window"))
         .await;

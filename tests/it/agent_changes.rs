@@ -1,4 +1,4 @@
-//! What changes while a node waits in the line or drains: the update, the group, an operator's mind.
+//! What changes while a node waits in the queue or drains: the update, the group, an operator's mind.
 
 use pointsman_testbed::{
     etcd::shared_cluster,
@@ -92,13 +92,13 @@ async fn while_draining(change: Change) {
     node.logind().rebooted().await;
 }
 
-/// The change comes while the node waits in the line; then it would be the node's turn.
+/// The change comes while the node waits in the queue; then it would be the node's turn.
 async fn while_queued(change: Change) {
     let site = Site::new("queued");
     site.lock().await;
     let node = site.node("node-1", &[]).await;
     node.update_engine().ready("2").await;
-    site.until("it waits in the line", |group| group.queue.len() == 1)
+    site.until("it waits in the queue", |group| group.queue.len() == 1)
         .await;
     change.make(&site, &node).await;
     if change == Change::Deleted {
@@ -226,7 +226,7 @@ async fn an_update_engine_that_restarts_in_the_line_does_not_lose_the_update() {
     site.lock().await;
     let node = site.node("node-1", &[]).await;
     node.update_engine().ready("2").await;
-    site.until("it waits in the line", |group| group.queue.len() == 1)
+    site.until("it waits in the queue", |group| group.queue.len() == 1)
         .await;
     node.update_engine().restart().await;
     // It does not say the version any more.
@@ -291,7 +291,7 @@ async fn a_hook_may_say_not_now() {
     .await;
     assert!(
         site.read().await.queue.is_empty(),
-        "no place in the line is taken"
+        "no place in the queue is taken"
     );
     assert!(!node.log().contains("ERROR"), "75 is no fault");
     std::fs::remove_file(&busy).unwrap();

@@ -67,7 +67,7 @@ impl Site {
     }
 }
 
-/// Waits until the node says this, and waits outside the line.
+/// Waits until the node says this, and waits outside the queue.
 async fn waits(node: &Node, why: &str) {
     node.wait_status(|status| status.starts_with("waiting: ") && status.contains(why))
         .await;
@@ -187,14 +187,14 @@ async fn a_member_lost_meanwhile_ends_the_wait_in_the_line() {
     site.semaphore.lock(&by_hand).await.unwrap();
     let a = site.node("node-a", Some(0)).await;
     a.update_engine().ready("2").await;
-    site.until("it is in the line", |group| group.queue.len() == 1)
+    site.until("it is in the queue", |group| group.queue.len() == 1)
         .await;
     site.cluster.kill_member(2).await;
     waits(&a, "is not healthy").await;
     site.until("its ticket is gone", |group| group.queue.is_empty())
         .await;
     site.cluster.restart_member(2).await;
-    site.until("it is in the line", |group| group.queue.len() == 1)
+    site.until("it is in the queue", |group| group.queue.len() == 1)
         .await;
     site.semaphore.unlock("operator", false).await.unwrap();
     site.committed(&a).await;

@@ -83,7 +83,7 @@ async fn a_block_that_appears_in_the_line_or_during_the_drain_is_stepped_back_fo
     slow_drain(&node);
     site.lock().await;
     node.update_engine().ready("2").await;
-    site.until("it waits in the line", |group| group.queue.len() == 1)
+    site.until("it waits in the queue", |group| group.queue.len() == 1)
         .await;
     let blocked = |status: &str| status.contains("backup blocks shutdowns");
     let block = node.logind().inhibit("backup", "copies", "block").await;

@@ -25,7 +25,7 @@ async fn an_agent_ends_when_the_bus_is_lost() {
     site.lock().await;
     let node = site.node("node-1", &[]).await;
     node.update_engine().ready("2").await;
-    site.until("it waits in the line", |group| group.queue.len() == 1)
+    site.until("it waits in the queue", |group| group.queue.len() == 1)
         .await;
     node.bus().kill().await;
     assert_eq!(exit_code(&node).await, Some(4));

@@ -115,7 +115,7 @@ async fn an_agent_told_to_end_in_the_line_deletes_its_ticket() {
     site.lock().await;
     let node = site.node("node-1", &[]).await;
     node.update_engine().ready("2").await;
-    site.until("it waits in the line", |group| group.queue.len() == 1)
+    site.until("it waits in the queue", |group| group.queue.len() == 1)
         .await;
     assert_eq!(node.stop().await.code(), Some(0));
     assert!(site.read().await.queue.is_empty());
@@ -238,7 +238,7 @@ async fn the_line_moves_on_when_the_first_in_it_hangs() {
     let second = site.node("node-2", &lease).await;
     for (place, node) in [&first, &second].into_iter().enumerate() {
         node.update_engine().ready("2").await;
-        site.until("it waits in the line", |group| {
+        site.until("it waits in the queue", |group| {
             group.queue.len() == place + 1
         })
         .await;
@@ -247,7 +247,7 @@ async fn the_line_moves_on_when_the_first_in_it_hangs() {
     site.unlock("operator").await;
     second.logind().rebooted().await;
     assert!(first.logind().asked().is_empty());
-    // Awake again, it takes its place at the end of the line.
+    // Awake again, it takes its place at the end of the queue.
     first.child().signal(Signal::SIGCONT);
     site.until("it waits again", |group| group.queue.len() == 1)
         .await;

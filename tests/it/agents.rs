@@ -125,7 +125,7 @@ impl Site {
         entry(&group, node).unwrap().clone()
     }
 
-    /// Somebody holds by hand, so that whoever comes waits in the line.
+    /// Somebody holds by hand, so that whoever comes waits in the queue.
     pub(crate) async fn lock(&self) {
         let by_hand = holder("operator", Phase::Manual);
         self.semaphore.lock(&by_hand).await.unwrap();

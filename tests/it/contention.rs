@@ -40,7 +40,7 @@ async fn two_hundred_with_random_deaths_never_exceed_max_and_all_finish_in_the_o
             let prefix = unique_prefix("crowd");
             let looker = Rc::new(on(cluster, &prefix));
             looker.set_max(3, false).await.unwrap();
-            // All are in the line before the first may go, so that there is an order to keep.
+            // All are in the queue before the first may go, so that there is an order to keep.
             looker
                 .pause(false, &serde_json::from_str("{}").unwrap(), None, true)
                 .await
@@ -67,7 +67,7 @@ async fn two_hundred_with_random_deaths_never_exceed_max_and_all_finish_in_the_o
                 });
             }
             let line = eventually(
-                "all in the line",
+                "all in the queue",
                 async || looker.read().await.unwrap().queue,
                 |q| q.len() == 200,
             )

@@ -139,7 +139,7 @@ async fn a_watch_that_comes_to_another_cluster_is_not_believed(version: Version)
         proxy.set(Mode::Delay(Duration::from_millis(100))).await;
         let endpoints = vec![proxy.url(), after.endpoint(0)];
         let waiter = Waiter::start(endpoints, &prefix, "n");
-        // Without a place in the line, and so without a lease that would end.
+        // Without a place in the queue, and so without a lease that would end.
         waiter.says(0, "2 is quarantined: bad").await;
         // What it has read is from here; what it asks from now on is answered there.
         proxy.set(Mode::Refuse).await;

@@ -66,7 +66,7 @@ async fn one(version: Version) -> Cluster {
     Cluster::builder(1).version(version).start().await
 }
 
-/// A node that waits in the line, as its agent would.
+/// A node that waits in the queue, as its agent would.
 struct Waiter {
     task: JoinHandle<()>,
     notes: Rc<RefCell<Vec<String>>>,

@@ -8,8 +8,8 @@ macro_rules! local {
 
 mod documents;
 mod holding;
-mod line;
 mod nameless;
+mod queue;
 mod races;
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
@@ -62,7 +62,7 @@ async fn acquire(semaphore: &Semaphore, claim: &semaphore::etcd::Claim) {
         .expect("taken in time");
 }
 
-/// Starts waiting in the line; what it waits for is collected. The place in the line is taken when this returns.
+/// Starts waiting in the queue; what it waits for is collected. The place in the queue is taken when this returns.
 async fn wait_in_line(
     cluster: &'static Cluster,
     prefix: &str,

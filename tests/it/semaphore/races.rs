@@ -229,7 +229,7 @@ async fn who_has_lost_its_ticket_does_not_go_before_who_has_one() {
             let out = claim("out");
             acquire(&s, &out).await;
             let (a, _) = wait_in_line(cluster, &prefix, "a").await;
-            // It hears of that when it goes: the first in the line watches the document.
+            // It hears of that when it goes: the first in the queue watches the document.
             assert!(s.delete_ticket("a").await.unwrap());
             let (b, _) = wait_in_line(cluster, &prefix, "b").await;
             s.release("out", &out.holder.nonce, None, None)

@@ -19,7 +19,7 @@ async fn a_members_node_stays_while_another_member_is_down_and_groups_do_not_mat
     n3.write("etc/pointsman/config.d/20-group.yaml", "group: db\n");
     cluster.up().await;
 
-    // A machine without power: its member is down. Who has one stays, out of the line; who has none goes.
+    // A machine without power: its member is down. Who has one stays, out of the queue; who has none goes.
     n2.cut_power().await;
     n1.stage("2").await;
     n1.says("another one (n2) is not healthy").await;

@@ -87,7 +87,7 @@ async fn a_node_that_is_cut_off_while_it_holds_stays_up_and_a_leader_is_missed_b
     cluster.free().await;
     assert_eq!(first.slot(), Slot::B);
 
-    // The leader is cut off, itself in the line: the others elect another, and go on without it.
+    // The leader is cut off, itself in the queue: the others elect another, and go on without it.
     leader.write("var/drained", "");
     second.write("var/drained", "");
     let command = cluster.command(&["lock", "--as", "operator"]).await;
@@ -97,7 +97,7 @@ async fn a_node_that_is_cut_off_while_it_holds_stays_up_and_a_leader_is_missed_b
     leader.port().cut().await;
     second.stage("2").await;
     cluster
-        .until("its place in the line has ended", |group| {
+        .until("its place in the queue has ended", |group| {
             group["queue"]
                 .as_array()
                 .is_some_and(|queue| queue.len() == 1 && queue[0]["id"] == second.id())

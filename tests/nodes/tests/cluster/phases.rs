@@ -66,7 +66,7 @@ async fn newer(cluster: &Cluster) {
     }
 }
 
-/// The host names in the line, in order.
+/// The host names in the queue, in order.
 fn line(group: &Value) -> Vec<&str> {
     let queue = group["queue"].as_array().into_iter().flatten();
     queue
@@ -87,7 +87,7 @@ async fn holds(cluster: &Cluster, node: &Container, phase: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_the_line_a_place_is_kept_over_a_crash_and_an_upgrade_and_given_up_by_a_stop() {
-    if skipped("agents that die in the line") {
+    if skipped("agents that die in the queue") {
         return;
     }
     let cluster = Cluster::new(2).await;
@@ -101,24 +101,24 @@ async fn in_the_line_a_place_is_kept_over_a_crash_and_an_upgrade_and_given_up_by
     n1.agent_is("queued").await;
     n2.stage("2").await;
     n2.agent_is("queued").await;
-    let line_is = async |what: &str, names: &[&str]| {
+    let queue_is = async |what: &str, names: &[&str]| {
         cluster.until(what, |group| line(group) == names).await;
     };
-    line_is("both wait", &["n1", "n2"]).await;
+    queue_is("both wait", &["n1", "n2"]).await;
 
     Blow::Killed.deal(n1).await;
     n1.agent_is("queued").await;
-    line_is("a crash keeps the place", &["n1", "n2"]).await;
+    queue_is("a crash keeps the place", &["n1", "n2"]).await;
 
     n1.sh("systemctl stop pointsman").await;
     // At once, and not when its lease has ended.
     assert_eq!(line(&cluster.group().await), ["n2"]);
     n1.sh("systemctl start pointsman").await;
-    line_is("it is behind the other now", &["n2", "n1"]).await;
+    queue_is("it is behind the other now", &["n2", "n1"]).await;
 
-    // An agent that is replaced leaves the line as one that is stopped.
+    // An agent that is replaced leaves the queue as one that is stopped.
     Blow::Upgraded.deal(n1).await;
-    line_is("it is in the line", &["n2", "n1"]).await;
+    queue_is("it is in the queue", &["n2", "n1"]).await;
     for node in [n1, n2] {
         assert_eq!(node.boots(), 1);
     }
@@ -133,7 +133,7 @@ async fn in_the_line_a_place_is_kept_over_a_crash_and_an_upgrade_and_given_up_by
         assert!(node.disk().bits(Slot::B).successful);
     }
     let out = |node| turns::of(node)[0].0;
-    assert!(out(n2) < out(n1), "n2 was first in the line");
+    assert!(out(n2) < out(n1), "n2 was first in the queue");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! The line: places in it, and what keeps it.
+//! The queue: places in it, and what keeps it.
 
 use super::*;
 
@@ -202,7 +202,7 @@ async fn a_silent_node_loses_its_place_when_its_lease_ends() {
         s.unlock("holder", true).await.unwrap();
         timeout(Duration::from_secs(20), next)
             .await
-            .expect("the line moves on")
+            .expect("the queue moves on")
             .unwrap();
         assert_eq!(holders(&s).await, ["next"]);
     });
