@@ -123,7 +123,10 @@ async fn a_closed_terminal_cancels_the_foreground_reboot() {
     child.wait().await;
     let said = fs::read_to_string(node.path("foreground.log")).unwrap();
     assert!(
-        said.contains("Release the reboot lock yourself then: pointsman unlock"),
+        said.contains(
+            "No agent will start after the reboot. Enable it now (systemctl enable pointsman), or release the reboot lock \
+             yourself after the reboot: pointsman unlock"
+        ),
         "{said}"
     );
     site.free().await;
