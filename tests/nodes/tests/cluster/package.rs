@@ -11,7 +11,7 @@ use pointsman_testbed::disk::Slot;
 use crate::shutdown::{self, GOING_DOWN, delays};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn removed_in_the_line_and_in_a_trial_installed_and_purged() {
+async fn removed_in_the_queue_and_in_a_trial_installed_and_purged() {
     if skipped("the package's removal") {
         return;
     }
@@ -368,7 +368,7 @@ async fn a_reload_with_a_fault_fails_and_the_agent_goes_on_as_it_was() {
     assert_ne!(reload.code, Some(0), "{reload:?}");
     node.sh("systemctl is-active pointsman
              journalctl -u pointsman | grep -q '90-fault.yaml:1:17: .*window'
-             systemctl show -P StatusText pointsman | grep -q 'not in force: .*90-fault.yaml'
+             systemctl show -P StatusText pointsman | grep -q 'not used: .*90-fault.yaml'
              [ \"$(systemctl show -P NRestarts pointsman)\" = 0 ]
              rm /etc/pointsman/config.d/90-fault.yaml
              systemctl reload pointsman")
