@@ -38,7 +38,8 @@ async fn the_old_client_resets_shows_and_checks_with_its_exit_codes() {
     let done = client(&node, &["-reset_status"]).await;
     assert_eq!(done.code, Some(1), "{done:?}");
     assert!(
-        done.stderr.contains("not reset: update_engine downloads 2"),
+        done.stderr
+            .contains("not reset: update_engine is downloading 2"),
         "{done:?}"
     );
 
