@@ -308,7 +308,10 @@ async fn channel(context: &Context, name: Option<&str>) -> Result<(), Failure> {
         now.as_deref().unwrap_or("(none)")
     ))?;
     match bus::connect(root).await {
-        Ok(bus) => Ok(systemd::unit(&bus, "RestartUnit", "update-engine.service").await?),
+        Ok(bus) => {
+            systemd::unit(&bus, "RestartUnit", "update-engine.service").await?;
+            Ok(())
+        }
         Err(error) => output::say(format!(
             "update-engine.service: not restarted here, {}",
             by_hand("restart", &error)

@@ -1,40 +1,18 @@
-//! The client of systemd for units.
+//! Commands to units: what systemd was asked, and the log of a unit that fails.
 
-use std::{
-    collections::HashSet,
-    io,
-    num::NonZeroUsize,
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, io};
 
-use futures_util::StreamExt as _;
 use host::{
     bus::{self, BusError},
     node::Root,
+    systemd::{JobEnd, Link, Units},
 };
 use tokio::{process::Command, time::timeout};
-use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath, message};
 
 use super::error::ApplyError;
 
-const NAME: &str = "org.freedesktop.systemd1";
-const PATH: &str = "/org/freedesktop/systemd1";
-const MANAGER: &str = "org.freedesktop.systemd1.Manager";
-
 /// The unit that configures the network.
 pub(super) const NETWORKD: &str = "systemd-networkd.service";
-
-/// How long a unit may take to start or stop; systemd's own limits are mostly shorter.
-const LIMIT: Duration = Duration::from_secs(300);
-
-/// How long a job may wait for other jobs before it is left to systemd.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long systemd may take to reload its units, generators included.
-const RELOAD: Duration = Duration::from_secs(90);
-
-/// How many ends of other jobs are buffered while one is requested.
-const QUEUE: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
 /// How many lines of a unit's log are shown when it fails.
 const LINES: &str = "10";
@@ -42,7 +20,7 @@ const LINES: &str = "10";
 /// systemd on the system bus.
 #[derive(Debug)]
 pub(super) struct Manager {
-    conn: Connection,
+    units: Units,
 }
 
 /// The result of a command.
@@ -54,8 +32,18 @@ pub(super) enum CommandResult {
     Queued,
 }
 
-/// A link that systemd has created or removed: `symlink` or `unlink`, path, and target.
-type Link = (String, String, String);
+/// The method of systemd behind a command.
+fn method(command: &str) -> &'static str {
+    match command {
+        "start" => "StartUnit",
+        "stop" => "StopUnit",
+        "restart" => "RestartUnit",
+        "reload" => "ReloadUnit",
+        "try-restart" => "TryRestartUnit",
+        "reload-or-restart" => "ReloadOrRestartUnit",
+        _ => "ReloadOrTryRestartUnit",
+    }
+}
 
 impl Manager {
     /// Connects to systemd.
@@ -63,19 +51,8 @@ impl Manager {
     /// # Errors
     /// When the bus or systemd does not answer.
     pub(super) async fn connect(root: &Root) -> Result<Self, BusError> {
-        let conn = bus::connect(root).await?;
-        let manager = Self { conn };
-        // Without this, systemd does not signal the end of a job.
-        manager.call::<_, ()>("Subscribe", &()).await?;
-        Ok(manager)
-    }
-
-    async fn call<B, R>(&self, method: &str, body: &B) -> Result<R, BusError>
-    where
-        B: serde::Serialize + zbus::DynamicType,
-        R: serde::de::DeserializeOwned + zbus::Type,
-    {
-        bus::call(&self.conn, NAME, PATH, MANAGER, method, body).await
+        let units = Units::subscribe(bus::connect(root).await?).await?;
+        Ok(Self { units })
     }
 
     /// Reloads the units of systemd.
@@ -83,15 +60,8 @@ impl Manager {
     /// # Errors
     /// When it does not answer.
     pub(super) async fn reload(&self) -> Result<(), ApplyError> {
-        let reload = self
-            .conn
-            .call_method(Some(NAME), PATH, Some(MANAGER), "Reload", &());
-        let error = match timeout(RELOAD, reload).await {
-            Ok(Ok(_)) => return Ok(()),
-            Ok(Err(error)) => io::Error::other(error),
-            Err(_) => io::ErrorKind::TimedOut.into(),
-        };
-        Err(ApplyError::step("the reload of systemd", error))
+        let reloaded = self.units.reload().await;
+        reloaded.map_err(|error| ApplyError::step("the reload of systemd", error))
     }
 
     /// Enables a unit and returns the links that changed.
@@ -99,10 +69,7 @@ impl Manager {
     /// # Errors
     /// When systemd refuses.
     pub(super) async fn enable(&self, unit: &str, runtime: bool) -> Result<Vec<Link>, ApplyError> {
-        let answer: (bool, Vec<Link>) = self
-            .call("EnableUnitFiles", &(vec![unit], runtime, true))
-            .await?;
-        Ok(answer.1)
+        Ok(self.units.enable(unit, runtime).await?)
     }
 
     /// Returns which of these units are active or activating.
@@ -112,7 +79,7 @@ impl Manager {
     pub(super) async fn active(&self, units: &HashSet<&str>) -> Result<HashSet<String>, BusError> {
         let mut active = HashSet::new();
         for unit in units {
-            let state = self.state(unit).await?;
+            let state = self.units.state(unit).await?;
             if matches!(
                 state.as_str(),
                 "active" | "activating" | "reloading" | "refreshing"
@@ -123,51 +90,13 @@ impl Manager {
         Ok(active)
     }
 
-    /// Reads the state of a unit, such as `active`.
-    async fn state(&self, unit: &str) -> Result<String, BusError> {
-        let path: OwnedObjectPath = self.call("LoadUnit", &unit).await?;
-        self.property(&path, "org.freedesktop.systemd1.Unit", "ActiveState")
-            .await
-    }
-
-    /// Reads a property that is a text.
-    async fn property(
-        &self,
-        path: &OwnedObjectPath,
-        interface: &str,
-        name: &str,
-    ) -> Result<String, BusError> {
-        let value: zbus::OwnedVariant = bus::call(
-            &self.conn,
-            NAME,
-            path.as_str(),
-            "org.freedesktop.DBus.Properties",
-            "Get",
-            &(interface, name),
-        )
-        .await?;
-        Ok(String::try_from(value).unwrap_or_default())
-    }
-
-    /// Requests a command and returns its job, without waiting for its end.
+    /// Requests a command, without waiting for its end.
     ///
     /// # Errors
     /// When systemd refuses.
-    pub(super) async fn ask(
-        &self,
-        unit: &str,
-        command: &str,
-    ) -> Result<OwnedObjectPath, ApplyError> {
-        let method = match command {
-            "start" => "StartUnit",
-            "stop" => "StopUnit",
-            "restart" => "RestartUnit",
-            "reload" => "ReloadUnit",
-            "try-restart" => "TryRestartUnit",
-            "reload-or-restart" => "ReloadOrRestartUnit",
-            _ => "ReloadOrTryRestartUnit",
-        };
-        Ok(self.call(method, &(unit, "replace")).await?)
+    pub(super) async fn ask(&self, unit: &str, command: &str) -> Result<(), ApplyError> {
+        self.units.request(method(command), unit).await?;
+        Ok(())
     }
 
     /// Runs a command, such as `start`, and waits for its end.
@@ -180,60 +109,25 @@ impl Manager {
         command: &str,
     ) -> Result<CommandResult, ApplyError> {
         // Listen before the request: a job may end at once.
-        let ends = async {
-            let rule = MatchRule::builder()
-                .msg_type(message::Type::Signal)
-                .sender(NAME)
-                .interface(MANAGER)
-                .member("JobRemoved")
-                .build()?;
-            MessageStream::for_match_rule(rule, &self.conn, Some(QUEUE)).await
-        };
-        let mut ends = bus::in_time(ends)
-            .await
-            .map_err(|error| ApplyError::step(unit, io::Error::other(error)))?;
-        let job = self.ask(unit, command).await?;
-        let mut ended = std::pin::pin!(async {
-            while let Some(Ok(message)) = ends.next().await {
-                let ended = message
-                    .body()
-                    .deserialize::<(u32, OwnedObjectPath, String, String)>();
-                if let Ok((_, path, _, result)) = ended
-                    && path == job
-                {
-                    return result;
-                }
+        let jobs = self.units.jobs().await;
+        let jobs = jobs.map_err(|error| ApplyError::step(unit, io::Error::other(error)))?;
+        let job = self.units.request(method(command), unit).await?;
+        match jobs.end_of(&job).await {
+            JobEnd::Queued => return Ok(CommandResult::Queued),
+            // `skipped`: there is nothing to reload or to restart.
+            JobEnd::Ended(result) if !matches!(result.as_str(), "done" | "skipped") => {
+                return Err(failed(unit, command, &result).await);
             }
-            "the connection to D-Bus is closed".to_owned()
-        });
-        let began = Instant::now();
-        let result = loop {
-            match timeout(PATIENCE, &mut ended).await {
-                Ok(result) => break result,
-                // The job may wait for the boot of which this program is part, so it cannot be waited for.
-                Err(_) if self.is_queued(&job).await => return Ok(CommandResult::Queued),
-                Err(_) if began.elapsed() < LIMIT => {}
-                Err(_) => break format!("not finished after {} s", LIMIT.as_secs()),
-            }
-        };
-        // `skipped`: there is nothing to reload or to restart.
-        if !matches!(result.as_str(), "done" | "skipped") {
-            return Err(failed(unit, command, &result).await);
+            JobEnd::Ended(_) => {}
         }
         self.check(unit, command).await?;
         Ok(CommandResult::Done)
     }
 
-    /// Tells whether a job waits for others and has not begun.
-    async fn is_queued(&self, job: &OwnedObjectPath) -> bool {
-        let state = self.property(job, "org.freedesktop.systemd1.Job", "State");
-        state.await.is_ok_and(|state| state == "waiting")
-    }
-
     /// Resets the failed state of a unit.
     pub(super) async fn reset(&self, unit: &str) {
         // Usually it has not failed, which is an error of the request.
-        let _ = self.call::<_, ()>("ResetFailedUnit", &unit).await;
+        let _ = self.units.reset_failed(unit).await;
     }
 
     /// Checks that a unit has not failed: a unit of a simple type counts as started before its program runs.
@@ -241,7 +135,7 @@ impl Manager {
     /// # Errors
     /// When it has failed.
     pub(super) async fn check(&self, unit: &str, command: &str) -> Result<(), ApplyError> {
-        if command != "stop" && self.state(unit).await? == "failed" {
+        if command != "stop" && self.units.state(unit).await? == "failed" {
             return Err(failed(unit, command, "failed").await);
         }
         Ok(())

@@ -5,17 +5,17 @@
 
 use zbus::{Connection, OwnedObjectPath};
 
-use super::{MANAGER, NAME, PATH};
-use crate::bus::{self, BusError, Owned, Signal};
+use super::{
+    MANAGER, NAME, PATH, subscribe,
+    units::{load, property},
+};
+use crate::bus::{BusError, Owned, Signal};
 
 /// Its name.
 pub const TARGET: &str = "boot-complete.target";
 
 /// What waits for it: systemd's own service that marks the boot loader's entry good.
 const BEHIND: &str = "systemd-bless-boot.service";
-
-const UNIT: &str = "org.freedesktop.systemd1.Unit";
-const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
 /// The target as systemd has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,13 +37,13 @@ impl Gate {
 /// # Errors
 /// When systemd does not answer.
 pub async fn gate(conn: &Connection) -> Result<Option<Gate>, BusError> {
-    let path: OwnedObjectPath = bus::call(conn, NAME, PATH, MANAGER, "LoadUnit", &TARGET).await?;
-    let property = |name| text(conn, &path, name);
-    if property("LoadState").await? != "loaded" {
+    let path = load(conn, TARGET).await?;
+    let state: String = property(conn, &path, "LoadState").await?;
+    if state != "loaded" {
         return Ok(None);
     }
-    let required = texts(conn, &path, "Requires").await?;
-    let before = texts(conn, &path, "After").await?;
+    let required: Vec<String> = property(conn, &path, "Requires").await?;
+    let before: Vec<String> = property(conn, &path, "After").await?;
     let checks = required.into_iter().filter(|unit| before.contains(unit));
     Ok(Some(Gate {
         checks: checks.collect(),
@@ -62,47 +62,20 @@ pub async fn start(conn: &Connection) -> Result<bool, BusError> {
     };
     let mut jobs = Owned::follow(conn, NAME, &[removed]).await?;
     // systemd signals jobs to subscribers only; who has subscribed already is refused, and hears of them.
-    let subscribed: Result<(), BusError> =
-        bus::call(conn, NAME, PATH, MANAGER, "Subscribe", &()).await;
-    if let Err(error) = subscribed {
+    if let Err(error) = subscribe(conn).await {
         tracing::debug!("{error}");
     }
     super::unit(conn, "StartUnit", TARGET).await?;
-    let path: OwnedObjectPath = bus::call(conn, NAME, PATH, MANAGER, "LoadUnit", &TARGET).await?;
+    let path = load(conn, TARGET).await?;
     loop {
         jobs.owner();
-        let (job, _): (u32, OwnedObjectPath) = get(conn, &path, "Job").await?;
+        let (job, _): (u32, OwnedObjectPath) = property(conn, &path, "Job").await?;
         if job == 0 {
-            return Ok(text(conn, &path, "ActiveState").await? == "active");
+            let state: String = property(conn, &path, "ActiveState").await?;
+            return Ok(state == "active");
         }
         if !jobs.changed().await {
             return Ok(false);
         }
     }
-}
-
-async fn text(conn: &Connection, path: &OwnedObjectPath, name: &str) -> Result<String, BusError> {
-    get(conn, path, name).await
-}
-
-async fn texts(
-    conn: &Connection,
-    path: &OwnedObjectPath,
-    name: &str,
-) -> Result<Vec<String>, BusError> {
-    get(conn, path, name).await
-}
-
-/// A property of a unit.
-async fn get<T>(conn: &Connection, path: &OwnedObjectPath, name: &str) -> Result<T, BusError>
-where
-    T: TryFrom<zbus::OwnedVariant>,
-    T::Error: Into<zbus::Error>,
-{
-    let value: zbus::OwnedVariant =
-        bus::call(conn, NAME, path.as_str(), PROPERTIES, "Get", &(UNIT, name)).await?;
-    T::try_from(value).map_err(|reason| BusError::Call {
-        call: format!("{name} of {NAME}"),
-        reason: reason.into(),
-    })
 }

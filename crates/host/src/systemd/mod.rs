@@ -1,11 +1,14 @@
 //! systemd on the system bus.
 
 pub mod boot_complete;
+mod units;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use zbus::{Connection, OwnedObjectPath, fdo};
+
+pub use units::{JobEnd, Jobs, Link, Units};
 
 use crate::bus::{self, BusError};
 
@@ -175,12 +178,20 @@ pub async fn unsettled(conn: &Connection) -> Result<Option<Vec<Unsettled>>, BusE
     Ok(Some(failed.chain(starting).collect()))
 }
 
-/// Has systemd `StartUnit`, `StopUnit` or `RestartUnit` a unit. It has begun when this returns, and not ended.
+/// Has systemd signal the end of jobs to this connection.
+async fn subscribe(conn: &Connection) -> Result<(), BusError> {
+    bus::call(conn, NAME, PATH, MANAGER, "Subscribe", &()).await
+}
+
+/// Has systemd `StartUnit`, `StopUnit`, `RestartUnit` or the like a unit; the object of the job. The job has begun when this
+/// returns, and not ended.
 ///
 /// # Errors
 /// When systemd is not there, does not answer, or knows no such unit.
-pub async fn unit(conn: &Connection, method: &str, unit: &str) -> Result<(), BusError> {
-    let _job: OwnedObjectPath =
-        bus::call(conn, NAME, PATH, MANAGER, method, &(unit, "replace")).await?;
-    Ok(())
+pub async fn unit(
+    conn: &Connection,
+    method: &str,
+    unit: &str,
+) -> Result<OwnedObjectPath, BusError> {
+    bus::call(conn, NAME, PATH, MANAGER, method, &(unit, "replace")).await
 }
