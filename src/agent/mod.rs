@@ -27,6 +27,7 @@ use host::{
     coordinator::{Coordinator, CoordinatorError},
     hooks::Hooks,
     node::{self, NodeError},
+    remedy::Remedy,
     telemetry::notify,
     update_engine,
 };
@@ -72,6 +73,19 @@ pub enum AgentError {
     /// The system refused something every program needs.
     #[error("the system refuses: {0}")]
     System(#[from] std::io::Error),
+}
+
+impl AgentError {
+    /// What a person can do about it, where that is known.
+    #[must_use]
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            Self::Bus(error) => error.remedy(),
+            Self::Node(error) => error.remedy(),
+            Self::Coordinator(error) => error.remedy(),
+            _ => None,
+        }
+    }
 }
 
 /// Runs the agent: as the node's service until it is told to end, or for one reboot. `reload` reads the

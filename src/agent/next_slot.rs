@@ -7,6 +7,7 @@ use std::{io, sync::Arc};
 use host::{
     blocking,
     node::{Root, RootPath},
+    remedy,
 };
 use semaphore::records::ImageId;
 use settings::Config;
@@ -258,8 +259,7 @@ impl NextSlot {
     /// # Errors
     /// A sentence: the disk cannot be read or written.
     pub fn mark_good(&self) -> Result<(), String> {
-        let mut slots =
-            Slots::open(&self.root, &self.location, Access::Write).map_err(|e| e.to_string())?;
+        let mut slots = Slots::open(&self.root, &self.location, Access::Write).map_err(said)?;
         let booted = slots.booted().ok_or("which slot is booted is not known")?;
         let change = slots.change(|all| select::mark_good(all, booted));
         slots.apply(change).map_err(|e| e.to_string())?;
@@ -302,7 +302,7 @@ impl NextSlot {
             tracing::debug!("{error}");
             Ok(())
         } else {
-            Err(error.to_string())
+            Err(said(error))
         }
     }
 
@@ -362,6 +362,11 @@ impl NextSlot {
         }
         Ok(())
     }
+}
+
+/// An error with what can be done about it.
+fn said(error: SlotsError) -> String {
+    remedy::in_line(&error, &error.remedy())
 }
 
 /// Whether a staged update could boot at all: after a reset, say, nothing gives it its try back.

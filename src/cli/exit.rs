@@ -1,6 +1,11 @@
 use std::{borrow::Cow, fmt};
 
-use host::{bus::BusError, coordinator::CoordinatorError, node::NodeError, remedy::Remedy};
+use host::{
+    bus::BusError,
+    coordinator::CoordinatorError,
+    node::NodeError,
+    remedy::{self, Remedy},
+};
 use semaphore::etcd;
 use settings::ConfigError;
 use tokio::signal::unix::SignalKind;
@@ -39,15 +44,15 @@ pub struct Failure {
     pub message: String,
     /// What a person can do about it.
     pub remedies: Vec<Remedy>,
-    /// The error of the reboot lock behind it, whose remedy is a command with the flags of this command line.
-    pub semaphore: Option<Box<etcd::Error>>,
+    /// What repairs the reboot lock: a command that still gets the flags of this command line.
+    pub repair: Option<Remedy>,
 }
 
 impl fmt::Display for Failure {
     /// What is wrong, then each remedy on a line of its own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        for remedy in &self.remedies {
+        for remedy in self.all_remedies() {
             write!(f, "\n{remedy}")?;
         }
         Ok(())
@@ -62,7 +67,7 @@ impl Failure {
             exit,
             message: message.into(),
             remedies: Vec::new(),
-            semaphore: None,
+            repair: None,
         }
     }
 
@@ -89,10 +94,28 @@ impl Failure {
     /// The same, with these flags in the command that repairs the reboot lock.
     #[must_use]
     pub fn with_flags(mut self, flags: &str) -> Self {
-        if let Some(error) = self.semaphore.take() {
-            self.message = error.with_flags(flags);
-        }
+        let repair = self.repair.take();
+        let repair = repair.map(|remedy| remedy.with_flags(flags));
+        self.remedies.extend(repair);
         self
+    }
+
+    fn all_remedies(&self) -> impl Iterator<Item = &Remedy> {
+        self.remedies.iter().chain(&self.repair)
+    }
+
+    /// What is wrong, and what can be done about it, on one line.
+    #[must_use]
+    pub fn in_line(&self) -> String {
+        remedy::in_line(&self.message, self.all_remedies())
+    }
+
+    /// The failure of this code for an error, with what can be done about it.
+    fn of(exit: Exit, error: impl fmt::Display, remedy: Option<Remedy>) -> Self {
+        Self {
+            remedies: remedy.into_iter().collect(),
+            ..Self::new(exit, error.to_string())
+        }
     }
 }
 
@@ -103,17 +126,16 @@ impl From<etcd::Error> for Failure {
         } else {
             Exit::Failed
         };
-        let message = error.to_string();
         Self {
-            semaphore: error.remedy().is_some().then(|| Box::new(error)),
-            ..Self::new(exit, message)
+            repair: error.remedy(),
+            ..Self::new(exit, error.what())
         }
     }
 }
 
 impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
-        Self::new(Exit::Failed, error.to_string())
+        Self::of(Exit::Failed, &error, error.remedy())
     }
 }
 
@@ -129,7 +151,7 @@ impl From<BusError> for Failure {
             BusError::Denied { .. } => Exit::Failed,
             _ => Exit::Unreachable,
         };
-        Self::new(exit, error.to_string())
+        Self::of(exit, &error, error.remedy())
     }
 }
 
@@ -140,7 +162,7 @@ impl From<ClientError> for Failure {
             ClientError::Refused(_) => Exit::Refused,
             ClientError::AccessDenied(_) => Exit::Failed,
         };
-        Self::new(exit, error.to_string())
+        Self::of(exit, &error, error.remedy())
     }
 }
 
@@ -160,22 +182,12 @@ impl From<AgentError> for Failure {
             | AgentError::AgentBus(_)
             | AgentError::System(_) => Exit::Failed,
         };
-        let remedy = match &error {
-            AgentError::Coordinator(error) => error.remedy(),
-            _ => None,
-        };
-        Self {
-            remedies: remedy.into_iter().collect(),
-            ..Self::new(exit, error.to_string())
-        }
+        Self::of(exit, &error, error.remedy())
     }
 }
 
 impl From<CoordinatorError> for Failure {
     fn from(error: CoordinatorError) -> Self {
-        Self {
-            remedies: error.remedy().into_iter().collect(),
-            ..Self::new(Exit::Failed, error.to_string())
-        }
+        Self::of(Exit::Failed, &error, error.remedy())
     }
 }

@@ -6,7 +6,7 @@ use host::{
     bus::{self, BusError},
     duration,
     node::{Root, RootPath},
-    systemd,
+    remedy, systemd,
     update_engine::{self, Operation, UpdateEngine, conf},
 };
 use slots::{
@@ -392,6 +392,7 @@ async fn no_stay(context: &Context, dry: DryRunArgs) -> Result<(), Failure> {
 /// What is to be done to update_engine where no systemd is on the bus: an image on a desk, a container.
 pub(super) fn by_hand(verb: &str, error: &BusError) -> String {
     format!(
-        "because there is no system bus ({error}). Run it where update_engine runs: systemctl {verb} {UNIT}"
+        "because there is no system bus ({}). Run it where update_engine runs: systemctl {verb} {UNIT}",
+        remedy::in_line(error, &error.remedy())
     )
 }

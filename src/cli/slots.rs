@@ -133,7 +133,10 @@ impl From<SlotsError> for Failure {
             SlotsError::Disk(DiskError::Locked { .. }) => Exit::Refused,
             _ => Exit::Failed,
         };
-        Self::new(exit, error.to_string())
+        Self {
+            remedies: error.remedy().into_iter().collect(),
+            ..Self::new(exit, error.to_string())
+        }
     }
 }
 

@@ -350,7 +350,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             (Some(node), None)
         }
         Err(ClientError::NotRunning) => (None, None),
-        Err(error) => (None, Some(error.to_string())),
+        Err(error) => (None, Some(Failure::from(error).in_line())),
     };
     // A node that asks nobody has nothing in etcd to show.
     let alone = node

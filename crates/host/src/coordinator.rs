@@ -324,7 +324,10 @@ mod tests {
             error.to_string().contains(&format!("(process {pid})")),
             "{error}"
         );
-        assert_eq!(error.remedy().unwrap().command, format!("kill {pid}"));
+        assert_eq!(
+            error.remedy().unwrap().command(),
+            Some(&*format!("kill {pid}"))
+        );
         assert_eq!(in_the_foreground(&root), Some(pid.to_string()));
         assert_eq!(
             seen(&root).unwrap(),
@@ -343,7 +346,8 @@ mod tests {
                 .contains("locksmithd (strategy reboot) already coordinates"),
             "{error}"
         );
-        let command = error.remedy().unwrap().command;
+        let remedy = error.remedy().unwrap();
+        let command = remedy.command().unwrap();
         assert_eq!(command, "systemctl disable --now locksmithd.service");
         assert!(taken("").to_string().contains("another program"));
     }

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 pub use files::{ReadError, SMALL};
 pub use root::{Root, RootPath};
 
+use crate::remedy::Remedy;
+
 /// Why the machine's own names cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -25,8 +27,7 @@ pub enum NodeError {
     },
     /// The machine id is none.
     #[error(
-        "{} holds {found:?}, expected 32 lower-case hex digits (machine-id(5)); \
-         `systemd-machine-id-setup` makes one",
+        "{} holds {found:?}, expected 32 lower-case hex digits (machine-id(5))",
         path.display()
     )]
     MachineId {
@@ -41,6 +42,15 @@ pub enum NodeError {
     /// A group given by hand is none.
     #[error("the group {0:?} {1}")]
     Group(String, &'static str),
+}
+
+impl NodeError {
+    /// What a person can do about it, where that is known.
+    #[must_use]
+    pub fn remedy(&self) -> Option<Remedy> {
+        matches!(self, Self::MachineId { .. })
+            .then(|| Remedy::new("create one", "systemd-machine-id-setup"))
+    }
 }
 
 fn read(path: &RootPath) -> Result<String, NodeError> {

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use host::remedy::Remedy;
+
 use super::{find, storage::DiskError, table::TableError};
 
 /// Why the slots cannot be used.
@@ -67,4 +69,15 @@ pub enum SlotsError {
         /// Why.
         error: io::Error,
     },
+}
+
+impl SlotsError {
+    /// What a person can do about it, where that is known.
+    #[must_use]
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            Self::Disk(error) => error.remedy(),
+            _ => None,
+        }
+    }
 }

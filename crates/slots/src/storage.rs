@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use host::node::Root;
+use host::{node::Root, remedy::Remedy};
 use nix::{
     fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg},
     unistd::{AccessFlags, faccessat},
@@ -94,16 +94,25 @@ pub enum DiskError {
         found: &'static str,
     },
     /// Another program holds it.
-    #[error(
-        "{}: another program has held its lock for {} s; to see which one: fuser -v {}",
-        path.display(),
-        PATIENCE.as_secs(),
-        path.display()
-    )]
+    #[error("{}: another program has held its lock for {} s", path.display(), PATIENCE.as_secs())]
     Locked {
         /// The disk.
         path: PathBuf,
     },
+}
+
+impl DiskError {
+    /// What a person can do about it, where that is known.
+    #[must_use]
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            Self::Locked { path } => Some(Remedy::new(
+                "see which one",
+                format!("fuser -v {}", path.display()),
+            )),
+            Self::Open { .. } | Self::NoDisk { .. } => None,
+        }
+    }
 }
 
 /// How long another program may hold the lock: udev and partitioning tools do, for moments.

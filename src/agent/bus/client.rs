@@ -4,6 +4,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use host::{
     bus::{self, BusError},
     node::Root,
+    remedy::Remedy,
 };
 use semaphore::records::ImageId;
 use zbus::{Connection, MatchRule, MessageStream, message::Type};
@@ -17,9 +18,7 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No agent is on the bus.
-    #[error(
-        "no agent runs on this node ({NAME} is not on the bus); to start it: systemctl start pointsman"
-    )]
+    #[error("no agent runs on this node ({NAME} is not on the bus)")]
     NotRunning,
     /// The bus or the agent lets root only: the sentence.
     #[error("{0}")]
@@ -30,6 +29,18 @@ pub enum ClientError {
     /// The bus is out of reach, or the agent fails or does not answer.
     #[error(transparent)]
     Bus(BusError),
+}
+
+impl ClientError {
+    /// What a person can do about it, where that is known.
+    #[must_use]
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            Self::NotRunning => Some(Remedy::new("start it", "systemctl start pointsman")),
+            Self::AccessDenied(error) | Self::Bus(error) => error.remedy(),
+            Self::Refused(_) => None,
+        }
+    }
 }
 
 impl From<BusError> for ClientError {

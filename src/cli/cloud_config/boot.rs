@@ -57,7 +57,7 @@ pub(super) async fn apply(args: &ApplyArgs, common: &CommonArgs) -> Result<(), F
         }
         Err(none) if !none.none_here() => {
             let failure = Failure::from(none);
-            missed(Missed::Away(failure.exit), failure.message, &root, wanted).await
+            missed(Missed::Away(failure.exit), failure.in_line(), &root, wanted).await
         }
         Err(none) => match LastGood::read(&root, Whose::Machine) {
             Ok(last)
@@ -105,21 +105,24 @@ async fn missed(
         Err(spoilt) => {
             let message = format!(
                 "{}\nthe last document that worked cannot be used either: {spoilt}",
-                failure.message
+                failure.in_line()
             );
             note(&Outcome::now("", Ending::Failed, &message), root, false);
             return Err(Failure::new(failure.exit, message));
         }
     };
     if last.is_none() && why == Missed::NotForUs {
-        output::note(format!("pointsman: nothing to apply: {}", failure.message));
+        output::note(format!(
+            "pointsman: nothing to apply: {}",
+            failure.in_line()
+        ));
         return Ok(());
     }
     let for_one_boot = why == Missed::NotForUs || cloud_config::boot::miss(root).unwrap_or(false);
     let (ending, failure) = last_good(failure, None, wanted, root, (Whose::Machine, false)).await;
     match ending {
         Ending::Kept if for_one_boot => {
-            output::note(format!("pointsman: warning: {}", failure.message));
+            output::note(format!("pointsman: warning: {}", failure.in_line()));
             Ok(())
         }
         _ => Err(failure),
@@ -182,7 +185,7 @@ pub(in crate::cli) async fn carry_out(
         }
         // Nothing is wrong with the document: another apply is running.
         Err(failure) if failure.exit == Exit::Refused => {
-            let outcome = Outcome::now(&fetched.origin, Ending::Failed, &failure.message);
+            let outcome = Outcome::now(&fetched.origin, Ending::Failed, failure.in_line());
             note(&outcome, root, false);
             Err(failure)
         }
@@ -220,7 +223,7 @@ async fn last_good(
     let Some(last) = last else {
         let origin = tried.map_or("", |tried| &tried.origin);
         note(
-            &Outcome::now(origin, Ending::Failed, &failure.message),
+            &Outcome::now(origin, Ending::Failed, failure.in_line()),
             root,
             found,
         );
@@ -241,17 +244,17 @@ async fn last_good(
             let text = format!(
                 "the last document that worked, {origin} of {}, cannot be applied either: {}",
                 time::shown(last.at, &node::time_zone(root)),
-                second.message
+                second.in_line()
             );
             (Ending::Failed, text)
         }
     };
     note(
-        &Outcome::now(&origin, ending, &failure.message),
+        &Outcome::now(&origin, ending, failure.in_line()),
         root,
         found,
     );
-    let message = format!("{}\n{more}", failure.message);
+    let message = format!("{}\n{more}", failure.in_line());
     (ending, Failure::new(failure.exit, message))
 }
 

@@ -254,7 +254,7 @@ async fn validate(args: &ValidateArgs, common: &CommonArgs) -> Result<(), Failur
     // A file that cannot be read is worse than errors.
     let exit = failures.iter().map(|failure| failure.exit).max();
     let Some(exit) = exit else { return Ok(()) };
-    let texts: Vec<String> = failures.into_iter().map(|one| one.message).collect();
+    let texts: Vec<String> = failures.iter().map(Failure::to_string).collect();
     Err(Failure::new(exit, texts.join("\npointsman: ")))
 }
 

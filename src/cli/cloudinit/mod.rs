@@ -76,7 +76,7 @@ fn help() -> String {
 
 /// Prints a failure and returns the exit code.
 fn ended(failure: &Failure) -> u8 {
-    output::note(format!("{NAME}: {}", failure.message));
+    output::note(format!("{NAME}: {failure}"));
     // coreos-cloudinit has only these exit codes.
     match failure.exit {
         Exit::Usage => 2,

@@ -1,6 +1,6 @@
 //! `locksmithctl`'s commands.
 
-use host::node;
+use host::{node, remedy};
 use semaphore::{
     document::Document,
     etcd::{self, Locked, Semaphore, Unlocked},
@@ -187,7 +187,10 @@ fn id(context: &Context, given: Option<&String>, before: &'static str) -> Result
         Some(_) => context.id(given.map(String::as_str)).map_err(fault(before)),
         None => node::machine_id(&context.config.root).map_err(|error| Fault {
             before: "",
-            reason: format!("Cannot read machine-id\n{error}"),
+            reason: format!(
+                "Cannot read machine-id\n{}",
+                remedy::in_line(&error, &error.remedy())
+            ),
         }),
     }
 }

@@ -114,7 +114,7 @@ async fn without_an_agent_the_reboot_is_done_in_the_foreground() {
         let refused = run("setpriv", args, &env, PATIENCE).await;
         assert_eq!(refused.code, Some(1), "{refused:?}");
         let says = format!(
-            "pointsman: {method} of org.pointsman.Agent1: permission denied; run the command as root\n"
+            "pointsman: {method} of org.pointsman.Agent1: permission denied\nrun the command as root\n"
         );
         assert_eq!(refused.stderr, says);
     }

@@ -95,7 +95,7 @@ pub enum ApplyError {
         log: String,
     },
     /// The bus, or systemd on it, does not answer.
-    #[error("{0}")]
+    #[error("{}", host::remedy::in_line(.0, &.0.remedy()))]
     Bus(#[from] host::bus::BusError),
     /// A step failed, and what was done before it was undone, as far as possible.
     #[error("{}; {}", failure.to_string().trim_end(), undone(left))]

@@ -11,7 +11,7 @@ use zbus::{Connection, DynamicType, Type, fdo};
 
 pub use owned::{Owned, Signal};
 
-use crate::node::Root;
+use crate::{node::Root, remedy::Remedy};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How long a service may take to answer a call.
@@ -21,10 +21,7 @@ pub const CALL_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum BusError {
     /// There is no way to the bus.
-    #[error(
-        "the system bus at {address} cannot be reached: {reason}. Check that dbus is running, and that \
-         DBUS_SYSTEM_BUS_ADDRESS is right if it is set"
-    )]
+    #[error("the system bus at {address} cannot be reached: {reason}")]
     Unreachable {
         /// The bus's address, in the form of the D-Bus specification.
         address: String,
@@ -40,7 +37,7 @@ pub enum BusError {
         reason: zbus::Error,
     },
     /// Only another user may make the call.
-    #[error("{call}: permission denied; run the command as root")]
+    #[error("{call}: permission denied")]
     Denied {
         /// Whom and what was called.
         call: String,
@@ -57,6 +54,21 @@ pub enum BusError {
         /// The name.
         name: String,
     },
+}
+
+impl BusError {
+    /// What a person can do about it, where that is known.
+    #[must_use]
+    pub fn remedy(&self) -> Option<Remedy> {
+        let advice = match self {
+            Self::Unreachable { .. } => {
+                "check that dbus is running, and that DBUS_SYSTEM_BUS_ADDRESS is right if it is set"
+            }
+            Self::Denied { .. } => "run the command as root",
+            _ => return None,
+        };
+        Some(Remedy::Advice(advice.into()))
+    }
 }
 
 /// What may stand unescaped in the value of an address (D-Bus specification, "Server Addresses").

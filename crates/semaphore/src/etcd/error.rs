@@ -1,4 +1,4 @@
-use host::node::Group;
+use host::{node::Group, remedy::Remedy};
 
 use super::super::document::DocumentError;
 
@@ -9,7 +9,7 @@ pub enum Error {
     #[error(transparent)]
     Etcd(#[from] host::etcd::Error),
     /// The document in etcd cannot be used.
-    #[error("{}", self.with_flags(""))]
+    #[error("{}", self.with_remedy())]
     Document {
         /// Its key.
         key: String,
@@ -19,7 +19,7 @@ pub enum Error {
         error: DocumentError,
     },
     /// The document is gone although nodes hold the semaphore.
-    #[error("{}", self.with_flags(""))]
+    #[error("{}", self.with_remedy())]
     Missing {
         /// Its key.
         key: String,
@@ -61,46 +61,26 @@ pub enum Error {
     },
 }
 
-/// What repairs a semaphore's document: the command, and what it does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remedy {
-    group: Group,
-    does: String,
-}
-
-impl Remedy {
-    /// The remedy as a line for people; `flags` are those by which the command finds the same semaphore, each after a blank.
-    #[must_use]
-    pub fn with_flags(&self, flags: &str) -> String {
-        format!(
-            "to repair it, where N nodes may be out of service at the same time: {}{flags} ({})",
-            rebuild(&self.group),
-            self.does
-        )
-    }
-}
-
 impl Error {
-    /// What repairs it, where that is a command.
+    /// What repairs it, where that is a command: it takes the flags by which a command finds the same etcd.
     #[must_use]
     pub fn remedy(&self) -> Option<Remedy> {
-        let (key, does) = match self {
+        let (key, from) = match self {
             Self::Document { key, holders, .. } => {
-                (key, format!("rebuilds it from the holders under {holders}"))
+                (key, format!("from the holders under {holders}"))
             }
-            Self::Missing { key, .. } => (key, "rebuilds it with these holders".to_owned()),
+            Self::Missing { key, .. } => (key, "with these holders".to_owned()),
             _ => return None,
         };
-        Some(Remedy {
-            group: group_of(key),
-            does,
-        })
+        let purpose =
+            format!("rebuild it {from}, where N nodes may be out of service at the same time");
+        Some(Remedy::new(purpose, rebuild(&group_of(key))))
     }
 
-    /// What is wrong, and what repairs it: a command with these flags.
+    /// What is wrong, without what repairs it.
     #[must_use]
-    pub fn with_flags(&self, flags: &str) -> String {
-        let what = match self {
+    pub fn what(&self) -> String {
+        match self {
             Self::Document { key, error, .. } => {
                 format!("the semaphore document {key} cannot be used: {error}")
             }
@@ -108,11 +88,14 @@ impl Error {
                 "the semaphore document {key} is missing although {} of it; no node takes the lock",
                 holders_are(holders)
             ),
-            other => return other.to_string(),
-        };
+            other => other.to_string(),
+        }
+    }
+
+    fn with_remedy(&self) -> String {
         match self.remedy() {
-            Some(remedy) => format!("{what}\n{}", remedy.with_flags(flags)),
-            None => what,
+            Some(remedy) => format!("{}\n{remedy}", self.what()),
+            None => self.what(),
         }
     }
 

@@ -33,7 +33,7 @@ use jiff::Timestamp;
 pub use accept::{Accept, StoreLook};
 pub use by_hand::{Before, Imported, Locked, Paused, Resumed, SetMax, Unlocked};
 pub use connection::Connection;
-pub use error::{Error, Remedy, rebuild};
+pub use error::{Error, rebuild};
 pub use hold::{Committed, Left, Owner, Released};
 pub use host::etcd::{Local, Options, Tls};
 pub use members::Guard;
