@@ -33,9 +33,10 @@ use host::{
 };
 use journal::{Journal, JournalError};
 use journal_file::JournalFile;
+use machine::Event;
 use machine_mark::MachineMark;
 use next_slot::{NextSlot, NextSlotQueue, Survey};
-use semaphore::{etcd::Wait, keys::Keys, records::ImageId};
+use semaphore::{keys::Keys, records::ImageId};
 use settings::{Config, ConfigError, OfAgent, Strategy};
 use slots::version;
 use tokio::{
@@ -172,7 +173,7 @@ async fn runner(
     config: Config,
     connection: &zbus::Connection,
     updates: &Updates,
-    notes: mpsc::UnboundedSender<Wait>,
+    notes: mpsc::UnboundedSender<Event>,
     journal: Arc<JournalFile>,
 ) -> Result<(EffectRunner, Result<Journal, JournalError>), AgentError> {
     let root = &config.root;

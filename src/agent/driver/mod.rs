@@ -25,7 +25,7 @@ use host::{
     node,
     telemetry::notify,
 };
-use semaphore::{etcd::Wait, records::Holder};
+use semaphore::records::Holder;
 use settings::{Config, ConfigError, Strategy};
 
 use super::{
@@ -206,7 +206,7 @@ impl Driver {
         mut self,
         outside: &mut Outside,
         mut facts: Watching,
-        mut notes: mpsc::UnboundedReceiver<Wait>,
+        mut notes: mpsc::UnboundedReceiver<Event>,
     ) -> Ending {
         self.look_again = facts.again();
         let accepted = self.runner.store_accepted.clone();
@@ -254,7 +254,7 @@ impl Driver {
                     self.runner.told.borrow_mut().clear();
                     self.step(Event::StoreAccepted).await;
                 }
-                Some(wait) = notes.recv() => self.step(Event::WaitsFor(wait)).await,
+                Some(note) = notes.recv() => self.step(note).await,
                 Some(call) = outside.calls.recv() => match call {
                     Call::RequestReboot { reason, reply } => {
                         self.look_at_the_slots().await;

@@ -84,8 +84,7 @@ impl Driver {
 
     /// Logs where the agent stands. That a hook runs is logged with its start, and not again as what is waited for.
     fn log(&mut self, line: String) {
-        let is_hook = line.contains(": the hook ") && line.ends_with(" at the latest");
-        if is_hook || self.logged == line {
+        if self.machine.waits_for_hook() || self.logged == line {
             return;
         }
         // What somebody should look at is found by its level.

@@ -87,7 +87,7 @@ pub struct EffectRunner {
     /// The member of etcd that was last taken for this node's; empty where none was.
     pub member: RefCell<String>,
     /// Where operations say what they wait for.
-    pub notes: mpsc::UnboundedSender<Wait>,
+    pub notes: mpsc::UnboundedSender<Event>,
 }
 
 /// Where a node learns that an update waits for a reboot.
@@ -222,10 +222,10 @@ impl EffectRunner {
 
     fn note(&self, why: String) {
         // The driver outlives its operations.
-        let _ = self.notes.send(Wait {
+        let _ = self.notes.send(Event::WaitsFor(Wait {
             waits_for: why,
             position: QueuePosition::Unknown,
-        });
+        }));
     }
 
     /// Whether the hooks let the node go; one may say not now, without being at fault.
@@ -275,12 +275,9 @@ impl EffectRunner {
     fn hooks(&self) -> Hooks {
         let notes = self.notes.clone();
         let hooks = Hooks::new(&self.config.root, self.config.timings.hook_timeout);
-        hooks.telling(move |why| {
+        hooks.telling(move |which| {
             // The driver outlives its operations.
-            let _ = notes.send(Wait {
-                waits_for: why,
-                position: QueuePosition::Unknown,
-            });
+            let _ = notes.send(Event::HookRuns(which));
         })
     }
 

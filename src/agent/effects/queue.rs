@@ -31,7 +31,7 @@ impl EffectRunner {
         let note = |wait: Wait| {
             if said.borrow().as_ref() != Some(&wait) {
                 // The driver outlives its operations.
-                let _ = self.notes.send(wait.clone());
+                let _ = self.notes.send(Event::WaitsFor(wait.clone()));
                 said.replace(Some(wait));
             }
         };

@@ -85,6 +85,8 @@ pub struct Machine {
     allowed: Option<ImageId>,
     /// What the operation under way last said it waits for.
     waits_for: String,
+    /// Whether that is a hook.
+    waits_for_hook: bool,
     /// Where it stands in the queue meanwhile.
     position: QueuePosition,
     /// A staged update that must not be booted, and when update_engine is to forget it, on the monotonic clock.
@@ -107,6 +109,7 @@ impl Machine {
             before: None,
             allowed: None,
             waits_for: String::new(),
+            waits_for_hook: false,
             position: QueuePosition::Unknown,
             quarantined_update: None,
             stopping: false,
@@ -270,6 +273,13 @@ impl Machine {
             Event::WaitsFor(wait) => {
                 self.position = wait.position;
                 self.waits_for = wait.waits_for;
+                self.waits_for_hook = false;
+                Vec::new()
+            }
+            Event::HookRuns(which) => {
+                self.position = QueuePosition::Unknown;
+                self.waits_for = which;
+                self.waits_for_hook = true;
                 Vec::new()
             }
             Event::Looked(facts) => {

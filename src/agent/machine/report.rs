@@ -56,6 +56,12 @@ impl Machine {
         (self.state.name().word(), waits_for)
     }
 
+    /// Whether what it waits for, as reported, is a hook.
+    #[must_use]
+    pub fn waits_for_hook(&self) -> bool {
+        self.waits_for_hook && !self.waits_for.is_empty() && self.report().1 == self.waits_for
+    }
+
     /// Whether this node holds the semaphore, as far as it knows.
     #[must_use]
     pub fn holds(&self) -> bool {

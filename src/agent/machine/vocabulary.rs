@@ -121,6 +121,8 @@ pub enum Event {
     Cleared(ImageId),
     /// The operation says what it waits for.
     WaitsFor(Wait),
+    /// The operation says which hook runs now, since when, and until when at the latest.
+    HookRuns(String),
     /// [`Op::May`] ended: nothing is against it, or what is; and how things are since.
     Allowed(Result<(), String>, Facts),
     /// [`Op::Acquire`] ended: the semaphore is held, by this claim as it was taken.

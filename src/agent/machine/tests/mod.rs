@@ -15,7 +15,10 @@ use proptest::{
     prelude::{ProptestConfig, prop},
     prop_assert_eq, proptest,
 };
-use semaphore::records::ImageId;
+use semaphore::{
+    etcd::{QueuePosition, Wait},
+    records::ImageId,
+};
 use settings::{Strategy, window::Window};
 use world::World;
 
@@ -91,6 +94,28 @@ fn a_clock_that_is_set_while_a_window_is_waited_for_is_seen_within_a_minute() {
     world.minutes += 1;
     world.tick();
     assert_eq!(world.machine.state(), &State::Asking);
+}
+
+#[test]
+fn hook_is_told_from_what_else_is_waited_for() {
+    let mut world = World::new(Strategy::EtcdLock);
+    world.until_window();
+    world.stage(Some(2));
+    while !matches!(world.machine.state(), State::Draining { .. }) {
+        world.end(true);
+    }
+    assert!(!world.machine.waits_for_hook());
+    world.step(Event::HookRuns("the hook x runs".into()));
+    assert_eq!(world.machine.report().1, "the hook x runs");
+    assert!(world.machine.waits_for_hook());
+    world.step(Event::WaitsFor(Wait {
+        waits_for: "the hook x runs".into(),
+        position: QueuePosition::Unknown,
+    }));
+    assert!(!world.machine.waits_for_hook(), "it goes by the words");
+    world.step(Event::HookRuns("the hook y runs".into()));
+    world.end(true);
+    assert!(!world.machine.waits_for_hook(), "its end is not seen");
 }
 
 proptest! {
