@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_new_counts() {
+    fn only_units_that_failed_since_the_reboot_count() {
         let before = baseline(&[failed("old.service"), starting("slow.service")]);
         let ignore = ["ignored.service".to_owned()];
         let cluster = ["etcd.service".to_owned()];

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_written_with_the_journal_and_survives_the_agent() {
+    fn memory_is_written_with_the_journal_and_survives_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
         let file = JournalFile::new(&root, "me");
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_that_cannot_be_read_is_not_written_over() {
+    fn unreadable_journal_is_not_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
         let path = Journal::path(&root);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_saved_is_not_kept_later() {
+    fn unsaved_memory_is_not_written_later() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
         let file = JournalFile::new(&root, "me");
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn no_link_leads_the_journal_out_of_its_root() {
+    fn journal_stays_inside_the_root() {
         use std::{fs, os::unix::fs::symlink};
         let outside = tempfile::tempdir().unwrap();
         let elsewhere = outside.path().join("journal.json");

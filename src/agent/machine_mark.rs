@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_firmwares_word_is_taken_where_it_says_something() {
+    fn firmware_id_is_used_where_it_is_meaningful() {
         for (text, product) in [
             (
                 "4C4C4544-0042-3510-8052-B4C04F4E3132\n",

@@ -11,7 +11,7 @@ use crate::agents::{Site, agent, bin, coordinator, machine, prepare, undrained};
 const LIMIT: Duration = Duration::from_secs(30);
 
 #[tokio::test]
-async fn a_node_reboots_into_its_update_and_gives_back() {
+async fn node_reboots_into_its_update_and_releases_the_lock() {
     let site = Site::new("one");
     let node = site.node("node-1", &[]).await;
     coordinator(&node, "running").await;
@@ -84,12 +84,12 @@ async fn three_nodes_reboot_one_at_a_time() {
 }
 
 #[tokio::test]
-async fn with_max_two_two_are_out_at_a_time_and_never_three() {
+async fn max_two_lets_two_nodes_reboot_together_and_never_three() {
     roll_out(2).await;
 }
 
 #[tokio::test]
-async fn without_update_engine_a_file_wants_the_reboot() {
+async fn sentinel_file_requests_a_reboot_without_update_engine() {
     let site = Site::new("sentinel");
     let node = Node::without_update_engine("node-1").await;
     prepare(&node);
@@ -180,7 +180,7 @@ async fn outside_its_window_a_node_takes_no_ticket() {
 }
 
 #[tokio::test]
-async fn a_window_that_closes_ends_the_wait_in_the_line() {
+async fn closing_window_removes_the_node_from_the_queue() {
     let site = Site::new("closing");
     site.lock().await;
     let node = machine("node-1").await;

@@ -23,7 +23,7 @@ async fn ask(node: &Node) {
 }
 
 #[tokio::test]
-async fn a_person_reboots_a_node_locked_by_hand_and_the_lock_stays() {
+async fn reboot_under_a_lock_by_hand_keeps_the_lock() {
     let site = Site::new("by-hand");
     let node = site.node("node-1", &[]).await;
     lock(&site, &node, &[]).await;
@@ -134,7 +134,7 @@ async fn a_node_drained_by_hand_is_drained_and_undrained_by_that_lock_alone() {
 }
 
 #[tokio::test]
-async fn an_agent_killed_under_a_lock_by_hand_gives_it_back_to_the_person() {
+async fn agent_killed_under_a_lock_by_hand_restores_that_lock() {
     let site = Site::new("by-hand-killed");
     let node = machine("node-1").await;
     slow_drain(&node);

@@ -153,24 +153,24 @@ changes! { while_draining:
     a_pause_of_the_cluster_during_the_drain_undoes_it PauseAll;
     max_zero_during_the_drain_undoes_it MaxZero;
     a_document_deleted_during_the_drain_undoes_it Deleted;
-    an_unlock_during_the_drain_undoes_it_and_is_not_answered_by_another_take Unlocked;
+    unlock_during_the_drain_undoes_it_and_the_node_does_not_take_again Unlocked;
     an_update_reset_during_the_drain_undoes_it Reset;
-    an_update_reset_without_a_word_during_the_drain_undoes_it ResetSilently;
-    an_update_engine_that_goes_during_the_drain_undoes_it EngineStops;
+    silent_update_reset_during_the_drain_undoes_it ResetSilently;
+    end_of_update_engine_during_the_drain_undoes_it EngineStops;
 }
 
 changes! { while_queued:
-    a_pause_keeps_the_place_in_the_line Pause;
-    a_pause_of_the_cluster_keeps_the_place_in_the_line PauseAll;
-    max_zero_keeps_the_place_in_the_line MaxZero;
-    a_deleted_document_lets_nobody_in Deleted;
-    an_update_reset_in_the_line_gives_the_ticket_back Reset;
-    an_update_reset_without_a_word_in_the_line_gives_the_semaphore_back ResetSilently;
-    an_update_engine_that_goes_gives_the_ticket_back EngineStops;
+    pause_keeps_the_ticket Pause;
+    pause_of_the_cluster_keeps_the_ticket PauseAll;
+    max_zero_keeps_the_ticket MaxZero;
+    deleted_document_blocks_every_take Deleted;
+    update_reset_while_queued_deletes_the_ticket Reset;
+    silent_update_reset_while_queued_releases_the_lock ResetSilently;
+    end_of_update_engine_while_queued_deletes_the_ticket EngineStops;
 }
 
 #[tokio::test]
-async fn a_reboot_taken_back_during_the_drain_undoes_it() {
+async fn cancelled_reboot_undoes_the_drain() {
     let site = Site::new("cancelled");
     let node = site.node("node-1", &[]).await;
     slow_drain(&node);
@@ -221,7 +221,7 @@ async fn a_drain_that_fails_is_undone_and_tried_again_later() {
 }
 
 #[tokio::test]
-async fn an_update_engine_that_restarts_in_the_line_does_not_lose_the_update() {
+async fn restart_of_update_engine_while_queued_keeps_the_update() {
     let site = Site::new("engine");
     site.lock().await;
     let node = site.node("node-1", &[]).await;
@@ -239,7 +239,7 @@ async fn an_update_engine_that_restarts_in_the_line_does_not_lose_the_update() {
 }
 
 #[tokio::test]
-async fn forged_signals_move_nothing_and_are_logged() {
+async fn forged_signals_are_ignored_and_logged() {
     let site = Site::new("forged");
     let node = site.node("node-1", &[]).await;
     let reads = node.update_engine().calls("GetStatus");
@@ -269,7 +269,7 @@ async fn forged_signals_move_nothing_and_are_logged() {
 }
 
 #[tokio::test]
-async fn a_hook_may_say_not_now() {
+async fn may_reboot_hook_can_refuse_for_now() {
     let site = Site::new("may-reboot");
     let node = machine("node-1").await;
     let busy = node.path("busy");
@@ -299,7 +299,7 @@ async fn a_hook_may_say_not_now() {
 }
 
 #[tokio::test]
-async fn a_hook_that_says_not_now_at_the_last_leaves_nothing_to_undo() {
+async fn refusal_by_a_hook_before_the_drain_undoes_nothing() {
     let site = Site::new("may-reboot-late");
     let node = machine("node-1").await;
     let busy = node.path("busy");
@@ -322,7 +322,7 @@ async fn a_hook_that_says_not_now_at_the_last_leaves_nothing_to_undo() {
 }
 
 #[tokio::test]
-async fn a_drain_that_could_not_be_run_is_known_before_the_node_stands_in_the_line() {
+async fn unusable_drain_hook_is_reported_before_the_queue() {
     let site = Site::new("drain-unusable");
     let node = site.node("node-1", &[]).await;
     let name = "etc/pointsman/hooks/pre-reboot.d/10-drain";

@@ -24,7 +24,7 @@ async fn drain_ends_with(command: &str) -> (Site, pointsman_testbed::node::Node)
 }
 
 #[tokio::test]
-async fn an_operator_who_acts_as_the_drain_ends_is_heard() {
+async fn operator_commands_at_the_end_of_the_drain_count() {
     for (command, says) in [
         ("unlock", "taken from this node"),
         ("pause --reason tea", "paused by"),
@@ -45,7 +45,7 @@ async fn an_operator_who_acts_as_the_drain_ends_is_heard() {
 }
 
 #[tokio::test]
-async fn a_logind_that_restarts_during_the_drain_stops_nothing_for_ever() {
+async fn restart_of_logind_during_the_drain_does_not_block_the_reboot() {
     let site = Site::new("logind-drain");
     let node = site
         .node("node-1", &[("POINTSMAN_RETRY_MAX", "100ms")])

@@ -74,7 +74,7 @@ async fn waits(node: &Node, why: &str) {
 }
 
 #[tokio::test]
-async fn they_leave_one_at_a_time_and_others_go_beside_them() {
+async fn etcd_members_reboot_one_at_a_time_beside_other_nodes() {
     let site = Site::new("members-one", 3).await;
     let a = site.node("node-a", Some(0)).await;
     let b = site.node("node-b", Some(1)).await;
@@ -126,7 +126,7 @@ async fn they_leave_one_at_a_time_and_others_go_beside_them() {
 }
 
 #[tokio::test]
-async fn the_line_is_kept_where_the_other_member_fills_the_semaphore() {
+async fn member_stays_queued_while_another_member_holds_the_only_place() {
     let site = Site::new("members-line", 1).await;
     let a = site.node("node-a", Some(0)).await;
     let b = site.node("node-b", Some(1)).await;
@@ -155,7 +155,7 @@ async fn the_line_is_kept_where_the_other_member_fills_the_semaphore() {
 }
 
 #[tokio::test]
-async fn none_leaves_while_another_is_down() {
+async fn no_member_reboots_while_another_is_down() {
     let site = Site::new("members-down", 1).await;
     let a = site.node("node-a", Some(0)).await;
     let c = site.node("node-c", None).await;
@@ -181,7 +181,7 @@ async fn none_leaves_while_another_is_down() {
 }
 
 #[tokio::test]
-async fn a_member_lost_meanwhile_ends_the_wait_in_the_line() {
+async fn lost_member_removes_the_node_from_the_queue() {
     let site = Site::new("members-queued", 1).await;
     let by_hand = holder("operator", Phase::Manual);
     site.semaphore.lock(&by_hand).await.unwrap();

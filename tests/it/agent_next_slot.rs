@@ -47,7 +47,7 @@ async fn until_next(disk: &DiskImage, slot: Slot) {
 }
 
 #[tokio::test]
-async fn while_an_update_waits_the_booted_slot_stays_next_and_then_the_staged_one_boots() {
+async fn booted_slot_stays_next_until_the_staged_update_reboots() {
     let site = Site::new("slot");
     let (node, disk) = node(&site, &[]).await;
     site.lock().await;
@@ -83,7 +83,7 @@ async fn where_no_reboot_follows_the_booted_slot_is_pinned_again() {
 }
 
 #[tokio::test]
-async fn a_crash_after_they_were_thrown_holds_them_again() {
+async fn crash_after_activation_pins_the_booted_slot_again() {
     let site = Site::new("slot-crash");
     let (node, disk) = node(&site, &[("POINTSMAN_RETRY_MAX", "1h")]).await;
     node.logind().on_reboot(OnReboot::Nothing);
@@ -97,7 +97,7 @@ async fn a_crash_after_they_were_thrown_holds_them_again() {
 }
 
 #[tokio::test]
-async fn they_go_back_before_the_semaphore_whatever_update_engine_says_by_then() {
+async fn booted_slot_is_pinned_before_the_release_whatever_update_engine_says() {
     for away in [true, false] {
         let site = Site::new("slot-back-away");
         let (node, disk) = node(&site, &[("POINTSMAN_RETRY_MAX", "1h")]).await;
@@ -118,7 +118,7 @@ async fn they_go_back_before_the_semaphore_whatever_update_engine_says_by_then()
 }
 
 #[tokio::test]
-async fn as_long_as_they_cannot_go_back_the_semaphore_is_kept() {
+async fn lock_is_kept_until_the_booted_slot_is_pinned() {
     let site = Site::new("slot-stuck");
     let (node, disk) = node(&site, &[]).await;
     node.logind().on_reboot(OnReboot::Nothing);
@@ -143,7 +143,7 @@ async fn as_long_as_they_cannot_go_back_the_semaphore_is_kept() {
 }
 
 #[tokio::test]
-async fn what_is_staged_after_the_commit_of_another_reboot_is_held() {
+async fn update_staged_after_another_commit_is_not_activated() {
     let site = Site::new("slot-late");
     let (node, disk) = node(&site, &[]).await;
     node.logind().on_reboot(OnReboot::Nothing);
@@ -156,7 +156,7 @@ async fn what_is_staged_after_the_commit_of_another_reboot_is_held() {
 }
 
 #[tokio::test]
-async fn during_the_drain_they_are_still_held() {
+async fn booted_slot_stays_pinned_during_the_drain() {
     let site = Site::new("slot-drain");
     let (node, disk) = node(&site, &[]).await;
     slow_drain(&node);
@@ -169,7 +169,7 @@ async fn during_the_drain_they_are_still_held() {
 }
 
 #[tokio::test]
-async fn without_coordination_nothing_is_held_and_what_was_is_let_go() {
+async fn uncoordinated_strategy_activates_the_staged_slot() {
     let site = Site::new("slot-off");
     let (node, disk) = node(&site, &[]).await;
     site.lock().await;
@@ -254,7 +254,7 @@ async fn an_update_that_is_reset_and_staged_again_is_booted() {
 }
 
 #[tokio::test]
-async fn what_the_disk_refuses_is_tried_again() {
+async fn failed_slot_change_is_retried() {
     let site = Site::new("slot-refused");
     let (node, disk) = node(&site, &[]).await;
     site.lock().await;
@@ -296,7 +296,7 @@ async fn a_reboot_into_the_slot_a_person_made_next_asks_for_that_image() {
 }
 
 #[tokio::test]
-async fn what_a_person_made_next_stays_so_where_no_reboot_follows() {
+async fn slot_chosen_by_a_person_stays_next_without_a_reboot() {
     let site = Site::new("slot-person-back");
     let (node, disk) = node(&site, &[("POINTSMAN_RETRY_MAX", "1h")]).await;
     node.logind().on_reboot(OnReboot::Fail("no".into()));
@@ -309,7 +309,7 @@ async fn what_a_person_made_next_stays_so_where_no_reboot_follows() {
 }
 
 #[test]
-fn nothing_is_gone_back_to_that_is_not_what_ran_before() {
+fn rollback_needs_the_image_that_ran_before() {
     let dir = scratch::dir("go-back");
     let path = dir.path().join("disk");
     let disk = DiskImage::new(&path, "1");
@@ -335,7 +335,7 @@ fn nothing_is_gone_back_to_that_is_not_what_ran_before() {
 }
 
 #[tokio::test]
-async fn an_update_that_could_not_boot_is_known_before_the_node_stands_in_the_line() {
+async fn unbootable_update_is_reported_before_the_queue() {
     let site = Site::new("slot-tries");
     let (node, disk) = node(&site, &[]).await;
     disk.post_install(Slot::B, "2");
@@ -354,7 +354,7 @@ async fn an_update_that_could_not_boot_is_known_before_the_node_stands_in_the_li
 }
 
 #[test]
-fn a_slot_that_runs_by_now_was_thrown_for_this_boot_and_what_a_person_made_next_stays_so() {
+fn activation_ends_with_its_boot_and_a_slot_chosen_later_stays_next() {
     let dir = scratch::dir("thrown");
     let path = dir.path().join("disk");
     let disk = DiskImage::new(&path, "1");
@@ -470,7 +470,7 @@ async fn a_read_only_disk_is_found_before_the_ticket() {
 }
 
 #[tokio::test]
-async fn a_file_that_asks_for_a_reboot_moves_no_node_to_the_other_slot() {
+async fn sentinel_file_reboot_stays_on_the_running_slot() {
     let site = Site::new("slot-sentinel");
     let node = Node::without_update_engine("node-1").await;
     let disk = node.add_disk("1");

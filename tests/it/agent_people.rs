@@ -16,7 +16,7 @@ async fn terminal(node: &Node, tty: &str, text: &str) -> String {
 }
 
 #[tokio::test]
-async fn people_logged_in_are_told_and_given_time_before_the_line() {
+async fn logged_in_users_are_warned_and_awaited_before_the_queue() {
     let site = Site::new("grace");
     let node = site
         .node("node-1", &[("POINTSMAN_LOGIN_GRACE", "3s")])
@@ -40,7 +40,7 @@ async fn people_logged_in_are_told_and_given_time_before_the_line() {
 }
 
 #[tokio::test]
-async fn once_everybody_has_left_it_goes_on_at_once() {
+async fn last_logout_ends_the_login_grace_at_once() {
     let site = Site::new("leaving");
     let node = site
         .node("node-1", &[("POINTSMAN_LOGIN_GRACE", "1h")])
@@ -60,7 +60,7 @@ async fn once_everybody_has_left_it_goes_on_at_once() {
 }
 
 #[tokio::test]
-async fn a_block_on_shutdowns_is_waited_out_before_the_line() {
+async fn shutdown_inhibitor_keeps_the_node_out_of_the_queue() {
     let site = Site::new("block");
     let node = site.node("node-1", &[]).await;
     // Only a block on shutdowns counts.
@@ -77,7 +77,7 @@ async fn a_block_on_shutdowns_is_waited_out_before_the_line() {
 }
 
 #[tokio::test]
-async fn a_block_that_appears_in_the_line_or_during_the_drain_is_stepped_back_for() {
+async fn shutdown_inhibitor_while_queued_or_draining_ends_the_reboot() {
     let site = Site::new("late-block");
     let node = site.node("node-1", &[]).await;
     slow_drain(&node);

@@ -123,7 +123,7 @@ async fn an_unreadable_journal_keeps_the_node_up() {
 }
 
 #[tokio::test]
-async fn without_its_folder_the_node_stays_up() {
+async fn missing_state_folder_keeps_the_node_up() {
     let site = Site::new("no-folder");
     let node = machine("node-1").await;
     fs::remove_dir_all(node.path("var/lib/pointsman")).unwrap();
@@ -132,7 +132,7 @@ async fn without_its_folder_the_node_stays_up() {
 }
 
 #[tokio::test]
-async fn without_a_journal_that_can_be_written_no_step_is_taken() {
+async fn unwritable_journal_stops_every_step() {
     let site = Site::new("no-writes");
     let node = site.node("node-1", &[]).await;
     fs::remove_dir_all(node.path("var/lib/pointsman")).unwrap();
@@ -153,7 +153,7 @@ async fn without_a_journal_that_can_be_written_no_step_is_taken() {
 }
 
 #[tokio::test]
-async fn under_a_newer_journal_the_node_gives_back_and_begins_nothing() {
+async fn newer_journal_makes_the_node_release_and_start_nothing() {
     let site = Site::new("newer");
     let node = machine("node-1").await;
     let held = Holder {

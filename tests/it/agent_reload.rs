@@ -35,7 +35,7 @@ async fn property(node: &Node, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_good_change_comes_into_force_and_a_bad_one_is_said() {
+async fn valid_reload_is_applied_and_a_faulty_one_is_reported() {
     let site = Site::new("reload");
     let node = site.node("node-1", &[]).await;
     let of = async |name: &str| property(&node, name).await;
@@ -83,7 +83,7 @@ async fn a_good_change_comes_into_force_and_a_bad_one_is_said() {
 }
 
 #[tokio::test]
-async fn a_change_keeps_the_place_in_the_line_unless_it_is_another_line() {
+async fn reload_keeps_the_ticket_unless_the_queue_changes() {
     let site = Site::new("reload-queue");
     let node = site.node("node-1", &[]).await;
     site.lock().await;
@@ -116,7 +116,7 @@ async fn a_change_keeps_the_place_in_the_line_unless_it_is_another_line() {
 }
 
 #[tokio::test]
-async fn a_node_that_asks_nobody_any_more_leaves_the_line_and_goes() {
+async fn reload_to_strategy_reboot_leaves_the_queue_and_reboots() {
     let site = Site::new("reload-alone");
     let node = site.node("node-1", &[]).await;
     site.lock().await;
@@ -131,7 +131,7 @@ async fn a_node_that_asks_nobody_any_more_leaves_the_line_and_goes() {
 }
 
 #[tokio::test]
-async fn a_change_waits_for_the_end_of_what_is_under_way() {
+async fn reload_waits_for_the_running_reboot() {
     let site = Site::new("reload-drain");
     let node = site.node("node-1", &[]).await;
     slow_drain(&node);
@@ -154,7 +154,7 @@ async fn a_change_waits_for_the_end_of_what_is_under_way() {
 }
 
 #[tokio::test]
-async fn what_is_given_back_is_given_back_where_etcd_is_to_be_found_by_now() {
+async fn release_goes_to_the_endpoints_of_the_new_configuration() {
     let site = Site::new("reload-moved");
     let node = machine("node-1").await;
     let cluster = shared_cluster();

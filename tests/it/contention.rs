@@ -32,8 +32,7 @@ async fn contend(semaphore: Semaphore, claim: Claim, mut random: Random) {
 }
 
 #[tokio::test]
-async fn two_hundred_with_random_deaths_never_exceed_max_and_all_finish_in_the_order_of_their_tickets()
- {
+async fn two_hundred_nodes_with_random_failures_never_exceed_max_and_keep_the_ticket_order() {
     LocalSet::new()
         .run_until(async {
             let cluster = shared_cluster();
@@ -189,7 +188,7 @@ async fn hand_over(waiters: usize) -> u64 {
 }
 
 #[tokio::test]
-async fn a_hand_over_costs_the_same_behind_ten_and_behind_five_hundred() {
+async fn hand_over_cost_does_not_depend_on_the_queue_length() {
     LocalSet::new()
         .run_until(async {
             let (ten, many) = (hand_over(10).await, hand_over(500).await);
@@ -227,7 +226,7 @@ async fn expected_release(cluster: &Cluster, changed: bool) -> u64 {
 }
 
 #[tokio::test]
-async fn a_release_that_was_expected_is_one_request_and_never_more_than_two() {
+async fn release_takes_one_request_and_at_most_two() {
     let cluster = Cluster::start(1).await;
     assert_eq!(expected_release(&cluster, false).await, 1);
     assert_eq!(expected_release(&cluster, true).await, 2);

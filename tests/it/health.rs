@@ -134,7 +134,7 @@ async fn boot_complete_is_reached_once_the_agents_own_checks_have_passed() {
 }
 
 #[tokio::test]
-async fn a_check_of_boot_complete_that_failed_is_made_again_until_the_time_is_over() {
+async fn failed_boot_complete_check_is_retried_until_the_time_limit() {
     let site = Site::new("health-gate");
     let node = machine("node-1").await;
     let disk = node.add_disk("1");
@@ -170,7 +170,7 @@ async fn a_check_of_boot_complete_that_failed_is_made_again_until_the_time_is_ov
 }
 
 #[tokio::test]
-async fn health_says_what_would_count_today() {
+async fn health_reports_what_counts_now() {
     let site = Site::new("health-by-hand");
     let (node, disk) = node(&site, "node-1", &[]).await;
     let health = async |args: &[&str]| site.command(&node, &[&["health"], args].concat()).await;

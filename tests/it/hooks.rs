@@ -50,7 +50,7 @@ impl Machine {
 const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn hooks_run_in_order_and_those_of_etc_win() {
+async fn hooks_run_in_order_and_etc_overrides_usr() {
     let machine = Machine::new();
     let log = machine.path("log").display().to_string();
     for (path, word) in [
@@ -198,7 +198,7 @@ async fn a_hook_that_hangs_is_ended_with_all_it_started() {
 }
 
 #[tokio::test]
-async fn a_hook_that_leaves_something_running_or_says_a_megabyte_is_done_when_it_ends() {
+async fn hook_that_leaves_processes_or_prints_a_megabyte_ends_with_its_process() {
     let machine = Machine::new();
     machine.hook(
         "etc/pointsman/hooks/pre-reboot.d/10-fork",
@@ -212,7 +212,7 @@ async fn a_hook_that_leaves_something_running_or_says_a_megabyte_is_done_when_it
 }
 
 #[tokio::test]
-async fn what_a_hook_started_and_set_apart_ends_with_it_as_well() {
+async fn detached_processes_of_a_hook_end_with_it() {
     let machine = Machine::new();
     let pids = machine.path("pids");
     machine.hook(
@@ -238,7 +238,7 @@ async fn gone(pid: &str) {
 }
 
 #[tokio::test]
-async fn a_hook_that_is_given_up_ends_with_all_it_started() {
+async fn cancelled_hook_ends_with_all_its_processes() {
     let machine = Machine::new();
     let pids = machine.path("pids");
     let script = format!(
@@ -305,7 +305,7 @@ async fn hooks_get_few_variables_and_not_the_agents_environment() {
 }
 
 #[tokio::test]
-async fn which_hook_runs_since_when_and_until_when_is_said() {
+async fn status_names_the_running_hook_with_its_times() {
     let site = Site::new("hook-said");
     let node = site
         .node("node-1", &[("POINTSMAN_HOOK_TIMEOUT", "10m")])
@@ -396,7 +396,7 @@ async fn hooks_that_others_can_write_to_or_the_kernel_cannot_execute_are_refused
 }
 
 #[tokio::test]
-async fn folders_that_no_moment_has_are_told_at_the_start_and_by_config() {
+async fn unknown_hook_folders_are_reported_at_start_and_by_config() {
     let site = Site::new("hook-folders");
     let node = machine("node-1").await;
     for folder in ["pre-reboot", "post-boots.d", "whatever.d", "available"] {
@@ -425,7 +425,7 @@ async fn folders_that_no_moment_has_are_told_at_the_start_and_by_config() {
 }
 
 #[tokio::test]
-async fn a_carriage_return_of_a_hook_overwrites_nothing() {
+async fn carriage_return_in_hook_output_is_escaped() {
     let site = Site::new("hook-returns");
     let node = site.node("node-1", &[]).await;
     hook(

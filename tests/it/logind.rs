@@ -47,7 +47,7 @@ async fn settle(from: &Connection, to: &Connection) {
 }
 
 #[tokio::test]
-async fn logins_come_and_go() {
+async fn logins_and_logouts_are_seen() {
     let bus = Bus::start().await;
     let (fake, conn) = (Fake::start(&bus).await, bus.connection().await);
     let (logind, mut watch) = (Logind::new(&conn), Watch::new(&conn).await.unwrap());
@@ -119,7 +119,7 @@ async fn a_reboot_is_asked_for_and_its_shutdown_seen() {
 }
 
 #[tokio::test]
-async fn logind_may_be_absent_come_and_restart() {
+async fn logind_is_followed_over_late_start_and_restart() {
     let bus = Bus::start().await;
     let conn = bus.connection().await;
     let (logind, mut watch) = (Logind::new(&conn), Watch::new(&conn).await.unwrap());
@@ -225,7 +225,7 @@ impl io::Write for Log {
 }
 
 #[tokio::test]
-async fn forgers_are_named_once_and_others_not_at_all() {
+async fn senders_of_forged_signals_are_named_once() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()

@@ -16,7 +16,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn the_guards_reason_is_said_again_when_etcd_is_back() {
+async fn member_guard_reason_is_reported_again_when_etcd_is_back() {
     let cluster = Cluster::builder(3).fast_elections().start().await;
     let prefix = unique_prefix("quarantine-1");
     let proxy = Proxy::start(cluster.address(0)).await;
@@ -44,7 +44,7 @@ async fn the_guards_reason_is_said_again_when_etcd_is_back() {
 }
 
 #[tokio::test]
-async fn the_cluster_is_told_what_runs_after_a_trial_nobody_cleared() {
+async fn uncoordinated_trial_is_recorded_in_the_cluster() {
     let site = Site::new("quarantine-2");
     let (node, disk) = node(&site, "node-1", &[]).await;
     disk.post_install(Slot::B, "2");
@@ -58,7 +58,7 @@ async fn the_cluster_is_told_what_runs_after_a_trial_nobody_cleared() {
 }
 
 #[tokio::test]
-async fn a_trial_nobody_cleared_is_told_to_be_over() {
+async fn uncoordinated_trial_is_recorded_as_ended() {
     let site = Site::new("quarantine-3");
     let (node, disk) = node(&site, "node-1", &[]).await;
     judge(&node, "health-cluster.d", &["2"]);
@@ -108,7 +108,7 @@ async fn told(site: &Site, node: &Node, args: &[&str]) {
 const BAD: [&str; 5] = ["quarantine", "add", "2", "--reason", "eats disks"];
 
 #[tokio::test]
-async fn a_reset_update_is_not_rebooted_into_where_the_points_are_not_held() {
+async fn reset_update_is_not_booted_without_pinning() {
     for config in ["strategy: reboot\n", "pin-booted-slot: false\n"] {
         let site = Site::new("quarantine-reset");
         let node = two_slots(config).await;
@@ -240,7 +240,7 @@ async fn a_refused_pause_leaves_no_lease() {
 }
 
 #[tokio::test]
-async fn every_machine_is_localhost() {
+async fn member_with_a_localhost_url_is_not_taken_for_the_nodes_own() {
     let cluster = Cluster::builder(1).start().await;
     peer(&cluster, "http://localhost:2380").await;
     let prefix = unique_prefix("quarantine-11");
@@ -256,7 +256,7 @@ async fn every_machine_is_localhost() {
 }
 
 #[tokio::test]
-async fn who_comes_to_host_a_member_in_the_line_is_guarded() {
+async fn queued_node_that_becomes_a_member_is_guarded() {
     let cluster = Cluster::builder(1).start().await;
     let prefix = unique_prefix("quarantine-12");
     let semaphore = on(&cluster, &prefix);

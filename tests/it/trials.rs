@@ -58,7 +58,7 @@ pub(crate) async fn runs_from(node: &Node, slot: Slot, reboots: usize) {
 }
 
 #[tokio::test]
-async fn a_good_image_is_marked_good_and_only_then_the_semaphore_given_back() {
+async fn good_image_is_marked_before_the_lock_is_released() {
     let site = Site::new("trial-good");
     let (node, disk) = node(&site, "node-1", &[]).await;
     let systemd = Systemd::start(node.bus()).await;
@@ -79,7 +79,7 @@ async fn a_good_image_is_marked_good_and_only_then_the_semaphore_given_back() {
 }
 
 #[tokio::test]
-async fn a_bad_image_is_gone_back_from_and_no_other_node_follows() {
+async fn bad_image_is_rolled_back_and_no_other_node_boots_it() {
     let site = Site::new("trial-bad");
     let (first, disk) = node(&site, "node-1", &["2"]).await;
     let (second, _) = node(&site, "node-2", &["2"]).await;
@@ -142,7 +142,7 @@ async fn a_check_may_pass_at_its_third_try() {
 }
 
 #[tokio::test]
-async fn what_is_no_trial_stays_up_holds_and_says_why() {
+async fn failed_boot_that_is_no_trial_stays_up_and_keeps_the_lock() {
     let site = Site::new("trial-none");
     let (node, disk) = node(&site, "node-1", &[]).await;
     let broken = node.path("broken");
@@ -176,7 +176,7 @@ async fn what_is_no_trial_stays_up_holds_and_says_why() {
 }
 
 #[tokio::test]
-async fn a_check_that_needs_others_tells_nothing_of_a_boot_made_alone() {
+async fn cluster_check_is_unknown_in_an_uncoordinated_boot() {
     let site = Site::new("trial-cluster");
     let (node, disk) = node(&site, "node-1", &[]).await;
     judge(&node, "health-cluster.d", &["2"]);
@@ -202,7 +202,7 @@ async fn a_check_that_needs_others_tells_nothing_of_a_boot_made_alone() {
 }
 
 #[tokio::test]
-async fn without_etcd_it_goes_back_all_the_same_and_tells_later() {
+async fn rollback_works_without_etcd_and_is_reported_later() {
     let site = Site::new("trial-alone");
     let proxy = Proxy::start(shared_cluster().address(0)).await;
     let node = machine("node-1").await;
@@ -231,7 +231,7 @@ async fn without_etcd_it_goes_back_all_the_same_and_tells_later() {
 }
 
 #[tokio::test]
-async fn a_proof_that_is_cut_off_is_forgiven_once() {
+async fn interrupted_proof_is_forgiven_once() {
     let site = Site::new("trial-cut");
     let node = machine("node-1").await;
     let disk = node.add_disk("1");
@@ -343,7 +343,7 @@ async fn the_other_slot_must_hold_what_ran_before() {
 }
 
 #[tokio::test]
-async fn systemd_must_have_started_what_it_was_told_to() {
+async fn boot_is_proven_only_after_systemd_has_started_its_units() {
     let site = Site::new("trial-units");
     let (node, disk) = node(&site, "node-1", &[]).await;
     let systemd = Systemd::start(node.bus()).await;
@@ -406,7 +406,7 @@ async fn an_unproven_boot_is_judged_by_the_configuration_read_again() {
 }
 
 #[tokio::test]
-async fn an_image_that_spoils_the_disk_of_the_journal_is_not_forgiven() {
+async fn image_that_breaks_the_journals_disk_is_quarantined() {
     let site = Site::new("trial-disk");
     let (node, disk) = node(&site, "node-1", &[]).await;
     // From the check on nothing can be written there, as long as this agent lives.

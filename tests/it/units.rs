@@ -34,7 +34,7 @@ async fn analyze(args: &[&str], unit: &str) -> Output {
 }
 
 #[tokio::test]
-async fn the_unit_is_good_and_its_sandbox_tight() {
+async fn agent_unit_is_valid_and_sandboxed() {
     // An unknown key is only said, and not an error.
     let verified = analyze(&["verify", "--man=no"], "pointsman.service").await;
     let said = (
@@ -49,7 +49,7 @@ async fn the_unit_is_good_and_its_sandbox_tight() {
 }
 
 #[tokio::test]
-async fn the_units_of_a_boot_are_good_and_hold_it_up_for_a_while_at_most() {
+async fn boot_units_are_valid_and_delay_the_boot_only_for_a_limited_time() {
     for unit in [
         "pointsman-cloud-config-early.service",
         "pointsman-cloud-config.service",

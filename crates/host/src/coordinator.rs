@@ -274,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_one_and_it_says_what_it_does() {
+    fn only_one_coordinator_runs_and_its_file_says_its_state() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
         let text =

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_write_is_read_and_printed_short() {
+    fn durations_are_read_and_printed_in_short_form() {
         for (text, milliseconds, printed) in [
             ("0", 0, "0s"),
             ("0s", 0, "0s"),
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_named() {
+    fn invalid_duration_is_named() {
         for text in [
             "",
             "5",

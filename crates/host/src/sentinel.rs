@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_comes_and_goes() {
+    async fn sentinel_file_is_seen_when_created_and_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("reboot-required");
         let mut sentinel = Sentinel::new(&RootPath::named(&path)).unwrap();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn folders_come_and_go() {
+    async fn sentinel_file_is_seen_in_folders_created_later() {
         let dir = tempfile::tempdir().unwrap();
         let (a, b) = (dir.path().join("a"), dir.path().join("a/b"));
         let path = b.join("reboot-required");
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_change_is_told() {
+    async fn sentinel_signals_only_changes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("reboot-required");
         fs::write(&path, "").unwrap();

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_become_a_sentence() {
+    fn several_lines_become_one() {
         for (text, sentence) in [
             ("one", "one"),
             ("it failed:\n  a: x\n  b: y\n", "it failed: a: x; b: y"),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_that_act_are_shown_instead() {
+    fn control_characters_are_escaped() {
         assert_eq!(visible("ä\nb"), "ä\nb");
         assert_eq!(
             visible("\u{1b}[2Jx\r\t\u{202e}"),
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_is_one_word_of_a_shell_whatever_it_holds() {
+    fn quoted_word_is_one_word_of_a_shell() {
         for (given, expected) in [
             ("a-b.c/d:1", "a-b.c/d:1"),
             ("", "''"),

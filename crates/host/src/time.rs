@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn how_long_ago_is_in_the_units_that_fit() {
+    fn time_since_is_shown_in_suitable_units() {
         let then = at("2026-11-30T00:00:00Z");
         for (now, says) in [
             ("2026-11-29T23:59:00Z", "0s"),

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_wild_writes_is_read() {
+    fn documents_of_other_tools_are_read() {
         for (text, max, holders) in [
             (r#"{"semaphore":1,"max":1,"holders":null}"#, 1, vec![]),
             (r#"{"semaphore":1,"max":1,"holders":[]}"#, 1, vec![]),
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_says_why_and_shows_itself() {
+    fn error_of_a_bad_document_has_reason_and_content() {
         for (text, problem) in [
             (
                 "",
@@ -292,7 +292,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_more_holders_than_max_are_let_in(max in 0u32..5, ids in prop::collection::vec("[a-e]", 0..20)) {
+        fn holders_never_exceed_max(max in 0u32..5, ids in prop::collection::vec("[a-e]", 0..20)) {
             let mut doc = Document::new(max);
             for id in &ids {
                 match doc.with(id) {

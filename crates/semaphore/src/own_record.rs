@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn another_machine_is_one_that_wrote_since_in_a_boot_of_its_own() {
+    fn twin_is_a_machine_that_wrote_since_in_another_boot() {
         let mut own = OwnRecord::default();
         // Nothing is remembered: an older program's journal, or none.
         assert!(!own.is_of_another(&record("b"), 9));
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn boots_are_remembered_up_to_a_bound_and_then_nobody_is_suspected() {
+    fn beyond_the_remembered_boots_no_twin_is_reported() {
         let mut own = OwnRecord::default();
         own.written("first", 1);
         for boot in 0..MOST {

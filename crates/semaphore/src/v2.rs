@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn every_group_is_found_and_what_is_no_lock_is_passed_over() {
+    fn locks_of_every_group_are_found_and_other_keys_ignored() {
         let tree = r#"{"key":"/coreos.com/updateengine/rebootlock","dir":true,"nodes":[
             {"key":"/coreos.com/updateengine/rebootlock/semaphore","value":"{\"semaphore\":1,\"max\":1,\"holders\":null}"},
             {"key":"/coreos.com/updateengine/rebootlock/note","value":"x"},

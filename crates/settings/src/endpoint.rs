@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bad_one_is_named_and_passwords_are_not() {
+    fn bad_endpoint_is_named_without_its_password() {
         for (text, bad) in [
             ("", "\"\""),
             ("a:1,,b:2", "\"\""),

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_partition_is_named() {
+    fn path_that_is_no_partition_is_named() {
         for (mounts, words) in [
             ("", "nothing is mounted on /usr or /"),
             (

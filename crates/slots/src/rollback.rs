@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_a_file_system_and_can_boot_can_be_rolled_back_to() {
+    fn rollback_needs_a_bootable_slot_with_a_file_system() {
         for (slot, content, says) in [
             (slot(1, 0, true), Some("ext4"), ""),
             (slot(0, 1, false), Some("ext4"), ""),
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_failed_is_not_booted_again() {
+    fn failed_slot_is_not_booted_again() {
         let before = [slot(2, 0, false).attributes, slot(1, 0, true).attributes];
         for (left, priority) in [(Left::Bootable, 1), (Left::Abandoned, 0)] {
             let mut slots = before;

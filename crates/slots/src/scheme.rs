@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_are_written_as_everybody_writes_them() {
+    fn partition_types_are_written_in_the_usual_form() {
         let texts: Vec<String> = SCHEMES.iter().map(|s| s.slot.to_string()).collect();
         assert_eq!(
             texts,

@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rule_to_the_letter() {
+    fn selection_follows_the_boot_loaders_rule() {
         for (slots, expected) in [
             (vec![], None),
             (vec![slot(0, 1, true)], None),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_boot_takes_a_try_also_of_a_good_one() {
+    fn boot_takes_a_try_from_a_successful_slot_as_well() {
         let mut slots = [slot(1, 0, true), slot(2, 1, false)];
         assert_eq!(boot(&mut slots), Some(1));
         assert_eq!(slots, [slot(1, 0, true), slot(2, 0, false)]);
@@ -113,7 +113,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
 
         #[test]
-        fn the_rule_holds_for_every_table(bits in prop::collection::vec(any::<u64>(), 0..16)) {
+        fn selection_follows_the_rule_for_random_tables(bits in prop::collection::vec(any::<u64>(), 0..16)) {
             let slots: Vec<Attributes> = bits.into_iter().map(Attributes).collect();
             prop_assert_eq!(next(&slots), model(&slots));
             let mut booted = slots.clone();
@@ -127,7 +127,7 @@ mod tests {
         }
 
         #[test]
-        fn the_one_put_first_is_first_and_the_others_keep_their_order(
+        fn prioritized_slot_is_first_and_others_keep_their_order(
             bits in prop::collection::vec(any::<u64>(), 1..16), which in any::<prop::sample::Index>()
         ) {
             let slots: Vec<Attributes> = bits.into_iter().map(Attributes).collect();

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_number_comes_before_the_name() {
+    fn version_number_is_preferred_to_the_version_name() {
         let text = "NAME=Flatcar\nVERSION=\"4081 (x)\"\nVERSION_ID=4081.2.0\n";
         assert_eq!(of_text(text).as_deref(), Some("4081.2.0"));
         assert_eq!(of_text("VERSION='1'").as_deref(), Some("1"));

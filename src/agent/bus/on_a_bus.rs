@@ -58,7 +58,7 @@ fn answering(
 }
 
 #[tokio::test]
-async fn tells_only_of_what_changed() {
+async fn bus_signals_only_changed_properties() {
     let bus = Bus::start().await;
     let (calls, _asked) = mpsc::channel(1);
     let agent = AgentBus::start(&bus.connection().await, calls)
@@ -125,7 +125,7 @@ async fn changes_follow_the_agent_to_its_end() {
 }
 
 #[tokio::test]
-async fn root_is_heard_and_answered() {
+async fn calls_of_root_are_answered() {
     let bus = Bus::with_policy(&shipped()).await;
     let (calls, asked) = mpsc::channel(1);
     let _agent = AgentBus::start(&bus.connection().await, calls)
@@ -180,7 +180,7 @@ async fn a_refusal_arrives_as_the_agents_sentence() {
 }
 
 #[tokio::test]
-async fn an_agent_that_ends_leaves_no_one_waiting() {
+async fn calls_fail_when_the_agent_ends() {
     let bus = Bus::start().await;
     let (calls, asked) = mpsc::channel(1);
     let _agent = AgentBus::start(&bus.connection().await, calls)
@@ -223,7 +223,7 @@ async fn only_root_may_ask() {
 }
 
 #[tokio::test]
-async fn a_name_taken_or_forbidden_is_said() {
+async fn taken_or_forbidden_bus_name_is_reported() {
     let bus = Bus::with_policy(&shipped()).await;
     let (calls, _asked) = mpsc::channel(1);
     let first = bus.connection().await;

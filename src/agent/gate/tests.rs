@@ -161,7 +161,7 @@ fn each_gate_closes_before_the_queue_and_after_it() {
 }
 
 #[test]
-fn a_damaged_update_keeps_the_node_also_where_no_reboot_is_wanted() {
+fn damaged_update_blocks_even_without_a_reboot_request() {
     let decided = decided(|case| {
         case.intent = None;
         case.facts.update = Update::Unusable("the slot is empty".into());
@@ -200,7 +200,7 @@ fn window_says_when_to_ask_again() {
 }
 
 #[test]
-fn a_failure_and_people_keep_only_a_node_that_is_not_under_way() {
+fn failures_and_logins_block_only_before_the_reboot_begins() {
     let failed = |case: &mut Case| case.hold_off = Some((2 * MINUTE, "drain failed".into()));
     assert_eq!(says(&decided(failed)), ["drain failed", ""]);
     let over = |case: &mut Case| case.hold_off = Some((MINUTE, "drain failed".into()));

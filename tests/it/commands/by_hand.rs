@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn lock_and_unlock_say_what_they_did_and_exit_so() {
+async fn lock_and_unlock_report_their_result_and_exit_code() {
     let op = Operator::new("lock");
     op.says(&["status"], 0, "Not used yet").await;
     op.says(&["unlock", "a"], 6, "a did not hold the reboot lock")
@@ -80,7 +80,7 @@ async fn max_is_set_and_shown() {
 }
 
 #[tokio::test]
-async fn what_is_no_command_line_is_refused_with_its_name() {
+async fn invalid_command_lines_are_refused_by_name() {
     let op = Operator::new("usage");
     for (args, says) in [
         (&["set-max", "abc"][..], "expected a whole number from 0"),
@@ -122,7 +122,7 @@ async fn what_is_no_command_line_is_refused_with_its_name() {
 }
 
 #[tokio::test]
-async fn lock_waits_its_turn_or_leaves_the_queue() {
+async fn waiting_lock_takes_its_turn_or_leaves_the_queue() {
     let op = Operator::new("wait");
     let semaphore = on(shared_cluster(), &op.prefix);
     let queue = async || semaphore.read().await.unwrap().queue.len();
@@ -183,7 +183,7 @@ async fn eight_at_once_with_eight_free_all_succeed() {
 }
 
 #[tokio::test]
-async fn a_node_on_its_way_is_unlocked_by_force_only() {
+async fn rebooting_node_is_unlocked_only_by_force() {
     let op = Operator::new("force");
     let semaphore = on(shared_cluster(), &op.prefix);
     for phase in [Phase::Rebooting, Phase::Proving] {
@@ -284,7 +284,7 @@ async fn images_and_versions_are_quarantined_and_cleared() {
 }
 
 #[tokio::test]
-async fn a_group_that_nobody_is_in_is_made_only_when_that_is_meant_and_can_be_removed() {
+async fn empty_group_is_created_only_on_purpose_and_can_be_removed() {
     let op = Operator::new("new-group");
     let web = ["--group", "prod/web"];
     let refused = op

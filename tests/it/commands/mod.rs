@@ -2,13 +2,13 @@
 
 mod by_hand;
 mod config;
+mod configuration_faults;
 mod documents;
 mod drain;
-mod faults;
 mod names;
 mod output;
 mod reboot;
-mod repairs;
+mod refusals;
 mod status;
 
 pub(crate) use documents::{documented, paths};

@@ -15,7 +15,7 @@ async fn record(op: &Operator, id: &str, hostname: &str) {
 }
 
 #[tokio::test]
-async fn whatever_holds_can_be_unlocked() {
+async fn every_holder_can_be_unlocked() {
     let op = Operator::new("foreign-names");
     let semaphore = on(shared_cluster(), &op.prefix);
     let keys = semaphore.keys();

@@ -14,7 +14,7 @@ async fn status_into(op: &Operator, redirection: &str) -> Output {
 }
 
 #[tokio::test]
-async fn a_reader_that_has_left_is_no_failure_and_a_full_disk_is_one() {
+async fn closed_output_is_no_failure_but_a_full_disk_is() {
     let op = Operator::new("pipes");
     op.says(&["lock", "--as", "a"], 0, "").await;
     // `sleep` never reads: the pipe has no reader by the time `true` has ended.
@@ -32,7 +32,7 @@ async fn a_reader_that_has_left_is_no_failure_and_a_full_disk_is_one() {
 }
 
 #[tokio::test]
-async fn what_others_wrote_does_not_act_on_the_terminal() {
+async fn control_characters_from_etcd_do_not_reach_the_terminal() {
     let op = Operator::new("escape");
     let nasty = "\u{1b}]0;owned\u{7}\u{1b}[2J\r\u{202e}x\ny";
     op.says(&["lock", "--as", "a", "--reason", nasty], 0, "")
@@ -53,7 +53,7 @@ async fn what_others_wrote_does_not_act_on_the_terminal() {
 }
 
 #[tokio::test]
-async fn a_reason_says_something() {
+async fn empty_reason_is_refused() {
     let op = Operator::new("reasons");
     for words in [
         ["pause", "--reason", ""],
@@ -66,7 +66,7 @@ async fn a_reason_says_something() {
 }
 
 #[tokio::test]
-async fn the_environment_says_what_the_flags_may_say() {
+async fn variables_set_the_same_as_flags() {
     let op = Operator::new("environment");
     let endpoints = shared_cluster().endpoints().join(",");
     let root = op.root.path().display().to_string();

@@ -121,7 +121,7 @@ async fn without_an_agent_the_reboot_is_done_in_the_foreground() {
 }
 
 #[tokio::test]
-async fn where_nobody_is_asked_the_foreground_needs_no_etcd() {
+async fn foreground_reboot_without_coordination_needs_no_etcd() {
     let node = machine("node-1").await;
     node.write("etc/pointsman/config.yaml", "strategy: reboot\n");
     let root = node.root().display().to_string();
@@ -140,7 +140,7 @@ async fn where_nobody_is_asked_the_foreground_needs_no_etcd() {
 }
 
 #[tokio::test]
-async fn beside_a_reboot_in_the_foreground_people_are_told_of_it() {
+async fn commands_report_a_running_foreground_reboot() {
     let site = Site::new("foreground-beside");
     let node = machine("node-1").await;
     slow_drain(&node);

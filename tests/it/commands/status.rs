@@ -192,7 +192,7 @@ async fn status_with_an_agent_shows_this_node_also_when_etcd_is_away() {
 }
 
 #[tokio::test]
-async fn who_holds_is_named_by_host_and_id_also_where_a_node_waits_for_it() {
+async fn holders_are_named_by_host_and_id_in_waits_for_as_well() {
     let site = Site::new("status-hosts");
     let (holds, waits) = (site.node("op1", &[]).await, site.node("op2", &[]).await);
     holds.update_engine().ready("2").await;
@@ -277,7 +277,7 @@ async fn all_groups_are_those_with_a_document_or_a_node_and_this_nodes_own() {
 }
 
 #[tokio::test]
-async fn without_any_configuration_that_is_said_first() {
+async fn missing_configuration_is_reported_first() {
     let op = Operator::new("unconfigured");
     let root = op.root.path().display().to_string();
     let done = run(bin(), ["status", "--root", &root], &[], PATIENCE).await;
@@ -289,7 +289,7 @@ async fn without_any_configuration_that_is_said_first() {
 }
 
 #[tokio::test]
-async fn a_group_that_waits_for_a_reload_and_a_unit_that_failed_are_told() {
+async fn status_reports_a_pending_reload_and_a_failed_unit() {
     let site = Site::new("status-config");
     let node = machine("node-1").await;
     node.write("etc/pointsman/config.yaml", "group: old\n");

@@ -44,7 +44,7 @@ async fn a_reboot_is_asked_of_the_agent_and_waits_for_its_turn() {
 }
 
 #[tokio::test]
-async fn only_root_reboots_and_without_an_agent_it_is_said() {
+async fn reboot_needs_root_and_a_missing_agent_is_reported() {
     let node = machine("node-1").await;
     let done = ctl(&node, &[], &["send-need-reboot"]).await;
     assert_eq!(done.code, Some(1), "{done:?}");
@@ -64,7 +64,7 @@ async fn only_root_reboots_and_without_an_agent_it_is_said() {
 }
 
 #[tokio::test]
-async fn the_daemon_reboots_without_etcd_unless_it_is_told_otherwise() {
+async fn locksmithd_mode_reboots_without_etcd_by_default() {
     let node = machine("node-1").await;
     let old = Old::ours("locksmithd");
     let start = |env: &[(&str, &str)], args: &[&str]| {
@@ -127,7 +127,7 @@ async fn the_daemon_reboots_without_etcd_unless_it_is_told_otherwise() {
 }
 
 #[tokio::test]
-async fn without_an_agent_a_reboot_is_done_here_and_needs_no_etcd_where_nobody_is_asked() {
+async fn reboot_without_an_agent_runs_in_the_foreground_and_needs_no_etcd_without_coordination() {
     let node = machine("node-1").await;
     let conf = "REBOOT_STRATEGY=reboot\nLOCKSMITHD_ENDPOINT=http://127.0.0.1:1\n";
     node.write("etc/flatcar/update.conf", conf);

@@ -319,7 +319,7 @@ const CASES: &[&[Line]] = &[
 ];
 
 #[tokio::test]
-async fn every_case_of_the_table_holds() {
+async fn every_case_of_locksmithctl_holds() {
     let cluster = Cluster::builder(1).v2().start().await;
     let old = Old::under_test();
     for lines in CASES {
@@ -328,7 +328,7 @@ async fn every_case_of_the_table_holds() {
 }
 
 #[tokio::test]
-async fn without_a_command_it_helps_and_says_its_version() {
+async fn missing_command_prints_help_and_version() {
     let old = Old::under_test();
     for args in [&[][..], &["help"], &["help", "lock"]] {
         let done = old.run(args, &[]).await;
@@ -346,7 +346,7 @@ async fn without_a_command_it_helps_and_says_its_version() {
 }
 
 #[tokio::test]
-async fn the_environment_says_what_no_flag_says() {
+async fn variables_apply_where_no_flag_is_given() {
     let cluster = Cluster::builder(1).v2().start().await;
     let old = Old::under_test();
     let endpoint = cluster.endpoint(0);

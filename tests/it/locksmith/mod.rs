@@ -8,7 +8,7 @@
 mod agent;
 mod cases;
 mod import;
-mod ours;
+mod own_cases;
 
 use std::path::{Path, PathBuf};
 

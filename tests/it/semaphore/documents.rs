@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn documents_of_the_wild_are_handled_and_broken_ones_named() {
+async fn documents_of_other_tools_are_handled_and_broken_ones_named() {
     let cluster = shared_cluster();
     for text in [
         r#"{"semaphore":1,"max":1,"holders":null}"#,
@@ -58,7 +58,7 @@ async fn a_node_waits_for_a_broken_document_to_be_repaired() {
         let prefix = unique_prefix("repair");
         let s = on(cluster, &prefix);
         put(cluster, &s.keys().semaphore(), "oops").await;
-        let (task, notes) = wait_in_line(cluster, &prefix, "n").await;
+        let (task, notes) = wait_in_queue(cluster, &prefix, "n").await;
         assert!(notes.borrow().last().unwrap().contains("oops"));
         s.set_max(1, true).await.unwrap();
         timeout(Duration::from_secs(20), task)
@@ -69,7 +69,7 @@ async fn a_node_waits_for_a_broken_document_to_be_repaired() {
 }
 
 #[tokio::test]
-async fn a_deleted_document_lets_nobody_in_while_holders_stand() {
+async fn deleted_document_blocks_takes_while_holders_exist() {
     let cluster = shared_cluster();
     let prefix = unique_prefix("deleted");
     let s = on(cluster, &prefix);
@@ -104,7 +104,7 @@ async fn a_deleted_document_lets_nobody_in_while_holders_stand() {
 }
 
 #[tokio::test]
-async fn by_hand() {
+async fn lock_unlock_and_max_by_hand_report_their_results() {
     let cluster = shared_cluster();
     let prefix = unique_prefix("hand");
     let s = on(cluster, &prefix);
@@ -166,7 +166,7 @@ async fn eight_locks_at_once_with_eight_free_all_succeed() {
 }
 
 #[tokio::test]
-async fn bad_names_and_dead_endpoints_do_not_hide_the_good_ones() {
+async fn bad_endpoints_do_not_hide_good_ones() {
     let cluster = shared_cluster();
     let prefix = unique_prefix("endpoints");
     let mut endpoints = vec![

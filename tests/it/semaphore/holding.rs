@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_claim_goes_from_ticket_to_release() {
+async fn claim_takes_commits_and_releases() {
     let cluster = shared_cluster();
     let prefix = unique_prefix("whole");
     let s = on(cluster, &prefix);
@@ -57,7 +57,7 @@ async fn a_claim_goes_from_ticket_to_release() {
 }
 
 #[tokio::test]
-async fn a_commit_sees_what_changed_since_the_take() {
+async fn commit_is_refused_after_a_change_since_the_take() {
     let cluster = shared_cluster();
     for (name, says) in [
         ("unlocked", "taken from this node"),
@@ -117,7 +117,7 @@ async fn a_commit_sees_what_changed_since_the_take() {
 }
 
 #[tokio::test]
-async fn two_machines_with_one_id_do_not_go_together() {
+async fn machines_with_the_same_id_do_not_hold_together() {
     local!({
         let cluster = shared_cluster();
         let prefix = unique_prefix("twins");
@@ -163,7 +163,7 @@ async fn two_machines_with_one_id_do_not_go_together() {
 }
 
 #[tokio::test]
-async fn a_release_takes_away_no_other_nodes_word_that_a_member_of_etcd_is_out() {
+async fn release_keeps_the_member_out_value_of_another_node() {
     let cluster = shared_cluster();
     let prefix = unique_prefix("members");
     let s = on(cluster, &prefix);
@@ -184,7 +184,7 @@ async fn a_release_takes_away_no_other_nodes_word_that_a_member_of_etcd_is_out()
 }
 
 #[tokio::test]
-async fn overdue_is_said_by_the_lease() {
+async fn holder_is_overdue_when_its_deadline_lease_ends() {
     let cluster = shared_cluster();
     let prefix = unique_prefix("overdue");
     let s = on(cluster, &prefix);
@@ -197,7 +197,7 @@ async fn overdue_is_said_by_the_lease() {
 }
 
 #[tokio::test]
-async fn a_reply_lost_after_a_take_is_taken_once_and_known() {
+async fn take_with_a_lost_reply_is_found_and_not_repeated() {
     let cluster = shared_cluster();
     let proxy = Proxy::start(cluster.address(0)).await;
     for aim in [Aim::Any, Aim::Write, Aim::Take] {

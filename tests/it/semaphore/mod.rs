@@ -8,9 +8,9 @@ macro_rules! local {
 
 mod documents;
 mod holding;
-mod nameless;
 mod queue;
 mod races;
+mod unknown_version;
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -63,7 +63,7 @@ async fn acquire(semaphore: &Semaphore, claim: &semaphore::etcd::Claim) {
 }
 
 /// Starts waiting in the queue; what it waits for is collected. The place in the queue is taken when this returns.
-async fn wait_in_line(
+async fn wait_in_queue(
     cluster: &'static Cluster,
     prefix: &str,
     id: &str,

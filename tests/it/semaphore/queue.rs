@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn the_line_keeps_its_order_and_says_what_it_waits_for() {
+async fn queue_keeps_its_order_and_names_what_each_waits_for() {
     local!({
         let cluster = shared_cluster();
         let prefix = unique_prefix("order");
@@ -13,7 +13,7 @@ async fn the_line_keeps_its_order_and_says_what_it_waits_for() {
         let mut waiting = Vec::new();
         // Neither the ids' order nor the reverse.
         for id in ["m", "b", "x", "a"] {
-            waiting.push((id, wait_in_line(cluster, &prefix, id).await));
+            waiting.push((id, wait_in_queue(cluster, &prefix, id).await));
         }
         assert!(
             waiting[0]
@@ -48,14 +48,14 @@ async fn the_line_keeps_its_order_and_says_what_it_waits_for() {
 }
 
 #[tokio::test]
-async fn a_gate_closes_the_line_and_opens_it_again() {
+async fn closed_gate_stops_the_queue_until_it_opens() {
     local!({
         let cluster = shared_cluster();
         for all in [false, true] {
             let prefix = unique_prefix("gate");
             let s = on(cluster, &prefix);
             s.pause(all, &pause(), None, true).await.unwrap();
-            let (task, notes) = wait_in_line(cluster, &prefix, "n").await;
+            let (task, notes) = wait_in_queue(cluster, &prefix, "n").await;
             assert!(notes.borrow().last().unwrap().contains("maintenance"));
             assert_eq!(s.resume(all).await.unwrap(), Resumed::Done(Some(pause())));
             timeout(Duration::from_secs(20), task)
@@ -68,7 +68,7 @@ async fn a_gate_closes_the_line_and_opens_it_again() {
 }
 
 #[tokio::test]
-async fn a_pause_with_an_end_ends() {
+async fn pause_with_an_end_expires() {
     let cluster = shared_cluster();
     let prefix = unique_prefix("pause-for");
     let s = on(cluster, &prefix);
@@ -82,13 +82,13 @@ async fn a_pause_with_an_end_ends() {
 }
 
 #[tokio::test]
-async fn a_quarantined_version_leaves_the_line_until_it_is_cleared() {
+async fn quarantined_version_leaves_the_queue_until_it_is_cleared() {
     local!({
         let cluster = shared_cluster();
         let prefix = unique_prefix("quarantine");
         let s = on(cluster, &prefix);
         acquire(&s, &claim("holder")).await;
-        let (task, notes) = wait_in_line(cluster, &prefix, "n").await;
+        let (task, notes) = wait_in_queue(cluster, &prefix, "n").await;
         let key = format!("{prefix}/quarantine/version:2");
         put(
             cluster,
@@ -135,13 +135,13 @@ async fn a_quarantine_does_not_keep_a_node_from_rebooting_into_what_it_runs() {
 }
 
 #[tokio::test]
-async fn leaving_the_line_is_final() {
+async fn left_ticket_is_never_taken() {
     local!({
         let cluster = shared_cluster();
         let prefix = unique_prefix("leave");
         let s = on(cluster, &prefix);
         acquire(&s, &claim("holder")).await;
-        let (task, _) = wait_in_line(cluster, &prefix, "n").await;
+        let (task, _) = wait_in_queue(cluster, &prefix, "n").await;
         task.abort();
         let _ = task.await;
         let nonce = "0";
@@ -166,11 +166,11 @@ async fn a_restarted_agent_keeps_its_place() {
         let prefix = unique_prefix("restart");
         let s = on(cluster, &prefix);
         acquire(&s, &claim("holder")).await;
-        let (first, _) = wait_in_line(cluster, &prefix, "a").await;
-        let (_second, _) = wait_in_line(cluster, &prefix, "b").await;
+        let (first, _) = wait_in_queue(cluster, &prefix, "a").await;
+        let (_second, _) = wait_in_queue(cluster, &prefix, "b").await;
         first.abort();
         let _ = first.await;
-        let (first, _) = wait_in_line(cluster, &prefix, "a").await;
+        let (first, _) = wait_in_queue(cluster, &prefix, "a").await;
         s.unlock("holder", true).await.unwrap();
         timeout(Duration::from_secs(20), first)
             .await
@@ -197,7 +197,7 @@ async fn a_silent_node_loses_its_place_when_its_lease_ends() {
             |n| *n == 1,
         )
         .await;
-        let (next, _) = wait_in_line(cluster, &prefix, "next").await;
+        let (next, _) = wait_in_queue(cluster, &prefix, "next").await;
         task.abort();
         s.unlock("holder", true).await.unwrap();
         timeout(Duration::from_secs(20), next)
@@ -251,7 +251,7 @@ async fn a_deadline_whose_lease_was_granted_while_waiting_has_its_whole_time() {
         let s = on(cluster, &prefix);
         let first = claim("first");
         acquire(&s, &first).await;
-        let (task, _) = wait_in_line(cluster, &prefix, "next").await;
+        let (task, _) = wait_in_queue(cluster, &prefix, "next").await;
         s.release("first", &first.holder.nonce, None, None)
             .await
             .unwrap();

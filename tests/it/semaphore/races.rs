@@ -92,7 +92,7 @@ async fn entry(client: &mut etcd_client::Client, s: &Semaphore) -> Option<(i64, 
 const TIMES: usize = 60;
 
 #[tokio::test]
-async fn no_commit_is_later_than_a_word_against_it() {
+async fn no_commit_succeeds_after_a_gate_closed() {
     let cluster = shared_cluster();
     let prefix = unique_prefix("race-commit");
     let (s, mut client) = (on(cluster, &prefix), cluster.client().await);
@@ -120,7 +120,7 @@ async fn no_commit_is_later_than_a_word_against_it() {
 }
 
 #[tokio::test]
-async fn no_commit_is_later_than_an_unlock() {
+async fn no_commit_succeeds_after_an_unlock() {
     let cluster = shared_cluster();
     let prefix = unique_prefix("race-unlock");
     let (s, operator) = (on(cluster, &prefix), on(cluster, &prefix));
@@ -142,7 +142,7 @@ async fn no_commit_is_later_than_an_unlock() {
 }
 
 #[tokio::test]
-async fn no_take_is_later_than_a_word_against_it() {
+async fn no_take_succeeds_after_a_gate_closed() {
     let cluster = shared_cluster();
     let prefix = unique_prefix("race-take");
     let (s, mut client) = (on(cluster, &prefix), cluster.client().await);
@@ -220,7 +220,7 @@ async fn two_members_of_etcd_are_not_out_together_whatever_their_groups() {
 }
 
 #[tokio::test]
-async fn who_has_lost_its_ticket_does_not_go_before_who_has_one() {
+async fn node_without_a_ticket_takes_after_those_with_one() {
     local!({
         let cluster = shared_cluster();
         for _ in 0..8 {
@@ -228,10 +228,10 @@ async fn who_has_lost_its_ticket_does_not_go_before_who_has_one() {
             let s = on(cluster, &prefix);
             let out = claim("out");
             acquire(&s, &out).await;
-            let (a, _) = wait_in_line(cluster, &prefix, "a").await;
+            let (a, _) = wait_in_queue(cluster, &prefix, "a").await;
             // It hears of that when it goes: the first in the queue watches the document.
             assert!(s.delete_ticket("a").await.unwrap());
-            let (b, _) = wait_in_line(cluster, &prefix, "b").await;
+            let (b, _) = wait_in_queue(cluster, &prefix, "b").await;
             s.release("out", &out.holder.nonce, None, None)
                 .await
                 .unwrap();

@@ -140,7 +140,7 @@ async fn without_partition_devices_the_disk_is_read_past_its_cache() {
 }
 
 #[tokio::test]
-async fn what_is_in_a_slot_is_not_guessed_where_its_partition_cannot_be_read() {
+async fn image_of_an_unreadable_partition_is_unknown() {
     let node = machine("node-1").await;
     let disk = node.add_block_disk("1");
     disk.post_install(Slot::B, "2");
@@ -187,7 +187,7 @@ async fn reset(site: &Site, node: &Node) {
 }
 
 #[tokio::test]
-async fn a_roll_out_on_block_devices_goes_by_what_is_on_the_partitions() {
+async fn rollout_on_block_devices_uses_the_partitions_content() {
     let site = Site::new("block");
     let (first, disk) = node(&site, "node-1", &["2"]).await;
     let (second, other) = node(&site, "node-2", &["2"]).await;

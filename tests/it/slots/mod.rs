@@ -1,7 +1,7 @@
 //! Slots: the commands on image files, judged by other programs.
 
 mod block;
-mod oracles;
+mod other_tools;
 mod rollback;
 mod show;
 mod update;

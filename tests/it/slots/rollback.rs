@@ -75,7 +75,7 @@ async fn the_other_slot_boots_next_also_when_asked_twice_and_undo_undoes_it() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_all_that_is_said() {
+async fn refused_rollback_prints_only_the_refusal() {
     let desk = Desk::new();
     desk.disk.write_image(Slot::B, "0");
     let refused = desk
@@ -119,7 +119,7 @@ async fn a_machine_without_slots_says_so() {
 }
 
 #[tokio::test]
-async fn who_says_what_is_to_follow_asks_for_the_other_slot_also_a_second_time() {
+async fn rollback_with_reboot_or_stay_may_be_repeated() {
     let desk = with_two();
     desk.says(&["rollback"], 0, "A reboot now boots USR-B")
         .await;
@@ -137,7 +137,7 @@ async fn who_says_what_is_to_follow_asks_for_the_other_slot_also_a_second_time()
 }
 
 #[tokio::test]
-async fn what_cannot_boot_is_not_gone_back_to() {
+async fn unbootable_slot_is_not_rolled_back_to() {
     let desk = Desk::new();
     desk.says(&["rollback"], 1, "USR-B holds no file system")
         .await;
@@ -317,7 +317,7 @@ async fn a_reboot_into_the_other_slot_waits_for_its_turn() {
 
 /// Whoever stands before a node that does not boot right is not sent to mend a line about something else first.
 #[tokio::test]
-async fn a_fault_elsewhere_in_the_configuration_keeps_nobody_from_the_slots() {
+async fn unrelated_configuration_fault_does_not_block_slots() {
     let desk = with_two();
     let file = desk.dir.path().join("etc/pointsman/config.yaml");
     fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -381,7 +381,7 @@ async fn a_fault_elsewhere_in_the_configuration_keeps_nobody_from_the_slots() {
 }
 
 #[tokio::test]
-async fn where_nothing_can_be_started_staying_is_undone_all_the_same() {
+async fn stay_is_undone_without_systemd() {
     let desk = with_two();
     let conf = desk.dir.path().join("etc/flatcar/update.conf");
     fs::create_dir_all(conf.parent().unwrap()).unwrap();
@@ -413,7 +413,7 @@ async fn where_nothing_can_be_started_staying_is_undone_all_the_same() {
 }
 
 #[tokio::test]
-async fn what_was_cut_off_while_staying_was_undone_is_done_again() {
+async fn interrupted_undo_of_stay_is_repeated() {
     let (node, _disk) = node_with_two(100).await;
     let conf = "etc/flatcar/update.conf";
     node.write(conf, "SERVER=https://updates.example\n");

@@ -177,7 +177,7 @@ async fn the_version_that_runs_is_shown_where_the_disk_is_known_to_be_this_machi
 }
 
 #[tokio::test]
-async fn a_damaged_table_is_said_and_mended() {
+async fn damaged_table_is_reported_and_repaired() {
     let desk = Desk::new();
     let whole = fs::read(desk.disk.path()).unwrap();
     let break_at = |offset: u64| {

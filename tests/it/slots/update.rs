@@ -147,7 +147,7 @@ async fn a_check_that_failed_is_not_no_update() {
 }
 
 #[tokio::test]
-async fn two_checks_at_once_both_end() {
+async fn concurrent_update_checks_both_end() {
     let node = machine("node-1").await;
     for (check, code) in [(Check::NoUpdate, 0), (Check::Fails, 5)] {
         let mut old = node.update_engine().status();
@@ -236,7 +236,7 @@ async fn a_reset_during_a_download_is_refused_in_words() {
 }
 
 #[tokio::test]
-async fn a_version_with_a_line_of_its_own_forges_none() {
+async fn version_with_a_line_break_forges_no_line() {
     let node = machine("node-1").await;
     let forged = Status::new(
         "UPDATE_STATUS_DOWNLOADING",

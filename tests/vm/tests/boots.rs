@@ -24,7 +24,7 @@ async fn up(name: &str) -> Option<(Site, Machine)> {
 }
 
 /// An image that is bad in this way: gone back from without a hand on the machine, and quarantined.
-async fn gone_back_from(site: &Site, machine: &Machine, version: &str) {
+async fn rolls_back_from(site: &Site, machine: &Machine, version: &str) {
     let before = machine.boots();
     machine.stage(version).await;
     let image = machine.image(Slot::B).await;
@@ -54,12 +54,12 @@ async fn an_update_is_proven() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_that_panics_or_is_unhealthy_is_gone_back_from() {
+async fn image_that_panics_or_is_unhealthy_is_rolled_back() {
     let Some((site, machine)) = up("vm-panic").await else {
         return;
     };
-    gone_back_from(&site, &machine, "2-panic").await;
-    gone_back_from(&site, &machine, "3-bad").await;
+    rolls_back_from(&site, &machine, "2-panic").await;
+    rolls_back_from(&site, &machine, "3-bad").await;
     // The quarantined one is not tried again; a good one is taken.
     let boots = machine.boots();
     machine.stage("2-panic").await;
@@ -75,16 +75,16 @@ async fn an_image_that_panics_or_is_unhealthy_is_gone_back_from() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_that_hangs_or_has_no_network_is_gone_back_from() {
+async fn image_that_hangs_or_has_no_network_is_rolled_back() {
     let Some((site, machine)) = up("vm-hang").await else {
         return;
     };
-    gone_back_from(&site, &machine, "2-hang").await;
-    gone_back_from(&site, &machine, "3-nonet").await;
+    rolls_back_from(&site, &machine, "2-hang").await;
+    rolls_back_from(&site, &machine, "3-nonet").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_goes_back_and_forth_and_the_clock_may_be_wrong() {
+async fn rollback_by_hand_works_both_ways_and_with_a_wrong_clock() {
     let Some((site, machine)) = up("vm-person").await else {
         return;
     };

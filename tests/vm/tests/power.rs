@@ -76,7 +76,7 @@ async fn cut(name: &str, bad: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_power_may_fail_at_any_moment() {
+async fn random_power_cuts_leave_a_node_that_boots_and_continues() {
     if skipped("power cuts of virtual machines") {
         return;
     }

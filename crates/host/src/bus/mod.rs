@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_bus_or_a_service_that_is_silent_is_given_up() {
+    async fn calls_to_a_silent_bus_or_service_time_out() {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("socket");
         let _silent = tokio::net::UnixListener::bind(&socket).unwrap();

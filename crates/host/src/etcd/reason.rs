@@ -48,7 +48,7 @@ impl From<etcd_client::Error> for Failure {
             | Code::FailedPrecondition
             | Code::NotFound
             | Code::OutOfRange
-            | Code::ResourceExhausted => Self::Final(with_cure(said)),
+            | Code::ResourceExhausted => Self::Final(with_remedy(said)),
             Code::Unimplemented => Self::Endpoint(NOT_ETCD.to_owned().into()),
             Code::Unavailable if said.contains(NO_LEADER) => Self::Endpoint(
                 "the member has no leader (the cluster has no quorum, or the member is cut off)"
@@ -67,7 +67,7 @@ impl From<etcd_client::Error> for Failure {
 }
 
 /// etcd's refusal, and what repairs it where that is known.
-fn with_cure(said: &str) -> String {
+fn with_remedy(said: &str) -> String {
     let cures = [
         (
             "database space exceeded",
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_endpoint_may_serve_is_told_from_what_none_will() {
+    fn error_of_one_endpoint_is_told_from_error_of_all() {
         for (code, said) in [
             (Code::Unavailable, "etcdserver: no leader"),
             (Code::Unavailable, "etcdserver: request timed out"),
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_recognised_is_passed_on() {
+    fn unknown_error_is_shown_as_it_is() {
         let words = |url, raw: &str| in_words(url, &Reason::Raw(raw.to_owned()));
         assert_eq!(words("http://h:1", "transport error: odd"), "odd");
         assert_eq!(

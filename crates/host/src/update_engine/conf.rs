@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_changes_and_the_rest_stays() {
+    fn change_of_a_key_keeps_the_other_lines() {
         let text = "# mine\nGROUP=beta\n\nSERVER=https://x\n GROUP=lts \nREBOOT_STRATEGY=off";
         assert_eq!(get(text, "GROUP"), Some("lts"));
         assert_eq!(get(text, "GROU"), None);
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_the_system_is_changed() {
+    fn update_conf_of_the_system_is_changed() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
         assert!(path(&root).shown().ends_with("etc/flatcar/update.conf"));
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_not_replaced() {
+    fn only_a_regular_file_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path());
         fs::create_dir_all(dir.path().join("etc/flatcar")).unwrap();

@@ -193,7 +193,7 @@ async fn forged_signals_are_dropped_and_a_flood_of_them_stops_nothing() {
 }
 
 #[tokio::test]
-async fn it_appears_later_and_restarts() {
+async fn update_engine_is_followed_over_late_start_and_restart() {
     let bus = Bus::start().await;
     let (fake, conn) = (Fake::default(), bus.connection().await);
     let engine = UpdateEngine::new(&conn);
@@ -252,7 +252,7 @@ async fn a_failed_read_is_told_and_tried_again() {
 }
 
 #[tokio::test]
-async fn it_is_installed_where_its_unit_or_its_name_is() {
+async fn update_engine_is_installed_where_its_unit_or_name_exists() {
     let bus = Bus::start().await;
     let conn = bus.connection().await;
     let dir = tempfile::tempdir().unwrap();

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_that_say_nothing_are_none() {
+    fn empty_versions_are_none() {
         for (text, version) in [
             ("", None),
             ("0.0.0", None),

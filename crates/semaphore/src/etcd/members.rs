@@ -375,7 +375,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_has_a_host() {
+    fn host_is_read_from_a_member_url() {
         for (url, expected) in [
             ("http://10.0.0.5:2380", Some("10.0.0.5")),
             ("https://[fd00::1]:2379/", Some("[fd00::1]")),

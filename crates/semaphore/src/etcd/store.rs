@@ -318,7 +318,7 @@ mod tests {
     use crate::store::Marks;
 
     #[test]
-    fn only_a_new_accept_of_this_very_store_is_an_answer() {
+    fn only_a_new_accept_of_this_store_counts() {
         let marks = |cluster| Marks {
             cluster,
             revision: 9,

@@ -77,7 +77,7 @@ fn by_hand(change: impl FnOnce(&mut View)) -> Step {
 }
 
 #[test]
-fn a_person_reboots_under_a_lock_by_hand_past_the_queue() {
+fn reboot_under_a_lock_by_hand_skips_the_queue() {
     assert!(matches!(by_hand(|_| {}), Step::TakeOver { by_hand, .. } if by_hand.nonce == "other"));
     // But not past what keeps every node, nor over an agent's own hold.
     let all_wait = [
@@ -119,7 +119,7 @@ fn first_in_the_queue_takes_when_all_is_open() {
 }
 
 #[test]
-fn each_obstacle_is_seen() {
+fn every_block_keeps_the_node_from_taking() {
     assert_eq!(
         step(|v| v.holder = Some((holder("mine"), read(8)))),
         Step::Held
@@ -216,7 +216,7 @@ fn paused_node_still_takes_its_ticket() {
 }
 
 #[test]
-fn the_sentences_name_what_blocks() {
+fn every_block_is_named_in_its_sentence() {
     let mut other = holder("x");
     other.hostname = "twin".into();
     other.phase = Phase::Draining;

@@ -19,7 +19,7 @@ fn reply(cluster: u64, revision: i64, difference: impl Into<Option<(i64, i64)>>)
 }
 
 #[test]
-fn each_sign_is_told_from_what_is_none() {
+fn signs_of_another_store_are_told_from_harmless_changes() {
     let was = marks(7, 100, -20);
     let signs = [
         (reply(8, 100, None), Some(Sign::Cluster { was: 7, is: 8 })),
@@ -66,7 +66,7 @@ fn each_sign_is_told_from_what_is_none() {
 }
 
 #[test]
-fn a_hold_that_the_store_forgot_is_told_from_one_that_somebody_ended() {
+fn hold_lost_in_a_restore_is_told_from_a_released_one() {
     let remembered = Remembered {
         taken: Some(Taken {
             nonce: "mine".into(),
@@ -90,7 +90,7 @@ fn a_hold_that_the_store_forgot_is_told_from_one_that_somebody_ended() {
 }
 
 #[test]
-fn nothing_but_tokens_and_where_documents_stood_crosses_an_accept() {
+fn accept_forgets_all_but_tokens_and_known_documents() {
     let mut remembered = Remembered {
         marks: Some(marks(7, 100, -20)),
         tokens: ["old".to_owned()].into(),
@@ -124,7 +124,7 @@ fn nothing_but_tokens_and_where_documents_stood_crosses_an_accept() {
 }
 
 #[test]
-fn an_accept_that_came_back_or_is_gone_is_told_from_a_new_one() {
+fn restored_or_missing_accept_is_told_from_a_new_one() {
     let accepted = |token: &str, marks: Option<Marks>| -> Accepted {
         let mut accepted: Accepted = serde_json::from_str("{}").unwrap();
         (accepted.token, accepted.marks) = (token.into(), marks);
@@ -158,7 +158,7 @@ fn an_accept_that_came_back_or_is_gone_is_told_from_a_new_one() {
 }
 
 #[test]
-fn what_is_journalled_is_read_again() {
+fn marks_are_read_back_from_the_journal() {
     let remembered = Remembered {
         marks: Some(marks(0xcdf8_18d5_7a7d_2b11, 100, -20)),
         ..Remembered::default()
@@ -223,7 +223,7 @@ fn lives() -> impl Strategy<Value = (Life, Vec<(usize, usize, usize)>)> {
 
 proptest! {
     #[test]
-    fn a_store_is_never_taken_for_another_one_in_its_life((life, looks) in lives()) {
+    fn unchanged_store_raises_no_alarm((life, looks) in lives()) {
         let mut remembered = Remembered::default();
         for (before, applied, after) in looks {
             let reply = life.reply(before, applied, after);
@@ -245,7 +245,7 @@ proptest! {
     }
 
     #[test]
-    fn a_restored_store_is_seen_whatever_was_written_since(
+    fn restored_store_is_detected_after_any_writes(
         writes in prop::collection::vec(any::<bool>(), 20..200),
         cut in 0usize..20,
         since in prop::collection::vec(any::<bool>(), 0..400),

@@ -235,7 +235,7 @@ fn errors_elsewhere_name_flag_or_variable() {
 }
 
 #[test]
-fn a_file_that_is_none_is_an_error() {
+fn configuration_path_that_is_no_file_is_an_error() {
     let large = vec![b'#'; (1 << 20) + 1];
     for (bytes, message) in [
         (
@@ -276,7 +276,7 @@ fn a_file_that_is_none_is_an_error() {
 }
 
 #[test]
-fn a_file_by_the_name_others_give_it_is_no_absence() {
+fn config_yml_is_reported_as_not_read() {
     for folder in ["etc", "run", "usr/lib"] {
         let (_dir, root) = root(None);
         let path = root.path(format!("{folder}/pointsman/config.yml")).shown();
@@ -300,7 +300,7 @@ fn what_is_right(file: &str, flags: Pairs<'_>, variables: Pairs<'_>) -> (Config,
 }
 
 #[test]
-fn what_is_right_stays_and_every_fault_is_said() {
+fn valid_settings_stay_and_every_fault_is_reported() {
     let file = "group: blue\nwindw: 1\nslots: {disk: rel, booted: B}\nwindow: {start: noon, length: 1h}\n\
                 timings: {proving: 1m, retry-min: 2m, retry-max: 1m}\netcd: {timeout: never, cafile: /ca, certfile: /c}\n";
     let variables = [("POINTSMAN_GRUP", "a"), ("LOCKSMITHD_X", "1")];
@@ -339,7 +339,7 @@ fn what_is_right_stays_and_every_fault_is_said() {
 }
 
 #[test]
-fn a_fault_says_which_settings_it_leaves_open() {
+fn fault_names_the_settings_it_leaves_unknown() {
     for (file, key, concerned) in [
         ("timings: {proving: x}", "timings.proving", Some(true)),
         ("timings: {proving: x}", "timings.retry-min", Some(false)),

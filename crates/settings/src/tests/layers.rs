@@ -192,7 +192,7 @@ fn a_drop_in_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn the_daemons_variables_are_taken() {
+fn variables_of_locksmithd_are_read() {
     let config = load(
         &[],
         &[
@@ -324,7 +324,7 @@ fn update_conf_is_read_as_systemd_reads_it() {
 }
 
 #[test]
-fn a_window_may_have_a_half_from_each_of_two_layers() {
+fn window_may_have_start_and_length_from_two_layers() {
     let half = ("etc/flatcar/update.conf", "REBOOT_WINDOW_LENGTH=2h");
     let config = load(&[half], &[("REBOOT_WINDOW_START", "04:00")]).unwrap();
     assert_eq!(config.window, Some(Window::parse("04:00", "2h").unwrap()));
@@ -337,7 +337,7 @@ fn a_window_may_have_a_half_from_each_of_two_layers() {
 }
 
 #[test]
-fn the_agent_leaves_the_commands_what_only_it_was_told() {
+fn commands_use_the_settings_that_only_the_agent_was_given() {
     let (_dir, root) = machine(&[("etc/pointsman/config.yaml", "key-prefix: p\ngroup: file")]);
     let told: Pairs<'_> = &[
         ("REBOOT_STRATEGY", "off"),

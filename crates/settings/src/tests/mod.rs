@@ -69,7 +69,7 @@ fn strategies_have_names() {
 }
 
 #[test]
-fn without_a_word_the_defaults_hold() {
+fn defaults_apply_without_any_configuration() {
     let (_dir, root) = root(None);
     let config = load_at(&root, &[], &[]).unwrap();
     assert_eq!(config.strategy, Strategy::EtcdLock);

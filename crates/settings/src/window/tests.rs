@@ -20,7 +20,7 @@ fn state(start: &str, length: &str, now: &str) -> (bool, String) {
 }
 
 #[test]
-fn windows_of_days_and_weeks() {
+fn daily_and_weekly_windows_open_at_their_times() {
     // Berlin is one hour ahead of UTC in winter, two in summer; 2026-01-01 is a Thursday.
     for (start, length, now, open, then) in [
         (
@@ -142,7 +142,7 @@ fn a_window_without_gaps_is_always_open() {
 }
 
 #[test]
-fn what_is_no_window_is_named() {
+fn invalid_window_is_named() {
     for (start, length, says) in [
         ("", "1h", "\"\", expected a time such as 04:00"),
         ("25:00", "1h", "25:00"),
@@ -178,7 +178,7 @@ fn what_is_no_window_is_named() {
 
 proptest! {
     #[test]
-    fn open_is_exactly_within_a_length_after_a_start(
+    fn window_is_open_exactly_within_its_length(
         day in prop::option::of(0usize..7),
         minute in 0i64..1440,
         length in 1i64..10080,

@@ -55,7 +55,7 @@ fn named(number: u8) -> ImageId {
 }
 
 #[test]
-fn a_full_disk_while_etcd_is_told_of_a_bad_image_forgets_no_ticket() {
+fn full_disk_during_a_quarantine_report_keeps_the_ticket() {
     let mut world = World::new(Strategy::EtcdLock);
     world.minutes = 125;
     // It fell back from image 1, and etcd does not know yet.
@@ -84,7 +84,7 @@ fn a_full_disk_while_etcd_is_told_of_a_bad_image_forgets_no_ticket() {
 }
 
 #[test]
-fn a_clock_that_is_set_while_a_window_is_waited_for_is_seen_within_a_minute() {
+fn clock_change_while_waiting_for_the_window_is_noticed_within_a_minute() {
     let mut world = World::new(Strategy::EtcdLock);
     // At midnight, two hours before the window.
     world.stage(Some(2));
@@ -122,7 +122,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_no_reboot_without_the_semaphore_and_none_is_lost(
+    fn random_histories_never_reboot_without_the_lock_or_lose_it(
         coordinated in prop::bool::weighted(0.8),
         happenings in prop::collection::vec(happening(), 0..80),
     ) {

@@ -50,7 +50,7 @@ fn rests(world: &mut World) {
 }
 
 #[test]
-fn an_image_cleared_by_a_person_and_fallen_back_from_again_is_quarantined_again() {
+fn cleared_image_that_fails_again_is_quarantined_again() {
     let mut world = staged(1);
     goes(&mut world);
     world.comes_not();
@@ -69,7 +69,7 @@ fn an_image_cleared_by_a_person_and_fallen_back_from_again_is_quarantined_again(
 }
 
 #[test]
-fn what_a_person_cleared_is_not_told_again_by_a_boot_in_which_nothing_was_found() {
+fn cleared_quarantine_is_not_reported_again_by_a_clean_boot() {
     let mut world = staged(1);
     goes(&mut world);
     // Goes back by itself; the others know it before the node is down.
@@ -91,7 +91,7 @@ fn what_a_person_cleared_is_not_told_again_by_a_boot_in_which_nothing_was_found(
 }
 
 #[test]
-fn a_proof_that_was_cut_off_stays_forgiven_when_the_power_fails_once_more() {
+fn interrupted_proof_stays_forgiven_after_another_power_failure() {
     let mut world = staged(2);
     goes(&mut world);
     world.reboot();
@@ -108,7 +108,7 @@ fn a_proof_that_was_cut_off_stays_forgiven_when_the_power_fails_once_more() {
 }
 
 #[test]
-fn a_proof_cut_off_in_a_boot_nobody_cleared_excuses_no_later_one() {
+fn interrupted_proof_of_an_uncoordinated_boot_excuses_no_later_one() {
     let mut world = World::new(Strategy::EtcdLock);
     world.slots.images[1] = 2;
     world.slots.tries[1] = true;
@@ -127,7 +127,7 @@ fn a_proof_cut_off_in_a_boot_nobody_cleared_excuses_no_later_one() {
 }
 
 #[test]
-fn a_trial_that_stood_in_the_line_goes_back_although_etcd_is_away() {
+fn queued_trial_rolls_back_without_etcd() {
     let mut world = queued_beside(1);
     assert!(matches!(world.machine.state(), State::Queued { .. }));
     world.etcd = false;
@@ -146,7 +146,7 @@ fn a_trial_that_stood_in_the_line_goes_back_although_etcd_is_away() {
 }
 
 #[test]
-fn a_trial_that_stood_in_the_line_is_proven_and_then_leaves_it_or_gives_back_what_it_won() {
+fn queued_trial_is_proven_and_then_leaves_the_queue_or_releases() {
     for won in [false, true] {
         let mut world = queued_beside(2);
         let nonce = world.disk.entry.as_ref().unwrap().claim.clone().unwrap();
@@ -166,7 +166,7 @@ fn a_trial_that_stood_in_the_line_is_proven_and_then_leaves_it_or_gives_back_wha
 }
 
 #[test]
-fn who_does_not_hear_from_logind_says_that_and_not_that_the_system_goes_down() {
+fn silent_logind_is_reported_instead_of_a_shutdown() {
     let mut world = staged(2);
     while !matches!(world.machine.state(), State::Draining { .. }) {
         world.end(true);
@@ -191,7 +191,7 @@ fn who_does_not_hear_from_logind_says_that_and_not_that_the_system_goes_down() {
 }
 
 #[test]
-fn what_was_told_with_the_release_is_what_counts_as_told() {
+fn quarantines_written_with_the_release_count_as_reported() {
     let mut world = staged(2);
     goes(&mut world);
     world.reboot();
@@ -214,7 +214,7 @@ fn what_was_told_with_the_release_is_what_counts_as_told() {
 }
 
 #[test]
-fn what_is_staged_while_the_node_goes_down_for_something_else_waits_its_turn() {
+fn update_staged_during_another_shutdown_waits_for_its_turn() {
     let mut world = World::new(Strategy::EtcdLock);
     world.until_window();
     world.step(Event::Asked(Request {
@@ -228,7 +228,7 @@ fn what_is_staged_while_the_node_goes_down_for_something_else_waits_its_turn() {
 }
 
 #[test]
-fn a_trial_that_stood_in_the_line_leaves_it_although_the_disk_is_full() {
+fn queued_trial_leaves_the_queue_with_a_full_disk() {
     let mut world = queued_beside(2);
     let nonce = world.disk.entry.as_ref().unwrap().claim.clone().unwrap();
     world.holder = Some((nonce.nonce, false));
@@ -241,7 +241,7 @@ fn a_trial_that_stood_in_the_line_leaves_it_although_the_disk_is_full() {
 }
 
 #[test]
-fn what_was_won_under_a_newer_programs_journal_is_given_back() {
+fn lock_taken_under_a_newer_programs_journal_is_released() {
     let mut world = staged(2);
     world.end(true);
     let nonce = world.disk.entry.as_ref().unwrap().claim.clone().unwrap();
@@ -261,7 +261,7 @@ fn what_was_won_under_a_newer_programs_journal_is_given_back() {
 }
 
 #[test]
-fn what_the_node_fell_from_is_told_with_the_release_before_anything_else() {
+fn failed_image_is_quarantined_with_the_release_first() {
     let mut world = staged(1);
     goes(&mut world);
     world.comes_not();

@@ -75,7 +75,7 @@ fn quarantined(what: ImageId, boot_id: &str) -> OwnQuarantine {
 }
 
 #[test]
-fn a_failed_boot_goes_back_only_from_a_trial_once_and_to_what_ran_here_before() {
+fn failed_trial_rolls_back_once_and_only_to_the_image_that_ran_before() {
     let cases: [(&str, Change); 13] = [
         ("", |_, _| {}),
         ("", |_, journal| {
@@ -149,7 +149,7 @@ fn a_failed_boot_goes_back_only_from_a_trial_once_and_to_what_ran_here_before() 
 }
 
 #[test]
-fn what_the_other_slot_holds_is_what_is_found_after_the_checks() {
+fn other_slot_is_read_after_the_checks() {
     let journal = Journal {
         good: Some(named(0)),
         ..Journal::default()
@@ -174,7 +174,7 @@ fn what_the_other_slot_holds_is_what_is_found_after_the_checks() {
 }
 
 #[test]
-fn a_boot_whose_slots_are_lost_is_not_proven_by_passing() {
+fn boot_with_unreadable_slots_is_not_proven() {
     let identity = Identity {
         runs: ImageId {
             digest: None,
@@ -201,7 +201,7 @@ fn a_boot_whose_slots_are_lost_is_not_proven_by_passing() {
 }
 
 #[test]
-fn what_had_failed_before_counts_for_the_boot_that_the_reboot_led_to() {
+fn units_failed_before_the_reboot_excuse_only_the_next_boot() {
     let taken = Baseline {
         boot_id: "boot-1".into(),
         of: None,
@@ -251,7 +251,7 @@ fn what_had_failed_before_counts_for_the_boot_that_the_reboot_led_to() {
 }
 
 #[test]
-fn an_image_is_fallen_back_from_where_it_was_meant_and_tried_and_did_not_come_up() {
+fn fallback_is_detected_only_where_the_image_was_meant_and_tried() {
     let cases: [(bool, Change); 13] = [
         (true, |_, _| {}),
         (true, |_, journal| {
@@ -299,7 +299,7 @@ fn an_image_is_fallen_back_from_where_it_was_meant_and_tried_and_did_not_come_up
 }
 
 #[test]
-fn a_place_in_the_line_is_kept_only_where_the_node_still_asks_for_it() {
+fn ticket_is_kept_only_while_the_node_still_wants_that_reboot() {
     let facts = Facts {
         update: Update::Staged(named(1)),
         next: Ok(None),

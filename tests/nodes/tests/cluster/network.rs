@@ -49,7 +49,7 @@ async fn until_asked(cluster: &Cluster, node: &Container) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_cut_off_while_it_holds_stays_up_and_a_leader_is_missed_by_nobody() {
+async fn isolated_holder_stays_up_and_loss_of_the_leader_is_harmless() {
     if skipped("a cut network") {
         return;
     }
@@ -119,7 +119,7 @@ async fn a_node_that_is_cut_off_while_it_holds_stays_up_and_a_leader_is_missed_b
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_cut_off_while_it_proves_holds_on_until_the_cluster_hears_of_the_proof() {
+async fn node_isolated_while_proving_keeps_the_lock_until_etcd_answers() {
     if skipped("a network that is cut after the reboot") {
         return;
     }
@@ -208,7 +208,7 @@ async fn a_node_that_is_cut_off_while_it_proves_holds_on_until_the_cluster_hears
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leaders_node_that_is_cut_off_while_it_drains_is_undone_or_goes_on_and_loses_nothing() {
+async fn leader_isolated_while_draining_undoes_or_finishes_its_reboot() {
     if skipped("a leader that is cut off while its node drains") {
         return;
     }

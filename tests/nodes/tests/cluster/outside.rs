@@ -3,7 +3,7 @@
 use pointsman_nodes::{bed::skipped, cluster::Cluster};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_are_given_time_and_inhibitors_their_way() {
+async fn logins_and_inhibitors_delay_the_reboot() {
     if skipped("people and inhibitors") {
         return;
     }

@@ -86,7 +86,7 @@ async fn holds(cluster: &Cluster, node: &Container, phase: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_the_line_a_place_is_kept_over_a_crash_and_an_upgrade_and_given_up_by_a_stop() {
+async fn queued_node_keeps_its_ticket_over_crash_and_upgrade_and_deletes_it_on_stop() {
     if skipped("agents that die in the queue") {
         return;
     }
@@ -137,7 +137,7 @@ async fn in_the_line_a_place_is_kept_over_a_crash_and_an_upgrade_and_given_up_by
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_the_drain_it_is_undone_and_begun_again() {
+async fn drain_is_undone_and_repeated_after_a_crash_upgrade_or_stop() {
     if skipped("agents that die in the drain") {
         return;
     }
@@ -215,7 +215,7 @@ async fn a_drain_goes_on_while_a_person_asks_for_the_health() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_system_goes_down_and_in_the_proof_it_holds_on_and_the_boot_is_judged() {
+async fn lock_is_kept_while_going_down_and_proving() {
     if skipped("agents that die in a reboot and after it") {
         return;
     }
@@ -280,7 +280,7 @@ async fn while_the_system_goes_down_and_in_the_proof_it_holds_on_and_the_boot_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_image_is_gone_back_from_whatever_happens_to_the_agent() {
+async fn bad_image_is_rolled_back_whatever_happens_to_the_agent() {
     if skipped("agents that die while an image fails") {
         return;
     }

@@ -50,7 +50,7 @@ async fn an_update_rolls_through_all_nodes_one_at_a_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_image_is_gone_back_from_and_no_other_node_follows() {
+async fn bad_image_is_rolled_back_and_no_other_node_boots_it() {
     if skipped("a bad image") {
         return;
     }
@@ -89,7 +89,7 @@ async fn a_bad_image_is_gone_back_from_and_no_other_node_follows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_never_comes_back_stops_the_roll_out_until_a_person_lets_it_go_on() {
+async fn missing_node_stops_the_rollout_until_it_is_unlocked() {
     if skipped("a node that never comes back") {
         return;
     }
@@ -146,7 +146,7 @@ async fn a_node_that_never_comes_back_stops_the_roll_out_until_a_person_lets_it_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_site_that_lost_its_power_in_the_middle_of_a_roll_out_goes_on_with_it() {
+async fn rollout_continues_after_a_site_wide_power_failure() {
     if skipped("a power cut") {
         return;
     }

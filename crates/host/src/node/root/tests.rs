@@ -17,7 +17,7 @@ fn machine() -> (tempfile::TempDir, PathBuf, PathBuf) {
 }
 
 #[test]
-fn nothing_leads_out_of_a_root() {
+fn no_path_leaves_the_root() {
     let (_dir, root, outside) = machine();
     let inside = outside.strip_prefix("/").unwrap();
     fs::create_dir_all(root.join(inside)).unwrap();
@@ -74,7 +74,7 @@ fn nothing_leads_out_of_a_root() {
 }
 
 #[test]
-fn every_operation_stays_inside() {
+fn no_operation_leaves_the_root() {
     let (_dir, root, outside) = machine();
     let untouched = || {
         let names = RootPath::named(&outside).names().unwrap();

@@ -12,10 +12,10 @@ use crate::{
 
 on_both!(
     a_second_restore_is_not_answered_by_the_first_accept,
-    an_accept_that_came_with_the_snapshot_answers_nobody,
-    the_procedure_of_the_manual_brings_a_restored_cluster_back,
-    a_move_to_another_cluster_stops_nobody_who_was_told,
-    a_persons_pause_stays_in_the_stop_and_after_it,
+    accept_from_the_snapshot_counts_for_no_agent,
+    documented_procedure_recovers_a_restored_cluster,
+    announced_move_to_another_cluster_stops_no_node,
+    pause_by_a_person_survives_the_stop_and_the_accept,
 );
 
 async fn a_second_restore_is_not_answered_by_the_first_accept(version: Version) {
@@ -48,7 +48,7 @@ async fn a_second_restore_is_not_answered_by_the_first_accept(version: Version) 
     }
 }
 
-async fn an_accept_that_came_with_the_snapshot_answers_nobody(version: Version) {
+async fn accept_from_the_snapshot_counts_for_no_agent(version: Version) {
     for change in [Change::Restored, Change::Overtaken] {
         let bed = Bed::new("answered", version).await;
         let first = bed.snapshot("first").await;
@@ -91,7 +91,7 @@ async fn an_accept_that_came_with_the_snapshot_answers_nobody(version: Version) 
 }
 
 /// What docs/etcd.md tells an operator to do after a restore.
-async fn the_procedure_of_the_manual_brings_a_restored_cluster_back(version: Version) {
+async fn documented_procedure_recovers_a_restored_cluster(version: Version) {
     let bed = Bed::new("manual", version).await;
     let snapshot = bed.snapshot("before").await;
     let say = async |args: &[&str]| {
@@ -164,7 +164,7 @@ async fn the_procedure_of_the_manual_brings_a_restored_cluster_back(version: Ver
     );
 }
 
-async fn a_move_to_another_cluster_stops_nobody_who_was_told(version: Version) {
+async fn announced_move_to_another_cluster_stops_no_node(version: Version) {
     let bed = Bed::new("move", version).await;
     let to = one(version).await;
     let there = [to.endpoint(0)];
@@ -214,7 +214,7 @@ async fn a_move_to_another_cluster_stops_nobody_who_was_told(version: Version) {
     assert!(bed.read().await.holders.is_empty());
 }
 
-async fn a_persons_pause_stays_in_the_stop_and_after_it(version: Version) {
+async fn pause_by_a_person_survives_the_stop_and_the_accept(version: Version) {
     let bed = Bed::new("persons", version).await;
     bed.command(&["pause", "--all", "--reason", "disk change", "--for", "1h"])
         .await;

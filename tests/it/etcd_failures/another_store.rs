@@ -30,12 +30,12 @@ use crate::{
 };
 
 on_both!(
-    a_cluster_that_is_left_by_mistake_and_found_again_is_not_stopped,
-    an_endpoint_that_turns_out_to_lead_elsewhere_stops_who_waits_as_the_first,
-    an_agent_that_may_not_pause_does_not_go_in_a_store_that_has_overtaken_the_old_one,
-    a_quarantine_that_the_store_forgot_is_told_again_after_the_accept,
-    an_accept_that_came_with_the_snapshot_answers_no_agent_that_never_saw_it,
-    no_step_is_taken_that_the_journal_does_not_know,
+    return_to_the_old_cluster_does_not_stop_it,
+    endpoint_of_another_cluster_stops_the_first_in_the_queue,
+    agent_without_pause_permission_does_not_reboot_in_a_store_with_higher_revisions,
+    quarantine_lost_in_a_restore_is_written_again_after_the_accept,
+    accept_from_the_snapshot_counts_for_no_agent_that_never_saw_it,
+    no_step_is_taken_before_the_journal_is_written,
     a_member_that_is_out_from_before_the_accept_is_named_as_such,
 );
 
@@ -64,9 +64,7 @@ async fn accept(semaphore: &Semaphore) {
     assert!(matches!(done, Accept::Done(_)), "{done:?}");
 }
 
-async fn an_endpoint_that_turns_out_to_lead_elsewhere_stops_who_waits_as_the_first(
-    version: Version,
-) {
+async fn endpoint_of_another_cluster_stops_the_first_in_the_queue(version: Version) {
     let (cluster, other) = (one(version).await, one(version).await);
     let prefix = unique_prefix("elsewhere");
     let semaphore = on(&cluster, &prefix);
@@ -89,7 +87,7 @@ async fn an_endpoint_that_turns_out_to_lead_elsewhere_stops_who_waits_as_the_fir
     assert!(node.logind().asked().is_empty());
 }
 
-async fn an_agent_that_may_not_pause_does_not_go_in_a_store_that_has_overtaken_the_old_one(
+async fn agent_without_pause_permission_does_not_reboot_in_a_store_with_higher_revisions(
     version: Version,
 ) {
     let cluster = Cluster::builder(1)
@@ -154,7 +152,7 @@ async fn an_agent_that_may_not_pause_does_not_go_in_a_store_that_has_overtaken_t
     assert!(node.logind().asked().is_empty());
 }
 
-async fn a_quarantine_that_the_store_forgot_is_told_again_after_the_accept(version: Version) {
+async fn quarantine_lost_in_a_restore_is_written_again_after_the_accept(version: Version) {
     let cluster = one(version).await;
     let prefix = unique_prefix("told");
     found(&on(&cluster, &prefix)).await;
@@ -193,9 +191,7 @@ async fn a_quarantine_that_the_store_forgot_is_told_again_after_the_accept(versi
     .await;
 }
 
-async fn an_accept_that_came_with_the_snapshot_answers_no_agent_that_never_saw_it(
-    version: Version,
-) {
+async fn accept_from_the_snapshot_counts_for_no_agent_that_never_saw_it(version: Version) {
     let cluster = one(version).await;
     let prefix = unique_prefix("unseen");
     let semaphore = on(&cluster, &prefix);
@@ -222,7 +218,7 @@ async fn an_accept_that_came_with_the_snapshot_answers_no_agent_that_never_saw_i
     assert_eq!(accepted, 1, "only the last accept counts: {log}");
 }
 
-async fn no_step_is_taken_that_the_journal_does_not_know(version: Version) {
+async fn no_step_is_taken_before_the_journal_is_written(version: Version) {
     let cluster = one(version).await;
     let prefix = unique_prefix("journal");
     let operator = on(&cluster, &prefix);
@@ -336,7 +332,7 @@ async fn a_member_that_is_out_from_before_the_accept_is_named_as_such(version: V
     assert!(!status().await.stdout.contains(below));
 }
 
-async fn a_cluster_that_is_left_by_mistake_and_found_again_is_not_stopped(version: Version) {
+async fn return_to_the_old_cluster_does_not_stop_it(version: Version) {
     let (own, other) = (one(version).await, one(version).await);
     let prefix = unique_prefix("by-mistake");
     let memory = Arc::new(Memory::default());

@@ -70,7 +70,7 @@ const WEB_SERVER: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 #[tokio::test]
-async fn what_is_not_etcd_is_named_in_words_and_does_not_hide_the_good_ones() {
+async fn endpoints_that_are_not_etcd_are_named_and_skipped() {
     let secured = Cluster::builder(1).tls(Tls::ServerOnly).start().await;
     let silent = Proxy::start(shared_cluster().address(0)).await;
     silent.set(Mode::BlackHole).await;

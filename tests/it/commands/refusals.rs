@@ -1,4 +1,4 @@
-//! What commands say when something is in the way, and how to repair it.
+//! Commands that are refused: what they say, and what to do about it.
 
 use host::node::Group;
 use pointsman_testbed::fakes::Systemd;
@@ -35,7 +35,7 @@ async fn a_hold_of_the_nodes_own_agent_is_not_locked_by_hand() {
 }
 
 #[tokio::test]
-async fn a_reason_that_is_not_kept_is_said_to_be() {
+async fn unused_reason_is_reported() {
     let op = Operator::new("lock-twice");
     op.says(&["lock", "--as", "a", "--reason", "one"], 0, "")
         .await;

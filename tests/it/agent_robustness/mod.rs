@@ -1,6 +1,7 @@
-//! Attacks on what the agent promises: that it reboots only when it may, and gives back only what it may.
+//! An agent in unusual surroundings (odd journals, hooks, services, file systems): it reboots only when it may, and releases only
+//! what it may.
 
-mod random;
+mod random_reloads;
 
 use std::{fs, os::unix::fs::symlink};
 
@@ -33,7 +34,7 @@ async fn in_its_drain(site: &Site, env: &[(&str, &str)]) -> (Node, Systemd) {
 
 #[tokio::test]
 async fn an_agent_ended_by_a_shutdown_only_systemd_knows_of_keeps_the_semaphore() {
-    let site = Site::new("attack-term-job");
+    let site = Site::new("robust-term-job");
     let (node, systemd) = in_its_drain(&site, &[]).await;
     // `systemctl start reboot.target`, Ctrl-Alt-Del: logind is not asked, and says nothing.
     systemd.set_jobs([Job::reboot()]);
@@ -52,7 +53,7 @@ async fn an_agent_ended_by_a_shutdown_only_systemd_knows_of_keeps_the_semaphore(
 
 #[tokio::test]
 async fn a_shutdown_that_begins_during_the_undrain_keeps_the_semaphore() {
-    let site = Site::new("attack-undo-job");
+    let site = Site::new("robust-undo-job");
     let (node, systemd) = in_its_drain(&site, &[]).await;
     let (begun, go) = (node.path("undraining"), node.path("undrained-now"));
     let wait = format!(
@@ -78,7 +79,7 @@ async fn a_shutdown_that_begins_during_the_undrain_keeps_the_semaphore() {
 
 #[tokio::test]
 async fn a_called_off_shutdown_only_systemd_knew_of_is_noticed() {
-    let site = Site::new("attack-called-off");
+    let site = Site::new("robust-called-off");
     let (node, systemd) = in_its_drain(&site, &[("POINTSMAN_SHUTDOWN_TIMEOUT", "100ms")]).await;
     systemd.set_jobs([Job::reboot()]);
     drained(&node);
@@ -94,7 +95,7 @@ async fn a_called_off_shutdown_only_systemd_knew_of_is_noticed() {
 #[tokio::test]
 async fn hooks_that_cannot_be_looked_for_keep_the_node_up() {
     for moment in ["may-reboot.d", "pre-reboot.d"] {
-        let site = Site::new("attack-hooks");
+        let site = Site::new("robust-hooks");
         let node = site.node("node-1", &[]).await;
         // Where the operator keeps them is not mounted.
         let folder = node.path("etc/pointsman/hooks");
@@ -112,7 +113,7 @@ async fn hooks_that_cannot_be_looked_for_keep_the_node_up() {
 
 #[tokio::test]
 async fn a_closed_terminal_cancels_the_foreground_reboot() {
-    let site = Site::new("attack-hup");
+    let site = Site::new("robust-hup");
     let node = machine("node-1").await;
     slow_drain(&node);
     let child = site
@@ -136,7 +137,7 @@ async fn a_closed_terminal_cancels_the_foreground_reboot() {
 
 #[tokio::test]
 async fn an_image_that_cannot_be_read_is_not_booted() {
-    let site = Site::new("attack-unread");
+    let site = Site::new("robust-unread");
     let node = machine("node-1").await;
     let disk = node.add_disk("1");
     site.start(&node, &[]).await;
@@ -157,8 +158,8 @@ async fn an_image_that_cannot_be_read_is_not_booted() {
 }
 
 #[tokio::test]
-async fn a_log_that_takes_nothing_ends_nobody() {
-    let site = Site::new("attack-log");
+async fn blocked_log_does_not_end_the_agent() {
+    let site = Site::new("robust-log");
     let node = machine("node-1").await;
     let child = site
         .foreground(&node, &["agent"])
@@ -172,8 +173,8 @@ async fn a_log_that_takes_nothing_ends_nobody() {
 }
 
 #[tokio::test]
-async fn a_journal_of_a_newer_program_is_released_from_any_stage() {
-    let site = Site::new("attack-newer");
+async fn lock_in_a_newer_programs_journal_is_released_from_any_stage() {
+    let site = Site::new("robust-newer");
     let node = site.node("node-1", &[]).await;
     node.update_engine().ready("2").await;
     node.logind().rebooted().await;
@@ -199,8 +200,8 @@ async fn a_journal_of_a_newer_program_is_released_from_any_stage() {
 }
 
 #[tokio::test]
-async fn words_without_end_from_etcd_are_cut() {
-    let site = Site::new("attack-long");
+async fn overlong_texts_from_etcd_are_cut() {
+    let site = Site::new("robust-long");
     let node = site.node("node-1", &[]).await;
     let pause = serde_json::json!({"by": "ann\u{1b}[2J\nFORGED", "reason": "x".repeat(1_000_000)});
     let mut client = shared_cluster().client().await;
@@ -220,8 +221,8 @@ async fn words_without_end_from_etcd_are_cut() {
 }
 
 #[tokio::test]
-async fn a_reboot_that_was_called_is_not_said_to_be_taken_back() {
-    let site = Site::new("attack-cancel");
+async fn reboot_already_called_is_not_reported_as_cancelled() {
+    let site = Site::new("robust-cancel");
     let node = site.node("node-1", &[]).await;
     node.logind().on_reboot(OnReboot::Hang);
     let asked = site.command(&node, &["reboot"]).await;
@@ -237,7 +238,7 @@ async fn a_reboot_that_was_called_is_not_said_to_be_taken_back() {
 
 #[tokio::test]
 async fn a_large_cluster_can_be_shown() {
-    let site = Site::new("attack-large");
+    let site = Site::new("robust-large");
     let node = site.node("node-1", &[]).await;
     let mut client = shared_cluster().client().await;
     let reason = "x".repeat(600);
@@ -275,8 +276,8 @@ impl Liar {
 }
 
 #[tokio::test]
-async fn an_update_engine_that_makes_no_sense_reboots_nobody_and_is_named() {
-    let site = Site::new("attack-liar");
+async fn invalid_update_engine_status_is_named_and_causes_no_reboot() {
+    let site = Site::new("robust-liar");
     let node = machine("node-1").await;
     node.update_engine().stop().await;
     let liar = node.bus().connection().await;
@@ -294,7 +295,7 @@ async fn an_update_engine_that_makes_no_sense_reboots_nobody_and_is_named() {
 
 #[tokio::test]
 async fn of_an_agent_and_a_foreground_reboot_one_works() {
-    let site = Site::new("attack-two");
+    let site = Site::new("robust-two");
     let node = machine("node-1").await;
     slow_drain(&node);
     let child = site
@@ -325,7 +326,7 @@ async fn of_an_agent_and_a_foreground_reboot_one_works() {
 
 #[tokio::test]
 async fn a_trial_whose_slots_cannot_be_read_is_not_taken_for_proven() {
-    let site = Site::new("attack-survey");
+    let site = Site::new("robust-survey");
     let node = machine("node-1").await;
     let disk = node.add_disk("1");
     site.start(&node, &[]).await;
@@ -350,7 +351,7 @@ async fn a_trial_whose_slots_cannot_be_read_is_not_taken_for_proven() {
 
 #[tokio::test]
 async fn a_state_folder_that_cannot_be_written_keeps_the_node_up_and_is_named() {
-    let site = Site::new("attack-state");
+    let site = Site::new("robust-state");
     let node = site.node("node-1", &[]).await;
     slow_drain(&node);
     node.update_engine().ready("2").await;
@@ -373,8 +374,8 @@ async fn a_state_folder_that_cannot_be_written_keeps_the_node_up_and_is_named() 
 }
 
 #[tokio::test]
-async fn a_hook_is_done_when_it_ends_however_much_it_left_behind_says() {
-    let site = Site::new("attack-chatty");
+async fn hook_ends_with_its_process_whatever_its_children_print() {
+    let site = Site::new("robust-chatty");
     let node = site
         .node("node-1", &[("POINTSMAN_HOOK_TIMEOUT", "5s")])
         .await;

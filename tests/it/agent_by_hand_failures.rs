@@ -1,4 +1,4 @@
-//! A reboot under a lock by hand, and what goes wrong meanwhile: the lock is the person's again afterwards.
+//! Failures during a reboot under a lock by hand: the person has the lock again afterwards.
 
 use nix::sys::signal::Signal;
 use pointsman_testbed::{
@@ -143,7 +143,7 @@ fn slow_undrain(node: &Node) {
 }
 
 #[tokio::test]
-async fn a_rebuilt_document_and_another_max_do_not_end_it() {
+async fn lock_by_hand_survives_a_rebuild_and_another_max() {
     let site = Site::new("by-hand-rebuilt");
     let node = machine("node-1").await;
     slow_drain(&node);
@@ -164,7 +164,7 @@ async fn a_rebuilt_document_and_another_max_do_not_end_it() {
 }
 
 #[tokio::test]
-async fn the_foreground_goes_under_the_lock_and_a_signal_gives_it_back() {
+async fn foreground_reboot_under_a_lock_by_hand_restores_it_on_a_signal() {
     let site = Site::new("by-hand-foreground");
     let node = machine("node-1").await;
     slow_drain(&node);
@@ -192,7 +192,7 @@ async fn the_foreground_goes_under_the_lock_and_a_signal_gives_it_back() {
 }
 
 #[tokio::test]
-async fn an_agent_that_is_stopped_gives_the_lock_back() {
+async fn stopped_agent_restores_the_lock_by_hand() {
     let site = Site::new("by-hand-stopped");
     let node = machine("node-1").await;
     slow_drain(&node);

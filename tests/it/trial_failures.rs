@@ -1,4 +1,4 @@
-//! Trials that are disturbed: kills, a second update, a newer journal; and what becomes of an image found bad.
+//! Trials that are disturbed: killed agents, a second update, a newer journal; and what becomes of a quarantined image.
 
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ async fn a_quarantined_update_is_reset_so_that_a_better_one_is_found() {
 }
 
 #[tokio::test]
-async fn what_a_person_cleared_is_not_put_again_by_a_release_that_is_still_tried() {
+async fn cleared_quarantine_is_not_written_again_by_a_retried_release() {
     let site = Site::new("trial-told");
     let proxy = Proxy::start(shared_cluster().address(0)).await;
     let node = machine("node-1").await;
@@ -137,7 +137,7 @@ async fn what_a_person_cleared_is_not_put_again_by_a_release_that_is_still_tried
 }
 
 #[tokio::test]
-async fn a_node_that_asks_nobody_keeps_its_own_quarantine_until_it_is_cleared() {
+async fn uncoordinated_node_keeps_its_quarantine_until_it_is_cleared() {
     let alone = [
         ("POINTSMAN_PROVING", "200ms"),
         ("POINTSMAN_RETRY_MIN", "50ms"),
@@ -249,7 +249,7 @@ async fn a_journal_of_the_newer_agent_on_the_other_slot_is_understood() {
 }
 
 #[tokio::test]
-async fn killed_anywhere_in_a_roll_back_it_ends_on_the_good_slot() {
+async fn rollback_interrupted_anywhere_ends_on_the_good_slot() {
     let site = Site::new("trial-kills");
     let versions: Vec<String> = (2..14).map(|version| version.to_string()).collect();
     let bad: Vec<&str> = versions.iter().map(String::as_str).collect();

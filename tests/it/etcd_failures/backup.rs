@@ -12,21 +12,21 @@ use semaphore::{
     records::Phase,
 };
 
-use super::{Waiter, acquire, give_back, holders, local, on_both, one, pointsman};
+use super::{Waiter, acquire, holders, local, on_both, one, pointsman, release};
 use crate::{
     agents::bin,
     support::{claim, eventually, found, holder, node, on},
 };
 
 on_both!(
-    compaction_takes_nobodys_turn,
-    a_take_that_the_backup_forgot_is_neither_committed_nor_released,
-    a_holder_that_the_backup_brought_back_blocks_until_it_is_unlocked,
-    who_waits_says_that_the_store_is_another_one_or_went_back,
-    a_watch_that_comes_to_another_cluster_is_not_believed,
+    compaction_loses_no_turn,
+    take_lost_in_a_restore_is_neither_committed_nor_released,
+    holder_restored_by_a_backup_blocks_until_it_is_unlocked,
+    waiting_node_reports_another_or_restored_store,
+    watch_of_another_cluster_is_not_trusted,
 );
 
-async fn compaction_takes_nobodys_turn(version: Version) {
+async fn compaction_loses_no_turn(version: Version) {
     local!({
         let cluster = one(version).await;
         let prefix = unique_prefix("compact");
@@ -51,15 +51,15 @@ async fn compaction_takes_nobodys_turn(version: Version) {
         }
         s.publish(&node("other")).await.unwrap();
         cluster.compact().await;
-        give_back(&s, &out).await;
+        release(&s, &out).await;
         first.takes().await;
         cluster.compact().await;
-        give_back(&s, &first.claim).await;
+        release(&s, &first.claim).await;
         second.takes().await;
     });
 }
 
-async fn a_take_that_the_backup_forgot_is_neither_committed_nor_released(version: Version) {
+async fn take_lost_in_a_restore_is_neither_committed_nor_released(version: Version) {
     local!({
         let cluster = one(version).await;
         let prefix = unique_prefix("forgotten");
@@ -85,7 +85,7 @@ async fn a_take_that_the_backup_forgot_is_neither_committed_nor_released(version
     });
 }
 
-async fn a_holder_that_the_backup_brought_back_blocks_until_it_is_unlocked(version: Version) {
+async fn holder_restored_by_a_backup_blocks_until_it_is_unlocked(version: Version) {
     local!({
         let cluster = one(version).await;
         let prefix = unique_prefix("resurrected");
@@ -95,7 +95,7 @@ async fn a_holder_that_the_backup_brought_back_blocks_until_it_is_unlocked(versi
         acquire(&s, &before).await;
         let backup = cluster.dir().join("backup");
         cluster.snapshot(&backup).await;
-        give_back(&s, &before).await;
+        release(&s, &before).await;
         cluster.restore(&backup).await;
         let s = on(&cluster, &prefix);
         // The node's next claim has another nonce.
@@ -120,7 +120,7 @@ async fn a_holder_that_the_backup_brought_back_blocks_until_it_is_unlocked(versi
     });
 }
 
-async fn a_watch_that_comes_to_another_cluster_is_not_believed(version: Version) {
+async fn watch_of_another_cluster_is_not_trusted(version: Version) {
     local!({
         let (before, after) = (one(version).await, one(version).await);
         let prefix = unique_prefix("two-clusters");
@@ -166,7 +166,7 @@ async fn put_back(cluster: &Cluster, backup: &Path) {
     cluster.restart_member(0).await;
 }
 
-async fn who_waits_says_that_the_store_is_another_one_or_went_back(version: Version) {
+async fn waiting_node_reports_another_or_restored_store(version: Version) {
     for words in [
         "etcd was restored or exchanged: cluster",
         "etcd was restored or exchanged: its revision",

@@ -9,15 +9,15 @@ use pointsman_testbed::{
 };
 use semaphore::etcd::{Options, Owner};
 
-use super::{Waiter, acquire, give_back, local, on_both, pointsman_at};
+use super::{Waiter, acquire, local, on_both, pointsman_at, release};
 use crate::support::{claim, eventually, options, with};
 
 on_both!(
-    certificates_open_the_door_and_wrong_ones_are_named,
+    client_certificates_are_accepted_and_wrong_ones_named,
     a_certificate_for_another_name_or_time_is_named,
-    a_password_opens_the_door_and_a_wrong_one_is_named,
+    password_is_accepted_and_a_wrong_one_named,
     a_token_that_ends_is_renewed_silently,
-    a_full_store_is_named_with_its_cure,
+    full_store_is_reported_with_its_remedy,
 );
 
 const CA: [&str; 2] = ["--etcd-cafile", "/ca.pem"];
@@ -47,7 +47,7 @@ fn refused(cluster: &Cluster, done: &Output, words: &str) {
     assert!(reason.contains(words), "{done:?}");
 }
 
-async fn certificates_open_the_door_and_wrong_ones_are_named(version: Version) {
+async fn client_certificates_are_accepted_and_wrong_ones_named(version: Version) {
     let other = tempfile::tempdir().unwrap();
     Certificates::write(other.path());
     let both = [&CA[..], &CLIENT].concat();
@@ -131,7 +131,7 @@ fn denied(done: &Output, words: &str) {
     );
 }
 
-async fn a_password_opens_the_door_and_a_wrong_one_is_named(version: Version) {
+async fn password_is_accepted_and_a_wrong_one_named(version: Version) {
     let cluster = Cluster::builder(1)
         .version(version)
         .password("s3cret")
@@ -202,13 +202,13 @@ async fn a_token_that_ends_is_renewed_silently(version: Version) {
             Owner::Claim
         );
         end_tokens().await;
-        give_back(&s, &out).await;
+        release(&s, &out).await;
         waiter.takes().await;
         assert!(!waiter.heard("token"), "{:?}", waiter.notes);
     });
 }
 
-async fn a_full_store_is_named_with_its_cure(version: Version) {
+async fn full_store_is_reported_with_its_remedy(version: Version) {
     let cluster = Cluster::builder(1)
         .version(version)
         .quota(1 << 20)

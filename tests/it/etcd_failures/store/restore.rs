@@ -16,16 +16,16 @@ use crate::{
 };
 
 on_both!(
-    a_node_that_waits_does_not_go_beside_one_that_the_snapshot_forgot,
-    an_idle_node_and_one_that_was_stopped_do_not_go_beside_one_that_the_snapshot_forgot,
-    a_node_that_drains_steps_back_and_does_not_reboot,
-    a_node_that_is_proven_keeps_what_it_holds_until_the_store_is_accepted,
-    a_pause_and_a_stopped_group_that_the_snapshot_forgot_hold,
-    a_release_from_before_the_restore_takes_no_living_holder,
-    a_holder_that_came_back_with_the_snapshot_is_marked_and_stays_one,
+    waiting_node_does_not_reboot_beside_a_holder_lost_in_the_restore,
+    idle_and_stopped_nodes_do_not_reboot_beside_a_holder_lost_in_the_restore,
+    draining_node_undoes_its_drain_after_a_restore,
+    proven_node_keeps_the_lock_until_the_store_is_accepted,
+    pause_and_max_zero_lost_in_a_restore_still_block,
+    release_built_before_the_restore_removes_no_current_holder,
+    holder_restored_by_a_snapshot_is_marked_and_kept,
 );
 
-async fn a_node_that_waits_does_not_go_beside_one_that_the_snapshot_forgot(version: Version) {
+async fn waiting_node_does_not_reboot_beside_a_holder_lost_in_the_restore(version: Version) {
     for change in [
         Change::Restored,
         Change::Overtaken,
@@ -79,7 +79,7 @@ async fn a_node_that_waits_does_not_go_beside_one_that_the_snapshot_forgot(versi
     }
 }
 
-async fn an_idle_node_and_one_that_was_stopped_do_not_go_beside_one_that_the_snapshot_forgot(
+async fn idle_and_stopped_nodes_do_not_reboot_beside_a_holder_lost_in_the_restore(
     version: Version,
 ) {
     for change in [Change::Restored, Change::Overtaken, Change::Emptied] {
@@ -121,7 +121,7 @@ async fn an_idle_node_and_one_that_was_stopped_do_not_go_beside_one_that_the_sna
     }
 }
 
-async fn a_node_that_drains_steps_back_and_does_not_reboot(version: Version) {
+async fn draining_node_undoes_its_drain_after_a_restore(version: Version) {
     for change in [Change::Restored, Change::Overtaken] {
         let bed = Bed::new("drains", version).await;
         let snapshot = bed.snapshot("before").await;
@@ -148,7 +148,7 @@ async fn a_node_that_drains_steps_back_and_does_not_reboot(version: Version) {
     }
 }
 
-async fn a_node_that_is_proven_keeps_what_it_holds_until_the_store_is_accepted(version: Version) {
+async fn proven_node_keeps_the_lock_until_the_store_is_accepted(version: Version) {
     for change in [Change::Restored, Change::Overtaken] {
         let bed = Bed::new("proving", version).await;
         let node = bed.node("node-1").await;
@@ -187,7 +187,7 @@ async fn a_node_that_is_proven_keeps_what_it_holds_until_the_store_is_accepted(v
     }
 }
 
-async fn a_pause_and_a_stopped_group_that_the_snapshot_forgot_hold(version: Version) {
+async fn pause_and_max_zero_lost_in_a_restore_still_block(version: Version) {
     for paused in [true, false] {
         let bed = Bed::new("forgotten", version).await;
         let snapshot = bed.snapshot("before").await;
@@ -215,7 +215,7 @@ async fn a_pause_and_a_stopped_group_that_the_snapshot_forgot_hold(version: Vers
     }
 }
 
-async fn a_release_from_before_the_restore_takes_no_living_holder(version: Version) {
+async fn release_built_before_the_restore_removes_no_current_holder(version: Version) {
     let cluster = one(version).await;
     let prefix = unique_prefix("living");
     let ours = on(&cluster, &prefix);
@@ -253,7 +253,7 @@ async fn a_release_from_before_the_restore_takes_no_living_holder(version: Versi
     );
 }
 
-async fn a_holder_that_came_back_with_the_snapshot_is_marked_and_stays_one(version: Version) {
+async fn holder_restored_by_a_snapshot_is_marked_and_kept(version: Version) {
     let bed = Bed::new("marked", version).await;
     lock(&bed, "before").await;
     let snapshot = bed.snapshot("held").await;

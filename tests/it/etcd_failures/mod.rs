@@ -1,11 +1,11 @@
-//! etcd in trouble: away, hung, without a quorum, taken back to a backup, behind locks, or not etcd at all.
-//! What a waiting node does then, and what a person is told.
+//! Failures of etcd: down, hung, without a quorum, restored from a backup, behind certificates and passwords, or another
+//! program. What a waiting node does then, and what a person is told.
 
-mod alarms;
 mod another_store;
 mod backup;
 mod documents;
 mod endpoints;
+mod false_alarms;
 mod members;
 mod secured;
 mod store;
@@ -132,7 +132,7 @@ async fn acquire(semaphore: &Semaphore, claim: &Claim) {
         .expect("taken in time");
 }
 
-async fn give_back(semaphore: &Semaphore, claim: &Claim) {
+async fn release(semaphore: &Semaphore, claim: &Claim) {
     let holder = &claim.holder;
     semaphore
         .release(&holder.id, &holder.nonce, None, None)

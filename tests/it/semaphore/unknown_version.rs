@@ -35,7 +35,7 @@ async fn clear(cluster: &Cluster, key: &str) {
 }
 
 #[tokio::test]
-async fn it_is_not_taken_for_another_whose_content_is_known() {
+async fn image_without_version_does_not_match_another_known_digest() {
     let cluster = shared_cluster();
     let s = on(cluster, &unique_prefix("nameless-other"));
     let other = ImageId {
@@ -49,7 +49,7 @@ async fn it_is_not_taken_for_another_whose_content_is_known() {
 }
 
 #[tokio::test]
-async fn it_waits_outside_the_line_while_a_version_is_quarantined() {
+async fn image_without_version_stays_out_of_the_queue_while_a_version_is_quarantined() {
     local!({
         let cluster = shared_cluster();
         let prefix = unique_prefix("nameless-waits");

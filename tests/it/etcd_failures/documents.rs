@@ -74,7 +74,7 @@ async fn a_damaged_document_is_shown_and_rebuilt_from_the_holders() {
 }
 
 #[tokio::test]
-async fn what_other_tools_write_is_understood() {
+async fn documents_of_other_tools_are_used_by_commands() {
     let endpoints = shared_cluster().endpoints();
     for (text, lock, after) in [
         (

@@ -1,4 +1,4 @@
-//! Commands where the configuration has faults, or lies where it is not read.
+//! Commands where the configuration has faults, or is in a place where it is not read.
 
 use super::*;
 
@@ -11,7 +11,7 @@ impl Operator {
 }
 
 #[tokio::test]
-async fn a_fault_elsewhere_keeps_nobody_from_the_semaphore() {
+async fn unrelated_configuration_fault_does_not_block_lock_commands() {
     let op = Operator::new("fault-elsewhere");
     op.config("group: blue\ntimings: {proving: soon}\nwindow: {start: noon, length: 1h}\n");
     for (args, says) in [
@@ -90,7 +90,7 @@ async fn which_semaphore_is_meant_is_never_guessed() {
 }
 
 #[tokio::test]
-async fn whoever_waits_for_a_proof_does_not_wait_for_a_mended_file() {
+async fn slots_proven_ignores_configuration_faults() {
     let op = Operator::new("fault-proven");
     for config in ["stategy: reboot\n", "slots: {disk: sda}\n"] {
         op.config(config);
@@ -100,7 +100,7 @@ async fn whoever_waits_for_a_proof_does_not_wait_for_a_mended_file() {
 }
 
 #[tokio::test]
-async fn the_files_that_settings_name_are_looked_into() {
+async fn files_named_by_settings_are_checked() {
     let op = Operator::new("named-files");
     let files = pointsman_testbed::etcd::Certificates::write(op.root.path());
     let below = |path: &std::path::Path| {

@@ -1,4 +1,4 @@
-//! What of locksmith's behaviour was a fault, and is not ours.
+//! Faults of locksmith that compatibility mode does not repeat.
 
 use std::fs;
 
@@ -76,7 +76,7 @@ const CASES: &[&[Line]] = &[
 ];
 
 #[tokio::test]
-async fn every_case_of_ours_holds() {
+async fn own_cases_hold_in_compatibility_mode() {
     let old = Old::ours("locksmithctl");
     for lines in CASES {
         check(shared_cluster(), &old, lines).await;
@@ -102,7 +102,7 @@ async fn eight_at_once_with_eight_free_all_succeed() {
 }
 
 #[tokio::test]
-async fn documents_of_the_wild_are_read_and_broken_ones_named() {
+async fn documents_of_other_tools_are_read_and_broken_ones_named() {
     let old = Old::ours("locksmithctl");
     let (group, endpoint) = (unique_prefix("wild"), shared_cluster().endpoint(0));
     let of_group = Group::new(&group).unwrap();
@@ -168,7 +168,7 @@ async fn a_ca_alone_is_enough_and_a_hung_etcd_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_password_on_the_line_does_not_stay_there() {
+async fn password_is_removed_from_the_command_line() {
     let old = Old::ours("locksmithctl");
     let cluster = Cluster::builder(1).password("s3cret").start().await;
     let endpoint = cluster.endpoint(0);
@@ -221,7 +221,7 @@ async fn the_log_is_asked_for_by_flag_or_variable() {
 }
 
 #[tokio::test]
-async fn without_flags_it_means_this_nodes_group_and_etcd() {
+async fn commands_without_flags_use_the_configured_group_and_etcd() {
     let old = Old::ours("locksmithctl");
     let prefix = unique_prefix("own");
     let endpoint = shared_cluster().endpoint(0);
@@ -258,7 +258,7 @@ async fn without_flags_it_means_this_nodes_group_and_etcd() {
 }
 
 #[tokio::test]
-async fn a_pause_is_said_and_unlock_asks_nobody() {
+async fn pause_is_reported_and_unlock_ignores_it() {
     let old = Old::ours("locksmithctl");
     let prefix = unique_prefix("forced");
     let semaphore = on(shared_cluster(), &prefix);

@@ -22,12 +22,12 @@ use crate::{
 };
 
 on_both!(
-    two_clusters_in_one_list_stop_both,
-    a_document_is_created_only_after_a_ticket_has_stood_and_never_again,
+    two_clusters_in_one_endpoint_list_stop_all_nodes,
+    document_is_created_once_and_only_after_a_ticket_lease,
     an_agent_that_may_not_pause_stops_alone,
 );
 
-async fn two_clusters_in_one_list_stop_both(version: Version) {
+async fn two_clusters_in_one_endpoint_list_stop_all_nodes(version: Version) {
     let bed = Bed::new("two", version).await;
     let other = one(version).await;
     let theirs = on(&other, &bed.prefix);
@@ -63,7 +63,7 @@ async fn two_clusters_in_one_list_stop_both(version: Version) {
     assert!(theirs.read().await.unwrap().holders.is_empty());
 }
 
-async fn a_document_is_created_only_after_a_ticket_has_stood_and_never_again(version: Version) {
+async fn document_is_created_once_and_only_after_a_ticket_lease(version: Version) {
     let cluster = one(version).await;
     let prefix = unique_prefix("created");
     let semaphore = on(&cluster, &prefix);

@@ -1,4 +1,4 @@
-//! Reboots that fail or hang, agents that are told to end, and machines that are not what they seem.
+//! Reboots that fail or hang, agents that are terminated, nodes with the same id, a journal of no use.
 
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ async fn a_shutdown_that_hangs_keeps_the_semaphore() {
 }
 
 #[tokio::test]
-async fn a_shutdown_that_only_systemd_knows_of_keeps_the_semaphore() {
+async fn shutdown_known_only_to_systemd_keeps_the_lock() {
     let site = Site::new("job");
     let env = [
         ("POINTSMAN_RETRY_MAX", "1h"),
@@ -110,7 +110,7 @@ async fn a_shutdown_that_only_systemd_knows_of_keeps_the_semaphore() {
 }
 
 #[tokio::test]
-async fn an_agent_told_to_end_in_the_line_deletes_its_ticket() {
+async fn terminated_agent_deletes_its_ticket() {
     let site = Site::new("term-queued");
     site.lock().await;
     let node = site.node("node-1", &[]).await;
@@ -230,7 +230,7 @@ async fn of_two_nodes_with_one_id_one_waits_for_the_other_and_says_so() {
 }
 
 #[tokio::test]
-async fn the_line_moves_on_when_the_first_in_it_hangs() {
+async fn queue_moves_on_when_its_first_node_hangs() {
     let site = Site::new("hung");
     site.lock().await;
     let lease = [("POINTSMAN_TICKET_LEASE", "2s")];

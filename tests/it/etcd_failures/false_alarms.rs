@@ -1,4 +1,4 @@
-//! What happens to an etcd that stays the one it was raises no alarm.
+//! Changes within one etcd cluster: none of them is taken for another store.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 

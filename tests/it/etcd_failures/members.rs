@@ -3,13 +3,13 @@
 use pointsman_testbed::etcd::{Version, unique_prefix};
 use semaphore::etcd::{Committed, Owner};
 
-use super::{Waiter, acquire, give_back, holders, local, on_both, one, pointsman, three};
+use super::{Waiter, acquire, holders, local, on_both, one, pointsman, release, three};
 use crate::support::{claim, on, options, semaphore, with};
 
 on_both!(
-    while_etcd_is_down_who_waits_waits_and_who_holds_holds,
-    a_hung_member_holds_up_nobody,
-    a_lost_leader_loses_no_turn,
+    waiting_and_holding_nodes_stay_so_while_etcd_is_down,
+    hung_member_delays_no_node,
+    loss_of_the_leader_loses_no_turn,
     without_a_quorum_nobody_takes_and_afterwards_exactly_one_does,
 );
 
@@ -23,7 +23,7 @@ const COMMANDS: [&[&str]; 6] = [
     &["resume"],
 ];
 
-async fn while_etcd_is_down_who_waits_waits_and_who_holds_holds(version: Version) {
+async fn waiting_and_holding_nodes_stay_so_while_etcd_is_down(version: Version) {
     local!({
         let cluster = one(version).await;
         let prefix = unique_prefix("down");
@@ -59,13 +59,13 @@ async fn while_etcd_is_down_who_waits_waits_and_who_holds_holds(version: Version
             Owner::Claim
         );
         assert!(waiter.waits());
-        give_back(&s, &out).await;
+        release(&s, &out).await;
         waiter.takes().await;
         assert_eq!(holders(&s).await, ["n"]);
     });
 }
 
-async fn a_hung_member_holds_up_nobody(version: Version) {
+async fn hung_member_delays_no_node(version: Version) {
     local!({
         let cluster = three(version).await;
         let prefix = unique_prefix("hung");
@@ -86,16 +86,16 @@ async fn a_hung_member_holds_up_nobody(version: Version) {
             let done = pointsman(&endpoints, &prefix, args).await;
             assert!(matches!(done.code, Some(0 | 3)), "{args:?}: {done:?}");
         }
-        give_back(&s, &out).await;
+        release(&s, &out).await;
         first.takes().await;
-        give_back(&s, &first.claim).await;
+        release(&s, &first.claim).await;
         second.takes().await;
         assert_eq!(holders(&s).await, ["b"]);
         cluster.cont_member(hung);
     });
 }
 
-async fn a_lost_leader_loses_no_turn(version: Version) {
+async fn loss_of_the_leader_loses_no_turn(version: Version) {
     local!({
         let cluster = three(version).await;
         let prefix = unique_prefix("leader");
@@ -163,7 +163,7 @@ async fn without_a_quorum_nobody_takes_and_afterwards_exactly_one_does(version: 
         // No request made without a quorum came through late.
         assert_eq!(holders(&s).await, ["out"]);
         assert_eq!(s.commit(&out).await.unwrap(), Committed::Yes);
-        give_back(&s, &out).await;
+        release(&s, &out).await;
         first.takes().await;
         assert!(second.waits());
         assert_eq!(holders(&s).await, ["a"]);

@@ -1,4 +1,4 @@
-//! The table by the judgement of sgdisk, and the order of slots by that of cgpt.
+//! Comparison with other tools: the table is checked by sgdisk, the order of slots by cgpt.
 
 use std::fs;
 
@@ -84,7 +84,7 @@ async fn sgdisk_finds_nothing_wrong_after_any_change() {
 
 /// Tables with ChromeOS kernels, whose order Debian's cgpt knows how to change.
 #[tokio::test]
-async fn slots_are_put_first_as_cgpt_does_it() {
+async fn slots_are_prioritized_as_cgpt_does() {
     let tables: [&[(u8, u8, u8)]; 8] = [
         &[(1, 0, 1), (2, 1, 0)],
         &[(2, 0, 1), (1, 0, 1)],
@@ -169,7 +169,7 @@ impl Drop for Loop {
 }
 
 #[tokio::test]
-async fn real_block_devices_of_both_sector_sizes_are_flipped() {
+async fn block_devices_of_both_sector_sizes_are_changed() {
     let kind = "5dfbf5f4-2848-4bac-aa5e-0d9a20b745a6";
     for sector in ["512", "4096"] {
         let dir = scratch::dir("loop");

@@ -1,4 +1,4 @@
-//! Told to end, and told of another configuration, at random moments while people do this and that.
+//! Agents that are terminated or reloaded at random moments, while operators pause, lock and cancel.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ use crate::{
 };
 
 #[tokio::test]
-async fn ended_at_random_under_restless_operators_nobody_goes_together_and_nothing_is_lost() {
-    let site = Site::new("attack-random");
+async fn random_terminations_and_operators_never_exceed_max_or_lose_the_lock() {
+    let site = Site::new("robust-random");
     let history = History::new();
     let mut nodes = Vec::new();
     for name in ["node-1", "node-2", "node-3", "node-4"] {
@@ -77,8 +77,8 @@ async fn ended_at_random_under_restless_operators_nobody_goes_together_and_nothi
 }
 
 #[tokio::test]
-async fn a_group_that_changes_at_random_leaves_nothing_behind_in_either() {
-    let site = Site::new("attack-groups");
+async fn random_group_changes_leave_nothing_behind() {
+    let site = Site::new("robust-groups");
     let node = machine("node-1").await;
     node.write("etc/pointsman/config.yaml", "group: a\n");
     node.auto_reboot(AutoReboot::default());

@@ -63,7 +63,7 @@ async fn finishes(site: &Site, node: &Node) {
 }
 
 #[tokio::test]
-async fn killed_in_the_line() {
+async fn agent_killed_while_queued_finishes_its_reboot() {
     for then in BOTH {
         let site = Site::new("kill-queued");
         site.lock().await;
@@ -85,7 +85,7 @@ async fn killed_in_the_line() {
 }
 
 #[tokio::test]
-async fn killed_with_the_take_done_and_its_reply_lost() {
+async fn agent_killed_before_the_reply_to_its_take_finishes_its_reboot() {
     for then in BOTH {
         let site = Site::new("kill-take");
         let proxy = Proxy::start(shared_cluster().address(0)).await;
@@ -114,7 +114,7 @@ async fn killed_with_the_take_done_and_its_reply_lost() {
 }
 
 #[tokio::test]
-async fn killed_in_the_drain() {
+async fn agent_killed_while_draining_undoes_the_drain_and_releases() {
     for then in BOTH {
         let site = Site::new("kill-drain");
         let node = machine("node-1").await;
@@ -142,7 +142,7 @@ async fn killed_in_the_drain() {
 }
 
 #[tokio::test]
-async fn killed_with_the_commit_done_and_its_reply_lost() {
+async fn agent_killed_before_the_reply_to_its_commit_steps_back() {
     for then in BOTH {
         let site = Site::new("kill-commit");
         let proxy = Proxy::start(shared_cluster().address(0)).await;
@@ -173,7 +173,7 @@ async fn killed_with_the_commit_done_and_its_reply_lost() {
 }
 
 #[tokio::test]
-async fn killed_while_the_shutdown_hangs() {
+async fn agent_killed_while_the_shutdown_hangs_keeps_the_lock() {
     for then in BOTH {
         let site = Site::new("kill-shutdown");
         let node = site
@@ -208,7 +208,7 @@ async fn killed_while_the_shutdown_hangs() {
 }
 
 #[tokio::test]
-async fn killed_while_giving_back_with_etcd_away() {
+async fn agent_killed_while_releasing_without_etcd_releases_later() {
     for then in BOTH {
         let site = Site::new("kill-release");
         let proxy = Proxy::start(shared_cluster().address(0)).await;
@@ -233,7 +233,7 @@ async fn killed_while_giving_back_with_etcd_away() {
 }
 
 #[tokio::test]
-async fn killed_at_random_nobody_goes_together_and_nothing_is_lost() {
+async fn random_kills_never_exceed_max_or_lose_the_lock() {
     let site = Site::new("kill-random");
     let history = History::new();
     let mut nodes = Vec::new();
