@@ -316,3 +316,35 @@ fn only_the_semaphores_store_writes_to_etcd() {
 fn the_agent_does_not_use_cloud_config() {
     nowhere(&["cloud_config::"], &sources(&["src/agent"]));
 }
+
+/// Tests that run two versions side by side build the release before from this commit.
+#[test]
+fn the_release_before_is_a_commit_that_closed_it() {
+    let file = read("tests/release-before");
+    let line = file.lines().find(|line| !line.starts_with('#'));
+    let (version, commit) = line.and_then(|line| line.split_once(' ')).unwrap();
+    let hexadecimal = commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    assert!(commit.len() == 40 && hexadecimal, "{commit}");
+    let heading = |changelog: &str| changelog.contains(&format!("\n## [{version}] - "));
+    assert!(
+        heading(&read("CHANGELOG.md")),
+        "CHANGELOG.md closes {version}"
+    );
+    let git = |args: &[&str]| {
+        let git = std::process::Command::new("git")
+            .current_dir(top())
+            .args(args)
+            .output();
+        git.ok()
+            .filter(|done| done.status.success())
+            .map(|done| String::from_utf8(done.stdout).unwrap())
+    };
+    // A source archive and a shallow clone have no history.
+    if git(&["rev-parse", "--is-shallow-repository"]).as_deref() == Some("false\n") {
+        let then = git(&["show", &format!("{commit}:CHANGELOG.md")]);
+        assert!(
+            then.is_some_and(|then| heading(&then)),
+            "{commit} closes {version}"
+        );
+    }
+}
