@@ -20,7 +20,6 @@ mod agents;
 mod apply;
 mod cloud_config;
 mod cloud_config_boot;
-mod cloud_config_boot_trouble;
 mod cloud_config_examples;
 mod cloud_config_sources;
 mod cloud_config_units;

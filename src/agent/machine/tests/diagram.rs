@@ -11,7 +11,7 @@ use host::node::Group;
 use semaphore::keys::Keys;
 use settings::Strategy;
 
-use super::{ID, happening::Happening, named, rules, world::World};
+use super::{ID, happening::Happening, named, rules, simulation::Simulation};
 use crate::agent::{
     journal::Journal,
     machine::{Boot, Event, Identity, Machine, StateName},
@@ -77,10 +77,10 @@ fn happenings() -> [Happening; 29] {
 }
 
 /// Of worlds of one kind, only the first is looked at.
-fn kind(world: &World) -> impl Hash + Eq + use<> {
-    let entry = world.disk.entry.as_ref();
-    let this_boot = format!("boot-{}", world.boot);
-    let machine = &world.machine;
+fn kind(simulation: &Simulation) -> impl Hash + Eq + use<> {
+    let entry = simulation.disk.entry.as_ref();
+    let this_boot = format!("boot-{}", simulation.boot);
+    let machine = &simulation.machine;
     (
         machine.state().name(),
         entry.map(|entry| (discriminant(&entry.stage), entry.boot_id == this_boot)),
@@ -90,15 +90,18 @@ fn kind(world: &World) -> impl Hash + Eq + use<> {
             machine.going_down(),
         ),
         (
-            world.disk_works,
-            world.slots_readable,
-            world.blind,
-            world.in_window(),
+            simulation.disk_works,
+            simulation.slots_readable,
+            simulation.blind,
+            simulation.in_window(),
         ),
-        (world.going_down(), world.strategy == Strategy::EtcdLock),
-        world.op.as_ref().map(discriminant),
-        matches!(world.facts.update, Update::Staged(_)),
-        world.disk.quarantined.is_empty(),
+        (
+            simulation.going_down(),
+            simulation.strategy == Strategy::EtcdLock,
+        ),
+        simulation.op.as_ref().map(discriminant),
+        matches!(simulation.facts.update, Update::Staged(_)),
+        simulation.disk.quarantined.is_empty(),
     )
 }
 
@@ -130,11 +133,11 @@ fn seldom() -> Transitions {
         &[&fails, &blind, &left],
         &[&fails, &blind, &disk_full],
     ] {
-        let mut world = World::new(Strategy::Reboot);
+        let mut simulation = Simulation::new(Strategy::Reboot);
         for happening in path.iter().copied().flatten() {
-            world.happen(happening);
+            simulation.happen(happening);
         }
-        seen.append(&mut world.seen);
+        seen.append(&mut simulation.seen);
     }
     // The agent is told to end before it has heard anything.
     let identity = Identity {
@@ -144,7 +147,7 @@ fn seldom() -> Transitions {
         runs: named(0),
         boot: Boot::default(),
     };
-    let now = World::new(Strategy::EtcdLock).now();
+    let now = Simulation::new(Strategy::EtcdLock).now();
     let mut machine = Machine::new(rules(Strategy::EtcdLock), identity, Ok(Journal::default()));
     machine.start(&now);
     machine.step(Event::Stop, &now);
@@ -157,12 +160,15 @@ fn the_machine_makes_every_transition_of_the_table_and_no_other() {
     let table = table();
     let mut seen = seldom();
     let mut known = HashSet::new();
-    let mut worlds = VecDeque::from([World::new(Strategy::EtcdLock), World::new(Strategy::Reboot)]);
-    while let Some(world) = worlds.pop_front()
+    let mut worlds = VecDeque::from([
+        Simulation::new(Strategy::EtcdLock),
+        Simulation::new(Strategy::Reboot),
+    ]);
+    while let Some(simulation) = worlds.pop_front()
         && !table.is_subset(&seen)
     {
         for happening in happenings().iter().map(Some).chain([None]) {
-            let mut next = world.clone();
+            let mut next = simulation.clone();
             match happening {
                 Some(happening) => next.happen(happening),
                 None => next.step(Event::Stop),

@@ -1,12 +1,12 @@
-//! The machine against a model of the world around it: crashes anywhere, people and others interfering.
+//! The machine in a simulation of its node and etcd: crashes anywhere, people and others interfering.
 
 mod diagram;
 mod happening;
 mod operations;
 mod quarantine;
+mod simulation;
 mod slots;
 mod tables;
-mod world;
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use semaphore::{
     records::ImageId,
 };
 use settings::{Strategy, window::Window};
-use world::World;
+use simulation::Simulation;
 
 use super::{Event, State};
 use crate::agent::situation::{Logins, Rules, Update};
@@ -56,10 +56,10 @@ fn named(number: u8) -> ImageId {
 
 #[test]
 fn full_disk_during_a_quarantine_report_keeps_the_ticket() {
-    let mut world = World::new(Strategy::EtcdLock);
-    world.minutes = 125;
+    let mut simulation = Simulation::new(Strategy::EtcdLock);
+    simulation.minutes = 125;
     // It fell back from image 1, and etcd does not know yet.
-    if let Ok(journal) = &mut world.machine.journal {
+    if let Ok(journal) = &mut simulation.machine.journal {
         journal
             .quarantined
             .push(crate::agent::journal::OwnQuarantine {
@@ -69,53 +69,53 @@ fn full_disk_during_a_quarantine_report_keeps_the_ticket() {
                 reported: false,
             });
     }
-    world.stage(Some(2));
-    world.end(true);
-    assert!(matches!(world.machine.state(), State::Queued { .. }));
-    world.disk_works = false;
-    world.report();
-    world.end(true);
-    world.disk_works = true;
-    world.check();
+    simulation.stage(Some(2));
+    simulation.end(true);
+    assert!(matches!(simulation.machine.state(), State::Queued { .. }));
+    simulation.disk_works = false;
+    simulation.report();
+    simulation.end(true);
+    simulation.disk_works = true;
+    simulation.check();
     for _ in 0..10 {
-        world.end(true);
+        simulation.end(true);
     }
-    assert!(world.called, "in {:?}", world.machine.state());
+    assert!(simulation.called, "in {:?}", simulation.machine.state());
 }
 
 #[test]
 fn clock_change_while_waiting_for_the_window_is_noticed_within_a_minute() {
-    let mut world = World::new(Strategy::EtcdLock);
+    let mut simulation = Simulation::new(Strategy::EtcdLock);
     // At midnight, two hours before the window.
-    world.stage(Some(2));
-    assert!(matches!(world.machine.state(), State::Waiting { .. }));
+    simulation.stage(Some(2));
+    assert!(matches!(simulation.machine.state(), State::Waiting { .. }));
     // Set, or the machine slept: no event comes of it.
-    world.clock = 125;
-    world.minutes += 1;
-    world.tick();
-    assert_eq!(world.machine.state(), &State::Asking);
+    simulation.clock = 125;
+    simulation.minutes += 1;
+    simulation.tick();
+    assert_eq!(simulation.machine.state(), &State::Asking);
 }
 
 #[test]
 fn hook_is_told_from_what_else_is_waited_for() {
-    let mut world = World::new(Strategy::EtcdLock);
-    world.until_window();
-    world.stage(Some(2));
-    while !matches!(world.machine.state(), State::Draining { .. }) {
-        world.end(true);
+    let mut simulation = Simulation::new(Strategy::EtcdLock);
+    simulation.until_window();
+    simulation.stage(Some(2));
+    while !matches!(simulation.machine.state(), State::Draining { .. }) {
+        simulation.end(true);
     }
-    assert!(!world.machine.waits_for_hook());
-    world.step(Event::HookRuns("the hook x runs".into()));
-    assert_eq!(world.machine.report().1, "the hook x runs");
-    assert!(world.machine.waits_for_hook());
-    world.step(Event::WaitsFor(Wait {
+    assert!(!simulation.machine.waits_for_hook());
+    simulation.step(Event::HookRuns("the hook x runs".into()));
+    assert_eq!(simulation.machine.report().1, "the hook x runs");
+    assert!(simulation.machine.waits_for_hook());
+    simulation.step(Event::WaitsFor(Wait {
         waits_for: "the hook x runs".into(),
         position: QueuePosition::Unknown,
     }));
-    assert!(!world.machine.waits_for_hook(), "it goes by the words");
-    world.step(Event::HookRuns("the hook y runs".into()));
-    world.end(true);
-    assert!(!world.machine.waits_for_hook(), "its end is not seen");
+    assert!(!simulation.machine.waits_for_hook(), "it goes by the words");
+    simulation.step(Event::HookRuns("the hook y runs".into()));
+    simulation.end(true);
+    assert!(!simulation.machine.waits_for_hook(), "its end is not seen");
 }
 
 proptest! {
@@ -127,40 +127,40 @@ proptest! {
         happenings in prop::collection::vec(happening(), 0..80),
     ) {
         let strategy = if coordinated { Strategy::EtcdLock } else { Strategy::Reboot };
-        let mut world = World::new(strategy);
+        let mut simulation = Simulation::new(strategy);
         for happening in &happenings {
-            world.happen(happening);
+            simulation.happen(happening);
         }
         // Left in peace, with nothing to do, it gives back what it holds and rests.
-        world.disk_works = true;
-        world.etcd = true;
-        world.broken = false;
-        world.logind = true;
-        world.slots_readable = true;
-        world.exited = false;
+        simulation.disk_works = true;
+        simulation.etcd = true;
+        simulation.broken = false;
+        simulation.logind = true;
+        simulation.slots_readable = true;
+        simulation.exited = false;
         // It says so, and what mends it: systemctl restart pointsman.
-        if world.blind {
-            world.asked_logind = true;
-            world.start();
+        if simulation.blind {
+            simulation.asked_logind = true;
+            simulation.start();
         }
-        if world.going_down() {
-            world.reboot();
+        if simulation.going_down() {
+            simulation.reboot();
         }
-        world.step(Event::Cancelled);
-        world.change(|facts| facts.update = Update::None("UPDATE_STATUS_IDLE".into()));
+        simulation.step(Event::Cancelled);
+        simulation.change(|facts| facts.update = Update::None("UPDATE_STATUS_IDLE".into()));
         for _ in 0..30 {
-            world.minutes += 10;
-            world.tick();
-            world.end(true);
-            if world.went_back {
-                world.reboot();
+            simulation.minutes += 10;
+            simulation.tick();
+            simulation.end(true);
+            if simulation.went_back {
+                simulation.reboot();
             }
         }
         // Somebody booted an image again that the node had gone back from: it stays up, holds, and waits for a person.
         // Or somebody quarantined what it would go back to, or the other slot has nothing else to go back to. Or somebody
         // booted a bad one whose forerunner could not be written down: it stays up as well.
         let forgot = happenings.iter().any(|h| matches!(h, Happening::Disk(false)));
-        if let State::Unproven { why, .. } = world.machine.state()
+        if let State::Unproven { why, .. } = simulation.machine.state()
             && (why.contains("it rolled back from this image before")
                 || why.contains("which is quarantined as well (ann says so)")
                 || why.contains("the other slot holds the same image")
@@ -168,26 +168,26 @@ proptest! {
         {
             return Ok(());
         }
-        prop_assert_eq!(&world.holder, &None, "in {:?}", world.machine.state());
-        prop_assert_eq!(world.machine.state(), &State::Idle);
-        if world.disk.is_newer() {
+        prop_assert_eq!(&simulation.holder, &None, "in {:?}", simulation.machine.state());
+        prop_assert_eq!(simulation.machine.state(), &State::Idle);
+        if simulation.disk.is_newer() {
             return Ok(());
         }
         // And it can still do its work.
-        world.minutes += 240;
-        world.until_window();
-        let before = world.reboots;
-        world.stage(Some(8));
-        world.change(|facts| facts.logind = Ok(Logins::default()));
+        simulation.minutes += 240;
+        simulation.until_window();
+        let before = simulation.reboots;
+        simulation.stage(Some(8));
+        simulation.change(|facts| facts.logind = Ok(Logins::default()));
         for _ in 0..20 {
-            world.tick();
-            world.end(true);
-            if world.called {
-                world.reboot();
+            simulation.tick();
+            simulation.end(true);
+            if simulation.called {
+                simulation.reboot();
             }
         }
-        prop_assert_eq!(world.slots.runs(), 8);
-        prop_assert_eq!(world.reboots, before + 1, "in {:?}", world.machine.state());
-        prop_assert_eq!(&world.holder, &None);
+        prop_assert_eq!(simulation.slots.runs(), 8);
+        prop_assert_eq!(simulation.reboots, before + 1, "in {:?}", simulation.machine.state());
+        prop_assert_eq!(&simulation.holder, &None);
     }
 }

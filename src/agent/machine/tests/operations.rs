@@ -2,14 +2,14 @@
 
 use settings::Strategy;
 
-use super::{image, named, world::World};
+use super::{image, named, simulation::Simulation};
 use crate::agent::{
     health::Verdict,
     journal::Stage,
     machine::{Event, Op},
 };
 
-impl World {
+impl Simulation {
     pub(super) fn begin(&mut self, op: Op) {
         match &op {
             Op::Acquire(entry) => {

@@ -1,4 +1,4 @@
-//! The world around the machine: one etcd, one node, and what befalls them.
+//! A simulation of what is around the machine: one node and one etcd.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -7,11 +7,11 @@ use jiff::{Timestamp, tz::TimeZone};
 use semaphore::{keys::Keys, records::ImageId};
 use settings::Strategy;
 
-use super::{ID, happening::Happening, image, named, rules, slots::Slots};
+use super::{ID, image, named, rules, slots::Slots};
 use crate::agent::{
     journal::{Entry, Journal, Stage},
     machine::{Boot, Effect, Event, Identity, Machine, Op, State, StateName},
-    situation::{Facts, Logins, Now, Request, Update},
+    situation::{Facts, Logins, Now, Update},
 };
 
 fn identity(boot: u32, slots: &Slots, readable: bool) -> Identity {
@@ -34,9 +34,9 @@ fn identity(boot: u32, slots: &Slots, readable: bool) -> Identity {
     }
 }
 
-/// The world: one etcd, one node.
+/// One node and one etcd.
 #[derive(Clone)]
-pub(super) struct World {
+pub(super) struct Simulation {
     pub(super) machine: Machine,
     pub(super) strategy: Strategy,
     pub(super) boot: u32,
@@ -77,9 +77,9 @@ pub(super) struct World {
     pub(super) seen: BTreeSet<(StateName, StateName)>,
 }
 
-impl World {
+impl Simulation {
     pub(super) fn new(strategy: Strategy) -> Self {
-        let mut world = Self {
+        let mut simulation = Self {
             machine: Machine::new(
                 rules(strategy),
                 identity(0, &Slots::new(), true),
@@ -117,8 +117,8 @@ impl World {
             fell_from: None,
             seen: BTreeSet::new(),
         };
-        world.start();
-        world
+        simulation.start();
+        simulation
     }
 
     pub(super) fn now(&mut self) -> Now {
@@ -272,170 +272,8 @@ impl World {
         }
     }
 
-    pub(super) fn happen(&mut self, happening: &Happening) {
-        match happening {
-            Happening::Ends(true) if self.op.is_none() && (self.called || self.went_back) => {
-                self.reboot();
-            }
-            Happening::Ends(well) => self.end(*well),
-            Happening::Staged(version) => self.stage(*version),
-            Happening::EngineGone => {
-                self.change(|facts| facts.update = Update::Unknown("gone".into()))
-            }
-            Happening::Person(there) => self.change(|facts| {
-                if let Ok(logins) = &mut facts.logind {
-                    logins.people = there
-                        .then(|| ("ann".into(), "tty1".into()))
-                        .into_iter()
-                        .collect();
-                }
-            }),
-            Happening::Inhibited(there) => self.change(|facts| {
-                if let Ok(logins) = &mut facts.logind {
-                    logins.inhibitors = there
-                        .then(|| ("backup".into(), "runs".into()))
-                        .into_iter()
-                        .collect();
-                }
-            }),
-            Happening::Minutes(minutes) => {
-                self.minutes += u64::from(*minutes);
-                self.tick();
-            }
-            Happening::Window => {
-                self.until_window();
-                self.tick();
-            }
-            Happening::Clock(by) => {
-                self.clock += i64::from(*by);
-                // The watchdog's.
-                self.step(Event::Tick);
-            }
-            Happening::Etcd(there) => self.etcd = *there,
-            Happening::Logind(there) => {
-                self.logind = *there;
-                self.change(|_| ());
-            }
-            Happening::Slots(readable) => {
-                self.slots_readable = *readable;
-                self.change(|_| ());
-            }
-            Happening::Asked(true) => self.step(Event::Asked(Request {
-                reason: "why not".into(),
-            })),
-            Happening::Asked(false) => self.step(Event::Cancelled),
-            // The command refuses while an update is staged, and where the boot is on trial the loader forgets it.
-            Happening::Rollback => {
-                let to = 1 - self.slots.next();
-                let staged = matches!(self.facts.update, Update::Staged(_));
-                // What is made next between the last look and the boot nobody can help.
-                let late = self.going_down() || matches!(self.op, Some(Op::Reboot(_)));
-                if !staged && !late && self.slots.can(to) {
-                    self.slots.first = to;
-                }
-            }
-            Happening::Judged(version, true) => self.step(Event::QuarantinedByHand {
-                what: image(*version),
-                reason: "ann says so".into(),
-            }),
-            // Of what a person has cleared here nobody need be told.
-            Happening::Judged(version, false) => {
-                self.step(Event::Cleared(image(*version)));
-                self.fell_from.take_if(|from| from.is(&image(*version)));
-            }
-            Happening::Unlocked => {
-                self.holder = self.holder.take().filter(|(_, committed)| *committed)
-            }
-            Happening::Dies => {
-                self.asked_logind = true;
-                self.start();
-            }
-            Happening::Stops => {
-                // That somebody's shutdown was called off is seen at the next start.
-                let believed = matches!(
-                    self.machine.state(),
-                    State::GoingDown { .. } | State::Doubting { .. }
-                );
-                // So it does where logind did not say, and it has called for no reboot itself.
-                let uncommitted = self
-                    .machine
-                    .entry()
-                    .is_some_and(|entry| entry.stage != Stage::Committing);
-                let doubted =
-                    matches!(self.machine.state(), State::Rebooting { .. }) && uncommitted;
-                let going = self.going_down() || believed || doubted;
-                self.step(Event::Stop);
-                for _ in 0..10 {
-                    self.end(true);
-                }
-                // With a disk that cannot be written, or without etcd, the driver's patience ends it.
-                let state = self.machine.state();
-                assert!(
-                    self.exited || !self.disk_works || !self.etcd,
-                    "does not stop in {state:?}"
-                );
-                let this_boot = format!("boot-{}", self.boot);
-                let proving = matches!(&self.disk.entry, Some(e) if e.boot_id != this_boot);
-                // Whether a shutdown follows a call that failed, or one of an earlier run, is still in doubt.
-                let doubting = matches!(&self.disk.entry, Some(e) if e.stage == Stage::Committing);
-                let excused = going || proving || doubting && self.asked_logind;
-                if self.disk_works && self.etcd && self.logind && !excused {
-                    assert_eq!(
-                        self.holder, None,
-                        "stopped before the call, and still holding"
-                    );
-                }
-                self.start();
-            }
-            Happening::Shutdown(begins) => {
-                if let Ok(logins) = &mut self.facts.logind
-                    && !self.called
-                {
-                    logins.going_down = *begins;
-                }
-            }
-            Happening::Reboots => self.reboot(),
-            Happening::ComesNot => self.comes_not(),
-            Happening::Broken(broken) => self.broken = *broken,
-            Happening::Pardoned(number) => {
-                let pardoned = image(*number);
-                let told = self.known_bad.iter().any(|bad| bad.is(&pardoned));
-                self.known_bad.retain(|bad| !bad.is(&pardoned));
-                // The cluster was told of it, and somebody has decided otherwise: once is enough.
-                if told {
-                    self.fell_from.take_if(|from| from.is(&pardoned));
-                }
-            }
-            Happening::Strategy => self.reload(),
-            Happening::Newer => {
-                self.disk.version = 99;
-                self.asked_logind = true;
-                self.start();
-            }
-            Happening::Disk(works) => self.disk_works = *works,
-            Happening::Report => self.report(),
-        }
-        self.check();
-    }
-
-    /// Another strategy, once the machine may be exchanged.
-    fn reload(&mut self) {
-        if self.exited || !self.machine.may_be_exchanged() {
-            return;
-        }
-        self.strategy = match self.strategy {
-            Strategy::EtcdLock => Strategy::Reboot,
-            _ => Strategy::EtcdLock,
-        };
-        if matches!(self.facts.update, Update::Staged(_)) {
-            self.slots.first = 1 - self.slots.booted;
-        }
-        self.start();
-        self.pin_slot();
-    }
-
     /// Which slot the driver lets boot next while an update is staged.
-    fn pin_slot(&mut self) {
+    pub(super) fn pin_slot(&mut self) {
         let staged = matches!(self.facts.update, Update::Staged(_));
         if staged && self.strategy == Strategy::EtcdLock && self.machine.may_pin_slot() {
             self.slots.first = self.slots.booted;

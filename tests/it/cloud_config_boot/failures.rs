@@ -16,11 +16,8 @@ use pointsman_testbed::{
     web::Reply,
 };
 
-use crate::{
-    agents::bin,
-    cloud_config_boot::{MESSAGE, Machine, document, of},
-    support::eventually,
-};
+use super::{MESSAGE, Machine, document, of};
+use crate::{agents::bin, support::eventually};
 
 const IGNITION: &str = "{\"ignition\":{\"version\":\"3.3.0\"}}";
 
