@@ -191,3 +191,53 @@ impl From<CoordinatorError> for Failure {
         Self::of(Exit::Failed, &error, error.remedy())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remedies_stand_on_lines_of_their_own_or_behind_the_error() {
+        let denied = || BusError::Denied {
+            call: "Cancel of org.pointsman.Agent1".into(),
+        };
+        for failure in [
+            Failure::from(denied()),
+            ClientError::from(denied()).into(),
+            AgentError::from(denied()).into(),
+        ] {
+            assert_eq!(
+                failure.message,
+                "Cancel of org.pointsman.Agent1: permission denied"
+            );
+            assert_eq!(
+                failure.to_string(),
+                "Cancel of org.pointsman.Agent1: permission denied\nrun the command as root"
+            );
+            assert_eq!(
+                failure.in_line(),
+                "Cancel of org.pointsman.Agent1: permission denied; run the command as root"
+            );
+        }
+    }
+
+    #[test]
+    fn repair_of_the_reboot_lock_gets_the_flags_of_the_command_line() {
+        let missing = || etcd::Error::Missing {
+            key: "p/groups/db/semaphore".into(),
+            holders: vec!["n1".into(), "n2".into()],
+        };
+        let what = "the semaphore document p/groups/db/semaphore is missing although n1, n2 are holders of it; \
+                    no node takes the lock";
+        let repair = "to rebuild it with these holders, where N nodes may be out of service at the same time: \
+                      pointsman set-max N --rebuild --group 'db'";
+        assert_eq!(missing().to_string(), format!("{what}\n{repair}"));
+        let failure = Failure::from(missing());
+        assert_eq!(failure.in_line(), format!("{what}; {repair}"));
+        let failure = failure.with_flags(" --key-prefix p");
+        assert_eq!(
+            failure.to_string(),
+            format!("{what}\n{repair} --key-prefix p")
+        );
+    }
+}
