@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lost_hold_under_a_lock_by_hand_says_that_the_lock_ends_too() {
+    fn lost_hold_under_a_lock_by_hand_warns_that_the_lock_ends_too() {
         let lock = serde_json::json!({"id": "x", "phase": "manual", "reason": "disk"});
         let entry = serde_json::json!({"id": "x", "phase": "rebooting", "by_hand": lock});
         let said = lost_hold(&serde_json::from_value(entry).unwrap(), "me").unwrap();

@@ -341,7 +341,7 @@ async fn unusable_drain_hook_is_reported_before_the_queue() {
 }
 
 #[tokio::test]
-async fn a_reset_that_nobody_signals_is_noticed_with_the_next_status_read() {
+async fn unsignalled_reset_is_noticed_at_the_next_status_read() {
     let site = Site::new("silent-reset");
     site.lock().await;
     let node = site.node("node-1", &[]).await;

@@ -25,7 +25,7 @@ fn copy_journal(from: &Node, to: &Node) {
 }
 
 #[tokio::test]
-async fn a_copied_disk_neither_releases_nor_takes_and_says_why() {
+async fn copied_disk_blocks_release_and_take_with_a_reason() {
     let site = Site::new("clones");
     let node = machine("node-1").await;
     firmware(&node, ONE);
@@ -90,7 +90,7 @@ async fn an_image_of_a_node_begins_with_a_journal_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_copy_that_only_its_host_name_tells_apart_releases_nothing() {
+async fn copy_that_differs_only_in_its_host_name_releases_nothing() {
     let site = Site::new("clones-name");
     let node = machine("node-1").await;
     slow_drain(&node);
@@ -175,7 +175,7 @@ async fn a_node_alone_is_no_twin_over_reboots_restarts_and_reloads() {
 }
 
 #[tokio::test]
-async fn a_node_whose_journal_is_gone_says_that_it_holds_and_how_to_end_that() {
+async fn node_without_its_journal_reports_its_lock_and_how_to_release_it() {
     let site = Site::new("clones-lost");
     let node = site.node("node-1", &[]).await;
     node.update_engine().ready("2").await;

@@ -17,7 +17,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn an_etcd_out_of_reach_is_said_at_the_start_and_after_a_reload() {
+async fn unreachable_etcd_is_reported_at_start_and_after_a_reload() {
     let site = Site::new("probe");
     let node = machine("node-1").await;
     let proxy = Proxy::start(shared_cluster().address(0)).await;

@@ -126,7 +126,7 @@ async fn terminated_agent_deletes_its_ticket() {
 }
 
 #[tokio::test]
-async fn an_agent_told_to_end_during_the_drain_undoes_it() {
+async fn agent_terminated_while_draining_undoes_the_drain() {
     let site = Site::new("term-draining");
     let node = site.node("node-1", &[]).await;
     slow_drain(&node);
@@ -144,7 +144,7 @@ async fn an_agent_told_to_end_during_the_drain_undoes_it() {
 }
 
 #[tokio::test]
-async fn an_agent_ended_by_the_reboot_it_called_keeps_the_semaphore() {
+async fn agent_terminated_by_its_own_reboot_keeps_the_lock() {
     let site = Site::new("term-rebooting");
     let node = site.node("node-1", &[]).await;
     node.logind().on_reboot(OnReboot::Hang);
@@ -174,7 +174,7 @@ async fn an_agent_ended_by_the_reboot_it_called_keeps_the_semaphore() {
 }
 
 #[tokio::test]
-async fn an_agent_ended_during_the_drain_by_somebody_elses_reboot_keeps_the_semaphore() {
+async fn agent_terminated_while_draining_by_another_reboot_keeps_the_lock() {
     let site = Site::new("term-other");
     let node = site.node("node-1", &[]).await;
     slow_drain(&node);
@@ -203,7 +203,7 @@ async fn an_agent_ended_during_the_drain_by_somebody_elses_reboot_keeps_the_sema
 }
 
 #[tokio::test]
-async fn of_two_nodes_with_one_id_one_waits_for_the_other_and_says_so() {
+async fn second_node_with_the_same_id_waits_and_says_why() {
     let site = Site::new("clones");
     // Room enough for both, if they were two.
     site.semaphore.set_max(2, false).await.unwrap();

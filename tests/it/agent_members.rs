@@ -265,7 +265,7 @@ async fn a_boot_after_a_take_whose_reply_was_lost_waits_for_its_own_member_too()
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_member_whose_holder_was_deleted_is_unlocked() {
+async fn unlock_removes_the_member_out_value_of_a_deleted_holder() {
     let site = Site::new("members-left", 2).await;
     let a = site.node("node-a", Some(0)).await;
     let b = site.node("node-b", Some(1)).await;
@@ -298,7 +298,7 @@ async fn what_is_left_of_a_member_whose_holder_was_deleted_is_unlocked() {
 }
 
 #[tokio::test]
-async fn a_drain_that_stops_the_own_member_goes_on_to_the_reboot() {
+async fn drain_that_stops_the_own_member_leads_to_the_reboot() {
     let site = Site::new("members-stopped", 1).await;
     // Reached at an address that it does not advertise.
     let own = Proxy::start(site.cluster.address(0)).await;

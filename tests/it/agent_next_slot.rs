@@ -71,7 +71,7 @@ async fn booted_slot_stays_next_until_the_staged_update_reboots() {
 }
 
 #[tokio::test]
-async fn where_no_reboot_follows_the_booted_slot_is_pinned_again() {
+async fn booted_slot_is_pinned_again_when_no_reboot_follows() {
     let site = Site::new("slot-back");
     let (node, disk) = node(&site, &[("POINTSMAN_RETRY_MAX", "1h")]).await;
     node.logind().on_reboot(OnReboot::Fail("no".into()));

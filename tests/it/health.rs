@@ -76,7 +76,7 @@ async fn a_unit_that_fails_on_the_new_image_alone_rolls_it_back() {
 }
 
 #[tokio::test]
-async fn without_a_look_before_the_reboot_a_failed_unit_neither_proves_nor_rolls_back() {
+async fn failed_unit_without_a_baseline_neither_proves_nor_rolls_back() {
     let site = Site::new("health-unknown");
     let (node, disk) = node(&site, "node-1", &[]).await;
     let systemd = Systemd::start(node.bus()).await;

@@ -128,7 +128,7 @@ async fn reset_update_is_not_booted_without_pinning() {
 }
 
 #[tokio::test]
-async fn what_is_quarantined_while_it_is_staged_is_not_next_on_any_node() {
+async fn image_quarantined_while_staged_is_not_next_on_any_node() {
     for config in ["strategy: reboot\n", "pin-booted-slot: false\n"] {
         let site = Site::new("quarantine-not-next");
         let node = two_slots(config).await;

@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_expires_is_said_to() {
+    fn expiring_certificate_is_reported() {
         let (_dir, root) = root(Some(
             b"etcd: {endpoints: 'h:1', certfile: /cert, keyfile: /key}",
         ));

@@ -112,7 +112,7 @@ fn says(decided: &[Gate; 2]) -> [String; 2] {
 }
 
 #[test]
-fn node_goes_when_all_gates_are_open() {
+fn node_may_reboot_when_all_gates_are_open() {
     assert_eq!(says(&decided(|_| {})), ["", ""]);
     let nothing = decided(|case| case.intent = None);
     assert_eq!(nothing, [Gate::Nothing, Gate::Nothing]);

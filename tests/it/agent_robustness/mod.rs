@@ -33,7 +33,7 @@ async fn in_its_drain(site: &Site, env: &[(&str, &str)]) -> (Node, Systemd) {
 }
 
 #[tokio::test]
-async fn an_agent_ended_by_a_shutdown_only_systemd_knows_of_keeps_the_semaphore() {
+async fn agent_terminated_by_a_shutdown_known_only_to_systemd_keeps_the_lock() {
     let site = Site::new("robust-term-job");
     let (node, systemd) = in_its_drain(&site, &[]).await;
     // `systemctl start reboot.target`, Ctrl-Alt-Del: logind is not asked, and says nothing.
@@ -78,7 +78,7 @@ async fn a_shutdown_that_begins_during_the_undrain_keeps_the_semaphore() {
 }
 
 #[tokio::test]
-async fn a_called_off_shutdown_only_systemd_knew_of_is_noticed() {
+async fn cancelled_shutdown_known_only_to_systemd_is_noticed() {
     let site = Site::new("robust-called-off");
     let (node, systemd) = in_its_drain(&site, &[("POINTSMAN_SHUTDOWN_TIMEOUT", "100ms")]).await;
     systemd.set_jobs([Job::reboot()]);
@@ -294,7 +294,7 @@ async fn invalid_update_engine_status_is_named_and_causes_no_reboot() {
 }
 
 #[tokio::test]
-async fn of_an_agent_and_a_foreground_reboot_one_works() {
+async fn agent_and_foreground_reboot_exclude_each_other() {
     let site = Site::new("robust-two");
     let node = machine("node-1").await;
     slow_drain(&node);

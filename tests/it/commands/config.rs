@@ -5,7 +5,7 @@ use settings::SETTINGS;
 use super::*;
 
 #[tokio::test]
-async fn every_setting_is_shown_with_where_it_comes_from() {
+async fn every_setting_is_shown_with_its_source() {
     let op = Operator::new("config");
     let file = op.root.path().join("etc/pointsman/config.d/10-site.yaml");
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();

@@ -43,7 +43,7 @@ async fn unrelated_configuration_fault_does_not_block_lock_commands() {
 }
 
 #[tokio::test]
-async fn which_semaphore_is_meant_is_never_guessed() {
+async fn commands_refuse_when_the_configured_group_or_etcd_is_unknown() {
     let op = Operator::new("fault-group");
     op.config("group: blue\netdc: {timeout: 1s}\n");
     // Known without the configuration, but for the group.

@@ -104,7 +104,7 @@ async fn a_drain_that_is_interrupted_is_undone_and_a_killed_one_can_be_begun_aga
 }
 
 #[tokio::test]
-async fn of_two_machines_with_one_id_neither_unlocks_nor_uses_the_others_lock() {
+async fn machines_with_the_same_id_do_not_unlock_or_use_the_others_lock() {
     let site = Site::new("twins-lock");
     let node = site.node("node-1", &[]).await;
     let twin = Node::with_machine_id("twin", node.machine_id()).await;

@@ -99,7 +99,7 @@ async fn a_host_name_means_its_node() {
 }
 
 #[tokio::test]
-async fn what_is_suggested_has_the_flags_that_were_given() {
+async fn suggested_commands_have_the_given_flags() {
     let op = Operator::new("flags-again");
     let flags = op.args(&["--group", "red team"]);
     let again = format!(
@@ -184,7 +184,7 @@ async fn a_lock_of_a_name_that_no_node_has_is_refused_with_the_nearest_names() {
 }
 
 #[tokio::test]
-async fn of_two_records_of_one_host_the_machine_itself_or_the_one_that_holds_is_meant() {
+async fn host_name_of_two_records_means_this_machine_or_the_holder() {
     let op = Operator::new("reinstalled");
     // The operator's machine is called desk.
     let (own, old) = ("0123456789abcdef0123456789abcdef", "9".repeat(32));

@@ -98,7 +98,7 @@ async fn anothers_pause_is_not_replaced_by_accident() {
 }
 
 #[tokio::test]
-async fn the_size_of_a_new_group_and_of_a_rebuilt_one_is_told_as_such() {
+async fn set_max_reports_a_new_group_and_a_rebuilt_document() {
     let op = Operator::new("max-new");
     op.says(
         &["set-max", "2", "--new", "--group", "web"],
@@ -133,7 +133,7 @@ async fn the_size_of_a_new_group_and_of_a_rebuilt_one_is_told_as_such() {
 }
 
 #[tokio::test]
-async fn a_ticket_that_nobody_keeps_is_shown_and_deleted() {
+async fn abandoned_ticket_is_shown_and_can_be_deleted() {
     let op = Operator::new("junk-ticket");
     let semaphore: Semaphore = with(
         crate::support::options(shared_cluster().endpoints()),
@@ -167,7 +167,7 @@ async fn a_ticket_that_nobody_keeps_is_shown_and_deleted() {
 }
 
 #[tokio::test]
-async fn whether_an_agent_runs_is_not_guessed() {
+async fn status_reports_that_it_cannot_know_whether_an_agent_runs() {
     let op = Operator::new("no-bus");
     // No bus under this root.
     op.says(&["status"], 0, "it is not known whether an agent runs: ")

@@ -135,7 +135,7 @@ async fn the_json_has_the_shape_that_is_documented() {
 }
 
 #[tokio::test]
-async fn status_with_an_agent_shows_this_node_also_when_etcd_is_away() {
+async fn status_shows_this_node_without_etcd() {
     let site = Site::new("status-agent");
     site.lock().await;
     let node = site.node("node-1", &[]).await;

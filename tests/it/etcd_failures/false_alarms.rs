@@ -21,7 +21,7 @@ on_both!(
     defragmentation_compaction_and_load_raise_no_alarm,
     answers_out_of_order_raise_no_alarm,
     an_endpoint_that_is_down_and_a_restart_of_all_raise_no_alarm,
-    an_unlock_of_a_holder_that_drains_is_no_alarm_and_ends_the_drain_at_once,
+    unlock_of_a_draining_holder_raises_no_alarm_and_ends_its_drain,
 );
 
 /// A node's agent, as far as etcd is concerned: what it does is judged by one memory.
@@ -294,9 +294,7 @@ async fn an_endpoint_that_is_down_and_a_restart_of_all_raise_no_alarm(version: V
     assert!(!paused(&cluster, &prefix).await);
 }
 
-async fn an_unlock_of_a_holder_that_drains_is_no_alarm_and_ends_the_drain_at_once(
-    version: Version,
-) {
+async fn unlock_of_a_draining_holder_raises_no_alarm_and_ends_its_drain(version: Version) {
     let cluster = three(version).await;
     let prefix = unique_prefix("unlocked");
     let by_hand = on(&cluster, &prefix);

@@ -148,7 +148,7 @@ async fn reboot_without_an_agent_runs_in_the_foreground_and_needs_no_etcd_withou
 }
 
 #[tokio::test]
-async fn the_daemons_password_flag_is_stronger_than_the_file_and_seen_by_nobody() {
+async fn locksmithd_password_flag_overrides_the_file_and_is_hidden() {
     let node = machine("node-1").await;
     node.write(
         "etc/pointsman/config.yaml",

@@ -100,7 +100,7 @@ async fn the_locks_of_every_group_are_shown_and_then_copied_once() {
 }
 
 #[tokio::test]
-async fn where_there_are_no_locks_to_read_it_is_said_why() {
+async fn import_without_readable_locks_says_why() {
     let op = Operator(shared_cluster(), unique_prefix("import-none"));
     op.says(&["import-locksmith"], 4, "started with --enable-v2")
         .await;

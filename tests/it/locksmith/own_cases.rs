@@ -142,7 +142,7 @@ async fn documents_of_other_tools_are_read_and_broken_ones_named() {
 }
 
 #[tokio::test]
-async fn a_ca_alone_is_enough_and_a_hung_etcd_is_given_up() {
+async fn ca_alone_is_enough_and_a_hung_etcd_times_out() {
     let old = Old::ours("locksmithctl");
     let cluster = Cluster::builder(1).tls(Tls::ServerOnly).start().await;
     let authority = cluster.certificates().ca.display().to_string();

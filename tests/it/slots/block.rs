@@ -111,7 +111,7 @@ impl Drop for Loop {
 }
 
 #[tokio::test]
-async fn without_partition_devices_the_disk_is_read_past_its_cache() {
+async fn disk_without_partition_devices_is_read_past_its_cache() {
     let dir = scratch::dir("block");
     let image = DiskImage::new(&dir.path().join("disk.img"), "1");
     let path = image.path().display().to_string();

@@ -89,7 +89,7 @@ async fn refused_rollback_prints_only_the_refusal() {
 }
 
 #[tokio::test]
-async fn a_machine_without_slots_says_so() {
+async fn missing_slots_are_reported() {
     let node = machine("node-1").await;
     let root = node.root().display().to_string();
     for args in [&["slots"][..], &["rollback"]] {

@@ -312,7 +312,7 @@ async fn the_version_in_a_slot_is_read_from_its_file_system() {
 }
 
 #[tokio::test]
-async fn an_empty_slot_is_put_first_by_force_only_and_what_a_reboot_does_is_said() {
+async fn empty_slot_is_prioritized_only_by_force_and_the_next_boot_is_shown() {
     let desk = Desk::new();
     let before = fs::read(desk.disk.path()).unwrap();
     for command in ["prioritize", "mark-good"] {

@@ -11,7 +11,7 @@ use super::*;
 use crate::agents::machine;
 
 #[tokio::test]
-async fn update_engine_is_shown_told_to_look_and_reset() {
+async fn update_status_check_and_reset_reach_update_engine() {
     let node = machine("node-1").await;
     let run = async |args: &[&str], code| {
         let done = node.run(bin(), args).await;
@@ -218,7 +218,7 @@ async fn a_check_ends_where_no_signal_comes_and_where_nothing_begins() {
 }
 
 #[tokio::test]
-async fn a_reset_during_a_download_is_refused_in_words() {
+async fn reset_during_a_download_is_refused_with_the_reason() {
     let node = machine("node-1").await;
     let downloading = Status {
         progress: 0.25,

@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_environment_comes_before_the_root() {
+    fn bus_address_of_the_environment_precedes_the_roots() {
         let dir = tempfile::Builder::new().prefix("a b,c").tempdir().unwrap();
         let root = Root::new(dir.path());
         let escaped = dir.path().display().to_string();

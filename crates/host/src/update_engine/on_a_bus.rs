@@ -233,7 +233,7 @@ async fn update_engine_is_followed_over_late_start_and_restart() {
 }
 
 #[tokio::test]
-async fn a_failed_read_is_told_and_tried_again() {
+async fn failed_read_is_reported_and_retried() {
     let bus = Bus::start().await;
     let (fake, conn) = (Fake::default(), bus.connection().await);
     fake.set(IDLE, "");

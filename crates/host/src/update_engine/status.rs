@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_keep_their_words() {
+    fn operations_keep_their_documented_names() {
         for (word, operation) in [
             ("UPDATE_STATUS_IDLE", Operation::Idle),
             (

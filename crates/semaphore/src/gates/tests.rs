@@ -161,7 +161,7 @@ fn the_own_name_as_the_member_that_is_out_does_not_stop_the_commit() {
 }
 
 #[test]
-fn a_member_that_was_out_before_the_store_was_accepted_comes_with_the_command_that_ends_it() {
+fn member_out_from_before_the_accept_is_shown_with_the_unlock_command() {
     let to = image("", "2");
     let gateway = Gateway::to_take(&keys(), everybody(&to));
     let stored = [("p/member-out", r#"{"id":"f 0"}"#, 7)];

@@ -97,7 +97,7 @@ fn clock_change_while_waiting_for_the_window_is_noticed_within_a_minute() {
 }
 
 #[test]
-fn hook_is_told_from_what_else_is_waited_for() {
+fn hook_is_distinguished_from_other_reasons_to_wait() {
     let mut simulation = Simulation::new(Strategy::EtcdLock);
     simulation.until_window();
     simulation.stage(Some(2));

@@ -11,14 +11,14 @@ use crate::{
 };
 
 on_both!(
-    a_second_restore_is_not_answered_by_the_first_accept,
+    second_restore_needs_an_accept_of_its_own,
     accept_from_the_snapshot_counts_for_no_agent,
     documented_procedure_recovers_a_restored_cluster,
     announced_move_to_another_cluster_stops_no_node,
     pause_by_a_person_survives_the_stop_and_the_accept,
 );
 
-async fn a_second_restore_is_not_answered_by_the_first_accept(version: Version) {
+async fn second_restore_needs_an_accept_of_its_own(version: Version) {
     let bed = Bed::new("second", version).await;
     let snapshot = bed.snapshot("before").await;
     lock(&bed, "out").await;

@@ -24,7 +24,7 @@ use crate::{
 on_both!(
     two_clusters_in_one_endpoint_list_stop_all_nodes,
     document_is_created_once_and_only_after_a_ticket_lease,
-    an_agent_that_may_not_pause_stops_alone,
+    agent_without_pause_permission_stops_alone,
 );
 
 async fn two_clusters_in_one_endpoint_list_stop_all_nodes(version: Version) {
@@ -108,7 +108,7 @@ async fn document_is_created_once_and_only_after_a_ticket_lease(version: Version
     node.logind().wait_asked(2).await;
 }
 
-async fn an_agent_that_may_not_pause_stops_alone(version: Version) {
+async fn agent_without_pause_permission_stops_alone(version: Version) {
     let cluster = Cluster::builder(1)
         .version(version)
         .password("s3cret")

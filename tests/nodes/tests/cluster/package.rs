@@ -11,7 +11,7 @@ use pointsman_testbed::disk::Slot;
 use crate::shutdown::{self, GOING_DOWN, delays};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn removed_in_the_queue_and_in_a_trial_installed_and_purged() {
+async fn package_removed_while_queued_or_on_trial_releases_and_purge_leaves_nothing() {
     if skipped("the package's removal") {
         return;
     }
@@ -89,7 +89,7 @@ dpkg -i /root/newer.deb >>/var/log/last-words 2>&1; echo upgrade $? >>/var/log/l
 ";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_system_goes_down_a_removal_is_refused_and_an_upgrade_waits_for_the_boot() {
+async fn removal_during_shutdown_is_refused_and_an_upgrade_waits_for_the_boot() {
     if skipped("a package on a system that goes down") {
         return;
     }
@@ -238,7 +238,7 @@ async fn update_engine_marks_boots_good_as_always_without_the_agent_and_locksmit
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_running_system_it_is_installed_and_a_purge_leaves_nothing() {
+async fn package_installs_without_a_running_system_and_purge_leaves_nothing() {
     if skipped("a package in an image") {
         return;
     }
@@ -352,7 +352,7 @@ async fn a_first_installation_starts_the_agent_where_any_documented_place_config
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_with_a_fault_fails_and_the_agent_goes_on_as_it_was() {
+async fn faulty_reload_fails_and_the_agent_keeps_its_configuration() {
     if skipped("a reload with a fault") {
         return;
     }
