@@ -1,6 +1,8 @@
 //! What cannot be used or done, and why, before it is made a sentence.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
+
+use host::remedy::Remedy;
 
 /// What cannot be used or done, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,7 +12,7 @@ pub struct Problem {
     /// What is wrong with it.
     pub fault: Fault,
     /// What a person can do about it.
-    pub remedy: Option<String>,
+    pub remedy: Option<Box<Remedy>>,
 }
 
 /// What is wrong with a thing.
@@ -65,9 +67,9 @@ impl Problem {
     }
 
     /// The same, with what a person can do about it.
-    pub(crate) fn remedy(self, text: impl Into<String>) -> Self {
+    pub(crate) fn remedy(self, text: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            remedy: Some(text.into()),
+            remedy: Some(Box::new(Remedy::Advice(text.into()))),
             ..self
         }
     }
