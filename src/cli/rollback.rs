@@ -212,7 +212,8 @@ impl Engine {
                     running: None,
                     bus: None,
                     warnings: vec![format!(
-                        "it is not known whether update_engine runs, and would undo this: {error}"
+                        "it is not known whether update_engine runs, and would undo this: {}",
+                        remedy::in_line(&error, &error.remedy())
                     )],
                 });
             }

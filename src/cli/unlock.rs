@@ -153,7 +153,7 @@ async fn give_up(context: &Context, args: &Args, entry: &Holder) -> Result<(), F
 async fn journalled(context: &Context) -> Result<(), Failure> {
     let root = &context.config.root;
     let failed = |error: String| Failure::new(Exit::Failed, error);
-    let own = node::machine_id(root).map_err(|error| failed(error.to_string()))?;
+    let own = node::machine_id(root)?;
     let mark = MachineMark::of(root, &own, None);
     let journal = Journal::of_this_machine(&Journal::path(root), mark);
     let entry = journal.map_err(|error| failed(error.to_string()))?.entry;

@@ -270,18 +270,8 @@ impl Machine {
             Event::Reported(what) => self.reported(&what),
             Event::StoreAccepted => self.tell_again(),
             Event::JournalFailed(why) => self.journal_failed(why, now),
-            Event::WaitsFor(wait) => {
-                self.position = wait.position;
-                self.waits_for = wait.waits_for;
-                self.waits_for_hook = false;
-                Vec::new()
-            }
-            Event::HookRuns(which) => {
-                self.position = QueuePosition::Unknown;
-                self.waits_for = which;
-                self.waits_for_hook = true;
-                Vec::new()
-            }
+            Event::WaitsFor(wait) => self.waits(wait.waits_for, wait.position, false),
+            Event::HookRuns(which) => self.waits(which, QueuePosition::Unknown, true),
             Event::Looked(facts) => {
                 self.facts = Some(facts);
                 self.looked(now)

@@ -40,6 +40,14 @@ impl Machine {
         entry.clone()
     }
 
+    /// The operation waits for this, which may be a hook.
+    pub(super) fn waits(&mut self, what: String, at: QueuePosition, hook: bool) -> Vec<Effect> {
+        self.position = at;
+        self.waits_for = what;
+        self.waits_for_hook = hook;
+        Vec::new()
+    }
+
     pub(super) fn run(&mut self, state: State, op: Op) -> Vec<Effect> {
         self.state = state;
         self.waits_for.clear();
