@@ -216,6 +216,7 @@ async fn runner(
         journal,
         store_accepted: Arc::default(),
         unknown_boot: std::cell::Cell::default(),
+        proven: RefCell::default(),
         member: RefCell::default(),
         config,
     };

@@ -35,11 +35,13 @@ const ASKS: &[Group] = &[Root, Config, Etcd, RebootLock];
 
 /// The groups of a command, by its words; the longest line that fits counts. For a command that is not here all of them
 /// mean something.
-const OF_COMMANDS: [(&[&str], &[Group]); 17] = [
+const OF_COMMANDS: [(&[&str], &[Group]); 19] = [
     (&["status"], ASKS),
     (&["lock"], ASKS),
     (&["unlock"], ASKS),
     (&["set-max"], ASKS),
+    (&["policy"], ASKS),
+    (&["forget"], ASKS),
     (&["quarantine"], ASKS),
     (&["import-locksmith"], ASKS),
     (&["pause"], ASKS),

@@ -10,6 +10,7 @@ mod context;
 mod drain;
 mod exit;
 pub mod flags;
+pub mod forget;
 mod go_flags;
 pub mod health;
 pub mod import_locksmith;
@@ -18,6 +19,7 @@ pub mod locksmith;
 mod names;
 pub mod output;
 pub mod pause;
+pub mod policy;
 pub mod quarantine;
 pub mod reboot;
 pub mod rollback;
@@ -72,6 +74,10 @@ pub enum Command {
     Unlock(unlock::Args),
     /// Set how many nodes of the group may be out of service at the same time.
     SetMax(set_max::Args),
+    /// Show and change the policy of the group: what holds for all its nodes.
+    Policy(policy::Args),
+    /// Remove a node that is gone for good from etcd: what it said, its membership, its ticket.
+    Forget(forget::Args),
     /// Show both system partitions, and which one a reboot would boot.
     Slots(slots::Args),
     /// Boot the other system partition next time. --undo cancels that.
@@ -137,6 +143,8 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Lock(args) => lock::run(&context, &args).await,
         Command::Unlock(args) => unlock::run(&context, &args).await,
         Command::SetMax(args) => set_max::run(&context, &args).await,
+        Command::Policy(args) => policy::run(&context, &args).await,
+        Command::Forget(args) => forget::run(&context, &args).await,
         Command::Slots(args) => slots::run(&context, &args).await,
         Command::Rollback(args) => rollback::run(context, args).await,
         Command::Health(args) => health::run(&context, &args).await,

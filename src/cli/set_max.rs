@@ -2,14 +2,15 @@
 
 use semaphore::etcd::{Before, Group};
 
-use super::{Context, Exit, Failure, names, output};
+use super::{Context, Exit, Failure, names, output, policy};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How many nodes may be out of service at the same time. 0 stops the group.
-    #[arg(value_name = "N", allow_negative_numbers = true, value_parser = number, required_unless_present = "remove")]
-    max: Option<u32>,
+    /// How many nodes may be out of service at the same time: a number, where 0 stops the group, or a percentage of the
+    /// group's members such as 20%.
+    #[arg(value_name = "N", allow_negative_numbers = true, value_parser = max, required_unless_present = "remove")]
+    max: Option<Max>,
     /// Allow a group given by --group that no node is in yet.
     #[arg(long)]
     new: bool,
@@ -71,7 +72,10 @@ async fn known_or_new(context: &Context, args: &Args) -> Result<(), Failure> {
     )
     .remedy(
         "create the group anyway",
-        context.command(&format!("set-max {} --new", args.max.unwrap_or(1))),
+        context.command(&format!(
+            "set-max {} --new",
+            args.max.unwrap_or(Max::Number(1))
+        )),
     ))
 }
 
@@ -96,10 +100,31 @@ async fn remove(context: &Context) -> Result<(), Failure> {
     }
 }
 
-fn number(text: &str) -> Result<u32, &'static str> {
+/// What a person gives.
+#[derive(Debug, Clone, Copy)]
+enum Max {
+    /// A number of nodes.
+    Number(u32),
+    /// A percentage of the members.
+    Percent(u32),
+}
+
+impl std::fmt::Display for Max {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
+fn max(text: &str) -> Result<Max, String> {
+    if text.ends_with('%') {
+        return policy::percent(text).map(Max::Percent);
+    }
     let digits = text.bytes().all(|b| b.is_ascii_digit());
-    let number = text.parse().ok().filter(|_| digits);
-    number.ok_or("expected a whole number from 0 to 4294967295")
+    let number = text.parse().ok().filter(|_| digits).map(Max::Number);
+    number.ok_or_else(|| "expected a whole number from 0 to 4294967295, or a percentage".into())
 }
 
 /// Sets it.
@@ -112,6 +137,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         _ => return remove(context).await,
     };
     known_or_new(context, args).await?;
+    let max = match max {
+        Max::Number(max) => max,
+        Max::Percent(percent) => return policy::set_percentage(context, percent).await,
+    };
     let set = context.semaphore()?.set_max(max, args.rebuild).await?;
     match (&set.before, set.old) {
         (_, Some(old)) => output::say(format!("Old-Max: {old}"))?,

@@ -10,6 +10,7 @@ use host::{
 use jiff::Timestamp;
 use semaphore::{
     etcd::{self, HolderState},
+    policy::Policy,
     records::{Holder, ImageId, MemberOut, NodeRecord, Pause, Phase, Quarantine, Ticket},
 };
 use serde::Serialize;
@@ -79,6 +80,15 @@ pub struct GroupStatus {
     /// What is wrong with the document, where something is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The group's policy, where it has one that can be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Policy>,
+    /// What is wrong with the policy, where something is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy_error: Option<String>,
+    /// What the policy's percentage comes to, a sentence; none without one.
+    #[serde(skip)]
+    pub(super) percentage: Option<String>,
     /// The group's pause.
     pub pause: Option<Pause>,
     /// Who holds the reboot lock.
@@ -229,8 +239,18 @@ fn group_status(group: &node::Group, read: etcd::Group) -> GroupStatus {
         Some(Ok(document)) => (Some(document), None),
         Some(Err(error)) => (None, Some(error.to_string())),
     };
+    let (policy, policy_error) = match read.policy {
+        None => (None, None),
+        Some(Ok(policy)) => (Some(policy), None),
+        Some(Err(error)) => (None, Some(error.to_string())),
+    };
     GroupStatus {
         group: group.as_str().to_owned(),
+        percentage: policy
+            .as_ref()
+            .and_then(|policy| super::policy::percentage(policy, read.members, document.as_ref())),
+        policy,
+        policy_error,
         max: document.as_ref().map(|d| d.max),
         available: document.as_ref().map(|d| d.available()),
         error,

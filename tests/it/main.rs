@@ -32,6 +32,7 @@ mod health;
 mod hooks;
 mod locksmith;
 mod logind;
+mod policy;
 mod quarantine;
 mod semaphore;
 mod slots;

@@ -6,6 +6,8 @@
 
 use serde_json::{Map, Value};
 
+use super::policy::percent_of;
+
 /// Who may be out of service at a time, and who is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
@@ -13,6 +15,8 @@ pub struct Document {
     pub max: u32,
     /// The ids of those that are, sorted, each once.
     pub holders: Vec<String>,
+    /// The `max` that was computed last from the policy's percentage; another `max` was written by somebody since.
+    pub percent_max: Option<u32>,
     /// Fields this program does not know, kept when the document is rewritten.
     unknown: Map<String, Value>,
 }
@@ -43,6 +47,7 @@ impl Document {
         Self {
             max,
             holders: Vec::new(),
+            percent_max: None,
             unknown: Map::new(),
         }
     }
@@ -112,9 +117,16 @@ impl Document {
         };
         holders.sort();
         holders.dedup();
+        // One that is no number is somebody else's field.
+        let percent_max = fields.get("percent_max").and_then(Value::as_u64);
+        let percent_max = percent_max.and_then(|max| u32::try_from(max).ok());
+        if percent_max.is_some() {
+            fields.remove("percent_max");
+        }
         Ok(Self {
             max,
             holders,
+            percent_max,
             unknown: fields,
         })
     }
@@ -127,6 +139,8 @@ impl Document {
             semaphore: i64,
             max: u32,
             holders: &'a [String],
+            #[serde(skip_serializing_if = "Option::is_none")]
+            percent_max: Option<u32>,
             #[serde(flatten)]
             unknown: &'a Map<String, Value>,
         }
@@ -134,6 +148,7 @@ impl Document {
             semaphore: self.available(),
             max: self.max,
             holders: &self.holders,
+            percent_max: self.percent_max,
             unknown: &self.unknown,
         })
         .expect("strings and numbers always serialize")
@@ -175,6 +190,43 @@ impl Document {
         let mut next = self.clone();
         next.holders.retain(|h| h != id);
         next
+    }
+
+    /// Whether the policy's percentage decides how many may be out: nobody has written another `max` since.
+    #[must_use]
+    pub fn follows_percentage(&self) -> bool {
+        self.percent_max == Some(self.max)
+    }
+
+    /// The document with the `max` that is computed from a percentage of so many members; as it is where somebody wrote
+    /// another number, such as an emergency's 0.
+    #[must_use]
+    pub fn with_percentage(&self, percent: u32, members: u64) -> Self {
+        if self.follows_percentage() {
+            self.set_percentage(percent, members)
+        } else {
+            self.clone()
+        }
+    }
+
+    /// The document that follows a percentage from now on.
+    #[must_use]
+    pub fn set_percentage(&self, percent: u32, members: u64) -> Self {
+        let max = percent_of(percent, members);
+        Self {
+            max,
+            percent_max: Some(max),
+            ..self.clone()
+        }
+    }
+
+    /// The document that follows no percentage any more: `max` stays the number it is.
+    #[must_use]
+    pub fn without_percentage(&self) -> Self {
+        Self {
+            percent_max: None,
+            ..self.clone()
+        }
     }
 
     /// The document with another `max`. The holders stay, also where they are more than that.

@@ -9,6 +9,7 @@ use std::fmt;
 use crate::{
     keys::Keys,
     lenient,
+    policy::{Policy, PolicyError},
     records::{ImageId, MemberOut, Pause, Quarantine},
     stored::{Found, KeyRange, Reading},
 };
@@ -48,6 +49,8 @@ pub enum ClosedBy {
         /// The node's image, where its version is not known and the quarantine is of a version only: it may be that one.
         maybe: Option<ImageId>,
     },
+    /// The group's policy cannot be used.
+    Policy(PolicyError),
     /// Another node with a member of etcd is out.
     Member {
         /// That node.
@@ -73,7 +76,7 @@ impl ClosedBy {
     #[must_use]
     pub fn stops(&self) -> Stops {
         match self {
-            Self::Pause { .. } => Stops::AsFirst,
+            Self::Pause { .. } | Self::Policy(_) => Stops::AsFirst,
             Self::Quarantine { .. } => Stops::Outside,
             Self::Member { .. } => Stops::OutsideWhileRoom,
         }
@@ -109,6 +112,7 @@ fn gates(keys: &Keys, who: Passenger<'_>) -> Vec<Box<dyn Gate>> {
     if who.member {
         gates.push(Box::new(MemberGate(keys.member_out())));
     }
+    gates.push(Box::new(PolicyGate(keys.policy())));
     for (all, key) in [(true, keys.pause_all()), (false, keys.pause())] {
         gates.push(Box::new(PauseGate { all, key }));
     }
@@ -166,6 +170,13 @@ impl Gates {
         self.closed.iter().find(|closed| stops(closed.by.stops()))
     }
 
+    /// What was found under this key, one that the gates are read from.
+    #[must_use]
+    pub fn found(&self, key: &str) -> Option<&Found> {
+        let mut found = self.readings.iter().flat_map(|reading| &reading.found);
+        found.find(|found| found.key == key)
+    }
+
     /// Takes the gate that this key closed for open, to be found out by the compares: the key stands no more.
     pub fn assume_open(&mut self, key: &str) {
         self.closed.retain(|closed| closed.key != key);
@@ -194,6 +205,24 @@ impl Gate for PauseGate {
                 all: self.all,
                 pause: lenient::pause(&found.stored.value),
             },
+        })
+    }
+}
+
+/// The group's policy, where it cannot be read.
+struct PolicyGate(String);
+
+impl Gate for PolicyGate {
+    fn keys(&self) -> Vec<KeyRange> {
+        vec![KeyRange::One(self.0.clone())]
+    }
+
+    fn closed(&self, found: &[Vec<Found>], _accepted: i64) -> Option<Closed> {
+        let found = found[0].first()?;
+        let error = Policy::parse(&found.stored.value).err()?;
+        Some(Closed {
+            key: found.key.clone(),
+            by: ClosedBy::Policy(error),
         })
     }
 }
@@ -307,6 +336,10 @@ impl fmt::Display for ClosedBy {
                     ),
                 }
             }
+            Self::Policy(error) => write!(
+                f,
+                "the group's policy cannot be used: {error}; see: pointsman policy"
+            ),
             Self::Member { out, before_accept } => {
                 write!(
                     f,

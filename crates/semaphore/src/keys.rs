@@ -91,6 +91,24 @@ impl Keys {
         self.queue() + id
     }
 
+    /// The group's policy: `G/policy`.
+    #[must_use]
+    pub fn policy(&self) -> String {
+        self.in_group("policy")
+    }
+
+    /// All members of the group: `G/members/`.
+    #[must_use]
+    pub fn members(&self) -> String {
+        self.in_group("members/")
+    }
+
+    /// One member: `G/members/<id>`.
+    #[must_use]
+    pub fn member(&self, id: &str) -> String {
+        self.members() + id
+    }
+
     /// The group's pause: `G/pause`.
     #[must_use]
     pub fn pause(&self) -> String {

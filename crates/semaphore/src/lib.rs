@@ -11,6 +11,7 @@ pub mod keys;
 pub mod lenient;
 pub mod marks;
 pub mod own_record;
+pub mod policy;
 pub mod queue;
 pub mod records;
 pub mod store;

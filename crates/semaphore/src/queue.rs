@@ -4,6 +4,8 @@
 mod tests;
 mod words;
 
+use std::borrow::Cow;
+
 pub use words::unlock;
 
 use super::{
@@ -38,6 +40,8 @@ pub struct View {
     pub predecessor: Option<(String, String)>,
     /// What can keep the node from its reboot whatever its place.
     pub gates: Gates,
+    /// The percentage that decides how many may be out, and of how many members; none where a number does.
+    pub percentage: Option<(u32, u64)>,
 }
 
 /// What to do next.
@@ -122,6 +126,7 @@ pub struct Asker<'a> {
 /// grows. So nothing but the queue's order and the document decides who is next.
 #[must_use]
 pub fn decide(view: &View, asker: Asker<'_>) -> Step {
+    let view = &*with_percentage(view);
     let Asker { id, nonce, .. } = asker;
     // A reboot in the middle of a drain would take away what still carries load.
     let by_hand = |holder: &Holder| {
@@ -168,6 +173,20 @@ pub fn decide(view: &View, asker: Asker<'_>) -> Step {
             document: document.clone(),
         },
         Err(Refusal::Held) => Step::Blocked(Block::Listed),
+    }
+}
+
+/// The view with the `max` that its percentage makes.
+fn with_percentage(view: &View) -> Cow<'_, View> {
+    match (view.percentage, &view.document) {
+        (Some((percent, members)), Some((Ok(document), read))) => {
+            let document = document.with_percentage(percent, members);
+            Cow::Owned(View {
+                document: Some((Ok(document), read.clone())),
+                ..view.clone()
+            })
+        }
+        _ => Cow::Borrowed(view),
     }
 }
 

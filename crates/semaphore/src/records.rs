@@ -371,6 +371,21 @@ impl std::fmt::Display for MemberOut {
     }
 }
 
+/// What a node says of itself as a member of its group: `G/members/<id>`, whose value is the digest alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Member {
+    /// The digest of the image that was proven here last; none where none was, or the node is on its way to another.
+    pub proven: Option<String>,
+}
+
+impl Member {
+    /// The value of its key.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        self.proven.as_deref().unwrap_or_default()
+    }
+}
+
 /// What a node last said of itself: `P/nodes/<id>`; rewritten when its state changes, never on a timer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRecord {
@@ -406,6 +421,9 @@ pub struct NodeRecord {
     /// Since when it is in this state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+    /// What it says of itself as a member of its group: not in the record, but under a key of its own.
+    #[serde(skip)]
+    pub member: Option<Member>,
     /// What it had read before it found that etcd is not the one it was; only until that is answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub knew: Option<Known>,

@@ -163,6 +163,9 @@ pub struct Remembered {
     /// The record that it writes of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<OwnRecord>,
+    /// The key by which it is a member of its group: deleted when it is a member of another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
     /// What it last read.
     #[serde(default, skip_serializing_if = "Known::is_empty")]
     pub known: Known,
@@ -237,6 +240,7 @@ impl Remembered {
         self.taken = None;
         // Its revision says nothing in another store.
         self.record = None;
+        self.member = None;
         self.known = Known::default();
     }
 }

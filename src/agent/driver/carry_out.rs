@@ -31,6 +31,7 @@ impl Driver {
 
     /// Does an effect; the event that it leads to at once, if it does.
     async fn perform(&mut self, effect: Effect) -> Option<Event> {
+        self.note_what_is_proven();
         match effect {
             Effect::Journal(journal) => {
                 if let Err(error) = self.save(journal).await {
@@ -66,6 +67,12 @@ impl Driver {
             Effect::Exit => self.ending = Some(Ending::Stopped),
         }
         None
+    }
+
+    /// Has the runner tell what was proven here last, with the next record that it writes.
+    pub(super) fn note_what_is_proven(&self) {
+        let proven = self.machine.proven_digest().map(str::to_owned);
+        self.runner.proven.replace(proven);
     }
 
     async fn save(&mut self, journal: Journal) -> Result<(), JournalError> {

@@ -241,6 +241,7 @@ impl Driver {
     }
 
     fn publish(&mut self, state: &'static str, waits_for: &str) {
+        self.note_what_is_proven();
         let runner = self.runner.clone();
         let record = runner.record(state, waits_for);
         let answered = self.asked_etcd.0.clone();

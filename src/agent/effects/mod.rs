@@ -30,7 +30,7 @@ use host::{
 use semaphore::{
     etcd::{self, BackOff, QueuePosition, Semaphore, Wait},
     keys::Keys,
-    records::{ImageId, NodeRecord},
+    records::{ImageId, Member, NodeRecord},
 };
 use settings::Config;
 
@@ -84,6 +84,8 @@ pub struct EffectRunner {
     /// Whether the journal could not be told that this node writes of itself in this boot. Then what it writes names no boot:
     /// after the next one it would be taken for another machine's.
     pub unknown_boot: Cell<bool>,
+    /// The digest of the image that was proven here last, where the node is not on its way to another.
+    pub proven: RefCell<Option<String>>,
     /// The member of etcd that was last taken for this node's; empty where none was.
     pub member: RefCell<String>,
     /// Where operations say what they wait for.
@@ -206,6 +208,9 @@ impl EffectRunner {
             waits_for: waits_for.to_owned(),
             agent: AGENT.to_owned(),
             since: Some(Timestamp::now()),
+            member: Some(Member {
+                proven: self.proven.borrow().clone(),
+            }),
             knew: None,
         }
     }

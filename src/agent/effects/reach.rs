@@ -57,6 +57,7 @@ impl EffectRunner {
     /// in a new boot the journal knows that boot: by it the node's own record is told from another machine's.
     pub async fn begin(&self) {
         if self.config.strategy != Strategy::EtcdLock {
+            self.end_membership().await;
             return;
         }
         let (semaphore, known) = self.reached(&self.keys);
@@ -66,6 +67,31 @@ impl EffectRunner {
             tracing::debug!("{why}");
             // One that cannot be read knows no boot at all, and may be a copy, which is to be seen.
             self.unknown_boot.set(self.journal.is_loaded());
+        }
+    }
+
+    /// Ends the membership of a node that took part once and asks nobody any more.
+    async fn end_membership(&self) {
+        let memory = self.journal.memory(self.keys.prefix());
+        if memory.remembered().member.is_none() {
+            return;
+        }
+        let semaphore = Semaphore::new(
+            self.etcd.borrow().clone(),
+            self.keys.clone(),
+            Self::back_off(&self.config),
+        );
+        match semaphore.with_memory(memory).end_membership().await {
+            Ok(_) => {
+                let journal = self.journal.clone();
+                if let Err(why) = blocking::run(move || journal.keep()).await {
+                    tracing::debug!("{why}");
+                }
+            }
+            // The next start tries it again.
+            Err(error) => {
+                tracing::warn!("this node is still counted as a member of its group: {error}")
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use semaphore::etcd::QueuePosition;
 
 use super::{Machine, State, StateName};
-use crate::agent::journal::Stage;
+use crate::agent::journal::{Entry, Stage};
 
 impl Machine {
     /// The state as one word, and what the agent waits for as a sentence (empty where it waits for nothing).
@@ -60,6 +60,20 @@ impl Machine {
     #[must_use]
     pub fn waits_for_hook(&self) -> bool {
         self.waits_for_hook && !self.waits_for.is_empty() && self.report().1 == self.waits_for
+    }
+
+    /// The digest of the image that was proven here last; none where none was, and while the node is on its way to another.
+    #[must_use]
+    pub fn proven_digest(&self) -> Option<&str> {
+        let journal = self.journal.as_ref().ok()?;
+        let on_its_way = |entry: &Entry| {
+            let ended = matches!(entry.stage, Stage::Queued | Stage::Releasing);
+            !ended && !entry.intent.to.is(&entry.from)
+        };
+        if journal.entry.as_ref().is_some_and(on_its_way) {
+            return None;
+        }
+        journal.good.as_ref()?.digest.as_deref()
     }
 
     /// Whether this node holds the semaphore, as far as it knows.

@@ -40,13 +40,22 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
         let own = if own { ", this node's" } else { "" };
         out += &format!("Group: {}{own}\n", names::group(&group.group));
         match (group.available, group.max) {
-            (Some(available), Some(max)) => out += &format!("Available: {available}\nMax: {max}\n"),
+            (Some(available), Some(max)) => {
+                out += &format!("Available: {available}\nMax: {max}");
+                if let Some(percentage) = &group.percentage {
+                    out += &format!(" ({percentage})");
+                }
+                out += "\n";
+            }
             _ if group.error.is_some() => {
                 out += "The semaphore document cannot be used, see below.\n"
             }
             _ => {
                 out += "Not used yet: `set-max N` creates the reboot lock, or the first agent that waits, with max 1.\n"
             }
+        }
+        if let Some(error) = &group.policy_error {
+            out += &format!("POLICY cannot be used: {}\n", output::in_line(error));
         }
         if let Some(pause) = &group.pause {
             out += &format!("PAUSED {}\n", said(pause, &when, zone));

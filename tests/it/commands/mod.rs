@@ -7,6 +7,7 @@ mod documents;
 mod drain;
 mod names;
 mod output;
+mod policy;
 mod reboot;
 mod refusals;
 mod status;

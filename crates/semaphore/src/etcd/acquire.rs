@@ -18,8 +18,9 @@ use super::{
 use crate::{
     document::Document,
     gates::{Closed, ClosedBy, Gateway},
+    policy::Policy,
     queue::{Block, Step, View, decide},
-    records::{Holder, MemberOut, Ticket},
+    records::{Holder, Member, MemberOut, NodeRecord, Ticket},
     stored::Stored,
 };
 
@@ -43,6 +44,7 @@ impl Semaphore {
             lease: None,
             spare: None,
             place: None,
+            percent: None,
             stands_since: None,
             probed: false,
             answered: false,
@@ -74,6 +76,8 @@ struct Run<'a> {
     spare: Option<SpareLease>,
     /// The create revision of the ticket, as last seen.
     place: Option<i64>,
+    /// The percentage of the policy, as last seen: then the members are counted.
+    percent: Option<u32>,
     /// Since when it has stood, as far as this run knows.
     stands_since: Option<Instant>,
     /// Whether the store has been looked at since something was last waited for.
@@ -87,6 +91,7 @@ impl Run<'_> {
         self.lease = None;
         self.spare = None;
         self.place = None;
+        self.percent = None;
         self.stands_since = None;
         self.probed = false;
     }
@@ -204,8 +209,11 @@ impl Run<'_> {
     async fn wait(&mut self, mut view: View, step: &Step, key: &str) -> Result<View, Error> {
         let (semaphore, cluster, revision) = (self.semaphore, view.cluster, view.revision);
         let stands_at = self.stands_at(step);
+        let full = matches!(step, Step::WaitFull { .. });
+        let counts = full && view.percentage.is_some();
         let change = tokio::select! {
             change = semaphore.changed(key, cluster, revision) => change?,
+            change = members_change(semaphore, cluster, revision), if counts => change?,
             error = probe(semaphore, step) => return Err(error),
             () = until(stands_at) => Change::Lost("the ticket has stood for its lease".into()),
             lost = lease::keep_alive(semaphore, self.lease.as_mut(), &mut self.spare) => {
@@ -215,8 +223,11 @@ impl Run<'_> {
             }
         };
         match (step, change) {
-            // What the event tells is all that is needed: the transaction that takes compares the rest.
-            (Step::WaitFull { .. } | Step::WaitRepaired(_), Change::Put(value, modified)) => {
+            // What the event tells is all that is needed, unless the members decide as well: the transaction that takes
+            // compares the rest.
+            (Step::WaitFull { .. } | Step::WaitRepaired(_), Change::Put(value, modified))
+                if view.percentage.is_none() =>
+            {
                 view.revision = modified;
                 // Gone in the same step, where it was the one that held.
                 view.gates.assume_open(&semaphore.keys.member_out());
@@ -256,6 +267,10 @@ impl Run<'_> {
         ];
         let mut ops: Vec<TxnOp> = own.map(|key| TxnOp::get(key, None)).into();
         ops.extend(gates::gets(&self.gateway()));
+        if self.percent.is_some() {
+            let count = GetOptions::new().with_prefix().with_count_only();
+            ops.push(TxnOp::get(keys.members(), Some(count)));
+        }
         if let Some(place) = self.place {
             let before = GetOptions::new()
                 .with_prefix()
@@ -269,11 +284,15 @@ impl Run<'_> {
 
     /// The view by the answers to [`Self::view_ops`], and the key by which a person accepted the store.
     fn to_view(&self, response: &TxnResponse) -> (View, Option<KeyValue>) {
+        let counted = self
+            .percent
+            .map(|percent| (percent, read::counted(response)));
         let mut answers = read::answers(response).into_iter();
         let mut first = || answers.next()?.into_iter().next();
         let (document, holder, ticket, store) = (first(), first(), first(), first());
         let gates = gates::read(&self.gateway(), answers.by_ref(), store.as_ref());
-        let predecessor = answers.next().unwrap_or_default().into_iter().next();
+        // The count of the members has no keys.
+        let predecessor = answers.flatten().next();
         let revision = response.header().map_or(0, |h| h.revision());
         let lease = Duration::from_secs(self.claim.ticket_lease);
         let stood = self
@@ -293,12 +312,19 @@ impl Run<'_> {
             holder: holder.as_ref().map(read::holder),
             ticket: ticket.as_ref().map(KeyValue::create_revision),
             gates,
+            percentage: counted,
             predecessor: predecessor.map(|kv| {
                 let ticket = serde_json::from_slice(kv.value()).map(|t: Ticket| t.hostname);
                 (read::text(kv.key()), ticket.unwrap_or_default())
             }),
         };
         (view, store)
+    }
+
+    /// The percentage of the policy that was read.
+    fn percent_of(&self, view: &View) -> Option<u32> {
+        let found = view.gates.found(&self.semaphore.keys.policy())?;
+        Policy::parse(&found.stored.value).ok()?.max_percent
     }
 
     /// Whether a person takes it, and no node's agent.
@@ -326,7 +352,7 @@ impl Run<'_> {
                     ClosedBy::Quarantine { quarantine, .. } => {
                         known.quarantines.push(quarantine.what.to_string());
                     }
-                    ClosedBy::Member { .. } => {}
+                    ClosedBy::Member { .. } | ClosedBy::Policy(_) => {}
                 }
             }
         });
@@ -356,11 +382,13 @@ impl Run<'_> {
             if view.ticket.is_none() {
                 self.stands_since = None;
             }
-            if view.ticket == self.place {
+            let percent = self.percent_of(&view);
+            if view.ticket == self.place && percent == self.percent {
                 return Ok(view);
             }
-            // Who is right before can only be asked once the own place is known.
+            // Who is right before can only be asked once the own place is known, and of what the percentage is once that is.
             self.place = view.ticket;
+            self.percent = percent;
         }
     }
 
@@ -454,6 +482,21 @@ impl Run<'_> {
         let mut puts = self.semaphore.holder_puts(holder, document, lease);
         puts.push(TxnOp::delete(keys.ticket(&holder.id), None));
         puts.extend(put_state(keys, self.claim.node.as_ref(), "draining"));
+        // From now on nothing is proven on it that counts, until what it goes to is.
+        let leaves = self
+            .claim
+            .node
+            .as_ref()
+            .filter(|_| self.claim.passenger().to.is_some());
+        let leaving = leaves.map(|node| NodeRecord {
+            member: node.member.as_ref().map(|_| Member::default()),
+            ..node.clone()
+        });
+        puts.extend(
+            leaving
+                .iter()
+                .flat_map(|node| self.semaphore.member_ops(node)),
+        );
         if self.claim.member {
             let out = MemberOut {
                 id: holder.id.clone(),
@@ -474,14 +517,27 @@ impl Run<'_> {
             memory.note_document(&keys.semaphore(), Some(document));
             memory.note_take(self.claim.nonce(), revision);
             self.semaphore.note_lock(holder);
+            leaving
+                .iter()
+                .for_each(|node| self.semaphore.note_member(node));
             return Ok(None);
         }
         let (view, _) = self.to_view(&response);
-        if view.ticket == self.place {
+        if view.ticket == self.place && self.percent_of(&view) == self.percent {
             return Ok(Some(view));
         }
         self.view().await.map(Some)
     }
+}
+
+/// While a percentage of the members decides how many may be out: ends when there are more or fewer.
+async fn members_change(
+    semaphore: &Semaphore,
+    cluster: u64,
+    revision: i64,
+) -> Result<Change, Error> {
+    let members = semaphore.keys.members();
+    semaphore.number_changed(&members, cluster, revision).await
 }
 
 /// Comes at this time; never where there is none.

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     document::{Document, Refusal},
     gates::{Closed, ClosedBy, Gateway, Passenger},
+    policy::Policy,
     records::{Drain, Holder, ImageId, Pause, Phase, Quarantine},
     stored::Stored,
 };
@@ -103,9 +104,10 @@ impl Semaphore {
             },
         );
         for tries in 0..RACES {
-            let mut held = self
-                .held(DOING, &holder.id, gates::gets(&gateway).collect())
-                .await?;
+            let mut asked: Vec<TxnOp> = gates::gets(&gateway).collect();
+            let count = GetOptions::new().with_prefix().with_count_only();
+            asked.push(TxnOp::get(keys.members(), Some(count)));
+            let mut held = self.held(DOING, &holder.id, asked).await?;
             let gates = gates::read(&gateway, std::mem::take(&mut held.more), None);
             if let Some((entry, _)) = &held.entry {
                 return Ok(if entry.nonce == holder.nonce {
@@ -132,6 +134,12 @@ impl Semaphore {
                 }
                 Some((Err(error), _)) => return Err(self.unusable(error)),
                 Some((Ok(document), modified)) => (document, modified),
+            };
+            let policy = gates.found(&keys.policy());
+            let policy = policy.and_then(|found| Policy::parse(&found.stored.value).ok());
+            let document = match policy.and_then(|policy| policy.max_percent) {
+                Some(percent) => document.with_percentage(percent, held.counted),
+                None => document,
             };
             let next = match document.with(&holder.id) {
                 Ok(next) => next,

@@ -1,6 +1,9 @@
 use host::{node::Group, remedy::Remedy};
 
-use super::super::document::DocumentError;
+use super::super::{
+    document::DocumentError,
+    policy::{PolicyError, PolicyFault},
+};
 
 /// Why something could not be asked of, or done in, etcd.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,12 @@ pub enum Error {
         /// Each endpoint that answered, and the id of its cluster.
         clusters: Vec<(String, u64)>,
     },
+    /// The policy that stands there cannot be used, and is not to be replaced.
+    #[error("the group's policy cannot be used: {0}")]
+    UnusablePolicy(PolicyError),
+    /// The policy as a whole is at fault.
+    #[error("the policy: {0}")]
+    Policy(PolicyFault),
     /// Others changed the same thing over and over.
     #[error("{doing}: others changed it during each of {tries} tries; try again")]
     Contended {

@@ -60,6 +60,8 @@ pub(super) struct Held {
     pub(super) member_out: Option<KeyValue>,
     /// The answers to what else was asked.
     pub(super) more: Vec<Vec<KeyValue>>,
+    /// How many keys were counted, where they were asked to be.
+    pub(super) counted: u64,
     /// When that was so.
     pub(super) revision: i64,
     /// The id of the cluster that said so.
@@ -75,6 +77,7 @@ impl From<&TxnResponse> for Held {
             entry: next().map(|kv| read::holder(&kv)),
             member_out: next(),
             more: answers.collect(),
+            counted: read::counted(response),
             revision: response.header().map_or(0, |header| header.revision()),
             cluster: response.header().map_or(0, |header| header.cluster_id()),
         }
@@ -412,6 +415,7 @@ impl Semaphore {
             }
             then.extend(owed.into_iter().flat_map(|q| put_quarantine(keys, q)));
             then.extend(put_state(keys, node, "idle"));
+            then.extend(node.into_iter().flat_map(|node| self.member_ops(node)));
             let released = if seen {
                 Released::Released
             } else {
@@ -428,6 +432,7 @@ impl Semaphore {
             let response = self.txn(DOING, txn).await?;
             if response.succeeded() {
                 self.memory().note_release(nonce);
+                node.into_iter().for_each(|node| self.note_member(node));
                 return Ok(released);
             }
             // What is expected may be long past: only a race lost in earnest is worth a pause.
@@ -448,6 +453,24 @@ impl Semaphore {
         id: &str,
         nonce: &str,
         held: &Held,
+        compares: Vec<Compare>,
+    ) -> Result<(Vec<Compare>, Vec<TxnOp>), Error> {
+        let (compares, mut then) = self.removal_of_entry(id, nonce, held, compares)?;
+        if let Some((Ok(document), _)) = &held.document
+            && document.holds(id)
+        {
+            let document = document.without(id).to_json();
+            then.push(TxnOp::put(self.keys.semaphore(), document, None));
+        }
+        Ok((compares, then))
+    }
+
+    /// As [`Self::removal`]; but the document is left to the caller, who compares it by this.
+    pub(super) fn removal_of_entry(
+        &self,
+        id: &str,
+        nonce: &str,
+        held: &Held,
         mut compares: Vec<Compare>,
     ) -> Result<(Vec<Compare>, Vec<TxnOp>), Error> {
         let keys = &self.keys;
@@ -459,12 +482,8 @@ impl Semaphore {
             // Deleted by somebody: there is nothing to take the name out of.
             None => compares.push(absent(keys.semaphore())),
             Some((Err(error), _)) => return Err(self.unusable(error.clone())),
-            Some((Ok(document), modified)) => {
+            Some((Ok(_), modified)) => {
                 compares.extend(unchanged(keys.semaphore(), modified));
-                if document.holds(id) {
-                    let document = document.without(id).to_json();
-                    then.push(TxnOp::put(keys.semaphore(), document, None));
-                }
             }
         }
         self.remove_member_out(nonce, held, &mut compares, &mut then);

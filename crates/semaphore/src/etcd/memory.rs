@@ -47,6 +47,8 @@ struct State {
     sign: Option<Sign>,
     /// The record of another machine with this node's id, until the agent has been told.
     twin: Option<NodeRecord>,
+    /// The value of its member key, as this run of the agent has written it.
+    member: Option<String>,
 }
 
 impl Memory {
@@ -58,6 +60,7 @@ impl Memory {
             remembered,
             sign: None,
             twin: None,
+            member: None,
         };
         Self {
             state: Mutex::new(state),
@@ -91,6 +94,13 @@ impl Memory {
             record.map(|record| (record.boots.clone(), record.revision > 0))
         };
         boots(&state.remembered) != state.kept.as_ref().and_then(boots)
+    }
+
+    /// Whether the journal has not yet of which group the node is a member.
+    pub(super) fn membership_is_unkept(&self) -> bool {
+        let state = self.state();
+        let kept = state.kept.as_ref().and_then(|kept| kept.member.as_ref());
+        state.remembered.member.as_ref() != kept
     }
 
     pub(super) fn agent(&self) -> Option<std::sync::Arc<Agent>> {
@@ -238,6 +248,27 @@ impl Memory {
         });
     }
 
+    /// Notes that the node's member key has this value.
+    pub(super) fn note_member(&self, key: &str, value: &str) {
+        let mut state = self.state();
+        state.member = Some(value.to_owned());
+        if state.remembered.member.as_deref() != Some(key) {
+            state.remembered.member = Some(key.to_owned());
+        }
+    }
+
+    /// Whether the node's member key is known to have this value.
+    pub(super) fn member_is(&self, key: &str, value: &str) -> bool {
+        let state = self.state();
+        state.member.as_deref() == Some(value) && state.remembered.member.as_deref() == Some(key)
+    }
+
+    /// The key by which the node was a member of another group.
+    pub(super) fn former_member(&self, key: &str) -> Option<String> {
+        let member = self.state().remembered.member.clone();
+        member.filter(|former| former != key)
+    }
+
     pub(super) fn twin_seen(&self) -> Option<NodeRecord> {
         self.state().twin.take()
     }
@@ -263,6 +294,8 @@ impl Memory {
     pub(super) fn accept(&self, token: &str, reply: &Reply) {
         let mut state = self.state();
         state.remembered.accept(token, reply);
+        // Told anew, with the next record.
+        state.member = None;
         state.sign = None;
     }
 

@@ -9,11 +9,14 @@ mod acquire;
 mod by_hand;
 mod connection;
 mod error;
+mod forget;
 mod gates;
 mod hold;
 mod lease;
 mod members;
+mod membership;
 mod memory;
+mod policy;
 mod publish;
 
 mod read;
@@ -34,10 +37,12 @@ pub use accept::{Accept, StoreLook};
 pub use by_hand::{Before, Imported, Locked, Paused, Resumed, SetMax, Unlocked};
 pub use connection::Connection;
 pub use error::{Error, rebuild};
+pub use forget::{Forgotten, NodeState};
 pub use hold::{Committed, Left, Owner, Released};
 pub use host::etcd::{Local, Options, Tls};
 pub use members::Guard;
 pub use memory::{Agent, Keeping, Memory};
+pub use policy::{PolicySet, PolicyState};
 pub use read::{Group, HolderState};
 
 use super::{

@@ -18,13 +18,22 @@ impl Semaphore {
         let txn = etcd_client::Txn::new().and_then(vec![own, holder]);
         let response = self.txn(DOING, txn).await?;
         let found = read::answers(&response).into_iter().nth(1);
-        let put = etcd_client::Txn::new().and_then(vec![put_node(&self.keys, node)]);
+        let mut puts = vec![put_node(&self.keys, node)];
+        puts.extend(self.member_op_unless_held(node));
+        let put = etcd_client::Txn::new().and_then(puts);
         let written = self.txn(DOING, put).await?;
+        let as_member = written.op_responses().into_iter().find_map(|op| match op {
+            TxnOpResponse::Txn(one) => Some(one.succeeded()),
+            _ => None,
+        });
+        if as_member == Some(true) {
+            self.note_member(node);
+        }
         let revision = written.header().map_or(0, |header| header.revision());
         let memory = self.memory();
         memory.note_written(&node.boot_id, revision);
         // Once a boot: by this another machine's record is told after the next start.
-        if memory.boots_are_unkept()
+        if (memory.boots_are_unkept() || memory.membership_is_unkept())
             && let Err(error) = memory.keep(DOING).await
         {
             tracing::debug!("{error}");

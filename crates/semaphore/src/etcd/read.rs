@@ -11,6 +11,7 @@ use crate::{
     document::{Document, DocumentError},
     keys::Keys,
     lenient,
+    policy::{Policy, PolicyError},
     records::{Accepted, Holder, MemberOut, NodeRecord, Pause, Quarantine, Ticket},
     stored::{Found, Stored},
 };
@@ -24,6 +25,10 @@ pub struct Group {
     pub holders: Vec<HolderState>,
     /// Who waits, first in line first.
     pub queue: Vec<Ticket>,
+    /// The group's policy.
+    pub policy: Option<Result<Policy, PolicyError>>,
+    /// How many members the group has.
+    pub members: u64,
     /// The group's pause.
     pub pause: Option<Pause>,
     /// The whole cluster's pause.
@@ -63,6 +68,19 @@ pub(super) fn answers(response: &etcd_client::TxnResponse) -> Vec<Vec<KeyValue>>
             _ => Vec::new(),
         })
         .collect()
+}
+
+/// How many keys the request of a transaction that only counts has found; 0 where none counts.
+pub(super) fn counted(response: &etcd_client::TxnResponse) -> u64 {
+    let counts = response.op_responses().into_iter().map(|op| match op {
+        // A request that gives keys has as many of them as it counts, or was limited.
+        TxnOpResponse::Get(get) if get.kvs().is_empty() => get.count(),
+        _ => 0,
+    });
+    counts
+        .max()
+        .and_then(|count| u64::try_from(count).ok())
+        .unwrap_or_default()
 }
 
 impl From<&KeyValue> for Stored {
@@ -132,7 +150,7 @@ fn after(beginning: &str, kv: &KeyValue) -> String {
     key.strip_prefix(beginning).unwrap_or(&key).to_owned()
 }
 
-fn ticket(kv: &KeyValue) -> Ticket {
+pub(super) fn ticket(kv: &KeyValue) -> Ticket {
     lenient::ticket(&text(kv.key()), kv.value())
 }
 
@@ -166,13 +184,21 @@ impl Semaphore {
             TxnOp::get(keys.quarantines(), all()),
             TxnOp::get(keys.member_out(), None),
             TxnOp::get(keys.nodes(), all()),
+            TxnOp::get(keys.policy(), None),
             TxnOp::get(keys.store(), None),
+            TxnOp::get(
+                keys.members(),
+                Some(GetOptions::new().with_prefix().with_count_only()),
+            ),
         ];
         let response = self
             .txn("reading the reboot lock", Txn::new().and_then(ops))
             .await?;
+        let members = counted(&response);
         let mut answers = answers(&response);
+        let _counted = answers.pop();
         let store = answers.pop().unwrap_or_default();
+        let policy = answers.pop().unwrap_or_default();
         let accepted = store.first().map_or(0, KeyValue::mod_revision);
         let mut answers = answers.into_iter();
         let mut next = || answers.next().unwrap_or_default();
@@ -194,6 +220,8 @@ impl Semaphore {
             holders: holders(document.as_ref(), entries, &deadlines, accepted),
             document,
             queue: tickets.iter().map(ticket).collect(),
+            policy: policy.first().map(|kv| Policy::parse(kv.value())),
+            members,
             pause: pauses[0].first().map(pause),
             pause_all: pauses[1].first().map(pause),
             quarantine,

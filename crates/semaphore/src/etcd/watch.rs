@@ -1,6 +1,6 @@
 //! Waiting for a key to change.
 
-use etcd_client::{Client, EventType, KeyValue, WatchOptions};
+use etcd_client::{Client, Event, EventType, KeyValue, WatchOptions};
 use tokio::time::sleep;
 
 use super::{Error, Semaphore, stand_back};
@@ -63,12 +63,60 @@ impl Semaphore {
         cluster: u64,
         revision: i64,
     ) -> Result<Change, Error> {
+        // The last event counts: it is the newest state of the key.
+        let last = |events: &[Event]| {
+            events.last().map(|event| match event.event_type() {
+                EventType::Delete => Change::Deleted,
+                EventType::Put => {
+                    let (value, modified) = event
+                        .kv()
+                        .map(|kv: &KeyValue| (kv.value().to_vec(), kv.mod_revision()))
+                        .unwrap_or_default();
+                    Change::Put(value, modified)
+                }
+            })
+        };
+        self.watched(key, WatchOptions::new(), cluster, revision, last)
+            .await
+    }
+
+    /// Waits until a key with this prefix is created or deleted after this revision of this cluster; what is written over one
+    /// does not count.
+    ///
+    /// # Errors
+    /// When no endpoint takes the watch.
+    pub(super) async fn number_changed(
+        &self,
+        prefix: &str,
+        cluster: u64,
+        revision: i64,
+    ) -> Result<Change, Error> {
+        let counts = |event: &Event| {
+            let created = event.kv().is_some_and(|kv: &KeyValue| kv.version() == 1);
+            event.event_type() == EventType::Delete || created
+        };
+        let any = |events: &[Event]| {
+            let counts = events.iter().any(counts);
+            counts.then(|| Change::Lost("the number of members has changed".into()))
+        };
+        let options = WatchOptions::new().with_prefix();
+        self.watched(prefix, options, cluster, revision, any).await
+    }
+
+    async fn watched(
+        &self,
+        key: &str,
+        options: WatchOptions,
+        cluster: u64,
+        revision: i64,
+        change: impl Fn(&[Event]) -> Option<Change>,
+    ) -> Result<Change, Error> {
         // Both from the answer to the request itself: etcd confirms a watch before its first event.
         let mut stream = self
             .connection
             .etcd()
             .call("watching", async |mut client: Client| {
-                let options = WatchOptions::new().with_start_revision(revision + 1);
+                let options = options.clone().with_start_revision(revision + 1);
                 client.watch(key, Some(options)).await
             })
             .await?;
@@ -99,18 +147,8 @@ impl Semaphore {
                 // may already be in the past.
                 return lost("the member is behind what was read before".into());
             }
-            // The last event counts: it is the newest state of the key.
-            if let Some(event) = message.events().last() {
-                return Ok(match event.event_type() {
-                    EventType::Delete => Change::Deleted,
-                    EventType::Put => {
-                        let (value, modified) = event
-                            .kv()
-                            .map(|kv: &KeyValue| (kv.value().to_vec(), kv.mod_revision()))
-                            .unwrap_or_default();
-                        Change::Put(value, modified)
-                    }
-                });
+            if let Some(change) = change(message.events()) {
+                return Ok(change);
             }
         }
     }

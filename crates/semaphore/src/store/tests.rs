@@ -96,6 +96,7 @@ fn accept_forgets_all_but_tokens_and_known_documents() {
         tokens: ["old".to_owned()].into(),
         token: Some("old".into()),
         documents: ["p/semaphore".to_owned()].into(),
+        member: Some("p/members/n".into()),
         taken: Some(Taken {
             nonce: "n".into(),
             revision: 90,

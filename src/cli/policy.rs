@@ -1,0 +1,268 @@
+//! `pointsman policy`: what a group's operator sets for all its nodes.
+
+use semaphore::{
+    document::Document,
+    etcd::{PolicySet, PolicyState},
+    policy::{Field, Policy, PolicyChange},
+};
+use serde::Serialize;
+
+use super::{
+    Context, Exit, Failure,
+    common::{DryRunArgs, JsonArgs},
+    output,
+    pause::person,
+};
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Show the policy of the group.
+    Show(JsonArgs),
+    /// Change fields of the policy. Fields that are not named stay as they are.
+    Set(SetArgs),
+    /// Remove fields from the policy. A policy without fields is deleted.
+    Unset(UnsetArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct SetArgs {
+    /// How many members of the group may be out of service at the same time, as a percentage such as 20%. At least one may.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    max: u32,
+    /// Replace a policy that cannot be used. Fields that a newer version wrote are lost.
+    #[arg(long)]
+    replace: bool,
+    #[command(flatten)]
+    dry_run: DryRunArgs,
+    #[command(flatten)]
+    json: JsonArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct UnsetArgs {
+    /// The field, by the name of its flag: max.
+    #[arg(required = true, value_name = "FIELD", value_parser = field)]
+    fields: Vec<Field>,
+    #[command(flatten)]
+    dry_run: DryRunArgs,
+    #[command(flatten)]
+    json: JsonArgs,
+}
+
+/// Reads a percentage.
+pub(super) fn percent(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix('%').map(str::trim_end);
+    let digits = number.filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    digits
+        .and_then(|digits| digits.parse().ok())
+        .filter(|percent| (1..=100).contains(percent))
+        .ok_or_else(|| format!("found {text:?}, expected a percentage from 1% to 100%"))
+}
+
+fn field(text: &str) -> Result<Field, String> {
+    let named = Field::ALL.into_iter().find(|field| field.flag() == text);
+    named.ok_or_else(|| {
+        let names = Field::ALL.map(Field::flag);
+        format!("found {text:?}, expected one of {}", names.join(", "))
+    })
+}
+
+/// The policy as it is shown.
+#[derive(Debug, Serialize)]
+struct Shown {
+    group: String,
+    /// Null where the group has none, or it cannot be used.
+    policy: Option<Policy>,
+    /// What is wrong with it, where something is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// How many members the group has.
+    members: u64,
+    /// How many may be out now; null where nobody has used the group.
+    max: Option<u32>,
+    /// Whether the percentage decides that: false where somebody wrote a number.
+    max_follows_policy: bool,
+    #[serde(skip)]
+    percentage: Option<String>,
+}
+
+impl Shown {
+    fn new(
+        context: &Context,
+        policy: Option<Policy>,
+        error: Option<String>,
+        members: u64,
+        document: Option<&Document>,
+    ) -> Self {
+        let follows = document.is_some_and(Document::follows_percentage);
+        Self {
+            group: context.config.group.as_str().to_owned(),
+            max_follows_policy: follows && policy.as_ref().is_some_and(|p| p.max_percent.is_some()),
+            percentage: policy
+                .as_ref()
+                .and_then(|policy| percentage(policy, members, document)),
+            policy,
+            error,
+            members,
+            max: document.map(|document| document.max),
+        }
+    }
+}
+
+/// Shows or changes the policy.
+///
+/// # Errors
+/// When etcd cannot be reached, or the policy or the document cannot be used.
+pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let (change, dry, json) = match &args.command {
+        None => return show(context, JsonArgs::default()).await,
+        Some(Command::Show(json)) => return show(context, *json).await,
+        Some(Command::Set(args)) => (
+            PolicyChange {
+                max_percent: Some(args.max),
+                replace: args.replace,
+                ..PolicyChange::default()
+            },
+            args.dry_run,
+            args.json,
+        ),
+        Some(Command::Unset(args)) => (
+            PolicyChange {
+                unset: args.fields.clone(),
+                ..PolicyChange::default()
+            },
+            args.dry_run,
+            args.json,
+        ),
+    };
+    let semaphore = context.semaphore()?;
+    let set = semaphore
+        .set_policy(&change, &person(context), dry.dry_run)
+        .await?;
+    changed(context, &set, dry, json)
+}
+
+/// Sets the percentage, as `set-max` does.
+///
+/// # Errors
+/// As [`run`].
+pub(super) async fn set_percentage(context: &Context, percent: u32) -> Result<(), Failure> {
+    let change = PolicyChange {
+        max_percent: Some(percent),
+        ..PolicyChange::default()
+    };
+    let semaphore = context.semaphore()?;
+    let set = semaphore
+        .set_policy(&change, &person(context), false)
+        .await?;
+    changed(context, &set, DryRunArgs::default(), JsonArgs::default())
+}
+
+async fn show(context: &Context, json: JsonArgs) -> Result<(), Failure> {
+    let PolicyState {
+        policy,
+        document,
+        members,
+    } = context.semaphore()?.policy().await?;
+    let (policy, error) = match policy {
+        None => (None, None),
+        Some(Ok(policy)) => (Some(policy), None),
+        Some(Err(error)) => (None, Some(error.to_string())),
+    };
+    let shown = Shown::new(context, policy, error, members, document.as_ref());
+    if json.json {
+        output::json(&shown)?;
+    } else {
+        output::say(text(context, &shown))?;
+    }
+    match shown.error {
+        Some(_) => Err(Failure::new(
+            Exit::Failed,
+            "the group's policy cannot be used, and no node of the group reboots",
+        )
+        .remedy(
+            "replace it (fields that a newer version wrote are lost)",
+            context.command("policy set"),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn text(context: &Context, shown: &Shown) -> String {
+    let mut lines = vec![format!("Group: {}", super::names::group(&shown.group))];
+    match (&shown.policy, &shown.error) {
+        (None, None) => lines.push("No policy.".into()),
+        (None, Some(error)) => lines.push(format!(
+            "Policy: cannot be used: {}",
+            output::in_line(error)
+        )),
+        (Some(policy), _) => {
+            let max = shown.max.map_or("-".into(), |max| max.to_string());
+            let percentage = shown.percentage.iter();
+            lines.extend(percentage.map(|percentage| format!("Max: {max} ({percentage})")));
+            let since = policy
+                .since
+                .map(|since| format!(", {}", context.time(since)));
+            lines.push(format!(
+                "Set by: {}{}",
+                output::in_line(&policy.by),
+                since.unwrap_or_default()
+            ));
+        }
+    }
+    lines.join("\n")
+}
+
+/// What the percentage comes to, as part of a sentence; none where the policy has none.
+pub(super) fn percentage(
+    policy: &Policy,
+    members: u64,
+    document: Option<&Document>,
+) -> Option<String> {
+    let percent = policy.max_percent?;
+    let of = match members {
+        1 => format!("{percent}% of 1 member"),
+        many => format!("{percent}% of {many} members"),
+    };
+    match document {
+        Some(document) if !document.follows_percentage() => Some(format!(
+            "set by hand; {of} counts again after `set-max {percent}%`"
+        )),
+        _ => Some(of),
+    }
+}
+
+fn changed(
+    context: &Context,
+    set: &PolicySet,
+    dry: DryRunArgs,
+    json: JsonArgs,
+) -> Result<(), Failure> {
+    let (policy, members) = (set.policy.clone(), set.before.members);
+    let shown = Shown::new(context, policy, None, members, set.document.as_ref());
+    if json.json {
+        output::json(&shown)?;
+    } else {
+        if dry.dry_run {
+            output::say("Nothing is written (--dry-run). It would be:")?;
+        }
+        output::say(text(context, &shown))?;
+    }
+    let holders = set
+        .document
+        .as_ref()
+        .map_or(0, |document| document.holders.len());
+    if let Some(max) = shown.max.filter(|max| holders > *max as usize) {
+        output::note(format!(
+            "{holders} nodes hold the reboot lock now. No other node takes it until fewer than {max} hold it."
+        ));
+    }
+    Ok(())
+}

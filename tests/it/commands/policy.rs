@@ -1,0 +1,182 @@
+//! `policy`, `set-max` with a percentage, and `forget`.
+
+use super::*;
+
+async fn put(op: &Operator, key: &str, value: &str) {
+    let key = format!("{}/{key}", op.prefix);
+    let mut client = shared_cluster().client().await;
+    client.put(key, value, None).await.unwrap();
+}
+
+async fn members(op: &Operator, number: u32) {
+    for number in 0..number {
+        put(op, &format!("members/m{number}"), "").await;
+    }
+}
+
+async fn shown(op: &Operator) -> Value {
+    let output = op.says(&["policy", "show", "--json"], 0, "").await;
+    serde_json::from_str(&output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn policy_is_shown_set_and_unset() {
+    let op = Operator::new("policy");
+    op.says(&["policy"], 0, "No policy.").await;
+    members(&op, 10).await;
+    let dry = ["policy", "set", "--max", "20%", "--dry-run"];
+    op.says(&dry, 0, "Nothing is written (--dry-run)").await;
+    op.says(&["policy"], 0, "No policy.").await;
+    op.says(
+        &["policy", "set", "--max", "20%"],
+        0,
+        "Max: 2 (20% of 10 members)",
+    )
+    .await;
+    op.says(&["policy", "show"], 0, "Set by: ").await;
+    let found = shown(&op).await;
+    assert_eq!(found["policy"]["max_percent"], 20);
+    assert_eq!(
+        (
+            &found["members"],
+            &found["max"],
+            &found["max_follows_policy"]
+        ),
+        (&10.into(), &2.into(), &true.into())
+    );
+    let status = op.says(&["status"], 0, "Max: 2 (20% of 10 members)").await;
+    assert!(status.stdout.contains("Available: 2"), "{status:?}");
+    assert_eq!(op.json(&[]).await["groups"][0]["policy"]["max_percent"], 20);
+    // A number is what somebody wrote, and stands.
+    op.says(&["set-max", "1"], 0, "Max: 1").await;
+    let text = "Max: 1 (set by hand; 20% of 10 members counts again after `set-max 20%`)";
+    op.says(&["status"], 0, text).await;
+    op.says(&["policy"], 0, text).await;
+    assert_eq!(shown(&op).await["max_follows_policy"], false);
+    op.says(&["set-max", "30%"], 0, "Max: 3 (30% of 10 members)")
+        .await;
+    op.says(&["policy", "unset", "max"], 0, "No policy.").await;
+    let status = op.says(&["status"], 0, "Max: 3\n").await;
+    assert!(!status.stdout.contains('%'), "{status:?}");
+    assert_eq!(shown(&op).await["policy"], Value::Null);
+}
+
+#[tokio::test]
+async fn percentage_that_is_none_is_refused_with_what_is_expected() {
+    let op = Operator::new("policy-refused");
+    for (args, says) in [
+        (&["policy", "set"][..], "--max"),
+        (
+            &["policy", "set", "--max", "20"],
+            "expected a percentage from 1% to 100%",
+        ),
+        (
+            &["policy", "set", "--max", "0%"],
+            "expected a percentage from 1% to 100%",
+        ),
+        (&["policy", "set", "--max", "101%"], "found \"101%\""),
+        (
+            &["set-max", "5.5%"],
+            "expected a percentage from 1% to 100%",
+        ),
+        (
+            &["set-max", "many"],
+            "expected a whole number from 0 to 4294967295, or a percentage",
+        ),
+        (&["policy", "unset", "min"], "expected one of max"),
+    ] {
+        op.says(args, 2, says).await;
+    }
+    op.says(&["policy"], 0, "No policy.").await;
+}
+
+#[tokio::test]
+async fn damaged_policy_is_shown_and_replaced() {
+    let op = Operator::new("policy-damaged");
+    op.says(&["set-max", "2"], 0, "").await;
+    put(&op, "policy", r#"{"max_percent":200}"#).await;
+    let text = "max_percent is 200, expected a whole number from 1 to 100; it reads: {\"max_percent\":200}";
+    let shown = op.says(&["policy"], 1, text).await;
+    assert!(shown.stderr.contains("policy set --"), "{shown:?}");
+    op.says(&["status"], 0, &format!("POLICY cannot be used: {text}"))
+        .await;
+    let json = op.json(&[]).await;
+    assert!(
+        json["groups"][0]["policy_error"]
+            .as_str()
+            .unwrap()
+            .starts_with("max_percent")
+    );
+    op.says(&["policy", "set", "--max", "50%"], 1, "max_percent is 200")
+        .await;
+    op.says(
+        &["policy", "set", "--replace", "--max", "50%"],
+        0,
+        "50% of 0 members",
+    )
+    .await;
+    op.says(&["policy"], 0, "50% of 0 members").await;
+}
+
+#[tokio::test]
+async fn forget_shows_what_is_known_of_a_node_and_removes_it() {
+    let op = Operator::new("forget");
+    op.says(&["set-max", "2"], 0, "").await;
+    op.says(&["forget", "gone"], 6, "").await;
+    let record = r#"{"id":"0a","hostname":"gone","state":"idle","since":"2026-11-30T02:35:00Z"}"#;
+    put(&op, "nodes/0a", record).await;
+    put(&op, "members/0a", "sha256:aa").await;
+    put(&op, "queue/0a", r#"{"id":"0a","hostname":"gone"}"#).await;
+    let dry = op
+        .says(
+            &["forget", "gone", "--dry-run"],
+            0,
+            "gone (0a) would be forgotten",
+        )
+        .await;
+    for line in [
+        "It said last: idle, since 2026-11-30 02:35:00",
+        "Member of the group; proven on it: sha256:aa",
+        "It is in the queue",
+    ] {
+        assert!(dry.stdout.contains(line), "{line}: {dry:?}");
+    }
+    let done = op
+        .says(&["forget", "gone"], 0, "gone (0a) is forgotten.")
+        .await;
+    assert!(done.stdout.contains("It said last: idle"), "{done:?}");
+    let mut client = shared_cluster().client().await;
+    let below = etcd_client::GetOptions::new()
+        .with_prefix()
+        .with_keys_only();
+    let left = client.get(op.prefix.as_str(), Some(below)).await.unwrap();
+    let left: Vec<&str> = left.kvs().iter().map(|kv| kv.key_str().unwrap()).collect();
+    assert_eq!(left, [format!("{}/semaphore", op.prefix)]);
+    op.says(&["forget", "0a"], 6, "").await;
+}
+
+#[tokio::test]
+async fn a_holder_is_forgotten_only_by_force() {
+    let op = Operator::new("forget-holder");
+    op.says(&["lock", "--as", "spare"], 0, "").await;
+    let refused = op
+        .says(
+            &["forget", "spare"],
+            3,
+            "spare holds the reboot lock: it may come back",
+        )
+        .await;
+    assert!(
+        refused.stderr.contains("It holds the reboot lock: manual")
+            && refused.stderr.contains("forget --force spare"),
+        "{refused:?}"
+    );
+    assert_eq!(op.json(&[]).await["groups"][0]["holders"][0]["id"], "spare");
+    op.says(&["forget", "--force", "spare"], 0, "spare is forgotten.")
+        .await;
+    let group = &op.json(&[]).await["groups"][0];
+    assert_eq!(
+        (&group["holders"], &group["available"]),
+        (&Value::Array(vec![]), &1.into())
+    );
+}
