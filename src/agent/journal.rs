@@ -164,7 +164,7 @@ pub enum Stage {
     /// The boot is proven, or the reboot was given up: only the release is left.
     Releasing,
     /// The commit may have been made, the reboot may have been called. A newer program's step that this one does not
-    /// know is taken for it: nothing is given back before it is known that the system stays up, or is up again.
+    /// know is taken for it: nothing is released before it is known that the system stays up, or is up again.
     #[serde(other)]
     Committing,
 }
@@ -191,7 +191,7 @@ impl Default for Journal {
 }
 
 impl Journal {
-    /// Whether a newer program wrote it: then what it holds is given back, and nothing new is begun.
+    /// Whether a newer program wrote it: then what it holds is released, and nothing new is begun.
     #[must_use]
     pub fn is_newer(&self) -> bool {
         self.version > VERSION

@@ -90,7 +90,7 @@ impl AgentError {
 }
 
 /// Runs the agent: as the node's service until it is told to end, or for one reboot. `reload` reads the
-/// configuration anew, for SIGHUP; without it that signal ends the agent as SIGTERM does.
+/// configuration again, for SIGHUP; without it that signal ends the agent as SIGTERM does.
 ///
 /// # Errors
 /// When it cannot start, or the system bus goes away.
@@ -186,7 +186,7 @@ async fn runner(
     );
     let next_slot = NextSlotQueue::new(next_slot);
     let survey = next_slot.run(NextSlot::survey).await.unwrap_or_else(|why| {
-        // Unknown: it is taken for no trial, which could go back; everything else goes on.
+        // Unknown: it is taken for no trial, which could roll back; everything else goes on.
         tracing::error!("what the slots hold is not known: {why}");
         Survey::default()
     });

@@ -267,7 +267,7 @@ impl NextSlot {
         Ok(())
     }
 
-    /// Puts the other slot first and takes the booted one's priority: the node goes back to it, for good.
+    /// Puts the other slot first and takes the booted one's priority: the node rolls back to it, for good.
     ///
     /// # Errors
     /// A sentence: the disk cannot be read or written, the other slot cannot boot, or does not hold `to`.

@@ -100,7 +100,7 @@ async fn a_password_that_is_renewed_while_the_node_holds_is_read_again() {
     node.wait_status(|status| status == "idle").await;
     node.update_engine().ready("2").await;
     draining(&node).await;
-    // Renewed in etcd first; the file follows later. Meanwhile nothing can be given back.
+    // Renewed in etcd first; the file follows later. Meanwhile nothing can be released.
     let mut root = cluster.client().await;
     root.user_change_password("root", "renewed").await.unwrap();
     node.update_engine().set(Status::idle()).await;

@@ -155,7 +155,7 @@ async fn agent_terminated_by_its_own_reboot_keeps_the_lock() {
     let nonce = site.phase(&node, Phase::Rebooting).await.nonce;
     assert_eq!(node.stop().await.code(), Some(0));
     assert_eq!(site.phase(&node, Phase::Rebooting).await.nonce, nonce);
-    // Started again while the system still goes down: it neither gives back nor calls again.
+    // Started again while the system still goes down: it neither releases nor calls again.
     let looks = node.logind().calls("ListSessions");
     node.start_again();
     node.wait_status(|status| status.starts_with("rebooting"))

@@ -50,7 +50,7 @@ async fn journalled(node: &Node, wanted: &str) {
     .await;
 }
 
-/// The node, left in peace with its update, still gets its reboot, one, and gives back.
+/// The node, left in peace with its update, still gets its reboot, one, and releases the lock.
 async fn finishes(site: &Site, node: &Node) {
     let before = node.logind().reboots().len();
     node.auto_reboot(AutoReboot::default());

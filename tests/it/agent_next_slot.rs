@@ -56,7 +56,7 @@ async fn booted_slot_stays_next_until_the_staged_update_reboots() {
         .await;
     until_next(&disk, Slot::A).await;
     assert_eq!(disk.bits(Slot::B).tries, 1, "the update keeps its try");
-    // The power fails: the machine comes back on what it ran, and waits for update_engine to stage it anew.
+    // The power fails: the machine comes back on what it ran, and waits for update_engine to stage it again.
     node.reboot(Death::Kill).await;
     node.wait_status(|status| status == "idle").await;
     assert_eq!(node.booted(), Slot::A);
@@ -89,7 +89,7 @@ async fn crash_after_activation_pins_the_booted_slot_again() {
     node.logind().on_reboot(OnReboot::Nothing);
     node.stage("2").await;
     node.logind().wait_asked(1).await;
-    assert_eq!(next(&disk), Slot::B, "thrown before the call");
+    assert_eq!(next(&disk), Slot::B, "activated before the call");
     node.kill().await;
     node.start_again();
     until_next(&disk, Slot::A).await;
@@ -225,7 +225,7 @@ async fn a_reboot_by_hand_while_update_engine_is_away_stays_on_what_runs() {
     site.lock().await;
     node.stage("2").await;
     until_next(&disk, Slot::A).await;
-    // Which image is staged cannot be asked any more; the points stay as they were held.
+    // Which image is staged cannot be asked any more; the booted slot stays pinned.
     node.update_engine().stop().await;
     let asked = site
         .command(&node, &["reboot", "--reason", "new disk"])
@@ -355,7 +355,7 @@ async fn unbootable_update_is_reported_before_the_queue() {
 
 #[test]
 fn activation_ends_with_its_boot_and_a_slot_chosen_later_stays_next() {
-    let dir = scratch::dir("thrown");
+    let dir = scratch::dir("activated");
     let path = dir.path().join("disk");
     let disk = DiskImage::new(&path, "1");
     disk.post_install(Slot::B, "2");

@@ -96,8 +96,10 @@ async fn shutdown_inhibitor_while_queued_or_draining_ends_the_reboot() {
     site.phase(&node, Phase::Draining).await;
     assert!(undrained(&node).is_empty());
     let block = node.logind().inhibit("backup", "copies", "block").await;
-    site.until("it gives back", |group| entry(group, &node).is_none())
-        .await;
+    site.until("it releases the lock", |group| {
+        entry(group, &node).is_none()
+    })
+    .await;
     node.wait_status(|status| status.starts_with("waiting: backup blocks"))
         .await;
     assert_eq!(undrained(&node), ["stepping-back"]);

@@ -147,7 +147,7 @@ async fn unwritable_journal_stops_every_step() {
     let group = site.read().await;
     assert!(group.holders.is_empty() && group.queue.is_empty());
     assert!(node.logind().asked().is_empty());
-    // Mended, it goes on by itself.
+    // Repaired, it goes on by itself.
     fs::remove_file(node.path("var/lib/pointsman")).unwrap();
     node.logind().rebooted().await;
 }

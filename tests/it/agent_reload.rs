@@ -65,7 +65,7 @@ async fn valid_reload_is_applied_and_a_faulty_one_is_reported() {
     node.child().signal(Signal::SIGHUP);
     let error = async || of("ConfigError").await;
     eventually("the file", error, |e| e.contains("none.pem")).await;
-    // Mended, it comes into force, without a start.
+    // Repaired, it comes into force, without a start.
     let pid = node.child().pid();
     node.write(FILE, "strategy: etcd-lock\n");
     node.child().signal(Signal::SIGHUP);
@@ -183,7 +183,7 @@ async fn release_goes_to_the_endpoints_of_the_new_configuration() {
     drained(&node);
     node.wait_status(|status| status.starts_with("releasing") && status.contains("etcd"))
         .await;
-    // A file that names another group as well: the claim is given back in its own.
+    // A file that names another group as well: the claim is released in its own.
     etcd_at(&cluster.endpoints());
     let moved = std::fs::read_to_string(node.path(FILE)).unwrap();
     node.write(FILE, &format!("group: other\n{moved}"));

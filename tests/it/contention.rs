@@ -57,7 +57,7 @@ async fn two_hundred_nodes_with_random_failures_never_exceed_max_and_keep_the_ti
                     let id = claim.holder.id.clone();
                     contend(on_same(&semaphore), claim.clone(), own).await;
                     taken.borrow_mut().push(id.clone());
-                    // Half of them commit and go down before they give back.
+                    // Half of them commit and go down before they release the lock.
                     if i % 2 == 0 {
                         semaphore.commit(&claim).await.unwrap();
                     }

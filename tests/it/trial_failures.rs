@@ -118,7 +118,7 @@ async fn cleared_quarantine_is_not_written_again_by_a_retried_release() {
     runs_from(&node, Slot::A, 2).await;
     node.wait_status(|status| status.starts_with("releasing: "))
         .await;
-    // Of the image it can be told, and the semaphore cannot be given back.
+    // Of the image it can be told, and the semaphore cannot be released.
     let mut client = shared_cluster().client().await;
     let key = site.semaphore.keys().semaphore();
     let document = client.get(key.clone(), None).await.unwrap().kvs()[0].clone();

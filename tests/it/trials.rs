@@ -1,4 +1,4 @@
-//! A new image is proven, or gone back from: on real disk images, with the boot loader's own rule.
+//! A new image is proven, or rolled back: on real disk images, with the boot loader's own rule.
 
 use std::time::Duration;
 
@@ -320,7 +320,7 @@ async fn the_other_slot_must_hold_what_ran_before() {
     node.stage("2").await;
     runs_from(&node, Slot::A, 2).await;
     site.free().await;
-    // This time what it would go back to has been overwritten meanwhile.
+    // This time what it would roll back to has been overwritten meanwhile.
     let wrecked = node.path("wrecked");
     hook(
         &node,
@@ -368,7 +368,7 @@ async fn boot_is_proven_only_after_systemd_has_started_its_units() {
     systemd.set_failed(["motd.service"]);
     node.wait_status(|status| status == "idle").await;
     assert!(disk.bits(Slot::B).successful);
-    // One of its own: the next image is gone back from.
+    // One of its own: the next image is rolled back.
     let seen = node.clone();
     systemd.fail(move || match seen.version().as_str() {
         "3" => vec!["sshd.service"],
@@ -445,7 +445,7 @@ async fn a_verdict_stands_when_the_agent_is_killed_before_the_reboot() {
     node.wait_status(|s| s.starts_with("rolling-back: ") && s.contains("Failed: not yet"))
         .await;
     node.kill().await;
-    // The check passes by now, and the image is condemned all the same.
+    // The check passes by now, and the image is quarantined all the same.
     judge(&node, "health.d", &[]);
     node.logind().on_reboot(OnReboot::Succeed);
     node.start_again();

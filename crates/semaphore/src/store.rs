@@ -38,7 +38,7 @@ pub enum Sign {
         /// The id of the one that answers.
         is: u64,
     },
-    /// The revision went back.
+    /// The revision is lower than before.
     Revision {
         /// The highest one before.
         was: i64,

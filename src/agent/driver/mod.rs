@@ -68,7 +68,7 @@ pub struct Outside {
     pub reload: Option<(Signal, Reload)>,
 }
 
-/// Reads the configuration anew.
+/// Reads the configuration again.
 pub type Reload = Box<dyn Fn() -> Result<Config, ConfigError>>;
 
 /// How the driver runs.
@@ -134,7 +134,7 @@ pub struct Driver {
     next_slot_due: bool,
     /// When to try again what the disk refused.
     next_slot_again: Option<Instant>,
-    /// To have the facts looked at anew.
+    /// To have the facts looked at again.
     look_again: Rc<Notify>,
 }
 

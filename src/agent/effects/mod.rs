@@ -263,12 +263,12 @@ impl EffectRunner {
         Event::RebootCalled(called.map_err(|e| e.to_string()))
     }
 
-    /// Before anything is given back: whoever reboots the node afterwards asks nobody. Whether update_engine still says
+    /// Before anything is released: whoever reboots the node afterwards asks nobody. Whether update_engine still says
     /// that something is staged does not matter.
     async fn put_next_slot_back(&self, entry: &Entry) {
-        let thrown = entry.stage == Stage::Committing && entry.boot_id == self.boot_id;
+        let activated = entry.stage == Stage::Committing && entry.boot_id == self.boot_id;
         let mut waits = EffectRunner::back_off(&self.config).waits();
-        while thrown && let Err(why) = self.next_slot.run(NextSlot::put_back).await {
+        while activated && let Err(why) = self.next_slot.run(NextSlot::put_back).await {
             tracing::error!("the other slot is still the next to boot: {why}");
             self.note(format!(
                 "no reboot follows, and the other slot is still the next to boot: {why}"

@@ -24,7 +24,7 @@ impl EffectRunner {
     pub(super) fn semaphore(&self, keys: &Keys) -> Rc<Semaphore> {
         match self.own_semaphore() {
             Some(semaphore) if semaphore.keys() == keys => semaphore,
-            // Taken under another configuration: given back where it was taken.
+            // Taken under another configuration: released where it was taken.
             _ => self.reached(keys).0,
         }
     }

@@ -135,7 +135,7 @@ impl Machine {
     }
 
     /// Whether another machine, started from the same journal, would go on as this one would: nothing is on its way to
-    /// be held or given back. A boot that has not passed its checks is checked again, and perhaps by better rules.
+    /// be held or released. A boot that has not passed its checks is checked again, and perhaps by better rules.
     #[must_use]
     pub fn may_be_exchanged(&self) -> bool {
         !self.stopping
@@ -226,7 +226,7 @@ impl Machine {
             // Whether it holds is asked in the same step that gives up the ticket. On the same boot the queue is
             // taken up again as soon as the facts are known; the place in it is kept until then.
             (Stage::Queued, false) => Vec::new(),
-            // A trial is proven, or gone back from, also where etcd cannot be asked.
+            // A trial is proven, or rolled back, also where etcd cannot be asked.
             (Stage::Queued, true) if self.identity.boot.trial => self.prove(now),
             (Stage::Queued, true) => self.run(State::Leaving, Op::Leave(entry)),
             (Stage::Draining, false) => self.step_back("the agent was restarted during the drain"),
@@ -375,7 +375,7 @@ impl Machine {
         }
     }
 
-    /// The node was looked at anew, in a state that asked for it.
+    /// The node was looked at again, in a state that asked for it.
     fn looked(&mut self, now: &Now) -> Vec<Effect> {
         let going_down = self.going_down();
         match self.state.clone() {

@@ -60,7 +60,7 @@ impl Machine {
         self.stopping = true;
         match &self.state {
             State::Queued { .. } => self.leave(),
-            // Asked anew: of a shutdown that systemd was told of directly nobody has heard.
+            // Asked again: of a shutdown that systemd was told of directly nobody has heard.
             held @ (State::Taken | State::Drained | State::Committed) => self.look(held.clone()),
             State::Draining { .. } => self.look(State::Drained),
             // Under way already, and soon done; the driver sets the time limit.
@@ -68,7 +68,7 @@ impl Machine {
             | State::Committing
             | State::SteppingBack { .. }
             | State::Releasing { .. } => Vec::new(),
-            // From the reboot call on nothing is given back: the journal has what the next start needs.
+            // From the reboot call on nothing is released: the journal has what the next start needs.
             _ => {
                 self.state = State::Stopped;
                 vec![Effect::Exit]
@@ -94,7 +94,7 @@ impl Machine {
                 Vec::new()
             }
             State::Draining { .. } | State::Committing => {
-                // Journalled as an earlier stage: a crash now is mended by the same release. Nor was anything thrown.
+                // Journalled as an earlier stage: a crash now is repaired by the same release. Nor was anything activated.
                 let entry = self.at_stage(Stage::Draining);
                 self.run(State::SteppingBack { why }, Op::Undo(entry))
             }

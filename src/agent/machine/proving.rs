@@ -1,4 +1,4 @@
-//! A boot and its proof: checked, marked good, or gone back from.
+//! A boot and its proof: checked, marked good, or rolled back.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ impl Machine {
         let held = match entry.stage {
             // Whether it was won after all has not been asked.
             Stage::Queued => false,
-            // Given back in an earlier boot, perhaps in vain: it is still held, and this boot is to be proven like any other.
+            // Released in an earlier boot, perhaps in vain: it is still held, and this boot is to be proven like any other.
             Stage::Releasing => !self.was_proven(),
             Stage::Draining | Stage::Committing => true,
         };
@@ -156,7 +156,7 @@ impl Machine {
         }
     }
 
-    /// Goes back from what is quarantined already, where it still can.
+    /// Rolls back from what is quarantined already, where it still can.
     pub(super) fn go_back(&mut self, why: String, now: &Now) -> Vec<Effect> {
         match self.way_back() {
             Ok(()) => self.call_back(why, now),
@@ -164,7 +164,7 @@ impl Machine {
         }
     }
 
-    /// The operation that goes back.
+    /// The operation that rolls back.
     pub(super) fn way_of(&self, why: String) -> Op {
         let other = self.identity.boot.other.as_ref();
         let to = other.map(|other| other.image.clone()).unwrap_or_default();
@@ -185,7 +185,7 @@ impl Machine {
         self.identity.boot.trial.then(|| found.reason.clone())
     }
 
-    /// Whether a failed boot may go back by itself, or why not.
+    /// Whether a failed boot may roll back by itself, or why not.
     fn way_back(&self) -> Result<(), String> {
         if !self.identity.boot.trial {
             return Err("its slot was marked good before, so the node stays up".into());
@@ -235,7 +235,7 @@ impl Machine {
         }
     }
 
-    /// Quarantines what runs, and goes back.
+    /// Quarantines what runs, and rolls back.
     fn roll_back(&mut self, why: String, now: &Now) -> Vec<Effect> {
         let runs = self.identity.runs.clone();
         self.quarantine(runs, why.clone());
@@ -334,7 +334,7 @@ impl Machine {
         if journal.judged.replace(this_boot.clone()) == Some(this_boot) {
             return;
         }
-        // An agent that went back says so in the table too: its journal may have been what failed.
+        // An agent that rolled back says so in the table too: its journal may have been what failed.
         let begun = journal.trial.take().is_some_and(|trial| trial.is(&to));
         let cut_off = begun && !other.abandoned;
         let forgiven = journal.forgiven.as_ref().is_some_and(|image| image.is(&to));
@@ -346,7 +346,7 @@ impl Machine {
         self.nothing_is_meant();
     }
 
-    /// What was meant to boot has been judged: later boots, before this one gives back, say nothing more of it.
+    /// What was meant to boot has been judged: later boots, before this one releases the lock, say nothing more of it.
     fn nothing_is_meant(&mut self) {
         if self
             .entry()

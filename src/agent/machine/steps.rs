@@ -73,7 +73,7 @@ impl Machine {
         }
     }
 
-    /// The system goes down by another's will: the next boot gives back.
+    /// The system goes down by another's will: the next boot releases the lock.
     pub(super) fn go_down(&mut self, now: &Now) -> Vec<Effect> {
         if self.stopping {
             self.state = State::Stopped;
@@ -97,7 +97,7 @@ impl Machine {
         })
     }
 
-    /// No reboot follows: undo the drain where it has begun, then give back.
+    /// No reboot follows: undo the drain where it has begun, then release the lock.
     pub(super) fn step_back(&mut self, why: &str) -> Vec<Effect> {
         match self.entry().cloned() {
             Some(entry) if entry.stage == Stage::Queued => {

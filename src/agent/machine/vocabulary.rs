@@ -74,7 +74,7 @@ pub enum State {
     Proving,
     /// It has not passed them, and stays up: it is checked again.
     Unproven {
-        /// Why, and why it does not go back.
+        /// Why, and why it does not roll back.
         why: String,
         /// When to check again, on the monotonic clock.
         until: Duration,
@@ -148,7 +148,7 @@ pub enum Event {
     Marked(Result<(), String>),
     /// [`Op::RollBack`] ended: the reboot call was accepted, or why not.
     RolledBack(Result<(), String>),
-    /// [`Op::Release`] ended: it is given back; and what the cluster was told to be bad in the same step.
+    /// [`Op::Release`] ended: it is released; and what the cluster was told to be bad in the same step.
     Released(Option<ImageId>),
     /// The cluster knows that this image is bad.
     Reported(ImageId),
@@ -169,7 +169,7 @@ pub enum Op {
     Acquire(Entry),
     /// Leave the queue, and find out whether it was won meanwhile.
     Leave(Entry),
-    /// Ask update_engine and logind anew.
+    /// Ask update_engine and logind again.
     Look,
     /// Ask once more who may say no, and run the drain hooks.
     Drain(Entry),

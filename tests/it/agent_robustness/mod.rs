@@ -42,7 +42,7 @@ async fn agent_terminated_by_a_shutdown_known_only_to_systemd_keeps_the_lock() {
     let group = site.read().await;
     assert!(
         entry(&group, &node).is_some(),
-        "given back while going down: {group:?}"
+        "released while going down: {group:?}"
     );
     assert!(undrained(&node).is_empty());
     systemd.set_jobs([]);
@@ -70,7 +70,7 @@ async fn a_shutdown_that_begins_during_the_undrain_keeps_the_semaphore() {
     let group = site.read().await;
     assert!(
         entry(&group, &node).is_some(),
-        "given back while going down: {group:?}"
+        "released while going down: {group:?}"
     );
     systemd.set_jobs([]);
     node.reboot(Death::Term).await;

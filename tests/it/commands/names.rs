@@ -124,7 +124,7 @@ async fn suggested_commands_have_the_given_flags() {
     says(&["pause", "--all", "--reason", "fair"], 0, "resume --all").await;
     says(&["resume"], 0, "resume --all").await;
     op.says(&["resume", "--all"], 0, "").await;
-    // The group of a document that is broken is the one to be mended, whichever was asked for.
+    // The group of a document that is broken is the one to be repaired, whichever was asked for.
     let red = semaphore::keys::Keys::new(&op.prefix, host::node::Group::new("red team").unwrap());
     let mut client = shared_cluster().client().await;
     client.put(red.semaphore(), "{", None).await.unwrap();

@@ -82,7 +82,7 @@ async fn without_an_agent_the_reboot_is_done_in_the_foreground() {
     process.signal(Signal::SIGTERM);
     let ended = process.wait_timeout(PATIENCE).await.unwrap();
     assert_eq!(ended.code(), Some(0), "{}", process.log());
-    // The next boot's agent gives back.
+    // The next boot's agent releases the lock.
     node.come_up().await;
     site.start(&node, &[]).await;
     site.free().await;

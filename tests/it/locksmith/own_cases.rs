@@ -193,7 +193,7 @@ async fn password_is_removed_from_the_command_line() {
         let line = fs::read(format!("/proc/{}/cmdline", process.pid())).unwrap_or_default();
         String::from_utf8_lossy(&line).replace('\0', " ")
     };
-    let seen = crate::support::eventually("it started itself anew", line, |line| {
+    let seen = crate::support::eventually("it started itself again", line, |line| {
         line.contains("-etcd-username=root") && line.contains(" status")
     })
     .await;

@@ -108,7 +108,7 @@ async fn commit_is_refused_after_a_change_since_the_take() {
             Committed::No(why) => assert!(why.to_string().contains(says), "{name}: {why}"),
             Committed::Yes => panic!("{name}: committed"),
         }
-        // Stepping back gives back only what is this claim's.
+        // Stepping back releases only what is this claim's.
         let released = s.release("n", &c.holder.nonce, None, None).await.unwrap();
         let taken_away = name.ends_with("locked");
         assert_eq!(released == Released::NotHeld, taken_away, "{name}");

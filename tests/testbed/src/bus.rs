@@ -93,7 +93,7 @@ impl Bus {
         }
     }
 
-    /// Starts the daemon anew on the same address (after killing it if it runs) and waits until it answers. No
+    /// Starts the daemon again on the same address (after killing it if it runs) and waits until it answers. No
     /// connection survives that, the fakes' neither: restart those too.
     pub async fn restart(&self) {
         self.kill().await;

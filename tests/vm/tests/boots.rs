@@ -23,7 +23,7 @@ async fn up(name: &str) -> Option<(Site, Machine)> {
     Some((site, machine))
 }
 
-/// An image that is bad in this way: gone back from without a hand on the machine, and quarantined.
+/// An image that is bad in this way: rolled back without a hand on the machine, and quarantined.
 async fn rolls_back_from(site: &Site, machine: &Machine, version: &str) {
     let before = machine.boots();
     machine.stage(version).await;

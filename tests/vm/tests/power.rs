@@ -15,7 +15,7 @@ const CUTS: u64 = 10;
 /// How long an update may be on its way, in milliseconds.
 const WAY: u64 = 45_000;
 
-/// Whatever the moment: it boots, one slot at least is good, it gives back what it held, and it can still be updated.
+/// Whatever the moment: it boots, one slot at least is good, it releases what it held, and it can still be updated.
 async fn cut(name: &str, bad: &str) {
     let site = Site::new().await;
     let machine = site.machine(name).await;

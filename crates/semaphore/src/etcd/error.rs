@@ -115,7 +115,7 @@ impl Error {
     }
 }
 
-/// The command that writes a group's document anew.
+/// The command that rebuilds a group's document.
 #[must_use]
 pub fn rebuild(group: &Group) -> String {
     let flag = if group.is_default() {

@@ -13,7 +13,7 @@ pub(super) enum Change {
     /// It was deleted.
     Deleted,
     /// The watch cannot go on (member lost, history compacted, another or restored store): what was known
-    /// must be read anew.
+    /// must be read again.
     Lost(String),
 }
 

@@ -257,7 +257,7 @@ proptest! {
         let last = writes.len();
         let mut remembered = Remembered::default();
         remembered.note(&life.reply(last, last, last));
-        // Restored: the revision goes on from the snapshot's, and the log begins anew.
+        // Restored: the revision goes on from the snapshot's, and the log begins again.
         let snapshot = life.revisions[last - cut];
         let restored = Life::new(snapshot + lifted, &since);
         let at = since.len();

@@ -58,7 +58,7 @@ pub(super) enum Happening {
     Reboots,
     /// As that, and what boots next does not come up.
     ComesNot,
-    /// The machine is broken, whatever it runs, or is mended.
+    /// The machine is broken, whatever it runs, or is repaired.
     Broken(bool),
     /// A person clears this image in etcd.
     Pardoned(u8),

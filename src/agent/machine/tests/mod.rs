@@ -131,7 +131,7 @@ proptest! {
         for happening in &happenings {
             simulation.happen(happening);
         }
-        // Left in peace, with nothing to do, it gives back what it holds and rests.
+        // Left in peace, with nothing to do, it releases what it holds and rests.
         simulation.disk_works = true;
         simulation.etcd = true;
         simulation.broken = false;
@@ -156,8 +156,8 @@ proptest! {
                 simulation.reboot();
             }
         }
-        // Somebody booted an image again that the node had gone back from: it stays up, holds, and waits for a person.
-        // Or somebody quarantined what it would go back to, or the other slot has nothing else to go back to. Or somebody
+        // Somebody booted an image again that the node had rolled back: it stays up, holds, and waits for a person.
+        // Or somebody quarantined what it would roll back to, or the other slot has nothing else to roll back to. Or somebody
         // booted a bad one whose forerunner could not be written down: it stays up as well.
         let forgot = happenings.iter().any(|h| matches!(h, Happening::Disk(false)));
         if let State::Unproven { why, .. } = simulation.machine.state()

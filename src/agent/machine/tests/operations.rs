@@ -48,7 +48,7 @@ impl Simulation {
                     let asks = self.strategy == Strategy::EtcdLock;
                     let mut own = self.disk.quarantined.iter();
                     let own = own.find(|c| c.what.is(&to) && !(c.reported && asks));
-                    assert_eq!(own, None, "into an image this node went back from");
+                    assert_eq!(own, None, "into an image this node rolled back from");
                 }
                 self.cleared = Some(to);
             }
@@ -73,7 +73,7 @@ impl Simulation {
                 let proven = self.slots.good[self.slots.booted];
                 assert!(
                     of_this_boot || entry.stage != Stage::Releasing || proven,
-                    "given back before proof"
+                    "released before proof"
                 );
                 assert_eq!(owed.as_ref(), self.machine.owed());
                 if let Some(bad) = &self.fell_from
@@ -193,7 +193,7 @@ impl Simulation {
             }
             Op::Mark => Event::Marked(no("medium error")),
             Op::Undrain(_) => Event::Undone,
-            // It refuses where something was written over what it goes back to.
+            // It refuses where something was written over what it rolls back to.
             Op::RollBack { to, .. }
                 if well
                     && self.slots_readable

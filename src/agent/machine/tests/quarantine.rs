@@ -76,7 +76,7 @@ fn cleared_image_that_fails_again_is_quarantined_again() {
 fn cleared_quarantine_is_not_reported_again_by_a_clean_boot() {
     let mut simulation = staged(1);
     goes(&mut simulation);
-    // Goes back by itself; the others know it before the node is down.
+    // Rolls back by itself; the others know it before the node is down.
     simulation.reboot();
     simulation.end(true);
     simulation.report();
@@ -201,7 +201,7 @@ fn silent_logind_is_reported_instead_of_a_shutdown() {
             state == "stepping-back" || why.contains("not known: no reply"),
             "{state}: {why}"
         );
-        assert!(simulation.holder.is_some(), "given back on a guess");
+        assert!(simulation.holder.is_some(), "released on a guess");
     }
     simulation.logind = true;
     simulation.change(|_| ());

@@ -55,7 +55,7 @@ pub(super) struct Simulation {
     pub(super) asked_logind: bool,
     pub(super) reboots: usize,
     pub(super) slots: Slots,
-    /// Whether the agent went back on this boot.
+    /// Whether the agent rolled back on this boot.
     pub(super) went_back: bool,
     /// Whether this boot has passed its checks, while this run of the agent saw it.
     pub(super) passed: bool,
@@ -71,7 +71,7 @@ pub(super) struct Simulation {
     pub(super) blind: bool,
     /// What the last reboot by this agent was for.
     pub(super) cleared: Option<ImageId>,
-    /// What was to boot after this agent's reboot and did not come up: until it is given back the cluster must be told.
+    /// What was to boot after this agent's reboot and did not come up: until it is released the cluster must be told.
     pub(super) fell_from: Option<ImageId>,
     /// Which state one step has led to which other.
     pub(super) seen: BTreeSet<(StateName, StateName)>,
@@ -392,7 +392,7 @@ impl Simulation {
             let still = self.strategy != Strategy::EtcdLock || self.holder.is_some();
             assert!(
                 still || self.machine.entry().is_some(),
-                "given back while going down"
+                "released while going down"
             );
         }
     }

@@ -129,7 +129,7 @@ async fn node_isolated_while_proving_keeps_the_lock_until_etcd_answers() {
         let wait = ". /usr/lib/os-release; [ $VERSION_ID = 1 ] && exit 0
                     touch /var/begun; until [ -e /var/healthy ]; do sleep 0.1; done";
         node.hook("health.d/20-wait", wait);
-        // Longer than etcd is missed here: whose member does not come back goes back.
+        // Longer than etcd is missed here: whose member does not come back rolls back.
         node.write(
             "etc/pointsman/config.d/20-proving.yaml",
             "timings: {proving: 60s}\n",
@@ -142,7 +142,7 @@ async fn node_isolated_while_proving_keeps_the_lock_until_etcd_answers() {
         assert_eq!(ids, [node.id()], "{group:#}");
     };
 
-    // Without a member of etcd: it proves the boot by itself, and keeps what it cannot give back. Meanwhile etcd's leader
+    // Without a member of etcd: it proves the boot by itself, and keeps what it cannot release. Meanwhile etcd's leader
     // is cut off as well, and so the release goes to what is left.
     let outer = &cluster.nodes[3];
     outer.stage("2").await;

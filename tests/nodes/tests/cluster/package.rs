@@ -35,7 +35,7 @@ async fn package_removed_while_queued_or_on_trial_releases_and_purge_leaves_noth
              test ! -e /etc/pointsman/hooks/pre-reboot.d/50-haproxy")
         .await;
 
-    // In the line, with the points held: the update that waits becomes what boots next, as without the agent.
+    // Queued, with the booted slot pinned: the update that waits becomes what boots next, as without the agent.
     cluster.command(&["lock", "--as", "operator"]).await;
     node.stage("2").await;
     node.agent_is("queued").await;
@@ -247,7 +247,7 @@ async fn package_installs_without_a_running_system_and_purge_leaves_nothing() {
     let root = bed.lay(&[], "bare").await;
     fs::copy(&package, root.join("root/pointsman.deb")).expect("room for a package");
     let root = root.display();
-    // Of no network: what it holds it cannot give back either.
+    // Without a network it cannot release what it holds either.
     let chroot = format!("unshare --net chroot {root}");
     // What dpkg itself notes is not the package's.
     let list = format!(

@@ -162,7 +162,7 @@ async fn drain_is_undone_and_repeated_after_a_crash_upgrade_or_stop() {
         node.sh("rm /var/begun").await;
         blow.deal(node).await;
     }
-    // One that is stopped has given back before it ends.
+    // One that is stopped has released before it ends.
     node.until("test -e /var/begun").await;
     node.sh("rm /var/begun; systemctl stop pointsman").await;
     let group = cluster.group().await;

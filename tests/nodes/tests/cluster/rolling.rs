@@ -62,7 +62,7 @@ async fn bad_image_is_rolled_back_and_no_other_node_boots_it() {
         let mut nodes = cluster.nodes.iter();
         nodes.any(|node| node.state().boots == [Slot::A, Slot::B, Slot::A])
     };
-    cluster.until("one has gone back", gone_back).await;
+    cluster.until("one has rolled back", gone_back).await;
     cluster.free().await;
     let listed = cluster.command(&["quarantine", "list"]).await;
     assert!(listed.stdout.contains("2-bad"), "{listed:?}");

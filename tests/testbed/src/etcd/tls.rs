@@ -39,7 +39,7 @@ pub struct Certificates {
 const CA: &str = "pointsman-testbed CA";
 
 impl Certificates {
-    /// From the next connection on, the members show a certificate that ran out long ago: etcd reads the file anew for
+    /// From the next connection on, the members show a certificate that ran out long ago: etcd reads the file again for
     /// each.
     pub fn let_expire(&self) {
         self.serve(&self.expired_cert);
