@@ -440,6 +440,15 @@ impl Run<'_> {
     }
 
     /// Tries to take by this view: `None` when taken, else what there is now.
+    ///
+    /// It compares, each as it was read for the view:
+    /// - the own ticket, by its create revision: whoever gives up the wait deletes it;
+    /// - the own entry among the holders: absent, or for a take-over the lock by hand (revision and value);
+    /// - the document (revision and value);
+    /// - the key of each gate ([`crate::gates`]: absent, or revision and value): pauses, policy, quarantines of the image,
+    ///   `member-out`. Of a range of keys: that none was written since.
+    ///
+    /// What was only counted is not compared: a member that joins later changes the document at the next take.
     async fn take(&mut self, step: &Step, view: &View) -> Result<Option<View>, Error> {
         let Semaphore {
             connection, keys, ..
