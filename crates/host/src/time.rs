@@ -1,6 +1,6 @@
 //! Times as people are shown them: one form everywhere, with its zone. JSON, D-Bus and etcd have RFC 3339 instead.
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{Timestamp, Zoned, tz::TimeZone};
 
 /// A time in this zone, to the second: `2026-11-30 02:34:33 UTC`.
 #[must_use]
@@ -8,6 +8,12 @@ pub fn shown(at: Timestamp, zone: &TimeZone) -> String {
     at.to_zoned(zone.clone())
         .strftime("%Y-%m-%d %H:%M:%S %Z")
         .to_string()
+}
+
+/// A time of a calendar in its zone, with the day of the week and the offset from UTC: `Sat 2026-12-05 02:00:00 +01:00`.
+#[must_use]
+pub fn with_offset(at: &Zoned) -> String {
+    at.strftime("%a %Y-%m-%d %H:%M:%S %:z").to_string()
 }
 
 /// A time in UTC, for a text that is read on other machines as well.
@@ -44,6 +50,10 @@ mod tests {
         let berlin = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
         assert_eq!(shown(winter, &berlin), "2026-11-30 03:34:33 CET");
         assert_eq!(shown_in_utc(winter), "2026-11-30 02:34:33 UTC");
+        assert_eq!(
+            with_offset(&winter.to_zoned(berlin)),
+            "Mon 2026-11-30 03:34:33 +01:00"
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 
 use host::remedy::Remedy;
 
-use crate::window::WindowError;
+use crate::{window::WindowError, windows::WindowSpecError};
 
 pub(super) use yaml::quoted;
 
@@ -126,6 +126,14 @@ pub enum ConfigError {
         /// Why.
         error: WindowError,
     },
+    /// A calendar window is not valid.
+    #[error("{at}: {error}")]
+    Windows {
+        /// Where the wrong value is.
+        at: At,
+        /// Why.
+        error: WindowSpecError,
+    },
     /// A file cannot be read.
     #[error("{}: {error}", path.display())]
     Read {
@@ -198,6 +206,7 @@ impl ConfigError {
             Self::Value { at, .. } | Self::Named { at, .. } => Some(at.key == key),
             Self::Half { at, missing } => Some(at.key == key || *missing == key),
             Self::Window { .. } => Some(key.starts_with("window.")),
+            Self::Windows { .. } => Some(key == "windows"),
             // Which key of its section was meant is not known.
             Self::Unknown { key: found, .. } => {
                 let (section, _) = found.split_once('.')?;

@@ -9,6 +9,7 @@ use super::{
     aliases,
     error::{ConfigError, Faults, Origin, or_fault},
     settings::{Partial, SETTINGS, allowed},
+    windows,
 };
 
 /// The most a configuration may hold: far more than all settings with a page of comment each.
@@ -177,6 +178,12 @@ fn set(
     at: &dyn Fn(Position) -> Origin,
 ) -> Result<(), ConfigError> {
     let origin = at(node.span.place);
+    // As one text it is in JSON, as in the environment.
+    if key == "windows" && !matches!(node.value, Value::Scalar(_)) {
+        let list = windows::file::read(node, at)?;
+        let text = serde_json::to_string(&list).expect("texts always serialize");
+        return layer.set(key, &text, origin);
+    }
     let endpoints = key == "etcd.endpoints";
     let lists = endpoints || key.starts_with("checks.");
     let wrong = |found: String| ConfigError::Shape {

@@ -5,6 +5,7 @@
 //! and [`Config::resolve`] makes the whole of them. Each value remembers where it was given.
 
 pub mod aliases;
+pub mod calendar;
 mod credentials;
 mod endpoint;
 mod environment;
@@ -15,6 +16,7 @@ mod settings;
 mod sources;
 mod update_conf;
 pub mod window;
+pub mod windows;
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
@@ -31,7 +33,10 @@ use host::{
     node::{Group, Root, RootPath},
 };
 
-use crate::window::{Window, WindowError};
+use crate::{
+    window::{Window, WindowError},
+    windows::Windows,
+};
 
 /// Where the slots are, as far as the operator says it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -102,8 +107,10 @@ pub struct Config {
     pub prefix: String,
     /// How to reach etcd.
     pub etcd: Etcd,
-    /// When reboots may start; none: always.
+    /// locksmith's reboot window; it is one of [`Self::windows`].
     pub window: Option<Window>,
+    /// When reboots may start: in locksmith's window, and in those of the list `windows`.
+    pub windows: Windows,
     /// How long things may take.
     pub timings: Timings,
     /// Whether the booted slot is kept first while an update waits for its turn.
@@ -228,6 +235,13 @@ impl Config {
             retry_max: value(&given.retry_max),
         };
         retries(&given, &timings)?;
+        let window = window.transpose()?;
+        let specs = given.windows.as_ref().map(|given| given.value.as_slice());
+        let windows = Windows::of(window.clone(), specs.unwrap_or_default());
+        let windows = windows.map_err(|error| ConfigError::Windows {
+            at: at(&given, "windows"),
+            error,
+        })?;
         Ok(Self {
             root: root.clone(),
             strategy: value(&given.strategy),
@@ -244,7 +258,8 @@ impl Config {
                 user,
                 timeout: value(&given.timeout),
             },
-            window: window.transpose()?,
+            window,
+            windows,
             timings,
             pin_booted_slot: value(&given.pin_booted_slot),
             sentinel: value(&given.sentinel),

@@ -8,6 +8,7 @@ use super::{
     Password, Strategy,
     endpoint::{self, Endpoint, Member},
     error::{At, Bad, ConfigError, Origin},
+    windows::WindowSpec,
 };
 
 /// A value and where it was given.
@@ -119,6 +120,7 @@ settings! {
     timeout: Duration, "etcd.timeout", Some("POINTSMAN_TIMEOUT"), at_least(least(10)), Some("5s");
     window_start: String, "window.start", Some("POINTSMAN_WINDOW_START"), text, None;
     window_length: Duration, "window.length", Some("POINTSMAN_WINDOW_LENGTH"), at_least(least(0)), None;
+    windows: Vec<WindowSpec>, "windows", Some("POINTSMAN_WINDOWS"), windows, None;
     reboot_deadline: Duration, "timings.reboot-deadline", Some("POINTSMAN_REBOOT_DEADLINE"),
         at_least(least(2000)), Some("30m");
     hook_timeout: Duration, "timings.hook-timeout", Some("POINTSMAN_HOOK_TIMEOUT"), at_least(least(10)),
@@ -216,6 +218,15 @@ fn units(text: &str) -> Result<Vec<String>, &'static str> {
     }
 }
 
+/// A list of windows in JSON. Whether they are valid is seen when all settings are known.
+fn windows(text: &str) -> Result<Vec<WindowSpec>, String> {
+    serde_json::from_str(text).map_err(|error| {
+        format!(
+            "a list of windows in JSON such as [{{\"at\":\"Sat 02:00\",\"for\":\"4h\"}}] ({error})"
+        )
+    })
+}
+
 fn text(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
@@ -266,8 +277,7 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 /// A duration within limits.
 fn at_least(least: Duration) -> impl Fn(&str) -> Result<Duration, String> {
     move |text| {
-        let found =
-            duration::parse(text).map_err(|_| "a duration such as 30s or 1h30m".to_owned())?;
+        let found = duration::parse(text).map_err(|error| error.expected())?;
         if found < least {
             Err(format!("at least {}", duration::print(least)))
         } else if found > LONGEST {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use host::duration;
 use jiff::{
-    SignedDuration, Span, Zoned,
+    SignedDuration, Span, Timestamp, Zoned,
     civil::{Time, Weekday},
+    tz::TimeZone,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -83,7 +84,8 @@ impl Window {
             None => (None, first),
         };
         let time = clock(time).ok_or_else(bad)?;
-        let found = duration::parse(length).map_err(|_| WindowError::Length(length.to_owned()))?;
+        let found =
+            duration::parse_go(length).map_err(|_| WindowError::Length(length.to_owned()))?;
         let (most, name) = if day.is_some() {
             (7 * DAY, "168h")
         } else {
@@ -131,6 +133,29 @@ impl Window {
             Some(until) => WindowState::Open { until },
             None => WindowState::Closed { opens: now.clone() },
         }
+    }
+
+    /// The first start at or after an instant, in this zone.
+    pub(crate) fn start_from(&self, from: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let near = from.to_zoned(zone.clone());
+        let starts = (-2..=8).filter_map(|days| self.start_on(&near, days));
+        starts
+            .map(|start| start.timestamp())
+            .find(|start| *start >= from)
+    }
+
+    /// The last start at or before an instant, in this zone.
+    pub(crate) fn start_until(&self, to: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let near = to.to_zoned(zone.clone());
+        let starts = (-8..=2).rev().filter_map(|days| self.start_on(&near, days));
+        starts
+            .map(|start| start.timestamp())
+            .find(|start| *start <= to)
+    }
+
+    /// How long it is.
+    pub(crate) fn length(&self) -> Duration {
+        self.length
     }
 
     /// The start on the day so many days from now's, if there is one.

@@ -15,7 +15,39 @@ fn errors_in_the_file_name_place_and_expectation() {
         (
             "grop: a\n",
             ":1:1: unknown key \"grop\", expected one of strategy, group, key-prefix, pin-booted-slot, \
-             sentinel, checks, slots, etcd, window, timings",
+             sentinel, checks, slots, etcd, window, windows, timings",
+        ),
+        (
+            "windows: Sat 02:00\n",
+            ":1:10: windows: found \"Sat 02:00\", expected a list of windows in JSON such as",
+        ),
+        (
+            "windows: {at: 1}\n",
+            ":1:10: found a mapping for windows, expected a list of windows such as {at: \"Sat 02:00\", for: 4h}",
+        ),
+        (
+            "windows:\n  - Sat 02:00\n",
+            ":2:5: found \"Sat 02:00\" in windows, expected a window with the keys at, for, zone, except, random-delay",
+        ),
+        (
+            "windows:\n  - at: Sat 02:00\n",
+            ":2:5: found a window without \"for\", expected `at` and `for` in every window",
+        ),
+        (
+            "windows:\n  - at: Sat 02:00\n    length: 4h\n",
+            ":3:5: unknown key \"windows.length\", expected one of at, for, zone, except, random-delay",
+        ),
+        (
+            "windows:\n  - at: Sat 02:00\n    for: 4h\n    zone: Berlin\n",
+            ":4:11: windows: zone: found \"Berlin\", expected a time zone of this system such as Europe/Berlin or UTC",
+        ),
+        (
+            "windows:\n  - {at: Sat 02:00, for: [4h]}\n",
+            ":2:26: found a list for windows.for, expected one value",
+        ),
+        (
+            "timings: {proving: 90}\n",
+            ":1:20: timings.proving: found \"90\", expected a unit after the number: 90s, 90m, 90h or 90d",
         ),
         (
             "window:\n  begin: 1\n",

@@ -324,6 +324,42 @@ fn update_conf_is_read_as_systemd_reads_it() {
 }
 
 #[test]
+fn a_list_of_windows_stands_beside_the_pair_and_is_replaced_as_a_whole() {
+    let file = "window: {start: '04:00', length: 2 hours}\nwindows:\n  - {at: 'Sat 02:00', for: 1d, zone: UTC, except: 2026-12-26}\n  \
+                - at: Sun 02:00\n    for: 4h\n";
+    let config = load(&[(FILE, file)], &[]).unwrap();
+    assert_eq!(
+        config.windows.to_string(),
+        "04:00 for 2h; or Sat 02:00 for 24h in UTC; or Sun 02:00 for 4h"
+    );
+    let text = config.given.given("windows").unwrap().0;
+    assert_eq!(
+        text,
+        r#"[{"at":"Sat 02:00","for":"1d","zone":"UTC","except":["2026-12-26"]},{"at":"Sun 02:00","for":"4h"}]"#
+    );
+    // As it is shown it is read again.
+    let other = [("POINTSMAN_WINDOWS", text)];
+    assert_eq!(
+        load(&[], &other).unwrap().windows.to_string(),
+        "Sat 02:00 for 24h in UTC; or Sun 02:00 for 4h"
+    );
+    let other = [("POINTSMAN_WINDOWS", r#"[{"at":"Mon 02:00","for":"1h"}]"#)];
+    let config = load(&[(FILE, file)], &other).unwrap();
+    assert_eq!(
+        config.windows.to_string(),
+        "04:00 for 2h; or Mon 02:00 for 1h"
+    );
+    let error = load(
+        &[],
+        &[("POINTSMAN_WINDOWS", r#"[{"at":"Mon 02:00","for":"1"}]"#)],
+    );
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "POINTSMAN_WINDOWS: window 1: for: found \"1\", expected a unit after the number: 1s, 1m, 1h or 1d"
+    );
+}
+
+#[test]
 fn window_may_have_start_and_length_from_two_layers() {
     let half = ("etc/flatcar/update.conf", "REBOOT_WINDOW_LENGTH=2h");
     let config = load(&[half], &[("REBOOT_WINDOW_START", "04:00")]).unwrap();
