@@ -5,14 +5,15 @@
 
 use std::{fmt, time::Duration};
 
-use host::time;
+use host::{duration, time};
 use jiff::Zoned;
 use semaphore::records::ImageId;
-use settings::{Strategy, window::WindowState};
+use settings::Strategy;
 
 use super::{
-    journal::{Entry, Journal},
+    journal::{self, Entry, Journal},
     situation::{Facts, Intent, Now, Rules, Update},
+    window::{self, Start},
 };
 
 /// What the gates look at.
@@ -88,8 +89,17 @@ pub enum ClosedBy {
     Logind(String),
     /// The system is going down.
     GoingDown,
-    /// The reboot window; it opens then.
-    Window(Zoned),
+    /// The reboot window; it opens then, or never again.
+    Window(Option<Zoned>),
+    /// What is left of the reboot window is shorter than a reboot of this node.
+    WindowTooShort {
+        /// How long its reboots take.
+        usual: Duration,
+        /// When the window closes.
+        closes: Zoned,
+        /// When one opens that is long enough.
+        opens: Zoned,
+    },
     /// Somebody blocks shutdowns.
     Inhibitor {
         /// Who.
@@ -125,6 +135,7 @@ impl ClosedBy {
             | Self::Logind(_)
             | Self::GoingDown
             | Self::Window(_)
+            | Self::WindowTooShort { .. }
             | Self::Inhibitor { .. }
             | Self::OtherImage { .. }
             | Self::Cancelled => true,
@@ -161,7 +172,7 @@ const GATES: &[(When, Ask)] = &[
     (When::Wanted, strategy),
     (When::Wanted, logind),
     (When::Wanted, going_down),
-    (When::Wanted, window),
+    (When::Wanted, in_window),
     (When::Wanted, inhibitors),
     (When::Wanted, newer_journal),
     (When::BeforeQueue, failure),
@@ -190,7 +201,7 @@ pub fn decide(node: &Node<'_>, stage: Stage<'_>) -> Gate {
         None => Gate::Nothing,
         Some(intent) => Gate::Go {
             intent: intent.clone(),
-            until: window_closes(node),
+            until: window_closes(node, stage),
         },
     }
 }
@@ -233,23 +244,39 @@ fn going_down(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
     logins.going_down.then(|| closed(ClosedBy::GoingDown))
 }
 
-fn window(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
-    let window = node.rules.window.as_ref()?;
-    match window.state(&node.now.wall) {
-        WindowState::Closed { opens } => Some(Closed {
-            until: Some(look_at(node.now, &opens)),
+fn in_window(node: &Node<'_>, stage: Stage<'_>) -> Option<Closed> {
+    let usual = usual_duration(node, stage);
+    match window::decide(&node.rules.windows, usual, &node.now.wall) {
+        Start::Closed { opens } => Some(Closed {
+            until: Some(look_at(node.now, opens.as_ref())),
             by: ClosedBy::Window(opens),
         }),
-        WindowState::Open { .. } => None,
+        Start::TooShort { closes, opens } => Some(Closed {
+            until: Some(look_at(node.now, Some(&opens))),
+            by: ClosedBy::WindowTooShort {
+                usual: usual?,
+                closes,
+                opens,
+            },
+        }),
+        Start::Open { .. } => None,
     }
 }
 
-/// When the window closes that is open now.
-fn window_closes(node: &Node<'_>) -> Option<Duration> {
-    let window = node.rules.window.as_ref()?;
-    match window.state(&node.now.wall) {
-        WindowState::Open { until } => Some(look_at(node.now, &until)),
-        WindowState::Closed { .. } => None,
+/// How long the reboots of this node take. Once its drain has begun it does not matter any more.
+fn usual_duration(node: &Node<'_>, stage: Stage<'_>) -> Option<Duration> {
+    match stage {
+        Stage::UnderWay(entry) if entry.stage != journal::Stage::Queued => None,
+        _ => node.journal.ok()?.usual_duration(),
+    }
+}
+
+/// When it is too late for the window that is open now.
+fn window_closes(node: &Node<'_>, stage: Stage<'_>) -> Option<Duration> {
+    let usual = usual_duration(node, stage);
+    match window::decide(&node.rules.windows, usual, &node.now.wall) {
+        Start::Open { until } => until.map(|until| look_at(node.now, Some(&until))),
+        Start::Closed { .. } | Start::TooShort { .. } => None,
     }
 }
 
@@ -316,8 +343,9 @@ fn quarantine(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
 const WINDOW_LOOK: Duration = Duration::from_secs(60);
 
 /// When to look whether that time of the window has come.
-fn look_at(now: &Now, then: &Zoned) -> Duration {
-    now.monotonic + from_now(&now.wall, then).min(WINDOW_LOOK)
+fn look_at(now: &Now, then: Option<&Zoned>) -> Duration {
+    let left = then.map_or(WINDOW_LOOK, |then| from_now(&now.wall, then));
+    now.monotonic + left.min(WINDOW_LOOK)
 }
 
 fn from_now(now: &Zoned, then: &Zoned) -> Duration {
@@ -325,6 +353,10 @@ fn from_now(now: &Zoned, then: &Zoned) -> Duration {
         .duration_since(now.timestamp())
         .try_into()
         .unwrap_or_default()
+}
+
+fn shown(at: &Zoned) -> String {
+    time::shown(at.timestamp(), at.time_zone())
 }
 
 impl fmt::Display for ClosedBy {
@@ -344,10 +376,20 @@ impl fmt::Display for ClosedBy {
             }
             Self::Logind(why) => write!(f, "logind cannot be asked to reboot: {why}"),
             Self::GoingDown => f.write_str("the system is already going down"),
-            Self::Window(opens) => write!(
+            Self::Window(None) => f.write_str("outside the reboot window, and none is to come"),
+            Self::Window(Some(opens)) => {
+                write!(f, "outside the reboot window; it opens {}", shown(opens))
+            }
+            Self::WindowTooShort {
+                usual,
+                closes,
+                opens,
+            } => write!(
                 f,
-                "outside the reboot window; it opens {}",
-                time::shown(opens.timestamp(), opens.time_zone())
+                "a reboot of this node takes {}, and the reboot window closes {}; waiting for the one that opens {}",
+                duration::print(*usual),
+                shown(closes),
+                shown(opens)
             ),
             Self::Inhibitor { who, why } => write!(f, "{who} blocks shutdowns: {why}"),
             Self::People(people) => {

@@ -7,9 +7,11 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use host::node::{ReadError, RootPath, SMALL};
+use jiff::Timestamp;
 use semaphore::{keys::Keys, records::ImageId, store::Remembered};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,10 @@ use super::{
     machine_mark::{MachineMark, Owner},
     situation::{Intent, Request},
 };
+
+/// How many reboots tell how long a reboot takes.
+const KEPT_DURATIONS: usize = 5;
+const A_DAY: u64 = 24 * 3600;
 
 /// The version this program writes and understands.
 const VERSION: u32 = 1;
@@ -57,6 +63,9 @@ pub struct Journal {
     /// What had failed before the reboot that was committed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Baseline>,
+    /// How long the last reboots took, from the drain to the proof, in seconds; the latest is the last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reboot_seconds: Vec<u64>,
     /// What failed in the boot that was proven last, as it had before, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed_before: Vec<String>,
@@ -126,6 +135,9 @@ pub struct Entry {
     pub intent: Intent,
     /// What ran when it began.
     pub from: ImageId,
+    /// When its drain began, on the wall clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_began: Option<Timestamp>,
 }
 
 /// What finds a claim again in etcd.
@@ -183,6 +195,7 @@ impl Default for Journal {
             judged: None,
             proven: None,
             baseline: None,
+            reboot_seconds: Vec::new(),
             failed_before: Vec::new(),
             quarantined: Vec::new(),
             stores: None,
@@ -195,6 +208,25 @@ impl Journal {
     #[must_use]
     pub fn is_newer(&self) -> bool {
         self.version > VERSION
+    }
+
+    /// How long reboots of this node take: the slowest of the last ones. None where it is not known.
+    #[must_use]
+    pub fn usual_duration(&self) -> Option<Duration> {
+        let slowest = self.reboot_seconds.iter().max()?;
+        Some(Duration::from_secs(*slowest))
+    }
+
+    /// Keeps how long the reboot took that is proven now. The wall clock may have been set meanwhile: what is no time, or more
+    /// than a day, is not kept.
+    pub fn remember_duration(&mut self, drain_began: Timestamp, proven: Timestamp) {
+        let seconds = u64::try_from(proven.duration_since(drain_began).as_secs());
+        let Some(seconds) = seconds.ok().filter(|seconds| *seconds <= A_DAY) else {
+            return;
+        };
+        self.reboot_seconds.push(seconds);
+        let more = self.reboot_seconds.len().saturating_sub(KEPT_DURATIONS);
+        self.reboot_seconds.drain(..more);
     }
 
     /// Where the journal of the machine under `root` is.

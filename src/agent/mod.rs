@@ -15,6 +15,7 @@ pub mod machine;
 pub mod machine_mark;
 pub mod next_slot;
 pub mod situation;
+pub mod window;
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 

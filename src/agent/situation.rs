@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Zoned;
 use semaphore::records::ImageId;
-use settings::{Strategy, window::Window};
+use settings::{Strategy, windows::Windows};
 
 /// A point in time: on the wall clock, for the window, and on the monotonic one, for waiting.
 #[derive(Debug, Clone)]
@@ -30,8 +30,8 @@ impl Now {
 pub struct Rules {
     /// What is asked before a reboot.
     pub strategy: Strategy,
-    /// When reboots may start; none: always.
-    pub window: Option<Window>,
+    /// When reboots may start.
+    pub windows: Windows,
     /// How long people logged in are given.
     pub login_grace: Duration,
     /// How long after the reboot call the node may take to go down before it is looked at again.

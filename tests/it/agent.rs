@@ -261,3 +261,103 @@ async fn a_wall_clock_that_is_set_opens_the_window_without_another_event() {
     std::fs::write(node.path("etc/localtime"), zone(3)).unwrap();
     node.logind().rebooted().await;
 }
+
+/// A list of one calendar window in UTC, as the configuration has it, that opened so many minutes ago (or opens) and lasts an hour.
+fn calendar(opens: &Zoned, except: &str) -> String {
+    format!(
+        "windows:\n  - at: \"*-*-* {}\"\n    for: 60 minutes\n    zone: UTC\n    except: [{except}]\n",
+        opens.strftime("%H:%M:%S")
+    )
+}
+
+fn now_in_utc() -> Zoned {
+    jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC)
+}
+
+#[tokio::test]
+async fn a_calendar_window_keeps_a_node_until_it_opens() {
+    let site = Site::new("calendar");
+    let node = machine("node-1").await;
+    let opens = now_in_utc() + 15.seconds();
+    node.write("etc/pointsman/config.yaml", &calendar(&opens, "2020-01-01"));
+    site.start(&node, &[]).await;
+    node.update_engine().ready("2").await;
+    let says = format!(
+        "outside the reboot window; it opens {}",
+        opens.strftime("%Y-%m-%d %H:%M:%S UTC")
+    );
+    node.wait_status(|status| status.contains(&says)).await;
+    assert!(node.logind().asked().is_empty());
+    node.logind().rebooted().await;
+    let early = now_in_utc().duration_since(&opens);
+    assert!(early.as_secs() >= 0, "{early}");
+}
+
+#[tokio::test]
+async fn an_excepted_day_closes_a_calendar_window() {
+    let site = Site::new("excepted");
+    let node = machine("node-1").await;
+    let now = now_in_utc();
+    let opened = &now - 10.minutes();
+    let days = format!("{}..{}", opened.date(), now.date());
+    node.write("etc/pointsman/config.yaml", &calendar(&opened, &days));
+    site.start(&node, &[]).await;
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| status.contains("outside the reboot window; it opens"))
+        .await;
+    assert!(site.read().await.queue.is_empty());
+}
+
+#[tokio::test]
+async fn a_node_whose_reboots_take_longer_than_what_is_left_waits_for_the_next_window() {
+    let site = Site::new("too-short");
+    let node = machine("node-1").await;
+    // Ten minutes are left.
+    let opened = now_in_utc() - 50.minutes();
+    node.write(
+        "etc/pointsman/config.yaml",
+        &calendar(&opened, "2020-01-01"),
+    );
+    node.write(
+        "var/lib/pointsman/journal.json",
+        r#"{"version": 1, "reboot_seconds": [60, 1500, 90]}"#,
+    );
+    site.start(&node, &[]).await;
+    node.update_engine().ready("2").await;
+    let next = (opened + 24.hours())
+        .strftime("%Y-%m-%d %H:%M:%S UTC")
+        .to_string();
+    let says = format!("waiting for the one that opens {next}");
+    node.wait_status(|status| {
+        status.contains("a reboot of this node takes 25m") && status.contains(&says)
+    })
+    .await;
+    assert!(site.read().await.queue.is_empty());
+    assert!(node.logind().asked().is_empty());
+}
+
+#[tokio::test]
+async fn reboots_longer_than_every_window_do_not_keep_a_node() {
+    let site = Site::new("outlasts");
+    site.lock().await;
+    let node = machine("node-1").await;
+    let opened = now_in_utc() - 10.minutes();
+    node.write(
+        "etc/pointsman/config.yaml",
+        &calendar(&opened, "2020-01-01"),
+    );
+    node.write(
+        "var/lib/pointsman/journal.json",
+        r#"{"version": 1, "reboot_seconds": [3601]}"#,
+    );
+    site.start(&node, &[]).await;
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| {
+        status.contains("a reboot of this node takes 1h1s, longer than every reboot window")
+    })
+    .await;
+    site.until("it waits in the queue", |group| group.queue.len() == 1)
+        .await;
+    site.unlock("operator").await;
+    node.logind().rebooted().await;
+}

@@ -126,6 +126,8 @@ pub struct Driver {
     asked_etcd: (mpsc::UnboundedSender<Asked>, mpsc::UnboundedReceiver<Asked>),
     /// When what failed is tried again, on the monotonic clock since the start and in words.
     again: Option<(Duration, String)>,
+    /// That this node's reboots outlast every window, where they do.
+    window_note: Option<String>,
     /// What systemd was told last.
     status: String,
     /// What was logged last of where the agent stands.
@@ -153,7 +155,7 @@ impl Driver {
         let timings = &runner.config.timings;
         let rules = Rules {
             strategy: runner.config.strategy,
-            window: runner.config.window.clone(),
+            windows: runner.config.windows.clone().on_node(&runner.id),
             login_grace: timings.login_grace,
             shutdown_timeout: timings.shutdown_timeout,
             quarantine_reset: timings.quarantine_reset,
@@ -192,6 +194,7 @@ impl Driver {
             asked_etcd: mpsc::unbounded_channel(),
             again: None,
             status: String::new(),
+            window_note: None,
             logged: String::new(),
             next_slot_due: false,
             next_slot_again: None,
@@ -383,7 +386,7 @@ impl Driver {
         self.step(Event::Stop).await;
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         let mut random = [0u8; 16];
         // Only names a claim; without randomness the time tells claims of one node apart.
         if getrandom::fill(&mut random).is_err() {

@@ -60,6 +60,7 @@ impl Driver {
             }
             None => waits_for,
         };
+        let waits_for = self.with_window_note(waits_for);
         self.tell_systemd(state, &waits_for);
         if let Some(bus) = &outside.bus {
             bus.publish(&self.published(state, waits_for)).await;
@@ -79,6 +80,22 @@ impl Driver {
             && self.machine.request().is_none()
         {
             self.ending.get_or_insert(Ending::Done);
+        }
+    }
+
+    /// What is waited for, and that this node's reboots outlast every window, where they do; that is logged once.
+    fn with_window_note(&mut self, waits_for: String) -> String {
+        let note = self.machine.window_note(&self.now());
+        if let Some(note) = &note
+            && self.window_note.as_ref() != Some(note)
+        {
+            tracing::warn!("{note}");
+        }
+        self.window_note = note;
+        match &self.window_note {
+            Some(note) if waits_for.is_empty() => note.clone(),
+            Some(note) => format!("{waits_for}; {note}"),
+            None => waits_for,
         }
     }
 

@@ -1,4 +1,5 @@
 use jiff::{Timestamp, tz::TimeZone};
+use settings::{window::Window, windows::Windows};
 
 use super::*;
 use crate::agent::{journal, situation::Logins};
@@ -36,11 +37,16 @@ fn now() -> Now {
     }
 }
 
+/// A window by locksmith's pair.
+fn pair(start: &str, length: &str) -> Windows {
+    Windows::of(Some(Window::parse(start, length).unwrap()), &[]).unwrap()
+}
+
 fn open() -> Case {
     Case {
         rules: Rules {
             strategy: Strategy::EtcdLock,
-            window: None,
+            windows: Windows::default(),
             login_grace: 5 * MINUTE,
             shutdown_timeout: MINUTE,
             quarantine_reset: MINUTE,
@@ -77,6 +83,7 @@ fn entry(version: &str, by_hand: bool) -> Entry {
             ..open().intent.unwrap()
         },
         from: image("1"),
+        drain_began: None,
     }
 }
 
@@ -172,7 +179,7 @@ fn damaged_update_blocks_even_without_a_reboot_request() {
 #[test]
 fn window_says_when_to_ask_again() {
     let inside = |case: &mut Case| {
-        case.rules.window = Some(settings::window::Window::parse("Thu 00:00", "30s").unwrap());
+        case.rules.windows = pair("Thu 00:00", "30s");
     };
     for gate in decided(inside) {
         let Gate::Go { until, .. } = gate else {
@@ -185,7 +192,7 @@ fn window_says_when_to_ask_again() {
         );
     }
     for gate in decided(|case| {
-        case.rules.window = Some(settings::window::Window::parse("Thu 02:00", "1h").unwrap());
+        case.rules.windows = pair("Thu 02:00", "1h");
     }) {
         let Gate::Closed(closed) = gate else {
             panic!("{gate:?}")
@@ -197,6 +204,60 @@ fn window_says_when_to_ask_again() {
         // The wall clock may be set meanwhile.
         assert_eq!(closed.until, Some(MINUTE + WINDOW_LOOK));
     }
+}
+
+#[test]
+fn a_window_with_less_left_than_a_reboot_takes_is_left_to_others() {
+    let late = |case: &mut Case| {
+        case.rules.windows = pair("00:00", "10m");
+        case.journal.as_mut().unwrap().reboot_seconds = vec![60, 300, 240];
+    };
+    let says_late = "a reboot of this node takes 5m, and the reboot window closes 1970-01-01 00:10:00 UTC; \
+                     waiting for the one that opens 1970-01-02 00:00:00 UTC";
+    let at_minute = |minute: i64, entry: &Entry| {
+        let mut case = open();
+        late(&mut case);
+        let now = Now {
+            wall: Timestamp::from_second(minute * 60)
+                .unwrap()
+                .to_zoned(TimeZone::UTC),
+            ..now()
+        };
+        let node = Node {
+            rules: &case.rules,
+            facts: &case.facts,
+            journal: case.journal.as_ref().map_err(String::as_str),
+            intent: case.intent.as_ref(),
+            quarantined: None,
+            hold_off: None,
+            grace_ends: None,
+            now: &now,
+        };
+        [Stage::BeforeQueue, Stage::UnderWay(entry)].map(|stage| decide(&node, stage))
+    };
+    let queued = entry("2", false);
+    let draining = Entry {
+        stage: journal::Stage::Draining,
+        ..entry("2", false)
+    };
+    assert_eq!(says(&at_minute(5, &queued)), ["", ""]);
+    assert_eq!(says(&at_minute(6, &queued)), [says_late, says_late]);
+    assert_eq!(says(&at_minute(6, &draining)), [says_late, ""]);
+    // In the queue it is asked again when it gets too late, not only when the window closes.
+    let [_, Gate::Go { until, .. }] = at_minute(4, &queued) else {
+        panic!("open")
+    };
+    assert_eq!(until, Some(2 * MINUTE));
+    let [_, Gate::Go { until, .. }] = at_minute(9, &draining) else {
+        panic!("open")
+    };
+    assert_eq!(until, Some(2 * MINUTE));
+    // Longer than the window: it does not count.
+    let longer = |case: &mut Case| {
+        late(case);
+        case.journal.as_mut().unwrap().reboot_seconds = vec![601];
+    };
+    assert_eq!(says(&decided(longer)), ["", ""]);
 }
 
 #[test]

@@ -83,6 +83,7 @@ impl Machine {
             claim: None,
             intent,
             from: self.identity.runs.clone(),
+            drain_began: None,
         };
         if self.rules.strategy == Strategy::EtcdLock {
             entry.claim = Some(ClaimKey {

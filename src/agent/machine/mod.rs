@@ -391,7 +391,7 @@ impl Machine {
             State::SteppingBack { .. } => self.release(),
             State::Taken => match self.gate(now) {
                 Gate::Go { until, .. } => {
-                    let entry = self.at_stage(Stage::Draining);
+                    let entry = self.begin_drain(now);
                     self.journalled(State::Draining { until }, Op::Drain(entry))
                 }
                 other => self.step_back(&reason(&other)),

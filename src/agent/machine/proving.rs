@@ -139,7 +139,7 @@ impl Machine {
                 if self.identity.boot.trial {
                     self.run(State::Marking, Op::Mark)
                 } else {
-                    self.proven()
+                    self.proven(now)
                 }
             }
             Verdict::Unknown(why) => self.unproven(why, now),
@@ -283,15 +283,19 @@ impl Machine {
             return self.unproven(format!("the slot cannot be marked good: {why}"), now);
         }
         self.identity.boot.trial = false;
-        self.proven()
+        self.proven(now)
     }
 
     /// It is good: the undrain, where there was a drain, and then the release.
-    fn proven(&mut self) -> Vec<Effect> {
+    fn proven(&mut self, now: &Now) -> Vec<Effect> {
         let brought = self.brought();
+        let drain_began = brought.as_ref().and_then(|entry| entry.drain_began);
         let runs = self.identity.runs.clone();
         if let Ok(journal) = &mut self.journal {
             journal.trial = None;
+            if let Some(drain_began) = drain_began {
+                journal.remember_duration(drain_began, now.wall.timestamp());
+            }
             journal.proven = Some(self.identity.boot_id.clone());
             // Cleared by a person since, and good after all.
             let cleared = |c: &OwnQuarantine| c.reported && runs.is_meant_by(&c.what);

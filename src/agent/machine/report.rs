@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use host::duration;
 use semaphore::etcd::QueuePosition;
 
 use super::{Machine, State, StateName};
-use crate::agent::journal::{Entry, Stage};
+use crate::agent::{
+    journal::{Entry, Stage},
+    situation::Now,
+    window,
+};
 
 impl Machine {
     /// The state as one word, and what the agent waits for as a sentence (empty where it waits for nothing).
@@ -74,6 +79,19 @@ impl Machine {
             return None;
         }
         journal.good.as_ref()?.digest.as_deref()
+    }
+
+    /// That this node's reboots outlast every window, which people should know; none where no reboot is wanted.
+    #[must_use]
+    pub fn window_note(&self, now: &Now) -> Option<String> {
+        self.intent()?;
+        let usual = self.journal.as_ref().ok()?.usual_duration()?;
+        window::outlasts_all(&self.rules.windows, usual, &now.wall).then(|| {
+            format!(
+                "a reboot of this node takes {}, longer than every reboot window; it starts while one is open all the same",
+                duration::print(usual)
+            )
+        })
     }
 
     /// Whether this node holds the semaphore, as far as it knows.

@@ -48,6 +48,17 @@ impl Machine {
         Vec::new()
     }
 
+    /// The entry, moved to the drain, which begins now.
+    pub(super) fn begin_drain(&mut self, now: &Now) -> Entry {
+        if let Ok(Journal {
+            entry: Some(entry), ..
+        }) = &mut self.journal
+        {
+            entry.drain_began = Some(now.wall.timestamp());
+        }
+        self.at_stage(Stage::Draining)
+    }
+
     pub(super) fn run(&mut self, state: State, op: Op) -> Vec<Effect> {
         self.state = state;
         self.waits_for.clear();

@@ -19,7 +19,7 @@ use semaphore::{
     etcd::{QueuePosition, Wait},
     records::ImageId,
 };
-use settings::{Strategy, window::Window};
+use settings::{Strategy, window::Window, windows::Windows};
 use simulation::Simulation;
 
 use super::{Event, State};
@@ -30,7 +30,7 @@ const ID: &str = "0123456789abcdef0123456789abcdef";
 fn rules(strategy: Strategy) -> Rules {
     Rules {
         strategy,
-        window: Some(Window::parse("02:00", "2h").unwrap()),
+        windows: Windows::of(Some(Window::parse("02:00", "2h").unwrap()), &[]).unwrap(),
         login_grace: Duration::from_secs(300),
         shutdown_timeout: Duration::from_secs(300),
         quarantine_reset: Duration::from_secs(12 * 3600),

@@ -50,6 +50,32 @@ fn rests(simulation: &mut Simulation) {
 }
 
 #[test]
+fn a_reboot_takes_from_its_drain_to_its_proof() {
+    let mut simulation = Simulation::new(Strategy::EtcdLock);
+    for (number, minutes) in [(2u8, 7u64), (4, 3), (6, 9), (8, 1), (10, 1), (12, 2)] {
+        simulation.until_window();
+        simulation.minutes += 10;
+        simulation.stage(Some(number));
+        while !matches!(simulation.machine.state(), State::Draining { .. }) {
+            simulation.end(true);
+        }
+        simulation.minutes += minutes;
+        goes(&mut simulation);
+        simulation.reboot();
+        simulation.minutes += 1;
+        rests(&mut simulation);
+        simulation.minutes += 1300;
+        simulation.tick();
+    }
+    // The last five.
+    assert_eq!(simulation.disk.reboot_seconds, [240, 600, 120, 120, 180]);
+    assert_eq!(
+        simulation.disk.usual_duration(),
+        Some(std::time::Duration::from_secs(600))
+    );
+}
+
+#[test]
 fn cleared_image_that_fails_again_is_quarantined_again() {
     let mut simulation = staged(1);
     goes(&mut simulation);

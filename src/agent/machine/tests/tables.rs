@@ -62,6 +62,7 @@ fn committed() -> Entry {
             by_person: false,
         },
         from: named(0),
+        drain_began: None,
     }
 }
 
@@ -343,7 +344,7 @@ fn ticket_is_kept_only_while_the_node_still_wants_that_reboot() {
             ..Journal::default()
         };
         let rules = Rules {
-            window: None,
+            windows: settings::windows::Windows::default(),
             ..rules(strategy)
         };
         let mut machine = Machine::new(rules, identity(0, false, 1), Ok(journal));
