@@ -35,7 +35,7 @@ const ASKS: &[Group] = &[Root, Config, Etcd, RebootLock];
 
 /// The groups of a command, by its words; the longest line that fits counts. For a command that is not here all of them
 /// mean something.
-const OF_COMMANDS: [(&[&str], &[Group]); 19] = [
+const OF_COMMANDS: [(&[&str], &[Group]); 20] = [
     (&["status"], ASKS),
     (&["lock"], ASKS),
     (&["unlock"], ASKS),
@@ -49,6 +49,7 @@ const OF_COMMANDS: [(&[&str], &[Group]); 19] = [
     (&["store"], ASKS),
     (&["slots"], &[Root, Config, Slots]),
     (&["update"], &[Root, Config]),
+    (&["windows"], &[Root, Config]),
     // Which slot boots after it.
     (&["cancel"], &[Root, Config, Slots]),
     // A document may stand in etcd.

@@ -32,6 +32,7 @@ mod table;
 pub mod unlock;
 pub mod update;
 pub mod update_engine_client;
+pub mod windows;
 
 use clap::{Parser, Subcommand};
 
@@ -91,6 +92,8 @@ pub enum Command {
     Reboot(reboot::Args),
     /// Cancel the reboot request of this node.
     Cancel,
+    /// Show whether reboots may start now or at another time, and the next reboot windows. Exit 0 inside a window, 3 outside.
+    Windows(windows::Args),
     /// Show, add and clear quarantined images and versions. No node reboots into one of them.
     Quarantine(quarantine::Args),
     /// Copy locksmith's locks from etcd's v2 API into the reboot lock, once.
@@ -126,10 +129,15 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         }
         return cloud_config::run(args, &cli.common).await;
     }
+    if let Command::Windows(args) = &cli.command
+        && args.names_a_window()
+    {
+        return windows::of_flags(args, &cli.common.sources(false)?.root);
+    }
     let sources = cli.common.sources(matches!(cli.command, Command::Agent))?;
     let context = match &cli.command {
         // What reboots nodes does so only as everything it was told says; and who names a file means that file.
-        Command::Agent | Command::Config(_) | Command::Reboot(_) => {
+        Command::Agent | Command::Config(_) | Command::Reboot(_) | Command::Windows(_) => {
             Context::strict(sources, cli.common.clone())?
         }
         _ if sources.file.is_some() => Context::strict(sources, cli.common.clone())?,
@@ -151,6 +159,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Update(args) => update::run(&context, &args).await,
         Command::Reboot(args) => reboot::run(context, args).await,
         Command::Cancel => cancel::run(&context).await,
+        Command::Windows(args) => windows::run(&context, &args),
         Command::Quarantine(args) => quarantine::run(&context, &args).await,
         Command::ImportLocksmith(args) => import_locksmith::run(&context, &args).await,
         Command::Pause(args) => pause::pause(&context, &args).await,

@@ -11,6 +11,7 @@ mod policy;
 mod reboot;
 mod refusals;
 mod status;
+mod windows;
 
 pub(crate) use documents::{documented, paths};
 
