@@ -1,4 +1,4 @@
-//! When reboots may start: a window in locksmith's format. Pure.
+//! A reboot window in locksmith's format. Pure. Whether it is open, [`crate::windows::Windows`] tells.
 //!
 //! The start is civil time (the clock on the wall), the length is time that passes: a window of two hours lasts two
 //! hours also in the night the clocks change.
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use host::duration;
 use jiff::{
-    SignedDuration, Span, Timestamp, Zoned,
+    Span, Timestamp, Zoned,
     civil::{Time, Weekday},
     tz::TimeZone,
 };
@@ -20,21 +20,6 @@ pub struct Window {
     day: Option<Weekday>,
     start: Time,
     length: Duration,
-}
-
-/// Whether reboots may start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WindowState {
-    /// Yes, until just before this.
-    Open {
-        /// The end.
-        until: Zoned,
-    },
-    /// No.
-    Closed {
-        /// The next start.
-        opens: Zoned,
-    },
 }
 
 /// Why something is no window.
@@ -104,37 +89,6 @@ impl Window {
         })
     }
 
-    /// Whether reboots may start at this moment. The start belongs to the window, the end does not.
-    #[must_use]
-    pub fn state(&self, now: &Zoned) -> WindowState {
-        // The starts around now: from a week and a day back, as one then may last until now, to the next one.
-        let mut until: Option<Zoned> = None;
-        for days in -8i64..=8 {
-            let Some(start) = self.start_on(now, days) else {
-                continue;
-            };
-            if start > *now {
-                return match until {
-                    // Windows that touch are one.
-                    Some(end) if end < start => WindowState::Open { until: end },
-                    Some(_) => WindowState::Open {
-                        until: self.end(&start),
-                    },
-                    None => WindowState::Closed { opens: start },
-                };
-            }
-            let end = self.end(&start);
-            if end > *now {
-                until = Some(end);
-            }
-        }
-        // Only at the end of the calendar (the year 9999) is there no next start.
-        match until {
-            Some(until) => WindowState::Open { until },
-            None => WindowState::Closed { opens: now.clone() },
-        }
-    }
-
     /// The first start at or after an instant, in this zone.
     pub(crate) fn start_from(&self, from: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let near = from.to_zoned(zone.clone());
@@ -168,13 +122,6 @@ impl Window {
         date.to_datetime(self.start)
             .to_zoned(now.time_zone().clone())
             .ok()
-    }
-
-    fn end(&self, start: &Zoned) -> Zoned {
-        SignedDuration::try_from(self.length)
-            .ok()
-            .and_then(|length| start.checked_add(length).ok())
-            .unwrap_or_else(|| start.clone())
     }
 }
 
