@@ -153,6 +153,12 @@ fn starts_across_a_change_of_the_clocks() {
             "2026-10-25T00:45:00Z",
             ["2026-10-25T00:45:00Z", "2026-10-25T02:00:00Z"],
         ),
+        (
+            "*:0/15",
+            "Europe/Berlin",
+            "2026-10-25T01:10:00Z",
+            ["2026-10-25T02:00:00Z", "2026-10-25T02:15:00Z"],
+        ),
         // The last second before the change.
         (
             "01:59:59",
@@ -182,6 +188,14 @@ fn starts_across_a_change_of_the_clocks() {
             "{expression} in {zone}"
         );
     }
+}
+
+#[test]
+fn last_start_before_an_hour_that_comes_twice_is_in_its_first_pass() {
+    let quarters = Calendar::parse("*:0/15").unwrap().0;
+    let berlin = TimeZone::get("Europe/Berlin").unwrap();
+    let found = until(&quarters, &berlin, at("2026-10-25T01:10:00Z"));
+    assert_eq!(found, Some(at("2026-10-25T00:45:00Z")));
 }
 
 #[test]
