@@ -21,7 +21,7 @@ pub enum Exit {
     Usage = 2,
     /// Refused for now: the reboot lock has no free place, the group is paused, and the like.
     Refused = 3,
-    /// etcd or the system bus cannot be reached.
+    /// etcd or the system bus cannot be reached; `health`: it is not known how the boot would be judged.
     Unreachable = 4,
     /// update_engine looked for an update, and could not: whether there is one is not known.
     CheckFailed = 5,

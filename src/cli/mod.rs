@@ -69,7 +69,7 @@ pub enum Command {
     Status(status::Args),
     /// Show the configuration in use, and where each value comes from.
     Config(config::Args),
-    /// Take the reboot lock for a node by hand. Only `unlock` releases it. No hooks run without --drain.
+    /// Take the reboot lock for a node by hand. It stays until `unlock`. No hooks run without --drain.
     Lock(lock::Args),
     /// Release the reboot lock of a node.
     Unlock(unlock::Args),

@@ -1,6 +1,7 @@
 //! The semaphore in etcd.
 //!
-//! Every change is one transaction that compares what it was decided on. So a request may be made twice
+//! Every change of who holds the lock is one transaction that compares what it was decided on; what a node writes of itself
+//! alone (its ticket, its record) may be repeated. So a request may be made twice
 //! (its reply was lost), late, or by a node that lost touch meanwhile: it then changes nothing, and what
 //! the store says afterwards tells what happened.
 
