@@ -394,3 +394,69 @@ async fn a_node_that_leaves_its_group_is_no_member_of_it_any_more() {
     let gone = async || get(shared_cluster(), &there).await;
     eventually("it is no member", gone, Option::is_none).await;
 }
+
+#[tokio::test]
+async fn tickets_in_the_queue_are_not_counted_as_members() {
+    let cluster = shared_cluster();
+    let prefix = unique_prefix("percent-queue");
+    let looker = on(cluster, &prefix);
+    members(cluster, looker.keys(), 0..9).await;
+    looker
+        .set_policy(&percent(20), "ann@desk", false)
+        .await
+        .unwrap();
+    // The first of a queue that is longer than the group: agents of 0.1.0 have no member keys.
+    put(cluster, &looker.keys().ticket("a"), "{}").await;
+    for number in 0..30 {
+        put(cluster, &looker.keys().ticket(&format!("t{number}")), "{}").await;
+    }
+    on(cluster, &prefix).acquire(&claim("a"), |_| {}).await;
+    let found = document(&looker).await;
+    assert_eq!((found.max, found.holders.join(",")), (1, "a".into()));
+}
+
+#[tokio::test]
+async fn percentage_in_a_group_whose_document_is_gone_is_refused_with_the_holders() {
+    let cluster = shared_cluster();
+    let looker = on(cluster, &unique_prefix("percent-missing"));
+    looker.set_max(1, false).await.unwrap();
+    looker.lock(&holder("a", Phase::Manual)).await.unwrap();
+    let mut client = cluster.client().await;
+    client
+        .delete(looker.keys().semaphore(), None)
+        .await
+        .unwrap();
+    let refused = looker.set_policy(&percent(20), "ann@desk", false).await;
+    assert!(
+        matches!(&refused, Err(semaphore::etcd::Error::Missing { holders, .. }) if *holders == ["a"]),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_damaged_percent_max_is_replaced_when_the_percentage_is_set() {
+    let cluster = shared_cluster();
+    let looker = on(cluster, &unique_prefix("percent-damaged"));
+    members(cluster, looker.keys(), 0..10).await;
+    for damaged in [
+        r#""2""#,
+        "-1",
+        "1e300",
+        "99999999999999999999",
+        "4294967296",
+        "[]",
+        "null",
+    ] {
+        let text =
+            format!(r#"{{"semaphore":1,"max":1,"holders":[],"percent_max":{damaged},"k":1}}"#);
+        put(cluster, &looker.keys().semaphore(), &text).await;
+        looker
+            .set_policy(&percent(20), "ann@desk", false)
+            .await
+            .unwrap();
+        let stored = get(cluster, &looker.keys().semaphore()).await.unwrap();
+        assert_eq!(stored.matches("percent_max").count(), 1, "{stored}");
+        assert!(stored.contains(r#""k":1"#), "{stored}");
+        assert!(document(&looker).await.follows_percentage(), "{stored}");
+    }
+}

@@ -195,7 +195,8 @@ impl Document {
     /// Whether the policy's percentage decides how many may be out: nobody has written another `max` since.
     #[must_use]
     pub fn follows_percentage(&self) -> bool {
-        self.percent_max == Some(self.max)
+        // A 0 that somebody wrote stops the group, whatever stands beside it.
+        self.percent_max == Some(self.max) && self.max > 0
     }
 
     /// The document with the `max` that is computed from a percentage of so many members; as it is where somebody wrote
@@ -216,25 +217,29 @@ impl Document {
         Self {
             max,
             percent_max: Some(max),
-            ..self.clone()
+            ..self.without_percentage()
         }
     }
 
     /// The document that follows no percentage any more: `max` stays the number it is.
     #[must_use]
     pub fn without_percentage(&self) -> Self {
+        let mut unknown = self.unknown.clone();
+        // One that was no number.
+        unknown.remove("percent_max");
         Self {
             percent_max: None,
+            unknown,
             ..self.clone()
         }
     }
 
-    /// The document with another `max`. The holders stay, also where they are more than that.
+    /// The document with another `max`, which no percentage changes. The holders stay, also where they are more than that.
     #[must_use]
     pub fn with_max(&self, max: u32) -> Self {
         Self {
             max,
-            ..self.clone()
+            ..self.without_percentage()
         }
     }
 }

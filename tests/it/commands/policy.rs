@@ -180,3 +180,15 @@ async fn a_holder_is_forgotten_only_by_force() {
         (&Value::Array(vec![]), &1.into())
     );
 }
+
+#[tokio::test]
+async fn a_number_set_by_hand_stands_also_where_the_percentage_comes_to_the_same() {
+    let op = Operator::new("policy-same");
+    members(&op, 10).await;
+    op.says(&["policy", "set", "--max", "20%"], 0, "").await;
+    op.says(&["set-max", "2"], 0, "Max: 2").await;
+    members(&op, 20).await;
+    op.says(&["lock", "--as", "a"], 0, "").await;
+    let text = "Max: 2 (set by hand; 20% of 20 members counts again after `set-max 20%`)";
+    op.says(&["status"], 0, text).await;
+}

@@ -267,10 +267,6 @@ impl Run<'_> {
         ];
         let mut ops: Vec<TxnOp> = own.map(|key| TxnOp::get(key, None)).into();
         ops.extend(gates::gets(&self.gateway()));
-        if self.percent.is_some() {
-            let count = GetOptions::new().with_prefix().with_count_only();
-            ops.push(TxnOp::get(keys.members(), Some(count)));
-        }
         if let Some(place) = self.place {
             let before = GetOptions::new()
                 .with_prefix()
@@ -278,6 +274,10 @@ impl Run<'_> {
                 .with_sort(SortTarget::Create, SortOrder::Descend)
                 .with_limit(1);
             ops.push(TxnOp::get(keys.queue(), Some(before)));
+        }
+        if self.percent.is_some() {
+            let count = GetOptions::new().with_prefix().with_count_only();
+            ops.push(TxnOp::get(keys.members(), Some(count)));
         }
         ops
     }
@@ -291,7 +291,7 @@ impl Run<'_> {
         let mut first = || answers.next()?.into_iter().next();
         let (document, holder, ticket, store) = (first(), first(), first(), first());
         let gates = gates::read(&self.gateway(), answers.by_ref(), store.as_ref());
-        // The count of the members has no keys.
+        // The count of the members, which comes last, has no keys.
         let predecessor = answers.flatten().next();
         let revision = response.header().map_or(0, |h| h.revision());
         let lease = Duration::from_secs(self.claim.ticket_lease);

@@ -60,7 +60,7 @@ pub(super) struct Held {
     pub(super) member_out: Option<KeyValue>,
     /// The answers to what else was asked.
     pub(super) more: Vec<Vec<KeyValue>>,
-    /// How many keys were counted, where they were asked to be.
+    /// How many keys the last of these requests has found.
     pub(super) counted: u64,
     /// When that was so.
     pub(super) revision: i64,
@@ -121,13 +121,23 @@ impl Semaphore {
         let response = self
             .txn("creating the document of the reboot lock", txn)
             .await?;
-        let answers = read::answers(&response);
-        if response.succeeded() || !answers[0].is_empty() || answers[1].is_empty() {
+        if response.succeeded() {
             return Ok(());
         }
-        let prefix = keys.holders();
+        self.missing(&read::answers(&response))
+    }
+
+    /// By the answers to what was asked of the document and the holders.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] when there is no document although holders stand.
+    pub(super) fn missing(&self, answers: &[Vec<KeyValue>]) -> Result<(), Error> {
+        if !answers[0].is_empty() || answers[1].is_empty() {
+            return Ok(());
+        }
+        let prefix = self.keys.holders();
         Err(Error::Missing {
-            key: keys.semaphore(),
+            key: self.keys.semaphore(),
             holders: answers[1]
                 .iter()
                 .map(|kv| read::text(kv.key()).trim_start_matches(&prefix).to_owned())

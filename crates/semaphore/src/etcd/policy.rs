@@ -138,10 +138,16 @@ impl Semaphore {
                     .iter()
                     .map(|document| TxnOp::put(keys.semaphore(), document.to_json(), None)),
             );
-            let txn = Txn::new().when(compares).and_then(then);
-            if self.txn(DOING, txn).await?.succeeded() {
+            let holders = GetOptions::new().with_prefix().with_keys_only();
+            let txn = Txn::new().when(compares).and_then(then).or_else(vec![
+                TxnOp::get(keys.semaphore(), None),
+                TxnOp::get(keys.holders(), Some(holders)),
+            ]);
+            let response = self.txn(DOING, txn).await?;
+            if response.succeeded() {
                 return Ok(set);
             }
+            self.missing(&read::answers(&response))?;
             stand_back(tries).await;
         }
         Err(Error::Contended {

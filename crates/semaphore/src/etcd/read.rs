@@ -70,17 +70,13 @@ pub(super) fn answers(response: &etcd_client::TxnResponse) -> Vec<Vec<KeyValue>>
         .collect()
 }
 
-/// How many keys the request of a transaction that only counts has found; 0 where none counts.
+/// How many keys the last request of a transaction has found. Not those of any request: where etcd filters by revision, it
+/// counts what it leaves out as well.
 pub(super) fn counted(response: &etcd_client::TxnResponse) -> u64 {
-    let counts = response.op_responses().into_iter().map(|op| match op {
-        // A request that gives keys has as many of them as it counts, or was limited.
-        TxnOpResponse::Get(get) if get.kvs().is_empty() => get.count(),
+    match response.op_responses().pop() {
+        Some(TxnOpResponse::Get(get)) => u64::try_from(get.count()).unwrap_or_default(),
         _ => 0,
-    });
-    counts
-        .max()
-        .and_then(|count| u64::try_from(count).ok())
-        .unwrap_or_default()
+    }
 }
 
 impl From<&KeyValue> for Stored {
