@@ -74,6 +74,12 @@ impl JournalFile {
             .clone()
     }
 
+    /// The key prefixes under which the journal that was loaded remembers a store.
+    #[must_use]
+    pub fn prefixes(&self) -> Vec<String> {
+        lock(&self.journalled).keys().cloned().collect()
+    }
+
     /// Writes the journal, with what is remembered.
     ///
     /// # Errors

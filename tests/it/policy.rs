@@ -5,19 +5,20 @@ use std::{cell::RefCell, rc::Rc};
 use pointsman_testbed::{
     etcd::{Cluster, shared_cluster, unique_prefix},
     node::{AutoReboot, Node},
+    proxy::{Aim, Proxy},
 };
 use semaphore::{
     document::Document,
     etcd::{Committed, Locked, Released, Semaphore},
     keys::Keys,
     policy::{Field, PolicyChange},
-    records::{NodeRecord, Phase},
+    records::{Member, NodeRecord, Phase},
 };
 use tokio::task::LocalSet;
 
 use crate::{
     agents::{Site, drained, draining, machine, slow_drain},
-    support::{claim, eventually, holder, on},
+    support::{claim, eventually, holder, on, semaphore},
 };
 
 fn percent(percent: u32) -> PolicyChange {
@@ -416,6 +417,34 @@ async fn tickets_in_the_queue_are_not_counted_as_members() {
 }
 
 #[tokio::test]
+async fn member_whose_reply_to_the_take_was_lost_says_what_is_proven_when_it_steps_back() {
+    let cluster = shared_cluster();
+    let proxy = Proxy::start(cluster.address(0)).await;
+    let prefix = unique_prefix("members-lost");
+    let looker = on(cluster, &prefix);
+    looker.set_max(1, false).await.unwrap();
+    let s = semaphore(vec![proxy.url()], &prefix);
+    let mut claim = claim("a");
+    let node = NodeRecord {
+        member: Some(Member {
+            proven: Some("sha256:aa".into()),
+        }),
+        ..claim.node.take().unwrap()
+    };
+    claim.node = Some(node.clone());
+    s.publish(&node).await.unwrap();
+    let key = looker.keys().member("a");
+    assert_eq!(get(cluster, &key).await.as_deref(), Some("sha256:aa"));
+    proxy.lose_reply_to(Aim::Take);
+    s.acquire(&claim, |_| {}).await;
+    assert_eq!(proxy.lost(), 1);
+    assert_eq!(get(cluster, &key).await.as_deref(), Some(""));
+    let nonce = &claim.holder.nonce;
+    s.release("a", nonce, None, Some(&node)).await.unwrap();
+    assert_eq!(get(cluster, &key).await.as_deref(), Some("sha256:aa"));
+}
+
+#[tokio::test]
 async fn percentage_in_a_group_whose_document_is_gone_is_refused_with_the_holders() {
     let cluster = shared_cluster();
     let looker = on(cluster, &unique_prefix("percent-missing"));
@@ -459,4 +488,53 @@ async fn a_damaged_percent_max_is_replaced_when_the_percentage_is_set() {
         assert!(stored.contains(r#""k":1"#), "{stored}");
         assert!(document(&looker).await.follows_percentage(), "{stored}");
     }
+}
+
+#[tokio::test]
+async fn a_node_without_its_journal_leaves_no_member_in_the_group_it_was_in() {
+    let site = Site::new("members-wiped");
+    let node = site.node("node-1", &[]).await;
+    member_is(&site, &node, Some("")).await;
+    node.stop().await;
+    std::fs::remove_dir_all(node.path("var/lib/pointsman")).unwrap();
+    node.write("etc/pointsman/config.yaml", "group: blue\n");
+    node.start_again();
+    member_is(&site, &node, None).await;
+}
+
+#[tokio::test]
+async fn a_holder_whose_group_or_strategy_changed_is_no_member_where_it_releases() {
+    for config in ["group: blue\n", "strategy: reboot\n"] {
+        let site = Site::new("members-held");
+        let node = machine("node-1").await;
+        slow_drain(&node);
+        site.start(&node, &[]).await;
+        node.update_engine().ready("2").await;
+        draining(&node).await;
+        member_is(&site, &node, Some("")).await;
+        node.kill().await;
+        node.update_engine()
+            .set_silently(pointsman_testbed::fakes::Status::idle());
+        node.write("etc/pointsman/config.yaml", config);
+        drained(&node);
+        node.start_again();
+        site.free().await;
+        node.wait_status(|status| status == "idle").await;
+        member_is(&site, &node, None).await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_under_another_key_prefix_is_no_member_under_the_former_one() {
+    let site = Site::new("members-prefix");
+    let node = site.node("node-1", &[]).await;
+    member_is(&site, &node, Some("")).await;
+    node.stop().await;
+    let former = std::fs::read_to_string(node.path("etc/pointsman/config.yaml")).ok();
+    assert_eq!(former, None);
+    let other = unique_prefix("members-prefix-new");
+    let endpoints = shared_cluster().endpoints();
+    crate::agents::agent(&node, &endpoints, &other, &[]).await;
+    node.wait_status(|status| status == "idle").await;
+    member_is(&site, &node, None).await;
 }

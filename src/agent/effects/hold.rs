@@ -97,7 +97,10 @@ impl EffectRunner {
 
     pub(super) async fn release(&self, entry: &Entry, owed: Option<&OwnQuarantine>) -> Event {
         if let Some(key) = &entry.claim {
-            let idle = self.record("", "");
+            let mut idle = self.record("", "");
+            // Under a former key prefix the node is no member any more.
+            idle.member
+                .take_if(|_| key.keys.prefix() != self.keys.prefix());
             // An earlier try whose reply was lost may have been the one that released.
             let unsure = Cell::new(false);
             let released = self

@@ -32,7 +32,7 @@ use semaphore::{
     keys::Keys,
     records::{ImageId, Member, NodeRecord},
 };
-use settings::Config;
+use settings::{Config, Strategy};
 
 use super::{
     journal::{Entry, Stage},
@@ -208,7 +208,8 @@ impl EffectRunner {
             waits_for: waits_for.to_owned(),
             agent: AGENT.to_owned(),
             since: Some(Timestamp::now()),
-            member: Some(Member {
+            // A node that asks nobody is no member, also while it still releases what it held.
+            member: (self.config.strategy == Strategy::EtcdLock).then(|| Member {
                 proven: self.proven.borrow().clone(),
             }),
             knew: None,

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use host::{blocking, text};
+use host::{blocking, node::Group, text};
 use jiff::Timestamp;
 use semaphore::{
     etcd::{self, Semaphore},
@@ -56,8 +56,8 @@ impl EffectRunner {
     /// Makes the semaphore of the configured group its own, where the strategy asks somebody. Before the node writes of itself
     /// in a new boot the journal knows that boot: by it the node's own record is told from another machine's.
     pub async fn begin(&self) {
+        self.end_memberships().await;
         if self.config.strategy != Strategy::EtcdLock {
-            self.end_membership().await;
             return;
         }
         let (semaphore, known) = self.reached(&self.keys);
@@ -70,28 +70,32 @@ impl EffectRunner {
         }
     }
 
-    /// Ends the membership of a node that took part once and asks nobody any more.
-    async fn end_membership(&self) {
-        let memory = self.journal.memory(self.keys.prefix());
-        if memory.remembered().member.is_none() {
-            return;
-        }
-        let semaphore = Semaphore::new(
-            self.etcd.borrow().clone(),
-            self.keys.clone(),
-            Self::back_off(&self.config),
-        );
-        match semaphore.with_memory(memory).end_membership().await {
-            Ok(_) => {
-                let journal = self.journal.clone();
-                if let Err(why) = blocking::run(move || journal.keep()).await {
-                    tracing::debug!("{why}");
+    /// Ends what the journal names of memberships that do not count any more: under former key prefixes, and under the
+    /// configured one where the node asks nobody.
+    async fn end_memberships(&self) {
+        let own = (self.config.strategy == Strategy::EtcdLock).then(|| self.keys.prefix());
+        let mut ended = false;
+        for prefix in self.journal.prefixes() {
+            let memory = self.journal.memory(&prefix);
+            if own == Some(prefix.as_str()) || memory.remembered().member.is_none() {
+                continue;
+            }
+            let semaphore = Semaphore::new(
+                self.etcd.borrow().clone(),
+                Keys::new(&prefix, Group::default()),
+                Self::back_off(&self.config),
+            );
+            match semaphore.with_memory(memory).end_membership().await {
+                Ok(was) => ended |= was,
+                // The next start tries it again.
+                Err(error) => {
+                    tracing::warn!("this node is still counted as a member of its group: {error}")
                 }
             }
-            // The next start tries it again.
-            Err(error) => {
-                tracing::warn!("this node is still counted as a member of its group: {error}")
-            }
+        }
+        let journal = self.journal.clone();
+        if ended && let Err(why) = blocking::run(move || journal.keep()).await {
+            tracing::debug!("{why}");
         }
     }
 

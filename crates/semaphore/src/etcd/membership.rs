@@ -3,18 +3,23 @@
 use etcd_client::{Txn, TxnOp};
 
 use super::{Error, Semaphore, absent};
-use crate::records::{Member, NodeRecord};
+use crate::{
+    keys::Keys,
+    records::{Member, NodeRecord},
+};
 
 impl Semaphore {
-    /// What makes this node's member key say what it says, where it does not yet.
+    /// What makes this node's member key say what it says, where it does not yet. What is sent may be carried out although no
+    /// answer comes: what the key says is known again only by [`Self::note_member`].
     pub(super) fn member_ops(&self, node: &NodeRecord) -> Vec<TxnOp> {
-        let key = self.keys.member(&node.id);
+        let key = self.member_key(node);
         let value = node.member.as_ref().map(Member::value);
         let mut ops = Vec::new();
         if let Some(value) = value.filter(|value| !self.memory().member_is(&key, value)) {
             ops.push(TxnOp::put(key.clone(), value, None));
             let former = self.memory().former_member(&key);
             ops.extend(former.map(|former| TxnOp::delete(former, None)));
+            self.memory().doubt_member();
         }
         ops
     }
@@ -29,10 +34,27 @@ impl Semaphore {
         (!ops.is_empty()).then(unless_held)
     }
 
+    /// Deletes the member key in the group that the node's own record, as it was read, names, where that is another group and
+    /// no journal tells of which group the node was a member.
+    pub(super) fn former_member_op(&self, node: &NodeRecord, record: &NodeRecord) -> Option<TxnOp> {
+        let former = self.member_key(record);
+        let untold = node.member.is_some() && self.memory().remembered().member.is_none();
+        let another = untold && former != self.member_key(node);
+        another.then(|| TxnOp::delete(former, None))
+    }
+
+    /// The member key of a node in its own group: a node that is in another group now releases where it took.
+    fn member_key(&self, node: &NodeRecord) -> String {
+        match host::node::Group::new(&node.group) {
+            Ok(group) => Keys::new(self.keys.prefix(), group).member(&node.id),
+            Err(_) => self.keys.member(&node.id),
+        }
+    }
+
     /// Notes that the member key says this.
     pub(super) fn note_member(&self, node: &NodeRecord) {
         if let Some(member) = &node.member {
-            let key = self.keys.member(&node.id);
+            let key = self.member_key(node);
             self.memory().note_member(&key, member.value());
         }
     }

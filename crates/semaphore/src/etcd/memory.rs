@@ -257,6 +257,11 @@ impl Memory {
         }
     }
 
+    /// Notes that it is not known what the node's member key says.
+    pub(super) fn doubt_member(&self) {
+        self.state().member = None;
+    }
+
     /// Whether the node's member key is known to have this value.
     pub(super) fn member_is(&self, key: &str, value: &str) -> bool {
         let state = self.state();

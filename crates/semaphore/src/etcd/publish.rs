@@ -1,6 +1,6 @@
 //! What a node says of itself, and what it sees of itself meanwhile.
 
-use etcd_client::{TxnOp, TxnOpResponse, TxnResponse};
+use etcd_client::{KeyValue, TxnOp, TxnOpResponse, TxnResponse};
 
 use super::{Error, Semaphore, put_node, read};
 use crate::records::{Holder, NodeRecord};
@@ -17,8 +17,13 @@ impl Semaphore {
         let holder = TxnOp::get(self.keys.holder(&node.id), None);
         let txn = etcd_client::Txn::new().and_then(vec![own, holder]);
         let response = self.txn(DOING, txn).await?;
-        let found = read::answers(&response).into_iter().nth(1);
+        let mut answers = read::answers(&response).into_iter();
+        let record = answers.next().unwrap_or_default();
+        let record = record.first().map(KeyValue::value);
+        let record = record.and_then(|value| serde_json::from_slice::<NodeRecord>(value).ok());
+        let found = answers.next();
         let mut puts = vec![put_node(&self.keys, node)];
+        puts.extend(record.and_then(|record| self.former_member_op(node, &record)));
         puts.extend(self.member_op_unless_held(node));
         let put = etcd_client::Txn::new().and_then(puts);
         let written = self.txn(DOING, put).await?;
