@@ -12,6 +12,7 @@ use super::{
     common::{DryRunArgs, JsonArgs},
     output,
     pause::person,
+    set_max,
 };
 
 /// The arguments.
@@ -36,6 +37,9 @@ struct SetArgs {
     /// How many members of the group may be out of service at the same time, as a percentage such as 20%. At least one may.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     max: u32,
+    /// Allow a group given by --group that no node is in yet.
+    #[arg(long)]
+    new: bool,
     /// Replace a policy that cannot be used. Fields that a newer version wrote are lost.
     #[arg(long)]
     replace: bool,
@@ -142,6 +146,12 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             args.json,
         ),
     };
+    if let Some(Command::Set(args)) = &args.command
+        && !args.new
+    {
+        let command = format!("policy set --max {}% --new", args.max);
+        set_max::known_or_new(context, &command).await?;
+    }
     let semaphore = context.semaphore()?;
     let set = semaphore
         .set_policy(&change, &person(context), dry.dry_run)

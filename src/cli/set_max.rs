@@ -46,9 +46,10 @@ fn who(hostname: &str, id: &str) -> String {
 }
 
 /// Refuses a group that comes to be by a typing error: one that a flag names, and that nobody is in.
-async fn known_or_new(context: &Context, args: &Args) -> Result<(), Failure> {
+/// `command` is the one that creates it all the same.
+pub(super) async fn known_or_new(context: &Context, command: &str) -> Result<(), Failure> {
     let group = &context.config.group;
-    if args.new || args.rebuild || group.is_default() || !context.names_the_group() {
+    if group.is_default() || !context.names_the_group() {
         return Ok(());
     }
     let semaphore = context.semaphore()?;
@@ -70,13 +71,7 @@ async fn known_or_new(context: &Context, args: &Args) -> Result<(), Failure> {
             output::in_line(group.as_str())
         ),
     )
-    .remedy(
-        "create the group anyway",
-        context.command(&format!(
-            "set-max {} --new",
-            args.max.unwrap_or(Max::Number(1))
-        )),
-    ))
+    .remedy("create the group anyway", context.command(command)))
 }
 
 async fn remove(context: &Context) -> Result<(), Failure> {
@@ -136,7 +131,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         Some(max) if !args.remove => max,
         _ => return remove(context).await,
     };
-    known_or_new(context, args).await?;
+    if !args.new && !args.rebuild {
+        known_or_new(context, &format!("set-max {max} --new")).await?;
+    }
     let max = match max {
         Max::Number(max) => max,
         Max::Percent(percent) => return policy::set_percentage(context, percent).await,

@@ -192,3 +192,30 @@ async fn a_number_set_by_hand_stands_also_where_the_percentage_comes_to_the_same
     let text = "Max: 2 (set by hand; 20% of 20 members counts again after `set-max 20%`)";
     op.says(&["status"], 0, text).await;
 }
+
+#[tokio::test]
+async fn a_policy_of_a_group_that_nobody_is_in_is_written_only_on_purpose() {
+    let op = Operator::new("policy-typo");
+    let set = ["policy", "set", "--max", "20%", "--group", "wbe"];
+    let refused = op.says(&set, 2, "no node is in the group \"wbe\"").await;
+    assert!(
+        refused.stderr.contains("policy set --max 20% --new"),
+        "{refused:?}"
+    );
+    let new = ["policy", "set", "--max", "20%", "--group", "wbe", "--new"];
+    op.says(&new, 0, "Max: 1 (20% of 0 members)").await;
+    op.says(&set, 0, "Max: 1 (20% of 0 members)").await;
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_group_that_is_removed() {
+    let op = Operator::new("policy-remove");
+    op.says(&["policy", "set", "--max", "20%"], 0, "").await;
+    // Of a node whose record is gone.
+    put(&op, "members/0a", "").await;
+    op.says(&["set-max", "--remove"], 0, "is removed").await;
+    let mut client = shared_cluster().client().await;
+    let below = etcd_client::GetOptions::new().with_prefix();
+    let left = client.get(op.prefix.as_str(), Some(below)).await.unwrap();
+    assert!(left.kvs().is_empty(), "{left:?}");
+}

@@ -1,11 +1,11 @@
 //! The end of a group that nobody uses.
 
-use etcd_client::{DeleteOptions, Txn, TxnOp};
+use etcd_client::{Compare, CompareOp, DeleteOptions, Txn, TxnOp};
 
 use super::{Error, Group, RACES, Semaphore, read, stand_back, unchanged};
 
 impl Semaphore {
-    /// Deletes the group's document, its pause, and what is left of deadlines; false where there was no document. Nothing is
+    /// Deletes the group's document, its policy, its pause, and what is left of members and deadlines; false where there was no document. Nothing is
     /// deleted unless `unused` says of the group as it was read that nobody uses it: who takes the semaphore meanwhile changes
     /// the document, and it is read again.
     ///
@@ -20,6 +20,7 @@ impl Semaphore {
         for tries in 0..RACES {
             let get = Txn::new().and_then(vec![TxnOp::get(keys.semaphore(), None)]);
             let response = self.connection.txn(DOING, get).await?;
+            let read_at = response.header().map_or(0, |header| header.revision());
             let found = read::answers(&response).into_iter().flatten().next();
             let Some(document) = found else {
                 return Ok(false);
@@ -27,13 +28,17 @@ impl Semaphore {
             // Read after it: what comes between changes the document.
             unused(&self.read().await?)?;
             let below = || Some(DeleteOptions::new().with_prefix());
-            let txn = Txn::new()
-                .when(unchanged(keys.semaphore(), &(&document).into()))
-                .and_then(vec![
-                    TxnOp::delete(keys.semaphore(), None),
-                    TxnOp::delete(keys.pause(), None),
-                    TxnOp::delete(keys.deadlines(), below()),
-                ]);
+            let mut compares = unchanged(keys.semaphore(), &(&document).into());
+            // A node that joins meanwhile changes no document.
+            let members = Compare::mod_revision(keys.members(), CompareOp::Less, read_at + 1);
+            compares.push(members.with_prefix());
+            let txn = Txn::new().when(compares).and_then(vec![
+                TxnOp::delete(keys.semaphore(), None),
+                TxnOp::delete(keys.policy(), None),
+                TxnOp::delete(keys.members(), below()),
+                TxnOp::delete(keys.pause(), None),
+                TxnOp::delete(keys.deadlines(), below()),
+            ]);
             if self.connection.txn(DOING, txn).await?.succeeded() {
                 return Ok(true);
             }
