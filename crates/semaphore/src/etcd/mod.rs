@@ -21,6 +21,7 @@ mod policy;
 mod publish;
 
 mod read;
+mod release;
 mod remove;
 mod store;
 mod watch;

@@ -1,0 +1,158 @@
+//! What a claim sees of the queue, the document and the gates.
+
+use std::time::Duration;
+
+use etcd_client::{GetOptions, KeyValue, SortOrder, SortTarget, Txn, TxnOp, TxnResponse};
+
+use super::Run;
+use crate::{
+    document::Document,
+    etcd::{Error, gates, read},
+    gates::{ClosedBy, Gateway},
+    policy::Policy,
+    queue::View,
+    records::Ticket,
+    stored::Stored,
+};
+
+impl Run<'_> {
+    pub(super) fn gateway(&self) -> Gateway {
+        Gateway::to_take(&self.semaphore.keys, self.claim.passenger())
+    }
+
+    /// What is read to decide the next step, in the order that [`Self::to_view`] expects.
+    pub(super) fn view_ops(&self) -> Vec<TxnOp> {
+        let keys = &self.semaphore.keys;
+        let own = [
+            keys.semaphore(),
+            keys.holder(self.claim.id()),
+            keys.ticket(self.claim.id()),
+            keys.store(),
+        ];
+        let mut ops: Vec<TxnOp> = own.map(|key| TxnOp::get(key, None)).into();
+        ops.extend(gates::gets(&self.gateway()));
+        if let Some(place) = self.place {
+            let before = GetOptions::new()
+                .with_prefix()
+                .with_max_create_revision(place - 1)
+                .with_sort(SortTarget::Create, SortOrder::Descend)
+                .with_limit(1);
+            ops.push(TxnOp::get(keys.queue(), Some(before)));
+        }
+        if self.percent.is_some() {
+            let count = GetOptions::new().with_prefix().with_count_only();
+            ops.push(TxnOp::get(keys.members(), Some(count)));
+        }
+        ops
+    }
+
+    /// The view by the answers to [`Self::view_ops`], and the key by which a person accepted the store.
+    pub(super) fn to_view(&self, response: &TxnResponse) -> (View, Option<KeyValue>) {
+        let counted = self
+            .percent
+            .map(|percent| (percent, read::counted(response)));
+        let mut answers = read::answers(response).into_iter();
+        let mut first = || answers.next()?.into_iter().next();
+        let (document, holder, ticket, store) = (first(), first(), first(), first());
+        let gates = gates::read(&self.gateway(), answers.by_ref(), store.as_ref());
+        // The count of the members, which comes last, has no keys.
+        let predecessor = answers.flatten().next();
+        let revision = response.header().map_or(0, |h| h.revision());
+        let lease = Duration::from_secs(self.claim.ticket_lease);
+        let stood = self
+            .stands_since
+            .is_some_and(|since| since.elapsed() >= lease);
+        let key = self.semaphore.keys.semaphore();
+        let memory = self.semaphore.memory();
+        let view = View {
+            cluster: response.header().map_or(0, |h| h.cluster_id()),
+            revision,
+            read_at: revision,
+            document: document.map(|kv| (Document::parse(kv.value()), Stored::from(&kv))),
+            // What is taken by hand is a person's act, and creates what there is not.
+            document_seen: !self.by_hand() && memory.remembered().documents.contains(&key),
+            ticket_stood: self.by_hand() || stood,
+            held_since: holder.as_ref().map_or(0, KeyValue::create_revision),
+            holder: holder.as_ref().map(read::holder),
+            ticket: ticket.as_ref().map(KeyValue::create_revision),
+            gates,
+            percentage: counted,
+            predecessor: predecessor.map(|kv| {
+                let ticket = serde_json::from_slice(kv.value()).map(|t: Ticket| t.hostname);
+                (read::text(kv.key()), ticket.unwrap_or_default())
+            }),
+        };
+        (view, store)
+    }
+
+    /// The percentage of the policy that was read.
+    pub(super) fn percent_of(&self, view: &View) -> Option<u32> {
+        let found = view.gates.found(&self.semaphore.keys.policy())?;
+        Policy::parse(&found.stored.value).ok()?.max_percent
+    }
+
+    /// Whether a person takes it, and no node's agent.
+    pub(super) fn by_hand(&self) -> bool {
+        self.claim.node.is_none()
+    }
+
+    /// Remembers what this view tells.
+    pub(super) fn note(&self, view: &View, store: Option<&KeyValue>) {
+        let memory = self.semaphore.memory();
+        if let Some((document, _)) = &view.document {
+            let key = self.semaphore.keys.semaphore();
+            memory.note_document(&key, document.as_ref().ok());
+        }
+        self.semaphore.note_token(store);
+        memory.note(|remembered| {
+            let known = &mut remembered.known;
+            known.pause_all = None;
+            known.pause = None;
+            known.quarantines.clear();
+            for closed in &view.gates.closed {
+                match &closed.by {
+                    ClosedBy::Pause { all: true, pause } => known.pause_all = Some(pause.clone()),
+                    ClosedBy::Pause { all: false, pause } => known.pause = Some(pause.clone()),
+                    ClosedBy::Quarantine { quarantine, .. } => {
+                        known.quarantines.push(quarantine.what.to_string());
+                    }
+                    ClosedBy::Member { .. } | ClosedBy::Policy(_) => {}
+                }
+            }
+        });
+    }
+
+    /// What there is, after a look whether the store is the one it was.
+    pub(super) async fn probed_view(&mut self) -> Result<View, Error> {
+        self.probed = true;
+        self.look(true).await
+    }
+
+    pub(super) async fn view(&mut self) -> Result<View, Error> {
+        self.look(false).await
+    }
+
+    pub(super) async fn look(&mut self, mut probe: bool) -> Result<View, Error> {
+        const DOING: &str = "reading the reboot lock";
+        loop {
+            let txn = Txn::new().and_then(self.view_ops());
+            let response = if std::mem::take(&mut probe) {
+                self.semaphore.probing_txn(DOING, txn).await?
+            } else {
+                self.semaphore.txn(DOING, txn).await?
+            };
+            let (view, store) = self.to_view(&response);
+            self.note(&view, store.as_ref());
+            if view.ticket.is_none() {
+                self.stands_since = None;
+            }
+            let percent = self.percent_of(&view);
+            if view.ticket == self.place && percent == self.percent {
+                return Ok(view);
+            }
+            // Who is right before can only be asked once the own place is known, and of what the percentage is once that is.
+            self.place = view.ticket;
+            self.percent = percent;
+        }
+    }
+}
