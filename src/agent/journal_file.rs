@@ -1,7 +1,7 @@
 //! The journal's file: what the machine writes, and what is remembered of etcd, which is written with it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -74,10 +74,12 @@ impl JournalFile {
             .clone()
     }
 
-    /// The key prefixes under which the journal that was loaded remembers a store.
+    /// The key prefixes under which a store is remembered.
     #[must_use]
-    pub fn prefixes(&self) -> Vec<String> {
-        lock(&self.journalled).keys().cloned().collect()
+    pub fn prefixes(&self) -> BTreeSet<String> {
+        let mut prefixes: BTreeSet<String> = lock(&self.journalled).keys().cloned().collect();
+        prefixes.extend(lock(&self.memories).keys().cloned());
+        prefixes
     }
 
     /// Writes the journal, with what is remembered.

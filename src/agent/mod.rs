@@ -218,6 +218,7 @@ async fn runner(
         store_accepted: Arc::default(),
         unknown_boot: std::cell::Cell::default(),
         proven: RefCell::default(),
+        ending: RefCell::default(),
         member: RefCell::default(),
         config,
     };

@@ -5,7 +5,7 @@ use std::{cell::RefCell, rc::Rc};
 use pointsman_testbed::{
     etcd::{Cluster, shared_cluster, unique_prefix},
     node::{AutoReboot, Node},
-    proxy::{Aim, Proxy},
+    proxy::{Aim, Mode, Proxy},
 };
 use semaphore::{
     document::Document,
@@ -536,5 +536,54 @@ async fn a_node_under_another_key_prefix_is_no_member_under_the_former_one() {
     let endpoints = shared_cluster().endpoints();
     crate::agents::agent(&node, &endpoints, &other, &[]).await;
     node.wait_status(|status| status == "idle").await;
+    member_is(&site, &node, None).await;
+}
+
+#[tokio::test]
+async fn a_lost_reply_does_not_hide_what_was_forgotten_or_set() {
+    let cluster = shared_cluster();
+    let proxy = Proxy::start(cluster.address(0)).await;
+    let prefix = unique_prefix("forget-lost");
+    let looker = on(cluster, &prefix);
+    members(cluster, looker.keys(), 0..10).await;
+    let s = semaphore(vec![proxy.url()], &prefix);
+    s.policy().await.unwrap();
+    proxy.lose_reply_to(Aim::Write);
+    let set = s.set_policy(&percent(20), "ann@desk", false).await;
+    assert_eq!(proxy.lost(), 1);
+    assert_eq!(set.unwrap().document.unwrap().max, 2);
+    proxy.lose_reply_to(Aim::Write);
+    let forgotten = s.forget("m0", false, false).await;
+    assert_eq!(proxy.lost(), 2);
+    assert!(
+        matches!(&forgotten, Ok(semaphore::etcd::Forgotten::Done(state)) if state.member.is_some()),
+        "{forgotten:?}"
+    );
+    assert_eq!(document(&looker).await.max, 1);
+    let (a, b) = tokio::join!(
+        looker.forget("m1", false, false),
+        s.forget("m1", false, false)
+    );
+    assert!(a.is_ok() && b.is_ok(), "{a:?} {b:?}");
+    assert_eq!(looker.policy().await.unwrap().members, 8);
+}
+
+#[tokio::test]
+async fn a_node_that_asks_nobody_ends_its_membership_once_etcd_answers_again() {
+    let site = Site::new("members-away");
+    let proxy = Proxy::start(shared_cluster().address(0)).await;
+    let node = machine("node-1").await;
+    crate::agents::agent(&node, &[proxy.url()], &site.prefix, &[]).await;
+    member_is(&site, &node, Some("")).await;
+    node.stop().await;
+    node.write("etc/pointsman/config.yaml", "strategy: reboot\n");
+    proxy.set(Mode::Refuse).await;
+    node.start_again();
+    let log = async || node.log();
+    eventually("it says so", log, |log| {
+        log.contains("this node is still counted as a member of its group")
+    })
+    .await;
+    proxy.set(Mode::Pass).await;
     member_is(&site, &node, None).await;
 }

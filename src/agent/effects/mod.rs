@@ -10,6 +10,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::{
     sync::{Notify, mpsc},
+    task::JoinSet,
     time::sleep,
 };
 
@@ -86,6 +87,8 @@ pub struct EffectRunner {
     pub unknown_boot: Cell<bool>,
     /// The digest of the image that was proven here last, where the node is not on its way to another.
     pub proven: RefCell<Option<String>>,
+    /// What ends memberships that do not count any more.
+    pub ending: RefCell<JoinSet<()>>,
     /// The member of etcd that was last taken for this node's; empty where none was.
     pub member: RefCell<String>,
     /// Where operations say what they wait for.

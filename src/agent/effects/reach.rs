@@ -1,11 +1,11 @@
 //! How etcd is reached: the reboot lock of a group, credentials that are renewed, what is repeated until etcd answers.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use host::{blocking, node::Group, text};
 use jiff::Timestamp;
 use semaphore::{
-    etcd::{self, Semaphore},
+    etcd::{self, BackOff, Semaphore},
     keys::Keys,
     records::NodeRecord,
 };
@@ -13,6 +13,7 @@ use settings::{Config, Strategy};
 use tokio::time::sleep;
 
 use super::EffectRunner;
+use crate::agent::journal_file::JournalFile;
 
 impl EffectRunner {
     /// The semaphore of the configured group, as etcd is reached now; none where the strategy asks nobody.
@@ -56,7 +57,7 @@ impl EffectRunner {
     /// Makes the semaphore of the configured group its own, where the strategy asks somebody. Before the node writes of itself
     /// in a new boot the journal knows that boot: by it the node's own record is told from another machine's.
     pub async fn begin(&self) {
-        self.end_memberships().await;
+        self.end_memberships();
         if self.config.strategy != Strategy::EtcdLock {
             return;
         }
@@ -71,31 +72,26 @@ impl EffectRunner {
     }
 
     /// Ends what the journal names of memberships that do not count any more: under former key prefixes, and under the
-    /// configured one where the node asks nobody.
-    async fn end_memberships(&self) {
+    /// configured one where the node asks nobody. The start does not wait for that; it ends with the runner.
+    fn end_memberships(&self) {
         let own = (self.config.strategy == Strategy::EtcdLock).then(|| self.keys.prefix());
-        let mut ended = false;
         for prefix in self.journal.prefixes() {
             let memory = self.journal.memory(&prefix);
             if own == Some(prefix.as_str()) || memory.remembered().member.is_none() {
                 continue;
             }
+            let back_off = Self::back_off(&self.config);
             let semaphore = Semaphore::new(
                 self.etcd.borrow().clone(),
                 Keys::new(&prefix, Group::default()),
-                Self::back_off(&self.config),
+                back_off,
             );
-            match semaphore.with_memory(memory).end_membership().await {
-                Ok(was) => ended |= was,
-                // The next start tries it again.
-                Err(error) => {
-                    tracing::warn!("this node is still counted as a member of its group: {error}")
-                }
-            }
-        }
-        let journal = self.journal.clone();
-        if ended && let Err(why) = blocking::run(move || journal.keep()).await {
-            tracing::debug!("{why}");
+            let ending = end_membership(
+                semaphore.with_memory(memory),
+                back_off,
+                self.journal.clone(),
+            );
+            self.ending.borrow_mut().spawn_local(ending);
         }
     }
 
@@ -167,5 +163,29 @@ impl EffectRunner {
                 }
             }
         }
+    }
+}
+
+/// How often a node that is no member any more tries to say so; then its next start does.
+const TRIES: usize = 20;
+
+/// Ends the membership that this semaphore's memory names.
+async fn end_membership(semaphore: Semaphore, back_off: BackOff, journal: Arc<JournalFile>) {
+    for wait in back_off.waits().take(TRIES) {
+        match semaphore.end_membership().await {
+            Ok(_) => {
+                if let Err(why) = blocking::run(move || journal.keep()).await {
+                    tracing::debug!("{why}");
+                }
+                return;
+            }
+            Err(error) => {
+                tracing::warn!("this node is still counted as a member of its group: {error}");
+                if !error.is_unreachable() {
+                    return;
+                }
+            }
+        }
+        sleep(wait).await;
     }
 }
