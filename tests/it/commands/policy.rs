@@ -219,3 +219,18 @@ async fn nothing_is_left_of_a_group_that_is_removed() {
     let left = client.get(op.prefix.as_str(), Some(below)).await.unwrap();
     assert!(left.kvs().is_empty(), "{left:?}");
 }
+
+#[tokio::test]
+async fn forget_chooses_none_of_several_nodes_with_one_host_name() {
+    let op = Operator::new("forget-several");
+    // This machine, and the one it was before it was reinstalled.
+    for id in ["0123456789abcdef0123456789abcdef", "0a"] {
+        let record = format!(r#"{{"id":"{id}","hostname":"desk","state":"idle"}}"#);
+        put(&op, &format!("nodes/{id}"), &record).await;
+    }
+    op.says(&["forget", "desk"], 2, "desk is the host name of 2 nodes: ")
+        .await;
+    op.says(&["forget", "0a"], 0, "is forgotten").await;
+    op.says(&["forget", "desk"], 0, "This is the node itself")
+        .await;
+}
