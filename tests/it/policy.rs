@@ -587,3 +587,42 @@ async fn a_node_that_asks_nobody_ends_its_membership_once_etcd_answers_again() {
     proxy.set(Mode::Pass).await;
     member_is(&site, &node, None).await;
 }
+
+#[tokio::test]
+async fn a_member_that_a_restored_store_does_not_know_is_told_with_the_next_ticket() {
+    let cluster = Cluster::start(1).await;
+    let prefix = unique_prefix("members-restored");
+    let s = on(&cluster, &prefix);
+    let node = machine("node-1").await;
+    let key = s.keys().member(node.machine_id());
+    let is_member = async |value: Option<&str>| {
+        let value = value.map(str::to_owned);
+        let found = async || get(&cluster, &key).await;
+        eventually("its member key", found, |found| *found == value).await;
+    };
+    crate::agents::agent(&node, &cluster.endpoints(), &prefix, &[]).await;
+    is_member(Some("")).await;
+    // The snapshot is of a time when it was none.
+    let mut client = cluster.client().await;
+    client.delete(key.as_str(), None).await.unwrap();
+    let path = cluster.dir().join("snapshot");
+    cluster.snapshot(&path).await;
+    put(&cluster, &key, "").await;
+    cluster.restore(&path).await;
+    node.update_engine().ready("2").await;
+    let stop = async || s.read().await.ok()?.pause_all?.store;
+    let stop = eventually("the stop", stop, Option::is_some).await;
+    let id = stop.unwrap().id;
+    let accept = ["store", "accept", &id, "--yes"];
+    let at = [
+        "--endpoint",
+        &cluster.endpoints()[0],
+        "--key-prefix",
+        &prefix,
+    ];
+    let accepted = node
+        .run(crate::agents::bin(), &[&accept[..], &at].concat())
+        .await;
+    assert_eq!(accepted.code, Some(0), "{accepted:?}");
+    is_member(Some("")).await;
+}

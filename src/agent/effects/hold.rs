@@ -5,7 +5,7 @@ use std::cell::Cell;
 use jiff::Timestamp;
 use semaphore::{
     etcd::{self, Claim, Committed, Left, Released},
-    records::{Holder, Phase},
+    records::{Holder, NodeRecord, Phase},
 };
 
 use super::{AGENT, EffectRunner};
@@ -39,11 +39,19 @@ impl EffectRunner {
         }
     }
 
+    /// What the node says of itself when it is done with this claim: under a former key prefix it is no member any more.
+    fn idle_record(&self, key: &ClaimKey) -> NodeRecord {
+        let mut idle = self.record("", "");
+        idle.member
+            .take_if(|_| key.keys.prefix() != self.keys.prefix());
+        idle
+    }
+
     pub(super) async fn leave(&self, entry: &Entry) -> Event {
         let Some(key) = &entry.claim else {
             return Event::Left(None);
         };
-        let idle = self.record("", "");
+        let idle = self.idle_record(key);
         let left = self
             .until_known(async || {
                 let semaphore = self.semaphore(&key.keys);
@@ -97,10 +105,7 @@ impl EffectRunner {
 
     pub(super) async fn release(&self, entry: &Entry, owed: Option<&OwnQuarantine>) -> Event {
         if let Some(key) = &entry.claim {
-            let mut idle = self.record("", "");
-            // Under a former key prefix the node is no member any more.
-            idle.member
-                .take_if(|_| key.keys.prefix() != self.keys.prefix());
+            let idle = self.idle_record(key);
             // An earlier try whose reply was lost may have been the one that released.
             let unsure = Cell::new(false);
             let released = self

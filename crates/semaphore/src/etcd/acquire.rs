@@ -273,8 +273,13 @@ impl Run<'_> {
             TxnOp::get(key, None),
         ];
         ops.extend(put_state(keys, self.claim.node.as_ref(), "queued"));
+        let node = self.claim.node.as_ref();
+        ops.extend(node.and_then(|node| self.semaphore.member_op_unless_held(node)));
         let txn = Txn::new().and_then(ops);
         let response = self.semaphore.txn("taking a ticket", txn).await?;
+        if let Some(node) = node {
+            self.semaphore.note_member_by(&response, node);
+        }
         self.place = response.op_responses().iter().find_map(|op| match op {
             TxnOpResponse::Get(get) => get.kvs().first().map(|kv| kv.create_revision()),
             _ => None,

@@ -287,6 +287,7 @@ impl Semaphore {
         let ticket = || TxnOp::delete(keys.ticket(id), None);
         let mut then = vec![ticket()];
         then.extend(put_state(keys, node, "idle"));
+        then.extend(node.into_iter().flat_map(|node| self.member_ops(node)));
         let txn = Txn::new()
             .when(vec![absent(keys.holder(id))])
             .and_then(then)
@@ -297,6 +298,7 @@ impl Semaphore {
             ]);
         let response = self.txn("leaving the queue", txn).await?;
         if response.succeeded() {
+            node.into_iter().for_each(|node| self.note_member(node));
             return Ok(Left::Left);
         }
         let answers = read::answers(&response);

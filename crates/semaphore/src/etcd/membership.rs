@@ -1,6 +1,6 @@
 //! A node as a member of its group: the key that counts it, and tells what was proven on it.
 
-use etcd_client::{Txn, TxnOp};
+use etcd_client::{Txn, TxnOp, TxnOpResponse, TxnResponse};
 
 use super::{Error, Semaphore, absent};
 use crate::{
@@ -56,6 +56,17 @@ impl Semaphore {
         if let Some(member) = &node.member {
             let key = self.member_key(node);
             self.memory().note_member(&key, member.value());
+        }
+    }
+
+    /// Notes what the answer to [`Self::member_op_unless_held`] tells, where that was asked.
+    pub(super) fn note_member_by(&self, response: &TxnResponse, node: &NodeRecord) {
+        let put = response.op_responses().into_iter().any(|op| match op {
+            TxnOpResponse::Txn(one) => one.succeeded(),
+            _ => false,
+        });
+        if put {
+            self.note_member(node);
         }
     }
 

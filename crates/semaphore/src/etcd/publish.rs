@@ -27,13 +27,7 @@ impl Semaphore {
         puts.extend(self.member_op_unless_held(node));
         let put = etcd_client::Txn::new().and_then(puts);
         let written = self.txn(DOING, put).await?;
-        let as_member = written.op_responses().into_iter().find_map(|op| match op {
-            TxnOpResponse::Txn(one) => Some(one.succeeded()),
-            _ => None,
-        });
-        if as_member == Some(true) {
-            self.note_member(node);
-        }
+        self.note_member_by(&written, node);
         let revision = written.header().map_or(0, |header| header.revision());
         let memory = self.memory();
         memory.note_written(&node.boot_id, revision);
