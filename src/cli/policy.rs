@@ -199,7 +199,7 @@ async fn show(context: &Context, json: JsonArgs) -> Result<(), Failure> {
         )
         .remedy(
             "replace it (fields that a newer version wrote are lost)",
-            context.command("policy set"),
+            context.command("policy set --replace --max PERCENT"),
         )),
         None => Ok(()),
     }

@@ -97,7 +97,10 @@ async fn damaged_policy_is_shown_and_replaced() {
     put(&op, "policy", r#"{"max_percent":200}"#).await;
     let text = "max_percent is 200, expected a whole number from 1 to 100; it reads: {\"max_percent\":200}";
     let shown = op.says(&["policy"], 1, text).await;
-    assert!(shown.stderr.contains("policy set --"), "{shown:?}");
+    assert!(
+        shown.stderr.contains("policy set --replace --max PERCENT"),
+        "{shown:?}"
+    );
     op.says(&["status"], 0, &format!("POLICY cannot be used: {text}"))
         .await;
     let json = op.json(&[]).await;
