@@ -20,7 +20,7 @@ use tracing_subscriber::{
 use crate::text;
 
 /// Starts the log: to the journal where standard error is connected to it, else to standard error.
-/// `POINTSMAN_LOG` says what is logged (`debug`, `pointsman=trace,warn`, …); without it `default`. From then on a panic is
+/// `POINTSMAN_LOG` says what is logged (`debug`, `pointsman=debug,warn`, …); without it `default`. From then on a panic is
 /// logged, with its message and its place, before the program ends.
 pub fn init(default: &str) {
     let wanted = std::env::var("POINTSMAN_LOG").unwrap_or_default();
