@@ -19,6 +19,7 @@ lacks busctl systemd
 lacks setpriv util-linux
 lacks systemd-analyze systemd
 lacks curl curl
+[ -e /usr/share/zoneinfo/Europe/Berlin ] || need="$need tzdata"
 lacks sgdisk gdisk
 lacks cgpt cgpt
 lacks mke2fs e2fsprogs
