@@ -180,7 +180,7 @@ fn claim(id: &str) -> Claim {
     }
 }
 
-/// So many wait; this many times the holder gives back and the next takes. The time of each; that of a raw
+/// So many wait; this many times the holder releases and the next takes. The time of each; that of a raw
 /// transaction after the same rest, one beside each; and the requests per hand-over by etcd's own count.
 async fn hand_overs(
     cluster: &'static Cluster,

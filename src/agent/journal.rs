@@ -69,7 +69,8 @@ pub struct Journal {
     /// What failed in the boot that was proven last, as it had before, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed_before: Vec<String>,
-    /// What this node found to be bad.
+    /// The images that this node has quarantined. The key in the file is of the first version of the format, and does not
+    /// change: an older program must find them.
     #[serde(rename = "condemned", default, skip_serializing_if = "Vec::is_empty")]
     pub quarantined: Vec<OwnQuarantine>,
     /// What is remembered of etcd; filled in when the journal is written.

@@ -172,7 +172,7 @@ async fn no_member_reboots_while_another_is_down() {
     assert!(a.logind().asked().is_empty());
     site.cluster.restart_member(2).await;
     site.committed(&a).await;
-    // Its own may be down: that is what the reboot may mend.
+    // Its own may be down: the reboot may repair it.
     a.reboot(Death::Term).await;
     site.free().await;
     site.cluster.kill_member(0).await;

@@ -1,6 +1,6 @@
 #!/bin/sh
 # tests/nodes/tree.sh FOLDER [PACKAGES]: the system that all nodes of the tests are laid over, and these packages, made
-# once and never changed. Made anew when what it is made of has changed.
+# once and never changed. Rebuilt when what it is made of has changed.
 set -eu
 tree=$1
 with=systemd,systemd-sysv,dbus,libpam-systemd,iproute2,etcd-server,busybox,socat,nftables,udev${2:+,$2}

@@ -1,6 +1,6 @@
 #!/bin/sh
 # tests/vm/build.sh FROM OUT [box]: what a virtual machine of the tests is made of, from the programs in FROM: OUT/kernel,
-# OUT/initrd and OUT/disk, a disk with two slots that hold the same system, and room for its state. Made anew when what
+# OUT/initrd and OUT/disk, a disk with two slots that hold the same system, and room for its state. Rebuilt when what
 # it is made of has changed. With `box`, a machine for Vagrant: not a node yet, and with what Vagrant takes a guest to have.
 set -eu
 cd "$(dirname "$0")/../.."

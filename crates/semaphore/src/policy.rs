@@ -130,6 +130,12 @@ impl Policy {
     }
 }
 
+/// The percentage in the value of a policy; none where it has none, or cannot be used.
+#[must_use]
+pub fn percentage_in(policy: &[u8]) -> Option<u32> {
+    Policy::parse(policy).ok()?.max_percent
+}
+
 /// How many of so many members a percentage is: rounded down, and at least one.
 #[must_use]
 pub fn percent_of(percent: u32, members: u64) -> u32 {

@@ -30,7 +30,7 @@ fn some() -> Published {
     }
 }
 
-/// An agent that refuses with this sentence, or takes note; it gives back what it was asked.
+/// An agent that refuses with this sentence, or takes note; it returns what it was asked.
 fn answering(
     mut calls: mpsc::Receiver<Call>,
     refusal: Option<&'static str>,

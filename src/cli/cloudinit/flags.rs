@@ -177,7 +177,7 @@ pub(super) fn read(args: Vec<String>) -> Result<Line, Wrong> {
         ),
         (
             "from-vmware-guestinfo",
-            "the interface of the hypervisor is not used here; save its properties with \
+            "VMware is not asked for guestinfo properties; save them with \
              `vmtoolsd --cmd 'info-get guestinfo.ovfEnv' >FILE` and name that with -from-vmware-ovf-env",
         ),
     ] {
@@ -389,8 +389,8 @@ mod tests {
             ),
             (
                 "-from-vmware-guestinfo",
-                "-from-vmware-guestinfo is not supported: the interface of the hypervisor is not used here; save its \
-                 properties with `vmtoolsd --cmd 'info-get guestinfo.ovfEnv' >FILE` and name that with \
+                "-from-vmware-guestinfo is not supported: VMware is not asked for guestinfo properties; save them \
+                 with `vmtoolsd --cmd 'info-get guestinfo.ovfEnv' >FILE` and name that with \
                  -from-vmware-ovf-env",
             ),
             (

@@ -315,7 +315,7 @@ fn additions_of_others_to_an_appended_file_stay() {
     }
     let plan = tree.plan("#cloud-config\n").must(0);
     assert!(plan.contains("! /etc/list stays"), "{plan}");
-    // What only we have added to goes back to what it was before that.
+    // A file to which only we have added is restored.
     tree.write("etc/list", "base\nours\n");
     tree.apply(&two).must(0);
     tree.apply("#cloud-config\n").must(0);

@@ -279,12 +279,12 @@ write_files: [{path: /a, content: x, owner: 'ann:ann'}, {path: /b, content: y, o
              /b: the group eve does not exist\n"
         );
     }
-    let mended = groups
+    let repaired = groups
         .replace(", wheel", "")
         .replace("staff", "core")
         .replace("docker, passwd", "docker, primary_group: docker, passwd")
         .replace("eve:eve", "eve");
-    tree.apply(&mended).must(0);
+    tree.apply(&repaired).must(0);
     assert!(
         tree.text("etc/group").contains("ann:x:1000:bob"),
         "{}",

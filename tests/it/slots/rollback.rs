@@ -315,7 +315,7 @@ async fn a_reboot_into_the_other_slot_waits_for_its_turn() {
     assert!(disk.bits(Slot::B).priority > disk.bits(Slot::A).priority);
 }
 
-/// Whoever stands before a node that does not boot right is not sent to mend a line about something else first.
+/// A person whose node does not boot well need not correct an unrelated line of the configuration first.
 #[tokio::test]
 async fn unrelated_configuration_fault_does_not_block_slots() {
     let desk = with_two();

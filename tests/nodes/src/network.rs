@@ -72,7 +72,7 @@ impl Port {
     }
 
     /// Plugs it in again.
-    pub async fn mend(&self) {
+    pub async fn plug_in(&self) {
         sh(&format!("ip -n {} link set {} up", self.hub, self.cable)).await;
     }
 }

@@ -166,7 +166,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Finds or adds the interface of this name, after which its units are named.
+    /// Gives the index of the network interface with this name, and adds it if it is not there yet. Its units get its name.
     fn interface(&mut self, line: usize, name: &str) -> Result<usize, NetconfError> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
         if name.is_empty() || name.len() > 15 || !name.bytes().all(plain) || name.starts_with('.') {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     document::{Document, Refusal},
     gates::{Closed, ClosedBy, Gateway, Passenger},
-    policy::Policy,
+    policy::percentage_in,
     records::{Drain, Holder, ImageId, Pause, Phase, Quarantine},
     stored::Stored,
 };
@@ -105,8 +105,7 @@ impl Semaphore {
         );
         for tries in 0..RACES {
             let mut asked: Vec<TxnOp> = gates::gets(&gateway).collect();
-            let count = GetOptions::new().with_prefix().with_count_only();
-            asked.push(TxnOp::get(keys.members(), Some(count)));
+            asked.push(read::count(keys.members()));
             let mut held = self.held(DOING, &holder.id, asked).await?;
             let gates = gates::read(&gateway, std::mem::take(&mut held.more), None);
             if let Some((entry, _)) = &held.entry {
@@ -136,8 +135,7 @@ impl Semaphore {
                 Some((Ok(document), modified)) => (document, modified),
             };
             let policy = gates.found(&keys.policy());
-            let policy = policy.and_then(|found| Policy::parse(&found.stored.value).ok());
-            let document = match policy.and_then(|policy| policy.max_percent) {
+            let document = match policy.and_then(|found| percentage_in(&found.stored.value)) {
                 Some(percent) => document.with_percentage(percent, held.counted),
                 None => document,
             };
@@ -257,7 +255,7 @@ impl Semaphore {
     }
 
     /// Sets how many may be out at a time. With `rebuild`, a document that is missing or cannot be used is
-    /// written anew from the holders' entries; otherwise that is an error.
+    /// rebuilt from the holders' entries; otherwise that is an error.
     ///
     /// # Errors
     /// When etcd cannot be reached, refuses, or the document cannot be used.

@@ -1,11 +1,11 @@
 //! The end of a node that does not come back.
 
-use etcd_client::{GetOptions, Txn, TxnOp};
+use etcd_client::{Txn, TxnOp};
 
 use super::{Error, RACES, Semaphore, read, stand_back, store::as_read};
 use crate::{
     document::Document,
-    policy::Policy,
+    policy::percentage_in,
     records::{Holder, NodeRecord, Ticket},
     stored::Stored,
 };
@@ -65,8 +65,7 @@ impl Semaphore {
             let own = [keys.node(id), keys.member(id), keys.ticket(id)];
             let mut more: Vec<TxnOp> = own.map(|key| TxnOp::get(key, None)).into();
             more.push(TxnOp::get(keys.policy(), None));
-            let count = GetOptions::new().with_prefix().with_count_only();
-            more.push(TxnOp::get(keys.members(), Some(count)));
+            more.push(read::count(keys.members()));
             let held = self.held(DOING, id, more).await?;
             let [record, member, ticket, policy] = [0, 1, 2, 3].map(|at| {
                 let found: Option<&Vec<etcd_client::KeyValue>> = held.more.get(at);
@@ -132,8 +131,7 @@ impl Semaphore {
 /// The document without this node, with so many members left.
 fn after(document: &Document, id: &str, policy: Option<&[u8]>, members: u64) -> Document {
     let document = document.without(id);
-    let policy = policy.and_then(|value| Policy::parse(value).ok());
-    match policy.and_then(|policy| policy.max_percent) {
+    match policy.and_then(percentage_in) {
         Some(percent) => document.with_percentage(percent, members),
         None => document,
     }

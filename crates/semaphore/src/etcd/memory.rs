@@ -299,7 +299,7 @@ impl Memory {
     pub(super) fn accept(&self, token: &str, reply: &Reply) {
         let mut state = self.state();
         state.remembered.accept(token, reply);
-        // Told anew, with the next record.
+        // The new store does not know the member: its key is written again, with the next record.
         state.member = None;
         state.sign = None;
     }

@@ -50,11 +50,10 @@ impl Semaphore {
 
     async fn read_policy(&self, doing: &'static str) -> Result<(PolicyState, Values), Error> {
         let keys = &self.keys;
-        let count = GetOptions::new().with_prefix().with_count_only();
         let gets = vec![
             TxnOp::get(keys.policy(), None),
             TxnOp::get(keys.semaphore(), None),
-            TxnOp::get(keys.members(), Some(count)),
+            read::count(keys.members()),
         ];
         let response = self.txn(doing, Txn::new().and_then(gets)).await?;
         let members = read::counted(&response);

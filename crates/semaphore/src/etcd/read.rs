@@ -70,6 +70,14 @@ pub(super) fn answers(response: &etcd_client::TxnResponse) -> Vec<Vec<KeyValue>>
         .collect()
 }
 
+/// The request that counts the keys with this prefix. It stands last in its transaction: see [`counted`].
+pub(super) fn count(prefix: String) -> TxnOp {
+    TxnOp::get(
+        prefix,
+        Some(GetOptions::new().with_prefix().with_count_only()),
+    )
+}
+
 /// How many keys the last request of a transaction has found. Not those of any request: where etcd filters by revision, it
 /// counts what it leaves out as well.
 pub(super) fn counted(response: &etcd_client::TxnResponse) -> u64 {
@@ -182,10 +190,7 @@ impl Semaphore {
             TxnOp::get(keys.nodes(), all()),
             TxnOp::get(keys.policy(), None),
             TxnOp::get(keys.store(), None),
-            TxnOp::get(
-                keys.members(),
-                Some(GetOptions::new().with_prefix().with_count_only()),
-            ),
+            count(keys.members()),
         ];
         let response = self
             .txn("reading the reboot lock", Txn::new().and_then(ops))

@@ -138,7 +138,7 @@ proptest! {
         simulation.logind = true;
         simulation.slots_readable = true;
         simulation.exited = false;
-        // It says so, and what mends it: systemctl restart pointsman.
+        // It says so, and what repairs it: systemctl restart pointsman.
         if simulation.blind {
             simulation.asked_logind = true;
             simulation.start();

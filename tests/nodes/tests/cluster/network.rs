@@ -82,7 +82,7 @@ async fn isolated_holder_stays_up_and_loss_of_the_leader_is_harmless() {
         holders(&group).next().map(|h| &h["id"]),
         Some(&first.id().into())
     );
-    first.port().mend().await;
+    first.port().plug_in().await;
     first.booted(2).await;
     cluster.free().await;
     assert_eq!(first.slot(), Slot::B);
@@ -109,7 +109,7 @@ async fn isolated_holder_stays_up_and_loss_of_the_leader_is_harmless() {
         .until("it is proven", |_| second.disk().bits(Slot::B).successful)
         .await;
     assert_eq!(leader.boots(), 1);
-    leader.port().mend().await;
+    leader.port().plug_in().await;
     leader.booted(2).await;
     cluster.free().await;
     turns::one_at_a_time(&cluster);
@@ -161,10 +161,10 @@ async fn node_isolated_while_proving_keeps_the_lock_until_etcd_answers() {
         .until("etcd has another leader", |group| group.is_object())
         .await;
     only(outer).await;
-    outer.port().mend().await;
+    outer.port().plug_in().await;
     cluster.free().await;
     outer.agent_is("idle").await;
-    first.port().mend().await;
+    first.port().plug_in().await;
 
     // With a member, which leads by the time it is cut off: that it is back is a part of the proof.
     let member = cluster.nodes[..3]
@@ -196,7 +196,7 @@ async fn node_isolated_while_proving_keeps_the_lock_until_etcd_answers() {
         .await;
     assert_eq!(first.boots(), 1);
     first.write("var/healthy", "");
-    member.port().mend().await;
+    member.port().plug_in().await;
     first.booted(2).await;
     assert!(member.disk().bits(Slot::B).successful);
     cluster.free().await;
@@ -250,7 +250,7 @@ async fn leader_isolated_while_draining_undoes_or_finishes_its_reboot() {
     assert_eq!(turns::of(first).len(), 1, "its drain is undone");
     holds(first, "draining").await;
     assert_eq!((first.boots(), outer.boots()), (1, 1));
-    first.port().mend().await;
+    first.port().plug_in().await;
     // The one who waited first; and then it tries again.
     for node in [outer, first] {
         node.booted(2).await;
@@ -267,7 +267,7 @@ async fn leader_isolated_while_draining_undoes_or_finishes_its_reboot() {
     second.until("test -e /var/draining").await;
     second.port().cut().await;
     goes_on_without(second).await;
-    second.port().mend().await;
+    second.port().plug_in().await;
     until_asked(&cluster, second).await;
     second.sh("touch /var/drained").await;
     second.booted(2).await;

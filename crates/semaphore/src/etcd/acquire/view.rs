@@ -9,7 +9,7 @@ use crate::{
     document::Document,
     etcd::{Error, gates, read},
     gates::{ClosedBy, Gateway},
-    policy::Policy,
+    policy::percentage_in,
     queue::View,
     records::Ticket,
     stored::Stored,
@@ -40,8 +40,7 @@ impl Run<'_> {
             ops.push(TxnOp::get(keys.queue(), Some(before)));
         }
         if self.percent.is_some() {
-            let count = GetOptions::new().with_prefix().with_count_only();
-            ops.push(TxnOp::get(keys.members(), Some(count)));
+            ops.push(read::count(keys.members()));
         }
         ops
     }
@@ -88,7 +87,7 @@ impl Run<'_> {
     /// The percentage of the policy that was read.
     pub(super) fn percent_of(&self, view: &View) -> Option<u32> {
         let found = view.gates.found(&self.semaphore.keys.policy())?;
-        Policy::parse(&found.stored.value).ok()?.max_percent
+        percentage_in(&found.stored.value)
     }
 
     /// Whether a person takes it, and no node's agent.
