@@ -213,7 +213,7 @@ async fn a_policy_that_cannot_be_read_stops_the_group_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_policy_that_changes_between_look_and_take_loses_the_take_nothing_but_a_look() {
+async fn no_more_than_the_largest_percentage_are_out_while_the_policy_changes() {
     LocalSet::new()
         .run_until(async {
             let cluster = shared_cluster();

@@ -15,19 +15,24 @@ enum Word {
         all: bool,
     },
     Quarantined(fn(&Semaphore) -> String),
+    /// A policy that cannot be used.
+    Policy,
     Stopped,
     Unlisted,
     /// Its entry is deleted, and nothing else.
     Forgotten,
 }
 
+const UNKNOWN_POLICY: &str = r#"{"moon":"full"}"#;
+
 const IMAGE: &str = "sha256:aaaa";
 
-const WORDS: [Word; 7] = [
+const WORDS: [Word; 8] = [
     Word::Pause { all: false },
     Word::Pause { all: true },
     Word::Quarantined(|s| s.keys().quarantine_version("2")),
     Word::Quarantined(|s| s.keys().quarantine_image(IMAGE)),
+    Word::Policy,
     Word::Stopped,
     Word::Unlisted,
     Word::Forgotten,
@@ -39,6 +44,7 @@ impl Word {
             Self::Pause { all: false } => s.keys().pause(),
             Self::Pause { all: true } => s.keys().pause_all(),
             Self::Quarantined(key) => key(s),
+            Self::Policy => s.keys().policy(),
             Self::Stopped | Self::Unlisted => s.keys().semaphore(),
             Self::Forgotten => s.keys().holder("n"),
         }
@@ -53,6 +59,7 @@ impl Word {
         let value = match self {
             Self::Stopped => format!(r#"{{"semaphore":-1,"max":0,"holders":["{id}"]}}"#),
             Self::Unlisted => Document::new(1).to_json(),
+            Self::Policy => UNKNOWN_POLICY.into(),
             _ => "{}".into(),
         };
         let put = client.put(self.key(s), value, None).await.unwrap();
@@ -147,7 +154,7 @@ async fn no_take_succeeds_after_a_gate_closed() {
     let prefix = unique_prefix("race-take");
     let (s, mut client) = (on(cluster, &prefix), cluster.client().await);
     s.set_max(1, false).await.unwrap();
-    for word in &WORDS[..5] {
+    for word in &WORDS[..6] {
         for round in 0..TIMES / 2 {
             let c = to_two("n");
             let mut speaker = client.clone();
@@ -161,6 +168,7 @@ async fn no_take_succeeds_after_a_gate_closed() {
                 let full = match word {
                     // Who has taken by then is named.
                     Word::Stopped => r#"{"semaphore":0,"max":0,"holders":[]}"#,
+                    Word::Policy => UNKNOWN_POLICY,
                     _ => "{}",
                 };
                 let put = speaker.put(word.key(&s), full, None).await.unwrap();
