@@ -169,6 +169,7 @@ fn claim(id: &str) -> Claim {
             deadline: Some(1800),
             reason: None,
             agent: "bench".into(),
+            soaks_until: None,
             by_hand: None,
             unknown: serde_json::Map::new(),
         },
@@ -233,7 +234,7 @@ async fn hand_overs(
         sleep(REST).await;
         // As an agent does while its node is proving.
         releaser
-            .proving(&holder.holder.id, &holder.holder.nonce, None)
+            .proving(&holder.holder.id, &holder.holder.nonce, 1800, None)
             .await
             .unwrap();
         let began = Instant::now();

@@ -245,6 +245,9 @@ fn going_down(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
 }
 
 fn in_window(node: &Node<'_>, stage: Stage<'_>) -> Option<Closed> {
+    if is_way_back(stage) {
+        return None;
+    }
     let usual = usual_duration(node, stage);
     match window::decide(&node.rules.windows, usual, &node.now.wall) {
         Start::Closed { opens } => Some(Closed {
@@ -263,6 +266,11 @@ fn in_window(node: &Node<'_>, stage: Stage<'_>) -> Option<Closed> {
     }
 }
 
+/// Whether it is the way back of a node that soaks: no window keeps it, since the node is out already.
+fn is_way_back(stage: Stage<'_>) -> bool {
+    matches!(stage, Stage::UnderWay(entry) if entry.way_back)
+}
+
 /// How long the reboots of this node take. Once its drain has begun it does not matter any more.
 fn usual_duration(node: &Node<'_>, stage: Stage<'_>) -> Option<Duration> {
     match stage {
@@ -273,6 +281,9 @@ fn usual_duration(node: &Node<'_>, stage: Stage<'_>) -> Option<Duration> {
 
 /// When it is too late for the window that is open now.
 fn window_closes(node: &Node<'_>, stage: Stage<'_>) -> Option<Duration> {
+    if is_way_back(stage) {
+        return None;
+    }
     let usual = usual_duration(node, stage);
     match window::decide(&node.rules.windows, usual, &node.now.wall) {
         Start::Open { until } => until.map(|until| look_at(node.now, Some(&until))),

@@ -42,6 +42,9 @@ pub struct Journal {
     /// The reboot under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<Entry>,
+    /// The soak of this node: under way, or failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soak: Option<Soak>,
     /// The image that was proven last on this node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub good: Option<ImageId>,
@@ -112,6 +115,40 @@ pub struct OwnQuarantine {
     pub reported: bool,
 }
 
+/// The time that a node stays under observation after it has proven another image, still holding the reboot lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Soak {
+    /// The boot in which it soaks.
+    pub boot_id: String,
+    /// How long, in milliseconds.
+    pub length_ms: u64,
+    /// When it is over: milliseconds on the clock that counts from the boot, also while the machine sleeps (clock_gettime(2),
+    /// `CLOCK_BOOTTIME`). The wall clock may be set meanwhile.
+    pub over_at_ms: u64,
+    /// The reboot that it is the end of: on a way back that does not come about, the node goes on with it.
+    pub entry: Entry,
+    /// Why it failed, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    /// Whether a person has ended it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
+}
+
+impl Soak {
+    /// How long it lasts.
+    #[must_use]
+    pub fn length(&self) -> Duration {
+        Duration::from_millis(self.length_ms)
+    }
+
+    /// When it is over, on the clock that counts from the boot.
+    #[must_use]
+    pub fn over_at(&self) -> Duration {
+        Duration::from_millis(self.over_at_ms)
+    }
+}
+
 /// A reboot a person asked for. The next boot has fulfilled it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
@@ -139,6 +176,19 @@ pub struct Entry {
     /// When its drain began, on the wall clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_began: Option<Timestamp>,
+    /// Whether it is the way back of a node that soaks, under the hold that it has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub way_back: bool,
+}
+
+impl Entry {
+    /// Whether the node may soak after this reboot, once it has proven the image that it went to: not where it stayed on its
+    /// image, rebooted under a person's lock, or went back.
+    #[must_use]
+    pub fn may_soak(&self) -> bool {
+        let coordinated = self.claim.as_ref().is_some_and(|claim| !claim.by_hand);
+        coordinated && !self.way_back && !self.intent.to.is(&self.from)
+    }
 }
 
 /// What finds a claim again in etcd.
@@ -174,6 +224,8 @@ pub enum Stage {
     Queued,
     /// The semaphore is held, the drain hooks may have run.
     Draining,
+    /// The boot is proven; whether it soaks is asked with the release, or it soaks.
+    Soaking,
     /// The boot is proven, or the reboot was given up: only the release is left.
     Releasing,
     /// The commit may have been made, the reboot may have been called. A newer program's step that this one does not
@@ -189,6 +241,7 @@ impl Default for Journal {
             machine: None,
             request: None,
             entry: None,
+            soak: None,
             good: None,
             staged: None,
             trial: None,
@@ -209,6 +262,17 @@ impl Journal {
     #[must_use]
     pub fn is_newer(&self) -> bool {
         self.version > VERSION
+    }
+
+    /// Whether update_engine must not run in this boot, although its image is proven: the node may soak, and then needs the
+    /// other slot as it is.
+    #[must_use]
+    pub fn holds_updates_back(&self, boot_id: &str) -> bool {
+        self.entry.as_ref().is_some_and(|entry| {
+            let here = entry.boot_id == boot_id;
+            let proven = !here && entry.may_soak() && entry.stage != Stage::Queued;
+            proven || (here && entry.way_back)
+        })
     }
 
     /// How long reboots of this node take: the slowest of the last ones. None where it is not known.

@@ -13,6 +13,8 @@ pub struct Now {
     pub wall: Zoned,
     /// Time since some fixed point of this run; never jumps.
     pub monotonic: Duration,
+    /// Time since the boot, also while the machine slept: for what outlives this run.
+    pub since_boot: Duration,
     /// Random, to name a claim that begins now.
     pub random: u128,
 }

@@ -206,7 +206,7 @@ async fn expected_release(cluster: &Cluster, changed: bool) -> u64 {
     semaphore.set_max(2, false).await.unwrap();
     semaphore.acquire(&ours, |_| {}).await;
     semaphore
-        .proving("a", &ours.holder.nonce, None)
+        .proving("a", &ours.holder.nonce, 1800, None)
         .await
         .unwrap();
     if changed {

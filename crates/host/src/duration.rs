@@ -149,6 +149,34 @@ pub fn print(length: Duration) -> String {
     text
 }
 
+/// Lengths of time in documents, as the text that [`print`] makes and [`parse`] reads; none where the field is absent. For serde's
+/// `with`.
+pub mod optional_text {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Writes it as text.
+    ///
+    /// # Errors
+    /// As the serializer.
+    pub fn serialize<S: Serializer>(length: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+        match length {
+            Some(length) => to.serialize_str(&super::print(*length)),
+            None => to.serialize_none(),
+        }
+    }
+
+    /// Reads it from text.
+    ///
+    /// # Errors
+    /// When it is no length of time.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        let text = String::deserialize(from)?;
+        super::parse(&text).map(Some).map_err(D::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 mod files;
 pub mod root;
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 
 use jiff::tz::TimeZone;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -102,6 +102,13 @@ pub fn boot_id(root: &Root) -> Result<String, NodeError> {
         Ok(Some(told)) => Ok(told),
         _ => read(&Root::default().path(PATH)),
     }
+}
+
+/// How long ago the machine was booted, also while it slept (clock_gettime(2), `CLOCK_BOOTTIME`).
+#[must_use]
+pub fn since_boot() -> Duration {
+    let clock = nix::time::ClockId::CLOCK_BOOTTIME;
+    clock.now().map_or(Duration::ZERO, Duration::from)
 }
 
 /// 32 hex digits, as systemd writes an id, the way the kernel writes it; none where it is something else.

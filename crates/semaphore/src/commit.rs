@@ -58,7 +58,7 @@ pub fn decide(standing: Standing<'_>) -> Step {
     };
     match &entry.phase {
         Phase::Rebooting => return Step::Committed,
-        Phase::Proving => return refuse(Refusal::Twin),
+        Phase::Proving | Phase::Soaking => return refuse(Refusal::Twin),
         Phase::Draining | Phase::Manual | Phase::Other(_) => {}
     }
     let Some(Ok(document)) = standing.document else {
@@ -77,6 +77,34 @@ pub fn decide(standing: Standing<'_>) -> Step {
         phase: Phase::Rebooting,
         ..entry.clone()
     })
+}
+
+/// Decides what the commit of the way back does: as [`decide`], but of a node that soaks, and no stop keeps it.
+#[must_use]
+pub fn decide_way_back(standing: Standing<'_>) -> Step {
+    let refuse = Step::StepBack;
+    let Some(entry) = standing.own else {
+        return refuse(Refusal::NotHeld);
+    };
+    match &entry.phase {
+        Phase::Rebooting => return Step::Committed,
+        Phase::Soaking => {}
+        Phase::Proving | Phase::Draining | Phase::Manual | Phase::Other(_) => {
+            return refuse(Refusal::Twin);
+        }
+    }
+    match standing.document {
+        Some(Ok(document)) if document.holds(standing.id) => {}
+        Some(Ok(_)) => return refuse(Refusal::NotNamed),
+        Some(Err(_)) | None => return refuse(Refusal::NoDocument),
+    }
+    match standing.gates.closed.first() {
+        Some(closed) => refuse(Refusal::Gate(closed.clone())),
+        None => Step::Commit(Holder {
+            phase: Phase::Rebooting,
+            ..entry.clone()
+        }),
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -157,6 +185,12 @@ mod tests {
                 &open,
                 no(Refusal::Twin),
             ),
+            (
+                Some(entry(Phase::Soaking)),
+                Some(&named),
+                &open,
+                no(Refusal::Twin),
+            ),
             (Some(draining.clone()), None, &open, no(Refusal::NoDocument)),
             (
                 Some(draining.clone()),
@@ -192,6 +226,29 @@ mod tests {
         ];
         for (own, document, gates, expected) in cases {
             assert_eq!(commit(own.as_ref(), document, gates), expected);
+        }
+    }
+
+    #[test]
+    fn way_back_is_of_a_node_that_soaks_and_no_stop_keeps_it() {
+        let open = Gates::default();
+        let stopped = document(r#"{"max":0,"holders":["me"]}"#);
+        let way_back = |phase: Phase| {
+            let own = entry(phase);
+            decide_way_back(Standing {
+                id: "me",
+                own: Some(&own),
+                document: Some(&stopped),
+                gates: &open,
+            })
+        };
+        let Step::Commit(committed) = way_back(Phase::Soaking) else {
+            panic!("it soaks")
+        };
+        assert_eq!(committed.phase, Phase::Rebooting);
+        assert_eq!(way_back(Phase::Rebooting), Step::Committed);
+        for phase in [Phase::Draining, Phase::Proving, Phase::Manual] {
+            assert_eq!(way_back(phase), Step::StepBack(Refusal::Twin));
         }
     }
 }

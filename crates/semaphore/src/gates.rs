@@ -94,6 +94,10 @@ trait Gate {
     fn is_of_commit(&self) -> bool {
         true
     }
+    /// Whether it is asked before the way back of a node that soaks.
+    fn is_of_way_back(&self) -> bool {
+        false
+    }
 }
 
 /// Which node the gates are asked for.
@@ -138,6 +142,14 @@ impl Gateway {
     pub fn to_commit(keys: &Keys, who: Passenger<'_>) -> Self {
         let mut gates = gates(keys, who);
         gates.retain(|gate| gate.is_of_commit());
+        Self { gates }
+    }
+
+    /// The gates between a node that soaks and the image it left.
+    #[must_use]
+    pub fn to_go_back(keys: &Keys, who: Passenger<'_>) -> Self {
+        let mut gates = gates(keys, who);
+        gates.retain(|gate| gate.is_of_way_back());
         Self { gates }
     }
 
@@ -251,6 +263,10 @@ impl Gate for QuarantineGate {
         self.keys.clone()
     }
 
+    fn is_of_way_back(&self) -> bool {
+        true
+    }
+
     fn closed(&self, found: &[Vec<Found>], _accepted: i64) -> Option<Closed> {
         self.keys.iter().zip(found).find_map(|(range, found)| {
             let mut found = found
@@ -293,6 +309,11 @@ impl Gate for MemberGate {
     /// The take puts the node's own name under the key, which stands until the release.
     fn is_of_commit(&self) -> bool {
         false
+    }
+
+    /// With the soak the key went.
+    fn is_of_way_back(&self) -> bool {
+        true
     }
 }
 

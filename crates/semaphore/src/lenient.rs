@@ -18,6 +18,7 @@ pub fn holder(key: &str, value: &[u8]) -> Holder {
         deadline: None,
         reason: Some(format!("the entry contains {:?}", text(value))),
         agent: String::new(),
+        soaks_until: None,
         by_hand: None,
         unknown: serde_json::Map::new(),
     })

@@ -3,6 +3,9 @@
 //! A policy that cannot be read, or that says something this program does not know, stops the group: to go on without it
 //! would be to break it silently.
 
+use std::time::Duration;
+
+use host::duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +16,14 @@ pub struct Policy {
     /// How many of the group's members may be out at a time, in percent; at least one may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_percent: Option<u32>,
+    /// How long a node that was proven on another image stays under observation, still holding the reboot lock. Stored as
+    /// people write it (`30m`): a number would not say its unit.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "duration::optional_text"
+    )]
+    pub soak: Option<Duration>,
     /// Who wrote it, as `user@host`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub by: String,
@@ -40,24 +51,34 @@ pub enum PolicyFault {
     /// The percentage is none.
     #[error("max_percent is {0}, expected a whole number from 1 to 100")]
     Percent(u32),
+    /// A soak that takes no time, or more than etcd's leases run.
+    #[error("soak is {}, expected a duration from 1s to 365d", duration::print(*.0))]
+    Soak(Duration),
 }
+
+/// The longest that a policy may have a node wait. etcd's leases run for 285 years at most; far below that, a length is a typing
+/// error.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The fields that a person sets and unsets, by the names they have in etcd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field {
     /// `max_percent`.
     MaxPercent,
+    /// `soak`.
+    Soak,
 }
 
 impl Field {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::MaxPercent];
+    pub const ALL: [Self; 2] = [Self::MaxPercent, Self::Soak];
 
     /// The flag that sets it, without its dashes.
     #[must_use]
     pub fn flag(self) -> &'static str {
         match self {
             Self::MaxPercent => "max",
+            Self::Soak => "soak",
         }
     }
 }
@@ -67,6 +88,8 @@ impl Field {
 pub struct PolicyChange {
     /// A new percentage.
     pub max_percent: Option<u32>,
+    /// A new length of the soak.
+    pub soak: Option<Duration>,
     /// What is to be unset.
     pub unset: Vec<Field>,
     /// Whether a policy that cannot be used is replaced.
@@ -96,10 +119,17 @@ impl Policy {
     /// # Errors
     /// The first fault.
     pub fn check(&self) -> Result<(), PolicyFault> {
-        match self.max_percent {
-            Some(percent) if !(1..=100).contains(&percent) => Err(PolicyFault::Percent(percent)),
-            _ => Ok(()),
+        if let Some(percent) = self
+            .max_percent
+            .filter(|percent| !(1..=100).contains(percent))
+        {
+            return Err(PolicyFault::Percent(percent));
         }
+        let lasts = Duration::from_secs(1)..=LONGEST;
+        if let Some(soak) = self.soak.filter(|soak| !lasts.contains(soak)) {
+            return Err(PolicyFault::Soak(soak));
+        }
+        Ok(())
     }
 
     /// The policy with a change, by this person now.
@@ -107,12 +137,14 @@ impl Policy {
     pub fn with(&self, change: &PolicyChange, by: &str, now: Timestamp) -> Self {
         let mut policy = Self {
             max_percent: change.max_percent.or(self.max_percent),
+            soak: change.soak.or(self.soak),
             by: by.to_owned(),
             since: Some(now),
         };
         for field in &change.unset {
             match field {
                 Field::MaxPercent => policy.max_percent = None,
+                Field::Soak => policy.soak = None,
             }
         }
         policy
@@ -123,10 +155,11 @@ impl Policy {
     pub fn is_empty(&self) -> bool {
         let Self {
             max_percent,
+            soak,
             by: _,
             since: _,
         } = self;
-        max_percent.is_none()
+        max_percent.is_none() && soak.is_none()
     }
 }
 
@@ -180,6 +213,19 @@ mod tests {
             ),
             (r#"{"max_percent":101}"#, "max_percent is 101"),
             (r#"{"max_percent":"20"}"#, "invalid type: string"),
+            (
+                r#"{"soak":"30"}"#,
+                "expected a unit after the number: 30s, 30m, 30h or 30d",
+            ),
+            (
+                r#"{"soak":30}"#,
+                "invalid type: integer `30`, expected a string",
+            ),
+            (
+                r#"{"soak":"0s"}"#,
+                "soak is 0s, expected a duration from 1s to 365d",
+            ),
+            (r#"{"soak":"366d"}"#, "soak is 8784h, expected a duration"),
             // Of a newer program.
             (r#"{"moon":"full"}"#, "unknown field `moon`"),
         ] {
@@ -214,8 +260,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_again(max_percent in prop::option::of(1u32..=100)) {
-            let change = PolicyChange { max_percent, ..PolicyChange::default() };
+        fn what_is_written_is_read_again(
+            max_percent in prop::option::of(1u32..=100),
+            soak in prop::option::of(1u64..=365 * 24 * 3600),
+        ) {
+            let soak = soak.map(Duration::from_secs);
+            let change = PolicyChange { max_percent, soak, ..PolicyChange::default() };
             let policy = Policy::default().with(&change, "ann@desk", Timestamp::UNIX_EPOCH);
             let text = serde_json::to_string(&policy).unwrap();
             prop_assert_eq!(Policy::parse(text.as_bytes()), Ok(policy));

@@ -18,6 +18,8 @@ pub enum Phase {
     Rebooting,
     /// Up again, the new boot is being checked.
     Proving,
+    /// The new image is proven, carries load, and stays under observation for the time that the group's policy gives.
+    Soaking,
     /// Taken by hand; only `unlock` ends it.
     Manual,
     /// A word of a newer program.
@@ -31,6 +33,7 @@ impl std::fmt::Display for Phase {
             Self::Draining => "draining",
             Self::Rebooting => "rebooting",
             Self::Proving => "proving",
+            Self::Soaking => "soaking",
             Self::Manual => "manual",
             Self::Other(word) => word,
         })
@@ -121,6 +124,9 @@ pub struct Holder {
     /// Within how many seconds of taking it means to give it back; none for one taken by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<u64>,
+    /// Until when it soaks, by the clock of its node, for people; only in that phase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soaks_until: Option<Timestamp>,
     /// Why it was taken, in a person's or the agent's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

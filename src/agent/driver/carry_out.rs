@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use host::{blocking, duration, update_engine::UpdateEngine};
+use host::{blocking, duration, systemd, update_engine::UpdateEngine};
 
 use super::{Driver, Ending};
 use crate::agent::{
@@ -61,6 +61,7 @@ impl Driver {
                 );
                 tokio::task::spawn_local(async move { runner.tell(&message).await });
             }
+            Effect::LetUpdatesIn => self.let_updates_in(),
             Effect::Reset => self.reset_update(),
             Effect::Answer(answer) => self.answer(answer),
             Effect::Again => return Some(Event::Tick),
@@ -79,6 +80,21 @@ impl Driver {
         let file = self.runner.journal.clone();
         self.meanwhile(blocking::run(move || file.save(&journal)))
             .await
+    }
+
+    /// Starts update_engine, which was held back.
+    fn let_updates_in(&self) {
+        if self.runner.updates != Updates::Engine {
+            return;
+        }
+        let runner = self.runner.clone();
+        tokio::task::spawn_local(async move {
+            let started = systemd::unit(&runner.bus, "StartUnit", "update-engine.service").await;
+            // Where no systemd is on the bus nobody has held it back.
+            if let Err(error) = started {
+                tracing::debug!("update_engine is not started: {error}");
+            }
+        });
     }
 
     /// Has update_engine forget what it staged; of that it sends no signal.

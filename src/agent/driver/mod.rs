@@ -395,6 +395,7 @@ impl Driver {
         Now {
             wall: Timestamp::now().to_zoned(node::time_zone(&self.runner.config.root)),
             monotonic: self.started.elapsed(),
+            since_boot: node::since_boot(),
             random: u128::from_le_bytes(random),
         }
     }

@@ -111,6 +111,7 @@ impl Driver {
                 | State::Doubting { .. }
                 | State::Unproven { .. }
                 | State::RollingBack { .. }
+                | State::SoakFailed { .. }
         ) {
             tracing::warn!("{line}");
         } else {
@@ -239,7 +240,10 @@ impl Driver {
             ("unproven", _) => {}
             _ => self.unproven = None,
         }
-        let here = matches!(state, "waiting" | "unproven")
+        let soaks =
+            state == "soaking" && matches!(before, "soaking" | "stepping-back" | "starting");
+        let here = matches!(state, "waiting" | "unproven" | "soak-failed")
+            || soaks
             || (state == "idle"
                 && matches!(before, "starting" | "waiting" | "proving" | "unproven"));
         let runner = self.runner.clone();
@@ -330,6 +334,9 @@ impl Driver {
             | State::Unproven { .. }
             | State::Marking
             | State::Undraining
+            | State::Resuming
+            | State::Soaking { .. }
+            | State::SoakFailed { .. }
             | State::Releasing { .. }
             | State::Stopped => coordinator::State::Running,
             _ => coordinator::State::RebootPlanned,

@@ -1,7 +1,8 @@
 //! From leaving the queue to giving back: what is done in etcd with a claim.
 
-use std::cell::Cell;
+use std::{cell::Cell, time::Duration};
 
+use host::duration;
 use jiff::Timestamp;
 use semaphore::{
     etcd::{self, Claim, Committed, Left, Released},
@@ -10,7 +11,7 @@ use semaphore::{
 
 use super::{AGENT, EffectRunner};
 use crate::agent::{
-    journal::{ClaimKey, Entry, OwnQuarantine, UNKNOWN_MEMBER},
+    journal::{ClaimKey, Entry, OwnQuarantine, Stage, UNKNOWN_MEMBER},
     machine::Event,
 };
 
@@ -29,6 +30,7 @@ impl EffectRunner {
                 deadline: Some(self.config.timings.reboot_deadline.as_secs()),
                 reason: Some(entry.intent.reason.clone()),
                 agent: AGENT.to_owned(),
+                soaks_until: None,
                 by_hand: None,
                 unknown: serde_json::Map::new(),
             },
@@ -91,8 +93,12 @@ impl EffectRunner {
         }
         let claim = self.claim(entry, key);
         let semaphore = self.semaphore(&key.keys);
+        let commit = async || match entry.way_back {
+            true => semaphore.commit_way_back(&claim).await,
+            false => semaphore.commit(&claim).await,
+        };
         let committed = self
-            .until_known(async || match semaphore.commit(&claim).await {
+            .until_known(async || match commit().await {
                 Ok(Committed::Yes) => Ok(Ok(())),
                 Ok(Committed::No(refusal)) => Ok(Err(refusal.to_string())),
                 // An answer, if not the one hoped for: nothing was committed.
@@ -103,19 +109,58 @@ impl EffectRunner {
         Event::CommitEnded(committed)
     }
 
+    /// Whether the cluster lets a node go back that soaks; of any other reboot nothing is asked.
+    pub(super) async fn way_back_is_open(&self, entry: &Entry) -> Result<(), String> {
+        let Some(key) = entry.claim.as_ref().filter(|_| entry.way_back) else {
+            return Ok(());
+        };
+        let claim = self.claim(entry, key);
+        let asked = self.semaphore(&key.keys).way_back_closed_by(&claim).await;
+        match asked.map_err(|error| error.to_string())? {
+            Some(closed) => Err(closed.to_string()),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells the cluster that the node soaks on.
+    pub(super) async fn resume(&self, entry: &Entry, left: Duration) -> Event {
+        let Some(key) = &entry.claim else {
+            return Event::Resumed;
+        };
+        let claim = self.claim(entry, key);
+        let resumed = self
+            .until_known(async || self.semaphore(&key.keys).soak_on(&claim, left).await)
+            .await;
+        if resumed {
+            Event::Resumed
+        } else {
+            Event::HoldEnded("the reboot lock was taken from this node".into())
+        }
+    }
+
     pub(super) async fn release(&self, entry: &Entry, owed: Option<&OwnQuarantine>) -> Event {
         if let Some(key) = &entry.claim {
-            let idle = self.idle_record(key);
+            let mut idle = self.idle_record(key);
+            let may_soak = entry.stage == Stage::Soaking;
+            if may_soak && let Some(member) = &mut idle.member {
+                // With the release it is proven, and not before.
+                member.proven = self.runs.digest.clone();
+            }
             // An earlier try whose reply was lost may have been the one that released.
             let unsure = Cell::new(false);
             let released = self
                 .until_known(async || {
                     let untold = |owed: &&OwnQuarantine| !self.told.borrow().contains(&owed.what);
                     let owed = owed.filter(untold).map(|owed| self.quarantine(owed));
-                    let released = self
-                        .semaphore(&key.keys)
-                        .release(&key.id, &key.nonce, owed.as_ref(), Some(&idle))
-                        .await;
+                    let (semaphore, id, owed) = (self.semaphore(&key.keys), &key.id, owed.as_ref());
+                    let released = if may_soak {
+                        let slack = self.config.timings.reboot_deadline;
+                        let released =
+                            semaphore.release_or_soak(id, &key.nonce, owed, &idle, slack);
+                        released.await
+                    } else {
+                        semaphore.release(id, &key.nonce, owed, Some(&idle)).await
+                    };
                     let unreachable = released.as_ref().is_err_and(etcd::Error::is_unreachable);
                     unsure.set(unsure.get() || unreachable);
                     released
@@ -130,6 +175,14 @@ impl EffectRunner {
             }
             let group = key.keys.group().as_str();
             match released {
+                Released::Soaks(length) => {
+                    let length_shown = duration::print(length);
+                    tracing::info!(
+                        group,
+                        "this node soaks for {length_shown}, and keeps the reboot lock until then"
+                    );
+                    return Event::Soaks(length);
+                }
                 Released::Released => tracing::info!(group, "the reboot lock is released"),
                 Released::NotHeld => {
                     tracing::info!(

@@ -136,7 +136,8 @@ impl EffectRunner {
                 // The wait in the queue may have been long: whoever may say no is asked once more.
                 let asked = async {
                     self.may(&entry.intent).await?;
-                    self.etcd_members_allow_reboot(&entry).await
+                    self.etcd_members_allow_reboot(&entry).await?;
+                    self.way_back_is_open(&entry).await
                 };
                 if let Err(why) = asked.await {
                     return Event::Refused(why);
@@ -181,6 +182,9 @@ impl EffectRunner {
             Op::RollBack { why, to } => Event::RolledBack(self.roll_back(&why, &to).await),
             Op::Commit(entry) => self.commit(&entry).await,
             Op::Reboot(entry) => self.reboot(&entry).await,
+            Op::Resume(entry, left) => self.resume(&entry, left).await,
+            Op::Watch(entry) => Event::HoldEnded(self.hold_ends(&entry).await),
+            Op::CheckSoak { entry, baseline } => self.check_soak(&entry, baseline.as_ref()).await,
             Op::Release(entry, owed) => self.release(&entry, owed.as_ref()).await,
         }
     }

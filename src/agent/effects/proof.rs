@@ -2,7 +2,7 @@
 
 use std::{pin::pin, time::Duration};
 
-use host::{logind::Logind, systemd};
+use host::logind::Logind;
 use jiff::Timestamp;
 use semaphore::{
     etcd::BackOff,
@@ -10,11 +10,11 @@ use semaphore::{
 };
 use tokio::time::sleep;
 
-use super::{EffectRunner, Updates};
+use super::EffectRunner;
 use crate::agent::{
     baseline::Baseline,
     checks::{self, Checks},
-    health,
+    health::{self, Verdict},
     journal::{Entry, OwnQuarantine},
     machine::Event,
     next_slot::NextSlot,
@@ -27,23 +27,76 @@ impl EffectRunner {
         baseline: Option<&Baseline>,
         trial: bool,
     ) -> Event {
+        let claim = entry.and_then(|entry| entry.claim.as_ref());
+        let rules = self.health_rules(baseline, trial);
+        let checks = self.checks(entry, "proving", rules, claim.is_some());
+        let verdict = match claim {
+            Some(key) => {
+                let node = self.record("", "");
+                let deadline = self.config.timings.reboot_deadline.as_secs();
+                let tell = async || {
+                    let semaphore = self.semaphore(&key.keys);
+                    let told = semaphore.proving(&key.id, &key.nonce, deadline, Some(&node));
+                    let told = told.await;
+                    told.inspect_err(|error| tracing::debug!("{error}"))
+                };
+                while_telling(checks, tell, EffectRunner::back_off(&self.config)).await
+            }
+            None => checks.await,
+        };
+        let survey = self.next_slot.run(NextSlot::survey).await;
+        let other = survey.map(|survey| survey.boot.other);
+        Event::Checked(verdict, other)
+    }
+
+    /// The checks of a node that soaks. Those that need other nodes say nothing of the image: these may be out by now, or the
+    /// network between them; the soak only lasts longer then.
+    pub(super) async fn check_soak(&self, entry: &Entry, baseline: Option<&Baseline>) -> Event {
+        // An image is at stake, as in a trial.
+        let rules = self.health_rules(baseline, true);
+        let checked = async {
+            let verdict = self.checks(Some(entry), "soaking", rules, false).await;
+            let survey = self.next_slot.run(NextSlot::survey).await;
+            Event::Checked(verdict, survey.map(|survey| survey.boot.other))
+        };
+        tokio::select! {
+            checked = checked => checked,
+            why = self.hold_ends(entry) => Event::HoldEnded(why),
+        }
+    }
+
+    fn health_rules<'a>(
+        &'a self,
+        baseline: Option<&'a Baseline>,
+        trial: bool,
+    ) -> health::Rules<'a> {
+        health::Rules {
+            ignore: &self.config.ignore_units,
+            cluster: &self.config.cluster_units,
+            baseline,
+            trial,
+        }
+    }
+
+    /// Runs the checks until they pass, or their time is over. `held`: the rest of the cluster was there.
+    async fn checks(
+        &self,
+        entry: Option<&Entry>,
+        phase: &str,
+        rules: health::Rules<'_>,
+        held: bool,
+    ) -> Verdict {
         let hooks = self.hooks();
         let variables = match entry {
-            Some(entry) => self.environment(entry, "proving"),
-            None => self.variables("", "", "", "proving"),
+            Some(entry) => self.environment(entry, phase),
+            None => self.variables("", "", "", phase),
         };
         let timings = &self.config.timings;
-        let claim = entry.and_then(|entry| entry.claim.as_ref());
         let greenboot = checks::greenboot(&self.config.root, &self.bus, timings.hook_timeout).await;
         let checks = Checks {
             root: &self.config.root,
             bus: &self.bus,
-            rules: health::Rules {
-                ignore: &self.config.ignore_units,
-                cluster: &self.config.cluster_units,
-                baseline,
-                trial,
-            },
+            rules,
             hooks: &hooks,
             greenboot: greenboot.as_ref(),
             variables: &variables,
@@ -54,40 +107,14 @@ impl EffectRunner {
             },
         };
         let note = |why: &str| self.note(why.to_owned());
+        let claim = entry.and_then(|entry| entry.claim.as_ref());
         let member = async || self.own_member(claim).await;
-        let verdict = match claim {
-            Some(key) => {
-                let node = self.record("", "");
-                let tell = async || {
-                    let semaphore = self.semaphore(&key.keys);
-                    let told = semaphore.proving(&key.id, &key.nonce, Some(&node)).await;
-                    told.inspect_err(|error| tracing::debug!("{error}"))
-                };
-                while_telling(
-                    checks.run(true, member, note),
-                    tell,
-                    EffectRunner::back_off(&self.config),
-                )
-                .await
-            }
-            None => checks.run(false, member, note).await,
-        };
-        let survey = self.next_slot.run(NextSlot::survey).await;
-        let other = survey.map(|survey| survey.boot.other);
-        Event::Checked(verdict, other)
+        checks.run(held, member, note).await
     }
 
-    /// Marks the slot good, and lets update_engine in, which was held back until then.
+    /// Marks the slot good.
     pub(super) async fn mark(&self) -> Result<(), String> {
-        self.next_slot.run(NextSlot::mark_good).await?;
-        if self.updates == Updates::Engine {
-            let started = systemd::unit(&self.bus, "StartUnit", "update-engine.service").await;
-            // Where no systemd is on the bus nobody has held it back.
-            if let Err(error) = started {
-                tracing::debug!("update_engine is not started: {error}");
-            }
-        }
-        Ok(())
+        self.next_slot.run(NextSlot::mark_good).await
     }
 
     pub(super) async fn roll_back(&self, why: &str, to: &ImageId) -> Result<(), String> {

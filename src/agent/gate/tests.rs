@@ -33,6 +33,7 @@ fn now() -> Now {
     Now {
         wall: Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC),
         monotonic: MINUTE,
+        since_boot: std::time::Duration::ZERO,
         random: 7,
     }
 }
@@ -84,6 +85,7 @@ fn entry(version: &str, by_hand: bool) -> Entry {
         },
         from: image("1"),
         drain_began: None,
+        way_back: false,
     }
 }
 

@@ -22,6 +22,13 @@ impl Machine {
         if self.facts.is_none() {
             return Vec::new();
         }
+        let held_off = |(until, _): &(_, _)| now.monotonic < *until;
+        if self.still_holds_back && !self.hold_off.as_ref().is_some_and(held_off) {
+            self.still_holds_back = false;
+            self.state = State::Idle;
+            let journal = Effect::Journal(self.journal.clone().unwrap_or_default());
+            return vec![journal, Effect::LetUpdatesIn, Effect::Again];
+        }
         // What a run before this one left in the queue.
         let ticket = self.entry().cloned();
         let mut effects = Vec::new();
@@ -84,6 +91,7 @@ impl Machine {
             intent,
             from: self.identity.runs.clone(),
             drain_began: None,
+            way_back: false,
         };
         if self.rules.strategy == Strategy::EtcdLock {
             entry.claim = Some(ClaimKey {
@@ -159,7 +167,7 @@ impl Machine {
         }
     }
 
-    fn gate_at(&self, stage: gate::Stage<'_>, now: &Now) -> Gate {
+    pub(super) fn gate_at(&self, stage: gate::Stage<'_>, now: &Now) -> Gate {
         let Some(facts) = &self.facts else {
             return Gate::Nothing;
         };

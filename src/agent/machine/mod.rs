@@ -8,6 +8,7 @@ mod people;
 mod proving;
 mod quarantined;
 mod report;
+mod soaking;
 mod states;
 mod steps;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub use people::NOTHING_ASKED;
 pub use quarantined::NOT_QUARANTINED;
+pub use soaking::NOT_SOAKING;
 pub use states::StateName;
 pub use vocabulary::{Effect, Event, Op, State};
 
@@ -91,6 +93,8 @@ pub struct Machine {
     position: QueuePosition,
     /// A staged update that must not be booted, and when update_engine is to forget it, on the monotonic clock.
     quarantined_update: Option<(ImageId, Duration)>,
+    /// Whether the journal on disk still holds update_engine back, because it could not be written when the hold ended.
+    still_holds_back: bool,
     stopping: bool,
 }
 
@@ -112,6 +116,7 @@ impl Machine {
             waits_for_hook: false,
             position: QueuePosition::Unknown,
             quarantined_update: None,
+            still_holds_back: false,
             stopping: false,
         }
     }
@@ -146,6 +151,8 @@ impl Machine {
                     | State::Waiting { .. }
                     | State::Queued { .. }
                     | State::Unproven { .. }
+                    | State::Soaking { .. }
+                    | State::SoakFailed { .. }
             )
     }
 
@@ -221,6 +228,7 @@ impl Machine {
         if entry.boot_id != this_boot {
             self.fell_back(&entry);
         }
+        let entry = self.still_there(entry);
         let new_boot = entry.boot_id != this_boot;
         match (entry.stage, new_boot) {
             // Whether it holds is asked in the same step that gives up the ticket. On the same boot the queue is
@@ -229,7 +237,9 @@ impl Machine {
             // A trial is proven, or rolled back, also where etcd cannot be asked.
             (Stage::Queued, true) if self.identity.boot.trial => self.prove(now),
             (Stage::Queued, true) => self.run(State::Leaving, Op::Leave(entry)),
-            (Stage::Draining, false) => self.step_back("the agent was restarted during the drain"),
+            (Stage::Draining, false) => {
+                self.step_back("the agent was restarted during the drain", now)
+            }
             (Stage::Committing, false) => self.look(State::Doubting {
                 why: "the agent was restarted after the commit".into(),
             }),
@@ -237,6 +247,8 @@ impl Machine {
             (Stage::Releasing, false) => self.look(State::SteppingBack {
                 why: "the agent was restarted during the release".into(),
             }),
+            (Stage::Soaking, _) if self.was_proven() => self.end_hold(now),
+            (Stage::Soaking, _) => self.prove(now),
             (Stage::Releasing, true) if self.was_proven() => self.release(),
             (Stage::Releasing, true) => self.prove(now),
         }
@@ -264,6 +276,7 @@ impl Machine {
             Event::Tick => self.tick(now),
             Event::Asked(request) => self.asked(request),
             Event::Cancelled => self.cancelled(),
+            Event::SoakEnded => self.soak_ended(),
             Event::QuarantinedByHand { what, reason } => self.quarantined_by_hand(what, reason),
             Event::Cleared(what) => self.cleared(&what),
             Event::Stop => self.stop(),
@@ -322,13 +335,13 @@ impl Machine {
             }
             (State::Draining { .. }, Event::Drained(Err(why), _)) => {
                 self.hold_off(now, &why);
-                self.step_back(&why)
+                self.step_back(&why, now)
             }
             (State::Committing, Event::CommitEnded(Ok(()))) => self.look(State::Committed),
             (State::Committing, Event::CommitEnded(Err(why))) => {
                 // Somebody said no: joining the queue again at once would only ask them again.
                 self.hold_off(now, &why);
-                self.step_back(&why)
+                self.step_back(&why, now)
             }
             (State::Rebooting { .. }, Event::RebootCalled(Err(why))) => {
                 let why = format!("the reboot call failed: {why}");
@@ -339,7 +352,7 @@ impl Machine {
             (State::Undraining, Event::Undone) if self.going_down() == Some(true) => {
                 self.go_down(now)
             }
-            (State::Undraining, Event::Undone) => self.release(),
+            (State::Undraining, Event::Undone) => self.end_hold(now),
             (State::Proving, Event::Checked(verdict, other)) => self.checked(verdict, other, now),
             (State::Marking, Event::Marked(done)) => self.marked(done, now),
             // OwnQuarantine it stays, whatever the checks would say by now: it is tried again.
@@ -350,6 +363,21 @@ impl Machine {
                     until: now.monotonic + self.rules.retry.max(Duration::from_millis(10)),
                 };
                 Vec::new()
+            }
+            (State::Releasing { .. }, Event::Soaks(length)) => self.soaks(length, now),
+            (State::Resuming, Event::Resumed) => {
+                let note = self.hold_off.as_ref().map(|(_, why)| why.clone());
+                self.soak_on(note.filter(|_| self.request().is_some()), now)
+            }
+            (State::Soaking { .. } | State::SoakFailed { .. }, Event::Checked(verdict, other)) => {
+                self.soak_checked(verdict, other, now)
+            }
+            (
+                State::Resuming | State::Soaking { .. } | State::SoakFailed { .. },
+                Event::HoldEnded(why),
+            ) => {
+                tracing::info!("the soak is over: {why}");
+                self.soak_over()
             }
             (State::Releasing { .. }, Event::Released(told)) => {
                 if let Some(what) = told {
@@ -386,35 +414,35 @@ impl Machine {
                 self.go_down(now)
             }
             State::Taken | State::Drained | State::Committed if self.stopping => {
-                self.step_back("the agent was stopped")
+                self.step_back("the agent was stopped", now)
             }
-            State::SteppingBack { .. } => self.release(),
+            State::SteppingBack { .. } => self.stepped_back(now),
             State::Taken => match self.gate(now) {
                 Gate::Go { until, .. } => {
                     let entry = self.begin_drain(now);
                     self.journalled(State::Draining { until }, Op::Drain(entry))
                 }
-                other => self.step_back(&reason(&other)),
+                other => self.step_back(&reason(&other), now),
             },
             State::Drained => match self.gate(now) {
                 Gate::Go { .. } => {
                     let entry = self.at_stage(Stage::Committing);
                     self.journalled(State::Committing, Op::Commit(entry))
                 }
-                other => self.step_back(&reason(&other)),
+                other => self.step_back(&reason(&other), now),
             },
             State::Committed => match (self.gate(now), self.entry().cloned()) {
                 (Gate::Go { .. }, Some(entry)) => {
                     let until = now.monotonic + self.rules.shutdown_timeout;
                     self.run(State::Rebooting { until }, Op::Reboot(entry))
                 }
-                (other, _) => self.step_back(&reason(&other)),
+                (other, _) => self.step_back(&reason(&other), now),
             },
             State::Doubting { why } => match going_down {
                 Some(false) => {
                     // Whatever kept the system up would keep it up again; and who called the shutdown off meant it.
                     self.hold_off(now, &why);
-                    self.step_back(&why)
+                    self.step_back(&why, now)
                 }
                 Some(true) => self.go_down(now),
                 // Not known: the semaphore is kept.
@@ -455,13 +483,14 @@ impl Machine {
                 }
                 _ => self.leave(),
             },
+            State::Soaking { .. } | State::SoakFailed { .. } => self.reconsider_soak(now),
             State::Draining { .. } if self.going_down() == Some(true) => self.go_down(now),
             State::Draining { .. } => match self.gate(now) {
                 Gate::Go { until: closes, .. } => {
                     self.state = State::Draining { until: closes };
                     Vec::new()
                 }
-                other => self.step_back(&reason(&other)),
+                other => self.step_back(&reason(&other), now),
             },
             // In `Rebooting` none may have begun yet: the time-out tells.
             State::GoingDown { .. } if self.going_down() == Some(false) => self.called_off(),

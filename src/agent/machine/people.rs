@@ -86,6 +86,7 @@ impl Machine {
         match &self.state {
             // The step before whose journal failed was not taken: nothing was begun that is not journalled.
             State::Queued { .. } | State::Idle | State::Waiting { .. } | State::Starting => {
+                self.still_holds_back |= self.state == State::Idle;
                 self.set_entry(None);
                 self.state = State::Waiting {
                     waits_for: why,
@@ -107,6 +108,14 @@ impl Machine {
             State::Leaving => self.leave(),
             // The other slot, once it has booted, finds by the tries that this one failed.
             State::RollingBack { why, .. } => vec![Effect::Run(self.way_of(why.clone()))],
+            State::Soaking { .. } | State::SoakFailed { .. } => {
+                let entry = self.entry().cloned();
+                entry.map_or_else(Vec::new, |entry| vec![Effect::Run(Op::Watch(entry))])
+            }
+            State::Resuming => {
+                let op = self.resumption(now);
+                op.map_or_else(Vec::new, |op| vec![Effect::Run(op)])
+            }
             // Giving back needs no journal to be right: repeated after a crash, it is harmless.
             State::Releasing { .. } => {
                 let entry = self.entry().cloned();

@@ -22,7 +22,7 @@ impl Machine {
             // Whether it was won after all has not been asked.
             Stage::Queued => false,
             // Released in an earlier boot, perhaps in vain: it is still held, and this boot is to be proven like any other.
-            Stage::Releasing => !self.was_proven(),
+            Stage::Soaking | Stage::Releasing => !self.was_proven(),
             Stage::Draining | Stage::Committing => true,
         };
         (held && entry.boot_id != self.identity.boot_id).then(|| entry.clone())
@@ -143,6 +143,11 @@ impl Machine {
                 }
             }
             Verdict::Unknown(why) => self.unproven(why, now),
+            Verdict::Failed(why) if self.was_soaking() => {
+                let mut effects = self.soak_fails(why.clone());
+                effects.extend(self.unproven(format!("{why}; so the image failed its soak"), now));
+                effects
+            }
             Verdict::Failed(why) => match (unreadable, self.way_back()) {
                 (None, Ok(())) => self.roll_back(why, now),
                 (None, Err(stays)) => self.unproven(format!("{why}; {stays}"), now),
@@ -258,7 +263,7 @@ impl Machine {
         effects
     }
 
-    fn quarantine(&mut self, what: ImageId, reason: String) {
+    pub(super) fn quarantine(&mut self, what: ImageId, reason: String) {
         let boot_id = self.identity.boot_id.clone();
         if let Ok(journal) = &mut self.journal {
             // What was said of it before may have been cleared since: found again, it is said again.
@@ -283,7 +288,10 @@ impl Machine {
             return self.unproven(format!("the slot cannot be marked good: {why}"), now);
         }
         self.identity.boot.trial = false;
-        self.proven(now)
+        let may_soak = self.entry().is_some_and(Entry::may_soak);
+        let mut effects = self.proven(now);
+        effects.extend((!may_soak).then_some(Effect::LetUpdatesIn));
+        effects
     }
 
     /// It is good: the undrain, where there was a drain, and then the release.
@@ -291,16 +299,20 @@ impl Machine {
         let brought = self.brought();
         let drain_began = brought.as_ref().and_then(|entry| entry.drain_began);
         let runs = self.identity.runs.clone();
+        let failed = self.failed_here(&runs);
         if let Ok(journal) = &mut self.journal {
             journal.trial = None;
             if let Some(drain_began) = drain_began {
                 journal.remember_duration(drain_began, now.wall.timestamp());
             }
             journal.proven = Some(self.identity.boot_id.clone());
-            // Cleared by a person since, and good after all.
-            let cleared = |c: &OwnQuarantine| c.reported && runs.is_meant_by(&c.what);
-            journal.quarantined.retain(|c| !cleared(c));
-            journal.good = Some(runs);
+            // An image that failed its soak is not good because it boots once more.
+            if !failed {
+                // Cleared by a person since, and good after all.
+                let cleared = |c: &OwnQuarantine| c.reported && runs.is_meant_by(&c.what);
+                journal.quarantined.retain(|c| !cleared(c));
+                journal.good = Some(runs);
+            }
         }
         match (brought, self.entry().cloned()) {
             (Some(entry), _) => self.journalled(State::Undraining, Op::Undrain(entry)),

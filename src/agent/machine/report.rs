@@ -54,6 +54,8 @@ impl Machine {
             State::Proving => said("checking the new boot"),
             State::Marking => said("marking the slot good"),
             State::Undraining => said("running the undrain hooks"),
+            State::Resuming => said("telling the cluster that this node soaks"),
+            State::Soaking { .. } | State::SoakFailed { .. } => self.soak_report(),
             State::SteppingBack { why }
             | State::RollingBack { why, .. }
             | State::Releasing { why } => said(why),
@@ -78,7 +80,13 @@ impl Machine {
         if journal.entry.as_ref().is_some_and(on_its_way) {
             return None;
         }
-        journal.good.as_ref()?.digest.as_deref()
+        let good = journal.good.as_ref()?;
+        // One that failed its soak was proven, and is not good all the same.
+        let bad = journal
+            .quarantined
+            .iter()
+            .any(|bad| good.is_meant_by(&bad.what));
+        good.digest.as_deref().filter(|_| !bad)
     }
 
     /// That this node's reboots outlast every window, which people should know; none where no reboot is wanted.
@@ -130,7 +138,12 @@ impl Machine {
             .as_ref()
             .filter(|_| forget)
             .map(|(_, at)| *at);
-        [self.state_ends(), forget].into_iter().flatten().min()
+        let write_again = self.hold_off.as_ref().filter(|_| self.still_holds_back);
+        let write_again = write_again.map(|(until, _)| *until);
+        [self.state_ends(), forget, write_again]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn state_ends(&self) -> Option<Duration> {
@@ -138,7 +151,9 @@ impl Machine {
             State::Waiting { until, .. }
             | State::Queued { until, .. }
             | State::Draining { until } => *until,
-            State::Rebooting { until }
+            State::SoakFailed { until, .. } => *until,
+            State::Soaking { until, .. }
+            | State::Rebooting { until }
             | State::GoingDown { until }
             | State::Unproven { until, .. }
             | State::RollingBack { until, .. } => Some(*until),

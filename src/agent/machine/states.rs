@@ -46,6 +46,12 @@ pub enum StateName {
     Undraining,
     /// [`State::RollingBack`].
     RollingBack,
+    /// [`State::Resuming`].
+    Resuming,
+    /// [`State::Soaking`].
+    Soaking,
+    /// [`State::SoakFailed`].
+    SoakFailed,
     /// [`State::Releasing`].
     Releasing,
     /// [`State::Stopped`].
@@ -54,8 +60,8 @@ pub enum StateName {
 
 use StateName::{
     Asking, Committed, Committing, Doubting, Drained, Draining, GoingDown, Idle, Leaving, Marking,
-    Proving, Queued, Rebooting, Releasing, RollingBack, Starting, SteppingBack, Stopped, Taken,
-    Undraining, Unproven, Waiting,
+    Proving, Queued, Rebooting, Releasing, Resuming, RollingBack, SoakFailed, Soaking, Starting,
+    SteppingBack, Stopped, Taken, Undraining, Unproven, Waiting,
 };
 
 impl State {
@@ -83,6 +89,9 @@ impl State {
             Self::Marking => Marking,
             Self::Undraining => Undraining,
             Self::RollingBack { .. } => RollingBack,
+            Self::Resuming => Resuming,
+            Self::Soaking { .. } => Soaking,
+            Self::SoakFailed { .. } => SoakFailed,
             Self::Releasing { .. } => Releasing,
             Self::Stopped => Stopped,
         }
@@ -106,6 +115,8 @@ impl StateName {
             Proving | Marking | Undraining => "proving",
             Unproven => "unproven",
             RollingBack => "rolling-back",
+            Resuming | Soaking => "soaking",
+            SoakFailed => "soak-failed",
             Releasing => "releasing",
             Stopped => "stopped",
         }
@@ -127,6 +138,7 @@ impl StateName {
                 Proving,
                 Unproven,
                 RollingBack,
+                Resuming,
                 Releasing,
                 Stopped,
             ],
@@ -135,7 +147,7 @@ impl StateName {
             Asking => &[Idle, Waiting, Queued, Taken, Stopped],
             Queued => &[Waiting, Leaving, Taken],
             Leaving => &[Idle, Taken, Proving, Stopped],
-            Taken => &[Draining, GoingDown, Releasing, Stopped],
+            Taken => &[Draining, GoingDown, Resuming, Releasing, Stopped],
             Draining => &[Drained, GoingDown, SteppingBack],
             Drained => &[Committing, GoingDown, SteppingBack, Stopped],
             Committing => &[Committed, SteppingBack],
@@ -143,13 +155,16 @@ impl StateName {
             Rebooting => &[Doubting, Stopped],
             Doubting => &[Rebooting, GoingDown, SteppingBack, Releasing, Stopped],
             GoingDown => &[Doubting, Stopped],
-            SteppingBack => &[GoingDown, Releasing, Stopped],
+            SteppingBack => &[GoingDown, Resuming, Releasing, Stopped],
             Proving => &[Unproven, Marking, Undraining, RollingBack, Stopped],
             Unproven => &[Proving, RollingBack, Stopped],
             Marking => &[Idle, Leaving, Unproven, Undraining, Stopped],
-            Undraining => &[GoingDown, Releasing, Stopped],
+            Undraining => &[GoingDown, Resuming, Releasing, Stopped],
             RollingBack => &[Unproven, Stopped],
-            Releasing => &[Idle, Stopped],
+            Resuming => &[Soaking, SoakFailed, Releasing, Stopped],
+            Soaking => &[SoakFailed, Taken, Releasing, Stopped],
+            SoakFailed => &[Taken, Releasing, Stopped],
+            Releasing => &[Idle, Soaking, Stopped],
             Stopped => &[],
         }
     }

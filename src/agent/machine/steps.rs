@@ -109,8 +109,10 @@ impl Machine {
     }
 
     /// No reboot follows: undo the drain where it has begun, then release the lock.
-    pub(super) fn step_back(&mut self, why: &str) -> Vec<Effect> {
+    pub(super) fn step_back(&mut self, why: &str, now: &Now) -> Vec<Effect> {
         match self.entry().cloned() {
+            // Of its way back nothing has begun.
+            Some(entry) if entry.way_back && self.state == State::Taken => self.resume(now),
             Some(entry) if entry.stage == Stage::Queued => {
                 self.state = State::SteppingBack {
                     why: why.to_owned(),
@@ -127,6 +129,16 @@ impl Machine {
         }
     }
 
+    /// The drain is undone.
+    pub(super) fn stepped_back(&mut self, now: &Now) -> Vec<Effect> {
+        let way_back = self.entry().is_some_and(|entry| entry.way_back);
+        if way_back && self.soak().is_some() {
+            self.resume(now)
+        } else {
+            self.release()
+        }
+    }
+
     pub(super) fn release(&mut self) -> Vec<Effect> {
         let why = match &self.state {
             State::SteppingBack { why } => why.clone(),
@@ -139,14 +151,23 @@ impl Machine {
 
     /// Nothing is held or waited for any more.
     pub(super) fn clear(&mut self) -> Vec<Effect> {
+        let this_boot = &self.identity.boot_id;
+        let held_back = self
+            .entry()
+            .is_some_and(|entry| entry.may_soak() && entry.boot_id != *this_boot);
         self.set_entry(None);
+        if let Ok(journal) = &mut self.journal {
+            journal.soak = None;
+        }
         self.state = State::Idle;
-        let journal = Effect::Journal(self.journal.clone().unwrap_or_default());
+        let mut effects = vec![Effect::Journal(self.journal.clone().unwrap_or_default())];
+        effects.extend(held_back.then_some(Effect::LetUpdatesIn));
         if self.stopping {
             self.state = State::Stopped;
-            vec![journal, Effect::Exit]
+            effects.push(Effect::Exit);
         } else {
-            vec![journal, Effect::Again]
+            effects.push(Effect::Again);
         }
+        effects
     }
 }

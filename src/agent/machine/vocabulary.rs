@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use host::systemd::Unsettled;
+use jiff::Zoned;
 use semaphore::{etcd::Wait, records::ImageId};
 
 use super::Other;
@@ -90,6 +91,26 @@ pub enum State {
         /// When to try again, should the node still be up.
         until: Duration,
     },
+    /// Holding; the cluster is told that the node soaks on, after a way back that did not come about.
+    Resuming,
+    /// Holding; the image is proven, and stays under observation.
+    Soaking {
+        /// When to look again, on the monotonic clock.
+        until: Duration,
+        /// When the soak is over, on the wall clock, for people.
+        over_at: Zoned,
+        /// What keeps its end off, or a way back that was asked for.
+        note: Option<String>,
+    },
+    /// Holding; the image has failed its soak. A person decides.
+    SoakFailed {
+        /// Why.
+        why: String,
+        /// What keeps a way back that was asked for.
+        note: Option<String>,
+        /// When to try that again, on the monotonic clock.
+        until: Option<Duration>,
+    },
     /// Giving the semaphore back.
     Releasing {
         /// Why it still is.
@@ -110,6 +131,8 @@ pub enum Event {
     Asked(Request),
     /// A person takes that back.
     Cancelled,
+    /// A person ends the soak.
+    SoakEnded,
     /// A person of this node quarantines an image, where no etcd is asked.
     QuarantinedByHand {
         /// The image or version.
@@ -150,6 +173,12 @@ pub enum Event {
     RolledBack(Result<(), String>),
     /// [`Op::Release`] ended: it is released; and what the cluster was told to be bad in the same step.
     Released(Option<ImageId>),
+    /// [`Op::Release`] ended: the group's policy has the node soak for so long.
+    Soaks(Duration),
+    /// [`Op::Resume`] ended: the cluster knows that the node soaks.
+    Resumed,
+    /// The node does not hold any more: why.
+    HoldEnded(String),
     /// The cluster knows that this image is bad.
     Reported(ImageId),
     /// A person accepted a store that is not the one it was: it may not have what this node told the one before.
@@ -199,7 +228,19 @@ pub enum Op {
         /// What it must hold.
         to: ImageId,
     },
-    /// Give the semaphore back, with what this node owes the others.
+    /// Tell the cluster that the node soaks on, with the images of this entry and so much left.
+    Resume(Entry, Duration),
+    /// Wait until the node does not hold any more.
+    Watch(Entry),
+    /// Run the checks of a node that soaks, and wait until it does not hold any more.
+    CheckSoak {
+        /// The reboot that the soak is the end of.
+        entry: Entry,
+        /// What had failed before that reboot; none where nobody looked.
+        baseline: Option<Baseline>,
+    },
+    /// Give the semaphore back, with what this node owes the others. At the stage `Soaking` the group's policy is asked whether
+    /// the node soaks first.
     Release(Entry, Option<OwnQuarantine>),
 }
 
@@ -212,6 +253,8 @@ pub enum Effect {
     Remember(Journal),
     /// Begin an operation.
     Run(Op),
+    /// Start update_engine, which was held back until the image is proven and its soak over.
+    LetUpdatesIn,
     /// Have update_engine forget the staged update, so that it looks for a better one.
     Reset,
     /// Tell the people logged in that a reboot waits for them.

@@ -276,7 +276,7 @@ async fn cost(cluster: &Cluster, policy: Option<PolicyChange>) -> u64 {
     assert_eq!(semaphore.commit(&claim).await.unwrap(), Committed::Yes);
     let nonce = &claim.holder.nonce;
     semaphore
-        .proving("a", nonce, claim.node.as_ref())
+        .proving("a", nonce, 1800, claim.node.as_ref())
         .await
         .unwrap();
     semaphore

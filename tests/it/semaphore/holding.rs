@@ -93,7 +93,7 @@ async fn commit_is_refused_after_a_change_since_the_take() {
             ),
             "paused" => drop(s.pause(false, &pause(), None, true).await.unwrap()),
             // A machine with a copy of the node's disk has booted, and proves this claim.
-            "copied" => s.proving("n", &c.holder.nonce, None).await.unwrap(),
+            "copied" => s.proving("n", &c.holder.nonce, 1800, None).await.unwrap(),
             "paused-all" => drop(s.pause(true, &pause(), None, true).await.unwrap()),
             _ => {
                 put(

@@ -18,7 +18,7 @@ use crate::{
     document::Document,
     gates::{Closed, ClosedBy},
     queue::{Block, Step, View, decide},
-    records::{Holder, Member, MemberOut, NodeRecord, Ticket},
+    records::{Holder, Member, NodeRecord, Ticket},
     stored::Stored,
 };
 
@@ -369,15 +369,7 @@ impl Run<'_> {
                 .iter()
                 .flat_map(|node| self.semaphore.member_ops(node)),
         );
-        if self.claim.member {
-            let out = MemberOut {
-                id: holder.id.clone(),
-                hostname: holder.hostname.clone(),
-                group: keys.group().as_str().to_owned(),
-                nonce: holder.nonce.clone(),
-            };
-            puts.push(TxnOp::put(keys.member_out(), json(&out), None));
-        }
+        puts.extend(self.semaphore.member_out_put(self.claim));
         let txn = Txn::new()
             .when(compares)
             .and_then(puts)

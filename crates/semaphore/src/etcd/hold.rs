@@ -1,5 +1,7 @@
 //! While a node holds the reboot lock: committing to the reboot, finding out after a crash.
 
+use std::time::Duration;
+
 use etcd_client::{Compare, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnResponse};
 
 use super::{
@@ -50,6 +52,8 @@ pub enum Released {
     Released,
     /// The claim did not hold it (any more).
     NotHeld,
+    /// The claim goes on holding it, and the node soaks for so long.
+    Soaks(Duration),
 }
 
 /// What is in etcd about one holder, at one revision.
@@ -91,7 +95,7 @@ impl Held {
             .filter(|(entry, _)| entry.nonce == nonce)
     }
 
-    fn names(&self, id: &str) -> bool {
+    pub(super) fn names(&self, id: &str) -> bool {
         matches!(&self.document, Some((Ok(document), _)) if document.holds(id))
     }
 }
@@ -194,25 +198,39 @@ impl Semaphore {
     /// change is seen here: looked at while the node is still proving, it takes a turn to etcd out of the hand-over. What
     /// has changed by then is read again.
     ///
+    /// A node that was soaking has the whole of `deadline`, in seconds, again: it may have been away.
+    ///
     /// # Errors
     /// When etcd cannot be reached or refuses.
     pub async fn proving(
         &self,
         id: &str,
         nonce: &str,
+        deadline: u64,
         node: Option<&NodeRecord>,
     ) -> Result<(), Error> {
         const DOING: &str = "telling that the new boot is being checked";
         let keys = &self.keys;
         for tries in 0..RACES {
-            let mut held = self.held(DOING, id, Vec::new()).await?;
+            let mut held = self.held(DOING, id, vec![self.get_policy()]).await?;
             let changed = match held.by(nonce) {
                 Some((entry, modified)) if entry.phase != Phase::Proving => {
+                    let soaked = entry.phase == Phase::Soaking;
                     let entry = Holder {
                         phase: Phase::Proving,
+                        soaks_until: None,
+                        deadline: if soaked {
+                            Some(deadline)
+                        } else {
+                            entry.deadline
+                        },
                         ..entry.clone()
                     };
-                    Some((entry, modified.clone()))
+                    let lease = match soaked {
+                        true => self.deadline_lease(DOING, &entry).await?,
+                        false => None,
+                    };
+                    Some((entry, modified.clone(), lease))
                 }
                 None => {
                     self.ended_by_somebody(DOING, nonce, &held).await?;
@@ -221,9 +239,9 @@ impl Semaphore {
                 // It was said before, or there is nothing to say it of.
                 _ => None,
             };
-            if let Some((entry, modified)) = changed {
+            if let Some((entry, modified, lease)) = changed {
                 let value = json(&entry);
-                let mut puts = vec![TxnOp::put(keys.holder(id), value.clone(), None)];
+                let mut puts = self.entry_puts(&entry, lease);
                 puts.extend(put_state(keys, node, "proving"));
                 let txn = Txn::new()
                     .when(unchanged(keys.holder(id), &modified))
@@ -256,11 +274,15 @@ impl Semaphore {
         document: &Document,
         lease: Option<i64>,
     ) -> Vec<TxnOp> {
+        let mut puts = vec![TxnOp::put(self.keys.semaphore(), document.to_json(), None)];
+        puts.extend(self.entry_puts(holder, lease));
+        puts
+    }
+
+    /// The puts of a holder's entry, and of its deadline on this lease.
+    pub(super) fn entry_puts(&self, holder: &Holder, lease: Option<i64>) -> Vec<TxnOp> {
         let keys = &self.keys;
-        let mut puts = vec![
-            TxnOp::put(keys.semaphore(), document.to_json(), None),
-            TxnOp::put(keys.holder(&holder.id), json(holder), None),
-        ];
+        let mut puts = vec![TxnOp::put(keys.holder(&holder.id), json(holder), None)];
         if let (Some(seconds), Some(lease)) = (holder.deadline, lease) {
             let options = PutOptions::new().with_lease(lease);
             puts.push(TxnOp::put(

@@ -25,6 +25,7 @@ mod release;
 mod remove;
 mod store;
 mod watch;
+mod way_back;
 
 use std::{
     cell::{Cell, RefCell},

@@ -1,13 +1,17 @@
-//! The end of a hold.
+//! The end of a hold, or the soak before it.
+
+use std::time::Duration;
 
 use etcd_client::{Compare, Txn, TxnOp};
+use jiff::Timestamp;
 
 use super::{
     Error, RACES, Released, Semaphore, absent, hold::Held, json, put_quarantine, put_state, read,
     stand_back, store::as_read, unchanged,
 };
 use crate::{
-    records::{NodeRecord, Quarantine},
+    policy::Policy,
+    records::{Holder, NodeRecord, Phase, Quarantine},
     stored::Stored,
 };
 
@@ -25,18 +29,76 @@ impl Semaphore {
         owed: Option<&Quarantine>,
         node: Option<&NodeRecord>,
     ) -> Result<Released, Error> {
+        self.end_hold(id, nonce, owed, node, None).await
+    }
+
+    /// As [`Self::release`], for a node that has proven another image than the one it left: where the group's policy gives a
+    /// soak, that begins instead, in one step, and the claim goes on holding. `slack` is how much longer than the soak the node
+    /// may take until its deadline. The policy is read with the rest and compared, so that a soak set at the same moment is
+    /// kept or not wanted yet.
+    ///
+    /// # Errors
+    /// As [`Self::release`]; also when the policy cannot be used: then it is still held.
+    pub async fn release_or_soak(
+        &self,
+        id: &str,
+        nonce: &str,
+        owed: Option<&Quarantine>,
+        node: &NodeRecord,
+        slack: Duration,
+    ) -> Result<Released, Error> {
+        self.end_hold(id, nonce, owed, Some(node), Some(slack))
+            .await
+    }
+
+    async fn end_hold(
+        &self,
+        id: &str,
+        nonce: &str,
+        owed: Option<&Quarantine>,
+        node: Option<&NodeRecord>,
+        may_soak: Option<Duration>,
+    ) -> Result<Released, Error> {
         const DOING: &str = "releasing the reboot lock";
         let keys = &self.keys;
         let expected = self.expected.take().filter(|(whose, _)| whose == id);
         let mut held = match expected {
             Some((_, held)) if held.by(nonce).is_some() => held,
-            _ => self.held(DOING, id, Vec::new()).await?,
+            _ => self.held(DOING, id, vec![self.get_policy()]).await?,
         };
         let mut seen = false;
         for tries in 0..RACES {
             let mut compares = Vec::new();
             let mut then = Vec::new();
             let ours = held.by(nonce);
+            if let (Some(slack), Some((entry, read))) = (may_soak, ours) {
+                let policy = held.more.first().and_then(|kvs| kvs.first());
+                compares.extend(as_read(&keys.policy(), policy.map(Stored::from).as_ref()));
+                let policy = policy.map(|kv| Policy::parse(kv.value())).transpose();
+                let soak = policy.map_err(Error::UnusablePolicy)?;
+                if let Some(soak) = soak.and_then(|policy| policy.soak)
+                    && held.names(id)
+                {
+                    compares.extend(unchanged(keys.holder(id), read));
+                    then = self.soak(DOING, entry, soak, slack).await?;
+                    self.remove_member_out(nonce, &held, &mut compares, &mut then);
+                    then.extend(owed.into_iter().flat_map(|q| put_quarantine(keys, q)));
+                    then.extend(put_state(keys, node, "soaking"));
+                    let txn = Txn::new()
+                        .when(compares)
+                        .and_then(then)
+                        .or_else(self.held_ops(id, vec![self.get_policy()]));
+                    let response = self.txn(DOING, txn).await?;
+                    if response.succeeded() {
+                        return Ok(Released::Soaks(soak));
+                    }
+                    if tries > 0 {
+                        stand_back(tries).await;
+                    }
+                    held = Held::from(&response);
+                    continue;
+                }
+            }
             // Where it is gone after a try, that try has released it and its reply was lost, or somebody did just now.
             seen |= ours.is_some();
             match ours {
@@ -74,7 +136,7 @@ impl Semaphore {
             let txn = Txn::new()
                 .when(compares)
                 .and_then(then)
-                .or_else(self.held_ops(id, Vec::new()));
+                .or_else(self.held_ops(id, vec![self.get_policy()]));
             let response = self.txn(DOING, txn).await?;
             if response.succeeded() {
                 self.memory().note_release(nonce);
@@ -91,6 +153,29 @@ impl Semaphore {
             doing: DOING,
             tries: RACES,
         })
+    }
+
+    /// What is asked of the policy beside a holder.
+    pub(super) fn get_policy(&self) -> TxnOp {
+        TxnOp::get(self.keys.policy(), None)
+    }
+
+    /// The changes that make the holder with this entry one that soaks.
+    async fn soak(
+        &self,
+        doing: &'static str,
+        entry: &Holder,
+        soak: Duration,
+        slack: Duration,
+    ) -> Result<Vec<TxnOp>, Error> {
+        let entry = Holder {
+            phase: Phase::Soaking,
+            deadline: Some(soak.saturating_add(slack).as_secs()),
+            soaks_until: Timestamp::now().checked_add(soak).ok(),
+            ..entry.clone()
+        };
+        let lease = self.deadline_lease(doing, &entry).await?;
+        Ok(self.entry_puts(&entry, lease))
     }
 
     /// The compares and changes that take `id` out of the holders.
@@ -137,7 +222,7 @@ impl Semaphore {
     }
 
     /// Adds what says that no node with a member of etcd is out any more, where this claim was such a node's.
-    fn remove_member_out(
+    pub(super) fn remove_member_out(
         &self,
         nonce: &str,
         held: &Held,

@@ -38,10 +38,10 @@ fn table() -> Transitions {
 }
 
 /// What can happen to a node in any state, one of each kind.
-fn happenings() -> [Happening; 29] {
+fn happenings() -> [Happening; 30] {
     use Happening::{
         Asked, Broken, ComesNot, Dies, Disk, Ends, Etcd, Inhibited, Judged, Logind, Minutes,
-        Reboots, Rollback, Shutdown, Slots, Staged, Unlocked, Window,
+        Reboots, Rollback, Shutdown, Slots, SoakEnded, Staged, Unlocked, Window,
     };
     [
         Ends(true),
@@ -73,6 +73,7 @@ fn happenings() -> [Happening; 29] {
         Broken(false),
         Disk(false),
         Disk(true),
+        SoakEnded,
     ]
 }
 
@@ -98,9 +99,14 @@ fn kind(simulation: &Simulation) -> impl Hash + Eq + use<> {
         (
             simulation.going_down(),
             simulation.strategy == Strategy::EtcdLock,
+            entry.is_some_and(|entry| entry.way_back),
+            simulation.soak.map(|_| simulation.slots.runs()),
         ),
         simulation.op.as_ref().map(discriminant),
-        matches!(simulation.facts.update, Update::Staged(_)),
+        match &simulation.facts.update {
+            Update::Staged(image) => Some(simulation.soak.is_some() && image.is(&named(2))),
+            _ => None,
+        },
         simulation.disk.quarantined.is_empty(),
     )
 }
@@ -139,6 +145,13 @@ fn seldom() -> Transitions {
         }
         seen.append(&mut simulation.seen);
     }
+    for path in failed_soaks() {
+        let mut simulation = Simulation::new(Strategy::EtcdLock);
+        for happening in &path {
+            simulation.happen(happening);
+        }
+        seen.append(&mut simulation.seen);
+    }
     // The agent is told to end before it has heard anything.
     let identity = Identity {
         id: ID.into(),
@@ -155,6 +168,28 @@ fn seldom() -> Transitions {
     seen
 }
 
+/// A node whose image fails its soak, and what can happen then.
+fn failed_soaks() -> Vec<Vec<Happening>> {
+    use Happening::{
+        Asked, Broken, Dies, Ends, Minutes, Policy, Reboots, Rollback, SoakEnded, Staged, Stops,
+        Unlocked, Window,
+    };
+    let mut fails = vec![Policy(true), Window, Staged(Some(2))];
+    // From the hooks that may say no to the release, with the reboot between.
+    fails.extend(std::iter::repeat_n(Ends(true), 13));
+    fails.extend([Broken(true), Minutes(10), Ends(true)]);
+    let thens = [
+        vec![Stops],
+        vec![SoakEnded],
+        vec![Rollback, Asked(true)],
+        vec![Dies, Ends(true)],
+        vec![Dies, Unlocked, Ends(true)],
+        vec![Reboots, Broken(false), Ends(true), Ends(true)],
+    ];
+    let path = |then: Vec<Happening>| [fails.clone(), then].concat();
+    thens.into_iter().map(path).collect()
+}
+
 #[test]
 fn the_machine_makes_every_transition_of_the_table_and_no_other() {
     let table = table();
@@ -163,6 +198,10 @@ fn the_machine_makes_every_transition_of_the_table_and_no_other() {
     let mut worlds = VecDeque::from([
         Simulation::new(Strategy::EtcdLock),
         Simulation::new(Strategy::Reboot),
+        Simulation {
+            soak: Some(60),
+            ..Simulation::new(Strategy::EtcdLock)
+        },
     ]);
     while let Some(simulation) = worlds.pop_front()
         && !table.is_subset(&seen)

@@ -70,6 +70,10 @@ pub(super) enum Happening {
     Disk(bool),
     /// etcd is told of what was found to be bad.
     Report,
+    /// The group's policy has nodes soak from now on, or no more.
+    Policy(bool),
+    /// A person ends the soak.
+    SoakEnded,
 }
 
 pub(super) fn happening() -> impl Generator<Value = Happening> {
@@ -102,6 +106,8 @@ pub(super) fn happening() -> impl Generator<Value = Happening> {
         1 => prop::bool::weighted(0.1).prop_map(|newer| if newer { Newer } else { Window }),
         1 => prop::bool::weighted(0.7).prop_map(Disk),
         1 => Just(Report),
+        2 => prop::bool::weighted(0.8).prop_map(Policy),
+        1 => prop::bool::weighted(0.2).prop_map(|ends| if ends { SoakEnded } else { Window }),
     ]
 }
 
@@ -249,6 +255,8 @@ impl Simulation {
             }
             Happening::Disk(works) => self.disk_works = *works,
             Happening::Report => self.report(),
+            Happening::Policy(soaks) => self.soak = soaks.then_some(60),
+            Happening::SoakEnded => self.step(Event::SoakEnded),
         }
         self.check();
     }

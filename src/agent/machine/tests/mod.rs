@@ -6,6 +6,7 @@ mod operations;
 mod quarantine;
 mod simulation;
 mod slots;
+mod soak;
 mod tables;
 
 use std::time::Duration;
@@ -155,6 +156,10 @@ proptest! {
             if simulation.went_back {
                 simulation.reboot();
             }
+            // What failed its soak waits for a person.
+            if matches!(simulation.machine.state(), State::SoakFailed { .. }) {
+                simulation.step(Event::SoakEnded);
+            }
         }
         // Somebody booted an image again that the node had rolled back: it stays up, holds, and waits for a person.
         // Or somebody quarantined what it would roll back to, or the other slot has nothing else to roll back to. Or somebody
@@ -174,6 +179,7 @@ proptest! {
             return Ok(());
         }
         // And it can still do its work.
+        simulation.soak = None;
         simulation.minutes += 240;
         simulation.until_window();
         let before = simulation.reboots;

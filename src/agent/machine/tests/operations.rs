@@ -22,11 +22,13 @@ impl Simulation {
             Op::Drain(_) | Op::Commit(_) | Op::Reboot(_) if self.disk.is_newer() => {
                 panic!("a newer program's journal, and a reboot begun")
             }
+            Op::Drain(entry) if entry.way_back => assert!(self.may_go_back(), "a drain in vain"),
             Op::Drain(_) if !self.may_go() => panic!("a drain for a reboot that may not be"),
             Op::Drain(_) => assert_eq!(self.disk.entry.as_ref().unwrap().stage, Stage::Draining),
             Op::Commit(_) => assert_eq!(self.disk.entry.as_ref().unwrap().stage, Stage::Committing),
             Op::Reboot(entry) => {
-                assert!(self.in_window(), "a reboot outside the window");
+                let may = self.in_window() || entry.way_back;
+                assert!(may, "a reboot outside the window");
                 let nonce = entry.claim.as_ref().map(|claim| claim.nonce.clone());
                 if self.strategy == Strategy::EtcdLock {
                     assert_eq!(
@@ -98,9 +100,11 @@ impl Simulation {
     pub(super) fn end(&mut self, well: bool) {
         let Some(op) = self.op.take() else { return };
         let asks = match &op {
-            Op::Acquire(entry) | Op::Leave(entry) | Op::Commit(entry) | Op::Release(entry, _) => {
-                entry.claim.is_some()
-            }
+            Op::Acquire(entry)
+            | Op::Leave(entry)
+            | Op::Commit(entry)
+            | Op::Resume(entry, _)
+            | Op::Release(entry, _) => entry.claim.is_some(),
             _ => false,
         };
         if asks && !self.etcd {
@@ -209,6 +213,38 @@ impl Simulation {
                 Event::RolledBack(Ok(()))
             }
             Op::RollBack { .. } => Event::RolledBack(no("no")),
+            Op::Resume(entry, _) if self.held_by(entry) => {
+                if let Some(holder) = &mut self.holder {
+                    holder.1 = false;
+                }
+                Event::Resumed
+            }
+            Op::Watch(entry) if self.held_by(entry) || !self.etcd => {
+                self.op = Some(op);
+                return;
+            }
+            Op::CheckSoak { entry, .. } if self.held_by(entry) => {
+                let bad = self.slots.runs() % 2 == 1 || self.broken;
+                let verdict = match (bad, well) {
+                    (true, true) => Verdict::Failed("bad".into()),
+                    (true, false) | (false, false) => Verdict::Unknown("alone".into()),
+                    (false, true) => Verdict::Passed(Vec::new()),
+                };
+                Event::Checked(verdict, Ok(self.slots.boot_of().other))
+            }
+            Op::Resume(..) | Op::Watch(_) | Op::CheckSoak { .. } => {
+                Event::HoldEnded("unlocked".into())
+            }
+            Op::Release(entry, _)
+                if entry.stage == Stage::Soaking
+                    && self.held_by(entry)
+                    && let Some(minutes) = self.soak =>
+            {
+                if let Some(holder) = &mut self.holder {
+                    holder.1 = false;
+                }
+                Event::Soaks(std::time::Duration::from_secs(minutes * 60))
+            }
             Op::Release(entry, owed) => {
                 let told = entry.claim.as_ref().and(owed.as_ref());
                 let told = told.map(|owed| owed.what.clone());

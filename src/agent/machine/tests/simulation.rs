@@ -41,6 +41,10 @@ pub(super) struct Simulation {
     pub(super) strategy: Strategy,
     pub(super) boot: u32,
     pub(super) minutes: u64,
+    /// When it was booted last.
+    pub(super) booted_at: u64,
+    /// How many minutes the group's policy has a node soak.
+    pub(super) soak: Option<u64>,
     pub(super) random: u128,
     pub(super) facts: Facts,
     pub(super) disk: Journal,
@@ -88,6 +92,8 @@ impl Simulation {
             strategy,
             boot: 0,
             minutes: 0,
+            booted_at: 0,
+            soak: None,
             random: 0,
             facts: Facts {
                 update: Update::None("UPDATE_STATUS_IDLE".into()),
@@ -128,6 +134,7 @@ impl Simulation {
                 .unwrap()
                 .to_zoned(TimeZone::UTC),
             monotonic: Duration::from_secs(self.minutes * 60),
+            since_boot: Duration::from_secs((self.minutes - self.booted_at) * 60),
             random: self.random,
         }
     }
@@ -231,6 +238,10 @@ impl Simulation {
                 Effect::Run(op) => self.begin(op),
                 Effect::Again => self.step(Event::Tick),
                 Effect::Exit => self.exited = true,
+                Effect::LetUpdatesIn => assert!(
+                    !self.disk_works || !self.disk.holds_updates_back(&self.boot_id()),
+                    "update_engine is started while it is to be held back"
+                ),
                 Effect::Announce(_) | Effect::Answer(_) | Effect::Reset => {}
             }
         }
@@ -240,9 +251,18 @@ impl Simulation {
         self.facts.logind.as_ref().is_ok_and(|l| l.going_down)
     }
 
+    pub(super) fn boot_id(&self) -> String {
+        format!("boot-{}", self.boot)
+    }
+
     pub(super) fn may_go(&self) -> bool {
+        self.in_window() && self.may_go_back()
+    }
+
+    /// As [`Self::may_go`], for the way back of a node that soaks: the window does not matter.
+    pub(super) fn may_go_back(&self) -> bool {
         let blocked = |l: &Logins| !l.inhibitors.is_empty() || l.going_down;
-        self.wanted() && self.in_window() && !self.facts.logind.as_ref().is_ok_and(blocked)
+        self.wanted() && !self.facts.logind.as_ref().is_ok_and(blocked)
     }
 
     pub(super) fn wanted(&self) -> bool {
@@ -293,7 +313,8 @@ impl Simulation {
         if let Some(version) = version {
             // What is written between the last look and the boot nobody can help.
             let late = self.going_down() || matches!(self.op, Some(Op::Reboot(_)));
-            let good = self.slots.good[self.slots.booted];
+            let good = self.slots.good[self.slots.booted]
+                && !self.disk.holds_updates_back(&self.boot_id());
             if !good || self.went_back || late && self.moves() {
                 return;
             }
@@ -356,6 +377,7 @@ impl Simulation {
             );
         }
         self.boot += 1;
+        self.booted_at = self.minutes;
         self.reboots += 1;
         self.slots.boot();
         self.went_back = false;
@@ -383,6 +405,14 @@ impl Simulation {
                 Some(nonce),
                 "held, and not in the journal"
             );
+        }
+        let soaks = matches!(
+            self.machine.state(),
+            State::Resuming | State::Soaking { .. } | State::SoakFailed { .. }
+        );
+        if soaks {
+            assert_eq!(self.machine.proven_digest(), None, "proven before its soak");
+            assert!(self.slots.good[self.slots.booted] || !self.slots_readable);
         }
         let queued = matches!(self.machine.state(), State::Queued { .. });
         if queued && !self.exited && !self.going_down() {

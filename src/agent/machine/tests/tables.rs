@@ -23,6 +23,7 @@ fn now() -> Now {
     Now {
         wall: jiff::Timestamp::UNIX_EPOCH.to_zoned(jiff::tz::TimeZone::UTC),
         monotonic: std::time::Duration::ZERO,
+        since_boot: std::time::Duration::ZERO,
         random: 7,
     }
 }
@@ -63,6 +64,7 @@ fn committed() -> Entry {
         },
         from: named(0),
         drain_began: None,
+        way_back: false,
     }
 }
 

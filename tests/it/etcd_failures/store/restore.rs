@@ -223,12 +223,12 @@ async fn release_built_before_the_restore_removes_no_current_holder(version: Ver
     let own = claim("ours");
     let nonce = &own.holder.nonce;
     acquire(&ours, &own).await;
-    ours.proving("ours", nonce, None).await.unwrap();
+    ours.proving("ours", nonce, 1800, None).await.unwrap();
     let snapshot = cluster.dir().join("before");
     cluster.snapshot(&snapshot).await;
     acquire(&on(&cluster, &prefix), &claim("forgotten")).await;
     // What the release will find is read.
-    ours.proving("ours", nonce, None).await.unwrap();
+    ours.proving("ours", nonce, 1800, None).await.unwrap();
     let modified = async || {
         let mut client = cluster.client().await;
         let found = client

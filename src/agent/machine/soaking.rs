@@ -1,0 +1,381 @@
+//! The soak: a node that has proven another image stays under observation, and goes on holding. And the way back from it.
+
+use std::time::Duration;
+
+use host::{duration, time};
+use semaphore::records::ImageId;
+
+use super::{Effect, Machine, Op, Other, State};
+use crate::agent::{
+    gate::{self, Gate},
+    health::Verdict,
+    journal::{Entry, Soak, Stage},
+    situation::Now,
+};
+
+/// The answer to who ends a soak that there is not.
+pub const NOT_SOAKING: &str = "this node is not soaking";
+
+/// How often the checks run in a soak, its end counted.
+const LOOKS: u32 = 10;
+
+/// When the checks are due next: at every tenth of the soak, and at its end. On the clock that counts from the boot.
+fn next_look(length: Duration, over_at: Duration, now: Duration) -> Duration {
+    let left = over_at.saturating_sub(now);
+    let tenth = (length / LOOKS).max(Duration::from_millis(1));
+    let whole = left.as_nanos().div_ceil(tenth.as_nanos());
+    let later = u32::try_from(whole.saturating_sub(1)).unwrap_or(LOOKS - 1);
+    over_at.saturating_sub(tenth * later.min(LOOKS - 1))
+}
+
+impl Machine {
+    /// The soak of this boot, or the failed one of the image that runs.
+    pub(super) fn soak(&self) -> Option<&Soak> {
+        let soak = self.journal.as_ref().ok()?.soak.as_ref()?;
+        let runs = soak.entry.intent.to.is(&self.identity.runs);
+        let here = soak.boot_id == self.identity.boot_id;
+        (here || (runs && soak.failed.is_some())).then_some(soak)
+    }
+
+    /// Whether the node was soaking on this image when it went down, and nothing was said against the image.
+    pub(super) fn was_soaking(&self) -> bool {
+        let soak = self
+            .journal
+            .as_ref()
+            .ok()
+            .and_then(|journal| journal.soak.as_ref());
+        let soaking = self
+            .entry()
+            .is_some_and(|entry| entry.stage == Stage::Soaking);
+        soak.is_some_and(|soak| {
+            soaking && soak.failed.is_none() && soak.entry.intent.to.is(&self.identity.runs)
+        })
+    }
+
+    /// The entry of the journal, at a start; where a way back did not lead away from the image, the one before it.
+    pub(super) fn still_there(&mut self, entry: Entry) -> Entry {
+        let new_boot = entry.boot_id != self.identity.boot_id;
+        let stayed = new_boot && entry.way_back && entry.from.is(&self.identity.runs);
+        let soak = self
+            .journal
+            .as_ref()
+            .ok()
+            .and_then(|journal| journal.soak.as_ref());
+        match soak.filter(|_| stayed).map(|soak| soak.entry.clone()) {
+            Some(before) => {
+                self.set_entry(Some(before.clone()));
+                before
+            }
+            None => entry,
+        }
+    }
+
+    /// The boot is proven and carries load: the end of the hold, or a soak before it.
+    pub(super) fn end_hold(&mut self, now: &Now) -> Vec<Effect> {
+        if self.soak().is_some() {
+            return self.resume(now);
+        }
+        let may_soak = |entry: &Entry| entry.may_soak();
+        let moved = |entry: &Entry| entry.intent.to.is(&self.identity.runs);
+        if !self
+            .entry()
+            .is_some_and(|entry| may_soak(entry) && moved(entry))
+        {
+            return self.release();
+        }
+        let entry = self.at_stage(Stage::Soaking);
+        let owed = self.owed().cloned();
+        let why = "the node is back".into();
+        self.journalled(State::Releasing { why }, Op::Release(entry, owed))
+    }
+
+    /// The group's policy has the node soak.
+    pub(super) fn soaks(&mut self, length: Duration, now: &Now) -> Vec<Effect> {
+        let Some(entry) = self.entry().cloned() else {
+            return Vec::new();
+        };
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let soak = Soak {
+            boot_id: self.identity.boot_id.clone(),
+            length_ms: millis(length),
+            over_at_ms: millis(now.since_boot.saturating_add(length)),
+            entry,
+            failed: None,
+            ended: false,
+        };
+        if let Ok(journal) = &mut self.journal {
+            journal.soak = Some(soak);
+        }
+        let mut effects = vec![Effect::Journal(self.journal.clone().unwrap_or_default())];
+        effects.extend(self.soak_on(None, now));
+        effects
+    }
+
+    /// Goes on with the soak that the journal has; `note` says what keeps its end off, or a way back.
+    pub(super) fn soak_on(&mut self, note: Option<String>, now: &Now) -> Vec<Effect> {
+        let Some(soak) = self.soak().cloned() else {
+            return self.end_hold(now);
+        };
+        if soak.ended {
+            return self.soak_over();
+        }
+        if self.stopping {
+            self.state = State::Stopped;
+            return vec![Effect::Exit];
+        }
+        let state = match &soak.failed {
+            Some(why) => State::SoakFailed {
+                why: why.clone(),
+                until: note.as_ref().map(|_| now.monotonic + self.rules.retry),
+                note,
+            },
+            None => {
+                let left = soak.over_at().saturating_sub(now.since_boot);
+                let due = next_look(soak.length(), soak.over_at(), now.since_boot);
+                let due = match (due.saturating_sub(now.since_boot), &note) {
+                    // What keeps its end off, or the way back, is looked at again soon.
+                    (wait, Some(_)) if wait.is_zero() || self.wants_way_back() => {
+                        self.rules.retry.max(Duration::from_millis(10))
+                    }
+                    (wait, _) => wait,
+                };
+                State::Soaking {
+                    until: now.monotonic + due,
+                    over_at: now.wall.saturating_add(left),
+                    note,
+                }
+            }
+        };
+        self.run(state, Op::Watch(soak.entry))
+    }
+
+    /// The checks of the soak are due.
+    pub(super) fn check_soak(&mut self, now: &Now) -> Vec<Effect> {
+        let Some(soak) = self.soak().cloned() else {
+            return Vec::new();
+        };
+        let Op::Prove { baseline, .. } = self.proof() else {
+            return Vec::new();
+        };
+        let state = match &self.state {
+            State::Soaking { over_at, note, .. } => State::Soaking {
+                // The operation says when it has ended.
+                until: now.monotonic + Duration::from_secs(24 * 3600),
+                over_at: over_at.clone(),
+                note: note.clone(),
+            },
+            other => other.clone(),
+        };
+        let entry = soak.entry;
+        self.run(state, Op::CheckSoak { entry, baseline })
+    }
+
+    /// The checks of the soak have ended.
+    pub(super) fn soak_checked(
+        &mut self,
+        verdict: Verdict,
+        other: Result<Option<Other>, String>,
+        now: &Now,
+    ) -> Vec<Effect> {
+        if let Ok(other) = other {
+            self.identity.boot.other = other;
+        }
+        let Some(soak) = self.soak().cloned() else {
+            return self.end_hold(now);
+        };
+        let over = now.since_boot >= soak.over_at();
+        match verdict {
+            Verdict::Passed(_) if over => self.soak_over(),
+            Verdict::Passed(_) => self.soak_on(None, now),
+            Verdict::Unknown(why) => self.soak_on(Some(why), now),
+            Verdict::Failed(why) => {
+                let mut effects = self.soak_fails(why);
+                effects.extend(self.soak_on(None, now));
+                effects
+            }
+        }
+    }
+
+    /// The image fails its soak: no other node may follow, and this one keeps the lock until a person decides.
+    pub(super) fn soak_fails(&mut self, why: String) -> Vec<Effect> {
+        let runs = self.identity.runs.clone();
+        self.quarantine(runs, format!("it failed its soak: {why}"));
+        if let Ok(journal) = &mut self.journal {
+            if let Some(soak) = &mut journal.soak {
+                soak.failed = Some(why);
+            }
+        }
+        vec![Effect::Journal(self.journal.clone().unwrap_or_default())]
+    }
+
+    /// The soak is over: time has passed, or somebody ended it.
+    pub(super) fn soak_over(&mut self) -> Vec<Effect> {
+        if let Some(entry) = self.soak().map(|soak| soak.entry.clone()) {
+            self.set_entry(Some(entry));
+        }
+        if let Ok(journal) = &mut self.journal {
+            journal.soak = None;
+        }
+        self.release()
+    }
+
+    /// A person ends the soak.
+    pub(super) fn soak_ended(&mut self) -> Vec<Effect> {
+        let soaks = matches!(self.state, State::Soaking { .. } | State::SoakFailed { .. });
+        let Ok(journal) = &mut self.journal else {
+            return vec![Effect::Answer(Err(NOT_SOAKING.into()))];
+        };
+        let before = journal.clone();
+        match &mut journal.soak {
+            Some(soak) if soaks => soak.ended = true,
+            _ => return vec![Effect::Answer(Err(NOT_SOAKING.into()))],
+        }
+        self.before = Some(before);
+        vec![
+            Effect::Journal(journal.clone()),
+            Effect::Answer(Ok(())),
+            Effect::Again,
+        ]
+    }
+
+    /// Something has changed while the node soaks.
+    pub(super) fn reconsider_soak(&mut self, now: &Now) -> Vec<Effect> {
+        if self.soak().is_some_and(|soak| soak.ended) {
+            return self.soak_over();
+        }
+        let held_off = self
+            .hold_off
+            .as_ref()
+            .is_some_and(|(until, _)| now.monotonic < *until);
+        if self.wants_way_back() && !held_off {
+            return self.go_way_back(now);
+        }
+        match &self.state {
+            State::Soaking { until, .. } if now.monotonic >= *until => self.check_soak(now),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether a person asks for the image that this node has left.
+    fn wants_way_back(&self) -> bool {
+        let (Some(soak), Some(intent)) = (self.soak(), self.intent()) else {
+            return false;
+        };
+        intent.by_person && intent.to.is(&soak.entry.from) && !intent.to.is(&self.identity.runs)
+    }
+
+    /// To the image before, under the hold that the node has.
+    fn go_way_back(&mut self, now: &Now) -> Vec<Effect> {
+        let (Some(soak), Some(intent)) = (self.soak().cloned(), self.intent()) else {
+            return Vec::new();
+        };
+        let entry = Entry {
+            stage: Stage::Draining,
+            boot_id: self.identity.boot_id.clone(),
+            intent,
+            from: self.identity.runs.clone(),
+            drain_began: None,
+            way_back: true,
+            ..soak.entry
+        };
+        match self.gate_at(gate::Stage::UnderWay(&entry), now) {
+            Gate::Go { .. } => {
+                self.set_entry(Some(entry));
+                self.journalled(State::Taken, Op::Look)
+            }
+            Gate::Closed(closed) => {
+                let why = closed.by.to_string();
+                self.hold_off(now, &why);
+                self.soak_on(Some(why), now)
+            }
+            Gate::Nothing => Vec::new(),
+        }
+    }
+
+    /// No way back follows: the node soaks on, and the cluster is told so.
+    pub(super) fn resume(&mut self, now: &Now) -> Vec<Effect> {
+        let Some(soak) = self.soak().cloned() else {
+            return Vec::new();
+        };
+        self.set_entry(Some(soak.entry));
+        let op = self.resumption(now);
+        op.map_or_else(Vec::new, |op| self.journalled(State::Resuming, op))
+    }
+
+    /// The operation that tells of it.
+    pub(super) fn resumption(&self, now: &Now) -> Option<Op> {
+        let soak = self.soak()?;
+        let left = match soak.failed {
+            Some(_) => Duration::ZERO,
+            None => soak.over_at().saturating_sub(now.since_boot),
+        };
+        Some(Op::Resume(soak.entry.clone(), left))
+    }
+
+    /// What people read of the soak.
+    pub(super) fn soak_report(&self) -> String {
+        let runs = &self.identity.runs;
+        match &self.state {
+            State::Soaking { over_at, note, .. } => {
+                let until = time::shown(over_at.timestamp(), over_at.time_zone());
+                let length = self.soak().map(|soak| duration::print(soak.length()));
+                let kept = match (note, self.wants_way_back()) {
+                    (None, _) if self.waits_for.is_empty() => String::new(),
+                    (None, _) => format!("; now: {}", self.waits_for),
+                    (Some(note), true) => format!("; the way back waits: {note}"),
+                    (Some(note), false) => format!("; its end waits: {note}"),
+                };
+                format!(
+                    "{runs} is proven, and stays under observation for {} (until {until}){kept}",
+                    length.unwrap_or_default()
+                )
+            }
+            State::SoakFailed { why, note, .. } => {
+                let kept = note
+                    .as_ref()
+                    .map(|note| format!("; the way back waits: {note}"));
+                format!(
+                    "{runs} failed its soak: {why}. This node keeps the reboot lock until a person decides: pointsman rollback \
+                     --reboot goes back, pointsman soak end keeps the image{}",
+                    kept.unwrap_or_default()
+                )
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// Whether the image is one that failed its soak here.
+    pub(super) fn failed_here(&self, image: &ImageId) -> bool {
+        self.soak()
+            .is_some_and(|soak| soak.failed.is_some() && soak.entry.intent.to.is(image))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_are_due_at_every_tenth_of_the_soak_and_at_its_end() {
+        let seconds = Duration::from_secs;
+        for (now, due) in [
+            (1000, 1010),
+            (1001, 1010),
+            (1009, 1010),
+            (1010, 1020),
+            (1089, 1090),
+            (1090, 1100),
+            (1099, 1100),
+            // It is over: they are due.
+            (1100, 1100),
+            (5000, 1100),
+            // A clock that went back: no later than in a tenth.
+            (0, 1010),
+        ] {
+            let found = next_look(seconds(100), seconds(1100), seconds(now));
+            assert_eq!(found, seconds(due), "at {now}");
+        }
+        let short = next_look(Duration::from_nanos(5), seconds(7), seconds(1));
+        assert!(short <= seconds(7));
+    }
+}

@@ -1,0 +1,193 @@
+//! The soak, and the way back from it.
+
+use settings::Strategy;
+
+use super::{happening::Happening, named, simulation::Simulation};
+use crate::agent::machine::State;
+
+/// A node that soaks on image 2, proven after image 0.
+fn soaks() -> Simulation {
+    let mut simulation = Simulation::new(Strategy::EtcdLock);
+    simulation.soak = Some(60);
+    simulation.until_window();
+    simulation.stage(Some(2));
+    while !simulation.called {
+        simulation.end(true);
+    }
+    simulation.reboot();
+    while !matches!(simulation.machine.state(), State::Soaking { .. }) {
+        assert_ne!(simulation.machine.state(), &State::Idle);
+        simulation.end(true);
+    }
+    simulation
+}
+
+/// Time passes, and the checks that are due end: well or badly.
+fn minutes(simulation: &mut Simulation, minutes: u16, well: bool) {
+    for _ in 0..minutes {
+        simulation.happen(&Happening::Minutes(1));
+        simulation.end(well);
+    }
+}
+
+#[test]
+fn soak_ends_when_its_time_is_over_and_only_then_the_image_is_proven() {
+    let mut simulation = soaks();
+    assert_eq!(simulation.machine.proven_digest(), None);
+    minutes(&mut simulation, 59, true);
+    assert!(matches!(simulation.machine.state(), State::Soaking { .. }));
+    // A new run of the agent goes on with it.
+    simulation.happen(&Happening::Dies);
+    simulation.end(true);
+    assert!(matches!(simulation.machine.state(), State::Soaking { .. }));
+    minutes(&mut simulation, 2, true);
+    simulation.end(true);
+    assert_eq!(simulation.machine.state(), &State::Idle);
+    assert_eq!(
+        simulation.machine.proven_digest(),
+        named(2).digest.as_deref()
+    );
+    assert_eq!(simulation.disk.soak, None);
+}
+
+#[test]
+fn failed_soak_is_a_person_s_to_end_and_proves_nothing() {
+    let mut simulation = soaks();
+    simulation.happen(&Happening::Broken(true));
+    minutes(&mut simulation, 6, true);
+    assert!(matches!(
+        simulation.machine.state(),
+        State::SoakFailed { .. }
+    ));
+    let owed = simulation.machine.owed().map(|owed| owed.what.clone());
+    assert_eq!(owed, Some(named(2)));
+    // Neither time, nor a repair, nor another boot makes it good.
+    simulation.happen(&Happening::Broken(false));
+    simulation.report();
+    minutes(&mut simulation, 100, true);
+    simulation.happen(&Happening::Reboots);
+    minutes(&mut simulation, 100, true);
+    assert!(matches!(
+        simulation.machine.state(),
+        State::SoakFailed { .. }
+    ));
+    simulation.happen(&Happening::SoakEnded);
+    simulation.end(true);
+    assert_eq!(simulation.machine.state(), &State::Idle);
+    assert_eq!(
+        (simulation.machine.proven_digest(), &simulation.holder),
+        (None, &None)
+    );
+}
+
+#[test]
+fn checks_that_need_other_nodes_only_put_off_the_end_of_a_soak() {
+    let mut simulation = soaks();
+    simulation.happen(&Happening::Broken(true));
+    minutes(&mut simulation, 600, false);
+    let (word, why) = simulation.machine.report();
+    assert_eq!(word, "soaking");
+    assert!(why.contains("; its end waits: alone"), "{why}");
+    simulation.happen(&Happening::Broken(false));
+    minutes(&mut simulation, 10, true);
+    assert_eq!(simulation.machine.state(), &State::Idle);
+    assert_eq!(
+        simulation.machine.proven_digest(),
+        named(2).digest.as_deref()
+    );
+}
+
+#[test]
+fn way_back_outside_the_window_keeps_the_hold_and_is_not_soaked() {
+    let mut simulation = soaks();
+    let held = simulation.holder.clone().map(|(nonce, _)| nonce);
+    minutes(&mut simulation, 20, true);
+    simulation.clock = 600;
+    simulation.happen(&Happening::Rollback);
+    simulation.happen(&Happening::Asked(true));
+    // The first drain fails: the node soaks on, and it is tried again.
+    simulation.end(true);
+    simulation.end(false);
+    while !matches!(simulation.machine.state(), State::Soaking { .. }) {
+        simulation.end(true);
+    }
+    let (_, why) = simulation.machine.report();
+    assert!(why.contains("; the way back waits: "), "{why}");
+    for _ in 0..10 {
+        simulation.minutes += 1;
+        simulation.tick();
+        simulation.end(true);
+    }
+    assert!(simulation.called, "in {:?}", simulation.machine.state());
+    assert_eq!(simulation.holder.clone().map(|(nonce, _)| nonce), held);
+    simulation.reboot();
+    for _ in 0..10 {
+        assert!(!matches!(simulation.machine.state(), State::Soaking { .. }));
+        simulation.end(true);
+    }
+    assert_eq!(simulation.machine.state(), &State::Idle);
+    assert_eq!(
+        simulation.machine.proven_digest(),
+        named(0).digest.as_deref()
+    );
+    assert_eq!((&simulation.holder, &simulation.disk.soak), (&None, &None));
+}
+
+#[test]
+fn way_back_that_boots_the_same_image_again_soaks_from_the_start() {
+    let mut simulation = soaks();
+    minutes(&mut simulation, 50, true);
+    simulation.happen(&Happening::Rollback);
+    simulation.happen(&Happening::Asked(true));
+    while !simulation.called {
+        simulation.end(true);
+    }
+    // A person makes this image the next one again.
+    simulation.slots.first = simulation.slots.booted;
+    simulation.reboot();
+    minutes(&mut simulation, 50, true);
+    assert!(matches!(simulation.machine.state(), State::Soaking { .. }));
+    minutes(&mut simulation, 20, true);
+    assert_eq!(simulation.machine.state(), &State::Idle);
+    assert_eq!(
+        simulation.machine.proven_digest(),
+        named(2).digest.as_deref()
+    );
+}
+
+#[test]
+fn soak_ended_by_a_person_or_by_unlock_counts_as_proof() {
+    let mut ended = soaks();
+    ended.happen(&Happening::SoakEnded);
+    let mut unlocked = soaks();
+    unlocked.happen(&Happening::Unlocked);
+    for mut simulation in [ended, unlocked] {
+        simulation.end(true);
+        simulation.end(true);
+        assert_eq!(simulation.machine.state(), &State::Idle);
+        assert_eq!(
+            simulation.machine.proven_digest(),
+            named(2).digest.as_deref()
+        );
+    }
+    let mut idle = Simulation::new(Strategy::EtcdLock);
+    idle.happen(&Happening::SoakEnded);
+    assert_eq!(idle.machine.state(), &State::Idle);
+}
+
+#[test]
+fn new_image_that_fails_in_a_boot_after_its_soak_began_has_failed_the_soak() {
+    let mut simulation = soaks();
+    simulation.happen(&Happening::Broken(true));
+    simulation.happen(&Happening::Reboots);
+    simulation.end(true);
+    assert!(matches!(simulation.machine.state(), State::Unproven { .. }));
+    let owed = simulation.machine.owed().map(|owed| owed.what.clone());
+    assert_eq!(owed, Some(named(2)));
+    simulation.happen(&Happening::Broken(false));
+    minutes(&mut simulation, 10, true);
+    assert!(matches!(
+        simulation.machine.state(),
+        State::SoakFailed { .. }
+    ));
+}
