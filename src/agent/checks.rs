@@ -1,6 +1,6 @@
 //! The checks of a boot: this node's own, those that need other nodes, and those that only warn.
 
-use std::{cell::RefCell, time::Duration};
+use std::{cell::RefCell, fmt::Display, time::Duration};
 
 use host::{
     blocking,
@@ -57,10 +57,10 @@ impl Checks<'_> {
     /// `boot-complete.target`, which is a check as well. `held`: this boot was made while holding the semaphore, so that the
     /// rest of the cluster was there: only then does a check that needs it tell anything. `member` asks how the node's own
     /// member of etcd is, where it hosts one; `note` is told what has not passed yet.
-    pub async fn run(
+    pub async fn run<E: Display>(
         &self,
         held: bool,
-        member: impl AsyncFn() -> Result<(), String>,
+        member: impl AsyncFn() -> Result<(), E>,
         note: impl Fn(&str),
     ) -> Verdict {
         let until = Instant::now() + self.limit;
@@ -79,7 +79,8 @@ impl Checks<'_> {
                 tracing::error!("the boot has not passed its checks in time");
                 return last.verdict(held);
             }
-            round.others.extend(member().await.err());
+            let member = member().await.err();
+            round.others.extend(member.map(|error| error.to_string()));
             if round.fault().is_none()
                 && let Some(gate) = gate
             {

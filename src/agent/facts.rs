@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     effects::{EffectRunner, Updates},
-    situation::{Facts, Update},
+    situation::{Facts, NoStatus, Update},
 };
 
 /// How long until it is looked again, where nothing wakes for it.
@@ -183,8 +183,8 @@ impl News {
     async fn update(self, runner: &EffectRunner) -> Update {
         match self {
             Self::Engine(Change::Status(status)) => runner.staged(&status).await,
-            Self::Engine(Change::Gone) => Update::Unknown("update_engine is not running".into()),
-            Self::Engine(Change::Failed(why)) => Update::Unknown(why),
+            Self::Engine(Change::Gone) => Update::Unknown(NoStatus::Gone),
+            Self::Engine(Change::Failed(error)) => Update::Unknown(NoStatus::Bus(error)),
             Self::Sentinel(exists) => runner.required(exists).await,
         }
     }

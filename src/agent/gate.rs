@@ -5,13 +5,15 @@
 
 use std::{fmt, time::Duration};
 
-use host::{duration, time};
+use host::{bus::BusError, duration, kept::Kept, time};
 use jiff::Zoned;
 use semaphore::records::ImageId;
 use settings::Strategy;
 
 use super::{
-    journal::{self, Entry, Journal},
+    failure::Failure,
+    journal::{self, Entry, Journal, JournalError},
+    next_slot::SlotFault,
     situation::{Facts, Intent, Now, Rules, Update},
     window::{self, Start},
 };
@@ -24,13 +26,13 @@ pub struct Node<'a> {
     /// What is known from outside.
     pub facts: &'a Facts,
     /// The journal, or why it cannot be used.
-    pub journal: Result<&'a Journal, &'a str>,
+    pub journal: Result<&'a Journal, &'a JournalError>,
     /// The reboot that is wanted, if any.
     pub intent: Option<&'a Intent>,
     /// Why this node must not boot the image of that reboot, where it knows of a quarantine itself.
-    pub quarantined: Option<String>,
+    pub quarantined: Option<FoundHere>,
     /// The last failure, and until when nothing is tried again, on the monotonic clock.
-    pub hold_off: Option<&'a (Duration, String)>,
+    pub hold_off: Option<&'a (Duration, Failure)>,
     /// When the time of the people logged in ends, once it has begun.
     pub grace_ends: Option<Duration>,
     /// The time.
@@ -76,17 +78,17 @@ pub struct Closed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClosedBy {
     /// The journal cannot be used: why.
-    Journal(String),
+    Journal(JournalError),
     /// The staged update cannot be told, or could not boot: why.
-    Update(String),
+    Update(SlotFault),
     /// A newer program wrote the journal, in this version of its format.
     NewerJournal(u32),
     /// What would boot cannot be told: why.
-    NextImage(String),
+    NextImage(SlotFault),
     /// The strategy is `off`.
     StrategyOff,
     /// logind does not answer: why.
-    Logind(String),
+    Logind(Kept<BusError>),
     /// The system is going down.
     GoingDown,
     /// The reboot window; it opens then, or never again.
@@ -108,11 +110,11 @@ pub enum ClosedBy {
         why: String,
     },
     /// An earlier try failed, with this.
-    Failure(String),
+    Failure(Failure),
     /// People are logged in: names and terminals.
     People(Vec<(String, String)>),
-    /// The image is quarantined: the reason.
-    Quarantine(String),
+    /// The image is quarantined.
+    Quarantine(FoundHere),
     /// Another image would boot than the one that the reboot is for.
     OtherImage {
         /// What would boot.
@@ -122,6 +124,24 @@ pub enum ClosedBy {
     },
     /// The person who asked for the reboot of a node that is locked by hand has cancelled the request.
     Cancelled,
+}
+
+/// A quarantine that this node has made itself, and that keeps it from an image.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} is quarantined: {reason} (found here){}", unsure(maybe.as_ref()))]
+pub struct FoundHere {
+    /// What is quarantined.
+    pub what: ImageId,
+    /// Why.
+    pub reason: String,
+    /// The image, where it may be that one, and its version is not known.
+    pub maybe: Option<ImageId>,
+}
+
+fn unsure(maybe: Option<&ImageId>) -> String {
+    maybe.map_or_else(String::new, |image| {
+        format!("; {image}, whose version is not known here, may be that one")
+    })
 }
 
 impl ClosedBy {
@@ -212,7 +232,7 @@ fn closed(by: ClosedBy) -> Closed {
 }
 
 fn journal(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
-    Some(closed(ClosedBy::Journal(node.journal.err()?.to_owned())))
+    Some(closed(ClosedBy::Journal(node.journal.err()?.clone())))
 }
 
 /// It may be quarantined, and whoever reboots boots it.
@@ -374,9 +394,10 @@ impl fmt::Display for ClosedBy {
     /// What the node waits for, as a sentence for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Journal(why) | Self::Update(why) | Self::Failure(why) | Self::Quarantine(why) => {
-                f.write_str(why)
-            }
+            Self::Journal(why) => why.fmt(f),
+            Self::Update(why) => why.fmt(f),
+            Self::Failure(why) => why.fmt(f),
+            Self::Quarantine(why) => why.fmt(f),
             Self::NewerJournal(version) => write!(
                 f,
                 "a newer pointsman wrote the journal (version {version}), so this one starts no reboot"

@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use host::node::{ReadError, RootPath, SMALL};
+use host::{
+    kept::Kept,
+    node::{ReadError, RootPath, SMALL},
+    remedy::Remedy,
+};
 use jiff::Timestamp;
 use semaphore::{keys::Keys, records::ImageId, store::Remembered};
 use serde::{Deserialize, Serialize};
@@ -305,15 +309,12 @@ impl Journal {
     /// # Errors
     /// When it is there and cannot be read or understood: then what this node holds is unknown.
     pub fn load(path: &RootPath) -> Result<Self, JournalError> {
-        let error = |problem: String| JournalError {
-            path: path.shown(),
-            problem,
-            copied: false,
-        };
+        let error = |fault| JournalError::new(path, fault);
         match path.read_bounded(SMALL) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| error(e.to_string())),
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|reason| error(JournalFault::Format(reason.into()))),
             Err(ReadError::System(e)) if e.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(e) => Err(error(e.to_string())),
+            Err(reason) => Err(error(JournalFault::Unreadable(reason.into()))),
         }
     }
 
@@ -335,24 +336,13 @@ impl Journal {
                     "the journal {path} belongs to the node {id}, not to this one. It is kept as {}, and a new journal begins",
                     path.parent().join(&aside)
                 );
-                path.rename(aside.as_os_str())
-                    .map_err(|error| JournalError {
-                        path: path.shown(),
-                        problem: format!(
-                            "it belongs to another node, and cannot be renamed: {error}"
-                        ),
-                        copied: false,
-                    })?;
+                path.rename(aside.as_os_str()).map_err(|reason| {
+                    JournalError::new(path, JournalFault::AnotherNode(reason.into()))
+                })?;
                 journal = Self::default();
             }
             Some(Owner::Copy(what)) => {
-                return Err(JournalError {
-                    path: path.shown(),
-                    problem: format!(
-                        "the machine that wrote it has {what}: this disk is a copy, or the machine has new hardware"
-                    ),
-                    copied: true,
-                });
+                return Err(JournalError::new(path, JournalFault::Copy(what)));
             }
         }
         journal.machine = Some(here);
@@ -368,35 +358,76 @@ impl Journal {
         path.parent()
             .make_folder()
             .and_then(|()| path.write_atomic(&text, 0o600))
-            .map_err(|error| error.to_string())
-            .map_err(|problem| JournalError {
-                path: path.shown(),
-                problem,
-                copied: false,
-            })
+            .map_err(|reason| JournalError::new(path, JournalFault::Unwritable(reason.into())))
     }
 }
 
-/// Why the journal could not be read or written.
+/// Why the journal cannot be used, and what a person can do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the journal {} cannot be used: {problem}; this node does not reboot until it can be used. {}",
-    path.display(), remedy(*copied)
-)]
+#[error("{}. {remedy}", self.what())]
 pub struct JournalError {
     /// The file.
     pub path: PathBuf,
     /// What is wrong with it.
-    pub problem: String,
-    /// Whether it came with a copy of another machine's disk: what it says is held may be held by that machine.
-    pub copied: bool,
+    pub fault: JournalFault,
+    /// What a person can do about it.
+    pub remedy: Remedy,
 }
 
-fn remedy(copied: bool) -> &'static str {
-    if copied {
-        "A copy: give it its own machine id, remove the file, and restart pointsman. The machine itself: if `pointsman status` \
-         shows that it holds, run `pointsman unlock --force`; then remove the file, and restart pointsman"
-    } else {
-        "`pointsman status` shows what this node holds, and `pointsman unlock --force` releases it. Then remove the file"
+impl JournalError {
+    /// The journal at this path has this fault.
+    #[must_use]
+    pub fn new(path: &RootPath, fault: JournalFault) -> Self {
+        Self {
+            path: path.shown(),
+            remedy: Remedy::Advice(fault.advice().into()),
+            fault,
+        }
+    }
+
+    /// What is wrong, without what a person can do about it.
+    #[must_use]
+    pub fn what(&self) -> String {
+        format!(
+            "the journal {} cannot be used: {}; this node does not reboot until it can be used",
+            self.path.display(),
+            self.fault
+        )
+    }
+}
+
+/// What is wrong with a journal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JournalFault {
+    /// It cannot be read.
+    #[error("{0}")]
+    Unreadable(Kept<ReadError>),
+    /// It is no journal.
+    #[error("{0}")]
+    Format(Kept<serde_json::Error>),
+    /// It belongs to another node, and could not be set aside.
+    #[error("it belongs to another node, and cannot be renamed: {0}")]
+    AnotherNode(Kept<io::Error>),
+    /// It came with a copy of another machine's disk: what it says is held may be held by that machine.
+    #[error(
+        "the machine that wrote it has {0}: this disk is a copy, or the machine has new hardware"
+    )]
+    Copy(String),
+    /// It cannot be written.
+    #[error("{0}")]
+    Unwritable(Kept<io::Error>),
+}
+
+impl JournalFault {
+    fn advice(&self) -> &'static str {
+        match self {
+            Self::Copy(_) => {
+                "A copy: give it its own machine id, remove the file, and restart pointsman. The machine itself: if `pointsman \
+                 status` shows that it holds, run `pointsman unlock --force`; then remove the file, and restart pointsman"
+            }
+            _ => {
+                "`pointsman status` shows what this node holds, and `pointsman unlock --force` releases it. Then remove the file"
+            }
+        }
     }
 }

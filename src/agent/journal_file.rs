@@ -24,6 +24,17 @@ pub struct JournalFile {
     journalled: Mutex<BTreeMap<String, Remembered>>,
 }
 
+/// Why what is remembered cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// What is in the journal is not known, and is not written over.
+    #[error("the journal cannot be read")]
+    Unread,
+    /// It cannot be written.
+    #[error(transparent)]
+    Unwritten(#[from] JournalError),
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -93,12 +104,12 @@ impl JournalFile {
     /// Writes it again with what is remembered by now.
     ///
     /// # Errors
-    /// A sentence: it cannot be read or written.
-    pub fn keep(&self) -> Result<(), String> {
+    /// When it could not be read, or cannot be written.
+    pub fn keep(&self) -> Result<(), KeepError> {
         let mut last = lock(&self.journal);
         match last.clone() {
-            Some(journal) => self.write(&mut last, journal).map_err(|e| e.to_string()),
-            None => Err("the journal cannot be read".into()),
+            Some(journal) => Ok(self.write(&mut last, journal)?),
+            None => Err(KeepError::Unread),
         }
     }
 

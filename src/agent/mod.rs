@@ -6,6 +6,7 @@ pub mod checks;
 pub mod driver;
 pub mod effects;
 mod facts;
+pub mod failure;
 pub mod gate;
 pub mod health;
 pub mod identity;
@@ -22,6 +23,7 @@ use std::{cell::RefCell, rc::Rc, sync::Arc};
 use bus::{AgentBus, AgentBusError};
 use driver::{Driver, Ending, Mode, Outside, Reload};
 use effects::{EffectRunner, Updates};
+use failure::Refusal;
 use host::{
     blocking,
     bus::BusError,
@@ -68,7 +70,7 @@ pub enum AgentError {
     AgentBus(#[from] AgentBusError),
     /// The reboot asked for was refused.
     #[error("{0}")]
-    Refused(String),
+    Refused(Refusal),
     /// The reboot asked for in the foreground was taken back by a signal.
     #[error("the reboot request was cancelled")]
     TakenBack(SignalKind),

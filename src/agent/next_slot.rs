@@ -7,13 +7,16 @@ use std::{io, sync::Arc};
 use host::{
     blocking,
     node::{Root, RootPath},
-    remedy,
 };
 use semaphore::records::ImageId;
 use settings::Config;
 use slots::{Location, Slot, Slots, SlotsError, rollback, select, storage::Access};
 
 use super::machine::{Boot, Other};
+
+mod fault;
+
+pub use fault::SlotFault;
 
 /// Where the configuration says the slots are.
 #[must_use]
@@ -100,9 +103,9 @@ impl NextSlot {
         self.mark().exists()
     }
 
-    fn unmark(&self) -> io::Result<()> {
+    fn unmark(&self) -> Result<(), SlotFault> {
         match self.mark().remove() {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failed(error)),
             _ => Ok(()),
         }
     }
@@ -111,20 +114,20 @@ impl NextSlot {
     /// on one that otherwise leaves the next slot as update_engine sets it.
     ///
     /// # Errors
-    /// A sentence: the disk cannot be read or written.
-    pub fn settle(&self, staged: bool, quarantined: bool) -> Result<(), String> {
+    /// When the disk cannot be read or written.
+    pub fn settle(&self, staged: bool, quarantined: bool) -> Result<(), SlotFault> {
         match (staged, self.pin || quarantined) {
             (true, true) => self.keep(),
             // Held by an earlier configuration: it goes as update_engine left it.
             (true, false) if self.is_pinned() => {
                 self.activate()?;
-                self.unmark().map_err(|e| self.failed(&e))
+                self.unmark()
             }
             (true, false) => Ok(()),
             // Reset, or booted: what was staged is not any more.
             (false, _) => {
                 self.put_back()?;
-                self.unmark().map_err(|e| self.failed(&e))
+                self.unmark()
             }
         }
     }
@@ -133,15 +136,15 @@ impl NextSlot {
     /// else is first stays so.
     ///
     /// # Errors
-    /// A sentence: the disk cannot be read or written.
-    pub fn put_back(&self) -> Result<(), String> {
+    /// When the disk cannot be read or written.
+    pub fn put_back(&self) -> Result<(), SlotFault> {
         if !self.pin {
             return Ok(());
         }
         let held = match self.mark().read_text() {
             Ok(label) => label,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(self.failed(&error)),
+            Err(error) => return Err(self.failed(error)),
         };
         // Let go of before it is opened to be changed.
         let name = |(slots, _, other): (Slots, usize, usize)| slots.slots()[other].name();
@@ -152,12 +155,12 @@ impl NextSlot {
         }
     }
 
-    fn failed(&self, error: &io::Error) -> String {
-        format!("{}: {error}", self.mark())
+    fn failed(&self, error: io::Error) -> SlotFault {
+        SlotFault::mark(&self.mark(), error)
     }
 
     /// The slots, with the booted one and the other; none on a machine that has no two.
-    fn open(&self, access: Access) -> Result<Option<(Slots, usize, usize)>, String> {
+    fn open(&self, access: Access) -> Result<Option<(Slots, usize, usize)>, SlotFault> {
         let slots = match Slots::open(&self.root, &self.location, access) {
             Ok(slots) => slots,
             Err(error) => return self.none(error).map(|()| None),
@@ -171,8 +174,8 @@ impl NextSlot {
     /// Looks at the slots as they are.
     ///
     /// # Errors
-    /// A sentence: the disk cannot be read.
-    pub fn survey(&self) -> Result<Survey, String> {
+    /// When the disk cannot be read.
+    pub fn survey(&self) -> Result<Survey, SlotFault> {
         let mut slots = match Slots::open(&self.root, &self.location, Access::Read) {
             Ok(slots) => slots,
             Err(error) => return self.none(error).map(|()| Survey::default()),
@@ -180,11 +183,10 @@ impl NextSlot {
         let Some(booted) = slots.booted() else {
             return Ok(Survey::default());
         };
-        let mut image = |index| slots.image(index).map_err(|e| e.to_string());
-        let runs = Some(image(booted)?);
+        let runs = Some(slots.image(booted)?);
         let other = match slots.other() {
             Some(other) => {
-                let image = Some(slots.image(other).map_err(|e| e.to_string())?);
+                let image = Some(slots.image(other)?);
                 let attributes = slots.slots()[other].attributes;
                 Some(Other {
                     image: ImageId {
@@ -210,26 +212,28 @@ impl NextSlot {
     /// The content of the slot that does not run, which holds a staged update; none on a machine without slots.
     ///
     /// # Errors
-    /// A sentence: the disk cannot be read, or the slot could not boot.
-    pub fn staged(&self) -> Result<Option<String>, String> {
-        let unknown = |error: String| format!("it is not known which image is staged: {error}");
-        let Some((mut slots, _, other)) = self.open(Access::Read).map_err(unknown)? else {
+    /// When the disk cannot be read, or the slot could not boot.
+    pub fn staged(&self) -> Result<Option<String>, SlotFault> {
+        let Some((mut slots, _, other)) = self.open(Access::Read).map_err(SlotFault::of_staged)?
+        else {
             return Ok(None);
         };
         bootable(&slots.slots()[other])?;
-        slots.changeable().map_err(|e| e.to_string())?;
+        slots.changeable()?;
         let image = slots.image(other);
-        image.map(Some).map_err(|e| unknown(e.to_string()))
+        image
+            .map(Some)
+            .map_err(|error| SlotFault::Staged(error.into()))
     }
 
     /// Whether the slots can be read and changed, where there are any: what cannot be done is to be known before a node takes
     /// the lock and drains.
     ///
     /// # Errors
-    /// A sentence: why not.
-    pub fn usable(&self) -> Result<(), String> {
+    /// Why not.
+    pub fn usable(&self) -> Result<(), SlotFault> {
         match Slots::open(&self.root, &self.location, Access::Read) {
-            Ok(slots) => slots.changeable().map_err(|e| e.to_string()),
+            Ok(slots) => Ok(slots.changeable()?),
             Err(error) => self.none(error),
         }
     }
@@ -237,19 +241,17 @@ impl NextSlot {
     /// What the boot loader would take now, where that is not what `runs`; none on a machine without slots.
     ///
     /// # Errors
-    /// A sentence: the disk cannot be read, or no slot could boot.
-    pub fn next(&self, runs: &ImageId) -> Result<Option<ImageId>, String> {
+    /// When the disk cannot be read, or no slot could boot.
+    pub fn next(&self, runs: &ImageId) -> Result<Option<ImageId>, SlotFault> {
         let Some((mut slots, booted, _)) = self.open(Access::Read)? else {
             return Ok(None);
         };
-        let next = slots
-            .next()
-            .ok_or("the boot loader would find no slot to boot: see pointsman slots")?;
+        let next = slots.next().ok_or(SlotFault::NoneBoots)?;
         if next == booted {
             return Ok(Some(runs.clone()));
         }
         Ok(Some(ImageId {
-            digest: Some(slots.image(next).map_err(|e| e.to_string())?),
+            digest: Some(slots.image(next)?),
             version: None,
         }))
     }
@@ -257,12 +259,12 @@ impl NextSlot {
     /// Marks the booted slot good and puts it first.
     ///
     /// # Errors
-    /// A sentence: the disk cannot be read or written.
-    pub fn mark_good(&self) -> Result<(), String> {
-        let mut slots = Slots::open(&self.root, &self.location, Access::Write).map_err(said)?;
-        let booted = slots.booted().ok_or("which slot is booted is not known")?;
+    /// When the disk cannot be read or written.
+    pub fn mark_good(&self) -> Result<(), SlotFault> {
+        let mut slots = Slots::open(&self.root, &self.location, Access::Write)?;
+        let booted = slots.booted().ok_or(SlotFault::BootedUnknown)?;
         let change = slots.change(|all| select::mark_good(all, booted));
-        slots.apply(change).map_err(|e| e.to_string())?;
+        slots.apply(change)?;
         tracing::info!("{} is marked good", slots.slots()[booted].name());
         Ok(())
     }
@@ -270,27 +272,23 @@ impl NextSlot {
     /// Puts the other slot first and takes the booted one's priority: the node rolls back to it, for good.
     ///
     /// # Errors
-    /// A sentence: the disk cannot be read or written, the other slot cannot boot, or does not hold `to`.
-    pub fn switch_back(&self, to: &ImageId) -> Result<(), String> {
-        let (mut slots, booted, other) =
-            self.open(Access::Write)?.ok_or("there are no two slots")?;
+    /// When the disk cannot be read or written, the other slot cannot boot, or does not hold `to`.
+    pub fn switch_back(&self, to: &ImageId) -> Result<(), SlotFault> {
+        let (mut slots, booted, other) = self.open(Access::Write)?.ok_or(SlotFault::NoOther)?;
         let slot = slots.slots()[other].clone();
-        let content = slots.content(other).map_err(|e| e.to_string())?;
-        rollback::possible(&slot, content).map_err(|e| e.to_string())?;
-        let holds = Some(slots.image(other).map_err(|e| e.to_string())?);
+        let content = slots.content(other)?;
+        rollback::possible(&slot, content)?;
+        let holds = Some(slots.image(other)?);
         if holds != to.digest {
-            return Err(format!(
-                "{} now holds another image than the one that ran here before",
-                slot.name()
-            ));
+            return Err(SlotFault::OtherImage { slot: slot.name() });
         }
         let change =
             slots.change(|all| rollback::switch(all, booted, other, rollback::Left::Abandoned));
-        slots.apply(change).map_err(|e| e.to_string())
+        Ok(slots.apply(change)?)
     }
 
     /// No slots where nobody said there are: a machine without. Anything else is an error.
-    fn none(&self, error: SlotsError) -> Result<(), String> {
+    fn none(&self, error: SlotsError) -> Result<(), SlotFault> {
         let without = matches!(
             error,
             SlotsError::Find(_)
@@ -302,12 +300,12 @@ impl NextSlot {
             tracing::debug!("{error}");
             Ok(())
         } else {
-            Err(said(error))
+            Err(error.into())
         }
     }
 
     /// Puts the booted slot first, where it is good and the other one would boot next.
-    fn keep(&self) -> Result<(), String> {
+    fn keep(&self) -> Result<(), SlotFault> {
         // Read without keeping others from it: mostly there is nothing to change.
         let due = |slots: &Slots, booted: usize, other: usize| {
             slots.slots()[booted].attributes.successful() && slots.next() == Some(other)
@@ -326,9 +324,9 @@ impl NextSlot {
         let label = slots.slots()[other].name();
         self.mark()
             .write_atomic(label.as_bytes(), 0o644)
-            .map_err(|e| self.failed(&e))?;
+            .map_err(|e| self.failed(e))?;
         let change = slots.change(|all| select::prioritize(all, booted));
-        slots.apply(change).map_err(|e| e.to_string())?;
+        slots.apply(change)?;
         tracing::info!(
             "{} stays the next to boot until the reboot into {label} may happen",
             slots.slots()[booted].name()
@@ -340,8 +338,8 @@ impl NextSlot {
     /// tells who has put it first.
     ///
     /// # Errors
-    /// A sentence: the disk cannot be read or written, or the staged slot cannot boot.
-    pub fn activate(&self) -> Result<(), String> {
+    /// When the disk cannot be read or written, or the staged slot cannot boot.
+    pub fn activate(&self) -> Result<(), SlotFault> {
         // The mark may have gone and the table have stayed, when update_engine was reset and staged again.
         if !self.pin && !self.is_pinned() {
             return Ok(());
@@ -355,28 +353,19 @@ impl NextSlot {
             bootable(&staged)?;
             self.mark()
                 .write_atomic(staged.name().as_bytes(), 0o644)
-                .map_err(|e| self.failed(&e))?;
+                .map_err(|e| self.failed(e))?;
             let change = slots.change(|all| select::prioritize(all, other));
-            slots.apply(change).map_err(|e| e.to_string())?;
+            slots.apply(change)?;
             tracing::info!("{} is the next to boot", staged.name());
         }
         Ok(())
     }
 }
 
-/// An error with what can be done about it.
-fn said(error: SlotsError) -> String {
-    remedy::in_line(&error, &error.remedy())
-}
-
 /// Whether a staged update could boot at all: after a reset, say, nothing gives it its try back.
-fn bootable(staged: &Slot) -> Result<(), String> {
+fn bootable(staged: &Slot) -> Result<(), SlotFault> {
     if staged.attributes.bootable() {
         return Ok(());
     }
-    Err(format!(
-        "{} holds the staged update and could not boot: {}",
-        staged.name(),
-        staged.attributes
-    ))
+    Err(SlotFault::not_bootable(staged))
 }

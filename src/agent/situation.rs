@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use host::{bus::BusError, kept::Kept};
 use jiff::Zoned;
 use semaphore::records::ImageId;
 use settings::{Strategy, windows::Windows};
+
+use super::next_slot::SlotFault;
 
 /// A point in time: on the wall clock, for the window, and on the monotonic one, for waiting.
 #[derive(Debug, Clone)]
@@ -48,13 +51,24 @@ pub struct Rules {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update {
     /// Not known: why.
-    Unknown(String),
+    Unknown(NoStatus),
     /// None; the word for what update_engine does instead.
     None(String),
     /// One is staged: this.
     Staged(ImageId),
     /// One is staged, and which cannot be told, or it could not boot: why.
-    Unusable(String),
+    Unusable(SlotFault),
+}
+
+/// Why it is not known what update_engine does.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoStatus {
+    /// It does not run.
+    #[error("update_engine is not running")]
+    Gone,
+    /// It does not answer.
+    #[error(transparent)]
+    Bus(Kept<BusError>),
 }
 
 /// What logind says.
@@ -75,9 +89,9 @@ pub struct Facts {
     pub update: Update,
     /// What the boot loader would take now, an update's staging aside; none on a node without slots, and a reason
     /// where it cannot be told.
-    pub next: Result<Option<ImageId>, String>,
+    pub next: Result<Option<ImageId>, SlotFault>,
     /// What logind says; the reason where it says nothing.
-    pub logind: Result<Logins, String>,
+    pub logind: Result<Logins, Kept<BusError>>,
     /// The packages that ask for the reboot, where a file does and names some.
     pub packages: Vec<String>,
 }

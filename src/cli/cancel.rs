@@ -6,7 +6,7 @@ use host::coordinator;
 use super::{Context, Exit, Failure, common::DryRunArgs, output, reboot, rollback, slots};
 use crate::agent::{
     bus::{AgentClient, ClientError},
-    machine::NOTHING_ASKED,
+    failure::NOTHING_ASKED,
 };
 
 /// Cancels a reboot request.

@@ -10,7 +10,7 @@ use semaphore::etcd;
 use settings::ConfigError;
 use tokio::signal::unix::SignalKind;
 
-use crate::agent::{AgentError, bus::ClientError};
+use crate::agent::{AgentError, bus::ClientError, journal::JournalError};
 
 /// The exit codes, as documented in `--help` and docs/commands.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -183,6 +183,14 @@ impl From<AgentError> for Failure {
             | AgentError::System(_) => Exit::Failed,
         };
         Self::of(exit, &error, error.remedy())
+    }
+}
+
+impl Failure {
+    /// The failure of this code for a journal that cannot be used.
+    #[must_use]
+    pub fn of_journal(exit: Exit, error: &JournalError) -> Self {
+        Self::of(exit, error.what(), Some(error.remedy.clone()))
     }
 }
 

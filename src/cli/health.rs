@@ -72,7 +72,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let path = Journal::path(root);
     let journal = blocking::run(move || Journal::load(&path))
         .await
-        .map_err(|error| Failure::new(Exit::Unreachable, error.to_string()))?;
+        .map_err(|error| Failure::of_journal(Exit::Unreachable, &error))?;
     let points = NextSlot::new(root.clone(), next_slot::location(&context.config), false);
     let survey = blocking::run(move || points.survey()).await;
     let survey = survey.map_err(|error| {
@@ -176,7 +176,7 @@ async fn look(
             .own_member(&config.etcd.member, &hostname, None)
             .await
     {
-        round.others.push(why);
+        round.others.push(why.to_string());
     }
     let warnings = checks.warnings().await;
     Ok((round, warnings))

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::agent::{
     bus::{AgentClient, ClientError},
+    failure::NOT_QUARANTINED,
     journal::Journal,
-    machine::NOT_QUARANTINED,
 };
 
 /// The arguments.
@@ -215,7 +215,7 @@ async fn alone(context: &Context, args: &Args) -> Result<(), Failure> {
 fn of_this_node(context: &Context) -> Result<Vec<Quarantine>, Failure> {
     let root = &context.config.root;
     let journal = Journal::load(&Journal::path(root))
-        .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        .map_err(|error| Failure::of_journal(Exit::Failed, &error))?;
     let (node, hostname) = (
         node::machine_id(root).unwrap_or_default(),
         node::hostname(root),

@@ -152,12 +152,11 @@ async fn give_up(context: &Context, args: &Args, entry: &Holder) -> Result<(), F
 /// Does for an agent that is gone what it would do when it is told to end.
 async fn journalled(context: &Context) -> Result<(), Failure> {
     let root = &context.config.root;
-    let failed = |error: String| Failure::new(Exit::Failed, error);
     let own = node::machine_id(root)?;
     let mark = MachineMark::of(root, &own, None);
     let journal = Journal::of_this_machine(&Journal::path(root), mark);
-    let entry = journal.map_err(|error| failed(error.to_string()))?.entry;
-    let Some(claim) = entry.and_then(|entry| entry.claim) else {
+    let journal = journal.map_err(|error| Failure::of_journal(Exit::Failed, &error))?;
+    let Some(claim) = journal.entry.and_then(|entry| entry.claim) else {
         return output::say("This node holds nothing, according to its journal.");
     };
     let semaphore = context.semaphore_at(claim.keys)?;

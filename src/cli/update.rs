@@ -198,7 +198,7 @@ pub(super) fn status_of(change: Option<Change>) -> Result<Status, Failure> {
     let unreachable = |why: &str| Err(Failure::new(Exit::Unreachable, why));
     match change {
         Some(Change::Status(status)) => Ok(status),
-        Some(Change::Failed(why)) => unreachable(&why),
+        Some(Change::Failed(why)) => unreachable(&why.to_string()),
         Some(Change::Gone) | None => unreachable("update_engine does not run"),
     }
 }

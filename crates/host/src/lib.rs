@@ -4,8 +4,8 @@
 //! - [`bus`], [`systemd`], [`logind`], [`update_engine`], [`sentinel`]: what its services say
 //! - [`hooks`], [`broadcast`], [`coordinator`]: its operator's scripts, its people, who else reboots it
 //! - [`etcd`], [`http`]: the way to other machines
-//! - [`telemetry`], [`text`], [`duration`], [`time`], [`remedy`], [`blocking`]: the log, foreign text, time spans, times, what
-//!   to do about an error, work that waits for a disk
+//! - [`telemetry`], [`text`], [`duration`], [`time`], [`kept`], [`remedy`], [`blocking`]: the log, foreign text, time spans,
+//!   times, errors as values, what to do about an error, work that waits for a disk
 
 pub mod blocking;
 pub mod broadcast;
@@ -16,6 +16,7 @@ pub mod duration;
 pub mod etcd;
 pub mod hooks;
 pub mod http;
+pub mod kept;
 pub mod logind;
 pub mod node;
 pub mod remedy;

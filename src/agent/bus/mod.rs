@@ -13,6 +13,8 @@ use zbus::{
     object_server::SignalEmitter,
 };
 
+use super::failure::Refusal;
+
 pub use client::{AgentClient, Changes, ClientError};
 
 mod client;
@@ -36,13 +38,13 @@ pub enum Call {
     RequestReboot {
         /// Why, for people; not blank.
         reason: String,
-        /// Where the answer goes: a sentence where the agent refuses.
-        reply: oneshot::Sender<Result<(), String>>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<(), Refusal>>,
     },
     /// To forget the reboot asked for.
     Cancel {
-        /// Where the answer goes: a sentence where the agent refuses.
-        reply: oneshot::Sender<Result<(), String>>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<(), Refusal>>,
     },
     /// Not to boot an image on this node.
     Quarantine {
@@ -50,15 +52,15 @@ pub enum Call {
         what: ImageId,
         /// Why, for people.
         reason: String,
-        /// Where the answer goes: a sentence where the agent refuses.
-        reply: oneshot::Sender<Result<(), String>>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<(), Refusal>>,
     },
     /// To clear what this node has found to be bad.
     ClearQuarantine {
         /// The image or version.
         what: ImageId,
-        /// Where the answer goes: a sentence where the agent refuses.
-        reply: oneshot::Sender<Result<(), String>>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<(), Refusal>>,
     },
 }
 
@@ -253,14 +255,14 @@ impl Agent {
     /// Hands the call to the agent and waits for its answer.
     async fn ask(
         &self,
-        call: impl FnOnce(oneshot::Sender<Result<(), String>>) -> Call,
+        call: impl FnOnce(oneshot::Sender<Result<(), Refusal>>) -> Call,
     ) -> Result<(), BoxDBusError> {
         let (reply, answer) = oneshot::channel();
         // A send that fails drops `reply`, and so is seen below.
         let _ = self.calls.send(call(reply)).await;
         match answer.await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(why)) => Err(Box::new(AgentError::Refused(why))),
+            Ok(Err(why)) => Err(Box::new(AgentError::Refused(why.to_string()))),
             Err(_) => Err(fdo::Error::Failed("the agent is ending; try again".into()).into()),
         }
     }

@@ -33,7 +33,7 @@ fn some() -> Published {
 /// An agent that refuses with this sentence, or takes note; it returns what it was asked.
 fn answering(
     mut calls: mpsc::Receiver<Call>,
-    refusal: Option<&'static str>,
+    refusal: Option<Refusal>,
 ) -> mpsc::UnboundedReceiver<String> {
     let (asked, seen) = mpsc::unbounded_channel();
     tokio::spawn(async move {
@@ -49,9 +49,7 @@ fn answering(
                 Call::ClearQuarantine { what, reply } => (format!("clear {what:?}"), reply),
             };
             asked.send(what).unwrap();
-            reply
-                .send(refusal.map_or(Ok(()), |why| Err(why.to_owned())))
-                .unwrap();
+            reply.send(refusal.clone().map_or(Ok(()), Err)).unwrap();
         }
     });
     seen
@@ -170,11 +168,11 @@ async fn a_refusal_arrives_as_the_agents_sentence() {
     let _agent = AgentBus::start(&bus.connection().await, calls)
         .await
         .unwrap();
-    let _seen = answering(asked, Some("the group is paused"));
+    let _seen = answering(asked, Some(Refusal::NothingAsked));
     let client = AgentClient::new(bus.connection().await);
     let refused = client.request_reboot("x").await;
     assert!(
-        matches!(&refused, Err(ClientError::Refused(why)) if why == "the group is paused"),
+        matches!(&refused, Err(ClientError::Refused(why)) if why == "no reboot is requested"),
         "{refused:?}"
     );
 }

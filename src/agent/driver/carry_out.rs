@@ -7,6 +7,7 @@ use host::{blocking, duration, systemd, update_engine::UpdateEngine};
 use super::{Driver, Ending};
 use crate::agent::{
     effects::Updates,
+    failure::Refusal,
     journal::{Journal, JournalError},
     machine::{Effect, Event, Op},
 };
@@ -36,8 +37,8 @@ impl Driver {
             Effect::Journal(journal) => {
                 if let Err(error) = self.save(journal).await {
                     tracing::error!("{error}");
-                    self.answer(Err(error.to_string()));
-                    return Some(Event::JournalFailed(error.to_string()));
+                    self.answer(Err(Refusal::Journal(error.clone())));
+                    return Some(Event::JournalFailed(error));
                 }
             }
             Effect::Remember(journal) => {

@@ -32,6 +32,7 @@ use super::{
     bus::{AgentBus, Call},
     effects::{EffectRunner, Updates},
     facts::Watching,
+    failure::Refusal,
     journal::{Journal, JournalError},
     machine::{Event, Identity, Machine, State},
     situation::{Facts, Now, Request, Rules, Update},
@@ -47,7 +48,7 @@ pub enum Ending {
     /// In the foreground: this signal took the reboot back.
     TakenBack(SignalKind),
     /// The reboot asked for in the foreground was refused: why.
-    Refused(String),
+    Refused(Refusal),
     /// The system bus went away; a new start finds everything in the journal.
     BusLost,
     /// The configuration has changed; a new driver goes on with this one.
@@ -98,7 +99,7 @@ pub struct Driver {
     /// What the watch has told since the operation began.
     heard: Option<Facts>,
     /// Who waits for the machine's answer.
-    asker: Option<oneshot::Sender<Result<(), String>>>,
+    asker: Option<oneshot::Sender<Result<(), Refusal>>>,
     publishing: Option<Doing<()>>,
     /// The cluster being told of a bad image.
     reporting: Option<Doing<Event>>,
@@ -148,8 +149,7 @@ impl Driver {
         mode: Mode,
         journal: Result<Journal, JournalError>,
     ) -> Self {
-        let loaded = journal.map_err(|e| e.to_string());
-        if let Err(why) = &loaded {
+        if let Err(why) = &journal {
             tracing::error!("{why}");
         }
         let timings = &runner.config.timings;
@@ -169,7 +169,7 @@ impl Driver {
             boot: runner.boot.clone(),
         };
         Self {
-            machine: Machine::new(rules, identity, loaded),
+            machine: Machine::new(rules, identity, journal),
             runner,
             mode,
             started: Instant::now(),
@@ -435,12 +435,12 @@ impl Driver {
         }
     }
 
-    async fn ask(&mut self, event: Event, asker: oneshot::Sender<Result<(), String>>) {
+    async fn ask(&mut self, event: Event, asker: oneshot::Sender<Result<(), Refusal>>) {
         self.asker = Some(asker);
         self.step(event).await;
     }
 
-    fn answer(&mut self, answer: Result<(), String>) {
+    fn answer(&mut self, answer: Result<(), Refusal>) {
         if let Some(asker) = self.asker.take() {
             // Who asked may be gone.
             let _ = asker.send(answer);

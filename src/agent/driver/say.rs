@@ -307,9 +307,9 @@ impl Driver {
             twin: self.twin.clone(),
             update: match facts.map(|f| &f.update) {
                 None => String::new(),
-                Some(Update::Unknown(why) | Update::Unusable(why) | Update::None(why)) => {
-                    why.clone()
-                }
+                Some(Update::Unknown(why)) => why.to_string(),
+                Some(Update::Unusable(why)) => why.to_string(),
+                Some(Update::None(word)) => word.clone(),
                 Some(Update::Staged(_)) => "staged".into(),
             },
             member: self.runner.member.borrow().clone(),

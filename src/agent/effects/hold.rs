@@ -5,12 +5,14 @@ use std::{cell::Cell, time::Duration};
 use host::duration;
 use jiff::Timestamp;
 use semaphore::{
-    etcd::{self, Claim, Committed, Left, Released},
+    commit,
+    etcd::{self, Claim, Committed, HoldEnd, Left, Released},
     records::{Holder, NodeRecord, Phase},
 };
 
 use super::{AGENT, EffectRunner};
 use crate::agent::{
+    failure::Failure,
     journal::{ClaimKey, Entry, OwnQuarantine, Stage, UNKNOWN_MEMBER},
     machine::Event,
 };
@@ -74,7 +76,7 @@ impl EffectRunner {
     }
 
     /// Ends when the node does not hold any more: why.
-    pub(super) async fn hold_ends(&self, entry: &Entry) -> String {
+    pub(super) async fn hold_ends(&self, entry: &Entry) -> HoldEnd {
         match &entry.claim {
             Some(key) => {
                 let semaphore = self.semaphore(&key.keys);
@@ -100,9 +102,9 @@ impl EffectRunner {
         let committed = self
             .until_known(async || match commit().await {
                 Ok(Committed::Yes) => Ok(Ok(())),
-                Ok(Committed::No(refusal)) => Ok(Err(refusal.to_string())),
+                Ok(Committed::No(refusal)) => Ok(Err(refusal.into())),
                 // An answer, if not the one hoped for: nothing was committed.
-                Err(error) if !error.is_unreachable() => Ok(Err(error.to_string())),
+                Err(error) if !error.is_unreachable() => Ok(Err(error.into())),
                 Err(error) => Err(error),
             })
             .await;
@@ -110,14 +112,14 @@ impl EffectRunner {
     }
 
     /// Whether the cluster lets a node go back that soaks; of any other reboot nothing is asked.
-    pub(super) async fn way_back_is_open(&self, entry: &Entry) -> Result<(), String> {
+    pub(super) async fn way_back_is_open(&self, entry: &Entry) -> Result<(), Failure> {
         let Some(key) = entry.claim.as_ref().filter(|_| entry.way_back) else {
             return Ok(());
         };
         let claim = self.claim(entry, key);
         let asked = self.semaphore(&key.keys).way_back_closed_by(&claim).await;
-        match asked.map_err(|error| error.to_string())? {
-            Some(closed) => Err(closed.to_string()),
+        match asked? {
+            Some(closed) => Err(commit::Refusal::Gate(closed).into()),
             None => Ok(()),
         }
     }
@@ -134,7 +136,7 @@ impl EffectRunner {
         if resumed {
             Event::Resumed
         } else {
-            Event::HoldEnded("the reboot lock was taken from this node".into())
+            Event::HoldEnded(HoldEnd::Taken)
         }
     }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use host::{
+    bus::BusError,
+    kept::Kept,
     logind::Logind,
     systemd, text,
     update_engine::{self, UpdateEngine},
@@ -11,8 +13,8 @@ use semaphore::records::ImageId;
 
 use super::{EffectRunner, Updates};
 use crate::agent::{
-    next_slot::NextSlot,
-    situation::{Facts, Logins, Update},
+    next_slot::{NextSlot, SlotFault},
+    situation::{Facts, Logins, NoStatus, Update},
 };
 
 impl EffectRunner {
@@ -23,7 +25,7 @@ impl EffectRunner {
     }
 
     /// These, and what the slots say.
-    pub async fn facts(&self, update: Update, logind: Result<Logins, String>) -> Facts {
+    pub async fn facts(&self, update: Update, logind: Result<Logins, Kept<BusError>>) -> Facts {
         // Of a staged update it has been read which image it is, and it is activated just before the reboot.
         let next = match &update {
             Update::Staged(_) => Ok(None),
@@ -63,7 +65,7 @@ impl EffectRunner {
             Updates::Sentinel(path) => self.required(path.exists()).await,
             Updates::Engine => match UpdateEngine::new(&self.bus).get_status().await {
                 Ok(status) => self.staged(&status).await,
-                Err(error) => Update::Unknown(error.to_string()),
+                Err(error) => Update::Unknown(NoStatus::Bus(error.into())),
             },
         }
     }
@@ -85,9 +87,7 @@ impl EffectRunner {
             return from_engine(status);
         };
         match self.next_slot.run(NextSlot::staged).await {
-            Ok(None) if self.runs.digest.is_some() => Update::Unusable(
-                "it is not known which image is staged: the slots are not found any more".into(),
-            ),
+            Ok(None) if self.runs.digest.is_some() => Update::Unusable(SlotFault::Vanished),
             Ok(image) => Update::Staged(ImageId {
                 digest: image,
                 ..update
@@ -97,20 +97,20 @@ impl EffectRunner {
     }
 
     /// Asks logind, and systemd for a shutdown it has begun.
-    pub async fn logins(&self) -> Result<Logins, String> {
+    pub async fn logins(&self) -> Result<Logins, Kept<BusError>> {
         let logind = Logind::new(&self.bus);
         let ask = async {
             let sessions = logind.sessions().await?;
             let inhibitors = logind.block_inhibitors().await?;
             let going_down = logind.preparing_for_shutdown().await?
                 || systemd::shutdown_job(&self.bus).await?.is_some();
-            Ok::<_, host::bus::BusError>(Logins {
+            Ok::<_, BusError>(Logins {
                 people: sessions.into_iter().map(|s| (s.user, s.tty)).collect(),
                 inhibitors: inhibitors.into_iter().map(|i| (i.who, i.why)).collect(),
                 going_down,
             })
         };
-        ask.await.map_err(|e| e.to_string())
+        ask.await.map_err(Kept::from)
     }
 }
 

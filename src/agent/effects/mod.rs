@@ -24,7 +24,7 @@ pub use look::{from_engine, from_sentinel};
 
 use host::{
     broadcast,
-    hooks::{self, Hooks},
+    hooks::{self, HookError, Hooks},
     logind::Logind,
     node, systemd, time,
 };
@@ -36,6 +36,7 @@ use semaphore::{
 use settings::{Config, Strategy};
 
 use super::{
+    failure::Failure,
     journal::{Entry, Stage},
     journal_file::JournalFile,
     machine::{Boot, Event, Op},
@@ -120,12 +121,10 @@ impl EffectRunner {
             Op::May(intent) => {
                 let answer = match self.may(&intent).await {
                     // Better known now than when the node holds the semaphore.
-                    Ok(()) => {
-                        let drain = self.hooks().check("pre-reboot.d");
-                        drain.map_err(|error| error.to_string())
-                    }
+                    Ok(()) => self.hooks().check("pre-reboot.d"),
                     no => no,
                 };
+                let answer = answer.map_err(Failure::from);
                 // A person may have changed which slot is next, and nothing signals that.
                 Event::Allowed(answer, self.look().await)
             }
@@ -159,9 +158,9 @@ impl EffectRunner {
                 let hooks = self.hooks();
                 tokio::select! {
                     drained = hooks.run("pre-reboot.d", &env) => {
-                        Event::Drained(drained.map_err(|e| e.to_string()), before)
+                        Event::Drained(drained.map_err(Failure::from), before)
                     }
-                    why = self.hold_ends(&entry) => Event::Drained(Err(why), None),
+                    why = self.hold_ends(&entry) => Event::Drained(Err(why.into()), None),
                 }
             }
             Op::Undo(entry) => {
@@ -179,7 +178,7 @@ impl EffectRunner {
                 self.undrain(&entry, "proving").await;
                 Event::Undone
             }
-            Op::RollBack { why, to } => Event::RolledBack(self.roll_back(&why, &to).await),
+            Op::RollBack { verdict, to } => Event::RolledBack(self.roll_back(&verdict, &to).await),
             Op::Commit(entry) => self.commit(&entry).await,
             Op::Reboot(entry) => self.reboot(&entry).await,
             Op::Resume(entry, left) => self.resume(&entry, left).await,
@@ -242,16 +241,15 @@ impl EffectRunner {
     }
 
     /// Whether the hooks let the node go; one may say not now, without being at fault.
-    async fn may(&self, intent: &Intent) -> Result<(), String> {
+    async fn may(&self, intent: &Intent) -> Result<(), HookError> {
         let version = |image: &ImageId| image.version.clone().unwrap_or_default();
         let (from, to) = (version(&self.runs), version(&intent.to));
         let variables = self.variables(&from, &to, &intent.reason, "asking");
         let asked = self.hooks().run("may-reboot.d", &variables).await;
-        asked.map_err(|error| {
+        asked.inspect_err(|error| {
             if error.code != Some(hooks::NOT_NOW) {
                 tracing::error!("{error}");
             }
-            error.to_string()
         })
     }
 
@@ -265,10 +263,10 @@ impl EffectRunner {
             && !entry.intent.to.is(&entry.from)
             && let Err(why) = self.next_slot.run(NextSlot::activate).await
         {
-            return Event::RebootCalled(Err(why));
+            return Event::RebootCalled(Err(why.into()));
         }
         let called = Logind::new(&self.bus).reboot().await;
-        Event::RebootCalled(called.map_err(|e| e.to_string()))
+        Event::RebootCalled(called.map_err(Failure::from))
     }
 
     /// Before anything is released: whoever reboots the node afterwards asks nobody. Whether update_engine still says

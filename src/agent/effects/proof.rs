@@ -14,10 +14,11 @@ use super::EffectRunner;
 use crate::agent::{
     baseline::Baseline,
     checks::{self, Checks},
+    failure::Failure,
     health::{self, Verdict},
     journal::{Entry, OwnQuarantine},
     machine::Event,
-    next_slot::NextSlot,
+    next_slot::{NextSlot, SlotFault},
 };
 
 impl EffectRunner {
@@ -113,20 +114,19 @@ impl EffectRunner {
     }
 
     /// Marks the slot good.
-    pub(super) async fn mark(&self) -> Result<(), String> {
+    pub(super) async fn mark(&self) -> Result<(), SlotFault> {
         self.next_slot.run(NextSlot::mark_good).await
     }
 
-    pub(super) async fn roll_back(&self, why: &str, to: &ImageId) -> Result<(), String> {
+    pub(super) async fn roll_back(&self, verdict: &str, to: &ImageId) -> Result<(), Failure> {
         let image = to.clone();
         self.next_slot
             .run(move |next_slot| next_slot.switch_back(&image))
             .await?;
-        tracing::error!("rolling back to the other slot: {why}");
+        tracing::error!("rolling back to the other slot: {verdict}");
         self.tell("The system rolls back to its previous image and reboots now.")
             .await;
-        let called = Logind::new(&self.bus).reboot().await;
-        called.map_err(|e| e.to_string())
+        Ok(Logind::new(&self.bus).reboot().await?)
     }
 
     /// What the cluster is told of a bad image.

@@ -2,14 +2,26 @@
 
 use std::cell::RefCell;
 
-use semaphore::etcd::{self, Guard, Left, QueuePosition, Semaphore, Wait};
+use semaphore::etcd::{self, Guard, Left, MemberFault, QueuePosition, Semaphore, Wait};
 use tokio::time::sleep;
 
 use super::EffectRunner;
 use crate::agent::{
+    failure::Failure,
     journal::{ClaimKey, Entry},
     machine::Event,
 };
+
+/// Why a boot is not proven as far as the node's own member of etcd is concerned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum OwnMember {
+    /// It is not back, or not well.
+    #[error(transparent)]
+    Unwell(MemberFault),
+    /// Whether it is cannot be told.
+    #[error("it is not known whether this node's member of etcd is back: {0}")]
+    Unknown(MemberFault),
+}
 
 impl EffectRunner {
     /// Waits in the queue, and outside it as long as the members of etcd do not let this node go, until it holds.
@@ -74,7 +86,7 @@ impl EffectRunner {
                 return taken(&semaphore, own);
             }
             note(Wait {
-                waits_for: why,
+                waits_for: why.to_string(),
                 position: QueuePosition::Outside,
             });
             sleep(self.config.timings.retry_max).await;
@@ -101,7 +113,7 @@ impl EffectRunner {
     }
 
     /// Ends when the guard has closed: nothing signals how the other members are.
-    async fn guard_closes(&self, semaphore: &Semaphore, known: Option<u64>) -> String {
+    async fn guard_closes(&self, semaphore: &Semaphore, known: Option<u64>) -> MemberFault {
         loop {
             sleep(self.config.timings.retry_max).await;
             if let Ok(Guard::Closed(why)) = self.guard(semaphore, known).await {
@@ -111,25 +123,22 @@ impl EffectRunner {
     }
 
     /// Whether the other members of etcd let this node go, where it hosts one.
-    pub(super) async fn etcd_members_allow_reboot(&self, entry: &Entry) -> Result<(), String> {
+    pub(super) async fn etcd_members_allow_reboot(&self, entry: &Entry) -> Result<(), Failure> {
         let Some(key) = &entry.claim else {
             return Ok(());
         };
         match self.guard(&self.semaphore(&key.keys), key.member).await {
-            Ok(Guard::Closed(why)) => Err(why),
+            Ok(Guard::Closed(why)) => Err(why.into()),
             // The wait in the queue may have been long, and what it took it took as a node without one.
-            Ok(Guard::Open(_)) if key.member.is_none() => Err(
-                "this node now hosts a member of etcd, and must take the reboot lock as such a node"
-                    .into(),
-            ),
+            Ok(Guard::Open(_)) if key.member.is_none() => Err(Failure::BecameMember),
             Ok(Guard::Open(_) | Guard::NoMember) => Ok(()),
             Err(_) if key.member.is_none() => Ok(()),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(error.into()),
         }
     }
 
     /// Whether this node's member of etcd is back and well, where it hosts one.
-    pub(super) async fn own_member(&self, claim: Option<&ClaimKey>) -> Result<(), String> {
+    pub(super) async fn own_member(&self, claim: Option<&ClaimKey>) -> Result<(), OwnMember> {
         let (keys, known) = match claim {
             // It went as a node without one: whatever keeps it from being told now says nothing of its image.
             Some(claim) if claim.member.is_none() => return Ok(()),
@@ -142,10 +151,8 @@ impl EffectRunner {
         let told = asked.own_member(local, &self.hostname, known).await;
         self.member.replace(asked.member());
         match told {
-            Ok(health) => health,
-            Err(why) if known.is_some() => Err(format!(
-                "it is not known whether this node's member of etcd is back: {why}"
-            )),
+            Ok(health) => health.map_err(OwnMember::Unwell),
+            Err(why) if known.is_some() => Err(OwnMember::Unknown(why)),
             // In a boot made alone: whether it hosts one at all is not known.
             Err(_) => Ok(()),
         }

@@ -42,7 +42,7 @@ impl EffectRunner {
             },
             keep: Box::new(move || {
                 let journal = journal.clone();
-                Box::pin(blocking::run(move || journal.keep()))
+                Box::pin(blocking::run(move || Ok(journal.keep()?)))
             }),
             accepted: Box::new(move || accepted.notify_one()),
         });

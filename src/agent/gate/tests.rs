@@ -1,18 +1,24 @@
+use std::io;
+
+use host::node::Root;
 use jiff::{Timestamp, tz::TimeZone};
 use settings::{window::Window, windows::Windows};
 
 use super::*;
-use crate::agent::{journal, situation::Logins};
+use crate::agent::{
+    journal::{self, JournalFault},
+    situation::Logins,
+};
 
 /// What a case changes of a node that may go.
 #[derive(Clone)]
 struct Case {
     rules: Rules,
     facts: Facts,
-    journal: Result<Journal, String>,
+    journal: Result<Journal, JournalError>,
     intent: Option<Intent>,
-    quarantined: Option<String>,
-    hold_off: Option<(Duration, String)>,
+    quarantined: Option<FoundHere>,
+    hold_off: Option<(Duration, Failure)>,
     grace_ends: Option<Duration>,
 }
 
@@ -25,6 +31,15 @@ fn image(version: &str) -> ImageId {
     ImageId {
         digest: None,
         version: Some(version.into()),
+    }
+}
+
+/// A quarantine of version 2; perhaps this image is that.
+fn found_here(maybe: Option<ImageId>) -> FoundHere {
+    FoundHere {
+        what: image("2"),
+        reason: "no network".into(),
+        maybe,
     }
 }
 
@@ -101,7 +116,7 @@ fn decided_of(entry: &Entry, change: impl Fn(&mut Case)) -> [Gate; 2] {
     let node = Node {
         rules: &case.rules,
         facts: &case.facts,
-        journal: case.journal.as_ref().map_err(String::as_str),
+        journal: case.journal.as_ref(),
         intent: case.intent.as_ref(),
         quarantined: case.quarantined.clone(),
         hold_off: case.hold_off.as_ref(),
@@ -129,26 +144,40 @@ fn node_may_reboot_when_all_gates_are_open() {
 
 #[test]
 fn each_gate_closes_before_the_queue_and_after_it() {
-    let cases: [Said; 9] = [
-        ("the journal is a directory", |case| {
-            case.journal = Err("the journal is a directory".into());
+    let cases: [Said; 10] = [
+        (
+            "the journal /var/lib/pointsman/journal.json cannot be used: Is a directory (os error 21); this node does not \
+             reboot until it can be used. `pointsman status` shows what this node holds, and `pointsman unlock --force` \
+             releases it. Then remove the file",
+            |case| {
+                let fault = JournalFault::Unwritable(io::Error::from_raw_os_error(21).into());
+                let path = Journal::path(&Root::new("/"));
+                case.journal = Err(JournalError::new(&path, fault));
+            },
+        ),
+        ("there are no two slots", |case| {
+            case.facts.update = Update::Unusable(SlotFault::NoOther);
         }),
-        ("the slot is empty", |case| {
-            case.facts.update = Update::Unusable("the slot is empty".into());
-        }),
-        ("it is not known what would boot: no table", |case| {
-            case.facts.update = Update::None("idle".into());
-            case.facts.next = Err("no table".into());
-        }),
+        (
+            "it is not known what would boot: the boot loader would find no slot to boot: see pointsman slots",
+            |case| {
+                case.facts.update = Update::None("idle".into());
+                case.facts.next = Err(SlotFault::NoneBoots);
+            },
+        ),
         (
             "the strategy is `off`: this node does not reboot by itself",
             |case| {
                 case.rules.strategy = Strategy::Off;
             },
         ),
-        ("logind cannot be asked to reboot: no bus", |case| {
-            case.facts.logind = Err("no bus".into());
-        }),
+        (
+            "logind cannot be asked to reboot: ListSessions was not answered within 10 s",
+            |case| {
+                let call = "ListSessions".into();
+                case.facts.logind = Err(BusError::TimedOut { call }.into());
+            },
+        ),
         ("the system is already going down", |case| {
             case.facts.logind.as_mut().unwrap().going_down = true;
         }),
@@ -160,9 +189,18 @@ fn each_gate_closes_before_the_queue_and_after_it() {
             "a newer pointsman wrote the journal (version 99), so this one starts no reboot",
             |case| case.journal.as_mut().unwrap().version = 99,
         ),
-        ("2 is quarantined", |case| {
-            case.quarantined = Some("2 is quarantined".into())
+        ("2 is quarantined: no network (found here)", |case| {
+            case.quarantined = Some(found_here(None));
         }),
+        (
+            "2 is quarantined: no network (found here); sha256:1, whose version is not known here, may be that one",
+            |case| {
+                case.quarantined = Some(found_here(Some(ImageId {
+                    digest: Some("sha256:1".into()),
+                    version: None,
+                })));
+            },
+        ),
     ];
     for (text, change) in cases {
         assert_eq!(says(&decided(change)), [text, text]);
@@ -173,9 +211,12 @@ fn each_gate_closes_before_the_queue_and_after_it() {
 fn damaged_update_blocks_even_without_a_reboot_request() {
     let decided = decided(|case| {
         case.intent = None;
-        case.facts.update = Update::Unusable("the slot is empty".into());
+        case.facts.update = Update::Unusable(SlotFault::NoOther);
     });
-    assert_eq!(says(&decided), ["the slot is empty", "the slot is empty"]);
+    assert_eq!(
+        says(&decided),
+        ["there are no two slots", "there are no two slots"]
+    );
 }
 
 #[test]
@@ -228,7 +269,7 @@ fn a_window_with_less_left_than_a_reboot_takes_is_left_to_others() {
         let node = Node {
             rules: &case.rules,
             facts: &case.facts,
-            journal: case.journal.as_ref().map_err(String::as_str),
+            journal: case.journal.as_ref(),
             intent: case.intent.as_ref(),
             quarantined: None,
             hold_off: None,
@@ -264,9 +305,9 @@ fn a_window_with_less_left_than_a_reboot_takes_is_left_to_others() {
 
 #[test]
 fn failures_and_logins_block_only_before_the_reboot_begins() {
-    let failed = |case: &mut Case| case.hold_off = Some((2 * MINUTE, "drain failed".into()));
-    assert_eq!(says(&decided(failed)), ["drain failed", ""]);
-    let over = |case: &mut Case| case.hold_off = Some((MINUTE, "drain failed".into()));
+    let failed = |case: &mut Case| case.hold_off = Some((2 * MINUTE, Failure::CalledOff));
+    assert_eq!(says(&decided(failed)), ["the shutdown was called off", ""]);
+    let over = |case: &mut Case| case.hold_off = Some((MINUTE, Failure::CalledOff));
     assert_eq!(says(&decided(over)), ["", ""]);
 
     fn ann(case: &mut Case) {

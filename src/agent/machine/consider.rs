@@ -7,6 +7,7 @@ use settings::Strategy;
 
 use super::{Effect, Machine, Op, State};
 use crate::agent::{
+    failure::Failure,
     gate::{self, ClosedBy, Gate},
     journal::{ClaimKey, Entry, Stage},
     situation::{Intent, Now, Update, intent},
@@ -49,7 +50,7 @@ impl Machine {
                     }));
                 }
                 State::Waiting {
-                    waits_for: closed.by.to_string(),
+                    waits_for: closed.by,
                     until,
                 }
             }
@@ -175,7 +176,7 @@ impl Machine {
         let node = gate::Node {
             rules: &self.rules,
             facts,
-            journal: self.journal.as_ref().map_err(String::as_str),
+            journal: self.journal.as_ref(),
             quarantined: intent.as_ref().and_then(|to| self.quarantined(&to.to)),
             intent: intent.as_ref(),
             hold_off: self.hold_off.as_ref(),
@@ -190,7 +191,7 @@ impl Machine {
         Some(logins.going_down)
     }
 
-    pub(super) fn hold_off(&mut self, now: &Now, why: &str) {
-        self.hold_off = Some((now.monotonic + self.rules.retry, why.to_owned()));
+    pub(super) fn hold_off(&mut self, now: &Now, why: Failure) {
+        self.hold_off = Some((now.monotonic + self.rules.retry, why));
     }
 }

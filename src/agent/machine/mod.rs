@@ -17,17 +17,15 @@ mod vocabulary;
 
 use std::time::Duration;
 
-pub use people::NOTHING_ASKED;
-pub use quarantined::NOT_QUARANTINED;
-pub use soaking::NOT_SOAKING;
 pub use states::StateName;
 pub use vocabulary::{Effect, Event, Op, State};
 
 use semaphore::{etcd::QueuePosition, keys::Keys, records::ImageId};
 
 use super::{
+    failure::{Failure, SoakNote, Why},
     gate::Gate,
-    journal::{Entry, Journal, Stage},
+    journal::{Entry, Journal, JournalError, Stage},
     situation::{Facts, Now, Request, Rules},
 };
 
@@ -75,12 +73,12 @@ pub struct Machine {
     pub rules: Rules,
     identity: Identity,
     state: State,
-    journal: Result<Journal, String>,
+    journal: Result<Journal, JournalError>,
     facts: Option<Facts>,
     /// When the grace for people logged in ends, once it began.
     grace: Option<Duration>,
     /// Until when nothing is tried again after a failure, and that failure.
-    hold_off: Option<(Duration, String)>,
+    hold_off: Option<(Duration, Failure)>,
     /// While what a person asked for is being written: the journal before it.
     before: Option<Journal>,
     /// Where the hooks have just allowed to go.
@@ -101,7 +99,7 @@ pub struct Machine {
 impl Machine {
     /// The machine at the start of the agent, with what its journal says.
     #[must_use]
-    pub fn new(rules: Rules, identity: Identity, journal: Result<Journal, String>) -> Self {
+    pub fn new(rules: Rules, identity: Identity, journal: Result<Journal, JournalError>) -> Self {
         Self {
             rules,
             identity,
@@ -237,15 +235,13 @@ impl Machine {
             // A trial is proven, or rolled back, also where etcd cannot be asked.
             (Stage::Queued, true) if self.identity.boot.trial => self.prove(now),
             (Stage::Queued, true) => self.run(State::Leaving, Op::Leave(entry)),
-            (Stage::Draining, false) => {
-                self.step_back("the agent was restarted during the drain", now)
-            }
+            (Stage::Draining, false) => self.step_back(Why::RestartedDuringDrain, now),
             (Stage::Committing, false) => self.look(State::Doubting {
-                why: "the agent was restarted after the commit".into(),
+                why: Failure::RestartedAfterCommit,
             }),
             (Stage::Draining | Stage::Committing, true) => self.prove(now),
             (Stage::Releasing, false) => self.look(State::SteppingBack {
-                why: "the agent was restarted during the release".into(),
+                why: Why::RestartedDuringRelease,
             }),
             (Stage::Soaking, _) if self.was_proven() => self.end_hold(now),
             (Stage::Soaking, _) => self.prove(now),
@@ -319,7 +315,7 @@ impl Machine {
             (State::Asking, Event::Allowed(Err(why), facts)) => {
                 self.facts = Some(facts);
                 self.allowed = None;
-                self.hold_off(now, &why);
+                self.hold_off(now, why);
                 self.state = State::Idle;
                 self.consider(now)
             }
@@ -330,21 +326,21 @@ impl Machine {
             }
             // There is nothing to undo: only whether the system goes down by now is asked.
             (State::Draining { .. }, Event::Refused(why)) => {
-                self.hold_off(now, &why);
-                self.look(State::SteppingBack { why })
+                self.hold_off(now, why.clone());
+                self.look(State::SteppingBack { why: why.into() })
             }
             (State::Draining { .. }, Event::Drained(Err(why), _)) => {
-                self.hold_off(now, &why);
-                self.step_back(&why, now)
+                self.hold_off(now, why.clone());
+                self.step_back(why.into(), now)
             }
             (State::Committing, Event::CommitEnded(Ok(()))) => self.look(State::Committed),
             (State::Committing, Event::CommitEnded(Err(why))) => {
                 // Somebody said no: joining the queue again at once would only ask them again.
-                self.hold_off(now, &why);
-                self.step_back(&why, now)
+                self.hold_off(now, why.clone());
+                self.step_back(why.into(), now)
             }
             (State::Rebooting { .. }, Event::RebootCalled(Err(why))) => {
-                let why = format!("the reboot call failed: {why}");
+                let why = Failure::RebootCall(why.into());
                 self.look(State::Doubting { why })
             }
             // The undrain may have taken long: whether the system goes down by now is asked.
@@ -355,19 +351,20 @@ impl Machine {
             (State::Undraining, Event::Undone) => self.end_hold(now),
             (State::Proving, Event::Checked(verdict, other)) => self.checked(verdict, other, now),
             (State::Marking, Event::Marked(done)) => self.marked(done, now),
-            // OwnQuarantine it stays, whatever the checks would say by now: it is tried again.
-            (State::RollingBack { why, .. }, Event::RolledBack(Err(error))) => {
-                self.waits_for = format!("{why}; it must roll back, and cannot: {error}");
+            // Quarantined it stays, whatever the checks would say by now: it is tried again.
+            (State::RollingBack { verdict, .. }, Event::RolledBack(Err(why))) => {
                 self.state = State::RollingBack {
-                    why: why.clone(),
+                    verdict: verdict.clone(),
+                    failed: Some(why),
                     until: now.monotonic + self.rules.retry.max(Duration::from_millis(10)),
                 };
                 Vec::new()
             }
             (State::Releasing { .. }, Event::Soaks(length)) => self.soaks(length, now),
             (State::Resuming, Event::Resumed) => {
-                let note = self.hold_off.as_ref().map(|(_, why)| why.clone());
-                self.soak_on(note.filter(|_| self.request().is_some()), now)
+                let note = self.hold_off.as_ref().filter(|_| self.wants_way_back());
+                let note = note.map(|(_, why)| SoakNote::WayBack(why.clone().into()));
+                self.soak_on(note, now)
             }
             (State::Soaking { .. } | State::SoakFailed { .. }, Event::Checked(verdict, other)) => {
                 self.soak_checked(verdict, other, now)
@@ -375,10 +372,7 @@ impl Machine {
             (
                 State::Resuming | State::Soaking { .. } | State::SoakFailed { .. },
                 Event::HoldEnded(why),
-            ) => {
-                tracing::info!("the soak is over: {why}");
-                self.soak_over()
-            }
+            ) => self.soak_over(Why::SoakCutOff(why)),
             (State::Releasing { .. }, Event::Released(told)) => {
                 if let Some(what) = told {
                     self.reported(&what);
@@ -414,7 +408,7 @@ impl Machine {
                 self.go_down(now)
             }
             State::Taken | State::Drained | State::Committed if self.stopping => {
-                self.step_back("the agent was stopped", now)
+                self.step_back(Why::Stopped, now)
             }
             State::SteppingBack { .. } => self.stepped_back(now),
             State::Taken => match self.gate(now) {
@@ -422,27 +416,27 @@ impl Machine {
                     let entry = self.begin_drain(now);
                     self.journalled(State::Draining { until }, Op::Drain(entry))
                 }
-                other => self.step_back(&reason(&other), now),
+                other => self.step_back(reason(other), now),
             },
             State::Drained => match self.gate(now) {
                 Gate::Go { .. } => {
                     let entry = self.at_stage(Stage::Committing);
                     self.journalled(State::Committing, Op::Commit(entry))
                 }
-                other => self.step_back(&reason(&other), now),
+                other => self.step_back(reason(other), now),
             },
             State::Committed => match (self.gate(now), self.entry().cloned()) {
                 (Gate::Go { .. }, Some(entry)) => {
                     let until = now.monotonic + self.rules.shutdown_timeout;
                     self.run(State::Rebooting { until }, Op::Reboot(entry))
                 }
-                (other, _) => self.step_back(&reason(&other), now),
+                (other, _) => self.step_back(reason(other), now),
             },
             State::Doubting { why } => match going_down {
                 Some(false) => {
                     // Whatever kept the system up would keep it up again; and who called the shutdown off meant it.
-                    self.hold_off(now, &why);
-                    self.step_back(&why, now)
+                    self.hold_off(now, why.clone());
+                    self.step_back(why.into(), now)
                 }
                 Some(true) => self.go_down(now),
                 // Not known: the semaphore is kept.
@@ -490,7 +484,7 @@ impl Machine {
                     self.state = State::Draining { until: closes };
                     Vec::new()
                 }
-                other => self.step_back(&reason(&other), now),
+                other => self.step_back(reason(other), now),
             },
             // In `Rebooting` none may have begun yet: the time-out tells.
             State::GoingDown { .. } if self.going_down() == Some(false) => self.called_off(),
@@ -501,15 +495,15 @@ impl Machine {
     fn tick(&mut self, now: &Now) -> Vec<Effect> {
         match &self.state {
             State::Rebooting { until } if now.monotonic >= *until => self.look(State::Doubting {
-                why: "no shutdown followed the reboot call".into(),
+                why: Failure::NoShutdown,
             }),
             // Nobody signals the end of a shutdown that only systemd knew of.
             State::GoingDown { until } if now.monotonic >= *until => self.called_off(),
             State::Unproven { until, .. } if now.monotonic >= *until => self.prove(now),
-            State::RollingBack { why, until } if now.monotonic >= *until => {
-                let why = why.clone();
+            State::RollingBack { verdict, until, .. } if now.monotonic >= *until => {
+                let verdict = verdict.clone();
                 // What it would go to may have been quarantined meanwhile.
-                self.go_back(why, now)
+                self.go_back(verdict, now)
             }
             _ => self.reconsider(now),
         }
@@ -517,10 +511,9 @@ impl Machine {
 }
 
 /// Why a gate is not open.
-fn reason(gate: &Gate) -> String {
+fn reason(gate: Gate) -> Why {
     match gate {
-        Gate::Nothing => "no reboot is wanted any more".into(),
-        Gate::Closed(closed) => closed.by.to_string(),
-        Gate::Go { .. } => String::new(),
+        Gate::Closed(closed) => Why::Closed(closed.by),
+        Gate::Nothing | Gate::Go { .. } => Why::NothingWanted,
     }
 }

@@ -4,20 +4,18 @@ use settings::Strategy;
 
 use super::{Effect, Machine, Op, State};
 use crate::agent::{
+    failure::{Failure, Refusal},
     gate::ClosedBy,
-    journal::{Asked, Stage},
+    journal::{Asked, JournalError, Stage},
     situation::{Now, Request},
 };
-
-/// The answer to who takes a reboot back that nobody asked for.
-pub const NOTHING_ASKED: &str = "no reboot is requested";
 
 impl Machine {
     pub(super) fn asked(&mut self, request: Request) -> Vec<Effect> {
         let journal = match &mut self.journal {
-            Err(why) => return vec![Effect::Answer(Err(why.clone()))],
+            Err(why) => return vec![Effect::Answer(Err(Refusal::Journal(why.clone())))],
             Ok(_) if self.rules.strategy == Strategy::Off => {
-                return vec![Effect::Answer(Err(ClosedBy::StrategyOff.to_string()))];
+                return vec![Effect::Answer(Err(Refusal::Closed(ClosedBy::StrategyOff)))];
             }
             Ok(journal) => journal,
         };
@@ -39,14 +37,13 @@ impl Machine {
         };
         let before = journal.clone();
         if journal.request.take().is_none() {
-            return vec![Effect::Answer(Err(NOTHING_ASKED.into()))];
+            return vec![Effect::Answer(Err(Refusal::NothingAsked))];
         }
         self.before = Some(before);
         let answer = match self.state {
-            State::Rebooting { .. } | State::Doubting { .. } | State::GoingDown { .. } => Err(
-                "the reboot has already been called; if the system stays up, it is not tried again"
-                    .into(),
-            ),
+            State::Rebooting { .. } | State::Doubting { .. } | State::GoingDown { .. } => {
+                Err(Refusal::RebootCalled)
+            }
             _ => Ok(()),
         };
         vec![
@@ -76,20 +73,21 @@ impl Machine {
         }
     }
 
-    pub(super) fn journal_failed(&mut self, why: String, now: &Now) -> Vec<Effect> {
+    pub(super) fn journal_failed(&mut self, why: JournalError, now: &Now) -> Vec<Effect> {
         if let Some(before) = self.before.take() {
             // What the person asked for is refused, and nothing else has changed.
             self.journal = Ok(before);
             return Vec::new();
         }
-        self.hold_off(now, &why);
+        let why = Failure::from(why);
+        self.hold_off(now, why.clone());
         match &self.state {
             // The step before whose journal failed was not taken: nothing was begun that is not journalled.
             State::Queued { .. } | State::Idle | State::Waiting { .. } | State::Starting => {
                 self.still_holds_back |= self.state == State::Idle;
                 self.set_entry(None);
                 self.state = State::Waiting {
-                    waits_for: why,
+                    waits_for: ClosedBy::Failure(why),
                     until: self.hold_off.as_ref().map(|(until, _)| *until),
                 };
                 Vec::new()
@@ -97,7 +95,7 @@ impl Machine {
             State::Draining { .. } | State::Committing => {
                 // Journalled as an earlier stage: a crash now is repaired by the same release. Nor was anything activated.
                 let entry = self.at_stage(Stage::Draining);
-                self.run(State::SteppingBack { why }, Op::Undo(entry))
+                self.run(State::SteppingBack { why: why.into() }, Op::Undo(entry))
             }
             // What is in the journal of these only tells a later boot more: they go on without.
             State::Proving => vec![Effect::Run(self.proof())],
@@ -107,7 +105,9 @@ impl Machine {
             }
             State::Leaving => self.leave(),
             // The other slot, once it has booted, finds by the tries that this one failed.
-            State::RollingBack { why, .. } => vec![Effect::Run(self.way_of(why.clone()))],
+            State::RollingBack { verdict, .. } => {
+                vec![Effect::Run(self.way_of(verdict.clone()))]
+            }
             State::Soaking { .. } | State::SoakFailed { .. } => {
                 let entry = self.entry().cloned();
                 entry.map_or_else(Vec::new, |entry| vec![Effect::Run(Op::Watch(entry))])

@@ -9,8 +9,11 @@ use settings::Strategy;
 use super::{Effect, Identity, Machine, Op, Other, State};
 use crate::agent::{
     baseline::Baseline,
+    failure::{Stays, Unproven},
+    gate::FoundHere,
     health::Verdict,
     journal::{Entry, OwnQuarantine, Stage},
+    next_slot::SlotFault,
     situation::Now,
 };
 
@@ -114,24 +117,15 @@ impl Machine {
     pub(super) fn checked(
         &mut self,
         verdict: Verdict,
-        other: Result<Option<Other>, String>,
+        other: Result<Option<Other>, SlotFault>,
         now: &Now,
     ) -> Vec<Effect> {
         // Something may have been written over it since this agent was started.
-        let unreadable = match other {
-            Ok(other) => {
-                self.identity.boot.other = other;
-                None
-            }
-            Err(why) => Some(why),
-        };
+        let readable = other.map(|other| self.identity.boot.other = other);
         match verdict {
-            Verdict::Passed(_) if self.has_lost_its_slots() => self.unproven(
-                "which slot runs is not known, and so not whether it is on trial; \
-                 to look again: systemctl restart pointsman"
-                    .into(),
-                now,
-            ),
+            Verdict::Passed(_) if self.has_lost_its_slots() => {
+                self.unproven(Unproven::SlotsLost, now)
+            }
             Verdict::Passed(failed_before) => {
                 if let Ok(journal) = &mut self.journal {
                     journal.failed_before = failed_before;
@@ -142,38 +136,35 @@ impl Machine {
                     self.proven(now)
                 }
             }
-            Verdict::Unknown(why) => self.unproven(why, now),
-            Verdict::Failed(why) if self.was_soaking() => {
-                let mut effects = self.soak_fails(why.clone());
-                effects.extend(self.unproven(format!("{why}; so the image failed its soak"), now));
+            Verdict::Unknown(why) => self.unproven(Unproven::Unknown(why), now),
+            Verdict::Failed(verdict) if self.was_soaking() => {
+                let mut effects = self.soak_fails(verdict.clone());
+                effects.extend(self.unproven(Unproven::SoakFailed(verdict), now));
                 effects
             }
-            Verdict::Failed(why) => match (unreadable, self.way_back()) {
-                (None, Ok(())) => self.roll_back(why, now),
-                (None, Err(stays)) => self.unproven(format!("{why}; {stays}"), now),
-                (Some(error), _) => self.unproven(
-                    format!(
-                        "{why}; it is not known what the other slot holds ({error}), so the node stays up"
-                    ),
-                    now,
-                ),
-            },
+            Verdict::Failed(verdict) => {
+                let way = readable.map_err(Stays::OtherUnknown);
+                match way.and_then(|()| self.way_back()) {
+                    Ok(()) => self.roll_back(verdict, now),
+                    Err(stays) => self.unproven(Unproven::Failed { verdict, stays }, now),
+                }
+            }
         }
     }
 
     /// Rolls back from what is quarantined already, where it still can.
-    pub(super) fn go_back(&mut self, why: String, now: &Now) -> Vec<Effect> {
+    pub(super) fn go_back(&mut self, verdict: String, now: &Now) -> Vec<Effect> {
         match self.way_back() {
-            Ok(()) => self.call_back(why, now),
-            Err(stays) => self.unproven(format!("{why}; {stays}"), now),
+            Ok(()) => self.call_back(verdict, now),
+            Err(stays) => self.unproven(Unproven::Failed { verdict, stays }, now),
         }
     }
 
     /// The operation that rolls back.
-    pub(super) fn way_of(&self, why: String) -> Op {
+    pub(super) fn way_of(&self, verdict: String) -> Op {
         let other = self.identity.boot.other.as_ref();
         let to = other.map(|other| other.image.clone()).unwrap_or_default();
-        Op::RollBack { why, to }
+        Op::RollBack { verdict, to }
     }
 
     /// Whether the node had slots when this boot was begun, and they could not be read since.
@@ -191,37 +182,35 @@ impl Machine {
     }
 
     /// Whether a failed boot may roll back by itself, or why not.
-    fn way_back(&self) -> Result<(), String> {
+    fn way_back(&self) -> Result<(), Stays> {
         if !self.identity.boot.trial {
-            return Err("its slot was marked good before, so the node stays up".into());
+            return Err(Stays::Good);
         }
         let Some(other) = &self.identity.boot.other else {
-            return Err("there is no other slot to roll back to, so the node stays up".into());
+            return Err(Stays::NoOther);
         };
         if !other.successful && !other.tries {
-            return Err("the other slot cannot boot, so the node stays up".into());
+            return Err(Stays::OtherNotBootable);
         }
         // What is quarantined here would run there.
         if other.image.is(&self.identity.runs) {
-            return Err(format!(
-                "the other slot holds the same image, {}, so the node stays up",
-                other.image
-            ));
+            return Err(Stays::SameImage(other.image.clone()));
         }
-        let journal = self.journal.as_ref().map_err(Clone::clone)?;
+        let journal = self.journal.as_ref();
+        let journal = journal.map_err(|error| Stays::Journal(error.clone()))?;
         let earlier = |c: &&OwnQuarantine| {
             c.what.is(&self.identity.runs) && c.boot_id != self.identity.boot_id
         };
         if journal.quarantined.iter().any(|c| earlier(&c)) {
-            return Err("it rolled back from this image before, so the node stays up".into());
+            return Err(Stays::RolledBackBefore);
         }
         let named = self.named(other.image.clone());
         let bad = |c: &OwnQuarantine| named.is_meant_by(&c.what);
         if let Some(bad) = journal.quarantined.iter().find(|c| bad(c)) {
-            return Err(format!(
-                "the other slot holds {}, which is quarantined as well ({}), so the node stays up",
-                other.image, bad.reason
-            ));
+            return Err(Stays::OtherQuarantined {
+                image: other.image.clone(),
+                reason: bad.reason.clone(),
+            });
         }
         // What is there must be what ran well, and not something written over it since.
         let before = self.entry().map(|entry| &entry.from);
@@ -233,34 +222,36 @@ impl Machine {
         {
             Ok(())
         } else {
-            Err(format!(
-                "the other slot holds {}, which is not what ran here before, so the node stays up",
-                other.image
-            ))
+            Err(Stays::NeverRan(other.image.clone()))
         }
     }
 
     /// Quarantines what runs, and rolls back.
-    fn roll_back(&mut self, why: String, now: &Now) -> Vec<Effect> {
+    fn roll_back(&mut self, verdict: String, now: &Now) -> Vec<Effect> {
         let runs = self.identity.runs.clone();
-        self.quarantine(runs, why.clone());
+        self.quarantine(runs, verdict.clone());
         if let Ok(journal) = &mut self.journal {
             journal.trial = None;
         }
         self.nothing_is_meant();
         let mut effects = vec![Effect::Journal(self.journal.clone().unwrap_or_default())];
-        effects.extend(self.call_back(why, now));
+        effects.extend(self.call_back(verdict, now));
         effects
     }
 
-    pub(super) fn call_back(&mut self, why: String, now: &Now) -> Vec<Effect> {
-        let until = now.monotonic + self.rules.shutdown_timeout;
-        let op = self.way_of(why.clone());
+    pub(super) fn call_back(&mut self, verdict: String, now: &Now) -> Vec<Effect> {
         // Why the try before failed stays to be seen until this one has.
-        let waits_for = std::mem::take(&mut self.waits_for);
-        let effects = self.run(State::RollingBack { why, until }, op);
-        self.waits_for = waits_for;
-        effects
+        let failed = match &self.state {
+            State::RollingBack { failed, .. } => failed.clone(),
+            _ => None,
+        };
+        let op = self.way_of(verdict.clone());
+        let rolling_back = State::RollingBack {
+            verdict,
+            failed,
+            until: now.monotonic + self.rules.shutdown_timeout,
+        };
+        self.run(rolling_back, op)
     }
 
     pub(super) fn quarantine(&mut self, what: ImageId, reason: String) {
@@ -277,15 +268,15 @@ impl Machine {
         }
     }
 
-    pub(super) fn unproven(&mut self, why: String, now: &Now) -> Vec<Effect> {
+    pub(super) fn unproven(&mut self, why: Unproven, now: &Now) -> Vec<Effect> {
         let until = now.monotonic + self.rules.retry.max(Duration::from_millis(10));
         self.state = State::Unproven { why, until };
         Vec::new()
     }
 
-    pub(super) fn marked(&mut self, done: Result<(), String>, now: &Now) -> Vec<Effect> {
+    pub(super) fn marked(&mut self, done: Result<(), SlotFault>, now: &Now) -> Vec<Effect> {
         if let Err(why) = done {
-            return self.unproven(format!("the slot cannot be marked good: {why}"), now);
+            return self.unproven(Unproven::NotMarked(why), now);
         }
         self.identity.boot.trial = false;
         let may_soak = self.entry().is_some_and(Entry::may_soak);
@@ -409,7 +400,7 @@ impl Machine {
 
     /// Why this image must not be booted, by this node's own finding: until the cluster knows of it, or, where nobody
     /// is asked, until it is cleared.
-    pub(super) fn quarantined(&self, image: &ImageId) -> Option<String> {
+    pub(super) fn quarantined(&self, image: &ImageId) -> Option<FoundHere> {
         if image.is(&self.identity.runs) {
             return None;
         }
@@ -419,14 +410,10 @@ impl Machine {
             .quarantined
             .iter()
             .find(|c| image.may_be_meant_by(&c.what) && !(c.reported && asks))?;
-        let unsure = if image.is_meant_by(&bad.what) {
-            String::new()
-        } else {
-            format!("; {image}, whose version is not known here, may be that one")
-        };
-        Some(format!(
-            "{} is quarantined: {} (found here){unsure}",
-            bad.what, bad.reason
-        ))
+        Some(FoundHere {
+            what: bad.what.clone(),
+            reason: bad.reason.clone(),
+            maybe: (!image.is_meant_by(&bad.what)).then(|| image.clone()),
+        })
     }
 }

@@ -5,25 +5,22 @@ use settings::Strategy;
 
 use super::{Effect, Machine, State};
 use crate::agent::{
+    failure::Refusal,
     journal::OwnQuarantine,
     situation::{Now, Update},
 };
-
-/// The answer to who clears what is not quarantined here.
-pub const NOT_QUARANTINED: &str = "it was not quarantined on this node";
 
 impl Machine {
     /// A person quarantines an image on this node.
     pub(super) fn quarantined_by_hand(&mut self, what: ImageId, reason: String) -> Vec<Effect> {
         if self.rules.strategy == Strategy::EtcdLock {
-            let why = "this node uses etcd, where a quarantine is valid for all nodes; to add it there: pointsman quarantine add";
-            return vec![Effect::Answer(Err(why.into()))];
+            return vec![Effect::Answer(Err(Refusal::UsesEtcd))];
         }
         let boot_id = self.identity.boot_id.clone();
         self.change(|quarantined| {
             let known = quarantined.iter().any(|c| c.what == what);
             if known {
-                return Err("it is already quarantined on this node".into());
+                return Err(Refusal::Quarantined);
             }
             quarantined.push(OwnQuarantine {
                 what,
@@ -42,7 +39,7 @@ impl Machine {
             let before = quarantined.len();
             quarantined.retain(|c| !what.is_meant_by(&c.what));
             if quarantined.len() == before {
-                return Err(NOT_QUARANTINED.into());
+                return Err(Refusal::NotQuarantined);
             }
             Ok(())
         })
@@ -50,11 +47,11 @@ impl Machine {
 
     fn change(
         &mut self,
-        change: impl FnOnce(&mut Vec<OwnQuarantine>) -> Result<(), String>,
+        change: impl FnOnce(&mut Vec<OwnQuarantine>) -> Result<(), Refusal>,
     ) -> Vec<Effect> {
         let journal = match &mut self.journal {
             Ok(journal) => journal,
-            Err(why) => return vec![Effect::Answer(Err(why.clone()))],
+            Err(why) => return vec![Effect::Answer(Err(Refusal::Journal(why.clone())))],
         };
         let before = journal.clone();
         if let Err(why) = change(&mut journal.quarantined) {

@@ -7,6 +7,7 @@ use semaphore::etcd::QueuePosition;
 
 use super::{Machine, State, StateName};
 use crate::agent::{
+    gate::ClosedBy,
     journal::{Entry, Stage},
     situation::Now,
     window,
@@ -39,8 +40,8 @@ impl Machine {
         let waits_for = match &self.state {
             State::Idle | State::Stopped => String::new(),
             State::Starting => "waiting for update_engine and logind".into(),
-            State::Waiting { waits_for, .. } => waits_for.clone(),
-            State::Unproven { why, .. } => why.clone(),
+            State::Waiting { waits_for, .. } => waits_for.to_string(),
+            State::Unproven { why, .. } => why.to_string(),
             State::Asking => said("asking the may-reboot.d hooks"),
             State::Queued { .. } => said("joining the queue for the reboot lock"),
             State::Leaving => said("leaving the queue for the reboot lock"),
@@ -49,16 +50,20 @@ impl Machine {
             }
             State::Committing | State::Committed => said("a last look before the reboot"),
             State::Rebooting { .. } => unless_unknown("waiting for the system to go down"),
-            State::Doubting { why } => unless_unknown(why),
+            State::Doubting { why } => unless_unknown(&why.to_string()),
             State::GoingDown { .. } => unless_unknown("the system is going down"),
             State::Proving => said("checking the new boot"),
             State::Marking => said("marking the slot good"),
             State::Undraining => said("running the undrain hooks"),
             State::Resuming => said("telling the cluster that this node soaks"),
             State::Soaking { .. } | State::SoakFailed { .. } => self.soak_report(),
-            State::SteppingBack { why }
-            | State::RollingBack { why, .. }
-            | State::Releasing { why } => said(why),
+            State::SteppingBack { why } | State::Releasing { why } => said(&why.to_string()),
+            State::RollingBack {
+                verdict,
+                failed: Some(why),
+                ..
+            } => format!("{verdict}; it must roll back, and cannot: {why}"),
+            State::RollingBack { verdict, .. } => said(verdict),
         };
         (self.state.name().word(), waits_for)
     }
@@ -115,12 +120,12 @@ impl Machine {
     pub fn tries_again_at(&self) -> Option<Duration> {
         match &self.state {
             State::Waiting {
-                waits_for,
+                waits_for: ClosedBy::Failure(why),
                 until: Some(until),
             } => self
                 .hold_off
                 .as_ref()
-                .filter(|(at, of)| at == until && of == waits_for)
+                .filter(|(at, of)| at == until && of == why)
                 .map(|(at, _)| *at),
             State::Unproven { until, .. } | State::RollingBack { until, .. } => Some(*until),
             _ => None,

@@ -7,14 +7,13 @@ use semaphore::records::ImageId;
 
 use super::{Effect, Machine, Op, Other, State};
 use crate::agent::{
+    failure::{Refusal, SoakNote, Why},
     gate::{self, Gate},
     health::Verdict,
     journal::{Entry, Soak, Stage},
+    next_slot::SlotFault,
     situation::Now,
 };
-
-/// The answer to who ends a soak that there is not.
-pub const NOT_SOAKING: &str = "this node is not soaking";
 
 /// How often the checks run in a soak, its end counted.
 const LOOKS: u32 = 10;
@@ -85,7 +84,7 @@ impl Machine {
         }
         let entry = self.at_stage(Stage::Soaking);
         let owed = self.owed().cloned();
-        let why = "the node is back".into();
+        let why = Why::Back;
         self.journalled(State::Releasing { why }, Op::Release(entry, owed))
     }
 
@@ -112,12 +111,12 @@ impl Machine {
     }
 
     /// Goes on with the soak that the journal has; `note` says what keeps its end off, or a way back.
-    pub(super) fn soak_on(&mut self, note: Option<String>, now: &Now) -> Vec<Effect> {
+    pub(super) fn soak_on(&mut self, note: Option<SoakNote>, now: &Now) -> Vec<Effect> {
         let Some(soak) = self.soak().cloned() else {
             return self.end_hold(now);
         };
         if soak.ended {
-            return self.soak_over();
+            return self.soak_over(Why::SoakEnded);
         }
         if self.stopping {
             self.state = State::Stopped;
@@ -174,7 +173,7 @@ impl Machine {
     pub(super) fn soak_checked(
         &mut self,
         verdict: Verdict,
-        other: Result<Option<Other>, String>,
+        other: Result<Option<Other>, SlotFault>,
         now: &Now,
     ) -> Vec<Effect> {
         if let Ok(other) = other {
@@ -185,9 +184,9 @@ impl Machine {
         };
         let over = now.since_boot >= soak.over_at();
         match verdict {
-            Verdict::Passed(_) if over => self.soak_over(),
+            Verdict::Passed(_) if over => self.soak_over(Why::SoakOver),
             Verdict::Passed(_) => self.soak_on(None, now),
-            Verdict::Unknown(why) => self.soak_on(Some(why), now),
+            Verdict::Unknown(why) => self.soak_on(Some(SoakNote::End(why)), now),
             Verdict::Failed(why) => {
                 let mut effects = self.soak_fails(why);
                 effects.extend(self.soak_on(None, now));
@@ -209,26 +208,26 @@ impl Machine {
     }
 
     /// The soak is over: time has passed, or somebody ended it.
-    pub(super) fn soak_over(&mut self) -> Vec<Effect> {
+    pub(super) fn soak_over(&mut self, why: Why) -> Vec<Effect> {
         if let Some(entry) = self.soak().map(|soak| soak.entry.clone()) {
             self.set_entry(Some(entry));
         }
         if let Ok(journal) = &mut self.journal {
             journal.soak = None;
         }
-        self.release()
+        self.release_because(why)
     }
 
     /// A person ends the soak.
     pub(super) fn soak_ended(&mut self) -> Vec<Effect> {
         let soaks = matches!(self.state, State::Soaking { .. } | State::SoakFailed { .. });
         let Ok(journal) = &mut self.journal else {
-            return vec![Effect::Answer(Err(NOT_SOAKING.into()))];
+            return vec![Effect::Answer(Err(Refusal::NotSoaking))];
         };
         let before = journal.clone();
         match &mut journal.soak {
             Some(soak) if soaks => soak.ended = true,
-            _ => return vec![Effect::Answer(Err(NOT_SOAKING.into()))],
+            _ => return vec![Effect::Answer(Err(Refusal::NotSoaking))],
         }
         self.before = Some(before);
         vec![
@@ -241,7 +240,7 @@ impl Machine {
     /// Something has changed while the node soaks.
     pub(super) fn reconsider_soak(&mut self, now: &Now) -> Vec<Effect> {
         if self.soak().is_some_and(|soak| soak.ended) {
-            return self.soak_over();
+            return self.soak_over(Why::SoakEnded);
         }
         let held_off = self
             .hold_off
@@ -257,7 +256,7 @@ impl Machine {
     }
 
     /// Whether a person asks for the image that this node has left.
-    fn wants_way_back(&self) -> bool {
+    pub(super) fn wants_way_back(&self) -> bool {
         let (Some(soak), Some(intent)) = (self.soak(), self.intent()) else {
             return false;
         };
@@ -284,9 +283,14 @@ impl Machine {
                 self.journalled(State::Taken, Op::Look)
             }
             Gate::Closed(closed) => {
-                let why = closed.by.to_string();
-                self.hold_off(now, &why);
-                self.soak_on(Some(why), now)
+                // An event opens it, or a time that is looked at with the next one: what runs goes on.
+                let why = SoakNote::WayBack(Why::Closed(closed.by));
+                if let State::Soaking { note, .. } | State::SoakFailed { note, .. } =
+                    &mut self.state
+                {
+                    *note = Some(why);
+                }
+                Vec::new()
             }
             Gate::Nothing => Vec::new(),
         }
@@ -319,11 +323,10 @@ impl Machine {
             State::Soaking { over_at, note, .. } => {
                 let until = time::shown(over_at.timestamp(), over_at.time_zone());
                 let length = self.soak().map(|soak| duration::print(soak.length()));
-                let kept = match (note, self.wants_way_back()) {
-                    (None, _) if self.waits_for.is_empty() => String::new(),
-                    (None, _) => format!("; now: {}", self.waits_for),
-                    (Some(note), true) => format!("; the way back waits: {note}"),
-                    (Some(note), false) => format!("; its end waits: {note}"),
+                let kept = match note {
+                    None if self.waits_for.is_empty() => String::new(),
+                    None => format!("; now: {}", self.waits_for),
+                    Some(note) => format!("; {note}"),
                 };
                 format!(
                     "{runs} is proven, and stays under observation for {} (until {until}){kept}",
@@ -331,9 +334,7 @@ impl Machine {
                 )
             }
             State::SoakFailed { why, note, .. } => {
-                let kept = note
-                    .as_ref()
-                    .map(|note| format!("; the way back waits: {note}"));
+                let kept = note.as_ref().map(|note| format!("; {note}"));
                 format!(
                     "{runs} failed its soak: {why}. This node keeps the reboot lock until a person decides: pointsman rollback \
                      --reboot goes back, pointsman soak end keeps the image{}",

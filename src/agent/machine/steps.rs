@@ -4,6 +4,7 @@ use semaphore::etcd::QueuePosition;
 
 use super::{Effect, Machine, Op, State};
 use crate::agent::{
+    failure::{Failure, Why},
     journal::{ClaimKey, Entry, Journal, Stage},
     situation::Now,
 };
@@ -104,27 +105,20 @@ impl Machine {
     /// Perhaps the shutdown was called off.
     pub(super) fn called_off(&mut self) -> Vec<Effect> {
         self.look(State::Doubting {
-            why: "the shutdown was called off".into(),
+            why: Failure::CalledOff,
         })
     }
 
     /// No reboot follows: undo the drain where it has begun, then release the lock.
-    pub(super) fn step_back(&mut self, why: &str, now: &Now) -> Vec<Effect> {
+    pub(super) fn step_back(&mut self, why: Why, now: &Now) -> Vec<Effect> {
         match self.entry().cloned() {
             // Of its way back nothing has begun.
             Some(entry) if entry.way_back && self.state == State::Taken => self.resume(now),
             Some(entry) if entry.stage == Stage::Queued => {
-                self.state = State::SteppingBack {
-                    why: why.to_owned(),
-                };
+                self.state = State::SteppingBack { why };
                 self.release()
             }
-            Some(entry) => self.run(
-                State::SteppingBack {
-                    why: why.to_owned(),
-                },
-                Op::Undo(entry),
-            ),
+            Some(entry) => self.run(State::SteppingBack { why }, Op::Undo(entry)),
             None => Vec::new(),
         }
     }
@@ -142,8 +136,12 @@ impl Machine {
     pub(super) fn release(&mut self) -> Vec<Effect> {
         let why = match &self.state {
             State::SteppingBack { why } => why.clone(),
-            _ => "the node is back".into(),
+            _ => Why::Back,
         };
+        self.release_because(why)
+    }
+
+    pub(super) fn release_because(&mut self, why: Why) -> Vec<Effect> {
         let entry = self.at_stage(Stage::Releasing);
         let owed = self.owed().cloned();
         self.journalled(State::Releasing { why }, Op::Release(entry, owed))

@@ -4,13 +4,19 @@ use std::time::Duration;
 
 use host::systemd::Unsettled;
 use jiff::Zoned;
-use semaphore::{etcd::Wait, records::ImageId};
+use semaphore::{
+    etcd::{HoldEnd, Wait},
+    records::ImageId,
+};
 
 use super::Other;
 use crate::agent::{
     baseline::Baseline,
+    failure::{Failure, Refusal, SoakNote, Unproven, Why},
+    gate::ClosedBy,
     health::Verdict,
-    journal::{ClaimKey, Entry, Journal, OwnQuarantine},
+    journal::{ClaimKey, Entry, Journal, JournalError, OwnQuarantine},
+    next_slot::SlotFault,
     situation::{Facts, Intent, Request},
 };
 
@@ -24,7 +30,7 @@ pub enum State {
     /// A reboot is wanted, and something on this node keeps it.
     Waiting {
         /// What it waits for.
-        waits_for: String,
+        waits_for: ClosedBy,
         /// When to ask again, on the monotonic clock.
         until: Option<Duration>,
     },
@@ -58,7 +64,7 @@ pub enum State {
     /// Nothing was seen of a shutdown in time, or the call failed: is the node going down?
     Doubting {
         /// Why it is asked.
-        why: String,
+        why: Failure,
     },
     /// The node is going down by somebody else's will while this agent holds the semaphore: the next boot
     /// gives it back.
@@ -69,14 +75,14 @@ pub enum State {
     /// The drain is being undone; no reboot follows.
     SteppingBack {
         /// Why.
-        why: String,
+        why: Why,
     },
     /// A boot that must pass its checks: one made while holding, or one from a slot that is not marked good.
     Proving,
     /// It has not passed them, and stays up: it is checked again.
     Unproven {
         /// Why, and why it does not roll back.
-        why: String,
+        why: Unproven,
         /// When to check again, on the monotonic clock.
         until: Duration,
     },
@@ -86,8 +92,10 @@ pub enum State {
     Undraining,
     /// A trial that failed: the other slot is made next, and the node reboots into it.
     RollingBack {
-        /// Why.
-        why: String,
+        /// What the checks found, as the journal has it.
+        verdict: String,
+        /// Why the try before failed, where there was one.
+        failed: Option<Failure>,
         /// When to try again, should the node still be up.
         until: Duration,
     },
@@ -100,21 +108,21 @@ pub enum State {
         /// When the soak is over, on the wall clock, for people.
         over_at: Zoned,
         /// What keeps its end off, or a way back that was asked for.
-        note: Option<String>,
+        note: Option<SoakNote>,
     },
     /// Holding; the image has failed its soak. A person decides.
     SoakFailed {
         /// Why.
         why: String,
         /// What keeps a way back that was asked for.
-        note: Option<String>,
+        note: Option<SoakNote>,
         /// When to try that again, on the monotonic clock.
         until: Option<Duration>,
     },
     /// Giving the semaphore back.
     Releasing {
         /// Why it still is.
-        why: String,
+        why: Why,
     },
     /// The agent ends.
     Stopped,
@@ -147,7 +155,7 @@ pub enum Event {
     /// The operation says which hook runs now, since when, and until when at the latest.
     HookRuns(String),
     /// [`Op::May`] ended: nothing is against it, or what is; and how things are since.
-    Allowed(Result<(), String>, Facts),
+    Allowed(Result<(), Failure>, Facts),
     /// [`Op::Acquire`] ended: the semaphore is held, by this claim as it was taken.
     Acquired(ClaimKey),
     /// [`Op::Leave`] ended: held after all, by this claim, or gone from the queue.
@@ -155,22 +163,22 @@ pub enum Event {
     /// [`Op::Look`] ended.
     Looked(Facts),
     /// [`Op::Drain`] ended before anything was drained: who may say no did so, and why.
-    Refused(String),
+    Refused(Failure),
     /// [`Op::Drain`] ended: well, or with a reason; and the units that had failed or were starting before it, where systemd
     /// told.
-    Drained(Result<(), String>, Option<Vec<Unsettled>>),
+    Drained(Result<(), Failure>, Option<Vec<Unsettled>>),
     /// [`Op::Undo`] ended; what failed of it has been reported.
     Undone,
     /// [`Op::Commit`] ended: committed, or the reason why not.
-    CommitEnded(Result<(), String>),
+    CommitEnded(Result<(), Failure>),
     /// [`Op::Reboot`] ended: the call was accepted, or failed.
-    RebootCalled(Result<(), String>),
+    RebootCalled(Result<(), Failure>),
     /// [`Op::Prove`] ended; and what the slot that does not run holds by now, or why that cannot be told.
-    Checked(Verdict, Result<Option<Other>, String>),
+    Checked(Verdict, Result<Option<Other>, SlotFault>),
     /// [`Op::Mark`] ended.
-    Marked(Result<(), String>),
+    Marked(Result<(), SlotFault>),
     /// [`Op::RollBack`] ended: the reboot call was accepted, or why not.
-    RolledBack(Result<(), String>),
+    RolledBack(Result<(), Failure>),
     /// [`Op::Release`] ended: it is released; and what the cluster was told to be bad in the same step.
     Released(Option<ImageId>),
     /// [`Op::Release`] ended: the group's policy has the node soak for so long.
@@ -178,13 +186,13 @@ pub enum Event {
     /// [`Op::Resume`] ended: the cluster knows that the node soaks.
     Resumed,
     /// The node does not hold any more: why.
-    HoldEnded(String),
+    HoldEnded(HoldEnd),
     /// The cluster knows that this image is bad.
     Reported(ImageId),
     /// A person accepted a store that is not the one it was: it may not have what this node told the one before.
     StoreAccepted,
     /// The journal could not be written; the effects after it were not done.
-    JournalFailed(String),
+    JournalFailed(JournalError),
     /// The agent is told to end.
     Stop,
 }
@@ -223,8 +231,8 @@ pub enum Op {
     Undrain(Entry),
     /// Make the other slot next, where it still holds what ran before, and reboot.
     RollBack {
-        /// Why.
-        why: String,
+        /// What the checks found.
+        verdict: String,
         /// What it must hold.
         to: ImageId,
     },
@@ -260,7 +268,7 @@ pub enum Effect {
     /// Tell the people logged in that a reboot waits for them.
     Announce(Duration),
     /// Answer the person who asked: accepted, or the reason why not.
-    Answer(Result<(), String>),
+    Answer(Result<(), Refusal>),
     /// Step again, with [`Event::Tick`]: now that the effects before this one are done.
     Again,
     /// End.

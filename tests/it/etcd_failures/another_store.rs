@@ -244,7 +244,7 @@ async fn no_step_is_taken_before_the_journal_is_written(version: Version) {
             let full = writes.load(Ordering::SeqCst);
             Box::pin(async move {
                 match full {
-                    true => Err("the disk is full".to_owned()),
+                    true => Err("the disk is full".into()),
                     false => Ok(()),
                 }
             })

@@ -17,6 +17,7 @@ pub use status::{Operation, Status};
 
 use crate::{
     bus::{BusError, Owned, Signal, Task, call, call_with_timeout},
+    kept::Kept,
     node::Root,
 };
 
@@ -96,7 +97,7 @@ pub enum Change {
     /// It is not on the bus.
     Gone,
     /// Its status could not be read, for this reason; it will be tried again.
-    Failed(String),
+    Failed(Kept<BusError>),
 }
 
 /// Watches update_engine: its status is read again when it comes up and after each signal of its own.
@@ -119,8 +120,12 @@ async fn watch(engine: UpdateEngine, tell: mpsc::Sender<Change>) {
         match Owned::follow(&engine.conn, NAME, &[STATUS_UPDATE]).await {
             Ok(owned) => return follow(&engine, owned, &tell).await,
             Err(_) if engine.conn.is_closed() => return,
-            Err(error) if tell.send(Change::Failed(error.to_string())).await.is_err() => return,
-            Err(_) => tokio::time::sleep(retry).await,
+            Err(error) => {
+                if tell.send(Change::Failed(error.into())).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(retry).await;
+            }
         }
         retry = (retry * 2).min(LAST_RETRY);
     }
@@ -158,7 +163,7 @@ async fn follow(engine: &UpdateEngine, mut owned: Owned, tell: &mpsc::Sender<Cha
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(_) => {
-                    if tell.send(Change::Failed(error.to_string())).await.is_err() {
+                    if tell.send(Change::Failed(error.into())).await.is_err() {
                         return;
                     }
                     if let Ok(false) = timeout(retry, owned.changed()).await {

@@ -243,6 +243,7 @@ async fn failed_read_is_reported_and_retried() {
     let Change::Failed(why) = next(&mut watch).await else {
         panic!("it fails");
     };
+    let why = why.to_string();
     assert!(
         why.contains("GetStatus") && why.contains("out of order"),
         "{why}"

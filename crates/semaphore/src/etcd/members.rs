@@ -3,10 +3,17 @@
 use std::net::IpAddr;
 
 use etcd_client::{Client, ResponseHeader, StatusResponse};
-use host::etcd::{self, Connection, Local};
+use host::{
+    etcd::{self, Connection, Local},
+    kept::Kept,
+};
 use tokio::time::timeout;
 
 use super::{Error, Semaphore};
+
+mod fault;
+
+pub use fault::{MemberFault, Unhealthy};
 
 /// Whether this node may leave, as far as the members of etcd are concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +23,7 @@ pub enum Guard {
     /// It hosts the one with this id, and all the others are well.
     Open(u64),
     /// It hosts one, or may host one, and must not leave: why.
-    Closed(String),
+    Closed(MemberFault),
 }
 
 /// A member as the cluster knows it.
@@ -70,20 +77,12 @@ impl Semaphore {
         }
         let members = match self.members().await {
             Ok(members) if members.is_empty() || members.iter().any(|member| member.id == 0) => {
-                return Ok(Guard::Closed(
-                    "whether this node hosts a member of etcd is not known: a proxy answers for etcd, and does not \
-                     say who the members are; name them in etcd.endpoints, or, where this node hosts none, set \
-                     etcd.member to none"
-                        .into(),
-                ));
+                return Ok(Guard::Closed(MemberFault::Proxy));
             }
             Ok(members) => members,
             Err(error) if error.is_unreachable() => return Err(error),
             Err(error) => {
-                return Ok(Guard::Closed(format!(
-                    "whether this node hosts a member of etcd is not known: {error}; \
-                     where it hosts none, set etcd.member to none"
-                )));
+                return Ok(Guard::Closed(MemberFault::Unlisted(error.into())));
             }
         };
         let own = match self.own(&members, local, hostname, known).await {
@@ -93,9 +92,11 @@ impl Semaphore {
         };
         for other in members.iter().filter(|member| member.id != own.id) {
             if let Err(why) = self.health(other, &other.client_urls).await {
-                return Ok(Guard::Closed(format!(
-                    "this node hosts a member of etcd ({own}), and another one ({other}) is not healthy: {why}"
-                )));
+                return Ok(Guard::Closed(MemberFault::OtherUnhealthy {
+                    own: own.to_string(),
+                    other: other.to_string(),
+                    why,
+                }));
             }
         }
         Ok(Guard::Open(own.id))
@@ -110,8 +111,8 @@ impl Semaphore {
         local: &Local,
         hostname: &str,
         known: Option<u64>,
-    ) -> Result<Result<(), String>, String> {
-        let members = self.members().await.map_err(|error| error.to_string())?;
+    ) -> Result<Result<(), MemberFault>, MemberFault> {
+        let members = self.members().await.map_err(MemberFault::from)?;
         let Some(own) = self.own(&members, local, hostname, known).await? else {
             return Ok(Ok(()));
         };
@@ -120,7 +121,10 @@ impl Semaphore {
             _ => own.client_urls.as_slice(),
         };
         let health = self.health(own, urls).await;
-        Ok(health.map_err(|why| format!("this node's member of etcd ({own}): {why}")))
+        Ok(health.map_err(|why| MemberFault::OwnUnhealthy {
+            own: own.to_string(),
+            why,
+        }))
     }
 
     /// The members, as all of them agree by now. The list itself is each member's own, and an older one where that lags: so
@@ -175,7 +179,7 @@ impl Semaphore {
         local: &Local,
         hostname: &str,
         known: Option<u64>,
-    ) -> Result<Option<&'a Member>, String> {
+    ) -> Result<Option<&'a Member>, MemberFault> {
         let own = self.find_own(members, local, hostname, known).await?;
         let named = own.map(|own| match own.name.as_str() {
             "" => format!("{:x}", own.id),
@@ -191,7 +195,7 @@ impl Semaphore {
         local: &Local,
         hostname: &str,
         known: Option<u64>,
-    ) -> Result<Option<&'a Member>, String> {
+    ) -> Result<Option<&'a Member>, MemberFault> {
         let known = known.filter(|id| *id != 0);
         if let Some(own) = members.iter().find(|member| Some(member.id) == known) {
             return Ok(Some(own));
@@ -201,9 +205,7 @@ impl Semaphore {
             Local::Auto => {
                 let names = Names {
                     hostname: hostname.to_owned(),
-                    addresses: addresses().map_err(|error| {
-                        format!("the addresses of this node cannot be read: {error}")
-                    })?,
+                    addresses: addresses().map_err(MemberFault::Addresses)?,
                 };
                 return self.by_names(members, &names).await;
             }
@@ -215,18 +217,16 @@ impl Semaphore {
         {
             return Ok(Some(own));
         }
-        let unknown = |why: String| {
-            format!(
-                "it is not known which member of etcd is this node's: etcd.member is {url}; {why}"
-            )
-        };
         let connection = self.connection.etcd().to(vec![url.clone()]);
-        let id = member_id(&status(&connection).await.map_err(unknown)?);
+        let status = status(&connection).await;
+        let id = member_id(&status.map_err(|error| MemberFault::NamedSilent {
+            url: url.clone(),
+            error: error.into(),
+        })?);
         let own = members.iter().find(|member| member.id == id);
-        own.map(Some).ok_or_else(|| {
-            unknown(format!(
-                "{id:x} answers there, which is not a member of this cluster"
-            ))
+        own.map(Some).ok_or_else(|| MemberFault::NamedForeign {
+            url: url.clone(),
+            id,
         })
     }
 
@@ -234,7 +234,7 @@ impl Semaphore {
         &self,
         members: &'a [Member],
         names: &Names,
-    ) -> Result<Option<&'a Member>, String> {
+    ) -> Result<Option<&'a Member>, MemberFault> {
         // An address is nobody else's; a short name may be.
         let by = |is: &dyn Fn(&str) -> bool| members.iter().find(|member| member.hosts().any(is));
         let address = |host: &str| as_address(host).is_some_and(|a| names.addresses.contains(&a));
@@ -246,21 +246,20 @@ impl Semaphore {
                 if is_everywhere(host) {
                     continue;
                 }
-                let unknown = |why: &str| {
-                    format!(
-                        "whether this node hosts a member of etcd is not known: {host}, which {member} advertises, \
-                         cannot be looked up ({why})"
-                    )
+                let unknown = |error: Option<std::io::Error>| MemberFault::HostUnknown {
+                    host: host.to_owned(),
+                    member: member.to_string(),
+                    error: error.map(Kept::from),
                 };
                 let looked = timeout(
                     self.connection.timeout(),
                     tokio::net::lookup_host((host, 0)),
                 );
                 match looked.await {
-                    Err(_) => return Err(unknown("no answer in time")),
+                    Err(_) => return Err(unknown(None)),
                     // getaddrinfo(3), EAI_AGAIN: any other failure says that there is no such name.
                     Ok(Err(error)) if error.to_string().contains("Temporary failure") => {
-                        return Err(unknown(&error.to_string()));
+                        return Err(unknown(Some(error)));
                     }
                     Ok(Err(_)) => {}
                     Ok(Ok(mut found)) => {
@@ -275,22 +274,24 @@ impl Semaphore {
     }
 
     /// Whether a member answers, has a leader, serves a read the whole quorum agrees to, and no alarm stands.
-    async fn health(&self, member: &Member, urls: &[String]) -> Result<(), String> {
+    async fn health(&self, member: &Member, urls: &[String]) -> Result<(), Unhealthy> {
         if urls.is_empty() {
-            return Err("it advertises no client URL".into());
+            return Err(Unhealthy::NoUrl);
         }
         let connection = self.connection.etcd().to(urls.to_vec());
-        let status = status(&connection).await?;
+        let status = status(&connection)
+            .await
+            .map_err(|error| Unhealthy::Silent(error.into()))?;
         let id = member_id(&status);
         if id != member.id {
-            return Err(format!(
-                "another member answers at {} ({id:x}, expected {:x})",
-                urls.join(", "),
-                member.id
-            ));
+            return Err(Unhealthy::Another {
+                urls: urls.to_vec(),
+                found: id,
+                expected: member.id,
+            });
         }
         if let [error, ..] = status.errors() {
-            return Err(error.clone());
+            return Err(Unhealthy::Itself(error.clone()));
         }
         // It has no vote, and serves no such read.
         if status.is_learner() {
@@ -300,29 +301,17 @@ impl Semaphore {
             Ok(_) => Ok(()),
             // An answer all the same: etcd asks for permission after the quorum has agreed.
             Err(etcd::Error::Refused { .. }) => Ok(()),
-            Err(error) => Err(in_a_line(error)),
+            Err(error) => Err(Unhealthy::Silent(error.into())),
         }
     }
 }
 
-/// Why a member does not answer, as part of a sentence.
-fn in_a_line(error: etcd::Error) -> String {
-    let etcd::Error::Unreachable { reasons, .. } = error else {
-        return error.to_string();
-    };
-    let reasons: Vec<String> = reasons
-        .iter()
-        .map(|(endpoint, reason)| format!("{endpoint}: {reason}"))
-        .collect();
-    reasons.join("; ")
-}
-
 /// How the member that answers is.
-async fn status(connection: &Connection) -> Result<StatusResponse, String> {
+async fn status(connection: &Connection) -> Result<StatusResponse, etcd::Error> {
     let asked = connection.call("asking a member how it is", async |client: Client| {
         client.maintenance_client().status().await
     });
-    asked.await.map_err(in_a_line)
+    asked.await
 }
 
 fn member_id(status: &StatusResponse) -> u64 {

@@ -16,8 +16,9 @@ use crate::{
     store::{Remembered, Reply, Sign, Taken},
 };
 
-/// The journal being written; or a sentence, why it cannot be.
-pub type Keeping = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+/// The journal being written; or why it cannot be.
+pub type Keeping =
+    Pin<Box<dyn Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>> + Send>>;
 
 /// What an agent's memory needs of the agent.
 pub struct Agent {

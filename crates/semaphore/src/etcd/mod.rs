@@ -43,10 +43,11 @@ pub use error::{Error, rebuild};
 pub use forget::{Forgotten, NodeState};
 pub use hold::{Committed, Left, Owner, Released};
 pub use host::etcd::{Local, Options, Tls};
-pub use members::Guard;
+pub use members::{Guard, MemberFault, Unhealthy};
 pub use memory::{Agent, Keeping, Memory};
 pub use policy::{PolicySet, PolicyState};
 pub use read::{Group, HolderState};
+pub use watch::HoldEnd;
 
 use super::{
     gates::Passenger,

@@ -1,6 +1,7 @@
 //! Waiting for a key to change.
 
 use etcd_client::{Client, Event, EventType, KeyValue, WatchOptions};
+use host::kept::Kept;
 use tokio::time::sleep;
 
 use super::{Error, Semaphore, stand_back};
@@ -17,30 +18,40 @@ pub(super) enum Change {
     Lost(String),
 }
 
+/// Why a claim does not hold any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HoldEnd {
+    /// Its entry is gone, or another claim's.
+    #[error("the reboot lock was taken from this node")]
+    Taken,
+    /// Nothing is known of the hold any more: the store is not the one it was.
+    #[error("{0}")]
+    OtherStore(Kept<Error>),
+}
+
 impl Semaphore {
-    /// Waits until the claim with this nonce is no holder any more: why, a sentence. It goes on waiting for as long as etcd
+    /// Waits until the claim with this nonce is no holder any more: why. It goes on waiting for as long as etcd
     /// cannot be asked.
-    pub async fn hold_ends(&self, id: &str, nonce: &str) -> String {
+    pub async fn hold_ends(&self, id: &str, nonce: &str) -> HoldEnd {
         let mut waits = self.back_off.waits();
         loop {
             match self.hold_ended(id, nonce).await {
-                Ok(why) => return why,
+                Ok(()) => return HoldEnd::Taken,
                 Err(error) if error.is_unreachable() => tracing::debug!("{error}"),
-                // Nothing is known of the hold any more, in this store.
-                Err(error @ Error::OtherStore { .. }) => return error.to_string(),
+                Err(error @ Error::OtherStore { .. }) => return HoldEnd::OtherStore(error.into()),
                 Err(error) => tracing::warn!("{error}"),
             }
             sleep(waits.next().unwrap_or(self.back_off.max)).await;
         }
     }
 
-    async fn hold_ended(&self, id: &str, nonce: &str) -> Result<String, Error> {
+    async fn hold_ended(&self, id: &str, nonce: &str) -> Result<(), Error> {
         const DOING: &str = "watching the hold";
         loop {
             let held = self.held(DOING, id, Vec::new()).await?;
             if held.by(nonce).is_none() {
                 self.ended_by_somebody(DOING, nonce, &held).await?;
-                return Ok("the reboot lock was taken from this node".into());
+                return Ok(());
             }
             let key = self.keys.holder(id);
             match self.changed(&key, held.cluster, held.revision).await? {

@@ -11,7 +11,7 @@ use super::{image, simulation::Simulation};
 use crate::agent::{
     journal::Stage,
     machine::{Event, Op, State},
-    situation::{Request, Update},
+    situation::{NoStatus, Request, Update},
 };
 
 /// What happens to the node next.
@@ -121,7 +121,7 @@ impl Simulation {
             Happening::Ends(well) => self.end(*well),
             Happening::Staged(version) => self.stage(*version),
             Happening::EngineGone => {
-                self.change(|facts| facts.update = Update::Unknown("gone".into()))
+                self.change(|facts| facts.update = Update::Unknown(NoStatus::Gone))
             }
             Happening::Person(there) => self.change(|facts| {
                 if let Ok(logins) = &mut facts.logind {

@@ -9,9 +9,11 @@ mod slots;
 mod soak;
 mod tables;
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
+use ::slots::SlotsError;
 use happening::{Happening, happening};
+use host::{bus::BusError, hooks::HookError, node::Root};
 use proptest::{
     prelude::{ProptestConfig, prop},
     prop_assert_eq, proptest,
@@ -24,7 +26,12 @@ use settings::{Strategy, window::Window, windows::Windows};
 use simulation::Simulation;
 
 use super::{Event, State};
-use crate::agent::situation::{Logins, Rules, Update};
+use crate::agent::{
+    failure::{Failure, Stays, Unproven},
+    journal::{Journal, JournalError, JournalFault},
+    next_slot::SlotFault,
+    situation::{Logins, Rules, Update},
+};
 
 const ID: &str = "0123456789abcdef0123456789abcdef";
 
@@ -37,6 +44,41 @@ fn rules(strategy: Strategy) -> Rules {
         quarantine_reset: Duration::from_secs(12 * 3600),
         retry: Duration::from_secs(60),
     }
+}
+
+/// A hook says no.
+fn not_now() -> Failure {
+    let hook = HookError {
+        hook: "/etc/pointsman/hooks/may-reboot.d/backup".into(),
+        what: "ended with exit status 75".into(),
+        code: Some(75),
+    };
+    hook.into()
+}
+
+/// The slots cannot be read.
+fn unreadable() -> SlotFault {
+    let error = SlotsError::Io {
+        disk: "/dev/sda".into(),
+        error: io::Error::other("medium error"),
+    };
+    error.into()
+}
+
+/// logind does not answer.
+fn no_reply() -> BusError {
+    BusError::TimedOut {
+        call: "Reboot".into(),
+    }
+}
+
+/// The journal cannot be written.
+fn no_space() -> JournalError {
+    let path = Journal::path(&Root::new("/"));
+    JournalError::new(
+        &path,
+        JournalFault::Unwritable(io::Error::other("no space").into()),
+    )
 }
 
 /// An image, by content; odd ones are bad.
@@ -166,10 +208,10 @@ proptest! {
         // booted a bad one whose forerunner could not be written down: it stays up as well.
         let forgot = happenings.iter().any(|h| matches!(h, Happening::Disk(false)));
         if let State::Unproven { why, .. } = simulation.machine.state()
-            && (why.contains("it rolled back from this image before")
-                || why.contains("which is quarantined as well (ann says so)")
-                || why.contains("the other slot holds the same image")
-                || forgot && why.contains("not what ran here before"))
+            && let Unproven::Failed { stays, .. } = why
+            && (matches!(stays, Stays::RolledBackBefore | Stays::SameImage(_))
+                || matches!(stays, Stays::OtherQuarantined { reason, .. } if reason == "ann says so")
+                || forgot && matches!(stays, Stays::NeverRan(_)))
         {
             return Ok(());
         }

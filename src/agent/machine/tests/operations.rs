@@ -1,8 +1,9 @@
 //! What must hold when an operation begins, and how it ends: the properties.
 
+use semaphore::{commit, etcd::HoldEnd};
 use settings::Strategy;
 
-use super::{image, named, simulation::Simulation};
+use super::{image, named, no_reply, not_now, simulation::Simulation, unreadable};
 use crate::agent::{
     health::Verdict,
     journal::Stage,
@@ -111,10 +112,9 @@ impl Simulation {
             self.op = Some(op);
             return;
         }
-        let no = |why: &str| Err(why.to_owned());
         let event = match &op {
             Op::May(_) => {
-                let answer = if well { Ok(()) } else { no("not now") };
+                let answer = if well { Ok(()) } else { Err(not_now()) };
                 Event::Allowed(answer, self.facts())
             }
             Op::Acquire(entry) => {
@@ -142,8 +142,8 @@ impl Simulation {
             }
             Op::Look => Event::Looked(self.facts()),
             Op::Drain(_) if well => Event::Drained(Ok(()), None),
-            Op::Drain(_) if self.random.is_multiple_of(2) => Event::Refused("not now".into()),
-            Op::Drain(_) => Event::Drained(no("the drain failed"), None),
+            Op::Drain(_) if self.random.is_multiple_of(2) => Event::Refused(not_now()),
+            Op::Drain(_) => Event::Drained(Err(not_now()), None),
             Op::Undo(_) => {
                 // The booted slot is pinned again first.
                 if self.strategy == Strategy::EtcdLock && self.moves() {
@@ -160,7 +160,11 @@ impl Simulation {
                 if let (true, Some(holder)) = (may, &mut self.holder) {
                     holder.1 = true;
                 }
-                Event::CommitEnded(if may { Ok(()) } else { no("paused") })
+                Event::CommitEnded(if may {
+                    Ok(())
+                } else {
+                    Err(commit::Refusal::Stopped.into())
+                })
             }
             Op::Reboot(entry) => {
                 let well = well && self.logind;
@@ -172,7 +176,7 @@ impl Simulation {
                 if well && let Ok(logins) = &mut self.facts.logind {
                     logins.going_down = true;
                 }
-                Event::RebootCalled(if well { Ok(()) } else { no("no") })
+                Event::RebootCalled(if well { Ok(()) } else { Err(no_reply().into()) })
             }
             Op::Prove { entry, .. } => {
                 let bad = self.slots.runs() % 2 == 1 || self.broken;
@@ -185,7 +189,7 @@ impl Simulation {
                 self.passed |= verdict == Verdict::Passed(Vec::new());
                 let other = match self.slots_readable {
                     true => Ok(self.slots.boot_of().other),
-                    false => Err("medium error".into()),
+                    false => Err(unreadable()),
                 };
                 Event::Checked(verdict, other)
             }
@@ -195,7 +199,7 @@ impl Simulation {
                 self.slots.first = booted;
                 Event::Marked(Ok(()))
             }
-            Op::Mark => Event::Marked(no("medium error")),
+            Op::Mark => Event::Marked(Err(unreadable())),
             Op::Undrain(_) => Event::Undone,
             // It refuses where something was written over what it rolls back to.
             Op::RollBack { to, .. }
@@ -212,7 +216,7 @@ impl Simulation {
                 }
                 Event::RolledBack(Ok(()))
             }
-            Op::RollBack { .. } => Event::RolledBack(no("no")),
+            Op::RollBack { .. } => Event::RolledBack(Err(no_reply().into())),
             Op::Resume(entry, _) if self.held_by(entry) => {
                 if let Some(holder) = &mut self.holder {
                     holder.1 = false;
@@ -233,7 +237,7 @@ impl Simulation {
                 Event::Checked(verdict, Ok(self.slots.boot_of().other))
             }
             Op::Resume(..) | Op::Watch(_) | Op::CheckSoak { .. } => {
-                Event::HoldEnded("unlocked".into())
+                Event::HoldEnded(HoldEnd::Taken)
             }
             Op::Release(entry, _)
                 if entry.stage == Stage::Soaking

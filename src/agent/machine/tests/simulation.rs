@@ -7,7 +7,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use semaphore::{keys::Keys, records::ImageId};
 use settings::Strategy;
 
-use super::{ID, image, named, rules, slots::Slots};
+use super::{ID, image, named, no_reply, no_space, rules, slots::Slots, unreadable};
 use crate::agent::{
     journal::{Entry, Journal, Stage},
     machine::{Boot, Effect, Event, Identity, Machine, Op, State, StateName},
@@ -174,7 +174,6 @@ impl Simulation {
 
     /// The facts, with what the slots say by now.
     pub(super) fn facts(&self) -> Facts {
-        let unreadable = || "medium error".to_owned();
         let (update, next) = match &self.facts.update {
             Update::Staged(_) if !self.slots_readable => (Update::Unusable(unreadable()), Ok(None)),
             Update::Staged(image) => (Update::Staged(image.clone()), Ok(None)),
@@ -189,7 +188,7 @@ impl Simulation {
         };
         let logind = match self.logind {
             true => self.facts.logind.clone(),
-            false => Err("no reply".into()),
+            false => Err(no_reply().into()),
         };
         Facts {
             update,
@@ -228,7 +227,7 @@ impl Simulation {
             match effect {
                 Effect::Journal(journal) => {
                     if !self.disk_works {
-                        self.step(Event::JournalFailed("no space".into()));
+                        self.step(Event::JournalFailed(no_space()));
                         return;
                     }
                     self.disk = journal;
