@@ -4,7 +4,7 @@
 mod tests;
 mod words;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 pub use words::unlock;
 
@@ -34,6 +34,8 @@ pub struct View {
     pub holder: Option<(Holder, Stored)>,
     /// The revision at which that entry was put.
     pub held_since: i64,
+    /// The host names that holders' entries name, by the holder's id. Not of all: of as many as a sentence has room for.
+    pub host_names: BTreeMap<String, String>,
     /// The create revision of this node's ticket: its place in the queue.
     pub ticket: Option<i64>,
     /// The key of the ticket right before this node's, and the host name on it.
@@ -73,6 +75,8 @@ pub enum Step {
     WaitFull {
         /// The document as it is.
         document: Document,
+        /// The host name of each of its holders, where that is known.
+        host_names: BTreeMap<String, String>,
     },
     /// Wait until this gate opens, as the first of the queue.
     WaitGate(Closed),
@@ -169,9 +173,7 @@ pub fn decide(view: &View, asker: Asker<'_>) -> Step {
     };
     match document.with(id) {
         Ok(document) => Step::Take { document, read },
-        Err(Refusal::Full) => Step::WaitFull {
-            document: document.clone(),
-        },
+        Err(Refusal::Full) => full(view, document),
         Err(Refusal::Held) => Step::Blocked(Block::Listed),
     }
 }
@@ -204,9 +206,7 @@ fn under_the_lock(view: &View, id: &str, by_hand: &Holder, entry: &Stored) -> St
         return closed;
     }
     match &view.document {
-        Some((Ok(document), _)) if document.max == 0 => Step::WaitFull {
-            document: document.clone(),
-        },
+        Some((Ok(document), _)) if document.max == 0 => full(view, document),
         Some((Ok(document), read)) if document.holds(id) => Step::TakeOver {
             by_hand: by_hand.clone(),
             entry: entry.clone(),
@@ -233,6 +233,13 @@ fn outside(view: &View, room: bool) -> Option<Step> {
 fn as_first(view: &View) -> Option<Step> {
     let closed = view.gates.find(|stops| stops == Stops::AsFirst)?;
     Some(Step::WaitGate(closed.clone()))
+}
+
+fn full(view: &View, document: &Document) -> Step {
+    Step::WaitFull {
+        document: document.clone(),
+        host_names: view.host_names.clone(),
+    }
 }
 
 fn foreign(id: &str, holder: &Holder) -> Step {

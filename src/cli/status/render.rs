@@ -1,10 +1,10 @@
 //! The status as people read it.
 
-use host::{node, time};
+use host::time;
 use jiff::{Timestamp, tz::TimeZone};
 use semaphore::records::{ImageId, NodeRecord, Pause};
 
-use super::{GroupStatus, Status};
+use super::Status;
 use crate::cli::{
     names, output,
     table::{cells, table, trimmed},
@@ -178,7 +178,7 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
                     out += &format!("  {name}: {}\n", output::in_line(text));
                 }
             };
-            line("waits for", &with_hosts(&node.waits_for, &status.groups));
+            line("waits for", &node.waits_for);
             line("requested", &node.request);
             line("update", &node.update);
             line("to", node.to.as_deref().unwrap_or_default());
@@ -235,34 +235,6 @@ fn says(record: &NodeRecord, when: &impl Fn(Option<Timestamp>) -> String) -> Opt
     )))
 }
 
-/// A text with the host's name before each id that stands in it, as the tables have both.
-fn with_hosts(text: &str, groups: &[GroupStatus]) -> String {
-    let mut text = text.to_owned();
-    for group in groups {
-        for holder in &group.holders {
-            let host = holder.hostname.as_deref().unwrap_or_default();
-            let named = format!("{host} ({})", holder.id);
-            // Other names than machine ids may be any word.
-            if !host.is_empty() && node::is_machine_id(&holder.id) && !text.contains(&named) {
-                text = replaced_but_in_commands(&text, &holder.id, &named);
-            }
-        }
-    }
-    text
-}
-
-/// The text with one word for another, but where it is the argument of a command that is suggested.
-fn replaced_but_in_commands(text: &str, id: &str, named: &str) -> String {
-    let mut parts = text.split(id);
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let argument = out.ends_with("unlock ") || out.ends_with("--force ");
-        out += if argument { id } else { named };
-        out += part;
-    }
-    out
-}
-
 fn said(pause: &Pause, when: &impl Fn(Option<Timestamp>) -> String, zone: &TimeZone) -> String {
     let until = pause.until.map_or(String::new(), |until| {
         format!(", until {}", time::shown(until, zone))
@@ -273,18 +245,4 @@ fn said(pause: &Pause, when: &impl Fn(Option<Timestamp>) -> String, zone: &TimeZ
         when(pause.since),
         output::in_line(&pause.reason)
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_suggested_command_keeps_its_argument() {
-        let text = "held by a1; to end that: pointsman unlock a1 --force, or unlock --force a1";
-        assert_eq!(
-            replaced_but_in_commands(text, "a1", "n1 (a1)"),
-            "held by n1 (a1); to end that: pointsman unlock a1 --force, or unlock --force a1"
-        );
-    }
 }

@@ -48,6 +48,32 @@ async fn queue_keeps_its_order_and_names_what_each_waits_for() {
 }
 
 #[tokio::test]
+async fn first_in_the_queue_names_who_came_since_by_the_host_as_well() {
+    local!({
+        let cluster = shared_cluster();
+        let prefix = unique_prefix("hosts");
+        let s = on(cluster, &prefix);
+        let [one, two] = ["1", "2"].map(|digit| digit.repeat(32));
+        acquire(&s, &claim(&one)).await;
+        let (_task, notes) = wait_in_queue(cluster, &prefix, "n").await;
+        let says = async |text: &str| {
+            let said = async || notes.borrow().last().cloned().unwrap_or_default();
+            eventually(text, said, |said| said.contains(text)).await;
+        };
+        says(&format!("the only place is taken by host-{one} ({one})")).await;
+        // Another tool lets one more in.
+        let entry = serde_json::to_string(&holder(&two, Phase::Draining)).unwrap();
+        put(cluster, &s.keys().holder(&two), &entry).await;
+        let document = format!(r#"{{"semaphore":0,"max":2,"holders":["{one}","{two}"]}}"#);
+        put(cluster, &s.keys().semaphore(), &document).await;
+        says(&format!(
+            "all 2 places are taken by host-{one} ({one}), host-{two} ({two})"
+        ))
+        .await;
+    });
+}
+
+#[tokio::test]
 async fn closed_gate_stops_the_queue_until_it_opens() {
     local!({
         let cluster = shared_cluster();

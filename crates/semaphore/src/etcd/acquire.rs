@@ -15,7 +15,7 @@ use super::{
     watch::Change,
 };
 use crate::{
-    document::Document,
+    document::{Document, DocumentError},
     gates::{Closed, ClosedBy},
     queue::{Block, Step, View, decide},
     records::{Holder, Member, NodeRecord, Ticket},
@@ -229,7 +229,15 @@ impl Run<'_> {
                 view.revision = modified;
                 // Gone in the same step, where it was the one that held.
                 view.gates.assume_open(&semaphore.keys.member_out());
-                view.document = Some((Document::parse(&value), Stored { modified, value }));
+                let before = view.document.take();
+                let document = Document::parse(&value);
+                // Who they are is in their entries.
+                let newcomers =
+                    names_newcomers(before.as_ref().map(|(before, _)| before), &document);
+                view.document = Some((document, Stored { modified, value }));
+                if newcomers {
+                    view = self.view().await?;
+                }
             }
             (_, Change::Lost(why)) => {
                 tracing::debug!(key, "{why}");
@@ -392,6 +400,16 @@ impl Run<'_> {
         }
         self.view().await.map(Some)
     }
+}
+
+/// Whether the document names holders that the one before did not name.
+fn names_newcomers(
+    before: Option<&Result<Document, DocumentError>>,
+    now: &Result<Document, DocumentError>,
+) -> bool {
+    let known = |id: &str| matches!(before, Some(Ok(before)) if before.holds(id));
+    now.as_ref()
+        .is_ok_and(|now| !now.holders.iter().all(|id| known(id)))
 }
 
 /// While a percentage of the members decides how many may be out: ends when there are more or fewer.

@@ -149,7 +149,7 @@ fn quarantines(kvs: &[KeyValue]) -> Vec<Quarantine> {
 }
 
 /// What follows this beginning of a key: another tool's id may have slashes.
-fn after(beginning: &str, kv: &KeyValue) -> String {
+pub(super) fn after(beginning: &str, kv: &KeyValue) -> String {
     let key = text(kv.key());
     key.strip_prefix(beginning).unwrap_or(&key).to_owned()
 }

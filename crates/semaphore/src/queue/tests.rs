@@ -5,6 +5,30 @@ use crate::{
     records::{MemberOut, Pause, Phase},
 };
 
+#[test]
+fn who_fills_the_lock_is_named_by_host_and_machine_id() {
+    const ID: &str = "0123456789abcdef0123456789abcdef";
+    let text = format!(r#"{{"max":MAX,"holders":["{ID}","rack"]}}"#);
+    let said = |max: &str, host: &str| {
+        let waits = step(|view| {
+            let text = text.replace("MAX", max);
+            view.document = Some((Document::parse(text.as_bytes()), read(7)));
+            let names = [(ID, host), ("rack", "desk"), ("gone", "n3")];
+            view.host_names = names.map(|(id, host)| (id.into(), host.into())).into();
+        });
+        waits.to_string()
+    };
+    // `rack` was locked by a person at `desk`, who chose that name.
+    assert_eq!(
+        said("1", "n1"),
+        format!("first in the queue; the only place is taken by n1 ({ID}), rack")
+    );
+    assert_eq!(
+        said("2", ""),
+        format!("first in the queue; all 2 places are taken by {ID}, rack")
+    );
+}
+
 fn holder(nonce: &str) -> Holder {
     serde_json::from_value(serde_json::json!({"id": "me", "phase": "manual", "nonce": nonce}))
         .unwrap()

@@ -1,6 +1,8 @@
 //! What a waiting node says: each step and each block as a sentence for people.
 
-use host::time;
+use std::collections::BTreeMap;
+
+use host::{node::is_machine_id, time};
 
 use super::{Block, Step};
 use crate::records::{Holder, Phase};
@@ -61,6 +63,14 @@ pub fn unlock(holder: &Holder) -> String {
     )
 }
 
+/// A holder by its host name and id. A name that a person chose instead of a machine id stands for itself.
+fn named(id: &str, host_names: &BTreeMap<String, String>) -> String {
+    match host_names.get(id) {
+        Some(host) if !host.is_empty() && is_machine_id(id) => format!("{host} ({id})"),
+        _ => id.to_owned(),
+    }
+}
+
 fn who<'a>(name: &'a str, otherwise: &'a str) -> &'a str {
     if name.is_empty() { otherwise } else { name }
 }
@@ -99,11 +109,16 @@ impl std::fmt::Display for Step {
                 "the semaphore document cannot be used: {error}; \
                  to repair it, where N nodes may be out of service at the same time: pointsman set-max N --rebuild"
             ),
-            Self::WaitFull { document } if document.max == 0 => {
+            Self::WaitFull { document, .. } if document.max == 0 => {
                 f.write_str("first in the queue; the group is stopped (max is 0)")
             }
-            Self::WaitFull { document } => {
-                let holders = document.holders.join(", ");
+            Self::WaitFull {
+                document,
+                host_names,
+            } => {
+                let holders = document.holders.iter();
+                let holders: Vec<String> = holders.map(|id| named(id, host_names)).collect();
+                let holders = holders.join(", ");
                 match document.max {
                     1 => write!(f, "first in the queue; the only place is taken by {holders}"),
                     max => write!(f, "first in the queue; all {max} places are taken by {holders}"),

@@ -15,6 +15,9 @@ use crate::{
     stored::Stored,
 };
 
+/// How many holders are named by their hosts: what a node waits for is cut where more would stand.
+const NAMED: i64 = 25;
+
 impl Run<'_> {
     pub(super) fn gateway(&self) -> Gateway {
         Gateway::to_take(&self.semaphore.keys, self.claim.passenger())
@@ -30,6 +33,10 @@ impl Run<'_> {
             keys.store(),
         ];
         let mut ops: Vec<TxnOp> = own.map(|key| TxnOp::get(key, None)).into();
+        if self.place.is_some() {
+            let some = GetOptions::new().with_prefix().with_limit(NAMED);
+            ops.push(TxnOp::get(keys.holders(), Some(some)));
+        }
         ops.extend(gates::gets(&self.gateway()));
         if let Some(place) = self.place {
             let before = GetOptions::new()
@@ -53,6 +60,9 @@ impl Run<'_> {
         let mut answers = read::answers(response).into_iter();
         let mut first = || answers.next()?.into_iter().next();
         let (document, holder, ticket, store) = (first(), first(), first(), first());
+        let holders = self.place.and_then(|_| answers.next()).unwrap_or_default();
+        let beginning = self.semaphore.keys.holders();
+        let host_name = |kv: &KeyValue| (read::after(&beginning, kv), read::holder(kv).0.hostname);
         let gates = gates::read(&self.gateway(), answers.by_ref(), store.as_ref());
         // The count of the members, which comes last, has no keys.
         let predecessor = answers.flatten().next();
@@ -73,6 +83,7 @@ impl Run<'_> {
             ticket_stood: self.by_hand() || stood,
             held_since: holder.as_ref().map_or(0, KeyValue::create_revision),
             holder: holder.as_ref().map(read::holder),
+            host_names: holders.iter().map(host_name).collect(),
             ticket: ticket.as_ref().map(KeyValue::create_revision),
             gates,
             percentage: counted,
