@@ -1,9 +1,12 @@
 //! `pointsman policy`: what a group's operator sets for all its nodes.
 
+use std::time::Duration;
+
+use host::duration;
 use semaphore::{
     document::Document,
     etcd::{PolicySet, PolicyState},
-    policy::{Field, Policy, PolicyChange},
+    policy::{Field, Lost, Policy, PolicyChange},
 };
 use serde::Serialize;
 
@@ -33,10 +36,19 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("field").required(true).multiple(true)))]
 struct SetArgs {
     /// How many members of the group may be out of service at the same time, as a percentage such as 20%. At least one may.
-    #[arg(long, value_name = "PERCENT", value_parser = percent)]
-    max: u32,
+    #[arg(long, value_name = "PERCENT", value_parser = percent, group = "field")]
+    max: Option<u32>,
+    /// How long after its deadline a node that does not come back is passed over, such as 2h. Without it, a node that does not
+    /// come back stops the group.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, group = "field")]
+    lost_grace: Option<Duration>,
+    /// How many nodes of the group may be passed over at a time (default 1). Then the group stops. At most max + this many
+    /// nodes of the group are out of service.
+    #[arg(long, value_name = "NUMBER", group = "field")]
+    lost_budget: Option<u32>,
     /// Allow a group given by --group that no node is in yet.
     #[arg(long)]
     new: bool,
@@ -51,13 +63,25 @@ struct SetArgs {
 
 #[derive(Debug, clap::Args)]
 struct UnsetArgs {
-    /// The field, by the name of its flag: max.
+    /// The field, by the name of its flag: max, lost-grace (the budget goes with it), lost-budget (back to 1).
     #[arg(required = true, value_name = "FIELD", value_parser = field)]
     fields: Vec<Field>,
     #[command(flatten)]
     dry_run: DryRunArgs,
     #[command(flatten)]
     json: JsonArgs,
+}
+
+impl SetArgs {
+    /// The fields that are set, as they are given to the command.
+    fn words(&self) -> String {
+        let max = self.max.map(|max| format!(" --max {max}%"));
+        let grace = self.lost_grace.map(duration::print);
+        let grace = grace.map(|grace| format!(" --lost-grace {grace}"));
+        let budget = self.lost_budget;
+        let budget = budget.map(|budget| format!(" --lost-budget {budget}"));
+        [max, grace, budget].into_iter().flatten().collect()
+    }
 }
 
 /// Reads a percentage.
@@ -130,7 +154,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         Some(Command::Show(json)) => return show(context, *json).await,
         Some(Command::Set(args)) => (
             PolicyChange {
-                max_percent: Some(args.max),
+                max_percent: args.max,
+                lost_grace: args.lost_grace,
+                lost_budget: args.lost_budget,
                 replace: args.replace,
                 ..PolicyChange::default()
             },
@@ -149,8 +175,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     if let Some(Command::Set(args)) = &args.command
         && !args.new
     {
-        let command = format!("policy set --max {}% --new", args.max);
-        set_max::known_or_new(context, &command).await?;
+        set_max::known_or_new(context, &format!("policy set{} --new", args.words())).await?;
     }
     let semaphore = context.semaphore()?;
     let set = semaphore
@@ -217,6 +242,8 @@ fn text(context: &Context, shown: &Shown) -> String {
             let max = shown.max.map_or("-".into(), |max| max.to_string());
             let percentage = shown.percentage.iter();
             lines.extend(percentage.map(|percentage| format!("Max: {max} ({percentage})")));
+            let lost = policy.lost.iter();
+            lines.extend(lost.map(|policy| format!("Lost nodes: {}", lost_nodes(policy))));
             let since = policy
                 .since
                 .map(|since| format!(", {}", context.time(since)));
@@ -228,6 +255,15 @@ fn text(context: &Context, shown: &Shown) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// When lost nodes are passed over, as part of a sentence.
+pub(super) fn lost_nodes(policy: &Lost) -> String {
+    format!(
+        "passed over {} after their deadline, at most {} at a time",
+        duration::print(policy.grace),
+        policy.budget
+    )
 }
 
 /// What the percentage comes to, as part of a sentence; none where the policy has none.

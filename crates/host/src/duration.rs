@@ -149,31 +149,54 @@ pub fn print(length: Duration) -> String {
     text
 }
 
-/// Lengths of time in documents, as the text that [`print`] makes and [`parse`] reads; none where the field is absent. For serde's
+/// A length of time in a document that people write and read, as the text that [`print`] makes and [`parse`] reads. For serde's
 /// `with`.
-pub mod optional_text {
+pub mod text {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    /// Writes it as text.
+    /// Writes it.
+    ///
+    /// # Errors
+    /// As the serializer.
+    pub fn serialize<S: Serializer>(length: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&super::print(*length))
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When it is no length of time.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(from)?;
+        super::parse(&text).map_err(D::Error::custom)
+    }
+}
+
+/// As [`text`], for a field that may be absent.
+pub mod optional_text {
+    use std::time::Duration;
+
+    use serde::{Deserializer, Serializer};
+
+    /// Writes it; of none, null.
     ///
     /// # Errors
     /// As the serializer.
     pub fn serialize<S: Serializer>(length: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
         match length {
-            Some(length) => to.serialize_str(&super::print(*length)),
+            Some(length) => super::text::serialize(length, to),
             None => to.serialize_none(),
         }
     }
 
-    /// Reads it from text.
+    /// Reads it.
     ///
     /// # Errors
     /// When it is no length of time.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
-        let text = String::deserialize(from)?;
-        super::parse(&text).map(Some).map_err(D::Error::custom)
+        super::text::deserialize(from).map(Some)
     }
 }
 

@@ -24,6 +24,9 @@ pub struct Policy {
         with = "duration::optional_text"
     )]
     pub soak: Option<Duration>,
+    /// How the group goes on where a holder does not come back; without it, it waits for that node for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Lost>,
     /// Who wrote it, as `user@host`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub by: String,
@@ -31,6 +34,28 @@ pub struct Policy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
 }
+
+/// When others pass over a holder that does not come back, and over how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lost {
+    /// How long after its deadline, in whole seconds. As text with its unit (`2h`): people read and write a policy, and a bare
+    /// number does not say which unit is meant. Values that only programs write, such as a holder's deadline, are seconds.
+    #[serde(with = "duration::text")]
+    pub grace: Duration,
+    /// How many nodes of the group may be lost at a time. Together with `max`, that is how many may be out.
+    #[serde(default = "one")]
+    pub budget: u32,
+}
+
+/// The budget where none is given: the second node that does not come back stops the group.
+fn one() -> u32 {
+    1
+}
+
+/// The longest that a policy may have a node wait. A longer time is as good as none, and a typing error; and etcd's leases have an
+/// end.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
 /// Why a policy cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,11 +79,20 @@ pub enum PolicyFault {
     /// A soak that takes no time, or more than etcd's leases run.
     #[error("soak is {}, expected a duration from 1s to 365d", duration::print(*.0))]
     Soak(Duration),
+    /// The grace is none.
+    #[error("lost.grace is {}, expected whole seconds, from 1s to {}", duration::print(*.0), duration::print(LONGEST))]
+    Grace(Duration),
+    /// The budget is none.
+    #[error(
+        "lost.budget is 0, expected at least 1; to wait for lost nodes for ever, unset lost-grace"
+    )]
+    Budget,
+    /// A budget without a grace.
+    #[error(
+        "lost.budget is set, and lost.grace is not: expected both, for example with --lost-grace 2h"
+    )]
+    NoGrace,
 }
-
-/// The longest that a policy may have a node wait. etcd's leases run for 285 years at most; far below that, a length is a typing
-/// error.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The fields that a person sets and unsets, by the names they have in etcd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,11 +101,20 @@ pub enum Field {
     MaxPercent,
     /// `soak`.
     Soak,
+    /// `lost`, all of it: the budget means nothing without the grace.
+    LostGrace,
+    /// `lost.budget`, back to 1.
+    LostBudget,
 }
 
 impl Field {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::MaxPercent, Self::Soak];
+    pub const ALL: [Self; 4] = [
+        Self::MaxPercent,
+        Self::Soak,
+        Self::LostGrace,
+        Self::LostBudget,
+    ];
 
     /// The flag that sets it, without its dashes.
     #[must_use]
@@ -79,6 +122,8 @@ impl Field {
         match self {
             Self::MaxPercent => "max",
             Self::Soak => "soak",
+            Self::LostGrace => "lost-grace",
+            Self::LostBudget => "lost-budget",
         }
     }
 }
@@ -90,6 +135,10 @@ pub struct PolicyChange {
     pub max_percent: Option<u32>,
     /// A new length of the soak.
     pub soak: Option<Duration>,
+    /// A new grace.
+    pub lost_grace: Option<Duration>,
+    /// A new budget.
+    pub lost_budget: Option<u32>,
     /// What is to be unset.
     pub unset: Vec<Field>,
     /// Whether a policy that cannot be used is replaced.
@@ -119,9 +168,8 @@ impl Policy {
     /// # Errors
     /// The first fault.
     pub fn check(&self) -> Result<(), PolicyFault> {
-        if let Some(percent) = self
-            .max_percent
-            .filter(|percent| !(1..=100).contains(percent))
+        if let Some(percent) = self.max_percent
+            && !(1..=100).contains(&percent)
         {
             return Err(PolicyFault::Percent(percent));
         }
@@ -129,15 +177,23 @@ impl Policy {
         if let Some(soak) = self.soak.filter(|soak| !lasts.contains(soak)) {
             return Err(PolicyFault::Soak(soak));
         }
-        Ok(())
+        self.lost.map_or(Ok(()), |lost| lost.check())
     }
 
     /// The policy with a change, by this person now.
-    #[must_use]
-    pub fn with(&self, change: &PolicyChange, by: &str, now: Timestamp) -> Self {
+    ///
+    /// # Errors
+    /// The first fault of the policy that it comes to.
+    pub fn with(
+        &self,
+        change: &PolicyChange,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<Self, PolicyFault> {
         let mut policy = Self {
             max_percent: change.max_percent.or(self.max_percent),
             soak: change.soak.or(self.soak),
+            lost: change.lost(self.lost)?,
             by: by.to_owned(),
             since: Some(now),
         };
@@ -145,9 +201,11 @@ impl Policy {
             match field {
                 Field::MaxPercent => policy.max_percent = None,
                 Field::Soak => policy.soak = None,
+                Field::LostGrace => policy.lost = None,
+                Field::LostBudget => policy.lost.iter_mut().for_each(|lost| lost.budget = one()),
             }
         }
-        policy
+        policy.check().map(|()| policy)
     }
 
     /// Whether it says nothing: then there is none.
@@ -156,11 +214,46 @@ impl Policy {
         let Self {
             max_percent,
             soak,
+            lost,
             by: _,
             since: _,
         } = self;
-        max_percent.is_none() && soak.is_none()
+        max_percent.is_none() && soak.is_none() && lost.is_none()
     }
+}
+
+impl Lost {
+    fn check(self) -> Result<(), PolicyFault> {
+        let whole = self.grace.subsec_nanos() == 0 && !self.grace.is_zero();
+        if !whole || self.grace > LONGEST {
+            return Err(PolicyFault::Grace(self.grace));
+        }
+        if self.budget == 0 {
+            return Err(PolicyFault::Budget);
+        }
+        Ok(())
+    }
+}
+
+impl PolicyChange {
+    /// What this change makes of `lost`.
+    fn lost(&self, old: Option<Lost>) -> Result<Option<Lost>, PolicyFault> {
+        let budget = self.lost_budget.or(old.map(|old| old.budget));
+        match self.lost_grace.or(old.map(|old| old.grace)) {
+            Some(grace) => Ok(Some(Lost {
+                grace,
+                budget: budget.unwrap_or_else(one),
+            })),
+            None if budget.is_some() => Err(PolicyFault::NoGrace),
+            None => Ok(None),
+        }
+    }
+}
+
+/// What the value of a policy says of lost nodes; none where it says nothing, or cannot be used.
+#[must_use]
+pub fn lost_in(policy: &[u8]) -> Option<Lost> {
+    Policy::parse(policy).ok()?.lost
 }
 
 /// The percentage in the value of a policy; none where it has none, or cannot be used.
@@ -177,98 +270,4 @@ pub fn percent_of(percent: u32, members: u64) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn percentage_is_rounded_down_and_never_less_than_one() {
-        for (percent, members, max) in [
-            (20, 0, 1),
-            (20, 4, 1),
-            (20, 9, 1),
-            (20, 10, 2),
-            (33, 10, 3),
-            (100, 7, 7),
-            (1, 5000, 50),
-            (100, u64::MAX, u32::MAX),
-        ] {
-            assert_eq!(
-                percent_of(percent, members),
-                max,
-                "{percent} % of {members}"
-            );
-        }
-    }
-
-    #[test]
-    fn policy_that_is_not_understood_is_an_error_that_shows_it() {
-        for (text, says) in [
-            ("", "EOF"),
-            ("[]", "expected"),
-            (
-                r#"{"max_percent":0}"#,
-                "max_percent is 0, expected a whole number from 1 to 100",
-            ),
-            (r#"{"max_percent":101}"#, "max_percent is 101"),
-            (r#"{"max_percent":"20"}"#, "invalid type: string"),
-            (
-                r#"{"soak":"30"}"#,
-                "expected a unit after the number: 30s, 30m, 30h or 30d",
-            ),
-            (
-                r#"{"soak":30}"#,
-                "invalid type: integer `30`, expected a string",
-            ),
-            (
-                r#"{"soak":"0s"}"#,
-                "soak is 0s, expected a duration from 1s to 365d",
-            ),
-            (r#"{"soak":"366d"}"#, "soak is 8784h, expected a duration"),
-            // Of a newer program.
-            (r#"{"moon":"full"}"#, "unknown field `moon`"),
-        ] {
-            let error = Policy::parse(text.as_bytes()).unwrap_err().to_string();
-            assert!(error.contains(says) && error.ends_with(text), "{error}");
-        }
-    }
-
-    #[test]
-    fn change_says_by_whom_and_nothing_is_left_of_an_unset_policy() {
-        let now = Timestamp::UNIX_EPOCH;
-        let set = PolicyChange {
-            max_percent: Some(20),
-            ..PolicyChange::default()
-        };
-        let policy = Policy::default().with(&set, "ann@desk", now);
-        assert_eq!(
-            (policy.max_percent, policy.by.as_str()),
-            (Some(20), "ann@desk")
-        );
-        let again = policy.with(&PolicyChange::default(), "bob@desk", now);
-        assert_eq!(
-            (again.max_percent, again.by.as_str()),
-            (Some(20), "bob@desk")
-        );
-        let unset = PolicyChange {
-            unset: Field::ALL.to_vec(),
-            ..PolicyChange::default()
-        };
-        assert!(policy.with(&unset, "ann@desk", now).is_empty());
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_written_is_read_again(
-            max_percent in prop::option::of(1u32..=100),
-            soak in prop::option::of(1u64..=365 * 24 * 3600),
-        ) {
-            let soak = soak.map(Duration::from_secs);
-            let change = PolicyChange { max_percent, soak, ..PolicyChange::default() };
-            let policy = Policy::default().with(&change, "ann@desk", Timestamp::UNIX_EPOCH);
-            let text = serde_json::to_string(&policy).unwrap();
-            prop_assert_eq!(Policy::parse(text.as_bytes()), Ok(policy));
-        }
-    }
-}
+mod tests;

@@ -101,8 +101,9 @@ impl Semaphore {
                 }
                 Some(Err(_)) | None => Policy::default(),
             };
-            let policy = old.with(change, by, Timestamp::now());
-            policy.check().map_err(Error::Policy)?;
+            let policy = old
+                .with(change, by, Timestamp::now())
+                .map_err(Error::Policy)?;
             let document = before.document.as_ref().map(|document| {
                 match (policy.max_percent, change.max_percent, old.max_percent) {
                     // A number that somebody wrote meanwhile stands until a person sets the percentage again.

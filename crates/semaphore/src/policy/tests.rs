@@ -1,0 +1,181 @@
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn percentage_is_rounded_down_and_never_less_than_one() {
+    for (percent, members, max) in [
+        (20, 0, 1),
+        (20, 4, 1),
+        (20, 9, 1),
+        (20, 10, 2),
+        (33, 10, 3),
+        (100, 7, 7),
+        (1, 5000, 50),
+        (100, u64::MAX, u32::MAX),
+    ] {
+        assert_eq!(
+            percent_of(percent, members),
+            max,
+            "{percent} % of {members}"
+        );
+    }
+}
+
+#[test]
+fn policy_that_is_not_understood_is_an_error_that_shows_it() {
+    for (text, says) in [
+        ("", "EOF"),
+        ("[]", "expected"),
+        (
+            r#"{"max_percent":0}"#,
+            "max_percent is 0, expected a whole number from 1 to 100",
+        ),
+        (r#"{"max_percent":101}"#, "max_percent is 101"),
+        (r#"{"max_percent":"20"}"#, "invalid type: string"),
+        (
+            r#"{"soak":"30"}"#,
+            "expected a unit after the number: 30s, 30m, 30h or 30d",
+        ),
+        (
+            r#"{"soak":30}"#,
+            "invalid type: integer `30`, expected a string",
+        ),
+        (
+            r#"{"soak":"0s"}"#,
+            "soak is 0s, expected a duration from 1s to 365d",
+        ),
+        (r#"{"soak":"366d"}"#, "soak is 8784h, expected a duration"),
+        (r#"{"lost":{"grace":7200}}"#, "invalid type: integer"),
+        (
+            r#"{"lost":{"grace":"7200"}}"#,
+            "found \"7200\", expected a unit after the number: 7200s",
+        ),
+        (
+            r#"{"lost":{"grace":"0s"}}"#,
+            "lost.grace is 0s, expected whole seconds, from 1s to 8760h",
+        ),
+        (r#"{"lost":{"grace":"1.5s"}}"#, "lost.grace is 1.5s"),
+        (r#"{"lost":{"grace":"2y"}}"#, "lost.grace is 17532h"),
+        (
+            r#"{"lost":{"grace":"2h","budget":0}}"#,
+            "lost.budget is 0, expected at least 1",
+        ),
+        (r#"{"lost":{"budget":1}}"#, "missing field `grace`"),
+        (
+            r#"{"lost":{"grace":"2h","moon":1}}"#,
+            "unknown field `moon`",
+        ),
+        // Of a newer program.
+        (r#"{"moon":"full"}"#, "unknown field `moon`"),
+    ] {
+        let error = Policy::parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(says) && error.ends_with(text), "{error}");
+    }
+}
+
+#[test]
+fn change_says_by_whom_and_nothing_is_left_of_an_unset_policy() {
+    let now = Timestamp::UNIX_EPOCH;
+    let set = PolicyChange {
+        max_percent: Some(20),
+        ..PolicyChange::default()
+    };
+    let policy = Policy::default().with(&set, "ann@desk", now).unwrap();
+    assert_eq!(
+        (policy.max_percent, policy.by.as_str()),
+        (Some(20), "ann@desk")
+    );
+    let again = policy
+        .with(&PolicyChange::default(), "bob@desk", now)
+        .unwrap();
+    assert_eq!(
+        (again.max_percent, again.by.as_str()),
+        (Some(20), "bob@desk")
+    );
+    let unset = PolicyChange {
+        unset: Field::ALL.to_vec(),
+        ..PolicyChange::default()
+    };
+    assert!(policy.with(&unset, "ann@desk", now).unwrap().is_empty());
+}
+
+#[test]
+fn grace_and_budget_are_set_and_unset_apart() {
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    let apply = |policy: &Policy, change: &PolicyChange| {
+        policy.with(change, "ann@desk", Timestamp::UNIX_EPOCH)
+    };
+    let grace = PolicyChange {
+        lost_grace: Some(hours(2)),
+        ..PolicyChange::default()
+    };
+    let budget = PolicyChange {
+        lost_budget: Some(3),
+        ..PolicyChange::default()
+    };
+    let unset = |field| PolicyChange {
+        unset: vec![field],
+        ..PolicyChange::default()
+    };
+    let lost = |policy: &Policy| policy.lost.map(|lost| (lost.grace, lost.budget));
+    assert_eq!(
+        apply(&Policy::default(), &budget),
+        Err(PolicyFault::NoGrace)
+    );
+    let policy = apply(&Policy::default(), &grace).unwrap();
+    assert_eq!(lost(&policy), Some((hours(2), 1)));
+    let policy = apply(&policy, &budget).unwrap();
+    assert_eq!(lost(&policy), Some((hours(2), 3)));
+    let other = PolicyChange {
+        lost_grace: Some(hours(4)),
+        ..PolicyChange::default()
+    };
+    assert_eq!(
+        lost(&apply(&policy, &other).unwrap()),
+        Some((hours(4), 3)),
+        "the budget stays"
+    );
+    let one = apply(&policy, &unset(Field::LostBudget)).unwrap();
+    assert_eq!(lost(&one), Some((hours(2), 1)));
+    let none = apply(&policy, &unset(Field::LostGrace)).unwrap();
+    assert!(none.is_empty());
+    let zero = PolicyChange {
+        lost_budget: Some(0),
+        ..PolicyChange::default()
+    };
+    assert_eq!(apply(&policy, &zero), Err(PolicyFault::Budget));
+}
+
+#[test]
+fn policy_with_lost_nodes_is_stored_as_people_write_it() {
+    let text = r#"{"lost":{"grace":"2h","budget":1},"by":"ann@desk"}"#;
+    let policy = Policy::parse(text.as_bytes()).unwrap();
+    assert_eq!(serde_json::to_string(&policy).unwrap(), text);
+    let short = Policy::parse(br#"{"lost":{"grace":"120 minutes"},"by":"ann@desk"}"#);
+    assert_eq!(
+        short,
+        Ok(policy),
+        "a budget of 1 is what there is without one"
+    );
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_again(
+        max_percent in prop::option::of(1u32..=100),
+        soak in prop::option::of(1u64..=365 * 86_400),
+        lost in prop::option::of((1u64..=365 * 86_400, 1u32..)),
+    ) {
+        let change = PolicyChange {
+            max_percent,
+            soak: soak.map(Duration::from_secs),
+            lost_grace: lost.map(|(grace, _)| Duration::from_secs(grace)),
+            lost_budget: lost.map(|(_, budget)| budget),
+            ..PolicyChange::default()
+        };
+        let policy = Policy::default().with(&change, "ann@desk", Timestamp::UNIX_EPOCH).unwrap();
+        let text = serde_json::to_string(&policy).unwrap();
+        prop_assert_eq!(Policy::parse(text.as_bytes()), Ok(policy));
+    }
+}
