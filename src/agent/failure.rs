@@ -211,7 +211,7 @@ pub enum Refusal {
     #[error("it is already quarantined on this node")]
     Quarantined,
     /// No soak is there to be ended.
-    #[error("this node is not soaking")]
+    #[error("{NOT_SOAKING}")]
     NotSoaking,
     /// There is nothing to clear.
     #[error("{NOT_QUARANTINED}")]
@@ -220,5 +220,7 @@ pub enum Refusal {
 
 /// The answer to who takes a reboot back that nobody asked for.
 pub const NOTHING_ASKED: &str = "no reboot is requested";
+/// The answer to who ends a soak that there is not.
+pub const NOT_SOAKING: &str = "this node is not soaking";
 /// The answer to who clears what is not quarantined here.
 pub const NOT_QUARANTINED: &str = "it was not quarantined on this node";

@@ -25,6 +25,7 @@ pub mod reboot;
 pub mod rollback;
 pub mod set_max;
 pub mod slots;
+pub mod soak;
 pub mod sources;
 pub mod status;
 pub mod store;
@@ -77,6 +78,8 @@ pub enum Command {
     SetMax(set_max::Args),
     /// Show and change the policy of the group: what holds for all its nodes.
     Policy(policy::Args),
+    /// Show whether this node soaks (stays under observation on a new image), and end that.
+    Soak(soak::Args),
     /// Remove a node that is gone for good from etcd: what it said, its membership, its ticket.
     Forget(forget::Args),
     /// Show both system partitions, and which one a reboot would boot.
@@ -152,6 +155,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Unlock(args) => unlock::run(&context, &args).await,
         Command::SetMax(args) => set_max::run(&context, &args).await,
         Command::Policy(args) => policy::run(&context, &args).await,
+        Command::Soak(args) => soak::run(&context, &args).await,
         Command::Forget(args) => forget::run(&context, &args).await,
         Command::Slots(args) => slots::run(&context, &args).await,
         Command::Rollback(args) => rollback::run(context, args).await,

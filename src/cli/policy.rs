@@ -41,6 +41,9 @@ struct SetArgs {
     /// How many members of the group may be out of service at the same time, as a percentage such as 20%. At least one may.
     #[arg(long, value_name = "PERCENT", value_parser = percent, group = "field")]
     max: Option<u32>,
+    /// How long a node that has proven a new image stays under observation before it releases the reboot lock, such as 30m.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, group = "field")]
+    soak: Option<Duration>,
     /// How long after its deadline a node that does not come back is passed over, such as 2h. Without it, a node that does not
     /// come back stops the group.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, group = "field")]
@@ -63,7 +66,7 @@ struct SetArgs {
 
 #[derive(Debug, clap::Args)]
 struct UnsetArgs {
-    /// The field, by the name of its flag: max, lost-grace (the budget goes with it), lost-budget (back to 1).
+    /// The field, by the name of its flag: max, soak, lost-grace (the budget goes with it), lost-budget (back to 1).
     #[arg(required = true, value_name = "FIELD", value_parser = field)]
     fields: Vec<Field>,
     #[command(flatten)]
@@ -76,11 +79,13 @@ impl SetArgs {
     /// The fields that are set, as they are given to the command.
     fn words(&self) -> String {
         let max = self.max.map(|max| format!(" --max {max}%"));
+        let soak = self.soak.map(duration::print);
+        let soak = soak.map(|soak| format!(" --soak {soak}"));
         let grace = self.lost_grace.map(duration::print);
         let grace = grace.map(|grace| format!(" --lost-grace {grace}"));
         let budget = self.lost_budget;
         let budget = budget.map(|budget| format!(" --lost-budget {budget}"));
-        [max, grace, budget].into_iter().flatten().collect()
+        [max, soak, grace, budget].into_iter().flatten().collect()
     }
 }
 
@@ -155,6 +160,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         Some(Command::Set(args)) => (
             PolicyChange {
                 max_percent: args.max,
+                soak: args.soak,
                 lost_grace: args.lost_grace,
                 lost_budget: args.lost_budget,
                 replace: args.replace,
@@ -242,6 +248,8 @@ fn text(context: &Context, shown: &Shown) -> String {
             let max = shown.max.map_or("-".into(), |max| max.to_string());
             let percentage = shown.percentage.iter();
             lines.extend(percentage.map(|percentage| format!("Max: {max} ({percentage})")));
+            let soak = policy.soak.map(duration::print);
+            lines.extend(soak.map(|soak| format!("Soak: {soak}")));
             let lost = policy.lost.iter();
             lines.extend(lost.map(|policy| format!("Lost nodes: {}", lost_nodes(policy))));
             let since = policy

@@ -1,6 +1,9 @@
 //! `pointsman slots`.
 
-use host::update_engine::{Operation, UpdateEngine};
+use host::{
+    node,
+    update_engine::{Operation, UpdateEngine},
+};
 use serde::Serialize;
 use slots::{
     Change, Slots, SlotsError,
@@ -16,7 +19,7 @@ use super::{
     output,
     table::{cells, table, trimmed},
 };
-use crate::agent::next_slot;
+use crate::agent::{journal::Journal, next_slot};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -57,6 +60,9 @@ enum Command {
     },
     /// Exit 0 if the running slot has passed its checks, or if there are no slots; else exit 1.
     Proven,
+    /// Exit 0 if the running slot has passed its checks and this node neither soaks nor goes back from a soak; else exit 1.
+    /// update_engine is held back until then.
+    Settled,
     /// Check the partition table. Exit 1 if it is damaged or no slot can boot.
     Check,
     /// Repair the partition table from its good copy.
@@ -212,6 +218,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             put(&mut slots, *dry, |all| select::prioritize(all, index))
         }
         Some(Command::Proven) => proven(context),
+        Some(Command::Settled) => settled(context),
         Some(Command::Check) => check(context),
         Some(Command::Repair { dry }) => {
             let mut slots = open(context, dry.access())?;
@@ -310,6 +317,29 @@ fn proven(context: &Context) -> Result<(), Failure> {
             format!("{} is on trial: {}", slot.name(), slot.attributes),
         )),
         _ => Ok(()),
+    }
+}
+
+fn settled(context: &Context) -> Result<(), Failure> {
+    proven(context)?;
+    let root = &context.config.root;
+    let asked = Journal::load(&Journal::path(root))
+        .map_err(|error| error.to_string())
+        .and_then(|journal| {
+            let boot_id = node::boot_id(root).map_err(|error| error.to_string())?;
+            Ok(journal.holds_updates_back(&boot_id))
+        });
+    match asked {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Failure::new(
+            Exit::Failed,
+            "this node still holds the reboot lock for the image that it runs: it may have to go back to the other slot",
+        )),
+        // Who waits must not wait for ever.
+        Err(error) => {
+            output::note(error);
+            Ok(())
+        }
     }
 }
 

@@ -109,7 +109,7 @@ pub struct HolderStatus {
     pub id: String,
     /// Its host name, where known.
     pub hostname: Option<String>,
-    /// `draining`, `rebooting`, `proving`, `manual`; `foreign` where only the document names it; `leftover`
+    /// `draining`, `rebooting`, `proving`, `soaking`, `manual`; `foreign` where only the document names it; `leftover`
     /// where the document does not.
     pub phase: String,
     /// Since when.
@@ -120,6 +120,9 @@ pub struct HolderStatus {
     pub to: ImageId,
     /// Why.
     pub reason: Option<String>,
+    /// Until when it soaks, by the clock of its node; only where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soaks_until: Option<Timestamp>,
     /// Whether it has not come back by the deadline it named.
     pub overdue: bool,
     /// Whether its entry is from before a person accepted the store; only where it is.
@@ -206,6 +209,7 @@ impl From<HolderState> for HolderStatus {
                 from: ImageId::default(),
                 to: ImageId::default(),
                 reason: None,
+                soaks_until: None,
                 overdue: false,
                 before_accept: false,
             };
@@ -222,6 +226,7 @@ impl From<HolderState> for HolderStatus {
             from: entry.from,
             to: entry.to,
             reason: entry.reason,
+            soaks_until: entry.soaks_until.filter(|_| entry.phase == Phase::Soaking),
             overdue: state.overdue,
             before_accept: state.before_accept,
         }

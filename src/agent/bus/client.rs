@@ -119,6 +119,14 @@ impl AgentClient {
         Ok(bus::call(&self.conn, NAME, PATH, INTERFACE, "Cancel", &()).await?)
     }
 
+    /// Ends the soak of this node.
+    ///
+    /// # Errors
+    /// As [`Self::request_reboot`].
+    pub async fn end_soak(&self) -> Result<(), ClientError> {
+        Ok(bus::call(&self.conn, NAME, PATH, INTERFACE, "EndSoak", &()).await?)
+    }
+
     /// Keeps this node from booting an image or version.
     ///
     /// # Errors

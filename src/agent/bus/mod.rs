@@ -46,6 +46,11 @@ pub enum Call {
         /// Where the answer goes.
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
+    /// To end the soak of this node.
+    EndSoak {
+        /// Where the answer goes: why the agent refuses.
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
     /// Not to boot an image on this node.
     Quarantine {
         /// The image or version.
@@ -313,6 +318,16 @@ impl Agent {
     ) -> Result<(), BoxDBusError> {
         self.allow(conn, &header).await?;
         self.ask(|reply| Call::Cancel { reply }).await
+    }
+
+    /// Ends the soak of this node: one that has not failed counts as passed. Root only.
+    async fn end_soak(
+        &self,
+        #[zbus(connection)] conn: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), BoxDBusError> {
+        self.allow(conn, &header).await?;
+        self.ask(|reply| Call::EndSoak { reply }).await
     }
 
     /// Keeps this node, and no other, from booting the image (`sha256:…`) or version; one of the two may be empty.

@@ -41,6 +41,7 @@ fn answering(
             let (what, reply) = match call {
                 Call::RequestReboot { reason, reply } => (format!("reboot: {reason}"), reply),
                 Call::Cancel { reply } => ("cancel".to_owned(), reply),
+                Call::EndSoak { reply } => ("end the soak".to_owned(), reply),
                 Call::Quarantine {
                     what,
                     reason,
@@ -133,8 +134,10 @@ async fn calls_of_root_are_answered() {
     let client = AgentClient::new(bus.connection().await);
     client.request_reboot("new kernel").await.unwrap();
     client.cancel().await.unwrap();
+    client.end_soak().await.unwrap();
     assert_eq!(seen.recv().await.unwrap(), "reboot: new kernel");
     assert_eq!(seen.recv().await.unwrap(), "cancel");
+    assert_eq!(seen.recv().await.unwrap(), "end the soak");
     let image = |image: &str, version: &str| ImageId {
         digest: Some(image.into()).filter(|_| !image.is_empty()),
         version: Some(version.into()).filter(|_| !version.is_empty()),
@@ -206,6 +209,7 @@ async fn only_root_may_ask() {
         for call in [
             [&ASK[..], &["x"]].concat(),
             vec!["call", NAME, PATH, INTERFACE, "Cancel"],
+            vec!["call", NAME, PATH, INTERFACE, "EndSoak"],
         ] {
             let (done, text) = bus.busctl_as_nobody(&call).await;
             assert!(!done && text.contains("Access denied"), "{text}");

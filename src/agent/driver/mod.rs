@@ -263,6 +263,7 @@ impl Driver {
                         self.look_at_the_slots().await;
                         self.ask(Event::Asked(Request { reason }), reply).await;
                     }
+                    Call::EndSoak { reply } => self.ask(Event::SoakEnded, reply).await,
                     Call::Cancel { reply } => self.ask(Event::Cancelled, reply).await,
                     Call::Quarantine { what, reason, reply } => {
                         self.ask(Event::QuarantinedByHand { what, reason }, reply).await;

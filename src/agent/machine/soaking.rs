@@ -199,10 +199,9 @@ impl Machine {
     pub(super) fn soak_fails(&mut self, why: String) -> Vec<Effect> {
         let runs = self.identity.runs.clone();
         self.quarantine(runs, format!("it failed its soak: {why}"));
-        if let Ok(journal) = &mut self.journal {
-            if let Some(soak) = &mut journal.soak {
-                soak.failed = Some(why);
-            }
+        let journal = self.journal.as_mut().ok();
+        if let Some(soak) = journal.and_then(|journal| journal.soak.as_mut()) {
+            soak.failed = Some(why);
         }
         vec![Effect::Journal(self.journal.clone().unwrap_or_default())]
     }

@@ -1,6 +1,8 @@
 //! The status as people read it.
 
-use host::time;
+use std::time::Duration;
+
+use host::{duration, time};
 use jiff::{Timestamp, tz::TimeZone};
 use semaphore::records::{ImageId, NodeRecord, Pause};
 
@@ -91,6 +93,13 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
                     out += &format!(
                         "  older than `store accept`. If this node is in service: pointsman unlock {}\n",
                         output::word(&holder.id)
+                    );
+                }
+                if let Some(until) = holder.soaks_until {
+                    out += &format!(
+                        "  soaks until {}{}\n",
+                        time::shown(until, zone),
+                        left(until, *now)
                     );
                 }
                 let record = group.nodes.iter().find(|node| node.id == holder.id);
@@ -213,6 +222,18 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
         out += &format!("{outcome}\n");
     }
     out
+}
+
+/// How long it is until then, in brackets; nothing where that has passed.
+fn left(until: Timestamp, now: Timestamp) -> String {
+    let left = until.duration_since(now).as_secs();
+    match u64::try_from(left) {
+        Ok(left) if left > 0 => {
+            let left = duration::print(Duration::from_secs(left));
+            format!(" ({left} left)")
+        }
+        _ => String::new(),
+    }
 }
 
 /// What a holder's own agent last said of itself, on one line; none where it has said nothing.
