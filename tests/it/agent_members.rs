@@ -1,12 +1,15 @@
 //! Nodes that host the members of etcd leave one at a time, and only while all the others are well.
 
+use std::time::Duration;
+
 use pointsman_testbed::{
     etcd::{Cluster, unique_prefix},
-    node::{Death, Node},
+    node::{AutoReboot, Death, Node},
     proxy::{Aim, Mode, Proxy},
 };
 use semaphore::{
     etcd::{Group, Semaphore},
+    policy::PolicyChange,
     records::Phase,
 };
 
@@ -336,4 +339,62 @@ async fn a_boot_of_a_node_that_went_without_a_member_is_not_judged_by_one() {
     site.cluster.kill_member(2).await;
     a.reboot(Death::Term).await;
     site.free().await;
+}
+
+#[tokio::test]
+async fn soaking_etcd_member_lets_others_go_and_goes_back_only_alone() {
+    let site = Site::new("members-soak", 3).await;
+    let change = PolicyChange {
+        soak: Some(Duration::from_secs(3600)),
+        ..PolicyChange::default()
+    };
+    site.semaphore
+        .set_policy(&change, "ann@desk", false)
+        .await
+        .unwrap();
+    let a = machine("node-a").await;
+    a.add_disk("1");
+    let env = [("POINTSMAN_ETCD_MEMBER", &*site.cluster.endpoint(0))];
+    agent(&a, &site.cluster.endpoints(), &site.prefix, &env).await;
+    a.wait_ready().await;
+    a.auto_reboot(AutoReboot::default());
+    a.wait_status(|status| status == "idle").await;
+    let b = site.node("node-b", Some(1)).await;
+    a.stage("2").await;
+    let soaks = |group: &Group| entry(group, &a).is_some_and(|entry| entry.phase == Phase::Soaking);
+    let group = site.until("it soaks", soaks).await;
+    assert!(group.member_out.is_none(), "{group:?}");
+    // Another one goes meanwhile.
+    b.update_engine().ready("2").await;
+    site.committed(&b).await;
+    slow_drain(&a);
+    for words in [&["slots", "prioritize", "A"][..], &["reboot"]] {
+        let done = a.run(bin(), words).await;
+        assert_eq!(done.code, Some(0), "{done:?}");
+    }
+    a.wait_status(|status| {
+        status.contains("the way back waits: ") && status.contains("so does node-b")
+    })
+    .await;
+    assert!(!a.path("draining").exists(), "it drained in vain");
+    // It is back, and soaks as well: now this one is the only one.
+    b.go_down(Death::Term).await;
+    b.set_version("2");
+    b.come_up().await;
+    b.start_again();
+    draining(&a).await;
+    drained(&a);
+    site.until("it is out as a member", |group| {
+        group
+            .member_out
+            .as_ref()
+            .is_some_and(|out| out.id == a.machine_id())
+    })
+    .await;
+    eventually("it is back", async || a.reboots(), |n| *n == 2).await;
+    site.until("it holds nothing", |group| {
+        entry(group, &a).is_none() && group.member_out.is_none()
+    })
+    .await;
+    assert_eq!(a.booted(), pointsman_testbed::disk::Slot::A);
 }

@@ -179,3 +179,48 @@ async fn update_engine_is_held_back_on_trial_only() {
     fs::remove_file(disk.path()).unwrap();
     assert!(!holds(program, "true").await, "no slots");
 }
+
+#[tokio::test]
+async fn update_engine_is_held_back_while_the_node_may_have_to_go_back() {
+    let dir = scratch::dir("settled");
+    let _disk = DiskImage::new(&dir.path().join("disk.img"), "1");
+    let root = dir.path().display().to_string();
+    let env = [
+        ("POINTSMAN_ROOT", root.as_str()),
+        ("POINTSMAN_DISK", "/disk.img"),
+        ("POINTSMAN_BOOTED", "A"),
+    ];
+    let journal = dir.path().join("var/lib/pointsman/journal.json");
+    fs::create_dir_all(journal.parent().unwrap()).unwrap();
+    let random = dir.path().join("proc/sys/kernel/random");
+    fs::create_dir_all(&random).unwrap();
+    fs::write(random.join("boot_id"), "now\n").unwrap();
+    let claim = r#""claim":{"nonce":"n","id":"a","keys":{"prefix":"p","group":""}}"#;
+    let entry = |stage: &str, boot: &str, to: &str, more: &str| {
+        format!(
+            r#"{{"version":1,"entry":{{"stage":"{stage}","boot_id":"{boot}",{claim},"from":{{"version":"1"}},
+                "intent":{{"reason":"update","to":{{"version":"{to}"}}}}{more}}}}}"#
+        )
+    };
+    let way_back = r#","way_back":true"#;
+    for (held, content) in [
+        (false, r#"{"version":1}"#.into()),
+        (true, entry("committing", "before", "2", "")),
+        (true, entry("soaking", "before", "2", "")),
+        (true, entry("releasing", "before", "2", "")),
+        (true, entry("draining", "now", "0", way_back)),
+        // In the queue, or on its way; it goes nowhere else; it has gone back.
+        (false, entry("queued", "before", "2", "")),
+        (false, entry("committing", "now", "2", "")),
+        (false, entry("soaking", "before", "1", "")),
+        (false, entry("committing", "before", "0", way_back)),
+        // Nobody would start it later.
+        (false, "{".into()),
+    ] {
+        fs::write(&journal, &content).unwrap();
+        let asked = run(bin(), ["slots", "settled"], &env, PATIENCE).await;
+        assert_eq!(asked.code, Some(i32::from(held)), "{content}: {asked:?}");
+    }
+    let asked = run(bin(), ["slots", "proven"], &env, PATIENCE).await;
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+}

@@ -145,7 +145,14 @@ impl Machine {
                 }
             }
         };
-        self.run(state, Op::Watch(soak.entry))
+        let again = matches!(
+            state,
+            State::Soaking { note: None, .. } | State::SoakFailed { note: None, .. }
+        );
+        let mut effects = self.run(state, Op::Watch(soak.entry));
+        // A way back that was asked for before the agent was started again is taken up: nothing else tells of it.
+        effects.extend((again && self.wants_way_back()).then_some(Effect::Again));
+        effects
     }
 
     /// The checks of the soak are due.

@@ -2,12 +2,12 @@
 
 use super::*;
 
-async fn member(site: &Site, node: &Node) -> Option<String> {
+pub(super) async fn member(site: &Site, node: &Node) -> Option<String> {
     let key = site.semaphore.keys().member(node.machine_id());
     get(shared_cluster(), &key).await
 }
 
-async fn member_is(site: &Site, node: &Node, value: Option<&str>) {
+pub(super) async fn member_is(site: &Site, node: &Node, value: Option<&str>) {
     let value = value.map(str::to_owned);
     eventually(
         "its member key",
@@ -18,7 +18,7 @@ async fn member_is(site: &Site, node: &Node, value: Option<&str>) {
 }
 
 /// The digest of the image that the node says it runs, once that has this version.
-async fn runs(site: &Site, node: &Node, version: &str) -> String {
+pub(super) async fn runs(site: &Site, node: &Node, version: &str) -> String {
     let is = |record: &NodeRecord| record.runs.version.as_deref() == Some(version);
     site.record(node, is).await.runs.digest.unwrap()
 }

@@ -1,6 +1,7 @@
 //! A group's policy and its members, on a real three-member etcd and by real agents.
 
 mod members;
+mod soak;
 
 use std::{cell::RefCell, rc::Rc};
 
