@@ -275,6 +275,7 @@ fn what_decides_does_no_io() {
     let pure = sources(&[
         "src/agent/machine",
         "src/agent/gate.rs",
+        "src/agent/restage.rs",
         "src/agent/situation.rs",
         "src/agent/health.rs",
         "crates/semaphore/src/queue.rs",

@@ -31,6 +31,8 @@ pub struct Node<'a> {
     pub intent: Option<&'a Intent>,
     /// Why this node must not boot the image of that reboot, where it knows of a quarantine itself.
     pub quarantined: Option<FoundHere>,
+    /// The staged update that has grown too old, and when update_engine has had the time to forget it, on the monotonic clock.
+    pub restaged: Option<(ImageId, Duration)>,
     /// The last failure, and until when nothing is tried again, on the monotonic clock.
     pub hold_off: Option<&'a (Duration, Failure)>,
     /// When the time of the people logged in ends, once it has begun.
@@ -83,6 +85,8 @@ pub enum ClosedBy {
     Update(SlotFault),
     /// A newer program wrote the journal, in this version of its format.
     NewerJournal(u32),
+    /// This update has waited so long that update_engine looks for a newer one first.
+    Restaged(ImageId),
     /// What would boot cannot be told: why.
     NextImage(SlotFault),
     /// The strategy is `off`.
@@ -150,6 +154,7 @@ impl ClosedBy {
     pub fn ends_grace(&self) -> bool {
         match self {
             Self::Update(_)
+            | Self::Restaged(_)
             | Self::NextImage(_)
             | Self::StrategyOff
             | Self::Logind(_)
@@ -188,6 +193,7 @@ type Ask = fn(&Node<'_>, Stage<'_>) -> Option<Closed>;
 const GATES: &[(When, Ask)] = &[
     (When::Always, journal),
     (When::Always, update),
+    (When::Wanted, restaged),
     (When::Wanted, next_image),
     (When::Wanted, strategy),
     (When::Wanted, logind),
@@ -241,6 +247,14 @@ fn update(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
         Update::Unusable(why) => Some(closed(ClosedBy::Update(why.clone()))),
         Update::Unknown(_) | Update::None(_) | Update::Staged(_) => None,
     }
+}
+
+fn restaged(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
+    let (image, until) = node.restaged.clone()?;
+    Some(Closed {
+        by: ClosedBy::Restaged(image),
+        until: Some(until),
+    })
 }
 
 fn next_image(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
@@ -401,6 +415,10 @@ impl fmt::Display for ClosedBy {
             Self::NewerJournal(version) => write!(
                 f,
                 "a newer pointsman wrote the journal (version {version}), so this one starts no reboot"
+            ),
+            Self::Restaged(image) => write!(
+                f,
+                "{image} has been staged for long: update_engine looks for a newer update first"
             ),
             Self::NextImage(why) => write!(f, "it is not known what would boot: {why}"),
             Self::StrategyOff => {

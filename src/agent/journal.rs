@@ -55,6 +55,9 @@ pub struct Journal {
     /// The update that was staged last, as content and version: the slot itself tells only the content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged: Option<ImageId>,
+    /// How long an update has been staged, while it may grow too old (`updates.restage-after`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<Waits>,
     /// The image whose proving has begun and has no verdict yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<ImageId>,
@@ -103,6 +106,15 @@ impl Stores {
             prefixes: BTreeMap::new(),
         }
     }
+}
+
+/// A staged update that waits for its reboot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waits {
+    /// The update.
+    pub image: ImageId,
+    /// Since when it is staged, or when update_engine was last told to look again; on the wall clock.
+    pub since: Timestamp,
 }
 
 /// An image this node found to be bad.
@@ -248,6 +260,7 @@ impl Default for Journal {
             soak: None,
             good: None,
             staged: None,
+            waits: None,
             trial: None,
             forgiven: None,
             judged: None,

@@ -15,6 +15,7 @@ pub mod journal_file;
 pub mod machine;
 pub mod machine_mark;
 pub mod next_slot;
+pub mod restage;
 pub mod situation;
 pub mod window;
 

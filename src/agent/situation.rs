@@ -43,6 +43,8 @@ pub struct Rules {
     pub shutdown_timeout: Duration,
     /// How long a quarantined update stays staged before update_engine is made to look for a better one.
     pub quarantine_reset: Duration,
+    /// How old a staged update may grow before update_engine is made to look for a newer one; none: as old as it gets.
+    pub restage_after: Option<Duration>,
     /// How long to wait after a failed try (reboot call, drain, journal) before the next.
     pub retry: Duration,
 }

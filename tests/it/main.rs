@@ -34,6 +34,7 @@ mod locksmith;
 mod logind;
 mod policy;
 mod quarantine;
+mod restage;
 mod semaphore;
 mod slots;
 mod support;

@@ -115,6 +115,8 @@ pub struct Config {
     pub timings: Timings,
     /// Whether the booted slot is kept first while an update waits for its turn.
     pub pin_booted_slot: bool,
+    /// How old a staged update may grow before update_engine looks for a newer one; none: as old as it gets.
+    pub restage_after: Option<Duration>,
     /// The file by which other programs ask for a reboot, such as Debian's `/run/reboot-required`.
     pub sentinel: PathBuf,
     /// The units whose state says nothing of a boot.
@@ -261,6 +263,7 @@ impl Config {
             window,
             windows,
             timings,
+            restage_after: value(&given.restage_after),
             pin_booted_slot: value(&given.pin_booted_slot),
             sentinel: value(&given.sentinel),
             ignore_units: value(&given.ignore_units),

@@ -103,6 +103,8 @@ settings! {
     prefix: String, "key-prefix", Some("POINTSMAN_KEY_PREFIX"), prefix,
         Some("coreos.com/updateengine/rebootlock");
     pin_booted_slot: bool, "pin-booted-slot", None, boolean, Some("true");
+    restage_after: Option<Duration>, "updates.restage-after", Some("POINTSMAN_RESTAGE_AFTER"),
+        off_or(at_least(least(10))), Some("off");
     sentinel: PathBuf, "sentinel", None, path, Some("/run/reboot-required");
     ignore_units: Vec<String>, "checks.ignore-units", Some("POINTSMAN_IGNORE_UNITS"), units, Some("");
     cluster_units: Vec<String>, "checks.cluster-units", Some("POINTSMAN_CLUSTER_UNITS"), units,
@@ -268,6 +270,18 @@ fn path(text: &str) -> Result<PathBuf, &'static str> {
         Ok(path)
     } else {
         Err("an absolute path")
+    }
+}
+
+/// `off`, or what this takes.
+fn off_or<T>(
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> impl Fn(&str) -> Result<Option<T>, String> {
+    move |text| match text {
+        "off" => Ok(None),
+        text => parse(text)
+            .map(Some)
+            .map_err(|expected| format!("off, or {expected}")),
     }
 }
 

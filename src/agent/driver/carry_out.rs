@@ -9,7 +9,7 @@ use crate::agent::{
     effects::Updates,
     failure::Refusal,
     journal::{Journal, JournalError},
-    machine::{Effect, Event, Op},
+    machine::{Effect, Event, Op, Reset},
 };
 
 impl Driver {
@@ -63,7 +63,7 @@ impl Driver {
                 tokio::task::spawn_local(async move { runner.tell(&message).await });
             }
             Effect::LetUpdatesIn => self.let_updates_in(),
-            Effect::Reset => self.reset_update(),
+            Effect::Reset(why) => self.reset_update(why),
             Effect::Answer(answer) => self.answer(answer),
             Effect::Again => return Some(Event::Tick),
             Effect::Exit => self.ending = Some(Ending::Stopped),
@@ -99,10 +99,14 @@ impl Driver {
     }
 
     /// Has update_engine forget what it staged; of that it sends no signal.
-    fn reset_update(&self) {
+    fn reset_update(&self, why: Reset) {
         if self.runner.updates != Updates::Engine {
             return;
         }
+        let (what, what_now) = match why {
+            Reset::Quarantined => ("the quarantined update", "checks for another one"),
+            Reset::Old => ("the staged update", "checks for a newer one"),
+        };
         let (runner, look_again) = (self.runner.clone(), self.look_again.clone());
         tokio::task::spawn_local(async move {
             // After it nobody knows any more which version the other slot holds.
@@ -110,21 +114,22 @@ impl Driver {
                 .next_slot
                 .run(|next_slot| next_slot.settle(true, true))
                 .await;
-            if let Err(why) = held {
-                tracing::error!(
-                    "the quarantined update is not reset, because it would boot next: {why}"
-                );
+            if let Err(fault) = held {
+                tracing::error!("{what} is not reset, because it would boot next: {fault}");
                 return;
             }
-            match UpdateEngine::new(&runner.bus).reset_status().await {
-                Ok(()) => {
-                    tracing::info!(
-                        "the quarantined update is reset: update_engine checks for another one"
-                    );
-                    look_again.notify_one();
-                }
-                Err(error) => tracing::error!("the quarantined update cannot be reset: {error}"),
+            let engine = UpdateEngine::new(&runner.bus);
+            if let Err(error) = engine.reset_status().await {
+                tracing::error!("{what} cannot be reset: {error}");
+                return;
             }
+            tracing::info!("{what} is reset: update_engine {what_now}");
+            if why == Reset::Old
+                && let Err(error) = engine.attempt_update().await
+            {
+                tracing::warn!("update_engine checks later: {error}");
+            }
+            look_again.notify_one();
         });
     }
 }

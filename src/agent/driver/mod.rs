@@ -159,6 +159,11 @@ impl Driver {
             login_grace: timings.login_grace,
             shutdown_timeout: timings.shutdown_timeout,
             quarantine_reset: timings.quarantine_reset,
+            // A file that asks for a reboot names no image.
+            restage_after: runner
+                .config
+                .restage_after
+                .filter(|_| runner.updates == Updates::Engine),
             retry: timings.retry_max,
         };
         let identity = Identity {

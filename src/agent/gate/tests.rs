@@ -18,6 +18,7 @@ struct Case {
     journal: Result<Journal, JournalError>,
     intent: Option<Intent>,
     quarantined: Option<FoundHere>,
+    restaged: Option<(ImageId, Duration)>,
     hold_off: Option<(Duration, Failure)>,
     grace_ends: Option<Duration>,
 }
@@ -66,6 +67,7 @@ fn open() -> Case {
             login_grace: 5 * MINUTE,
             shutdown_timeout: MINUTE,
             quarantine_reset: MINUTE,
+            restage_after: None,
             retry: MINUTE,
         },
         facts: Facts {
@@ -81,6 +83,7 @@ fn open() -> Case {
             by_person: false,
         }),
         quarantined: None,
+        restaged: None,
         hold_off: None,
         grace_ends: None,
     }
@@ -119,6 +122,7 @@ fn decided_of(entry: &Entry, change: impl Fn(&mut Case)) -> [Gate; 2] {
         journal: case.journal.as_ref(),
         intent: case.intent.as_ref(),
         quarantined: case.quarantined.clone(),
+        restaged: case.restaged.clone(),
         hold_off: case.hold_off.as_ref(),
         grace_ends: case.grace_ends,
         now: &now,
@@ -272,6 +276,7 @@ fn a_window_with_less_left_than_a_reboot_takes_is_left_to_others() {
             journal: case.journal.as_ref(),
             intent: case.intent.as_ref(),
             quarantined: None,
+            restaged: None,
             hold_off: None,
             grace_ends: None,
             now: &now,

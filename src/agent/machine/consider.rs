@@ -41,6 +41,9 @@ impl Machine {
             }
             Gate::Closed(closed) => {
                 let mut until = closed.until;
+                if let ClosedBy::Restaged(_) = closed.by {
+                    effects.extend(self.restage(now));
+                }
                 if closed.by.ends_grace() {
                     self.grace = None;
                 } else if let ClosedBy::People(_) = closed.by {
@@ -179,6 +182,7 @@ impl Machine {
             journal: self.journal.as_ref(),
             quarantined: intent.as_ref().and_then(|to| self.quarantined(&to.to)),
             intent: intent.as_ref(),
+            restaged: self.restaged(now),
             hold_off: self.hold_off.as_ref(),
             grace_ends: self.grace,
             now,

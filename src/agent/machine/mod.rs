@@ -8,6 +8,7 @@ mod people;
 mod proving;
 mod quarantined;
 mod report;
+mod restage;
 mod soaking;
 mod states;
 mod steps;
@@ -18,7 +19,7 @@ mod vocabulary;
 use std::time::Duration;
 
 pub use states::StateName;
-pub use vocabulary::{Effect, Event, Op, State};
+pub use vocabulary::{Effect, Event, Op, Reset, State};
 
 use semaphore::{etcd::QueuePosition, keys::Keys, records::ImageId};
 
@@ -93,6 +94,10 @@ pub struct Machine {
     quarantined_update: Option<(ImageId, Duration)>,
     /// Whether the journal on disk still holds update_engine back, because it could not be written when the hold ended.
     still_holds_back: bool,
+    /// A staged update that has grown too old, and until when update_engine is given to forget it, on the monotonic clock.
+    restaged: Option<(ImageId, Duration)>,
+    /// When to see whether the staged update has grown too old, on the monotonic clock.
+    restage_at: Option<Duration>,
     stopping: bool,
 }
 
@@ -115,6 +120,8 @@ impl Machine {
             position: QueuePosition::Unknown,
             quarantined_update: None,
             still_holds_back: false,
+            restaged: None,
+            restage_at: None,
             stopping: false,
         }
     }
@@ -256,6 +263,7 @@ impl Machine {
         let mut effects = self.respond(event, now);
         self.check_step_from(before);
         effects.extend(self.remember_what_is_staged());
+        effects.extend(self.count_how_long_it_waits(now));
         effects.extend(self.reset_quarantined_update(now));
         effects
     }

@@ -3,7 +3,7 @@
 use semaphore::{etcd::QueuePosition, records::ImageId};
 use settings::Strategy;
 
-use super::{Effect, Machine, State};
+use super::{Effect, Machine, Reset, State};
 use crate::agent::{
     failure::Refusal,
     journal::OwnQuarantine,
@@ -74,7 +74,7 @@ impl Machine {
             State::Queued { .. } => match self.position {
                 QueuePosition::Quarantined => Some(true),
                 QueuePosition::InQueue => Some(false),
-                QueuePosition::Unknown | QueuePosition::Outside => None,
+                QueuePosition::Unknown | QueuePosition::Outside | QueuePosition::Held => None,
             },
             State::Waiting { .. } if self.quarantined(staged).is_some() => Some(true),
             _ => None,
@@ -110,7 +110,7 @@ impl Machine {
                 }
                 // Should it not succeed.
                 *due = now.monotonic + self.rules.retry;
-                Some(Effect::Reset)
+                Some(Effect::Reset(Reset::Quarantined))
             }
         }
     }

@@ -32,7 +32,7 @@ impl Machine {
         // What must not go has left the queue, and joins it again once it may.
         let outside = matches!(
             self.position,
-            QueuePosition::Outside | QueuePosition::Quarantined
+            QueuePosition::Outside | QueuePosition::Quarantined | QueuePosition::Held
         );
         if outside && matches!(self.state, State::Queued { .. }) {
             return (StateName::Waiting.word(), self.waits_for.clone());
@@ -145,10 +145,8 @@ impl Machine {
             .map(|(_, at)| *at);
         let write_again = self.hold_off.as_ref().filter(|_| self.still_holds_back);
         let write_again = write_again.map(|(until, _)| *until);
-        [self.state_ends(), forget, write_again]
-            .into_iter()
-            .flatten()
-            .min()
+        let ends = [self.state_ends(), forget, write_again, self.restage_at];
+        ends.into_iter().flatten().min()
     }
 
     fn state_ends(&self) -> Option<Duration> {

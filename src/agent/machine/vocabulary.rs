@@ -252,6 +252,15 @@ pub enum Op {
     Release(Entry, Option<OwnQuarantine>),
 }
 
+/// Why update_engine forgets a staged update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reset {
+    /// It is quarantined: update_engine looks again when its time comes.
+    Quarantined,
+    /// It has grown old: update_engine looks again at once.
+    Old,
+}
+
 /// What the driver is to do, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
@@ -264,7 +273,7 @@ pub enum Effect {
     /// Start update_engine, which was held back until the image is proven and its soak over.
     LetUpdatesIn,
     /// Have update_engine forget the staged update, so that it looks for a better one.
-    Reset,
+    Reset(Reset),
     /// Tell the people logged in that a reboot waits for them.
     Announce(Duration),
     /// Answer the person who asked: accepted, or the reason why not.

@@ -168,6 +168,7 @@ impl Run<'_> {
                         by: ClosedBy::Quarantine { .. },
                         ..
                     })) => QueuePosition::Quarantined,
+                    Step::Blocked(Block::Foreign(_) | Block::Listed) => QueuePosition::Held,
                     _ if self.place.is_some() => QueuePosition::InQueue,
                     _ => QueuePosition::Outside,
                 },

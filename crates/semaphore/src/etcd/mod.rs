@@ -114,6 +114,8 @@ pub enum QueuePosition {
     InQueue,
     /// Outside, until what blocks it is gone.
     Outside,
+    /// Outside, while the lock is held under the node's id: by a person, or by another machine.
+    Held,
     /// Outside, until the quarantine of what it wants to boot is cleared.
     Quarantined,
 }

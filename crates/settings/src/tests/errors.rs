@@ -15,7 +15,7 @@ fn errors_in_the_file_name_place_and_expectation() {
         (
             "grop: a\n",
             ":1:1: unknown key \"grop\", expected one of strategy, group, key-prefix, pin-booted-slot, \
-             sentinel, checks, slots, etcd, window, windows, timings",
+             updates, sentinel, checks, slots, etcd, window, windows, timings",
         ),
         (
             "windows: Sat 02:00\n",
@@ -98,6 +98,10 @@ fn errors_in_the_file_name_place_and_expectation() {
         (
             "etcd: {endpoints: []}\n",
             ": found an empty list for etcd.endpoints, expected at least one endpoint",
+        ),
+        (
+            "updates: {restage-after: 3}\n",
+            ":1:26: updates.restage-after: found \"3\", expected off, or a unit after the number: 3s, 3m, 3h or 3d",
         ),
         (
             "hold-points: true\npin-booted-slot: true\n",

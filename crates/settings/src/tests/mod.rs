@@ -75,6 +75,7 @@ fn defaults_apply_without_any_configuration() {
     assert_eq!(config.strategy, Strategy::EtcdLock);
     assert!(config.group.is_default() && config.pin_booted_slot && config.window.is_none());
     assert_eq!(config.prefix, "coreos.com/updateengine/rebootlock");
+    assert_eq!(config.restage_after, None);
     assert_eq!(config.sentinel, Path::new("/run/reboot-required"));
     assert_eq!(
         config.etcd.endpoints,
@@ -105,6 +106,7 @@ fn defaults_apply_without_any_configuration() {
 fn every_key_of_the_file_is_taken() {
     let config = load(
         "strategy: reboot\ngroup: 01\nkey-prefix: /a/b/\nhold-points: false\nsentinel: /s\n\
+         updates: {restage-after: 3d}\n\
          etcd:\n  endpoints: [a:1, 'https://b']\n  member: 'b:2'\n  cafile: /ca\n  certfile: /cert\n  keyfile: /key\n  \
          username: u\n  password-file: /p\n  timeout: 1s\nwindow: {start: 'Sun 04:00', length: 1h}\n\
          timings:\n  reboot-deadline: 2s\n  hook-timeout: 3s\n  proving: 4s\n  login-grace: 0s\n  \
@@ -118,6 +120,10 @@ fn every_key_of_the_file_is_taken() {
     assert_eq!(config.prefix, "a/b");
     assert!(!config.pin_booted_slot && config.window.is_some());
     assert_eq!(config.sentinel, Path::new("/s"));
+    assert_eq!(
+        config.restage_after,
+        Some(Duration::from_secs(3 * 24 * 3600))
+    );
     let etcd = config.etcd;
     assert_eq!(etcd.endpoints, ["https://a:1", "https://b:2379"]);
     assert_eq!(etcd.member, Local::At("https://b:2".into()));

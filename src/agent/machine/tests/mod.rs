@@ -4,6 +4,7 @@ mod diagram;
 mod happening;
 mod operations;
 mod quarantine;
+mod restage;
 mod simulation;
 mod slots;
 mod soak;
@@ -42,6 +43,7 @@ fn rules(strategy: Strategy) -> Rules {
         login_grace: Duration::from_secs(300),
         shutdown_timeout: Duration::from_secs(300),
         quarantine_reset: Duration::from_secs(12 * 3600),
+        restage_after: None,
         retry: Duration::from_secs(60),
     }
 }
@@ -167,10 +169,13 @@ proptest! {
     #[test]
     fn random_histories_never_reboot_without_the_lock_or_lose_it(
         coordinated in prop::bool::weighted(0.8),
+        restage_after in prop::option::weighted(0.5, 1u64..20),
         happenings in prop::collection::vec(happening(), 0..80),
     ) {
         let strategy = if coordinated { Strategy::EtcdLock } else { Strategy::Reboot };
         let mut simulation = Simulation::new(strategy);
+        simulation.restage_after = restage_after.map(|hours| Duration::from_secs(hours * 3600));
+        simulation.start();
         for happening in &happenings {
             simulation.happen(happening);
         }

@@ -5,13 +5,13 @@ use std::{collections::BTreeSet, time::Duration};
 use host::node::Group;
 use jiff::{Timestamp, tz::TimeZone};
 use semaphore::{keys::Keys, records::ImageId};
-use settings::Strategy;
+use settings::{Strategy, windows::Windows};
 
 use super::{ID, image, named, no_reply, no_space, rules, slots::Slots, unreadable};
 use crate::agent::{
     journal::{Entry, Journal, Stage},
-    machine::{Boot, Effect, Event, Identity, Machine, Op, State, StateName},
-    situation::{Facts, Logins, Now, Update},
+    machine::{Boot, Effect, Event, Identity, Machine, Op, Reset, State, StateName},
+    situation::{Facts, Logins, Now, Rules, Update},
 };
 
 fn identity(boot: u32, slots: &Slots, readable: bool) -> Identity {
@@ -77,6 +77,14 @@ pub(super) struct Simulation {
     pub(super) cleared: Option<ImageId>,
     /// What was to boot after this agent's reboot and did not come up: until it is released the cluster must be told.
     pub(super) fell_from: Option<ImageId>,
+    /// How old a staged update may grow.
+    pub(super) restage_after: Option<Duration>,
+    /// Whether there are no windows.
+    pub(super) at_any_time: bool,
+    /// Whether update_engine does as it is told.
+    pub(super) engine_resets: bool,
+    /// What update_engine was told to forget.
+    pub(super) resets: Vec<Reset>,
     /// Which state one step has led to which other.
     pub(super) seen: BTreeSet<(StateName, StateName)>,
 }
@@ -121,6 +129,10 @@ impl Simulation {
             blind: false,
             cleared: None,
             fell_from: None,
+            restage_after: None,
+            at_any_time: false,
+            engine_resets: true,
+            resets: Vec::new(),
             seen: BTreeSet::new(),
         };
         simulation.start();
@@ -145,7 +157,7 @@ impl Simulation {
     }
 
     pub(super) fn in_window(&self) -> bool {
-        (120..240).contains(&self.wall().rem_euclid(1440))
+        self.at_any_time || (120..240).contains(&self.wall().rem_euclid(1440))
     }
 
     /// Lets time pass until the window is open.
@@ -156,8 +168,16 @@ impl Simulation {
     }
 
     pub(super) fn start(&mut self) {
+        let rules = Rules {
+            restage_after: self.restage_after,
+            windows: match self.at_any_time {
+                true => Windows::default(),
+                false => rules(self.strategy).windows,
+            },
+            ..rules(self.strategy)
+        };
         self.machine = Machine::new(
-            rules(self.strategy),
+            rules,
             identity(self.boot, &self.slots, self.slots_readable),
             Ok(self.disk.clone()),
         );
@@ -241,8 +261,29 @@ impl Simulation {
                     !self.disk_works || !self.disk.holds_updates_back(&self.boot_id()),
                     "update_engine is started while it is to be held back"
                 ),
-                Effect::Announce(_) | Effect::Answer(_) | Effect::Reset => {}
+                Effect::Reset(why) => self.reset(why),
+                Effect::Announce(_) | Effect::Answer(_) => {}
             }
+        }
+    }
+
+    /// update_engine is told to forget what is staged.
+    fn reset(&mut self, why: Reset) {
+        self.resets.push(why);
+        if why != Reset::Old {
+            return;
+        }
+        assert!(self.machine.entry().is_none(), "in the queue, or holding");
+        assert_eq!(self.op, None);
+        assert!(self.machine.request().is_none(), "a person waits for it");
+        let to_window = (120 - self.wall()).rem_euclid(1440);
+        let early = to_window > 60 && !self.in_window();
+        assert!(
+            self.at_any_time || early,
+            "{to_window} minutes before its window"
+        );
+        if self.engine_resets {
+            self.stage(None);
         }
     }
 
