@@ -12,7 +12,7 @@ use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp};
 use host::node::Group;
 use pointsman_testbed::{etcd::Cluster, node::Node};
 use semaphore::{
-    etcd::{BackOff, Claim, Options, Semaphore},
+    etcd::{BackOff, Claim, Options, Semaphore, WaveWait},
     keys::Keys,
     records::{Holder, ImageId, Phase, new_nonce},
 };
@@ -177,6 +177,8 @@ fn claim(id: &str) -> Claim {
         ticket_lease: 6000,
         member: false,
         by_person: false,
+        new_image: false,
+        waves: WaveWait::default(),
         node: None,
     }
 }

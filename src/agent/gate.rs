@@ -14,6 +14,7 @@ use super::{
     failure::Failure,
     journal::{self, Entry, Journal, JournalError},
     next_slot::SlotFault,
+    restage::{Reset, Restaged},
     situation::{Facts, Intent, Now, Rules, Update},
     window::{self, Start},
 };
@@ -32,7 +33,7 @@ pub struct Node<'a> {
     /// Why this node must not boot the image of that reboot, where it knows of a quarantine itself.
     pub quarantined: Option<FoundHere>,
     /// The staged update that has grown too old, and when update_engine has had the time to forget it, on the monotonic clock.
-    pub restaged: Option<(ImageId, Duration)>,
+    pub restaged: Option<Restaged>,
     /// The last failure, and until when nothing is tried again, on the monotonic clock.
     pub hold_off: Option<&'a (Duration, Failure)>,
     /// When the time of the people logged in ends, once it has begun.
@@ -86,7 +87,7 @@ pub enum ClosedBy {
     /// A newer program wrote the journal, in this version of its format.
     NewerJournal(u32),
     /// This update has waited so long that update_engine looks for a newer one first.
-    Restaged(ImageId),
+    Restaged(ImageId, Reset),
     /// What would boot cannot be told: why.
     NextImage(SlotFault),
     /// The strategy is `off`.
@@ -154,7 +155,7 @@ impl ClosedBy {
     pub fn ends_grace(&self) -> bool {
         match self {
             Self::Update(_)
-            | Self::Restaged(_)
+            | Self::Restaged(..)
             | Self::NextImage(_)
             | Self::StrategyOff
             | Self::Logind(_)
@@ -250,9 +251,9 @@ fn update(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
 }
 
 fn restaged(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
-    let (image, until) = node.restaged.clone()?;
+    let Restaged { image, why, until } = node.restaged.clone()?;
     Some(Closed {
-        by: ClosedBy::Restaged(image),
+        by: ClosedBy::Restaged(image, why),
         until: Some(until),
     })
 }
@@ -416,7 +417,11 @@ impl fmt::Display for ClosedBy {
                 f,
                 "a newer pointsman wrote the journal (version {version}), so this one starts no reboot"
             ),
-            Self::Restaged(image) => write!(
+            Self::Restaged(image, Reset::NewerWave) => write!(
+                f,
+                "another image than {image} is open to this group: update_engine looks for a newer update first"
+            ),
+            Self::Restaged(image, _) => write!(
                 f,
                 "{image} has been staged for long: update_engine looks for a newer update first"
             ),

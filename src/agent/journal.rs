@@ -55,6 +55,10 @@ pub struct Journal {
     /// The update that was staged last, as content and version: the slot itself tells only the content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged: Option<ImageId>,
+    /// The other images, by digest, that were open to the node's group when it last waited for a wave: what was staged since has
+    /// been looked for with them in mind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open_waves: Vec<String>,
     /// How long an update has been staged, while it may grow too old (`updates.restage-after`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<Waits>,
@@ -260,6 +264,7 @@ impl Default for Journal {
             soak: None,
             good: None,
             staged: None,
+            open_waves: Vec::new(),
             waits: None,
             trial: None,
             forgiven: None,

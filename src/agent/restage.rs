@@ -1,4 +1,4 @@
-//! When does update_engine look again, because what it staged has grown old? Pure.
+//! When does update_engine look again, although it has staged an update? Pure.
 //!
 //! While an update is staged, update_engine looks for no newer one. A node that waits long would reboot twice: into what
 //! was staged, and soon after into what is newest by then.
@@ -6,12 +6,35 @@
 use std::time::Duration;
 
 use jiff::{Timestamp, Zoned};
+use semaphore::records::ImageId;
 use settings::windows::Windows;
 
 use super::window::{self, Start};
 
 /// How long before its window a node keeps what is staged: a download takes its time, and the check may fail.
 const BEFORE_WINDOW: Duration = Duration::from_secs(3600);
+
+/// Why update_engine forgets a staged update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reset {
+    /// It is quarantined: update_engine looks again when its time comes.
+    Quarantined,
+    /// It has grown old: update_engine looks again at once.
+    Old,
+    /// Another image is open to the node's group: update_engine looks again at once.
+    NewerWave,
+}
+
+/// A staged update that update_engine is to forget, so that it looks for a newer one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restaged {
+    /// The update.
+    pub image: ImageId,
+    /// Why.
+    pub why: Reset,
+    /// Until when it is waited for, on the monotonic clock.
+    pub until: Duration,
+}
 
 /// The answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

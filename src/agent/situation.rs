@@ -108,6 +108,9 @@ pub struct Intent {
     /// Whether a person asked for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_person: bool,
+    /// Whether it is a staged image that was never proven on this node: other groups may have to prove it first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub new_image: bool,
 }
 
 /// What a person asked for.
@@ -133,6 +136,7 @@ pub fn intent(facts: &Facts, request: Option<&Request>, runs: &ImageId) -> Optio
     Some(Intent {
         reason,
         by_person: request.is_some(),
+        new_image: staged.is_some(),
         // Somebody may have put the other slot first: that is what a reboot boots then.
         to: staged
             .or_else(|| facts.next.clone().ok().flatten())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use host::{duration, node};
 use jiff::Timestamp;
 use semaphore::{
-    etcd::{Claim, Left, Locked},
+    etcd::{Claim, Left, Locked, WaveWait},
     records::{Drain, Holder, ImageId, Phase, new_nonce},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -244,6 +244,8 @@ async fn wait(
         ticket_lease: context.config.timings.ticket_lease.as_secs(),
         member: false,
         by_person: false,
+        new_image: false,
+        waves: WaveWait::default(),
         node: None,
     };
     let mut ends = Ends::listen()?;

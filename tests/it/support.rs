@@ -7,7 +7,7 @@ use pointsman_testbed::etcd::Cluster;
 
 pub(crate) use pointsman_testbed::random::Random;
 use semaphore::{
-    etcd::{BackOff, Claim, Options, Semaphore},
+    etcd::{BackOff, Claim, Options, Semaphore, WaveWait},
     keys::Keys,
     records::{Holder, ImageId, NodeRecord, Phase, new_nonce},
 };
@@ -84,6 +84,8 @@ pub(crate) fn claim(id: &str) -> Claim {
         ticket_lease: 10,
         member: false,
         by_person: false,
+        new_image: false,
+        waves: WaveWait::default(),
         node: Some(node(id)),
     }
 }

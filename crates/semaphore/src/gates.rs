@@ -4,7 +4,9 @@
 //! the entry: its keys are read with the queue, watched while the gate is closed, and compared, as they were read, by
 //! whoever goes through. So no gate can be read without being compared.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
+
+use host::node::Group;
 
 use crate::{
     keys::Keys,
@@ -51,6 +53,8 @@ pub enum ClosedBy {
     },
     /// The group's policy cannot be used.
     Policy(PolicyError),
+    /// The image is not open to this group yet.
+    Wave(ShutWave),
     /// Another node with a member of etcd is out.
     Member {
         /// That node.
@@ -58,6 +62,19 @@ pub enum ClosedBy {
         /// Whether that was written before a person accepted this store: it may have come back with a snapshot.
         before_accept: bool,
     },
+}
+
+/// An image that a group before this one has not opened yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShutWave {
+    /// The group.
+    pub group: Group,
+    /// The image.
+    pub to: ImageId,
+    /// Whether the group has opened it, and the time between the groups has not passed yet.
+    pub soaks: bool,
+    /// The other images, by digest, that are open to the node's group: of all groups that it comes after.
+    pub open: Vec<String>,
 }
 
 /// Where a closed gate stops a node.
@@ -77,7 +94,7 @@ impl ClosedBy {
     pub fn stops(&self) -> Stops {
         match self {
             Self::Pause { .. } | Self::Policy(_) => Stops::AsFirst,
-            Self::Quarantine { .. } => Stops::Outside,
+            Self::Quarantine { .. } | Self::Wave(_) => Stops::Outside,
             Self::Member { .. } => Stops::OutsideWhileRoom,
         }
     }
@@ -107,16 +124,20 @@ pub struct Passenger<'a> {
     pub to: Option<&'a ImageId>,
     /// Whether it hosts a member of etcd.
     pub member: bool,
+    /// The digest of the image, where the groups that its own comes after must have opened it: the image is staged, and was
+    /// never proven on this node.
+    pub new: Option<&'a str>,
 }
 
-/// The list of all gates.
-fn gates(keys: &Keys, who: Passenger<'_>) -> Vec<Box<dyn Gate>> {
+/// The list of all gates. `after` are the groups that the policy names.
+fn gates(keys: &Keys, who: Passenger<'_>, after: &[Group]) -> Vec<Box<dyn Gate>> {
     let mut gates: Vec<Box<dyn Gate>> = Vec::new();
     gates.extend(who.to.map(|to| QuarantineGate::new(keys, to) as _));
     if who.member {
         gates.push(Box::new(MemberGate(keys.member_out())));
     }
     gates.push(Box::new(PolicyGate(keys.policy())));
+    gates.extend(WaveGate::new(keys, who, after).map(|gate| Box::new(gate) as _));
     for (all, key) in [(true, keys.pause_all()), (false, keys.pause())] {
         gates.push(Box::new(PauseGate { all, key }));
     }
@@ -129,18 +150,19 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// The gates between a node and the reboot lock.
+    /// The gates between a node and the reboot lock. `after` are the groups that its policy names, as it was read: who takes
+    /// compares the policy.
     #[must_use]
-    pub fn to_take(keys: &Keys, who: Passenger<'_>) -> Self {
+    pub fn to_take(keys: &Keys, who: Passenger<'_>, after: &[Group]) -> Self {
         Self {
-            gates: gates(keys, who),
+            gates: gates(keys, who, after),
         }
     }
 
     /// The gates between a node that holds the lock and its reboot.
     #[must_use]
     pub fn to_commit(keys: &Keys, who: Passenger<'_>) -> Self {
-        let mut gates = gates(keys, who);
+        let mut gates = gates(keys, who, &[]);
         gates.retain(|gate| gate.is_of_commit());
         Self { gates }
     }
@@ -148,7 +170,7 @@ impl Gateway {
     /// The gates between a node that soaks and the image it left.
     #[must_use]
     pub fn to_go_back(keys: &Keys, who: Passenger<'_>) -> Self {
-        let mut gates = gates(keys, who);
+        let mut gates = gates(keys, who, &[]);
         gates.retain(|gate| gate.is_of_way_back());
         Self { gates }
     }
@@ -173,6 +195,17 @@ impl Gateway {
             read.readings.extend(readings.map(reading));
         }
         read
+    }
+}
+
+impl Closed {
+    /// What changes when the gate may have opened.
+    #[must_use]
+    pub fn watched(&self) -> KeyRange {
+        match &self.by {
+            ClosedBy::Wave(shut) if !shut.soaks => KeyRange::Prefix(self.key.clone()),
+            _ => KeyRange::One(self.key.clone()),
+        }
     }
 }
 
@@ -236,6 +269,87 @@ impl Gate for PolicyGate {
             key: found.key.clone(),
             by: ClosedBy::Policy(error),
         })
+    }
+}
+
+/// The waves of the groups that the node's own comes after.
+struct WaveGate {
+    to: ImageId,
+    /// Of each group: its name, the key of the wave, the key of its soak, the prefix of all its waves.
+    groups: Vec<(Group, String, String, String)>,
+}
+
+impl WaveGate {
+    fn new(keys: &Keys, who: Passenger<'_>, after: &[Group]) -> Option<Self> {
+        let (digest, to) = (who.new?, who.to?);
+        let of = |group: &Group| {
+            let keys = keys.of_group(group.clone());
+            let (wave, soak) = (keys.wave(digest), keys.wave_soak(digest));
+            (group.clone(), wave, soak, keys.waves())
+        };
+        let groups: Vec<_> = after.iter().map(of).collect();
+        (!groups.is_empty()).then(|| Self {
+            to: to.clone(),
+            groups,
+        })
+    }
+}
+
+impl Gate for WaveGate {
+    fn keys(&self) -> Vec<KeyRange> {
+        let of = |(_, wave, soak, all): &(Group, String, String, String)| {
+            [
+                KeyRange::One(wave.clone()),
+                KeyRange::One(soak.clone()),
+                KeyRange::Prefix(all.clone()),
+            ]
+        };
+        self.groups.iter().flat_map(of).collect()
+    }
+
+    fn closed(&self, found: &[Vec<Found>], _accepted: i64) -> Option<Closed> {
+        let answers = self.groups.iter().zip(found.chunks(3));
+        let shut = answers
+            .clone()
+            .find_map(|((group, wave, soak, all), found)| {
+                match (found[0].is_empty(), found[1].is_empty()) {
+                    // Also another image's opening says something.
+                    (true, _) => Some((group, all, false)),
+                    (false, false) => Some((group, soak, true)),
+                    (false, true) => None::<(&Group, &String, bool)>,
+                }
+                .map(|shut| (shut, wave))
+            });
+        let ((group, key, soaks), own) = shut?;
+        let own = own.rsplit('/').next().unwrap_or_default();
+        let mut open: Option<BTreeSet<String>> = None;
+        for ((_, _, _, all), found) in answers {
+            let waves = found[2]
+                .iter()
+                .filter_map(|found| found.key.strip_prefix(all.as_str()));
+            let waves = waves
+                .filter(|digest| *digest != own)
+                .map(str::to_owned)
+                .collect();
+            open = Some(match open {
+                Some(open) => &open & &waves,
+                None => waves,
+            });
+        }
+        Some(Closed {
+            key: key.clone(),
+            by: ClosedBy::Wave(ShutWave {
+                group: group.clone(),
+                to: self.to.clone(),
+                soaks,
+                open: open.unwrap_or_default().into_iter().collect(),
+            }),
+        })
+    }
+
+    /// What was open at the take stays so: a person who wants to stop an image quarantines it.
+    fn is_of_commit(&self) -> bool {
+        false
     }
 }
 
@@ -361,6 +475,7 @@ impl fmt::Display for ClosedBy {
                 f,
                 "the group's policy cannot be used: {error}; see: pointsman policy"
             ),
+            Self::Wave(shut) => shut.fmt(f),
             Self::Member { out, before_accept } => {
                 write!(
                     f,
@@ -376,6 +491,30 @@ impl fmt::Display for ClosedBy {
                 Ok(())
             }
         }
+    }
+}
+
+impl fmt::Display for ShutWave {
+    /// As a sentence for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let group = match self.group.as_str() {
+            "" => "the unnamed group".to_owned(),
+            name => format!("the group {name:?}"),
+        };
+        if self.soaks {
+            write!(
+                f,
+                "{group} has proven {}, and the time between the groups has not passed yet",
+                self.to
+            )
+        } else {
+            write!(
+                f,
+                "{group}, which comes before this one, has not proven {} on all its nodes yet",
+                self.to
+            )
+        }?;
+        f.write_str(" (see: pointsman waves)")
     }
 }
 

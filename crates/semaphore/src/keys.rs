@@ -97,6 +97,33 @@ impl Keys {
         self.in_group("policy")
     }
 
+    /// The images that the group has opened to those that come after it: `G/waves/`.
+    #[must_use]
+    pub fn waves(&self) -> String {
+        self.in_group("waves/")
+    }
+
+    /// One of them, named `sha256:…`: `G/waves/<digest>`.
+    #[must_use]
+    pub fn wave(&self, image: &str) -> String {
+        self.waves() + image
+    }
+
+    /// What keeps such an image back while its wave soaks: `G/wave-soak/<digest>`.
+    #[must_use]
+    pub fn wave_soak(&self, image: &str) -> String {
+        self.in_group("wave-soak/") + image
+    }
+
+    /// The keys of another group under the same prefix.
+    #[must_use]
+    pub fn of_group(&self, group: Group) -> Self {
+        Self {
+            prefix: self.prefix.clone(),
+            group,
+        }
+    }
+
     /// All members of the group: `G/members/`.
     #[must_use]
     pub fn members(&self) -> String {

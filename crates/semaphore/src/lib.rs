@@ -17,3 +17,4 @@ pub mod records;
 pub mod store;
 pub mod stored;
 pub mod v2;
+pub mod waves;

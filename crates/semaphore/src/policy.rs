@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use host::duration;
+use host::{duration, node::Group};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,17 @@ pub struct Policy {
         with = "duration::optional_text"
     )]
     pub soak: Option<Duration>,
+    /// How long the groups after this one wait, once all members of this one have proven an image. Without it, this group opens
+    /// no waves.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "duration::optional_text"
+    )]
+    pub wave_soak: Option<Duration>,
+    /// The groups that must have proven an image before the nodes of this one go to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<Group>,
     /// How the group goes on where a holder does not come back; without it, it waits for that node for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<Lost>,
@@ -57,6 +68,9 @@ fn one() -> u32 {
 /// end.
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
+/// The most groups that one may come after: of each, two keys are compared in the take, and etcd takes 128 operations.
+pub const MOST_GROUPS: usize = 16;
+
 /// Why a policy cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{fault}; it reads: {text}")]
@@ -79,6 +93,15 @@ pub enum PolicyFault {
     /// A soak that takes no time, or more than etcd's leases run.
     #[error("soak is {}, expected a duration from 1s to 365d", duration::print(*.0))]
     Soak(Duration),
+    /// A time between waves that is a typing error.
+    #[error("wave_soak is {}, expected a duration of at most 365d", duration::print(*.0))]
+    WaveSoak(Duration),
+    /// More groups than one request to etcd can ask.
+    #[error("after names {0} groups, expected at most {MOST_GROUPS}")]
+    Groups(usize),
+    /// A group twice.
+    #[error("after names the group {0} twice")]
+    Twice(String),
     /// The grace is none.
     #[error("lost.grace is {}, expected whole seconds, from 1s to {}", duration::print(*.0), duration::print(LONGEST))]
     Grace(Duration),
@@ -101,6 +124,10 @@ pub enum Field {
     MaxPercent,
     /// `soak`.
     Soak,
+    /// `wave_soak`.
+    WaveSoak,
+    /// `after`.
+    After,
     /// `lost`, all of it: the budget means nothing without the grace.
     LostGrace,
     /// `lost.budget`, back to 1.
@@ -109,9 +136,11 @@ pub enum Field {
 
 impl Field {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::MaxPercent,
         Self::Soak,
+        Self::WaveSoak,
+        Self::After,
         Self::LostGrace,
         Self::LostBudget,
     ];
@@ -122,6 +151,8 @@ impl Field {
         match self {
             Self::MaxPercent => "max",
             Self::Soak => "soak",
+            Self::WaveSoak => "wave-soak",
+            Self::After => "after",
             Self::LostGrace => "lost-grace",
             Self::LostBudget => "lost-budget",
         }
@@ -135,6 +166,10 @@ pub struct PolicyChange {
     pub max_percent: Option<u32>,
     /// A new length of the soak.
     pub soak: Option<Duration>,
+    /// A new time between waves.
+    pub wave_soak: Option<Duration>,
+    /// The groups that this one comes after from now on.
+    pub after: Option<Vec<Group>>,
     /// A new grace.
     pub lost_grace: Option<Duration>,
     /// A new budget.
@@ -143,6 +178,8 @@ pub struct PolicyChange {
     pub unset: Vec<Field>,
     /// Whether a policy that cannot be used is replaced.
     pub replace: bool,
+    /// Whether groups are named although some of their agents do not say what they have proven.
+    pub force: bool,
 }
 
 impl Policy {
@@ -177,6 +214,18 @@ impl Policy {
         if let Some(soak) = self.soak.filter(|soak| !lasts.contains(soak)) {
             return Err(PolicyFault::Soak(soak));
         }
+        if let Some(wave_soak) = self.wave_soak.filter(|wave_soak| *wave_soak > LONGEST) {
+            return Err(PolicyFault::WaveSoak(wave_soak));
+        }
+        if self.after.len() > MOST_GROUPS {
+            return Err(PolicyFault::Groups(self.after.len()));
+        }
+        let before = |at: usize| &self.after[..at];
+        let twice =
+            |(at, group): (usize, &Group)| before(at).contains(group).then(|| group.clone());
+        if let Some(group) = self.after.iter().enumerate().find_map(twice) {
+            return Err(PolicyFault::Twice(format!("{:?}", group.as_str())));
+        }
         self.lost.map_or(Ok(()), |lost| lost.check())
     }
 
@@ -193,6 +242,8 @@ impl Policy {
         let mut policy = Self {
             max_percent: change.max_percent.or(self.max_percent),
             soak: change.soak.or(self.soak),
+            wave_soak: change.wave_soak.or(self.wave_soak),
+            after: change.after.clone().unwrap_or_else(|| self.after.clone()),
             lost: change.lost(self.lost)?,
             by: by.to_owned(),
             since: Some(now),
@@ -201,6 +252,8 @@ impl Policy {
             match field {
                 Field::MaxPercent => policy.max_percent = None,
                 Field::Soak => policy.soak = None,
+                Field::WaveSoak => policy.wave_soak = None,
+                Field::After => policy.after.clear(),
                 Field::LostGrace => policy.lost = None,
                 Field::LostBudget => policy.lost.iter_mut().for_each(|lost| lost.budget = one()),
             }
@@ -214,11 +267,14 @@ impl Policy {
         let Self {
             max_percent,
             soak,
+            wave_soak,
+            after,
             lost,
             by: _,
             since: _,
         } = self;
-        max_percent.is_none() && soak.is_none() && lost.is_none()
+        let waves = wave_soak.is_some() || !after.is_empty();
+        !(max_percent.is_some() || soak.is_some() || waves || lost.is_some())
     }
 }
 
@@ -254,6 +310,12 @@ impl PolicyChange {
 #[must_use]
 pub fn lost_in(policy: &[u8]) -> Option<Lost> {
     Policy::parse(policy).ok()?.lost
+}
+
+/// The groups that a policy with this value comes after; none where it cannot be used.
+#[must_use]
+pub fn after_in(policy: &[u8]) -> Vec<Group> {
+    Policy::parse(policy).map_or_else(|_| Vec::new(), |policy| policy.after)
 }
 
 /// The percentage in the value of a policy; none where it has none, or cannot be used.

@@ -181,6 +181,10 @@ pub struct Timings {
     pub shutdown_timeout: Duration,
     /// How long a quarantined update stays staged.
     pub quarantine_reset: Duration,
+    /// How often a node that waits for a wave sees to it that it opens.
+    pub wave_retry: Duration,
+    /// Over how long the nodes that waited for a wave spread when it has opened.
+    pub wave_spread: Duration,
     /// The wait after the first failed try.
     pub retry_min: Duration,
     /// The longest wait between tries.
@@ -233,6 +237,8 @@ impl Config {
             ticket_lease: value(&given.ticket_lease),
             shutdown_timeout: value(&given.shutdown_timeout),
             quarantine_reset: value(&given.quarantine_reset),
+            wave_retry: value(&given.wave_retry),
+            wave_spread: value(&given.wave_spread),
             retry_min: value(&given.retry_min),
             retry_max: value(&given.retry_max),
         };

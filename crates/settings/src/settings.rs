@@ -137,6 +137,8 @@ settings! {
     quarantine_reset: Duration, "timings.quarantine-reset", Some("POINTSMAN_QUARANTINE_RESET"),
         at_least(least(10)), Some("12h");
     retry_min: Duration, "timings.retry-min", Some("POINTSMAN_RETRY_MIN"), at_least(least(10)), Some("1s");
+    wave_retry: Duration, "timings.wave-retry", Some("POINTSMAN_WAVE_RETRY"), at_least(least(10)), Some("12h");
+    wave_spread: Duration, "timings.wave-spread", Some("POINTSMAN_WAVE_SPREAD"), at_least(least(0)), Some("30s");
     retry_max: Duration, "timings.retry-max", Some("POINTSMAN_RETRY_MAX"), at_least(least(10)), Some("60s");
 }
 

@@ -9,7 +9,8 @@ use crate::agent::{
     effects::Updates,
     failure::Refusal,
     journal::{Journal, JournalError},
-    machine::{Effect, Event, Op, Reset},
+    machine::{Effect, Event, Op},
+    restage::Reset,
 };
 
 impl Driver {
@@ -105,7 +106,7 @@ impl Driver {
         }
         let (what, what_now) = match why {
             Reset::Quarantined => ("the quarantined update", "checks for another one"),
-            Reset::Old => ("the staged update", "checks for a newer one"),
+            Reset::Old | Reset::NewerWave => ("the staged update", "checks for a newer one"),
         };
         let (runner, look_again) = (self.runner.clone(), self.look_again.clone());
         tokio::task::spawn_local(async move {
@@ -124,7 +125,7 @@ impl Driver {
                 return;
             }
             tracing::info!("{what} is reset: update_engine {what_now}");
-            if why == Reset::Old
+            if why != Reset::Quarantined
                 && let Err(error) = engine.attempt_update().await
             {
                 tracing::warn!("update_engine checks later: {error}");

@@ -6,7 +6,7 @@ use host::duration;
 use jiff::Timestamp;
 use semaphore::{
     commit,
-    etcd::{self, Claim, Committed, HoldEnd, Left, Released},
+    etcd::{self, Claim, Committed, HoldEnd, Left, Released, WaveWait},
     records::{Holder, NodeRecord, Phase},
 };
 
@@ -39,6 +39,11 @@ impl EffectRunner {
             ticket_lease: self.config.timings.ticket_lease.as_secs(),
             member: key.member.is_some(),
             by_person: entry.intent.by_person,
+            new_image: entry.intent.new_image,
+            waves: WaveWait {
+                retry: self.config.timings.wave_retry,
+                spread: self.config.timings.wave_spread,
+            },
             node: Some(self.record("", "")),
         }
     }

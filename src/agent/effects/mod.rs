@@ -29,7 +29,7 @@ use host::{
     node, systemd, time,
 };
 use semaphore::{
-    etcd::{self, BackOff, QueuePosition, Semaphore, Wait},
+    etcd::{self, BackOff, Semaphore, Wait},
     keys::Keys,
     records::{ImageId, Member, NodeRecord},
 };
@@ -236,7 +236,7 @@ impl EffectRunner {
         // The driver outlives its operations.
         let _ = self.notes.send(Event::WaitsFor(Wait {
             waits_for: why,
-            position: QueuePosition::Unknown,
+            ..Wait::default()
         }));
     }
 

@@ -88,6 +88,7 @@ impl EffectRunner {
             note(Wait {
                 waits_for: why.to_string(),
                 position: QueuePosition::Outside,
+                ..Wait::default()
             });
             sleep(self.config.timings.retry_max).await;
         }

@@ -18,7 +18,7 @@ struct Case {
     journal: Result<Journal, JournalError>,
     intent: Option<Intent>,
     quarantined: Option<FoundHere>,
-    restaged: Option<(ImageId, Duration)>,
+    restaged: Option<Restaged>,
     hold_off: Option<(Duration, Failure)>,
     grace_ends: Option<Duration>,
 }
@@ -81,6 +81,7 @@ fn open() -> Case {
             reason: "update to 2".into(),
             to: image("2"),
             by_person: false,
+            new_image: false,
         }),
         quarantined: None,
         restaged: None,

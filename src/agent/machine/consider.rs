@@ -41,7 +41,7 @@ impl Machine {
             }
             Gate::Closed(closed) => {
                 let mut until = closed.until;
-                if let ClosedBy::Restaged(_) = closed.by {
+                if let ClosedBy::Restaged(..) = closed.by {
                     effects.extend(self.restage(now));
                 }
                 if closed.by.ends_grace() {
@@ -77,8 +77,10 @@ impl Machine {
                 && self.rules.strategy == Strategy::EtcdLock
                 && entry.claim.as_ref().is_some_and(here)
         };
-        if let Some(entry) = ticket {
+        if let Some(mut entry) = ticket {
             return if same(&entry) {
+                entry.intent.new_image = intent.new_image;
+                self.set_entry(Some(entry.clone()));
                 self.run(State::Queued { until }, Op::Acquire(entry))
             } else {
                 self.leave()
@@ -117,6 +119,14 @@ impl Machine {
     pub(super) fn intent(&self) -> Option<Intent> {
         let mut intent = intent(self.facts.as_ref()?, self.request(), &self.identity.runs)?;
         intent.to = self.named(intent.to);
+        // A slot that is marked good ran well here.
+        let good = self
+            .identity
+            .boot
+            .other
+            .as_ref()
+            .filter(|other| other.successful);
+        intent.new_image &= !good.is_some_and(|other| other.image.is(&intent.to));
         Some(intent)
     }
 

@@ -19,7 +19,7 @@ mod vocabulary;
 use std::time::Duration;
 
 pub use states::StateName;
-pub use vocabulary::{Effect, Event, Op, Reset, State};
+pub use vocabulary::{Effect, Event, Op, State};
 
 use semaphore::{etcd::QueuePosition, keys::Keys, records::ImageId};
 
@@ -27,6 +27,7 @@ use super::{
     failure::{Failure, SoakNote, Why},
     gate::Gate,
     journal::{Entry, Journal, JournalError, Stage},
+    restage::Restaged,
     situation::{Facts, Now, Request, Rules},
 };
 
@@ -95,7 +96,9 @@ pub struct Machine {
     /// Whether the journal on disk still holds update_engine back, because it could not be written when the hold ended.
     still_holds_back: bool,
     /// A staged update that has grown too old, and until when update_engine is given to forget it, on the monotonic clock.
-    restaged: Option<(ImageId, Duration)>,
+    restaged: Option<Restaged>,
+    /// Whether another image than the staged one has become open to the group, of which this node has not known.
+    newer_wave: bool,
     /// When to see whether the staged update has grown too old, on the monotonic clock.
     restage_at: Option<Duration>,
     stopping: bool,
@@ -121,6 +124,7 @@ impl Machine {
             quarantined_update: None,
             still_holds_back: false,
             restaged: None,
+            newer_wave: false,
             restage_at: None,
             stopping: false,
         }
@@ -287,7 +291,11 @@ impl Machine {
             Event::Reported(what) => self.reported(&what),
             Event::StoreAccepted => self.tell_again(),
             Event::JournalFailed(why) => self.journal_failed(why, now),
-            Event::WaitsFor(wait) => self.waits(wait.waits_for, wait.position, false),
+            Event::WaitsFor(wait) => {
+                let mut effects = self.note_open_waves(&wait.open_waves);
+                effects.extend(self.waits(wait.waits_for, wait.position, false));
+                effects
+            }
             Event::HookRuns(which) => self.waits(which, QueuePosition::Unknown, true),
             Event::Looked(facts) => {
                 self.facts = Some(facts);

@@ -3,10 +3,11 @@
 use semaphore::{etcd::QueuePosition, records::ImageId};
 use settings::Strategy;
 
-use super::{Effect, Machine, Reset, State};
+use super::{Effect, Machine, State};
 use crate::agent::{
     failure::Refusal,
     journal::OwnQuarantine,
+    restage::Reset,
     situation::{Now, Update},
 };
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use semaphore::{etcd::QueuePosition, records::ImageId};
 use settings::Strategy;
 
-use super::{Effect, Machine, Reset, State};
+use super::{Effect, Machine, State};
 use crate::agent::{
     journal::Waits,
-    restage::{self, Look},
+    restage::{self, Look, Reset, Restaged},
     situation::{Now, Update},
 };
 
@@ -26,9 +26,11 @@ impl Machine {
     /// Counts from when an update is staged, in the journal, where it may grow too old; and when to look at that again.
     pub(super) fn count_how_long_it_waits(&mut self, now: &Now) -> Option<Effect> {
         let staged = self.staged().cloned();
-        self.restaged.take_if(|(image, until)| {
-            let same = staged.as_ref().is_some_and(|staged| staged.is(image));
-            !same || now.monotonic >= *until
+        self.restaged.take_if(|restaged| {
+            let same = staged
+                .as_ref()
+                .is_some_and(|staged| staged.is(&restaged.image));
+            !same || now.monotonic >= restaged.until
         });
         let known = self.facts.as_ref().map(|facts| &facts.update);
         let since = now.wall.timestamp();
@@ -68,23 +70,8 @@ impl Machine {
     /// the reboot, or the node holds the reboot lock.
     fn look_again(&self, now: &Now) -> Option<Look> {
         let after = self.rules.restage_after?;
-        let waits_outside = match self.state {
-            State::Starting | State::Idle | State::Waiting { .. } => true,
-            State::Queued { .. } => self.position != QueuePosition::Held,
-            _ => false,
-        };
-        let staged = self.staged()?;
-        let quarantined = self.has_quarantined_update() || self.quarantined(staged).is_some();
-        let left_alone = self.stopping || self.request().is_some() || quarantined;
-        let up = self.going_down() == Some(false);
-        if !waits_outside || left_alone || !up || self.rules.strategy == Strategy::Off {
-            return None;
-        }
-        let journal = self
-            .journal
-            .as_ref()
-            .ok()
-            .filter(|journal| !journal.is_newer())?;
+        let staged = self.to_be_left()?;
+        let journal = self.journal.as_ref().ok()?;
         let waits = journal
             .waits
             .as_ref()
@@ -99,13 +86,67 @@ impl Machine {
         ))
     }
 
-    /// The staged update that has grown too old, and until when update_engine is given to forget it.
-    pub(super) fn restaged(&self, now: &Now) -> Option<(ImageId, Duration)> {
-        if let Some((_, until)) = &self.restaged {
-            return self.restaged.clone().filter(|_| now.monotonic < *until);
+    /// The staged update, where the node may leave it for a newer one.
+    fn to_be_left(&self) -> Option<&ImageId> {
+        let waits_outside = match self.state {
+            State::Starting | State::Idle | State::Waiting { .. } => true,
+            State::Queued { .. } => self.position != QueuePosition::Held,
+            _ => false,
+        };
+        let staged = self.staged()?;
+        let quarantined = self.has_quarantined_update() || self.quarantined(staged).is_some();
+        let left_alone = self.stopping || self.request().is_some() || quarantined;
+        let up = self.going_down() == Some(false);
+        let journal = self.journal.as_ref().ok();
+        let own = journal.is_some_and(|journal| !journal.is_newer());
+        let may = waits_outside && !left_alone && up && own;
+        Some(staged).filter(|_| may && self.rules.strategy != Strategy::Off)
+    }
+
+    /// Other images are open to the node's group, and the staged one is not. Of one that this node has not known update_engine
+    /// may have heard by now: it is told to look, once for each.
+    pub(super) fn note_open_waves(&mut self, open: &[String]) -> Vec<Effect> {
+        let staged = self.staged().and_then(|staged| staged.digest.clone());
+        let runs = self.identity.runs.digest.clone();
+        let Some(journal) = self
+            .journal
+            .as_mut()
+            .ok()
+            .filter(|journal| !journal.is_newer())
+        else {
+            return Vec::new();
+        };
+        let known = |digest: &String| {
+            let here = [&staged, &runs]
+                .into_iter()
+                .flatten()
+                .any(|own| own == digest);
+            here || journal.open_waves.contains(digest)
+        };
+        if open.is_empty() || open.iter().all(known) {
+            return Vec::new();
         }
-        let due = self.look_again(now) == Some(Look::Now);
-        due.then(|| Some((self.staged()?.clone(), now.monotonic + PATIENCE)))?
+        journal.open_waves = open.to_vec();
+        self.newer_wave = true;
+        vec![Effect::Remember(journal.clone()), Effect::Again]
+    }
+
+    /// The staged update that is to be left for a newer one, and until when update_engine is given to forget it.
+    pub(super) fn restaged(&self, now: &Now) -> Option<Restaged> {
+        if let Some(restaged) = &self.restaged {
+            return Some(restaged.clone()).filter(|restaged| now.monotonic < restaged.until);
+        }
+        let image = self.to_be_left()?.clone();
+        let why = match self.newer_wave {
+            true => Reset::NewerWave,
+            false if self.look_again(now) == Some(Look::Now) => Reset::Old,
+            false => return None,
+        };
+        Some(Restaged {
+            image,
+            why,
+            until: now.monotonic + PATIENCE,
+        })
     }
 
     /// Has update_engine look again, once, where the node has left the queue for that.
@@ -114,12 +155,16 @@ impl Machine {
             return Vec::new();
         }
         self.restaged = self.restaged(now);
-        let waits = self.restaged.as_ref().map(|(image, _)| Waits {
-            image: image.clone(),
+        self.newer_wave = false;
+        let Some(Restaged { image, why, .. }) = self.restaged.clone() else {
+            return Vec::new();
+        };
+        let waits = self.rules.restage_after.map(|_| Waits {
+            image,
             since: now.wall.timestamp(),
         });
         let remembered = self.remember_waits(waits);
-        let reset = Effect::Reset(Reset::Old);
+        let reset = Effect::Reset(why);
         remembered.into_iter().chain([reset]).collect()
     }
 }

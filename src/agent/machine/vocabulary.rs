@@ -17,6 +17,7 @@ use crate::agent::{
     health::Verdict,
     journal::{ClaimKey, Entry, Journal, JournalError, OwnQuarantine},
     next_slot::SlotFault,
+    restage::Reset,
     situation::{Facts, Intent, Request},
 };
 
@@ -250,15 +251,6 @@ pub enum Op {
     /// Give the semaphore back, with what this node owes the others. At the stage `Soaking` the group's policy is asked whether
     /// the node soaks first.
     Release(Entry, Option<OwnQuarantine>),
-}
-
-/// Why update_engine forgets a staged update.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reset {
-    /// It is quarantined: update_engine looks again when its time comes.
-    Quarantined,
-    /// It has grown old: update_engine looks again at once.
-    Old,
 }
 
 /// What the driver is to do, in order.

@@ -1,12 +1,16 @@
 //! From the ticket to the reboot lock.
 
 mod view;
+mod wave;
 
 use std::time::Duration;
 
 use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp, TxnOpResponse};
+use host::node::Group;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
+
+use wave::{WaveTries, shut_wave, spread_out};
 
 use super::{
     Claim, Error, QueuePosition, RACES, Semaphore, Wait, absent, gates, json,
@@ -19,7 +23,7 @@ use crate::{
     gates::{Closed, ClosedBy},
     queue::{Block, Step, View, decide},
     records::{Holder, Member, NodeRecord, Ticket},
-    stored::Stored,
+    stored::{KeyRange, Stored},
 };
 
 impl Semaphore {
@@ -43,6 +47,8 @@ impl Semaphore {
             spare: None,
             place: None,
             percent: None,
+            after: Vec::new(),
+            wave: WaveTries::default(),
             stands_since: None,
             probed: false,
             answered: false,
@@ -58,7 +64,7 @@ impl Semaphore {
             tracing::warn!("{error}");
             note(Wait {
                 waits_for: host::text::in_a_sentence(&error.to_string()),
-                position: QueuePosition::Unknown,
+                ..Wait::default()
             });
             sleep(waits.next().unwrap_or(self.back_off.max)).await;
         }
@@ -76,6 +82,10 @@ struct Run<'a> {
     place: Option<i64>,
     /// The percentage of the policy, as last seen: then the members are counted.
     percent: Option<u32>,
+    /// The groups of the policy that this one comes after, as last seen.
+    after: Vec<Group>,
+    /// What is done about a wave that is waited for.
+    wave: WaveTries,
     /// Since when it has stood, as far as this run knows.
     stands_since: Option<Instant>,
     /// Whether the store has been looked at since something was last waited for.
@@ -90,6 +100,8 @@ impl Run<'_> {
         self.spare = None;
         self.place = None;
         self.percent = None;
+        self.after = Vec::new();
+        self.wave = WaveTries::default();
         self.stands_since = None;
         self.probed = false;
     }
@@ -104,6 +116,12 @@ impl Run<'_> {
             // A ticket in the queue stands on a lease of this run, also when an earlier run put it there.
             let waits = !matches!(step, Step::Held | Step::Blocked(_));
             if step == Step::Enqueue || (waits && self.lease.is_none()) {
+                if let Some(spread) = self.wave.spread(self.claim.waves.spread) {
+                    note(spread_out(spread));
+                    sleep(spread).await;
+                    view = self.probed_view().await?;
+                    continue;
+                }
                 if !self.probed {
                     view = self.probed_view().await?;
                     continue;
@@ -152,13 +170,22 @@ impl Run<'_> {
                 }
                 Step::Blocked(block) => {
                     self.drop_ticket().await?;
-                    self.block_key(block)
+                    if let Block::Gate(Closed {
+                        by: ClosedBy::Wave(shut),
+                        ..
+                    }) = block
+                        && self.see_to_wave(shut).await?
+                    {
+                        view = self.view().await?;
+                        continue;
+                    }
+                    self.block_range(block)
                 }
-                Step::WaitBehind { key, .. } => key.clone(),
+                Step::WaitBehind { key, .. } => KeyRange::One(key.clone()),
                 Step::WaitRepaired(_) | Step::WaitFull { .. } | Step::WaitCreated { .. } => {
-                    keys.semaphore()
+                    KeyRange::One(keys.semaphore())
                 }
-                Step::WaitGate(closed) => closed.key.clone(),
+                Step::WaitGate(closed) => closed.watched(),
             };
             races = 0;
             note(Wait {
@@ -171,6 +198,10 @@ impl Run<'_> {
                     Step::Blocked(Block::Foreign(_) | Block::Listed) => QueuePosition::Held,
                     _ if self.place.is_some() => QueuePosition::InQueue,
                     _ => QueuePosition::Outside,
+                },
+                open_waves: match shut_wave(&step) {
+                    Some(shut) => shut.open.clone(),
+                    None => Vec::new(),
                 },
             });
             if matches!(step, Step::WaitFull { .. }) && self.spare.is_none() {
@@ -204,14 +235,19 @@ impl Run<'_> {
         Some(since + Duration::from_secs(self.claim.ticket_lease))
     }
 
-    /// Waits until `key`, which keeps the claim from its next step, has changed; the view then.
-    async fn wait(&mut self, mut view: View, step: &Step, key: &str) -> Result<View, Error> {
+    /// Waits until something of `range`, which keeps the claim from its next step, has changed; the view then.
+    async fn wait(&mut self, mut view: View, step: &Step, range: &KeyRange) -> Result<View, Error> {
         let (semaphore, cluster, revision) = (self.semaphore, view.cluster, view.revision);
         let stands_at = self.stands_at(step);
         let full = matches!(step, Step::WaitFull { .. });
         let counts = full && view.percentage.is_some();
+        let wave = shut_wave(step).is_some();
+        let policy = semaphore.keys.policy();
+        let try_again = self.wave.again.filter(|_| wave);
         let change = tokio::select! {
-            change = semaphore.changed(key, cluster, revision) => change?,
+            change = semaphore.changed_in(range, cluster, revision) => change?,
+            change = semaphore.changed(&policy, cluster, revision), if wave => change?,
+            () = until(try_again) => Change::Lost("the wave may be due".into()),
             change = members_change(semaphore, cluster, revision), if counts => change?,
             error = probe(semaphore, step) => return Err(error),
             () = until(stands_at) => Change::Lost("the ticket has stood for its lease".into()),
@@ -241,7 +277,7 @@ impl Run<'_> {
                 }
             }
             (_, Change::Lost(why)) => {
-                tracing::debug!(key, "{why}");
+                tracing::debug!(?range, "{why}");
                 stand_back(20).await;
                 view = self.view().await?;
             }
@@ -250,12 +286,12 @@ impl Run<'_> {
         Ok(view)
     }
 
-    fn block_key(&self, block: &Block) -> String {
+    fn block_range(&self, block: &Block) -> KeyRange {
         let keys = &self.semaphore.keys;
         match block {
-            Block::Foreign(_) => keys.holder(self.claim.id()),
-            Block::Listed => keys.semaphore(),
-            Block::Gate(closed) => closed.key.clone(),
+            Block::Foreign(_) => KeyRange::One(keys.holder(self.claim.id())),
+            Block::Listed => KeyRange::One(keys.semaphore()),
+            Block::Gate(closed) => closed.watched(),
         }
     }
 
@@ -396,7 +432,7 @@ impl Run<'_> {
             return Ok(None);
         }
         let (view, _) = self.to_view(&response);
-        if view.ticket == self.place && self.percent_of(&view) == self.percent {
+        if self.asked_for_all_of(&view) {
             return Ok(Some(view));
         }
         self.view().await.map(Some)

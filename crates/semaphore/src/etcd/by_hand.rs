@@ -101,7 +101,9 @@ impl Semaphore {
             Passenger {
                 to: None,
                 member: false,
+                new: None,
             },
+            &[],
         );
         for tries in 0..RACES {
             let mut asked: Vec<TxnOp> = gates::gets(&gateway).collect();

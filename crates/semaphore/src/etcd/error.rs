@@ -1,3 +1,4 @@
+use super::after::AfterFault;
 use host::{node::Group, remedy::Remedy};
 
 use super::super::{
@@ -52,6 +53,9 @@ pub enum Error {
     /// The policy as a whole is at fault.
     #[error("the policy: {0}")]
     Policy(PolicyFault),
+    /// The policy names groups that this one cannot come after.
+    #[error("{0}")]
+    After(#[from] AfterFault),
     /// Others changed the same thing over and over.
     #[error("{doing}: others changed it during each of {tries} tries; try again")]
     Contended {

@@ -2,7 +2,7 @@
 
 use etcd_client::{Txn, TxnOp};
 
-use super::{Error, RACES, Semaphore, read, stand_back, store::as_read};
+use super::{Error, RACES, Semaphore, read, stand_back, store::as_read, waves};
 use crate::{
     document::Document,
     policy::percentage_in,
@@ -116,6 +116,9 @@ impl Semaphore {
             }
             let txn = Txn::new().when(compares).and_then(then);
             if self.txn(DOING, txn).await?.succeeded() {
+                if waves::opens_waves(policy) {
+                    self.see_to_waves(None, None).await;
+                }
                 return Ok(Forgotten::Done(state));
             }
             gone = Some(state);

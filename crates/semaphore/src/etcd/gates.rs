@@ -33,7 +33,7 @@ pub(super) fn read(
 pub(super) fn unchanged(gates: &Gates, read_at: i64) -> Vec<Compare> {
     let compares = |Reading { range, found }: &Reading| match range {
         KeyRange::One(key) => as_read(key, found.first().map(|found| &found.stored)),
-        // A deleted key opens a gate and closes none.
+        // A deleted key opens a gate and closes none; what a deleted one closes is compared by itself.
         KeyRange::Prefix(prefix) => {
             vec![Compare::mod_revision(prefix.clone(), CompareOp::Less, read_at + 1).with_prefix()]
         }

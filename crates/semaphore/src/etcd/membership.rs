@@ -1,8 +1,8 @@
 //! A node as a member of its group: the key that counts it, and tells what was proven on it.
 
-use etcd_client::{Txn, TxnOp, TxnOpResponse, TxnResponse};
+use etcd_client::{KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse};
 
-use super::{Error, Semaphore, absent};
+use super::{Error, Semaphore, absent, waves};
 use crate::{
     keys::Keys,
     records::{Member, NodeRecord},
@@ -67,6 +67,23 @@ impl Semaphore {
         });
         if put {
             self.note_member(node);
+        }
+    }
+
+    /// Opens the wave of the image that is proven here, where this node was the last that had to prove it, and the policy of
+    /// its group, as it was read, has the group open waves.
+    pub(super) async fn see_to_waves_of(&self, node: &NodeRecord, policy: Option<&KeyValue>) {
+        let proven = node
+            .member
+            .as_ref()
+            .and_then(|member| member.proven.as_deref());
+        let own = node.group == self.keys.group().as_str();
+        if let Some(proven) = proven
+            && own
+            && waves::opens_waves(policy)
+        {
+            let version = node.runs.version.as_deref();
+            self.see_to_waves(Some(proven), version).await;
         }
     }
 

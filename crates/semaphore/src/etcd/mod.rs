@@ -7,6 +7,7 @@
 
 mod accept;
 mod acquire;
+mod after;
 mod by_hand;
 mod connection;
 mod error;
@@ -25,6 +26,7 @@ mod release;
 mod remove;
 mod store;
 mod watch;
+mod waves;
 mod way_back;
 
 use std::{
@@ -70,6 +72,8 @@ pub struct Semaphore {
     under_lock: Cell<Option<bool>>,
     /// Whether that claim was taken as one of a node with a member of etcd.
     took_as_member: Cell<bool>,
+    /// Whether this run has said anything of its node yet.
+    published: Cell<bool>,
 }
 
 /// How long to wait between tries while etcd cannot be reached; doubling from `min` to `max`.
@@ -96,12 +100,14 @@ impl BackOff {
 }
 
 /// What a claim waits for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wait {
     /// A sentence.
     pub waits_for: String,
     /// Where it stands meanwhile.
     pub position: QueuePosition,
+    /// Where it waits for a wave: the other images that are open to it, by digest.
+    pub open_waves: Vec<String>,
 }
 
 /// Where a claim stands while it waits.
@@ -132,9 +138,23 @@ pub struct Claim {
     pub member: bool,
     /// Whether a person asked for the reboot: it goes also under the lock that a person took for the node by hand.
     pub by_person: bool,
+    /// Whether the image is staged, and was never proven on this node: then the groups that its own comes after must have
+    /// opened it.
+    pub new_image: bool,
+    /// How it waits for a wave.
+    pub waves: WaveWait,
     /// What the node says of itself, the state filled in by the step that is taken. None for a claim made
     /// by hand, whose id need not be a node's.
     pub node: Option<NodeRecord>,
+}
+
+/// How a node waits for a wave.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WaveWait {
+    /// How often it sees to it that a wave opens which is due.
+    pub retry: Duration,
+    /// Over how long the nodes that waited spread when it has opened.
+    pub spread: Duration,
 }
 
 impl Claim {
@@ -158,9 +178,13 @@ impl Claim {
     /// Whom the gates are asked for: a quarantine concerns only a node that goes to another image than it runs.
     fn passenger(&self) -> Passenger<'_> {
         let Holder { from, to, .. } = &self.holder;
+        let to = (!to.is(from)).then_some(to);
         Passenger {
-            to: (!to.is(from)).then_some(to),
+            to,
             member: self.member,
+            new: to
+                .and_then(|to| to.digest.as_deref())
+                .filter(|_| self.new_image),
         }
     }
 }
@@ -177,6 +201,7 @@ impl Semaphore {
             own: RefCell::default(),
             under_lock: Cell::default(),
             took_as_member: Cell::default(),
+            published: Cell::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 use etcd_client::{GetOptions, KeyValue, Txn, TxnOp};
 use jiff::Timestamp;
 
-use super::{Error, RACES, Semaphore, json, read, stand_back, store::as_read};
+use super::{Error, RACES, Semaphore, after::Upstream, json, read, stand_back, store::as_read};
 use crate::{
     document::Document,
     policy::{Policy, PolicyChange, PolicyError},
@@ -104,6 +104,10 @@ impl Semaphore {
             let policy = old
                 .with(change, by, Timestamp::now())
                 .map_err(Error::Policy)?;
+            let upstream = match &change.after {
+                Some(after) => self.upstream(after, by, change.force).await?,
+                None => Upstream::default(),
+            };
             let document = before.document.as_ref().map(|document| {
                 match (policy.max_percent, change.max_percent, old.max_percent) {
                     // A number that somebody wrote meanwhile stands until a person sets the percentage again.
@@ -125,6 +129,7 @@ impl Semaphore {
                 return Ok(set);
             }
             let mut compares = as_read(&keys.policy(), values.policy.as_ref());
+            compares.extend(upstream.compares);
             compares.extend(as_read(&keys.semaphore(), values.document.as_ref()));
             if values.document.is_none() {
                 compares.push(super::absent(keys.holders()).with_prefix());
@@ -133,6 +138,7 @@ impl Semaphore {
                 Some(policy) => TxnOp::put(keys.policy(), json(policy), None),
                 None => TxnOp::delete(keys.policy(), None),
             }];
+            then.extend(upstream.then);
             then.extend(
                 set.document
                     .iter()
@@ -145,6 +151,20 @@ impl Semaphore {
             ]);
             let response = self.txn(DOING, txn).await?;
             if response.succeeded() {
+                if set
+                    .policy
+                    .as_ref()
+                    .is_some_and(|policy| policy.wave_soak.is_some())
+                {
+                    self.see_to_waves(None, None).await;
+                }
+                for group in change.after.iter().flatten() {
+                    // Its members may have proven one image long ago.
+                    let before = self.keys.of_group(group.clone());
+                    if let Err(error) = self.open_due_wave(&before).await {
+                        tracing::warn!("whether a wave is due is not known: {error}");
+                    }
+                }
                 return Ok(set);
             }
             self.missing(&read::answers(&response))?;

@@ -15,16 +15,19 @@ impl Semaphore {
         // Read before it is written over: who gives this up drops the answer, and with it whose record stood there.
         let own = TxnOp::get(self.keys.node(&node.id), None);
         let holder = TxnOp::get(self.keys.holder(&node.id), None);
-        let txn = etcd_client::Txn::new().and_then(vec![own, holder]);
+        let txn = etcd_client::Txn::new().and_then(vec![own, holder, self.get_policy()]);
         let response = self.txn(DOING, txn).await?;
         let mut answers = read::answers(&response).into_iter();
         let record = answers.next().unwrap_or_default();
         let record = record.first().map(KeyValue::value);
         let record = record.and_then(|value| serde_json::from_slice::<NodeRecord>(value).ok());
         let found = answers.next();
+        let policy = answers.next().unwrap_or_default();
         let mut puts = vec![put_node(&self.keys, node)];
         puts.extend(record.and_then(|record| self.former_member_op(node, &record)));
-        puts.extend(self.member_op_unless_held(node));
+        let member = self.member_op_unless_held(node);
+        let tells = member.is_some() || !self.published.replace(true);
+        puts.extend(member);
         let put = etcd_client::Txn::new().and_then(puts);
         let written = self.txn(DOING, put).await?;
         self.note_member_by(&written, node);
@@ -36,6 +39,9 @@ impl Semaphore {
             && let Err(error) = memory.keep(DOING).await
         {
             tracing::debug!("{error}");
+        }
+        if tells {
+            self.see_to_waves_of(node, policy.first()).await;
         }
         Ok(found
             .unwrap_or_default()

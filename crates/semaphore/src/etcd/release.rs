@@ -141,6 +141,10 @@ impl Semaphore {
             if response.succeeded() {
                 self.memory().note_release(nonce);
                 node.into_iter().for_each(|node| self.note_member(node));
+                if let Some(node) = node {
+                    self.see_to_waves_of(node, held.more.first().and_then(|kvs| kvs.first()))
+                        .await;
+                }
                 return Ok(released);
             }
             // What is expected may be long past: only a race lost in earnest is worth a pause.

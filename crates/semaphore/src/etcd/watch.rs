@@ -5,6 +5,7 @@ use host::kept::Kept;
 use tokio::time::sleep;
 
 use super::{Error, Semaphore, stand_back};
+use crate::stored::KeyRange;
 
 /// What became of a watched key.
 #[derive(Debug)]
@@ -89,6 +90,27 @@ impl Semaphore {
         };
         self.watched(key, WatchOptions::new(), cluster, revision, last)
             .await
+    }
+
+    /// Waits until something of this range changes after this revision of this cluster.
+    ///
+    /// # Errors
+    /// When no endpoint takes the watch.
+    pub(super) async fn changed_in(
+        &self,
+        range: &KeyRange,
+        cluster: u64,
+        revision: i64,
+    ) -> Result<Change, Error> {
+        match range {
+            KeyRange::One(key) => self.changed(key, cluster, revision).await,
+            KeyRange::Prefix(prefix) => {
+                // Which of them, and how, is read with the rest.
+                let any = |events: &[Event]| (!events.is_empty()).then_some(Change::Deleted);
+                let options = WatchOptions::new().with_prefix();
+                self.watched(prefix, options, cluster, revision, any).await
+            }
+        }
     }
 
     /// Waits until a key with this prefix is created or deleted after this revision of this cluster; what is written over one

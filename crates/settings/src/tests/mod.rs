@@ -93,6 +93,8 @@ fn defaults_apply_without_any_configuration() {
             ticket_lease: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(300),
             quarantine_reset: Duration::from_secs(12 * 3600),
+            wave_retry: Duration::from_secs(12 * 3600),
+            wave_spread: Duration::from_secs(30),
             retry_min: Duration::from_secs(1),
             retry_max: Duration::from_secs(60),
         }
@@ -110,7 +112,7 @@ fn every_key_of_the_file_is_taken() {
          etcd:\n  endpoints: [a:1, 'https://b']\n  member: 'b:2'\n  cafile: /ca\n  certfile: /cert\n  keyfile: /key\n  \
          username: u\n  password-file: /p\n  timeout: 1s\nwindow: {start: 'Sun 04:00', length: 1h}\n\
          timings:\n  reboot-deadline: 2s\n  hook-timeout: 3s\n  proving: 4s\n  login-grace: 0s\n  \
-         ticket-lease: 2s\n  quarantine-reset: 6s\n  shutdown-timeout: 5s\n  retry-min: 10ms\n  retry-max: 10ms\n",
+         ticket-lease: 2s\n  quarantine-reset: 6s\n  shutdown-timeout: 5s\n  wave-retry: 7s\n  wave-spread: 0s\n  retry-min: 10ms\n  retry-max: 10ms\n",
         &[],
         &[],
     )
@@ -142,6 +144,8 @@ fn every_key_of_the_file_is_taken() {
             ticket_lease: ms(2000),
             shutdown_timeout: ms(5000),
             quarantine_reset: ms(6000),
+            wave_retry: ms(7000),
+            wave_spread: ms(0),
             retry_min: ms(10),
             retry_max: ms(10),
         }

@@ -156,6 +156,7 @@ fn hook_is_distinguished_from_other_reasons_to_wait() {
     simulation.step(Event::WaitsFor(Wait {
         waits_for: "the hook x runs".into(),
         position: QueuePosition::Unknown,
+        ..Wait::default()
     }));
     assert!(!simulation.machine.waits_for_hook(), "it goes by the words");
     simulation.step(Event::HookRuns("the hook y runs".into()));

@@ -7,7 +7,8 @@ use settings::Strategy;
 
 use super::{named, simulation::Simulation};
 use crate::agent::{
-    machine::{Event, Reset, State},
+    machine::{Event, State},
+    restage::Reset,
     situation::Request,
 };
 
@@ -179,6 +180,7 @@ fn what_a_person_or_the_node_is_about_is_not_reset() {
     let locked = Wait {
         waits_for: "this node is locked by hand".into(),
         position: QueuePosition::Held,
+        ..Wait::default()
     };
     simulation.step(Event::WaitsFor(locked.clone()));
     until(&mut simulation, 17);

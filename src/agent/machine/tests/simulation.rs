@@ -10,7 +10,8 @@ use settings::{Strategy, windows::Windows};
 use super::{ID, image, named, no_reply, no_space, rules, slots::Slots, unreadable};
 use crate::agent::{
     journal::{Entry, Journal, Stage},
-    machine::{Boot, Effect, Event, Identity, Machine, Op, Reset, State, StateName},
+    machine::{Boot, Effect, Event, Identity, Machine, Op, State, StateName},
+    restage::Reset,
     situation::{Facts, Logins, Now, Rules, Update},
 };
 

@@ -62,6 +62,7 @@ fn committed() -> Entry {
             reason: "update".into(),
             to: named(1),
             by_person: false,
+            new_image: false,
         },
         from: named(0),
         drain_began: None,

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use etcd_client::{GetOptions, KeyValue, SortOrder, SortTarget, Txn, TxnOp, TxnResponse};
+use host::node::Group;
 
 use super::Run;
 use crate::{
     document::Document,
     etcd::{Error, gates, read},
     gates::{ClosedBy, Gateway},
-    policy::percentage_in,
+    policy::{after_in, percentage_in},
     queue::View,
     records::Ticket,
     stored::Stored,
@@ -20,7 +21,7 @@ const NAMED: i64 = 25;
 
 impl Run<'_> {
     pub(super) fn gateway(&self) -> Gateway {
-        Gateway::to_take(&self.semaphore.keys, self.claim.passenger())
+        Gateway::to_take(&self.semaphore.keys, self.claim.passenger(), &self.after)
     }
 
     /// What is read to decide the next step, in the order that [`Self::to_view`] expects.
@@ -95,10 +96,22 @@ impl Run<'_> {
         (view, store)
     }
 
+    /// Whether the view was read by the place and the policy that it shows.
+    pub(super) fn asked_for_all_of(&self, view: &View) -> bool {
+        let place = view.ticket == self.place;
+        place && self.percent_of(view) == self.percent && self.after_of(view) == self.after
+    }
+
     /// The percentage of the policy that was read.
     pub(super) fn percent_of(&self, view: &View) -> Option<u32> {
         let found = view.gates.found(&self.semaphore.keys.policy())?;
         percentage_in(&found.stored.value)
+    }
+
+    /// The groups that the policy that was read comes after.
+    pub(super) fn after_of(&self, view: &View) -> Vec<Group> {
+        let found = view.gates.found(&self.semaphore.keys.policy());
+        found.map_or_else(Vec::new, |found| after_in(&found.stored.value))
     }
 
     /// Whether a person takes it, and no node's agent.
@@ -126,7 +139,7 @@ impl Run<'_> {
                     ClosedBy::Quarantine { quarantine, .. } => {
                         known.quarantines.push(quarantine.what.to_string());
                     }
-                    ClosedBy::Member { .. } | ClosedBy::Policy(_) => {}
+                    ClosedBy::Member { .. } | ClosedBy::Policy(_) | ClosedBy::Wave(_) => {}
                 }
             }
         });
@@ -156,13 +169,14 @@ impl Run<'_> {
             if view.ticket.is_none() {
                 self.stands_since = None;
             }
-            let percent = self.percent_of(&view);
-            if view.ticket == self.place && percent == self.percent {
+            if self.asked_for_all_of(&view) {
                 return Ok(view);
             }
-            // Who is right before can only be asked once the own place is known, and of what the percentage is once that is.
+            // Who is right before can only be asked once the own place is known; of what the percentage is, and which groups
+            // come before this one, once the policy is.
             self.place = view.ticket;
-            self.percent = percent;
+            self.percent = self.percent_of(&view);
+            self.after = self.after_of(&view);
         }
     }
 }
