@@ -169,6 +169,7 @@ fn claim(id: &str) -> Claim {
             deadline: Some(1800),
             reason: None,
             agent: "bench".into(),
+            grace: None,
             soaks_until: None,
             by_hand: None,
             unknown: serde_json::Map::new(),

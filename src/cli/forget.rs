@@ -93,6 +93,12 @@ fn told(context: &Context, state: &NodeState) -> String {
     if let Some(ticket) = &state.ticket {
         lines.push(format!("It is in the queue{}", since(ticket.since)));
     }
+    if let Some(lost) = &state.lost {
+        lines.push(format!(
+            "It was thought lost, and is counted as such{}",
+            since(lost.since)
+        ));
+    }
     match &state.holder {
         Some(holder) => lines.push(format!(
             "It holds the reboot lock: {}{}",

@@ -211,6 +211,7 @@ pub(super) fn by_hand(context: &Context, id: &str, reason: String) -> Result<Hol
         deadline: None,
         reason: Some(reason),
         agent: AGENT.into(),
+        grace: None,
         soaks_until: None,
         by_hand: None,
         unknown: serde_json::Map::new(),

@@ -133,7 +133,9 @@ fn hosts(group: &Group) -> impl Iterator<Item = (&str, &str)> {
     let tickets = tickets.map(|ticket| (ticket.id.as_str(), ticket.hostname.as_str()));
     let nodes = group.nodes.iter();
     let nodes = nodes.map(|node| (node.id.as_str(), node.hostname.as_str()));
-    holders.chain(tickets).chain(nodes)
+    let lost = group.lost.iter();
+    let lost = lost.map(|(id, node)| (id.as_str(), node.hostname.as_str()));
+    holders.chain(tickets).chain(nodes).chain(lost)
 }
 
 fn checked(given: &str) -> Result<String, Failure> {
@@ -224,6 +226,8 @@ mod tests {
             listed: true,
             overdue: false,
             before_accept: false,
+            grace: Err(semaphore::lost::Never::NoGrace),
+            grace_lease: None,
         };
         let node = |id: &str, host: &str| {
             let text = format!(r#"{{"id":"{id}","hostname":"{host}"}}"#);

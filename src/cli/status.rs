@@ -1,5 +1,6 @@
 //! `pointsman status`.
 
+mod lost;
 mod render;
 
 use cloud_config::boot::Outcome;
@@ -21,6 +22,7 @@ use crate::agent::{
     identity,
 };
 
+pub use lost::{LostStatus, PassedOver};
 pub use render::render;
 
 /// The arguments.
@@ -93,6 +95,9 @@ pub struct GroupStatus {
     pub pause: Option<Pause>,
     /// Who holds the reboot lock.
     pub holders: Vec<HolderStatus>,
+    /// The nodes that were passed over and are not back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<LostStatus>,
     /// Who waits, the first in the queue first.
     pub queue: Vec<Ticket>,
     /// What the nodes of the group last said of themselves.
@@ -128,6 +133,9 @@ pub struct HolderStatus {
     /// Whether its entry is from before a person accepted the store; only where it is.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub before_accept: bool,
+    /// Whether the policy passes over it; only where it is overdue and the policy passes over lost nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passed_over: Option<PassedOver>,
 }
 
 /// This node's agent.
@@ -212,6 +220,7 @@ impl From<HolderState> for HolderStatus {
                 soaks_until: None,
                 overdue: false,
                 before_accept: false,
+                passed_over: None,
             };
         };
         Self {
@@ -229,11 +238,12 @@ impl From<HolderState> for HolderStatus {
             soaks_until: entry.soaks_until.filter(|_| entry.phase == Phase::Soaking),
             overdue: state.overdue,
             before_accept: state.before_accept,
+            passed_over: None,
         }
     }
 }
 
-fn group_status(group: &node::Group, read: etcd::Group) -> GroupStatus {
+async fn group_status(semaphore: &etcd::Semaphore, read: etcd::Group) -> GroupStatus {
     let (document, error) = match read.document {
         None if read.holders.is_empty() => (None, None),
         None => {
@@ -249,8 +259,16 @@ fn group_status(group: &node::Group, read: etcd::Group) -> GroupStatus {
         Some(Ok(policy)) => (Some(policy), None),
         Some(Err(error)) => (None, Some(error.to_string())),
     };
+    let lost_policy = policy.as_ref().and_then(|policy| policy.lost.as_ref());
+    let mut holders = Vec::new();
+    for held in &read.holders {
+        holders.push(HolderStatus {
+            passed_over: lost::passed_over(semaphore, lost_policy, held).await,
+            ..HolderStatus::from(held.clone())
+        });
+    }
     GroupStatus {
-        group: group.as_str().to_owned(),
+        group: semaphore.keys().group().as_str().to_owned(),
         percentage: policy
             .as_ref()
             .and_then(|policy| super::policy::percentage(policy, read.members, document.as_ref())),
@@ -265,7 +283,8 @@ fn group_status(group: &node::Group, read: etcd::Group) -> GroupStatus {
             .iter()
             .filter_map(|held| held.entry.clone())
             .collect(),
-        holders: read.holders.into_iter().map(Into::into).collect(),
+        holders,
+        lost: lost::lost(read.lost),
         queue: read.queue,
         nodes: read.nodes,
     }
@@ -285,12 +304,13 @@ async fn ask_etcd(context: &Context, all_groups: bool) -> Result<Status, Failure
         vec![own]
     };
     for group in groups {
-        let read = context.semaphore_of(group.clone())?.read().await?;
+        let semaphore = context.semaphore_of(group)?;
+        let read = semaphore.read().await?;
         status.pause_all.clone_from(&read.pause_all);
         status.quarantine.clone_from(&read.quarantine);
         status.member_out.clone_from(&read.member_out);
         status.member_before_accept = read.member_before_accept;
-        status.groups.push(group_status(&group, read));
+        status.groups.push(group_status(&semaphore, read).await);
     }
     Ok(status)
 }

@@ -56,6 +56,7 @@ pub(crate) fn holder(id: &str, phase: Phase) -> Holder {
         deadline: None,
         reason: None,
         agent: "test".into(),
+        grace: None,
         soaks_until: None,
         by_hand: None,
         unknown: serde_json::Map::new(),

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     document::{Document, DocumentError},
     gates::{Closed, Gates},
-    records::{Holder, Phase},
+    records::{Holder, LostNode, Phase},
 };
 
 /// What a node that is to reboot sees in etcd at one revision.
@@ -15,6 +15,8 @@ pub struct Standing<'a> {
     pub id: &'a str,
     /// The entry of its claim; none where the claim does not hold.
     pub own: Option<&'a Holder>,
+    /// That the node was passed over, where it was.
+    pub lost: Option<&'a LostNode>,
     /// The document; none where it is gone.
     pub document: Option<&'a Result<Document, DocumentError>>,
     /// The gates that are asked again before the reboot.
@@ -37,6 +39,8 @@ pub enum Step {
 pub enum Refusal {
     /// The claim does not hold any more.
     NotHeld,
+    /// Another node passed over this one by the group's policy.
+    ThoughtLost(LostNode),
     /// The claim is in a phase that this boot has not reached: another machine has a copy of the journal.
     Twin,
     /// The document is gone or cannot be read.
@@ -54,7 +58,7 @@ pub enum Refusal {
 pub fn decide(standing: Standing<'_>) -> Step {
     let refuse = Step::StepBack;
     let Some(entry) = standing.own else {
-        return refuse(Refusal::NotHeld);
+        return refuse(not_held(standing));
     };
     match &entry.phase {
         Phase::Rebooting => return Step::Committed,
@@ -79,12 +83,20 @@ pub fn decide(standing: Standing<'_>) -> Step {
     })
 }
 
+/// Why a claim holds no more.
+fn not_held(standing: Standing<'_>) -> Refusal {
+    match standing.lost {
+        Some(lost) => Refusal::ThoughtLost(lost.clone()),
+        None => Refusal::NotHeld,
+    }
+}
+
 /// Decides what the commit of the way back does: as [`decide`], but of a node that soaks, and no stop keeps it.
 #[must_use]
 pub fn decide_way_back(standing: Standing<'_>) -> Step {
     let refuse = Step::StepBack;
     let Some(entry) = standing.own else {
-        return refuse(Refusal::NotHeld);
+        return refuse(not_held(standing));
     };
     match &entry.phase {
         Phase::Rebooting => return Step::Committed,
@@ -111,6 +123,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotHeld => "the reboot lock was taken from this node",
+            Self::ThoughtLost(lost) => return f.write_str(&lost.of_itself()),
             Self::Twin => {
                 "another machine with this node's machine id and journal is up and being checked under the same claim"
             }
@@ -147,6 +160,7 @@ mod tests {
         decide(Standing {
             id,
             own,
+            lost: None,
             document,
             gates,
         })
@@ -236,6 +250,7 @@ mod tests {
         let way_back = |phase: Phase| {
             let own = entry(phase);
             decide_way_back(Standing {
+                lost: None,
                 id: "me",
                 own: Some(&own),
                 document: Some(&stopped),

@@ -79,6 +79,30 @@ impl Keys {
         self.deadlines() + id
     }
 
+    /// All holders whose grace has not passed: `G/expires/`.
+    #[must_use]
+    pub fn expiries(&self) -> String {
+        self.in_group("expires/")
+    }
+
+    /// That a holder's grace has not passed: `G/expires/<id>`.
+    #[must_use]
+    pub fn expiry(&self, id: &str) -> String {
+        self.expiries() + id
+    }
+
+    /// All nodes that were passed over and are not back: `G/lost/`.
+    #[must_use]
+    pub fn lost_nodes(&self) -> String {
+        self.in_group("lost/")
+    }
+
+    /// One node that was passed over: `G/lost/<id>`.
+    #[must_use]
+    pub fn lost_node(&self, id: &str) -> String {
+        self.lost_nodes() + id
+    }
+
     /// All tickets: `G/queue/`.
     #[must_use]
     pub fn queue(&self) -> String {

@@ -1,7 +1,9 @@
 //! Reads values of the store so that none is lost: the key alone says the essential, and a value that cannot be read is
 //! shown as it is. Pure.
 
-use crate::records::{Accepted, Holder, ImageId, MemberOut, Pause, Phase, Quarantine, Ticket};
+use crate::records::{
+    Accepted, Holder, ImageId, LostNode, MemberOut, Pause, Phase, Quarantine, Ticket,
+};
 
 /// A holder's entry. One that cannot be read still holds, as somebody unknown.
 #[must_use]
@@ -18,6 +20,7 @@ pub fn holder(key: &str, value: &[u8]) -> Holder {
         deadline: None,
         reason: Some(format!("the entry contains {:?}", text(value))),
         agent: String::new(),
+        grace: None,
         soaks_until: None,
         by_hand: None,
         unknown: serde_json::Map::new(),
@@ -71,6 +74,12 @@ pub fn quarantine(key: &str, value: &[u8]) -> Quarantine {
 /// Which node with a member of etcd is out. The key alone says that one is.
 #[must_use]
 pub fn member_out(value: &[u8]) -> MemberOut {
+    serde_json::from_slice(value).unwrap_or_default()
+}
+
+/// A node that others passed over. The key alone says that one is lost.
+#[must_use]
+pub fn lost_node(value: &[u8]) -> LostNode {
     serde_json::from_slice(value).unwrap_or_default()
 }
 

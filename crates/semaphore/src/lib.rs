@@ -9,6 +9,7 @@ pub mod etcd;
 pub mod gates;
 pub mod keys;
 pub mod lenient;
+pub mod lost;
 pub mod marks;
 pub mod own_record;
 pub mod policy;

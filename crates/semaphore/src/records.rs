@@ -124,6 +124,9 @@ pub struct Holder {
     /// Within how many seconds of taking it means to give it back; none for one taken by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<u64>,
+    /// How many seconds after its deadline others may pass over it, by the policy at the take; none: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace: Option<u64>,
     /// Until when it soaks, by the clock of its node, for people; only in that phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soaks_until: Option<Timestamp>,
@@ -375,6 +378,23 @@ impl std::fmt::Display for MemberOut {
             (hostname, id) => write!(f, "{hostname} ({id})"),
         }
     }
+}
+
+/// A node that did not come back, and that others passed over by the group's policy: `G/lost/<id>`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostNode {
+    /// Its host name.
+    #[serde(default)]
+    pub hostname: String,
+    /// When it was passed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// What it rebooted into, or was to.
+    #[serde(default)]
+    pub to: ImageId,
+    /// Whether that image was quarantined for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quarantined: bool,
 }
 
 /// What a node says of itself as a member of its group: `G/members/<id>`, whose value is the digest alone.

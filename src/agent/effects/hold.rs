@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use semaphore::{
     commit,
     etcd::{self, Claim, Committed, HoldEnd, Left, Released, WaveWait},
-    records::{Holder, NodeRecord, Phase},
+    records::{Holder, LostNode, NodeRecord, Phase},
 };
 
 use super::{AGENT, EffectRunner};
@@ -32,6 +32,7 @@ impl EffectRunner {
                 deadline: Some(self.config.timings.reboot_deadline.as_secs()),
                 reason: Some(entry.intent.reason.clone()),
                 agent: AGENT.to_owned(),
+                grace: None,
                 soaks_until: None,
                 by_hand: None,
                 unknown: serde_json::Map::new(),
@@ -197,9 +198,24 @@ impl EffectRunner {
                         "the reboot lock had been released already (by `unlock`)"
                     );
                 }
+                Released::ThoughtLost(lost) => self.tell_lost(&lost),
             }
         }
         let told = entry.claim.as_ref().and(owed);
         Event::Released(told.map(|owed| owed.what.clone()))
+    }
+
+    /// That others went on without this node, which is there, and what stands for that.
+    fn tell_lost(&self, lost: &LostNode) {
+        let itself = lost.of_itself();
+        tracing::warn!("{itself}: it releases nothing, and is not counted as lost any more");
+        if lost.quarantined && lost.to.is(&self.runs) {
+            tracing::warn!(
+                "{}, which this node runs now, was quarantined when it was thought lost. That stands until a person clears it: \
+                 pointsman quarantine clear {}",
+                lost.to,
+                host::text::shell_word(&lost.to.name())
+            );
+        }
     }
 }

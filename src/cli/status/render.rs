@@ -59,6 +59,7 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
         if let Some(error) = &group.policy_error {
             out += &format!("POLICY cannot be used: {}\n", output::in_line(error));
         }
+        out += &group.lost_line();
         if let Some(pause) = &group.pause {
             out += &format!("PAUSED {}\n", said(pause, &when, zone));
         }
@@ -102,12 +103,16 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
                         left(until, *now)
                     );
                 }
+                if let Some(passed_over) = group.passed_over_line(holder) {
+                    out += &format!("  {}\n", output::in_line(&passed_over));
+                }
                 let record = group.nodes.iter().find(|node| node.id == holder.id);
                 if let Some(said) = record.and_then(|record| says(record, &when)) {
                     out += &format!("  {said}\n");
                 }
             }
         }
+        out += &group.lost_table(&when);
         if !group.queue.is_empty() {
             let mut table = table(&["QUEUE", "NODE", "SINCE", "TO", "ID"]);
             for (place, ticket) in group.queue.iter().enumerate() {

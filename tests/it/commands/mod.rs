@@ -5,6 +5,7 @@ mod config;
 mod configuration_faults;
 mod documents;
 mod drain;
+mod lost;
 mod names;
 mod output;
 mod policy;

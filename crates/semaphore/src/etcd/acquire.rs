@@ -15,11 +15,12 @@ use wave::{WaveTries, shut_wave, spread_out};
 use super::{
     Claim, Error, QueuePosition, RACES, Semaphore, Wait, absent, gates, json,
     lease::{self, SpareLease, TicketLease},
+    lost::First,
     put_state, stand_back, unchanged,
     watch::Change,
 };
 use crate::{
-    document::{Document, DocumentError},
+    document::Document,
     gates::{Closed, ClosedBy},
     queue::{Block, Step, View, decide},
     records::{Holder, Member, NodeRecord, Ticket},
@@ -204,8 +205,12 @@ impl Run<'_> {
                     None => Vec::new(),
                 },
             });
-            if matches!(step, Step::WaitFull { .. }) && self.spare.is_none() {
-                self.spare = SpareLease::grant(self.semaphore, self.claim).await?;
+            if matches!(step, Step::WaitFull { .. }) {
+                let grace = self.grace(&view);
+                self.spare.take_if(|spare| !spare.is_for(grace));
+                if self.spare.is_none() {
+                    self.spare = SpareLease::grant(self.semaphore, self.claim, grace).await?;
+                }
             }
             if step.is_first() {
                 self.semaphore.memory().keep("waiting as the first").await?;
@@ -244,10 +249,12 @@ impl Run<'_> {
         let wave = shut_wave(step).is_some();
         let policy = semaphore.keys.policy();
         let try_again = self.wave.again.filter(|_| wave);
+        let first = self.first(&view, step);
         let change = tokio::select! {
             change = semaphore.changed_in(range, cluster, revision) => change?,
             change = semaphore.changed(&policy, cluster, revision), if wave => change?,
             () = until(try_again) => Change::Lost("the wave may be due".into()),
+            change = pass_over(semaphore, first) => change?,
             change = members_change(semaphore, cluster, revision), if counts => change?,
             error = probe(semaphore, step) => return Err(error),
             () = until(stands_at) => Change::Lost("the ticket has stood for its lease".into()),
@@ -266,13 +273,9 @@ impl Run<'_> {
                 view.revision = modified;
                 // Gone in the same step, where it was the one that held.
                 view.gates.assume_open(&semaphore.keys.member_out());
-                let before = view.document.take();
-                let document = Document::parse(&value);
-                // Who they are is in their entries.
-                let newcomers =
-                    names_newcomers(before.as_ref().map(|(before, _)| before), &document);
-                view.document = Some((document, Stored { modified, value }));
-                if newcomers {
+                view.document = Some((Document::parse(&value), Stored { modified, value }));
+                // Nobody's place has become free: the policy may have changed, which is written with the document.
+                if matches!(decide(&view, self.claim.asker()), Step::WaitFull { .. }) {
                     view = self.view().await?;
                 }
             }
@@ -377,6 +380,7 @@ impl Run<'_> {
         };
         let holder = &Holder {
             since: Some(Timestamp::now()),
+            grace: by_hand.is_none().then(|| self.grace(view)).flatten(),
             by_hand,
             ..self.claim.holder.clone()
         };
@@ -391,13 +395,17 @@ impl Run<'_> {
         compares.extend(gates::unchanged(&view.gates, view.read_at));
         const DOING: &str = "taking the reboot lock";
         // Used once only: where it is gone after all, or the race is lost, the next take asks for a new one.
-        let fresh = |spare: &SpareLease| spare.is_fresh(Instant::now(), connection.timeout());
-        let lease = match self.spare.take().filter(fresh) {
-            Some(spare) => Some(spare.id),
-            None => self.semaphore.deadline_lease(DOING, holder).await?,
+        let fresh = |spare: &SpareLease| {
+            spare.is_for(holder.grace) && spare.is_fresh(Instant::now(), connection.timeout())
         };
-        let mut puts = self.semaphore.holder_puts(holder, document, lease);
+        let leases = match self.spare.take().filter(fresh) {
+            Some(spare) => spare.leases,
+            None => self.semaphore.deadline_leases(DOING, holder).await?,
+        };
+        let mut puts = self.semaphore.holder_puts(holder, document, leases);
         puts.push(TxnOp::delete(keys.ticket(&holder.id), None));
+        // A node that takes is not lost.
+        puts.push(TxnOp::delete(keys.lost_node(&holder.id), None));
         puts.extend(put_state(keys, self.claim.node.as_ref(), "draining"));
         // From now on nothing is proven on it that counts, until what it goes to is.
         let leaves = self
@@ -439,14 +447,12 @@ impl Run<'_> {
     }
 }
 
-/// Whether the document names holders that the one before did not name.
-fn names_newcomers(
-    before: Option<&Result<Document, DocumentError>>,
-    now: &Result<Document, DocumentError>,
-) -> bool {
-    let known = |id: &str| matches!(before, Some(Ok(before)) if before.holds(id));
-    now.as_ref()
-        .is_ok_and(|now| !now.holders.iter().all(|id| known(id)))
+/// While the policy passes over nodes that do not come back: ends when one was, or all is to be looked at again.
+async fn pass_over(semaphore: &Semaphore, first: Option<First<'_>>) -> Result<Change, Error> {
+    match first {
+        Some(first) => semaphore.pass_over(first).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// While a percentage of the members decides how many may be out: ends when there are more or fewer.

@@ -149,8 +149,8 @@ impl Semaphore {
             let mut compares = vec![absent(keys.holder(&holder.id))];
             compares.extend(gates::unchanged(&gates, held.revision));
             compares.extend(unchanged(keys.semaphore(), &modified));
-            let lease = self.deadline_lease(DOING, holder).await?;
-            let puts = self.holder_puts(holder, &next, lease);
+            let leases = self.deadline_leases(DOING, holder).await?;
+            let puts = self.holder_puts(holder, &next, leases);
             let txn = Txn::new().when(compares).and_then(puts);
             if self.txn(DOING, txn).await?.succeeded() {
                 return Ok(Locked::Taken);

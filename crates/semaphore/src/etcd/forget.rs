@@ -6,7 +6,7 @@ use super::{Error, RACES, Semaphore, read, stand_back, store::as_read, waves};
 use crate::{
     document::Document,
     policy::percentage_in,
-    records::{Holder, NodeRecord, Ticket},
+    records::{Holder, LostNode, NodeRecord, Ticket},
     stored::Stored,
 };
 
@@ -23,6 +23,8 @@ pub struct NodeState {
     pub holder: Option<Holder>,
     /// Whether the document names it as a holder.
     pub holds: bool,
+    /// That it was passed over, and is not back.
+    pub lost: Option<LostNode>,
 }
 
 impl NodeState {
@@ -35,8 +37,10 @@ impl NodeState {
             ticket,
             holder,
             holds,
+            lost,
         } = self;
-        record.is_none() && member.is_none() && ticket.is_none() && holder.is_none() && !holds
+        let known = record.is_some() || member.is_some() || ticket.is_some() || lost.is_some();
+        !known && holder.is_none() && !holds
     }
 }
 
@@ -88,6 +92,7 @@ impl Semaphore {
                 ticket: ticket.map(read::ticket),
                 holder: held.entry.as_ref().map(|(entry, _)| entry.clone()),
                 holds: named,
+                lost: held.lost.as_ref().map(|(lost, _)| lost.clone()),
             };
             let record = record.filter(|_| !elsewhere);
             if state.is_empty() && record.is_none() {
@@ -108,7 +113,11 @@ impl Semaphore {
                 compares.extend(as_read(&read::text(kv.key()), Some(&Stored::from(kv))));
                 then.push(TxnOp::delete(kv.key(), None));
             }
-            // There are fewer members: who waits sees at once how many may be out.
+            if let Some((_, read)) = &held.lost {
+                compares.extend(as_read(&keys.lost_node(id), Some(read)));
+                then.push(TxnOp::delete(keys.lost_node(id), None));
+            }
+            // There are fewer members and fewer lost: who waits sees at once how many may be out.
             if let Some((Ok(document), _)) = &held.document {
                 let members = held.counted - u64::from(member.is_some()).min(held.counted);
                 let document = after(document, id, policy.map(|kv| kv.value()), members);

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use etcd_client::{Compare, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnResponse};
+use etcd_client::{Compare, GetOptions, KeyValue, Txn, TxnOp, TxnResponse};
 
 use super::{
-    Claim, Error, RACES, Semaphore, absent, gates, json, put_state, read, stand_back,
-    store::as_read, unchanged,
+    Claim, Error, RACES, Semaphore, absent, gates, json, lease::HoldLeases, put_state, read,
+    stand_back, store::as_read, unchanged,
 };
 use crate::{
     commit,
     document::{Document, DocumentError},
     gates::Gateway,
-    records::{Holder, NodeRecord, Phase},
+    lenient,
+    records::{Holder, LostNode, NodeRecord, Phase},
     stored::Stored,
 };
 
@@ -46,7 +47,7 @@ pub enum Committed {
 }
 
 /// How a release ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Released {
     /// The claim held it and does not any more.
     Released,
@@ -54,6 +55,8 @@ pub enum Released {
     NotHeld,
     /// The claim goes on holding it, and the node soaks for so long.
     Soaks(Duration),
+    /// Another node had passed over it by the group's policy, since it did not come back in time.
+    ThoughtLost(LostNode),
 }
 
 /// What is in etcd about one holder, at one revision.
@@ -62,6 +65,10 @@ pub(super) struct Held {
     pub(super) document: Option<(Result<Document, DocumentError>, Stored)>,
     pub(super) entry: Option<(Holder, Stored)>,
     pub(super) member_out: Option<KeyValue>,
+    /// Whether its deadline has not passed.
+    pub(super) in_time: bool,
+    /// That it was passed over.
+    pub(super) lost: Option<(LostNode, Stored)>,
     /// The answers to what else was asked.
     pub(super) more: Vec<Vec<KeyValue>>,
     /// How many keys the last of these requests has found.
@@ -80,6 +87,8 @@ impl From<&TxnResponse> for Held {
             document: next().map(|kv| (Document::parse(kv.value()), Stored::from(&kv))),
             entry: next().map(|kv| read::holder(&kv)),
             member_out: next(),
+            in_time: next().is_some(),
+            lost: next().map(|kv| (lenient::lost_node(kv.value()), Stored::from(&kv))),
             more: answers.collect(),
             counted: read::counted(response),
             revision: response.header().map_or(0, |header| header.revision()),
@@ -189,7 +198,13 @@ impl Semaphore {
     /// What is read of a holder, in the order [`Held`] is made from.
     pub(super) fn held_ops(&self, id: &str, more: Vec<TxnOp>) -> Vec<TxnOp> {
         let keys = &self.keys;
-        let asked = [keys.semaphore(), keys.holder(id), keys.member_out()];
+        let asked = [
+            keys.semaphore(),
+            keys.holder(id),
+            keys.member_out(),
+            keys.deadline(id),
+            keys.lost_node(id),
+        ];
         let gets = asked.into_iter().map(|key| TxnOp::get(key, None));
         gets.chain(more).collect()
     }
@@ -226,11 +241,11 @@ impl Semaphore {
                         },
                         ..entry.clone()
                     };
-                    let lease = match soaked {
-                        true => self.deadline_lease(DOING, &entry).await?,
-                        false => None,
+                    let leases = match soaked {
+                        true => self.deadline_leases(DOING, &entry).await?,
+                        false => self.leases_again(DOING, &entry, &held).await?,
                     };
-                    Some((entry, modified.clone(), lease))
+                    Some((entry, modified.clone(), leases))
                 }
                 None => {
                     self.ended_by_somebody(DOING, nonce, &held).await?;
@@ -239,9 +254,9 @@ impl Semaphore {
                 // It was said before, or there is nothing to say it of.
                 _ => None,
             };
-            if let Some((entry, modified, lease)) = changed {
+            if let Some((entry, modified, leases)) = changed {
                 let value = json(&entry);
-                let mut puts = self.entry_puts(&entry, lease);
+                let mut puts = self.entry_puts(&entry, leases);
                 puts.extend(put_state(keys, node, "proving"));
                 let txn = Txn::new()
                     .when(unchanged(keys.holder(id), &modified))
@@ -267,30 +282,23 @@ impl Semaphore {
         })
     }
 
-    /// The puts that make `holder` one: the document, its entry, its deadline on this lease.
+    /// The puts that make `holder` one: the document, its entry, its deadline and its grace on these leases.
     pub(super) fn holder_puts(
         &self,
         holder: &Holder,
         document: &Document,
-        lease: Option<i64>,
+        leases: HoldLeases,
     ) -> Vec<TxnOp> {
         let mut puts = vec![TxnOp::put(self.keys.semaphore(), document.to_json(), None)];
-        puts.extend(self.entry_puts(holder, lease));
+        puts.extend(self.entry_puts(holder, leases));
         puts
     }
 
-    /// The puts of a holder's entry, and of its deadline on this lease.
-    pub(super) fn entry_puts(&self, holder: &Holder, lease: Option<i64>) -> Vec<TxnOp> {
+    /// The puts of a holder's entry, and of its deadline and its grace on these leases.
+    pub(super) fn entry_puts(&self, holder: &Holder, leases: HoldLeases) -> Vec<TxnOp> {
         let keys = &self.keys;
         let mut puts = vec![TxnOp::put(keys.holder(&holder.id), json(holder), None)];
-        if let (Some(seconds), Some(lease)) = (holder.deadline, lease) {
-            let options = PutOptions::new().with_lease(lease);
-            puts.push(TxnOp::put(
-                keys.deadline(&holder.id),
-                seconds.to_string(),
-                Some(options),
-            ));
-        }
+        puts.extend(self.deadline_puts(holder, leases));
         puts
     }
 
@@ -374,6 +382,7 @@ impl Semaphore {
             let step = commit::decide(commit::Standing {
                 id,
                 own: own.map(|(entry, _)| entry),
+                lost: held.lost.as_ref().map(|(lost, _)| lost),
                 document: held.document.as_ref().map(|(document, _)| document),
                 gates: &gates,
             });
@@ -386,7 +395,8 @@ impl Semaphore {
             compares.extend(as_read(&keys.holder(id), own.map(|(_, read)| read)));
             let document = held.document.as_ref().map(|(_, read)| read);
             compares.extend(as_read(&keys.semaphore(), document));
-            let mut puts = vec![TxnOp::put(keys.holder(id), json(&committed), None)];
+            let leases = self.leases_again(DOING, &committed, &held).await?;
+            let mut puts = self.entry_puts(&committed, leases);
             puts.extend(put_state(keys, claim.node.as_ref(), "rebooting"));
             let txn = Txn::new().when(compares).and_then(puts);
             if self.txn(DOING, txn).await?.succeeded() {

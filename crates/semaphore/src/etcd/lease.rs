@@ -1,8 +1,8 @@
-//! Leases: under a ticket, and under a holder's deadline.
+//! Leases: under a ticket, and under a holder's deadline and grace.
 
 use std::time::Duration;
 
-use etcd_client::{Client, LeaseGrantResponse};
+use etcd_client::{Client, LeaseGrantResponse, PutOptions, TxnOp};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Claim, Error, Semaphore};
@@ -28,27 +28,53 @@ impl TicketLease {
     }
 }
 
-/// A deadline's lease granted before the take, so that no hand-over waits for it. It is longer than the deadline by
+/// The leases of a holder.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct HoldLeases {
+    /// Under its deadline; none where it names none.
+    deadline: Option<i64>,
+    /// Under its grace, which begins at the deadline; none where it has none.
+    grace: Option<i64>,
+}
+
+/// The leases of a holder, granted before the take, so that no hand-over waits for them. They are longer than asked for by
 /// the ticket's lease, and renewed with the ticket: while it is [fresh](Self::is_fresh) a take on it makes the
 /// deadline end late by that much at most, and never early.
 pub(super) struct SpareLease {
-    pub(super) id: i64,
+    pub(super) leases: HoldLeases,
+    /// For which grace, in seconds.
+    grace: Option<u64>,
     /// When it was last asked for; it counts from then at the earliest.
     since: Instant,
     more: Duration,
 }
 
 impl SpareLease {
-    /// One for this claim's deadline; none where it names none.
-    pub(super) async fn grant(semaphore: &Semaphore, claim: &Claim) -> Result<Option<Self>, Error> {
+    /// One for this claim's deadline and this grace; none where it names no deadline.
+    pub(super) async fn grant(
+        semaphore: &Semaphore,
+        claim: &Claim,
+        grace: Option<u64>,
+    ) -> Result<Option<Self>, Error> {
         let Some(deadline) = claim.holder.deadline else {
             return Ok(None);
         };
         let since = Instant::now();
-        let seconds = deadline.saturating_add(claim.ticket_lease);
-        let id = semaphore.grant("waiting as the first", seconds).await?;
+        let deadline = deadline.saturating_add(claim.ticket_lease);
+        let leases = semaphore.leases("waiting as the first", deadline, grace);
+        let leases = leases.await?;
         let more = Duration::from_secs(claim.ticket_lease);
-        Ok(Some(Self { id, since, more }))
+        Ok(Some(Self {
+            leases,
+            grace,
+            since,
+            more,
+        }))
+    }
+
+    /// Whether it is for this grace.
+    pub(super) fn is_for(&self, grace: Option<u64>) -> bool {
+        self.grace == grace
     }
 
     /// Whether the whole deadline is left of it at a take that comes through `within` this time from `now`.
@@ -70,16 +96,62 @@ impl Semaphore {
         Ok(granted.id())
     }
 
-    /// A new lease for the deadline of this holder; none where it names none.
-    pub(super) async fn deadline_lease(
+    /// New leases for the deadline and the grace of this holder; none where it names no deadline.
+    pub(super) async fn deadline_leases(
         &self,
         doing: &'static str,
         holder: &Holder,
-    ) -> Result<Option<i64>, Error> {
+    ) -> Result<HoldLeases, Error> {
         match holder.deadline {
-            Some(seconds) => self.grant(doing, seconds).await.map(Some),
-            None => Ok(None),
+            Some(deadline) => self.leases(doing, deadline, holder.grace).await,
+            None => Ok(HoldLeases::default()),
         }
+    }
+
+    async fn leases(
+        &self,
+        doing: &'static str,
+        deadline: u64,
+        grace: Option<u64>,
+    ) -> Result<HoldLeases, Error> {
+        let until = grace.map(|grace| deadline.saturating_add(grace));
+        Ok(HoldLeases {
+            deadline: Some(self.grant(doing, deadline).await?),
+            grace: match until {
+                Some(seconds) => Some(self.grant(doing, seconds).await?),
+                None => None,
+            },
+        })
+    }
+
+    /// The puts of a holder's deadline, and of its grace with it: whoever puts the one puts both, each on a new lease. So a
+    /// holder whose deadline is put again has its whole grace again.
+    pub(super) fn deadline_puts(&self, holder: &Holder, leases: HoldLeases) -> Vec<TxnOp> {
+        let keys = &self.keys;
+        let on = |lease| Some(PutOptions::new().with_lease(lease));
+        let deadline = holder.deadline.zip(leases.deadline);
+        let deadline = deadline.map(|(seconds, lease)| {
+            TxnOp::put(keys.deadline(&holder.id), seconds.to_string(), on(lease))
+        });
+        let grace = leases
+            .grace
+            .map(|lease| TxnOp::put(keys.expiry(&holder.id), "", on(lease)));
+        deadline.into_iter().chain(grace).collect()
+    }
+
+    /// What is left of a lease, to the second; none where it has ended.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn time_left(&self, lease: i64) -> Result<Option<Duration>, Error> {
+        let left = self
+            .connection
+            .etcd()
+            .call("asking for a lease", async |mut client: Client| {
+                client.lease_time_to_live(lease, None).await
+            })
+            .await?;
+        Ok(u64::try_from(left.ttl()).ok().map(Duration::from_secs))
     }
 
     /// Whether the lease was there to be renewed.
@@ -116,7 +188,12 @@ pub(super) async fn keep_alive(
         // stood still meanwhile, it succeeds only where both were renewed no longer ago than the ticket lives.
         if let Some(kept) = spare {
             let since = Instant::now();
-            if semaphore.renew(kept.id).await? {
+            let HoldLeases { deadline, grace } = kept.leases;
+            let mut stands = true;
+            for lease in [deadline, grace].into_iter().flatten() {
+                stands = stands && semaphore.renew(lease).await?;
+            }
+            if stands {
                 kept.since = since;
             } else {
                 *spare = None;
@@ -137,7 +214,8 @@ mod tests {
     fn a_spare_lease_is_used_only_while_the_whole_deadline_is_left_of_it() {
         let since = Instant::now();
         let spare = SpareLease {
-            id: 1,
+            leases: HoldLeases::default(),
+            grace: None,
             since,
             more: Duration::from_secs(60),
         };

@@ -15,6 +15,7 @@ mod forget;
 mod gates;
 mod hold;
 mod lease;
+mod lost;
 mod members;
 mod membership;
 mod memory;

@@ -1,6 +1,9 @@
 //! Everything about a group as it is in etcd, for people.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use etcd_client::{GetOptions, KeyValue, Txn, TxnOp, TxnOpResponse};
 use host::node;
@@ -11,8 +14,9 @@ use crate::{
     document::{Document, DocumentError},
     keys::Keys,
     lenient,
+    lost::{self, Keeps, Never},
     policy::{Policy, PolicyError},
-    records::{Accepted, Holder, MemberOut, NodeRecord, Pause, Quarantine, Ticket},
+    records::{Accepted, Holder, LostNode, MemberOut, NodeRecord, Pause, Quarantine, Ticket},
     stored::{Found, Stored},
 };
 
@@ -39,6 +43,8 @@ pub struct Group {
     pub member_out: Option<MemberOut>,
     /// Whether that was written before a person accepted the store.
     pub member_before_accept: bool,
+    /// The nodes that were passed over and are not back, by id.
+    pub lost: BTreeMap<String, LostNode>,
     /// What the nodes of the group last said of themselves, by id.
     pub nodes: Vec<NodeRecord>,
 }
@@ -56,6 +62,10 @@ pub struct HolderState {
     pub overdue: bool,
     /// Whether its entry was written last before a person accepted the store: what it says may be long past.
     pub before_accept: bool,
+    /// How long after its deadline it may be passed over, where the group's policy passes over lost nodes; or why never.
+    pub grace: Result<Duration, Never>,
+    /// The lease under its grace, where that has not passed.
+    pub grace_lease: Option<i64>,
 }
 
 /// The answers to a transaction of only reads, in its order, and its revision.
@@ -190,6 +200,8 @@ impl Semaphore {
             TxnOp::get(keys.nodes(), all()),
             TxnOp::get(keys.policy(), None),
             TxnOp::get(keys.store(), None),
+            TxnOp::get(keys.expiries(), all()),
+            TxnOp::get(keys.lost_nodes(), all()),
             count(keys.members()),
         ];
         let response = self
@@ -198,6 +210,8 @@ impl Semaphore {
         let members = counted(&response);
         let mut answers = answers(&response);
         let _counted = answers.pop();
+        let lost = answers.pop().unwrap_or_default();
+        let expiries = answers.pop().unwrap_or_default();
         let store = answers.pop().unwrap_or_default();
         let policy = answers.pop().unwrap_or_default();
         let accepted = store.first().map_or(0, KeyValue::mod_revision);
@@ -217,8 +231,23 @@ impl Semaphore {
         let pauses = [next(), next()];
         let quarantine = quarantines(&next());
         let members_out = next();
+        let member_out = members_out.first().map(member_out);
+        let lease = |kv: &KeyValue| (after(&keys.expiries(), kv), kv.lease());
+        let standing = Standing {
+            deadlines: &deadlines,
+            graces: expiries.iter().map(lease).collect(),
+            keeps: Keeps {
+                member_out: member_out.as_ref(),
+                accepted,
+            },
+        };
+        let lost_node = |kv: &KeyValue| {
+            let id = after(&keys.lost_nodes(), kv);
+            (id, lenient::lost_node(kv.value()))
+        };
         Ok(Group {
-            holders: holders(document.as_ref(), entries, &deadlines, accepted),
+            holders: holders(document.as_ref(), entries, &standing),
+            lost: lost.iter().map(lost_node).collect(),
             document,
             queue: tickets.iter().map(ticket).collect(),
             policy: policy.first().map(|kv| Policy::parse(kv.value())),
@@ -227,7 +256,7 @@ impl Semaphore {
             pause_all: pauses[1].first().map(pause),
             quarantine,
             member_before_accept: is_older(members_out.first(), store.first()),
-            member_out: members_out.first().map(member_out),
+            member_out,
             nodes: readable::<NodeRecord>(&next())
                 .into_iter()
                 .filter(|node| node.group == keys.group().as_str())
@@ -286,19 +315,29 @@ impl Semaphore {
     }
 }
 
+/// What tells how the holders stand.
+struct Standing<'a> {
+    /// Whose deadline has not passed.
+    deadlines: &'a [String],
+    /// Whose grace has not passed, and the lease under it.
+    graces: BTreeMap<String, i64>,
+    keeps: Keeps<'a>,
+}
+
 fn holders(
     document: Option<&Result<Document, DocumentError>>,
     entries: Vec<(String, (Holder, Stored))>,
-    deadlines: &[String],
-    accepted: i64,
+    standing: &Standing<'_>,
 ) -> Vec<HolderState> {
     let mut holders: BTreeMap<String, HolderState> = BTreeMap::new();
     for (id, (entry, stored)) in entries {
         let state = HolderState {
             id: id.clone(),
             listed: false,
-            overdue: entry.deadline.is_some() && !deadlines.contains(&id),
-            before_accept: stored.modified < accepted,
+            overdue: entry.deadline.is_some() && !standing.deadlines.contains(&id),
+            before_accept: stored.modified < standing.keeps.accepted,
+            grace: lost::grace(&id, &entry, stored.modified, standing.keeps),
+            grace_lease: standing.graces.get(&id).copied(),
             entry: Some(entry),
         };
         holders.insert(id, state);
@@ -313,6 +352,8 @@ fn holders(
                     listed: true,
                     overdue: false,
                     before_accept: false,
+                    grace: Err(Never::Foreign),
+                    grace_lease: None,
                 })
                 .listed = true;
         }

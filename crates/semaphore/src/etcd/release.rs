@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     policy::Policy,
-    records::{Holder, NodeRecord, Phase, Quarantine},
+    records::{Holder, LostNode, NodeRecord, Phase, Quarantine},
     stored::Stored,
 };
 
@@ -67,6 +67,7 @@ impl Semaphore {
             _ => self.held(DOING, id, vec![self.get_policy()]).await?,
         };
         let mut seen = false;
+        let mut lost = None;
         for tries in 0..RACES {
             let mut compares = Vec::new();
             let mut then = Vec::new();
@@ -110,6 +111,7 @@ impl Semaphore {
                             then = vec![
                                 TxnOp::put(keys.holder(id), json(by_hand), None),
                                 TxnOp::delete(keys.deadline(id), None),
+                                TxnOp::delete(keys.expiry(id), None),
                             ];
                             self.remove_member_out(nonce, &held, &mut compares, &mut then);
                         }
@@ -119,15 +121,16 @@ impl Semaphore {
                     self.ended_by_somebody(DOING, nonce, &held).await?;
                     let entry = held.entry.as_ref().map(|(_, stored)| stored);
                     compares.extend(as_read(&keys.holder(id), entry));
+                    lost = self.found(id, &held, &mut compares, &mut then);
                 }
             }
             then.extend(owed.into_iter().flat_map(|q| put_quarantine(keys, q)));
             then.extend(put_state(keys, node, "idle"));
             then.extend(node.into_iter().flat_map(|node| self.member_ops(node)));
-            let released = if seen {
-                Released::Released
-            } else {
-                Released::NotHeld
+            let released = match &lost {
+                Some(lost) => Released::ThoughtLost(LostNode::clone(lost)),
+                None if seen => Released::Released,
+                None => Released::NotHeld,
             };
             if then.is_empty() {
                 self.memory().note_release(nonce);
@@ -178,8 +181,8 @@ impl Semaphore {
             soaks_until: Timestamp::now().checked_add(soak).ok(),
             ..entry.clone()
         };
-        let lease = self.deadline_lease(doing, &entry).await?;
-        Ok(self.entry_puts(&entry, lease))
+        let leases = self.deadline_leases(doing, &entry).await?;
+        Ok(self.entry_puts(&entry, leases))
     }
 
     /// The compares and changes that take `id` out of the holders.
@@ -212,6 +215,7 @@ impl Semaphore {
         let mut then = vec![
             TxnOp::delete(keys.holder(id), None),
             TxnOp::delete(keys.deadline(id), None),
+            TxnOp::delete(keys.expiry(id), None),
         ];
         match &held.document {
             // Deleted by somebody: there is nothing to take the name out of.

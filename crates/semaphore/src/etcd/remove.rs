@@ -5,7 +5,7 @@ use etcd_client::{Compare, CompareOp, DeleteOptions, Txn, TxnOp};
 use super::{Error, Group, RACES, Semaphore, read, stand_back, unchanged};
 
 impl Semaphore {
-    /// Deletes the group's document, its policy, its pause, and what is left of members and deadlines; false where there was no document. Nothing is
+    /// Deletes the group's document, its policy, its pause, and what is left of members, deadlines and lost nodes; false where there was no document. Nothing is
     /// deleted unless `unused` says of the group as it was read that nobody uses it: who takes the semaphore meanwhile changes
     /// the document, and it is read again.
     ///
@@ -38,6 +38,8 @@ impl Semaphore {
                 TxnOp::delete(keys.members(), below()),
                 TxnOp::delete(keys.pause(), None),
                 TxnOp::delete(keys.deadlines(), below()),
+                TxnOp::delete(keys.expiries(), below()),
+                TxnOp::delete(keys.lost_nodes(), below()),
             ]);
             if self.connection.txn(DOING, txn).await?.succeeded() {
                 return Ok(true);

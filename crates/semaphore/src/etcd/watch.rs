@@ -5,7 +5,7 @@ use host::kept::Kept;
 use tokio::time::sleep;
 
 use super::{Error, Semaphore, stand_back};
-use crate::stored::KeyRange;
+use crate::{records::LostNode, stored::KeyRange};
 
 /// What became of a watched key.
 #[derive(Debug)]
@@ -25,6 +25,9 @@ pub enum HoldEnd {
     /// Its entry is gone, or another claim's.
     #[error("the reboot lock was taken from this node")]
     Taken,
+    /// Another node passed over this one by the group's policy.
+    #[error("{}", .0.of_itself())]
+    ThoughtLost(LostNode),
     /// Nothing is known of the hold any more: the store is not the one it was.
     #[error("{0}")]
     OtherStore(Kept<Error>),
@@ -37,7 +40,7 @@ impl Semaphore {
         let mut waits = self.back_off.waits();
         loop {
             match self.hold_ended(id, nonce).await {
-                Ok(()) => return HoldEnd::Taken,
+                Ok(end) => return end,
                 Err(error) if error.is_unreachable() => tracing::debug!("{error}"),
                 Err(error @ Error::OtherStore { .. }) => return HoldEnd::OtherStore(error.into()),
                 Err(error) => tracing::warn!("{error}"),
@@ -46,13 +49,16 @@ impl Semaphore {
         }
     }
 
-    async fn hold_ended(&self, id: &str, nonce: &str) -> Result<(), Error> {
+    async fn hold_ended(&self, id: &str, nonce: &str) -> Result<HoldEnd, Error> {
         const DOING: &str = "watching the hold";
         loop {
             let held = self.held(DOING, id, Vec::new()).await?;
             if held.by(nonce).is_none() {
                 self.ended_by_somebody(DOING, nonce, &held).await?;
-                return Ok(());
+                return Ok(match held.lost {
+                    Some((lost, _)) => HoldEnd::ThoughtLost(lost),
+                    None => HoldEnd::Taken,
+                });
             }
             let key = self.keys.holder(id);
             match self.changed(&key, held.cluster, held.revision).await? {
@@ -131,6 +137,25 @@ impl Semaphore {
         let any = |events: &[Event]| {
             let counts = events.iter().any(counts);
             counts.then(|| Change::Lost("the number of members has changed".into()))
+        };
+        let options = WatchOptions::new().with_prefix();
+        self.watched(prefix, options, cluster, revision, any).await
+    }
+
+    /// Waits until a key with this prefix is deleted, or its lease has ended, after this revision of this cluster.
+    ///
+    /// # Errors
+    /// When no endpoint takes the watch.
+    pub(super) async fn any_deleted(
+        &self,
+        prefix: &str,
+        cluster: u64,
+        revision: i64,
+    ) -> Result<Change, Error> {
+        let any = |events: &[Event]| {
+            let gone = |event: &Event| event.event_type() == EventType::Delete;
+            let gone = events.iter().any(gone);
+            gone.then_some(Change::Deleted)
         };
         let options = WatchOptions::new().with_prefix();
         self.watched(prefix, options, cluster, revision, any).await

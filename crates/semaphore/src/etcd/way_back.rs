@@ -54,6 +54,7 @@ impl Semaphore {
             let standing = Standing {
                 id,
                 own: own.map(|(entry, _)| entry),
+                lost: held.lost.as_ref().map(|(lost, _)| lost),
                 document: held.document.as_ref().map(|(document, _)| document),
                 gates: &gates,
             };
@@ -75,8 +76,8 @@ impl Semaphore {
             compares.extend(as_read(&keys.holder(id), own.map(|(_, read)| read)));
             let document = held.document.as_ref().map(|(_, read)| read);
             compares.extend(as_read(&keys.semaphore(), document));
-            let lease = self.deadline_lease(DOING, &committed).await?;
-            let mut puts = self.entry_puts(&committed, lease);
+            let leases = self.deadline_leases(DOING, &committed).await?;
+            let mut puts = self.entry_puts(&committed, leases);
             puts.extend(put_state(keys, claim.node.as_ref(), "rebooting"));
             puts.extend(self.member_out_put(claim));
             let txn = Txn::new().when(compares).and_then(puts);
@@ -121,8 +122,8 @@ impl Semaphore {
                 ..entry.clone()
             };
             let mut compares = unchanged(keys.holder(id), read);
-            let lease = self.deadline_lease(DOING, &soaks).await?;
-            let mut then = self.entry_puts(&soaks, lease);
+            let leases = self.deadline_leases(DOING, &soaks).await?;
+            let mut then = self.entry_puts(&soaks, leases);
             self.remove_member_out(claim.nonce(), &held, &mut compares, &mut then);
             then.extend(put_state(keys, claim.node.as_ref(), "soaking"));
             let txn = Txn::new().when(compares).and_then(then);

@@ -8,10 +8,10 @@ use host::node::Group;
 use super::Run;
 use crate::{
     document::Document,
-    etcd::{Error, gates, read},
+    etcd::{Error, gates, lost::First, read},
     gates::{ClosedBy, Gateway},
-    policy::{after_in, percentage_in},
-    queue::View,
+    policy::{Lost, after_in, lost_in, percentage_in},
+    queue::{Step, View},
     records::Ticket,
     stored::Stored,
 };
@@ -19,7 +19,7 @@ use crate::{
 /// How many holders are named by their hosts: what a node waits for is cut where more would stand.
 const NAMED: i64 = 25;
 
-impl Run<'_> {
+impl<'run> Run<'run> {
     pub(super) fn gateway(&self) -> Gateway {
         Gateway::to_take(&self.semaphore.keys, self.claim.passenger(), &self.after)
     }
@@ -112,6 +112,38 @@ impl Run<'_> {
     pub(super) fn after_of(&self, view: &View) -> Vec<Group> {
         let found = view.gates.found(&self.semaphore.keys.policy());
         found.map_or_else(Vec::new, |found| after_in(&found.stored.value))
+    }
+
+    /// What the policy that was read says of lost nodes.
+    fn lost_of(&self, view: &View) -> Option<Lost> {
+        let found = view.gates.found(&self.semaphore.keys.policy())?;
+        lost_in(&found.stored.value)
+    }
+
+    /// How many seconds after its deadline this claim's node may be passed over, where it takes by this view. One with a member
+    /// of etcd never is: etcd itself misses it.
+    pub(super) fn grace(&self, view: &View) -> Option<u64> {
+        let may = self.claim.holder.deadline.is_some() && !self.claim.member;
+        let lost = self.lost_of(view).filter(|_| may)?;
+        Some(lost.grace.as_secs())
+    }
+
+    /// What the first in the queue needs to pass over a lost node; none where it may not.
+    pub(super) fn first<'view>(&self, view: &'view View, step: &'view Step) -> Option<First<'view>>
+    where
+        'run: 'view,
+    {
+        self.lost_of(view)?;
+        let Step::WaitFull { document, .. } = step else {
+            return None;
+        };
+        let (_, read) = view.document.as_ref()?;
+        Some(First {
+            claim: self.claim,
+            place: self.place?,
+            document,
+            read,
+        })
     }
 
     /// Whether a person takes it, and no node's agent.
