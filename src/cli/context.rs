@@ -77,6 +77,17 @@ impl Context {
         format!("pointsman {words}{}", self.common.again(words))
     }
 
+    /// As [`Self::command`], in this group.
+    #[must_use]
+    pub fn command_in(&self, group: &node::Group, words: &str) -> String {
+        let mut common = self.common.clone();
+        let own = *group == self.config.group;
+        if !own {
+            common.etcd.group = Some(group.as_str().to_owned());
+        }
+        format!("pointsman {words}{}", common.again(words))
+    }
+
     /// The flags of this command line for a command that names its group already, unless that is the default one.
     #[must_use]
     pub fn flags_but_the_group(&self, words: &str) -> String {

@@ -35,12 +35,14 @@ const ASKS: &[Group] = &[Root, Config, Etcd, RebootLock];
 
 /// The groups of a command, by its words; the longest line that fits counts. For a command that is not here all of them
 /// mean something.
-const OF_COMMANDS: [(&[&str], &[Group]); 20] = [
+const OF_COMMANDS: [(&[&str], &[Group]); 22] = [
     (&["status"], ASKS),
     (&["lock"], ASKS),
     (&["unlock"], ASKS),
     (&["set-max"], ASKS),
     (&["policy"], ASKS),
+    (&["waves"], ASKS),
+    (&["soak"], &[Root, Config]),
     (&["forget"], ASKS),
     (&["quarantine"], ASKS),
     (&["import-locksmith"], ASKS),

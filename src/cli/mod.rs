@@ -33,6 +33,7 @@ mod table;
 pub mod unlock;
 pub mod update;
 pub mod update_engine_client;
+pub mod waves;
 pub mod windows;
 
 use clap::{Parser, Subcommand};
@@ -80,6 +81,9 @@ pub enum Command {
     Policy(policy::Args),
     /// Show whether this node soaks (stays under observation on a new image), and end that.
     Soak(soak::Args),
+    /// Show which nodes have not proven an image yet, and which images are open to the groups that come after others; open an
+    /// image by hand.
+    Waves(waves::Args),
     /// Remove a node that is gone for good from etcd: what it said, its membership, its ticket.
     Forget(forget::Args),
     /// Show both system partitions, and which one a reboot would boot.
@@ -155,6 +159,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Unlock(args) => unlock::run(&context, &args).await,
         Command::SetMax(args) => set_max::run(&context, &args).await,
         Command::Policy(args) => policy::run(&context, &args).await,
+        Command::Waves(args) => waves::run(&context, &args).await,
         Command::Soak(args) => soak::run(&context, &args).await,
         Command::Forget(args) => forget::run(&context, &args).await,
         Command::Slots(args) => slots::run(&context, &args).await,

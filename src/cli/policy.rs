@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use host::duration;
+use host::{duration, node::Group};
 use semaphore::{
     document::Document,
     etcd::{PolicySet, PolicyState},
@@ -44,6 +44,16 @@ struct SetArgs {
     /// How long a node that has proven a new image stays under observation before it releases the reboot lock, such as 30m.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, group = "field")]
     soak: Option<Duration>,
+    /// How long the groups after this one wait, once all members of this group have proven an image, such as 2h. 0s will do.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, group = "field")]
+    wave_soak: Option<Duration>,
+    /// A group whose members must all have proven an image before the nodes of this group go to it. May be given several
+    /// times; "" is the default group. Where that group has no --wave-soak, it gets 0s.
+    #[arg(long, value_name = "GROUP", value_parser = group, group = "field")]
+    after: Option<Vec<Group>>,
+    /// Set --after although some agents of these groups do not say what they have proven. Until they do, no wave opens.
+    #[arg(long, requires = "after")]
+    force: bool,
     /// How long after its deadline a node that does not come back is passed over, such as 2h. Without it, a node that does not
     /// come back stops the group.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, group = "field")]
@@ -66,7 +76,7 @@ struct SetArgs {
 
 #[derive(Debug, clap::Args)]
 struct UnsetArgs {
-    /// The field, by the name of its flag: max, soak, lost-grace (the budget goes with it), lost-budget (back to 1).
+    /// The field, by the name of its flag: max, soak, wave-soak, after, lost-grace (the budget goes with it), lost-budget (back to 1).
     #[arg(required = true, value_name = "FIELD", value_parser = field)]
     fields: Vec<Field>,
     #[command(flatten)]
@@ -81,11 +91,19 @@ impl SetArgs {
         let max = self.max.map(|max| format!(" --max {max}%"));
         let soak = self.soak.map(duration::print);
         let soak = soak.map(|soak| format!(" --soak {soak}"));
+        let between = self.wave_soak.map(duration::print);
+        let between = between.map(|soak| format!(" --wave-soak {soak}"));
+        let after = self.after.iter().flatten();
+        let after = after.map(|group| format!(" --after {}", output::word(group.as_str())));
+        let after = Some(after.collect::<String>());
         let grace = self.lost_grace.map(duration::print);
         let grace = grace.map(|grace| format!(" --lost-grace {grace}"));
         let budget = self.lost_budget;
         let budget = budget.map(|budget| format!(" --lost-budget {budget}"));
-        [max, soak, grace, budget].into_iter().flatten().collect()
+        [max, soak, between, after, grace, budget]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 }
 
@@ -97,6 +115,10 @@ pub(super) fn percent(text: &str) -> Result<u32, String> {
         .and_then(|digits| digits.parse().ok())
         .filter(|percent| (1..=100).contains(percent))
         .ok_or_else(|| format!("found {text:?}, expected a percentage from 1% to 100%"))
+}
+
+fn group(text: &str) -> Result<Group, String> {
+    Group::new(text).map_err(|error| error.to_string())
 }
 
 fn field(text: &str) -> Result<Field, String> {
@@ -161,6 +183,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             PolicyChange {
                 max_percent: args.max,
                 soak: args.soak,
+                wave_soak: args.wave_soak,
+                after: args.after.clone(),
+                force: args.force,
                 lost_grace: args.lost_grace,
                 lost_budget: args.lost_budget,
                 replace: args.replace,
@@ -250,6 +275,17 @@ fn text(context: &Context, shown: &Shown) -> String {
             lines.extend(percentage.map(|percentage| format!("Max: {max} ({percentage})")));
             let soak = policy.soak.map(duration::print);
             lines.extend(soak.map(|soak| format!("Soak: {soak}")));
+            let between = policy.wave_soak.map(duration::print);
+            lines.extend(
+                between.map(|soak| format!("Time between its waves and later groups: {soak}")),
+            );
+            if !policy.after.is_empty() {
+                let names = policy.after.iter();
+                let names: Vec<String> = names
+                    .map(|group| super::names::group(group.as_str()))
+                    .collect();
+                lines.push(format!("Comes after: {}", names.join(", ")));
+            }
             let lost = policy.lost.iter();
             lines.extend(lost.map(|policy| format!("Lost nodes: {}", lost_nodes(policy))));
             let since = policy

@@ -53,7 +53,7 @@ enum Command {
 }
 
 /// An image by its content, or by its version.
-fn image(text: &str) -> Result<ImageId, String> {
+pub(super) fn image(text: &str) -> Result<ImageId, String> {
     let digest = text.split_once(':');
     if let Some((kind, digest)) = digest.filter(|(kind, _)| kind.eq_ignore_ascii_case("sha256")) {
         let hex = kind == "sha256"

@@ -498,7 +498,7 @@ impl fmt::Display for ShutWave {
     /// As a sentence for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let group = match self.group.as_str() {
-            "" => "the unnamed group".to_owned(),
+            "" => "the default group".to_owned(),
             name => format!("the group {name:?}"),
         };
         if self.soaks {

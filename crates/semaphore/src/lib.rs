@@ -15,6 +15,7 @@ pub mod own_record;
 pub mod policy;
 pub mod queue;
 pub mod records;
+pub mod rollout;
 pub mod store;
 pub mod stored;
 pub mod v2;

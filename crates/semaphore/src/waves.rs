@@ -76,7 +76,7 @@ mod tests {
         };
         assert_eq!(found(&[]), "");
         assert_eq!(found(&["a"]), "a");
-        assert_eq!(found(&["b"]), ",a,b,c", "the unnamed group among them");
+        assert_eq!(found(&["b"]), ",a,b,c", "the default group among them");
     }
 
     proptest! {

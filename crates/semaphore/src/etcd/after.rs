@@ -38,7 +38,7 @@ pub enum AfterFault {
 
 fn group(name: &str) -> String {
     match name {
-        "" => "the unnamed group".to_owned(),
+        "" => "the default group".to_owned(),
         name => format!("the group {name:?}"),
     }
 }

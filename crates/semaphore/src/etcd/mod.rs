@@ -25,6 +25,7 @@ mod publish;
 mod read;
 mod release;
 mod remove;
+mod rollout;
 mod store;
 mod watch;
 mod waves;
@@ -40,6 +41,7 @@ use backon::BackoffBuilder as _;
 use jiff::Timestamp;
 
 pub use accept::{Accept, StoreLook};
+pub use after::AfterFault;
 pub use by_hand::{Before, Imported, Locked, Paused, Resumed, SetMax, Unlocked};
 pub use connection::Connection;
 pub use error::{Error, rebuild};
@@ -50,6 +52,7 @@ pub use members::{Guard, MemberFault, Unhealthy};
 pub use memory::{Agent, Keeping, Memory};
 pub use policy::{PolicySet, PolicyState};
 pub use read::{Group, HolderState};
+pub use rollout::Rollout;
 pub use watch::HoldEnd;
 
 use super::{

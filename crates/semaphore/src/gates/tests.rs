@@ -231,7 +231,7 @@ fn wave_is_closed_until_every_group_before_has_opened_the_image_and_its_soak_is_
     assert_eq!(
         closed(&read(&both[..1])),
         [
-            "the unnamed group, which comes before this one, has not proven 2 on all its nodes yet (see: pointsman waves)"
+            "the default group, which comes before this one, has not proven 2 on all its nodes yet (see: pointsman waves)"
         ]
     );
     // Of the others, those count that all groups have opened.
