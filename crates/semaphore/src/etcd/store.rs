@@ -147,9 +147,10 @@ impl Semaphore {
             let looked = self.look_at_store(TxnOp::get(own, None)).await?;
             if let Some(token) = looked.answer(&self.memory().remembered().tokens) {
                 self.memory().accept(token, &looked.reply);
-                self.memory().keep(DOING).await?;
                 tracing::warn!("a person has accepted this store, and this node continues with it");
+                // Before anything is awaited: whoever asks may be dropped there, and nobody else finds the accept any more.
                 (agent.accepted)();
+                self.memory().keep(DOING).await?;
                 return Ok(true);
             }
             // By a mistaken list of endpoints, say, another cluster was asked; now the one that is remembered answers again.
