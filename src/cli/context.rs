@@ -4,7 +4,7 @@ use std::{borrow::Cow, cell::Cell};
 
 use host::{node, time};
 use jiff::Timestamp;
-use semaphore::{etcd::Semaphore, keys::Keys};
+use semaphore::{acts::Person, etcd::Semaphore, keys::Keys};
 use settings::{Config, ConfigError, Faults, Origin, SETTINGS, Setting, Sources};
 
 use super::{
@@ -245,11 +245,21 @@ impl Context {
         {
             output::note(format!("pointsman: warning: {warning}"));
         }
-        Ok(Semaphore::new(
-            options,
-            keys,
-            EffectRunner::back_off(&config),
-        ))
+        let back_off = EffectRunner::back_off(&config);
+        Ok(Semaphore::new(options, keys, back_off).by(self.person()))
+    }
+
+    /// Who runs this command: the user behind sudo, if any.
+    #[must_use]
+    pub fn person(&self) -> Person {
+        let name = std::env::var("SUDO_USER").ok().or_else(|| {
+            let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok()??;
+            Some(user.name)
+        });
+        Person {
+            name: name.unwrap_or_else(|| "unknown".into()),
+            host: node::hostname(&self.config.root),
+        }
     }
 
     /// The id given, checked, or this node's.

@@ -35,7 +35,7 @@ const ASKS: &[Group] = &[Root, Config, Etcd, RebootLock];
 
 /// The groups of a command, by its words; the longest line that fits counts. For a command that is not here all of them
 /// mean something.
-const OF_COMMANDS: [(&[&str], &[Group]); 22] = [
+const OF_COMMANDS: [(&[&str], &[Group]); 23] = [
     (&["status"], ASKS),
     (&["lock"], ASKS),
     (&["unlock"], ASKS),
@@ -45,6 +45,7 @@ const OF_COMMANDS: [(&[&str], &[Group]); 22] = [
     (&["soak"], &[Root, Config]),
     (&["forget"], ASKS),
     (&["quarantine"], ASKS),
+    (&["acts"], ASKS),
     (&["import-locksmith"], ASKS),
     (&["pause"], ASKS),
     (&["resume"], ASKS),

@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+pub mod acts;
 pub mod agent;
 pub mod cancel;
 pub mod cloud_config;
@@ -103,6 +104,9 @@ pub enum Command {
     Windows(windows::Args),
     /// Show, add and clear quarantined images and versions. No node reboots into one of them.
     Quarantine(quarantine::Args),
+    /// Show what people did to the reboot locks of all groups, the latest last: unlock, set-max, pause and the like. With
+    /// --group: to that group, and to the whole cluster.
+    Acts(acts::Args),
     /// Copy locksmith's locks from etcd's v2 API into the reboot lock, once.
     ImportLocksmith(import_locksmith::Args),
     /// Stop all reboots of the group, or of the whole cluster, until `resume`.
@@ -170,6 +174,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Cancel => cancel::run(&context).await,
         Command::Windows(args) => windows::run(&context, &args),
         Command::Quarantine(args) => quarantine::run(&context, &args).await,
+        Command::Acts(args) => acts::run(&context, &args).await,
         Command::ImportLocksmith(args) => import_locksmith::run(&context, &args).await,
         Command::Pause(args) => pause::pause(&context, &args).await,
         Command::Resume(args) => pause::resume(&context, &args).await,

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use host::{duration, node};
+use host::duration;
 use jiff::Timestamp;
 use semaphore::{
+    acts::Person,
     etcd::{Paused, Resumed},
     records::{self, Pause},
 };
@@ -79,18 +80,11 @@ fn stopped(context: &Context, pause: &Pause) -> Failure {
     )
 }
 
-/// Who runs this command: the user behind sudo, if any.
+/// Who runs this command: the user behind sudo, if any, as `user@host`.
 #[must_use]
 pub fn person(context: &Context) -> String {
-    let name = std::env::var("SUDO_USER").ok().or_else(|| {
-        let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok()??;
-        Some(user.name)
-    });
-    format!(
-        "{}@{}",
-        name.unwrap_or_else(|| "unknown".into()),
-        node::hostname(&context.config.root)
-    )
+    let Person { name, host } = context.person();
+    format!("{name}@{host}")
 }
 
 /// Pauses.

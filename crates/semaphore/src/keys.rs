@@ -222,6 +222,18 @@ impl Keys {
         self.nodes() + id
     }
 
+    /// What people did: `P/acts/`.
+    #[must_use]
+    pub fn acts(&self) -> String {
+        self.in_prefix("acts/")
+    }
+
+    /// What a person did: `P/acts/<time>-<random>`, the last part as [`crate::acts::key`] makes it.
+    #[must_use]
+    pub fn act(&self, name: &str) -> String {
+        self.acts() + name
+    }
+
     /// All groups but the default one: `P/groups/`.
     #[must_use]
     pub fn groups(&self) -> String {

@@ -1,8 +1,9 @@
 //! The semaphore: who of a group may be out of service, and who waits.
 //!
-//! [`document`], [`records`], [`keys`], [`store`] and [`queue`] are values and decisions on them; [`etcd`] reads
+//! [`document`], [`records`], [`acts`], [`keys`], [`store`] and [`queue`] are values and decisions on them; [`etcd`] reads
 //! and changes them in etcd's v3 store, each change one transaction.
 
+pub mod acts;
 pub mod commit;
 pub mod document;
 pub mod etcd;

@@ -3,7 +3,7 @@
 //! A policy that cannot be read, or that says something this program does not know, stops the group: to go on without it
 //! would be to break it silently.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use host::{duration, node::Group};
 use jiff::Timestamp;
@@ -180,6 +180,38 @@ pub struct PolicyChange {
     pub replace: bool,
     /// Whether groups are named although some of their agents do not say what they have proven.
     pub force: bool,
+}
+
+impl fmt::Display for PolicyChange {
+    /// What is set, by the names and in the form of the flags; or the names of what is unset.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            max_percent,
+            soak,
+            wave_soak,
+            after,
+            lost_grace,
+            lost_budget,
+            unset,
+            replace: _,
+            force: _,
+        } = self;
+        let set = [
+            max_percent.map(|percent| (Field::MaxPercent, format!("{percent}%"))),
+            soak.map(|soak| (Field::Soak, duration::print(soak))),
+            wave_soak.map(|soak| (Field::WaveSoak, duration::print(soak))),
+            after.as_ref().map(|groups| {
+                let names: Vec<&str> = groups.iter().map(Group::as_str).collect();
+                (Field::After, names.join(" "))
+            }),
+            lost_grace.map(|grace| (Field::LostGrace, duration::print(grace))),
+            lost_budget.map(|budget| (Field::LostBudget, budget.to_string())),
+        ];
+        let set = set.into_iter().flatten();
+        let set = set.map(|(field, value)| format!("{} {value}", field.flag()));
+        let unset = unset.iter().map(|field| field.flag().to_owned());
+        f.write_str(&set.chain(unset).collect::<Vec<_>>().join(", "))
+    }
 }
 
 impl Policy {

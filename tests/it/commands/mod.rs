@@ -1,5 +1,6 @@
 //! The commands, as processes of their own.
 
+mod acts;
 mod by_hand;
 mod config;
 mod configuration_faults;

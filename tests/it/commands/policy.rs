@@ -19,6 +19,20 @@ async fn shown(op: &Operator) -> Value {
     serde_json::from_str(&output.stdout).unwrap()
 }
 
+/// The keys there are, besides the records of so many acts.
+async fn left(op: &Operator, acts: usize) -> Vec<String> {
+    let mut client = shared_cluster().client().await;
+    let below = etcd_client::GetOptions::new()
+        .with_prefix()
+        .with_keys_only();
+    let all = client.get(op.prefix.as_str(), Some(below)).await.unwrap();
+    let all = all.kvs().iter().map(|kv| kv.key_str().unwrap().to_owned());
+    let of_acts = format!("{}/acts/", op.prefix);
+    let (recorded, left): (Vec<_>, Vec<_>) = all.partition(|key| key.starts_with(&of_acts));
+    assert_eq!(recorded.len(), acts, "{recorded:?}");
+    left
+}
+
 #[tokio::test]
 async fn policy_is_shown_set_and_unset() {
     let op = Operator::new("policy");
@@ -148,13 +162,7 @@ async fn forget_shows_what_is_known_of_a_node_and_removes_it() {
         .says(&["forget", "gone"], 0, "gone (0a) is forgotten.")
         .await;
     assert!(done.stdout.contains("It said last: idle"), "{done:?}");
-    let mut client = shared_cluster().client().await;
-    let below = etcd_client::GetOptions::new()
-        .with_prefix()
-        .with_keys_only();
-    let left = client.get(op.prefix.as_str(), Some(below)).await.unwrap();
-    let left: Vec<&str> = left.kvs().iter().map(|kv| kv.key_str().unwrap()).collect();
-    assert_eq!(left, [format!("{}/semaphore", op.prefix)]);
+    assert_eq!(left(&op, 2).await, [format!("{}/semaphore", op.prefix)]);
     op.says(&["forget", "0a"], 6, "").await;
 }
 
@@ -217,10 +225,7 @@ async fn nothing_is_left_of_a_group_that_is_removed() {
     // Of a node whose record is gone.
     put(&op, "members/0a", "").await;
     op.says(&["set-max", "--remove"], 0, "is removed").await;
-    let mut client = shared_cluster().client().await;
-    let below = etcd_client::GetOptions::new().with_prefix();
-    let left = client.get(op.prefix.as_str(), Some(below)).await.unwrap();
-    assert!(left.kvs().is_empty(), "{left:?}");
+    assert_eq!(left(&op, 2).await, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ macro_rules! local {
     };
 }
 
+mod acts;
 mod documents;
 mod holding;
 mod queue;

@@ -3,7 +3,7 @@
 use etcd_client::{GetOptions, Txn, TxnOp};
 use jiff::Timestamp;
 
-use super::{Error, RACES, Semaphore, json, read, stand_back, store::as_read};
+use super::{Error, RACES, Semaphore, acts::About, json, read, stand_back, store::as_read};
 use crate::records::{Accepted, NodeRecord, Pause, new_nonce};
 
 /// How a person's accept ended.
@@ -64,6 +64,8 @@ impl Semaphore {
             doing: DOING,
             error,
         })?;
+        let target = id.unwrap_or_default().to_owned();
+        let act = self.act(DOING, "store accept", About::Cluster, target, reason)?;
         for tries in 0..RACES {
             let looked = self
                 .look_at_store(TxnOp::get(self.keys.store(), None))
@@ -104,8 +106,11 @@ impl Semaphore {
                     None => TxnOp::delete(pause, None),
                 });
             }
+            then.extend(act.ops());
             let txn = Txn::new().when(compares).and_then(then);
-            if self.connection.call_txn(DOING, txn).await?.succeeded() {
+            let response = self.connection.call_txn(DOING, txn).await?;
+            if response.succeeded() {
+                self.acted(&response).await;
                 return Ok(Accept::Done(stopped.map(|(pause, _)| pause.clone())));
             }
             stand_back(tries).await;

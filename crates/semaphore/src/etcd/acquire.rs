@@ -13,13 +13,16 @@ use tokio::time::{Instant, sleep, sleep_until};
 use wave::{WaveTries, shut_wave, spread_out};
 
 use super::{
-    Claim, Error, QueuePosition, RACES, Semaphore, Wait, absent, gates, json,
+    Claim, Error, QueuePosition, RACES, Semaphore, Wait, absent,
+    acts::{About, Acting},
+    gates, json,
     lease::{self, SpareLease, TicketLease},
     lost::First,
     put_state, stand_back, unchanged,
     watch::Change,
 };
 use crate::{
+    acts,
     document::Document,
     gates::{Closed, ClosedBy},
     queue::{Block, Step, View, decide},
@@ -46,6 +49,7 @@ impl Semaphore {
             claim,
             lease: None,
             spare: None,
+            act: None,
             place: None,
             percent: None,
             after: Vec::new(),
@@ -79,6 +83,8 @@ struct Run<'a> {
     lease: Option<TicketLease>,
     /// The deadline's lease, granted while first in the queue, so that a hand-over does not wait for it.
     spare: Option<SpareLease>,
+    /// The act of the person who takes it, written with the take.
+    act: Option<Acting>,
     /// The create revision of the ticket, as last seen.
     place: Option<i64>,
     /// The percentage of the policy, as last seen: then the members are counted.
@@ -423,12 +429,25 @@ impl Run<'_> {
                 .flat_map(|node| self.semaphore.member_ops(node)),
         );
         puts.extend(self.semaphore.member_out_put(self.claim));
+        let act = match self.act.take() {
+            Some(act) => act,
+            None => {
+                let node = acts::node(&holder.hostname, &holder.id);
+                let reason = holder.reason.as_deref().unwrap_or_default();
+                let about = About::Group;
+                self.semaphore
+                    .act(DOING, "lock --wait", about, node, reason)?
+            }
+        };
+        puts.extend(act.ops());
+        self.act = Some(act);
         let txn = Txn::new()
             .when(compares)
             .and_then(puts)
             .or_else(self.view_ops());
         let response = self.semaphore.txn(DOING, txn).await?;
         if response.succeeded() {
+            self.semaphore.acted(&response).await;
             let revision = response.header().map_or(0, |h| h.revision());
             let memory = self.semaphore.memory();
             memory.note_document(&keys.semaphore(), Some(document));

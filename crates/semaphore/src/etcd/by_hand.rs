@@ -1,16 +1,22 @@
-//! What people do to a semaphore: lock, unlock, set its size, pause and resume.
+//! What people do to a semaphore: lock, unlock, set its size.
 
-use etcd_client::{GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{Compare, CompareOp, GetOptions, Txn, TxnOp};
 
 use super::{
-    Error, RACES, Semaphore, absent, gates, hold::Held, json, read, stand_back, store::as_read,
+    Error, RACES, Semaphore, absent,
+    acts::{About, Acting},
+    gates,
+    hold::Held,
+    json, read, stand_back,
+    store::as_read,
     unchanged,
 };
 use crate::{
+    acts,
     document::{Document, Refusal},
     gates::{Closed, ClosedBy, Gateway, Passenger},
     policy::percentage_in,
-    records::{Drain, Holder, ImageId, Pause, Phase, Quarantine},
+    records::{Drain, Holder, Pause, Phase},
     stored::Stored,
 };
 
@@ -25,24 +31,6 @@ pub enum Locked {
     Full(Document),
     /// The whole cluster (true) or the group is paused.
     Paused(bool, Pause),
-}
-
-/// How a `pause` ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Paused {
-    /// Paused; and the pause that was replaced.
-    Done(Option<Pause>),
-    /// Somebody else has paused, and it stays as it was.
-    ByAnother(Pause),
-}
-
-/// How a `resume` ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Resumed {
-    /// There is no pause any more; the one there was.
-    Done(Option<Pause>),
-    /// An agent found that etcd is not the one it was: only accepting the store ends that pause.
-    Store(Pause),
 }
 
 /// How an `unlock` ended.
@@ -95,6 +83,9 @@ impl Semaphore {
     pub async fn lock(&self, holder: &Holder) -> Result<Locked, Error> {
         const DOING: &str = "locking";
         let keys = &self.keys;
+        let node = acts::node(&holder.hostname, &holder.id);
+        let reason = holder.reason.as_deref().unwrap_or_default();
+        let act = self.act(DOING, "lock", About::Group, node, reason)?;
         // A person's lock goes to no image, and is counted as no member of etcd.
         let gateway = Gateway::to_take(
             keys,
@@ -151,8 +142,7 @@ impl Semaphore {
             compares.extend(unchanged(keys.semaphore(), &modified));
             let leases = self.deadline_leases(DOING, holder).await?;
             let puts = self.holder_puts(holder, &next, leases);
-            let txn = Txn::new().when(compares).and_then(puts);
-            if self.txn(DOING, txn).await?.succeeded() {
+            if self.do_act(DOING, compares, puts, &act).await? {
                 return Ok(Locked::Taken);
             }
             stand_back(tries).await;
@@ -199,16 +189,22 @@ impl Semaphore {
     pub async fn unlock(&self, id: &str, force: bool) -> Result<Unlocked, Error> {
         const DOING: &str = "unlocking";
         let keys = &self.keys;
+        let mut held = self.held(DOING, id, Vec::new()).await?;
+        let act = {
+            let command = if force { "unlock --force" } else { "unlock" };
+            let entry = held.entry.as_ref();
+            let node = acts::node(entry.map_or("", |(entry, _)| &entry.hostname), id);
+            self.act(DOING, command, About::Group, node, "")?
+        };
         let mut tried = None;
         for tries in 0..RACES {
-            let held = self.held(DOING, id, Vec::new()).await?;
             let named = match &held.document {
                 Some((Ok(document), _)) => document.holds(id),
                 Some((Err(error), _)) => return Err(self.unusable(error.clone())),
                 None => false,
             };
             let entry = held.entry.as_ref().map(|(entry, _)| entry.clone());
-            if entry.is_none() && !named && self.forget_member(id, &held).await? {
+            if entry.is_none() && !named && self.forget_member(id, &held, &act).await? {
                 return Ok(Unlocked::Unlocked(None));
             }
             if entry.is_none() && !named {
@@ -225,12 +221,12 @@ impl Semaphore {
             let compares = as_read(&keys.holder(id), entry_read);
             let nonce = entry.as_ref().map_or("", |entry| &entry.nonce);
             let (compares, then) = self.removal(id, nonce, &held, compares)?;
-            let txn = Txn::new().when(compares).and_then(then);
-            if self.txn(DOING, txn).await?.succeeded() {
+            if self.do_act(DOING, compares, then, &act).await? {
                 return Ok(Unlocked::Unlocked(entry));
             }
             tried = Some(entry);
             stand_back(tries).await;
+            held = self.held(DOING, id, Vec::new()).await?;
         }
         Err(Error::Contended {
             doing: DOING,
@@ -239,7 +235,7 @@ impl Semaphore {
     }
 
     /// Deletes what is left of a node with a member of etcd whose holder is gone: somebody deleted its entry by hand.
-    async fn forget_member(&self, id: &str, held: &Held) -> Result<bool, Error> {
+    async fn forget_member(&self, id: &str, held: &Held, act: &Acting) -> Result<bool, Error> {
         let left = |kv: &&etcd_client::KeyValue| {
             let out = read::member_out(kv);
             out.id == id && out.group == self.keys.group().as_str()
@@ -250,10 +246,8 @@ impl Semaphore {
         let key = self.keys.member_out();
         let mut compares = unchanged(key.clone(), &Stored::from(out));
         compares.push(absent(self.keys.holder(id)));
-        let txn = Txn::new()
-            .when(compares)
-            .and_then(vec![TxnOp::delete(key, None)]);
-        Ok(self.txn("unlocking", txn).await?.succeeded())
+        let then = vec![TxnOp::delete(key, None)];
+        self.do_act("unlocking", compares, then, act).await
     }
 
     /// Sets how many may be out at a time. With `rebuild`, a document that is missing or cannot be used is
@@ -264,6 +258,12 @@ impl Semaphore {
     pub async fn set_max(&self, max: u32, rebuild: bool) -> Result<SetMax, Error> {
         const DOING: &str = "setting max";
         let keys = &self.keys;
+        let command = if rebuild {
+            "set-max --rebuild"
+        } else {
+            "set-max"
+        };
+        let act = self.act(DOING, command, About::Group, max.to_string(), "")?;
         let mut first_seen = None;
         for tries in 0..RACES {
             let get = vec![
@@ -305,8 +305,7 @@ impl Semaphore {
             let read = stored.map(Stored::from);
             let compares = as_read(&keys.semaphore(), read.as_ref());
             let put = TxnOp::put(keys.semaphore(), document.to_json(), None);
-            let txn = Txn::new().when(compares).and_then(vec![put]);
-            if self.txn(DOING, txn).await?.succeeded() {
+            if self.do_act(DOING, compares, vec![put], &act).await? {
                 return Ok(SetMax {
                     old,
                     before,
@@ -326,7 +325,10 @@ impl Semaphore {
     /// # Errors
     /// When etcd cannot be reached (it may then have been written) or refuses.
     pub async fn import(&self, document: &Document, entries: &[Holder]) -> Result<Imported, Error> {
+        const DOING: &str = "copying the reboot lock";
         let keys = &self.keys;
+        let target = format!("max {}, holders {}", document.max, entries.len());
+        let act = self.act(DOING, "import-locksmith", About::Group, target, "")?;
         let unused = vec![
             absent(keys.semaphore()),
             absent(keys.holders()).with_prefix(),
@@ -337,59 +339,9 @@ impl Semaphore {
                 .iter()
                 .map(|entry| TxnOp::put(keys.holder(&entry.id), json(entry), None)),
         );
-        let txn = Txn::new().when(unused).and_then(puts);
-        let response = self.txn("copying the reboot lock", txn).await?;
-        Ok(if response.succeeded() {
-            Imported::Copied
-        } else {
-            Imported::InUse
-        })
-    }
-
-    /// Stops all takes and commits: of the whole cluster (`all`) or the group; for `seconds`, or until
-    /// [`Semaphore::resume`]. A pause by the same person is replaced, one by another only where `replace` says so.
-    ///
-    /// # Errors
-    /// When etcd cannot be reached or refuses.
-    pub async fn pause(
-        &self,
-        all: bool,
-        pause: &Pause,
-        seconds: Option<u64>,
-        replace: bool,
-    ) -> Result<Paused, Error> {
-        const DOING: &str = "pausing";
-        let mut options = None;
-        let key = self.pause_key(all);
-        for tries in 0..RACES {
-            let get = TxnOp::get(key.clone(), None);
-            let response = self.txn(DOING, Txn::new().and_then(vec![get])).await?;
-            let answers = read::answers(&response);
-            let there = answers[0].first();
-            let before = there.map(read::pause);
-            let stopped = |before: &Pause| before.store.is_some();
-            if let Some(before) = &before
-                && (stopped(before) || (before.by != pause.by && !replace))
-            {
-                return Ok(Paused::ByAnother(before.clone()));
-            }
-            // Not before it is of use: nobody would end a lease that holds nothing.
-            if let (Some(seconds), None) = (seconds, &options) {
-                let lease = self.grant(DOING, seconds).await?;
-                options = Some(PutOptions::new().with_lease(lease));
-            }
-            let read = there.map(Stored::from);
-            let same = as_read(&key, read.as_ref());
-            let put = TxnOp::put(key.clone(), json(pause), options.clone());
-            let txn = Txn::new().when(same).and_then(vec![put]);
-            if self.txn(DOING, txn).await?.succeeded() {
-                return Ok(Paused::Done(before));
-            }
-            stand_back(tries).await;
-        }
-        Err(Error::Contended {
-            doing: DOING,
-            tries: RACES,
+        Ok(match self.do_act(DOING, unused, puts, &act).await? {
+            true => Imported::Copied,
+            false => Imported::InUse,
         })
     }
 
@@ -398,81 +350,11 @@ impl Semaphore {
     /// # Errors
     /// When etcd cannot be reached or refuses.
     pub async fn delete_ticket(&self, id: &str) -> Result<bool, Error> {
-        let delete = TxnOp::delete(self.keys.ticket(id), None);
-        let txn = Txn::new().and_then(vec![delete]);
-        let response = self.txn("deleting a ticket", txn).await?;
-        Ok(response.op_responses().iter().any(|op| match op {
-            TxnOpResponse::Delete(deleted) => deleted.deleted() > 0,
-            _ => false,
-        }))
-    }
-
-    /// Ends a pause, unless only accepting the store does.
-    ///
-    /// # Errors
-    /// When etcd cannot be reached or refuses.
-    pub async fn resume(&self, all: bool) -> Result<Resumed, Error> {
-        const DOING: &str = "resuming";
-        let key = self.pause_key(all);
-        let mut tried = None;
-        for tries in 0..RACES {
-            let get = TxnOp::get(key.clone(), None);
-            let response = self.txn(DOING, Txn::new().and_then(vec![get])).await?;
-            let answers = read::answers(&response);
-            let Some(there) = answers[0].first() else {
-                // After a try, it is gone because of that try or of somebody who did the same.
-                return Ok(Resumed::Done(tried));
-            };
-            let pause = read::pause(there);
-            if pause.store.is_some() {
-                return Ok(Resumed::Store(pause));
-            }
-            let txn = Txn::new()
-                .when(unchanged(key.clone(), &Stored::from(there)))
-                .and_then(vec![TxnOp::delete(key.clone(), None)]);
-            if self.txn(DOING, txn).await?.succeeded() {
-                return Ok(Resumed::Done(Some(pause)));
-            }
-            tried = Some(pause);
-            stand_back(tries).await;
-        }
-        Err(Error::Contended {
-            doing: DOING,
-            tries: RACES,
-        })
-    }
-
-    /// Clears the quarantines of this image or version, under all their keys; those there were.
-    ///
-    /// # Errors
-    /// When etcd cannot be reached or refuses.
-    pub async fn clear_quarantine(&self, what: &ImageId) -> Result<Vec<Quarantine>, Error> {
-        const DOING: &str = "clearing a quarantine";
-        let all = GetOptions::new().with_prefix();
-        let get = TxnOp::get(self.keys.quarantines(), Some(all));
-        let response = self.txn(DOING, Txn::new().and_then(vec![get])).await?;
-        let mut cleared = Vec::new();
-        let mut deletes = Vec::new();
-        for kv in read::answers(&response).into_iter().flatten() {
-            let found = read::quarantine(&kv);
-            if what.is_meant_by(&found.what) {
-                deletes.push(TxnOp::delete(kv.key(), None));
-                if !cleared.contains(&found) {
-                    cleared.push(found);
-                }
-            }
-        }
-        if !deletes.is_empty() {
-            self.txn(DOING, Txn::new().and_then(deletes)).await?;
-        }
-        Ok(cleared)
-    }
-
-    fn pause_key(&self, all: bool) -> String {
-        if all {
-            self.keys.pause_all()
-        } else {
-            self.keys.pause()
-        }
+        const DOING: &str = "deleting a ticket";
+        let act = self.act(DOING, "unlock --ticket", About::Group, id.to_owned(), "")?;
+        let key = self.keys.ticket(id);
+        let there = Compare::create_revision(key.clone(), CompareOp::Greater, 0);
+        let then = vec![TxnOp::delete(key, None)];
+        self.do_act(DOING, vec![there], then, &act).await
     }
 }

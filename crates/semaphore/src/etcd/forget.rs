@@ -1,9 +1,10 @@
 //! The end of a node that does not come back.
 
-use etcd_client::{Txn, TxnOp};
+use etcd_client::TxnOp;
 
-use super::{Error, RACES, Semaphore, read, stand_back, store::as_read, waves};
+use super::{Error, RACES, Semaphore, acts::About, read, stand_back, store::as_read, waves};
 use crate::{
+    acts,
     document::Document,
     policy::percentage_in,
     records::{Holder, LostNode, NodeRecord, Ticket},
@@ -65,6 +66,7 @@ impl Semaphore {
         const DOING: &str = "forgetting a node";
         let keys = &self.keys;
         let mut gone = None;
+        let mut act = None;
         for tries in 0..RACES {
             let own = [keys.node(id), keys.member(id), keys.ticket(id)];
             let mut more: Vec<TxnOp> = own.map(|key| TxnOp::get(key, None)).into();
@@ -123,8 +125,16 @@ impl Semaphore {
                 let document = after(document, id, policy.map(|kv| kv.value()), members);
                 then.push(TxnOp::put(keys.semaphore(), document.to_json(), None));
             }
-            let txn = Txn::new().when(compares).and_then(then);
-            if self.txn(DOING, txn).await?.succeeded() {
+            // The same of all tries.
+            let act = match &act {
+                Some(act) => act,
+                None => {
+                    let command = if force { "forget --force" } else { "forget" };
+                    let node = acts::node(state.hostname(), id);
+                    act.insert(self.act(DOING, command, About::Group, node, "")?)
+                }
+            };
+            if self.do_act(DOING, compares, then, act).await? {
                 if waves::opens_waves(policy) {
                     self.see_to_waves(None, None).await;
                 }
@@ -137,6 +147,15 @@ impl Semaphore {
             doing: DOING,
             tries: RACES,
         })
+    }
+}
+
+impl NodeState {
+    fn hostname(&self) -> &str {
+        let record = self.record.as_ref().map(|record| &*record.hostname);
+        let holder = self.holder.as_ref().map(|holder| &*holder.hostname);
+        let ticket = self.ticket.as_ref().map(|ticket| &*ticket.hostname);
+        record.or(holder).or(ticket).unwrap_or_default()
     }
 }
 

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use tokio::time::sleep;
 
 use super::{
-    Claim, Error, Semaphore, absent, gates, hold::Held, json, lease::HoldLeases, put_quarantine,
-    read, store::as_read, unchanged, watch::Change,
+    Claim, Error, Semaphore, absent, gates, hold::Held, json, lease::HoldLeases,
+    quarantine::put_quarantine, read, store::as_read, unchanged, watch::Change,
 };
 use crate::{
     document::Document,

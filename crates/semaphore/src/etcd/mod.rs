@@ -7,6 +7,7 @@
 
 mod accept;
 mod acquire;
+mod acts;
 mod after;
 mod by_hand;
 mod connection;
@@ -19,8 +20,10 @@ mod lost;
 mod members;
 mod membership;
 mod memory;
+mod pause;
 mod policy;
 mod publish;
+mod quarantine;
 
 mod read;
 mod release;
@@ -42,7 +45,7 @@ use jiff::Timestamp;
 
 pub use accept::{Accept, StoreLook};
 pub use after::AfterFault;
-pub use by_hand::{Before, Imported, Locked, Paused, Resumed, SetMax, Unlocked};
+pub use by_hand::{Before, Imported, Locked, SetMax, Unlocked};
 pub use connection::Connection;
 pub use error::{Error, rebuild};
 pub use forget::{Forgotten, NodeState};
@@ -50,16 +53,18 @@ pub use hold::{Committed, Left, Owner, Released};
 pub use host::etcd::{Local, Options, Tls};
 pub use members::{Guard, MemberFault, Unhealthy};
 pub use memory::{Agent, Keeping, Memory};
+pub use pause::{Paused, Resumed};
 pub use policy::{PolicySet, PolicyState};
 pub use read::{Group, HolderState};
 pub use rollout::Rollout;
 pub use watch::HoldEnd;
 
 use super::{
+    acts::Person,
     gates::Passenger,
     keys::Keys,
     queue::Asker,
-    records::{Holder, NodeRecord, Quarantine},
+    records::{Holder, NodeRecord},
     stored::Stored,
 };
 
@@ -68,6 +73,8 @@ pub struct Semaphore {
     connection: Connection,
     keys: Keys,
     back_off: BackOff,
+    /// The person who acts by it; none where an agent does.
+    person: Option<Person>,
     /// Whose release is near, and what it will find.
     expected: RefCell<Option<(String, hold::Held)>>,
     /// The member of etcd that was last taken for this node's.
@@ -201,6 +208,7 @@ impl Semaphore {
             connection: Connection::new(options),
             keys,
             back_off,
+            person: None,
             expected: RefCell::new(None),
             own: RefCell::default(),
             under_lock: Cell::default(),
@@ -251,17 +259,6 @@ impl Semaphore {
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
-
-    /// Quarantines an image for every node, where nobody has done so before; whether nobody had.
-    ///
-    /// # Errors
-    /// When etcd cannot be reached or refuses.
-    pub async fn quarantine(&self, what: &Quarantine) -> Result<bool, Error> {
-        let txn = etcd_client::Txn::new().and_then(put_quarantine(&self.keys, what));
-        let response = self.txn("quarantining an image", txn).await?;
-        let put = |op: &etcd_client::TxnOpResponse| matches!(op, etcd_client::TxnOpResponse::Txn(one) if one.succeeded());
-        Ok(response.op_responses().iter().any(put))
-    }
 }
 
 fn json(value: &impl serde::Serialize) -> String {
@@ -285,18 +282,6 @@ fn put_state(keys: &Keys, node: Option<&NodeRecord>, state: &str) -> Option<etcd
         };
         put_node(keys, &now)
     })
-}
-
-/// Puts a quarantine where none stands: who found it first is who is asked.
-fn put_quarantine(keys: &Keys, what: &Quarantine) -> Vec<etcd_client::TxnOp> {
-    keys.quarantines_of(&what.what)
-        .into_iter()
-        .map(|key| {
-            let put = etcd_client::TxnOp::put(key.clone(), json(what), None);
-            let first = etcd_client::Txn::new().when(vec![absent(key)]);
-            etcd_client::TxnOp::txn(first.and_then(vec![put]))
-        })
-        .collect()
 }
 
 /// "This key does not stand", as a compare.

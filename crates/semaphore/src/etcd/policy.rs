@@ -3,7 +3,9 @@
 use etcd_client::{GetOptions, KeyValue, Txn, TxnOp};
 use jiff::Timestamp;
 
-use super::{Error, RACES, Semaphore, after::Upstream, json, read, stand_back, store::as_read};
+use super::{
+    Error, RACES, Semaphore, acts::About, after::Upstream, json, read, stand_back, store::as_read,
+};
 use crate::{
     document::Document,
     policy::{Policy, PolicyChange, PolicyError},
@@ -91,6 +93,11 @@ impl Semaphore {
     ) -> Result<PolicySet, Error> {
         const DOING: &str = "writing the policy";
         let keys = &self.keys;
+        let command = match change.unset.is_empty() {
+            true => "policy set",
+            false => "policy unset",
+        };
+        let act = self.act(DOING, command, About::Group, change.to_string(), "")?;
         for tries in 0..RACES {
             let (before, values) = self.read_policy(DOING).await?;
             let old = match &before.policy {
@@ -144,6 +151,7 @@ impl Semaphore {
                     .iter()
                     .map(|document| TxnOp::put(keys.semaphore(), document.to_json(), None)),
             );
+            then.extend(act.ops());
             let holders = GetOptions::new().with_prefix().with_keys_only();
             let txn = Txn::new().when(compares).and_then(then).or_else(vec![
                 TxnOp::get(keys.semaphore(), None),
@@ -151,6 +159,7 @@ impl Semaphore {
             ]);
             let response = self.txn(DOING, txn).await?;
             if response.succeeded() {
+                self.acted(&response).await;
                 if set
                     .policy
                     .as_ref()

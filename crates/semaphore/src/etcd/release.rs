@@ -6,8 +6,8 @@ use etcd_client::{Compare, Txn, TxnOp};
 use jiff::Timestamp;
 
 use super::{
-    Error, RACES, Released, Semaphore, absent, hold::Held, json, put_quarantine, put_state, read,
-    stand_back, store::as_read, unchanged,
+    Error, RACES, Released, Semaphore, absent, hold::Held, json, put_state,
+    quarantine::put_quarantine, read, stand_back, store::as_read, unchanged,
 };
 use crate::{
     policy::Policy,

@@ -2,7 +2,7 @@
 
 use etcd_client::{Compare, CompareOp, DeleteOptions, Txn, TxnOp};
 
-use super::{Error, Group, RACES, Semaphore, read, stand_back, unchanged};
+use super::{Error, Group, RACES, Semaphore, acts::About, read, stand_back, unchanged};
 
 impl Semaphore {
     /// Deletes the group's document, its policy, its pause, and what is left of members, deadlines and lost nodes; false where there was no document. Nothing is
@@ -17,6 +17,7 @@ impl Semaphore {
     ) -> Result<bool, E> {
         const DOING: &str = "removing the group";
         let keys = &self.keys;
+        let act = self.act(DOING, "set-max --remove", About::Group, String::new(), "")?;
         for tries in 0..RACES {
             let get = Txn::new().and_then(vec![TxnOp::get(keys.semaphore(), None)]);
             let response = self.connection.txn(DOING, get).await?;
@@ -32,7 +33,7 @@ impl Semaphore {
             // A node that joins meanwhile changes no document.
             let members = Compare::mod_revision(keys.members(), CompareOp::Less, read_at + 1);
             compares.push(members.with_prefix());
-            let txn = Txn::new().when(compares).and_then(vec![
+            let then = vec![
                 TxnOp::delete(keys.semaphore(), None),
                 TxnOp::delete(keys.policy(), None),
                 TxnOp::delete(keys.members(), below()),
@@ -40,8 +41,8 @@ impl Semaphore {
                 TxnOp::delete(keys.deadlines(), below()),
                 TxnOp::delete(keys.expiries(), below()),
                 TxnOp::delete(keys.lost_nodes(), below()),
-            ]);
-            if self.connection.txn(DOING, txn).await?.succeeded() {
+            ];
+            if self.do_act(DOING, compares, then, &act).await? {
                 return Ok(true);
             }
             stand_back(tries).await;

@@ -3,7 +3,9 @@
 use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp};
 use jiff::Timestamp;
 
-use super::{Error, RACES, Semaphore, absent, json, read, stand_back, store::as_read, unchanged};
+use super::{
+    Error, RACES, Semaphore, absent, acts::About, json, read, stand_back, store::as_read, unchanged,
+};
 use crate::{
     keys::Keys,
     policy::Policy,
@@ -114,12 +116,20 @@ impl Semaphore {
     pub async fn open_wave_by_hand(&self, digest: &str, wave: &Wave) -> Result<(), Error> {
         const DOING: &str = "opening a wave";
         let keys = &self.keys;
+        let image = wave.version.as_deref().unwrap_or(digest);
+        let act = self.act(
+            DOING,
+            "waves open",
+            About::Group,
+            image.to_owned(),
+            &wave.reason,
+        )?;
         let asked = Txn::new().and_then(vec![waves(keys)]);
         let response = self.txn(DOING, asked).await?;
         let standing = read::answers(&response).remove(0);
         let mut then = opening(keys, digest, wave, &standing);
         then.push(TxnOp::delete(keys.wave_soak(digest), None));
-        self.txn(DOING, Txn::new().and_then(then)).await?;
+        self.do_act(DOING, Vec::new(), then, &act).await?;
         Ok(())
     }
 

@@ -179,3 +179,28 @@ proptest! {
         prop_assert_eq!(Policy::parse(text.as_bytes()), Ok(policy));
     }
 }
+
+#[test]
+fn change_is_told_by_the_flags_that_make_it() {
+    let set = PolicyChange {
+        max_percent: Some(20),
+        soak: Some(Duration::from_secs(1800)),
+        wave_soak: Some(Duration::from_secs(3600)),
+        after: Some(vec![
+            Group::new("canary").unwrap(),
+            Group::new("lab").unwrap(),
+        ]),
+        lost_grace: Some(Duration::from_secs(7200)),
+        lost_budget: Some(2),
+        ..PolicyChange::default()
+    };
+    assert_eq!(
+        set.to_string(),
+        "max 20%, soak 30m, wave-soak 1h, after canary lab, lost-grace 2h, lost-budget 2"
+    );
+    let unset = PolicyChange {
+        unset: vec![Field::Soak, Field::LostGrace],
+        ..PolicyChange::default()
+    };
+    assert_eq!(unset.to_string(), "soak, lost-grace");
+}
