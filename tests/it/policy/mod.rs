@@ -3,6 +3,7 @@
 mod lost;
 mod members;
 mod soak;
+mod waves;
 
 use std::{cell::RefCell, rc::Rc};
 

@@ -56,11 +56,18 @@ impl Semaphore {
             let mut compares = due();
             compares.extend(unchanged(keys.policy(), &Stored::from(policy)));
             compares.extend(as_read(&keys.store(), accepted.map(Stored::from).as_ref()));
+            let mut otherwise = Vec::new();
             if let Some(accepted) = accepted {
                 // What was said before a person accepted the store may be long past.
                 let since = accepted.mod_revision();
                 let newer = Compare::mod_revision(keys.members(), CompareOp::Greater, since);
                 compares.push(newer.with_prefix());
+                let old = GetOptions::new()
+                    .with_prefix()
+                    .with_keys_only()
+                    .with_max_mod_revision(since)
+                    .with_limit(1);
+                otherwise.push(TxnOp::get(keys.members(), Some(old)));
             }
             let wave = Wave {
                 version: version.map(str::to_owned),
@@ -74,14 +81,18 @@ impl Semaphore {
                 let options = PutOptions::new().with_lease(lease);
                 then.push(TxnOp::put(keys.wave_soak(digest), "", Some(options)));
             }
-            let txn = Txn::new().when(compares).and_then(then);
-            if self.txn(DOING, txn).await?.succeeded() {
+            let txn = Txn::new().when(compares).and_then(then).or_else(otherwise);
+            let response = self.txn(DOING, txn).await?;
+            if response.succeeded() {
                 let group = keys.group().as_str();
                 tracing::info!(
                     group,
                     "all members have proven {digest}: it is open to the groups after this one"
                 );
                 return Ok(true);
+            }
+            if read::answers(&response).iter().any(|old| !old.is_empty()) {
+                return Ok(false);
             }
             stand_back(tries).await;
         }
