@@ -119,6 +119,14 @@ pub struct JsonArgs {
     pub json: bool,
 }
 
+/// Why a person does what they do.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ReasonArgs {
+    /// The reason, which `acts` shows
+    #[arg(long, value_parser = super::pause::sentence)]
+    pub reason: Option<String>,
+}
+
 /// Whether only to show what would change.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct DryRunArgs {

@@ -1,6 +1,9 @@
 //! What a command works with: the configuration, as far as it is certain, and the flags of this command line.
 
-use std::{borrow::Cow, cell::Cell};
+use std::{
+    borrow::Cow,
+    cell::{Cell, RefCell},
+};
 
 use host::{node, time};
 use jiff::Timestamp;
@@ -9,7 +12,7 @@ use settings::{Config, ConfigError, Faults, Origin, SETTINGS, Setting, Sources};
 
 use super::{
     Exit, Failure,
-    common::{About, CommonArgs, SETTING_FLAGS, SettingFlag},
+    common::{About, CommonArgs, ReasonArgs, SETTING_FLAGS, SettingFlag},
     output,
 };
 use crate::agent::effects::EffectRunner;
@@ -26,6 +29,8 @@ pub struct Context {
     common: CommonArgs,
     /// Whether the dates of the certificate have been said.
     warned: Cell<bool>,
+    /// Why the person who runs the command does so.
+    reason: RefCell<String>,
 }
 
 /// What stands for a password.
@@ -51,6 +56,7 @@ impl Context {
             faults: Faults::new(),
             common,
             warned: Cell::default(),
+            reason: RefCell::default(),
         })
     }
 
@@ -68,6 +74,7 @@ impl Context {
             faults,
             common,
             warned: Cell::default(),
+            reason: RefCell::default(),
         }
     }
 
@@ -259,7 +266,14 @@ impl Context {
         Person {
             name: name.unwrap_or_else(|| "unknown".into()),
             host: node::hostname(&self.config.root),
+            reason: self.reason.borrow().clone(),
         }
+    }
+
+    /// Notes why they do what follows.
+    pub fn because(&self, args: &ReasonArgs) {
+        let reason = args.reason.clone().unwrap_or_default();
+        self.reason.replace(reason);
     }
 
     /// The id given, checked, or this node's.

@@ -3,7 +3,11 @@
 use host::node;
 use semaphore::etcd::{Forgotten, NodeState};
 
-use super::{Context, Exit, Failure, common::DryRunArgs, names, output};
+use super::{
+    Context, Exit, Failure,
+    common::{DryRunArgs, ReasonArgs},
+    names, output,
+};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -14,6 +18,8 @@ pub struct Args {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
+    reason: ReasonArgs,
+    #[command(flatten)]
     dry_run: DryRunArgs,
 }
 
@@ -22,6 +28,7 @@ pub struct Args {
 /// # Errors
 /// When etcd cannot be reached, nothing in the group has this name, or the node holds the reboot lock and `--force` is not given.
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    context.because(&args.reason);
     let semaphore = context.semaphore()?;
     let group = semaphore.read().await?;
     let id = names::id(context, &group, &args.id, "forget")?;

@@ -10,7 +10,7 @@ use semaphore::{
     records::{self, Pause},
 };
 
-use super::{Context, Exit, Failure, output};
+use super::{Context, Exit, Failure, common::ReasonArgs, output};
 
 /// The longest lease etcd grants, in seconds (`MaxLeaseTTL` in its lessor).
 const LONGEST: u64 = 9_000_000_000;
@@ -43,6 +43,8 @@ pub struct ResumeArgs {
     /// End the pause of the whole cluster, not that of the group.
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    reason: ReasonArgs,
 }
 
 fn which(context: &Context, all: bool) -> String {
@@ -83,7 +85,7 @@ fn stopped(context: &Context, pause: &Pause) -> Failure {
 /// Who runs this command: the user behind sudo, if any, as `user@host`.
 #[must_use]
 pub fn person(context: &Context) -> String {
-    let Person { name, host } = context.person();
+    let Person { name, host, .. } = context.person();
     format!("{name}@{host}")
 }
 
@@ -155,6 +157,7 @@ pub async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
 /// # Errors
 /// When etcd cannot be reached.
 pub async fn resume(context: &Context, args: &ResumeArgs) -> Result<(), Failure> {
+    context.because(&args.reason);
     let which = which(context, args.all);
     let semaphore = context.semaphore()?;
     match semaphore.resume(args.all).await? {

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{
     Context, Exit, Failure,
-    common::{DryRunArgs, JsonArgs},
+    common::{DryRunArgs, JsonArgs, ReasonArgs},
     output,
     pause::person,
     set_max,
@@ -69,6 +69,8 @@ struct SetArgs {
     #[arg(long)]
     replace: bool,
     #[command(flatten)]
+    reason: ReasonArgs,
+    #[command(flatten)]
     dry_run: DryRunArgs,
     #[command(flatten)]
     json: JsonArgs,
@@ -79,6 +81,8 @@ struct UnsetArgs {
     /// The field, by the name of its flag: max, soak, wave-soak, after, lost-grace (the budget goes with it), lost-budget (back to 1).
     #[arg(required = true, value_name = "FIELD", value_parser = field)]
     fields: Vec<Field>,
+    #[command(flatten)]
+    reason: ReasonArgs,
     #[command(flatten)]
     dry_run: DryRunArgs,
     #[command(flatten)]
@@ -176,7 +180,7 @@ impl Shown {
 /// # Errors
 /// When etcd cannot be reached, or the policy or the document cannot be used.
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let (change, dry, json) = match &args.command {
+    let (change, reason, dry, json) = match &args.command {
         None => return show(context, JsonArgs::default()).await,
         Some(Command::Show(json)) => return show(context, *json).await,
         Some(Command::Set(args)) => (
@@ -191,6 +195,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
                 replace: args.replace,
                 ..PolicyChange::default()
             },
+            &args.reason,
             args.dry_run,
             args.json,
         ),
@@ -199,6 +204,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
                 unset: args.fields.clone(),
                 ..PolicyChange::default()
             },
+            &args.reason,
             args.dry_run,
             args.json,
         ),
@@ -208,6 +214,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     {
         set_max::known_or_new(context, &format!("policy set{} --new", args.words())).await?;
     }
+    context.because(reason);
     let semaphore = context.semaphore()?;
     let set = semaphore
         .set_policy(&change, &person(context), dry.dry_run)

@@ -7,7 +7,7 @@ use settings::Strategy;
 
 use super::{
     Context, Exit, Failure,
-    common::JsonArgs,
+    common::{JsonArgs, ReasonArgs},
     output,
     pause::{person, sentence},
     table::{cells, table, trimmed},
@@ -49,6 +49,8 @@ enum Command {
         /// Clear an entry with a damaged name, which is neither an image nor a version. `quarantine list` shows it.
         #[arg(long)]
         force: bool,
+        #[command(flatten)]
+        reason: ReasonArgs,
     },
 }
 
@@ -147,6 +149,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
 }
 
 async fn in_the_cluster(context: &Context, args: &Args) -> Result<(), Failure> {
+    if let Some(Command::Clear { reason, .. }) = &args.command {
+        context.because(reason);
+    }
     let semaphore = context.semaphore()?;
     match &args.command {
         None => list(semaphore.read().await?.quarantine, false, context),
@@ -171,7 +176,7 @@ async fn in_the_cluster(context: &Context, args: &Args) -> Result<(), Failure> {
             };
             output::say(format!("{what} {done}"))
         }
-        Some(Command::Clear { what, force }) => {
+        Some(Command::Clear { what, force, .. }) => {
             sound_or_forced(context, what, *force)?;
             let cleared = semaphore.clear_quarantine(what).await?;
             if cleared.is_empty() {
@@ -199,7 +204,7 @@ async fn alone(context: &Context, args: &Args) -> Result<(), Failure> {
             client.await?.quarantine(what, reason).await?;
             output::say(format!("{what} is quarantined on this node."))
         }
-        Some(Command::Clear { what, force }) => {
+        Some(Command::Clear { what, force, .. }) => {
             sound_or_forced(context, what, *force)?;
             match client.await?.clear_quarantine(what).await {
                 Err(ClientError::Refused(why)) if why == NOT_QUARANTINED => {

@@ -2,7 +2,7 @@
 
 use semaphore::etcd::{Before, Group};
 
-use super::{Context, Exit, Failure, names, output, policy};
+use super::{Context, Exit, Failure, common::ReasonArgs, names, output, policy};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -20,6 +20,8 @@ pub struct Args {
     /// Remove a group that nobody uses: it has no holder, no ticket and no node.
     #[arg(long, conflicts_with_all = ["max", "rebuild", "new"])]
     remove: bool,
+    #[command(flatten)]
+    reason: ReasonArgs,
 }
 
 /// Who is in the group, as a sentence; none where nobody is.
@@ -127,6 +129,7 @@ fn max(text: &str) -> Result<Max, String> {
 /// # Errors
 /// When etcd cannot be reached, or the document cannot be used and is not to be rebuilt.
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    context.because(&args.reason);
     let max = match args.max {
         Some(max) if !args.remove => max,
         _ => return remove(context).await,

@@ -6,7 +6,7 @@ use semaphore::{
     records::{Holder, Phase},
 };
 
-use super::{Context, Exit, Failure, drain, names, output};
+use super::{Context, Exit, Failure, common::ReasonArgs, drain, names, output};
 use crate::agent::{journal::Journal, machine_mark::MachineMark};
 
 /// The arguments.
@@ -20,6 +20,8 @@ pub struct Args {
     /// Remove the node from the queue instead. A running agent joins again by itself.
     #[arg(long, conflicts_with = "force")]
     ticket: bool,
+    #[command(flatten)]
+    reason: ReasonArgs,
     /// Release only what this node's agent holds by its own journal. A lock by hand stays. The package uses this after it has
     /// stopped the agent.
     #[arg(long, hide = true, conflicts_with_all = ["id", "force", "ticket"])]
@@ -34,6 +36,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     if args.journalled {
         return journalled(context).await;
     }
+    context.because(&args.reason);
     let semaphore = context.semaphore()?;
     let own = args.id.is_none().then(|| context.id(None)).transpose()?;
     let group = semaphore.read().await?;

@@ -13,6 +13,8 @@ pub struct Person {
     pub name: String,
     /// The host name of the machine on which they act.
     pub host: String,
+    /// Why they do what they do; empty where they do not say.
+    pub reason: String,
 }
 
 /// What a person did: `P/acts/<time>-<random>`.

@@ -105,6 +105,46 @@ async fn acts_of_people_are_shown_with_the_latest_last() {
 }
 
 #[tokio::test]
+async fn reason_is_recorded_with_what_it_is_for() {
+    let op = Operator::new("acts-reason");
+    op.says(&["set-max", "2"], 0, "").await;
+    op.says(&["lock", "--as", "a"], 0, "").await;
+    let because = ["--reason", "the rack is gone"];
+    let commands: [&[&str]; 7] = [
+        &["unlock", "--force", "a"],
+        &["set-max", "4"],
+        &["policy", "set", "--max", "20%"],
+        &["policy", "unset", "max"],
+        &["resume"],
+        &["quarantine", "clear", "2"],
+        &["forget", "gone"],
+    ];
+    op.says(&["pause", "--reason", "holidays"], 0, "").await;
+    op.says(&["quarantine", "add", "2", "--reason", "bad"], 0, "")
+        .await;
+    let mut client = shared_cluster().client().await;
+    let key = format!("{}/nodes/gone", op.prefix);
+    let record = r#"{"id":"gone","hostname":"gone"}"#;
+    client.put(key, record, None).await.unwrap();
+    let before = acts(&op, &[]).await.len();
+    for command in commands {
+        op.says(&[command, &because].concat(), 0, "").await;
+    }
+    let recorded = acts(&op, &[]).await;
+    let reasons: Vec<&str> = recorded[before..]
+        .iter()
+        .map(|act| act["reason"].as_str().unwrap())
+        .collect();
+    assert_eq!(reasons, ["the rack is gone"; 7], "{recorded:?}");
+    op.says(
+        &["unlock", "a", "--reason", " "],
+        2,
+        "expected a reason, in words",
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn acts_by_locksmithctl_are_recorded_and_what_nobody_can_read_hides_no_other() {
     let op = Operator::new("acts-locksmith");
     let old = scratch::dir("locksmithctl");

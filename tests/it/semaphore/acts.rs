@@ -12,6 +12,7 @@ fn ann(semaphore: Semaphore) -> Semaphore {
     semaphore.by(Person {
         name: "ann".into(),
         host: "desk".into(),
+        reason: String::new(),
     })
 }
 

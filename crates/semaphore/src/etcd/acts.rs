@@ -72,7 +72,8 @@ impl Semaphore {
         }
     }
 
-    /// Begins an act. `act` is the command, `target` what it is done to.
+    /// Begins an act. `act` is the command, `target` what it is done to, and `reason` the one that it carries itself: without
+    /// it the person's counts.
     ///
     /// # Errors
     /// When the system gives no randomness.
@@ -96,7 +97,10 @@ impl Semaphore {
             target,
             by: person.name.clone(),
             host: person.host.clone(),
-            reason: reason.to_owned(),
+            reason: match reason {
+                "" => person.reason.clone(),
+                reason => reason.to_owned(),
+            },
             since: Some(since),
             unknown: serde_json::Map::new(),
         };
