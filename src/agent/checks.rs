@@ -1,12 +1,12 @@
 //! The checks of a boot: this node's own, those that need other nodes, and those that only warn.
 
-use std::{cell::RefCell, fmt::Display, time::Duration};
+use std::{cell::RefCell, fmt::Display, io, time::Duration};
 
 use host::{
     blocking,
     bus::BusError,
     hooks::{HookError, Hooks},
-    node::Root,
+    node::{Root, RootPath},
     systemd::{
         self, Unsettled,
         boot_complete::{self, Gate},
@@ -121,7 +121,8 @@ impl Checks<'_> {
             let failed = greenboot.run_all("required.d", self.variables).await;
             round.own.extend(texts(failed));
         }
-        round.own.extend(self.state_is_writable().await.err());
+        let unwritable = self.state_is_writable().await.err();
+        round.own.extend(unwritable.map(|error| error.to_string()));
         round.others = texts(self.hooks.run_all("health-cluster.d", self.variables).await);
         let asked = async {
             let Some(units) = systemd::unsettled(self.bus).await? else {
@@ -197,12 +198,20 @@ impl Checks<'_> {
     }
 
     /// The journal must be writable, or the node would forget what it holds.
-    async fn state_is_writable(&self) -> Result<(), String> {
+    async fn state_is_writable(&self) -> Result<(), Unwritable> {
         let path = self.root.path("var/lib/pointsman/writable");
         blocking::run(move || {
-            path.write_atomic(b"", 0o600)
-                .map_err(|error| format!("{path}: {error}"))
+            let written = path.write_atomic(b"", 0o600);
+            written.map_err(|error| Unwritable { path, error })
         })
         .await
     }
+}
+
+/// Why the journal's folder cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {error}")]
+struct Unwritable {
+    path: RootPath,
+    error: io::Error,
 }

@@ -30,7 +30,7 @@ use settings::{Config, ConfigError, Strategy};
 
 use super::{
     bus::{AgentBus, Call},
-    effects::{EffectRunner, Updates},
+    effects::{EffectRunner, Unanswered, Updates},
     facts::Watching,
     failure::Refusal,
     journal::{Journal, JournalError},
@@ -83,7 +83,7 @@ pub enum Mode {
 
 /// The entry under this node's id among the holders, or why etcd did not answer; and whether the journal knew of no hold when
 /// it was asked.
-type Asked = (Result<Option<Holder>, String>, bool);
+type Asked = (Result<Option<Holder>, Unanswered>, bool);
 
 type Doing<T> = Pin<Box<dyn Future<Output = T>>>;
 

@@ -152,7 +152,7 @@ impl Driver {
                 self.look_for_a_lost_hold(held.as_ref(), no_hold);
                 String::new()
             }
-            Err(why) => sentence(&why),
+            Err(why) => sentence(&why.to_string()),
         };
         if now == self.etcd_error {
             return;
@@ -271,7 +271,7 @@ impl Driver {
         self.publishing = Some(Box::pin(async move {
             while let Some(semaphore) = runner.own_semaphore() {
                 let published = semaphore.publish(&record).await;
-                let answer = published.map_err(|error| runner.explain(&error));
+                let answer = published.map_err(|error| runner.explain(error));
                 let done = answer.is_ok();
                 // The driver outlives it.
                 let _ = answered.send((answer, no_hold));

@@ -21,6 +21,7 @@ mod queue;
 mod reach;
 
 pub use look::{from_engine, from_sentinel};
+pub use reach::Unanswered;
 
 use host::{
     broadcast,

@@ -9,7 +9,7 @@ use semaphore::{
     keys::Keys,
     records::NodeRecord,
 };
-use settings::{Config, Strategy};
+use settings::{CertificateWarning, Config, Strategy};
 use tokio::time::sleep;
 
 use super::EffectRunner;
@@ -138,11 +138,11 @@ impl EffectRunner {
 
     /// What kept etcd from answering, with what the certificate's dates have to do with it.
     #[must_use]
-    pub fn explain(&self, error: &etcd::Error) -> String {
-        let said = text::in_a_sentence(&error.to_string());
-        match self.config.certificate_warning(Timestamp::now()) {
-            Some(warning) if error.is_unreachable() => format!("{said}; {warning}"),
-            _ => said,
+    pub fn explain(&self, error: etcd::Error) -> Unanswered {
+        let certificate = self.config.certificate_warning(Timestamp::now());
+        Unanswered {
+            certificate: certificate.filter(|_| error.is_unreachable()),
+            error,
         }
     }
 
@@ -154,7 +154,7 @@ impl EffectRunner {
             match ask().await {
                 Ok(answer) => return answer,
                 Err(error) => {
-                    let why = self.explain(&error);
+                    let why = self.explain(error);
                     let wait = waits.next().unwrap_or(timings.retry_max);
                     tracing::warn!("{why}; {}", self.again_in(wait));
                     self.note(format!("{why}; {}", self.again_in(wait)));
@@ -164,6 +164,20 @@ impl EffectRunner {
             }
         }
     }
+}
+
+/// Why etcd did not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{}{}", text::in_a_sentence(&error.to_string()), and(certificate.as_ref()))]
+pub struct Unanswered {
+    /// What happened.
+    pub error: etcd::Error,
+    /// That the certificate that is shown to etcd has expired, or will soon, where etcd could not be reached.
+    pub certificate: Option<CertificateWarning>,
+}
+
+fn and(certificate: Option<&CertificateWarning>) -> String {
+    certificate.map_or_else(String::new, |warning| format!("; {warning}"))
 }
 
 /// How often a node that is no member any more tries to say so; then its next start does.
