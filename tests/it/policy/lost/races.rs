@@ -54,11 +54,13 @@ const DELAY: Duration = Duration::from_millis(400);
 
 impl Between {
     /// When it comes after the grace has ended. The first in the queue hears of that a delay later, looks after a moment (at
-    /// 900 ms in etcd), asks who has proven the image (at 1700 ms), and passes over the node (at 2500 ms).
+    /// 900 ms in etcd), asks who has proven the image (at 1800 ms), and passes over the node (at 2800 ms).
     fn at(self) -> Duration {
         Duration::from_millis(match self {
-            // It is told to the first by itself, but too late; or comes after the question.
-            Self::Document | Self::Proven | Self::ProvenElsewhere => 2000,
+            // The first hears of it by itself, but its transaction is under way by then.
+            Self::Document => 2450,
+            // After the question.
+            Self::Proven | Self::ProvenElsewhere => 2200,
             _ => 1600,
         })
     }
