@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 use semaphore::{
     acts::{Act, KEPT, Person},
     policy::{Field, PolicyChange},
+    waves::Wave,
 };
 
 use super::*;
@@ -40,6 +41,11 @@ async fn everything(s: &Semaphore, mut before_each: impl AsyncFnMut()) {
         let record = r#"{"id":"x","hostname":"host-x"}"#;
         client.put(key, record, None).await.unwrap();
     }
+    let wave = Wave {
+        version: Some("2".into()),
+        reason: "it is urgent".into(),
+        ..Wave::default()
+    };
     macro_rules! each {
         ($($done:expr,)*) => {
             $(before_each().await;
@@ -61,13 +67,14 @@ async fn everything(s: &Semaphore, mut before_each: impl AsyncFnMut()) {
         s.clear_quarantine(&version("2")),
         s.set_policy(&percent(20), "ann@desk", false),
         s.set_policy(&PolicyChange { unset: vec![Field::MaxPercent], ..PolicyChange::default() }, "ann@desk", false),
+        s.open_wave_by_hand("sha256:aa", &wave),
         s.forget("gone", false, false),
         s.accept(None, "ann@desk", "new cluster"),
         s.remove_group(|_| Ok::<_, Error>(())),
     }
 }
 
-const EVERYTHING: [&str; 17] = [
+const EVERYTHING: [&str; 18] = [
     "set-max",
     "lock",
     "unlock",
@@ -82,6 +89,7 @@ const EVERYTHING: [&str; 17] = [
     "quarantine clear",
     "policy set",
     "policy unset",
+    "waves open",
     "forget",
     "store accept",
     "set-max --remove",
@@ -142,8 +150,9 @@ async fn each_act_is_written_once_in_its_own_transaction() {
     assert_eq!(said(10), (None, "2", "bad"));
     assert_eq!(said(12), (Some(""), "max 20%", ""));
     assert_eq!(said(13), (Some(""), "max", ""));
-    assert_eq!(said(14), (Some(""), "host-x (gone)", ""));
-    assert_eq!(said(15), (None, "", "new cluster"));
+    assert_eq!(said(14), (Some(""), "2", "it is urgent"));
+    assert_eq!(said(15), (Some(""), "host-x (gone)", ""));
+    assert_eq!(said(16), (None, "", "new cluster"));
 }
 
 #[tokio::test]
