@@ -162,3 +162,23 @@ async fn node_lost_in_its_drain_undoes_it_and_goes_when_its_turn_comes_again() {
     site.free().await;
     assert_eq!(node.version(), "2");
 }
+
+#[tokio::test]
+async fn node_whose_grace_has_passed_and_behind_which_nobody_waits_comes_back_as_ever() {
+    let (site, node) = site("lost-nobody-waits").await;
+    node.stage("2").await;
+    node.logind().wait_asked(1).await;
+    node.go_down(Death::Kill).await;
+    expired(&site.semaphore, node.machine_id()).await;
+    node.come_up().await;
+    node.start_again();
+    site.free().await;
+    node.wait_status(|status| status == "idle").await;
+    let log = node.log();
+    assert!(
+        log.contains("the reboot lock is released") && !log.contains("thought lost"),
+        "{log}"
+    );
+    assert!(site.read().await.quarantine.is_empty());
+    assert_eq!(node.version(), "2");
+}

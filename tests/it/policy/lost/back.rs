@@ -78,7 +78,7 @@ async fn node_that_soaked_and_proves_again_has_its_whole_grace() {
             assert!(document_is(&looker, &["a"], Duration::from_millis(500)).await);
             let before = tokio::time::Instant::now();
             holds.proving("a", &a.holder.nonce, 1, None).await.unwrap();
-            b.await.unwrap();
+            gets_it(b).await;
             let took = before.elapsed();
             assert!(
                 took >= Duration::from_secs(2),
@@ -182,7 +182,7 @@ async fn node_that_comes_back_while_it_is_passed_over_holds_or_is_lost() {
                     holds.proving("a", nonce, 1, None).await.unwrap();
                 }
                 let released = holds.release("a", nonce, None, None).await.unwrap();
-                b.await.unwrap();
+                gets_it(b).await;
                 let most = crate::support::most_holders(cluster, &looker).await;
                 assert_eq!((most, holders(&looker).await), (1, vec!["b".to_owned()]));
                 assert!(lost_nodes(&looker).await.is_empty());

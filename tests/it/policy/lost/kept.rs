@@ -59,7 +59,7 @@ async fn only_the_holder_with_a_grace_that_has_passed_is_passed_over() {
             ids.extend(["foreign", "lost"]);
             put_document(&looker, 10, &ids).await;
             let (_, b) = waiting(on(cluster, &prefix), patient("b"));
-            b.await.unwrap();
+            gets_it(b).await;
             let lost: Vec<String> = lost_nodes(&looker)
                 .await
                 .into_iter()
@@ -151,7 +151,7 @@ async fn take_under_no_policy_by_hand_or_with_a_member_of_etcd_has_no_grace() {
             // All of them are late, and one goes.
             looker.set_max(5, false).await.unwrap();
             let (_, b) = waiting(on(cluster, &prefix), patient("b"));
-            b.await.unwrap();
+            gets_it(b).await;
             let now = holders(&looker).await;
             assert_eq!(now, ["b", "before", "hand", "member", "under"]);
         })
@@ -175,7 +175,7 @@ async fn nobody_is_passed_over_while_the_group_is_paused_or_stopped() {
                 expired(&looker, "a").await;
                 assert!(document_is(&looker, &["a"], Duration::from_millis(500)).await);
                 looker.resume(all).await.unwrap();
-                b.await.unwrap();
+                gets_it(b).await;
                 assert_eq!(holders(&looker).await, ["b"]);
             }
             let (prefix, looker) = group("lost-stopped", &lost(1)).await;
@@ -186,7 +186,7 @@ async fn nobody_is_passed_over_while_the_group_is_paused_or_stopped() {
             expired(&looker, "a").await;
             assert!(document_is(&looker, &["a"], Duration::from_millis(500)).await);
             looker.set_max(1, false).await.unwrap();
-            b.await.unwrap();
+            gets_it(b).await;
         })
         .await;
 }
@@ -212,7 +212,7 @@ async fn policy_that_is_set_or_unset_while_the_first_waits_counts_at_once() {
                 .set_policy(&lost(1), "ann@desk", false)
                 .await
                 .unwrap();
-            b.await.unwrap();
+            gets_it(b).await;
         })
         .await;
 }
@@ -235,7 +235,7 @@ async fn members_that_told_before_the_store_was_accepted_prove_nothing() {
                 put_holder(&looker, "a", json!({})).await;
                 put_document(&looker, 1, &["a"]).await;
                 let (_, b) = waiting(on(cluster, &prefix), patient("b"));
-                b.await.unwrap();
+                gets_it(b).await;
                 assert_eq!(quarantined(&looker).await.is_empty(), newer);
             }
         })
@@ -259,7 +259,7 @@ async fn percentage_and_lost_nodes_hold_together() {
                 on(cluster, &prefix).acquire(&short(id), |_| {}).await;
             }
             let (_, c) = waiting(on(cluster, &prefix), patient("c"));
-            c.await.unwrap();
+            gets_it(c).await;
             let found = document(&looker).await;
             assert_eq!((found.max, found.holders.len()), (2, 2));
             // One member less, and two places are one: to pass over the other one would make no room.
@@ -317,7 +317,7 @@ async fn take_has_the_grace_of_the_policy_as_it_is_then() {
                 };
                 put(cluster, &looker.keys().policy(), &text).await;
                 looker.unlock(before, true).await.unwrap();
-                waits.await.unwrap();
+                gets_it(waits).await;
                 let (found, left) = grace(next).await;
                 assert_eq!(found, seconds, "{next}");
                 assert_eq!(left.is_some(), seconds.is_some(), "{next}");

@@ -73,6 +73,13 @@ fn waiting(
     (said, task)
 }
 
+/// Waits until the node that waits in the queue holds.
+async fn gets_it(waiter: tokio::task::JoinHandle<()>) {
+    let limit = Duration::from_secs(30);
+    let held = tokio::time::timeout(limit, waiter).await;
+    held.expect("it holds in time").unwrap();
+}
+
 async fn lost_nodes(semaphore: &Semaphore) -> Vec<(String, LostNode)> {
     let group = semaphore.read().await.unwrap();
     group.lost.into_iter().collect()
@@ -114,7 +121,7 @@ async fn lost_node_is_passed_over_and_its_image_is_quarantined() {
             assert_eq!(holds.commit(&a).await.unwrap(), Committed::Yes);
             let (said, b) = waiting(on(cluster, &prefix), patient("b"));
             says(&said, "the only place is taken by a").await;
-            b.await.unwrap();
+            gets_it(b).await;
             assert_eq!(holders(&looker).await, ["b"]);
             let lost = lost_nodes(&looker).await;
             let [(id, record)] = lost.as_slice() else {
@@ -159,7 +166,7 @@ async fn node_lost_while_it_drains_says_nothing_of_an_image_and_steps_back() {
                 async move { watches.hold_ends("a", &nonce).await }
             });
             let (_, b) = waiting(on(cluster, &prefix), short("b"));
-            b.await.unwrap();
+            gets_it(b).await;
             assert!(quarantined(&looker).await.is_empty(), "it never booted it");
             let why = ends.await.unwrap().to_string();
             assert!(
@@ -186,7 +193,7 @@ async fn node_lost_while_it_drains_says_nothing_of_an_image_and_steps_back() {
             assert_eq!(again.unwrap(), Released::NotHeld);
             // The next one that does not come back is passed over as well.
             let (_, c) = waiting(on(cluster, &prefix), short("c"));
-            c.await.unwrap();
+            gets_it(c).await;
             assert_eq!(holders(&looker).await, ["c"]);
         })
         .await;
@@ -212,7 +219,7 @@ async fn over_budget_nobody_is_passed_over_until_a_lost_node_is_back() {
             let back = on(cluster, &prefix);
             let released = back.release("a", &claims[0].holder.nonce, None, None).await;
             assert!(matches!(released, Ok(Released::ThoughtLost(_))));
-            d.await.unwrap();
+            gets_it(d).await;
             let ids: Vec<String> = lost_nodes(&looker)
                 .await
                 .into_iter()
@@ -252,13 +259,13 @@ async fn budget_that_is_raised_and_a_node_that_is_forgotten_wake_who_waits() {
                 ..PolicyChange::default()
             };
             looker.set_policy(&change, "ann@desk", false).await.unwrap();
-            c.await.unwrap();
+            gets_it(c).await;
             let (said, d) = waiting(on(cluster, &prefix), short("d"));
             says(&said, "the only place is taken by c").await;
             expired(&looker, "c").await;
             assert!(document_is(&looker, &["c"], Duration::from_millis(500)).await);
             looker.forget("a", false, false).await.unwrap();
-            d.await.unwrap();
+            gets_it(d).await;
             assert_eq!(lost_nodes(&looker).await.len(), 2);
         })
         .await;
@@ -280,7 +287,7 @@ async fn image_that_a_member_has_proven_is_not_quarantined() {
                 holds.acquire(&a, |_| {}).await;
                 assert_eq!(holds.commit(&a).await.unwrap(), Committed::Yes);
                 let (_, b) = waiting(on(cluster, &prefix), patient("b"));
-                b.await.unwrap();
+                gets_it(b).await;
                 assert!(quarantined(&looker).await.is_empty(), "{at}");
                 assert!(!lost_nodes(&looker).await[0].1.quarantined);
             }
@@ -311,7 +318,7 @@ async fn image_is_quarantined_where_members_have_proven_others_only() {
                 let nonce = &a.holder.nonce;
                 holds.proving("a", nonce, 1, None).await.unwrap();
                 let (_, b) = waiting(on(cluster, &prefix), patient("b"));
-                b.await.unwrap();
+                gets_it(b).await;
                 assert_eq!(quarantined(&looker).await.len(), 1, "{keys:?}");
             }
         })
@@ -358,7 +365,7 @@ async fn waiting_for_a_lost_node_costs_a_read_and_a_watch() {
                     tokio::time::sleep(Duration::from_millis(300)).await;
                     let released = holds.release("a", &a.holder.nonce, None, None).await;
                     assert_eq!(released.unwrap(), Released::Released);
-                    b.await.unwrap();
+                    gets_it(b).await;
                 })
                 .await
             };
