@@ -220,7 +220,7 @@ async fn agent_killed_while_releasing_without_etcd_releases_later() {
         site.phase(&node, Phase::Rebooting).await;
         proxy.set(Mode::Refuse).await;
         node.reboot(Death::Kill).await;
-        journalled(&node, "releasing").await;
+        journalled(&node, "soaking").await;
         node.kill().await;
         go_on(&node, then).await;
         node.wait_ready().await;

@@ -119,9 +119,9 @@ async fn node_that_waits_for_its_window_looks_again_also_after_a_restart_of_the_
 #[tokio::test]
 async fn update_of_a_node_that_holds_or_that_a_person_reboots_is_not_reset() {
     let site = Site::new("restage-holds");
-    let (node, disk) = node(&site, "node-1", &[("POINTSMAN_RESTAGE_AFTER", "300ms")]).await;
+    let (node, disk) = node(&site, "node-1", &[("POINTSMAN_RESTAGE_AFTER", "3s")]).await;
     // Longer than an update may wait.
-    hook(&node, "pre-reboot.d/10-slow", "sleep 1");
+    hook(&node, "pre-reboot.d/10-slow", "sleep 4");
     node.stage("2").await;
     node.logind().wait_reboots(1).await;
     node.wait_status(|status| status == "idle").await;
@@ -135,7 +135,7 @@ async fn update_of_a_node_that_holds_or_that_a_person_reboots_is_not_reset() {
     node.wait_status(|status| status.starts_with("queued"))
         .await;
     // Meanwhile another node's update grows old.
-    let (other, _) = self::node(&site, "node-2", &[("POINTSMAN_RESTAGE_AFTER", "300ms")]).await;
+    let (other, _) = self::node(&site, "node-2", &[("POINTSMAN_RESTAGE_AFTER", "3s")]).await;
     other.stage("3").await;
     resets(&other, 1).await;
     told(&site, &node, &["resume"]).await;

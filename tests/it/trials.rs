@@ -74,7 +74,12 @@ async fn good_image_is_marked_before_the_lock_is_released() {
     assert_eq!(undrained(&node), ["proving"]);
     // update_engine, which was held back, is let in.
     let started = ("StartUnit".to_owned(), "update-engine.service".to_owned());
-    assert_eq!(systemd.asked(), [started]);
+    eventually(
+        "update_engine is started",
+        async || systemd.asked(),
+        |asked| *asked == [started.clone()],
+    )
+    .await;
     assert!(site.read().await.quarantine.is_empty());
 }
 

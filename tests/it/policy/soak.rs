@@ -105,7 +105,12 @@ async fn node_that_soaks_keeps_the_lock_until_its_time_is_over() {
     );
     assert_eq!(member(&site, &first).await, record.runs.digest);
     let started = ("StartUnit".to_owned(), "update-engine.service".to_owned());
-    assert_eq!(systemd.asked(), [started]);
+    eventually(
+        "update_engine is started",
+        async || systemd.asked(),
+        |asked| *asked == [started.clone()],
+    )
+    .await;
     assert!(settled(&first).await);
 }
 
