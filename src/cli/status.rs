@@ -88,6 +88,9 @@ pub struct GroupStatus {
     /// What is wrong with the policy, where something is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_error: Option<String>,
+    /// The nodes whose agents know nothing of policies, where the group has one; by host name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub without_policy: Vec<String>,
     /// What the policy's percentage comes to, a sentence; none without one.
     #[serde(skip)]
     pub(super) percentage: Option<String>,
@@ -267,8 +270,28 @@ async fn group_status(semaphore: &etcd::Semaphore, read: etcd::Group) -> GroupSt
             ..HolderStatus::from(held.clone())
         });
     }
+    // Those of a release before policies: what the policy says does not keep them.
+    let count = u64::try_from(read.nodes.len()).unwrap_or(u64::MAX);
+    let may_be_old = policy.is_some() && count > read.members;
+    let without_policy = match may_be_old {
+        true => semaphore
+            .without_policy(&read.nodes)
+            .await
+            .unwrap_or_default(),
+        false => Vec::new(),
+    };
     GroupStatus {
         group: semaphore.keys().group().as_str().to_owned(),
+        without_policy: without_policy
+            .into_iter()
+            .map(|node| {
+                if node.hostname.is_empty() {
+                    node.id
+                } else {
+                    node.hostname
+                }
+            })
+            .collect(),
         percentage: policy
             .as_ref()
             .and_then(|policy| super::policy::percentage(policy, read.members, document.as_ref())),

@@ -32,6 +32,7 @@ mod health;
 mod hooks;
 mod locksmith;
 mod logind;
+mod mixed;
 mod policy;
 mod quarantine;
 mod restage;

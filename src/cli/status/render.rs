@@ -56,6 +56,12 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
                 out += "Not used yet: `set-max N` creates the reboot lock, or the first agent that waits, with max 1.\n"
             }
         }
+        if !group.without_policy.is_empty() {
+            out += &format!(
+                "The policy does not hold for nodes whose agents do not know policies: {}\n",
+                output::in_line(&group.without_policy.join(", "))
+            );
+        }
         if let Some(error) = &group.policy_error {
             out += &format!("POLICY cannot be used: {}\n", output::in_line(error));
         }

@@ -7,6 +7,7 @@
 //! - [`disk`]: images of disks with two slots
 //! - [`proxy`]: a TCP proxy that refuses, swallows, delays, or loses a reply
 //! - [`process`]: children that die with the test process
+//! - [`release_before`]: the program as the release before built it
 //! - [`random`]: numbers from a seed
 //! - [`scratch`]: directories that are removed even after a test process was killed
 //! - [`web`]: an HTTP server that answers as it is told, and misbehaves
@@ -21,5 +22,6 @@ pub mod node;
 pub mod process;
 pub mod proxy;
 pub mod random;
+pub mod release_before;
 pub mod scratch;
 pub mod web;

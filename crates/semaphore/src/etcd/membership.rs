@@ -1,8 +1,10 @@
 //! A node as a member of its group: the key that counts it, and tells what was proven on it.
 
-use etcd_client::{KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse};
+use std::collections::BTreeSet;
 
-use super::{Error, Semaphore, absent, waves};
+use etcd_client::{GetOptions, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse};
+
+use super::{Error, Semaphore, absent, read, waves};
 use crate::{
     keys::Keys,
     records::{Member, NodeRecord},
@@ -85,6 +87,23 @@ impl Semaphore {
             let version = node.runs.version.as_deref();
             self.see_to_waves(Some(proven), version).await;
         }
+    }
+
+    /// The nodes of the group that have said something and are no members: their agents know nothing of policies.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn without_policy(&self, nodes: &[NodeRecord]) -> Result<Vec<NodeRecord>, Error> {
+        let only_keys = GetOptions::new().with_prefix().with_keys_only();
+        let get = TxnOp::get(self.keys.members(), Some(only_keys));
+        let response = self
+            .txn("reading the members", Txn::new().and_then(vec![get]))
+            .await?;
+        let members = read::answers(&response).into_iter().flatten();
+        let prefix = self.keys.members();
+        let members: BTreeSet<String> = members.map(|kv| read::after(&prefix, &kv)).collect();
+        let silent = nodes.iter().filter(|node| !members.contains(&node.id));
+        Ok(silent.cloned().collect())
     }
 
     /// Ends the membership of a node that takes no part any more; false where it was no member.
