@@ -51,7 +51,8 @@ struct SetArgs {
     /// times; "" is the default group. Where that group has no --wave-soak, it gets 0s.
     #[arg(long, value_name = "GROUP", value_parser = group, group = "field")]
     after: Option<Vec<Group>>,
-    /// Set --after although some agents of these groups do not say what they have proven. Until they do, no wave opens.
+    /// Set --after although older agents run on some nodes of these groups. Waves do not wait for these nodes, and these nodes
+    /// wait for no wave.
     #[arg(long, requires = "after")]
     force: bool,
     /// How long after its deadline a node that does not come back is passed over, such as 2h. Without it, a node that does not

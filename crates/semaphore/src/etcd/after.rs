@@ -25,10 +25,10 @@ pub enum AfterFault {
     /// Nobody would ever prove an image there.
     #[error("{} has no members: no image would ever be open to this group", group(.0))]
     Empty(String),
-    /// Agents that tell nothing of what they have proven.
+    /// Agents that tell nothing of what they have proven: their nodes have no member key.
     #[error(
-        "{} of these groups have not said what image they have proven, and no wave opens before they do: {}",
-        count(.0.len()), .0.join(", ")
+        "older agents, which know nothing of waves, run on {} of these groups: {}. Waves do not wait for these nodes, and these \
+         nodes wait for no wave; --force allows this", count(.0.len()), .0.join(", ")
     )]
     Silent(Vec<String>),
     /// The policy of a group on the way cannot be read.
