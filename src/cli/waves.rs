@@ -329,9 +329,12 @@ fn warnings(rollout: &Rollout, name: &Group, view: &GroupView) -> Vec<String> {
 
 fn text(context: &Context, shown: &GroupShown) -> String {
     let mut lines = vec![format!(
-        "Group: {} ({} members)",
+        "Group: {} ({})",
         names::group(&shown.group),
-        shown.members
+        match shown.members {
+            1 => "1 member".to_owned(),
+            many => format!("{many} members"),
+        }
     )];
     if !shown.after.is_empty() {
         let names: Vec<String> = shown.after.iter().map(|name| names::group(name)).collect();
