@@ -36,6 +36,7 @@ mod mixed;
 mod policy;
 mod quarantine;
 mod restage;
+mod rollout_page;
 mod semaphore;
 mod slots;
 mod support;
