@@ -64,6 +64,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             nothing(format!("{shown} was not in the queue."))
         };
     }
+    let lost = group.lost.contains_key(&id);
     let held = group.holders.into_iter().find(|held| held.id == id);
     if let Some(entry) = held.and_then(|held| held.entry) {
         give_up(context, args, &entry).await?;
@@ -86,7 +87,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
                     format!("It is held by {}.", all.collect::<Vec<_>>().join(", "))
                 }
             };
-            nothing(format!("{shown} did not hold the reboot lock. {held}"))?;
+            let forget = format!("pointsman forget {}", output::word(&id));
+            let lost = match lost {
+                true => format!(" It counts as lost; if it is gone for good: {forget}"),
+                false => String::new(),
+            };
+            nothing(format!(
+                "{shown} did not hold the reboot lock. {held}{lost}"
+            ))?;
         }
         Unlocked::InUse(holder) => {
             return Err(Failure::new(

@@ -182,6 +182,12 @@ async fn status_says_when_an_overdue_holder_is_passed_over_or_why_not() {
         .cloned()
         .collect();
     assert!(undocumented.is_empty(), "{undocumented:?}");
+    op.says(
+        &["unlock", "n9"],
+        0,
+        "It counts as lost; if it is gone for good: pointsman forget 9a",
+    )
+    .await;
     // By its host name, which nothing else says any more.
     let forgotten = op.says(&["forget", "n9"], 0, "is forgotten").await;
     assert!(

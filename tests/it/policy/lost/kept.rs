@@ -284,49 +284,54 @@ async fn percentage_and_lost_nodes_hold_together() {
 async fn take_has_the_grace_of_the_policy_as_it_is_then() {
     LocalSet::new()
         .run_until(async {
-            let cluster = shared_cluster();
-            let (prefix, looker) = group("lost-spare", &PolicyChange::default()).await;
-            let grace = async |id: &str| {
-                let group = looker.read().await.unwrap();
-                let held = group.holders.iter().find(|held| held.id == id).unwrap();
-                let left = match held.grace_lease {
-                    Some(lease) => looker.time_left(lease).await.unwrap(),
-                    None => None,
-                };
-                (
-                    held.entry.as_ref().unwrap().grace,
-                    left.map(|left| left.as_secs()),
-                )
-            };
-            // Each waits with leases for the policy before.
-            let ids = ["a", "b", "c", "d"];
-            on(cluster, &prefix).acquire(&claim("a"), |_| {}).await;
-            for (number, (seconds, most)) in [(Some(1000), 1610), (Some(3000), 3610), (None, 0)]
-                .into_iter()
-                .enumerate()
-            {
-                let (before, next) = (ids[number], ids[number + 1]);
-                let (said, waits) = waiting(on(cluster, &prefix), claim(next));
-                says(&said, &format!("the only place is taken by {before}")).await;
-                // The lease under its deadline is granted after that is said.
-                tokio::time::sleep(Duration::from_millis(300)).await;
-                // By another tool: nothing wakes the first.
-                let text = match seconds {
-                    Some(seconds) => format!(r#"{{"lost":{{"grace":"{seconds}s"}}}}"#),
-                    None => "{}".into(),
-                };
-                put(cluster, &looker.keys().policy(), &text).await;
-                looker.unlock(before, true).await.unwrap();
-                gets_it(waits).await;
-                let (found, left) = grace(next).await;
-                assert_eq!(found, seconds, "{next}");
-                assert_eq!(left.is_some(), seconds.is_some(), "{next}");
-                let deadline_and_grace = seconds.map_or(0, |seconds| seconds + 590);
-                assert!(
-                    (deadline_and_grace..=most).contains(&left.unwrap_or_default()),
-                    "{next}: {left:?}"
-                );
+            // With a percentage, the first in the queue reads everything again when the document changes; else it takes by what
+            // it had read, and loses to the compare of the policy.
+            for (policy, percentage) in [
+                (PolicyChange::default(), ""),
+                (percent(1), r#""max_percent":1,"#),
+            ] {
+                takes_with_the_policy_of_then(&policy, percentage).await;
             }
         })
         .await;
+}
+
+async fn takes_with_the_policy_of_then(policy: &PolicyChange, percentage: &str) {
+    let cluster = shared_cluster();
+    let (prefix, looker) = group("lost-spare", policy).await;
+    let grace = async |id: &str| {
+        let group = looker.read().await.unwrap();
+        let held = group.holders.iter().find(|held| held.id == id).unwrap();
+        let left = match held.grace_lease {
+            Some(lease) => looker.time_left(lease).await.unwrap(),
+            None => None,
+        };
+        let entry = held.entry.as_ref().unwrap();
+        (entry.grace, left.map(|left| left.as_secs()))
+    };
+    // Each waits with leases for the policy before.
+    let ids = ["a", "b", "c", "d"];
+    on(cluster, &prefix).acquire(&claim("a"), |_| {}).await;
+    for (ids, seconds) in ids.windows(2).zip([Some(1000), Some(3000), None]) {
+        let (before, next) = (ids[0], ids[1]);
+        let (said, waits) = waiting(on(cluster, &prefix), claim(next));
+        says(&said, "the only place is taken by").await;
+        // The leases are granted after that is said.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        // By another tool: nothing wakes the first.
+        let lost = seconds.map_or(String::new(), |seconds| {
+            format!(r#""lost":{{"grace":"{seconds}s"}},"#)
+        });
+        let text = format!(r#"{{{percentage}{lost}"by":"ann@desk"}}"#);
+        put(cluster, &looker.keys().policy(), &text).await;
+        looker.unlock(before, true).await.unwrap();
+        gets_it(waits).await;
+        let (found, left) = grace(next).await;
+        assert_eq!(found, seconds, "{next}");
+        let expected = seconds.map(|seconds| seconds + 590..=seconds + 610);
+        assert_eq!(left.is_some(), expected.is_some(), "{next}: {left:?}");
+        if let (Some(left), Some(expected)) = (left, expected) {
+            assert!(expected.contains(&left), "{next}: {left}");
+        }
+    }
 }
