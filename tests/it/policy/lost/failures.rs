@@ -261,3 +261,39 @@ async fn most_out(cluster: &Cluster, semaphore: &Semaphore) -> usize {
         }
     }
 }
+
+/// Who has proven an image is asked by comparing ranges of keys, within a comparison: the other version of etcd does it alike.
+#[tokio::test]
+async fn etcd_3_5_tells_who_has_proven_an_image_as_well() {
+    LocalSet::new()
+        .run_until(async {
+            let version = pointsman_testbed::etcd::Version::V35;
+            let cluster = Cluster::builder(1).version(version).start().await;
+            for (keys, bad) in [
+                (&[][..], 1),
+                (&[("members/m", "sha256:22")], 1),
+                (&[("groups/x/members/m", "sha256:22")], 1),
+                (&[("members/m", "sha256:2")], 0),
+                (&[("groups/x/members/m", "sha256:2"), ("members/m", "")], 0),
+            ] {
+                let prefix = unique_prefix("lost-v35");
+                let looker = on(&cluster, &prefix);
+                looker.set_max(1, false).await.unwrap();
+                looker
+                    .set_policy(&lost(1), "ann@desk", false)
+                    .await
+                    .unwrap();
+                for (key, value) in keys {
+                    put(&cluster, &format!("{prefix}/{key}"), value).await;
+                }
+                let a = short("a");
+                let holds = on(&cluster, &prefix);
+                holds.acquire(&a, |_| {}).await;
+                assert_eq!(holds.commit(&a).await.unwrap(), Committed::Yes);
+                let (_, b) = waiting(on(&cluster, &prefix), patient("b"));
+                gets_it(b).await;
+                assert_eq!(quarantined(&looker).await.len(), bad, "{keys:?}");
+            }
+        })
+        .await;
+}
