@@ -9,6 +9,7 @@ use host::{bus::BusError, duration, kept::Kept, time};
 use jiff::Zoned;
 use semaphore::records::ImageId;
 use settings::Strategy;
+use windows::Start;
 
 use super::{
     failure::Failure,
@@ -16,7 +17,6 @@ use super::{
     next_slot::SlotFault,
     restage::{Reset, Restaged},
     situation::{Facts, Intent, Now, Rules, Update},
-    window::{self, Start},
 };
 
 /// What the gates look at.
@@ -284,7 +284,7 @@ fn in_window(node: &Node<'_>, stage: Stage<'_>) -> Option<Closed> {
         return None;
     }
     let usual = usual_duration(node, stage);
-    match window::decide(&node.rules.windows, usual, &node.now.wall) {
+    match windows::decide(&node.rules.windows, usual, &node.now.wall) {
         Start::Closed { opens } => Some(Closed {
             until: Some(look_at(node.now, opens.as_ref())),
             by: ClosedBy::Window(opens),
@@ -320,7 +320,7 @@ fn window_closes(node: &Node<'_>, stage: Stage<'_>) -> Option<Duration> {
         return None;
     }
     let usual = usual_duration(node, stage);
-    match window::decide(&node.rules.windows, usual, &node.now.wall) {
+    match windows::decide(&node.rules.windows, usual, &node.now.wall) {
         Start::Open { until } => until.map(|until| look_at(node.now, Some(&until))),
         Start::Closed { .. } | Start::TooShort { .. } => None,
     }

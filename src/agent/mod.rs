@@ -17,7 +17,6 @@ pub mod machine_mark;
 pub mod next_slot;
 pub mod restage;
 pub mod situation;
-pub mod window;
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 

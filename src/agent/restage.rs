@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use jiff::{Timestamp, Zoned};
 use semaphore::records::ImageId;
-use settings::windows::Windows;
-
-use super::window::{self, Start};
+use windows::{Start, Windows};
 
 /// How long before its window a node keeps what is staged: a download takes its time, and the check may fail.
 const BEFORE_WINDOW: Duration = Duration::from_secs(3600);
@@ -63,7 +61,7 @@ pub fn decide(
     if due > now.timestamp() {
         return Look::In(until(due).unwrap_or_default());
     }
-    let kept = match window::decide(windows, usual, now) {
+    let kept = match windows::decide(windows, usual, now) {
         Start::Open { until: None } | Start::Closed { opens: None } => return Look::Now,
         Start::Open {
             until: Some(closes),
@@ -81,7 +79,7 @@ pub fn decide(
 #[cfg(test)]
 mod tests {
     use jiff::tz::TimeZone;
-    use settings::{window::Window, windows::Windows};
+    use windows::{Window, Windows};
 
     use super::*;
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use host::{bus::BusError, kept::Kept};
 use jiff::Zoned;
 use semaphore::records::ImageId;
-use settings::{Strategy, windows::Windows};
+use settings::Strategy;
+use windows::Windows;
 
 use super::next_slot::SlotFault;
 

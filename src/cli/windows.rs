@@ -5,10 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use host::{duration, node, time};
 use jiff::{Timestamp, Zoned, civil::DateTime, tz::TimeZone};
 use serde::Serialize;
-use settings::{
-    window::Window,
-    windows::{Period, State, WindowSpec, Windows},
-};
+use windows::{Period, State, Window, WindowSpec, Windows};
 
 use super::{
     Context, Exit, Failure,

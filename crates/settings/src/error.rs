@@ -8,7 +8,7 @@ use std::{
 
 use host::remedy::Remedy;
 
-use crate::{window::WindowError, windows::WindowSpecError};
+use windows::{WindowError, WindowSpecError};
 
 pub(super) use yaml::quoted;
 

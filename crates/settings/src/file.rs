@@ -9,7 +9,7 @@ use super::{
     aliases,
     error::{ConfigError, Faults, Origin, or_fault},
     settings::{Partial, SETTINGS, allowed},
-    windows,
+    window_list,
 };
 
 /// The most a configuration may hold: far more than all settings with a page of comment each.
@@ -180,7 +180,7 @@ fn set(
     let origin = at(node.span.place);
     // As one text it is in JSON, as in the environment.
     if key == "windows" && !matches!(node.value, Value::Scalar(_)) {
-        let list = windows::file::read(node, at)?;
+        let list = window_list::read(node, at)?;
         let text = serde_json::to_string(&list).expect("texts always serialize");
         return layer.set(key, &text, origin);
     }

@@ -5,7 +5,6 @@
 //! and [`Config::resolve`] makes the whole of them. Each value remembers where it was given.
 
 pub mod aliases;
-pub mod calendar;
 mod credentials;
 mod endpoint;
 mod environment;
@@ -15,8 +14,7 @@ mod of_agent;
 mod settings;
 mod sources;
 mod update_conf;
-pub mod window;
-pub mod windows;
+mod window_list;
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
@@ -33,10 +31,7 @@ use host::{
     node::{Group, Root, RootPath},
 };
 
-use crate::{
-    window::{Window, WindowError},
-    windows::Windows,
-};
+use windows::{Window, WindowError, Windows};
 
 /// Where the slots are, as far as the operator says it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

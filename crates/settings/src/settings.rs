@@ -3,12 +3,12 @@
 use std::{path::PathBuf, time::Duration};
 
 use host::{duration, node::Group};
+use windows::WindowSpec;
 
 use super::{
     Password, Strategy,
     endpoint::{self, Endpoint, Member},
     error::{At, Bad, ConfigError, Origin},
-    windows::WindowSpec,
 };
 
 /// A value and where it was given.

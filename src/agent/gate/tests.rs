@@ -2,7 +2,7 @@ use std::io;
 
 use host::node::Root;
 use jiff::{Timestamp, tz::TimeZone};
-use settings::{window::Window, windows::Windows};
+use windows::{Window, Windows};
 
 use super::*;
 use crate::agent::{

@@ -10,7 +10,6 @@ use crate::agent::{
     gate::ClosedBy,
     journal::{Entry, Stage},
     situation::Now,
-    window,
 };
 
 impl Machine {
@@ -99,7 +98,7 @@ impl Machine {
     pub fn window_note(&self, now: &Now) -> Option<String> {
         self.intent()?;
         let usual = self.journal.as_ref().ok()?.usual_duration()?;
-        window::outlasts_all(&self.rules.windows, usual, &now.wall).then(|| {
+        windows::outlasts_all(&self.rules.windows, usual, &now.wall).then(|| {
             format!(
                 "a reboot of this node takes {}, longer than every reboot window; it starts while one is open all the same",
                 duration::print(usual)

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use settings::window::WindowError;
+use windows::WindowError;
 
 use crate::diagnostic::Level;
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use settings::window::Window;
+use windows::Window;
 use yaml::quoted;
 
 use super::{

@@ -1,6 +1,6 @@
 //! The forms of text, one function each.
 
-use settings::window::{Window, WindowError};
+use windows::{Window, WindowError};
 use yaml::quoted;
 
 use super::{Fault, fault::Reason};

@@ -23,8 +23,9 @@ use semaphore::{
     etcd::{QueuePosition, Wait},
     records::ImageId,
 };
-use settings::{Strategy, window::Window, windows::Windows};
+use settings::Strategy;
 use simulation::Simulation;
+use windows::{Window, Windows};
 
 use super::{Event, State};
 use crate::agent::{

@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 use host::node::Group;
 use jiff::{Timestamp, tz::TimeZone};
 use semaphore::{keys::Keys, records::ImageId};
-use settings::{Strategy, windows::Windows};
+use settings::Strategy;
+use windows::Windows;
 
 use super::{ID, image, named, no_reply, no_space, rules, slots::Slots, unreadable};
 use crate::agent::{

@@ -356,7 +356,7 @@ fn ticket_is_kept_only_while_the_node_still_wants_that_reboot() {
             ..Journal::default()
         };
         let rules = Rules {
-            windows: settings::windows::Windows::default(),
+            windows: windows::Windows::default(),
             ..rules(strategy)
         };
         let mut machine = Machine::new(rules, identity(0, false, 1), Ok(journal));

@@ -1,6 +1,6 @@
 //! What the variables of a service must agree on.
 
-use settings::window::Window;
+use windows::Window;
 
 use super::{
     etcd_flags,

@@ -1,18 +1,20 @@
 //! When reboots may start: lists of windows, of which one must be open. Pure.
 
-pub(crate) mod file;
+pub mod calendar;
 mod one;
+mod pair;
 mod spec;
+mod start;
 
 use std::{fmt, time::Duration};
 
 use jiff::{SignedDuration, Timestamp, Zoned};
 
+pub use pair::{Window, WindowError};
 pub use spec::{WindowSpec, WindowSpecError};
+pub use start::{Start, decide, outlasts_all};
 
 use one::One;
-
-use crate::window::Window;
 
 /// How far ahead and back a state is looked for: what lasts longer has no end.
 const HORIZON: SignedDuration = SignedDuration::from_hours(366 * 24);

@@ -6,8 +6,8 @@ use host::duration;
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
 use crate::{
+    Window,
     calendar::{self, Calendar},
-    window::Window,
 };
 
 const NANO: SignedDuration = SignedDuration::from_nanos(1);

@@ -2,8 +2,8 @@
 
 use yaml::{Node, Position, Value, quoted};
 
-use super::{WindowSpec, WindowSpecError};
 use crate::error::{At, ConfigError, Origin};
+use windows::{WindowSpec, WindowSpecError};
 
 /// The keys of a window.
 const KEYS: &str = "at, for, zone, except, random-delay";

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Zoned};
-use settings::windows::{Period, State, Windows};
+
+use crate::{Period, State, Windows};
 
 /// How many windows ahead one is looked for that is long enough.
 const AHEAD: usize = 400;
@@ -106,9 +107,9 @@ fn fits(period: &Period, usual: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use jiff::{Timestamp, tz::TimeZone};
-    use settings::windows::WindowSpec;
 
     use super::*;
+    use crate::WindowSpec;
 
     fn windows(list: &[(&str, &str)]) -> Windows {
         let spec = |(at, length): &(&str, &str)| WindowSpec {

@@ -11,7 +11,7 @@ use proptest::{
     strategy::ValueTree,
     test_runner::{Config, TestRunner},
 };
-use settings::calendar::{self, Calendar, CalendarError};
+use windows::calendar::{self, Calendar, CalendarError};
 
 /// With half an hour, a day that never was, negative daylight saving, changes by month of the lunar calendar, and none.
 const ZONES: [&str; 16] = [

@@ -1,4 +1,4 @@
-//! A reboot window in locksmith's format. Pure. Whether it is open, [`crate::windows::Windows`] tells.
+//! A reboot window in locksmith's format. Pure. Whether it is open, [`crate::Windows`] tells.
 //!
 //! The start is civil time (the clock on the wall), the length is time that passes: a window of two hours lasts two
 //! hours also in the night the clocks change.
