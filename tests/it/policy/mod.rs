@@ -3,6 +3,7 @@
 mod costs;
 mod lost;
 mod members;
+mod rollout;
 mod soak;
 mod waves;
 
