@@ -112,7 +112,7 @@ async fn agent_of_the_release_before_waits_for_no_wave_and_policy_set_says_so() 
     let refused = site.semaphore.set_policy(&after, "ann@desk", false).await;
     let error = refused.unwrap_err().to_string();
     assert!(
-        error.contains("have not said what image they have proven") && error.contains("old-1"),
+        error.contains("run on 1 node of these groups: old-1. Waves do not wait for these nodes"),
         "{error}"
     );
     set(
