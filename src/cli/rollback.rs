@@ -30,7 +30,8 @@ pub struct Args {
     /// Cancel a rollback before the reboot: boot the running slot next time.
     #[arg(long, conflicts_with_all = ["reboot", "force", "stay", "no_stay"])]
     undo: bool,
-    /// Also request a reboot, which waits for window and queue like any other. Until then every reboot boots the other slot.
+    /// Also request a reboot, which waits for window and queue like any other (not if the node soaks). Until then every reboot
+    /// boots the other slot.
     #[arg(long)]
     reboot: bool,
     /// Roll back although the other slot is not marked good and has no try left (it gets one), or the running slot is on
