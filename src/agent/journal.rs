@@ -293,7 +293,8 @@ impl Journal {
         self.entry.as_ref().is_some_and(|entry| {
             let here = entry.boot_id == boot_id;
             let proven = !here && entry.may_soak() && entry.stage != Stage::Queued;
-            proven || (here && entry.way_back)
+            // Also in the next boot: perhaps that is one of the same image again.
+            proven || entry.way_back
         })
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+mod effects;
+
 use host::{duration, node::Group};
 use semaphore::{
     document::Document,
@@ -149,6 +151,8 @@ struct Shown {
     max: Option<u32>,
     /// Whether the percentage decides that: false where somebody wrote a number.
     max_follows_policy: bool,
+    /// How long an image takes at least to reach all members, by the soak and by how many may be out; null without a soak.
+    rollout_at_least_seconds: Option<u64>,
     #[serde(skip)]
     percentage: Option<String>,
 }
@@ -162,6 +166,8 @@ impl Shown {
         document: Option<&Document>,
     ) -> Self {
         let follows = document.is_some_and(Document::follows_percentage);
+        let max = document.map(|document| document.max);
+        let soak = policy.as_ref().and_then(|policy| policy.soak);
         Self {
             group: context.config.group.as_str().to_owned(),
             max_follows_policy: follows && policy.as_ref().is_some_and(|p| p.max_percent.is_some()),
@@ -171,7 +177,8 @@ impl Shown {
             policy,
             error,
             members,
-            max: document.map(|document| document.max),
+            max,
+            rollout_at_least_seconds: effects::pace(soak, members, max).map(|pace| pace.as_secs()),
         }
     }
 }
@@ -220,7 +227,21 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let set = semaphore
         .set_policy(&change, &person(context), dry.dry_run)
         .await?;
-    changed(context, &set, dry, json)
+    changed(context, &set, dry, json)?;
+    if dry.dry_run && !json.json {
+        let group = semaphore.read().await?;
+        let rollout = semaphore.rollout().await?;
+        let before = set
+            .before
+            .policy
+            .as_ref()
+            .and_then(|policy| policy.as_ref().ok());
+        let after = set.policy.clone().unwrap_or_default();
+        for line in effects::on_nodes(before, &after, &group, &rollout) {
+            output::say(line)?;
+        }
+    }
+    Ok(())
 }
 
 /// Sets the percentage, as `set-max` does.
@@ -282,7 +303,16 @@ fn text(context: &Context, shown: &Shown) -> String {
             let percentage = shown.percentage.iter();
             lines.extend(percentage.map(|percentage| format!("Max: {max} ({percentage})")));
             let soak = policy.soak.map(duration::print);
-            lines.extend(soak.map(|soak| format!("Soak: {soak}")));
+            let pace = shown.rollout_at_least_seconds.map(Duration::from_secs);
+            let pace = pace.map(|pace| {
+                let members = shown.members;
+                format!(
+                    " (an image takes at least {} to reach all {members} members)",
+                    duration::print(pace)
+                )
+            });
+            let pace = pace.unwrap_or_default();
+            lines.extend(soak.map(|soak| format!("Soak: {soak}{pace}")));
             let between = policy.wave_soak.map(duration::print);
             lines.extend(
                 between.map(|soak| format!("Time between its waves and later groups: {soak}")),

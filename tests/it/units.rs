@@ -209,11 +209,11 @@ async fn update_engine_is_held_back_while_the_node_may_have_to_go_back() {
         (true, entry("soaking", "before", "2", "")),
         (true, entry("releasing", "before", "2", "")),
         (true, entry("draining", "now", "0", way_back)),
-        // In the queue, or on its way; it goes nowhere else; it has gone back.
+        (true, entry("committing", "before", "0", way_back)),
+        // In the queue, or on its way; it goes nowhere else.
         (false, entry("queued", "before", "2", "")),
         (false, entry("committing", "now", "2", "")),
         (false, entry("soaking", "before", "1", "")),
-        (false, entry("committing", "before", "0", way_back)),
         // Nobody would start it later.
         (false, "{".into()),
     ] {

@@ -100,8 +100,9 @@ pub fn decide_way_back(standing: Standing<'_>) -> Step {
     };
     match &entry.phase {
         Phase::Rebooting => return Step::Committed,
-        Phase::Soaking => {}
-        Phase::Proving | Phase::Draining | Phase::Manual | Phase::Other(_) => {
+        // After a power cut in its soak it is checked again, and may go back without being proven.
+        Phase::Soaking | Phase::Proving => {}
+        Phase::Draining | Phase::Manual | Phase::Other(_) => {
             return refuse(Refusal::Twin);
         }
     }
@@ -262,7 +263,9 @@ mod tests {
         };
         assert_eq!(committed.phase, Phase::Rebooting);
         assert_eq!(way_back(Phase::Rebooting), Step::Committed);
-        for phase in [Phase::Draining, Phase::Proving, Phase::Manual] {
+        let committed = |step: &Step| matches!(step, Step::Commit(_));
+        assert!(committed(&way_back(Phase::Proving)));
+        for phase in [Phase::Draining, Phase::Manual] {
             assert_eq!(way_back(phase), Step::StepBack(Refusal::Twin));
         }
     }

@@ -2,16 +2,22 @@
 
 use std::collections::VecDeque;
 
-use host::{blocking, duration, systemd, update_engine::UpdateEngine};
+use host::{blocking, bus::BusError, duration, systemd, update_engine::UpdateEngine};
+use tokio::time::sleep;
 
 use super::{Driver, Ending};
 use crate::agent::{
-    effects::Updates,
+    effects::{EffectRunner, Updates},
     failure::Refusal,
     journal::{Journal, JournalError},
     machine::{Effect, Event, Op},
     restage::Reset,
 };
+
+const UPDATE_ENGINE: &str = "update-engine.service";
+
+/// How often it is tried to start it.
+const TRIES: usize = 10;
 
 impl Driver {
     /// Does these effects, and those of the events that they lead to at once.
@@ -90,11 +96,36 @@ impl Driver {
             return;
         }
         let runner = self.runner.clone();
+        let waits = EffectRunner::back_off(&runner.config).waits();
         tokio::task::spawn_local(async move {
-            let started = systemd::unit(&runner.bus, "StartUnit", "update-engine.service").await;
-            // Where no systemd is on the bus nobody has held it back.
-            if let Err(error) = started {
-                tracing::debug!("update_engine is not started: {error}");
+            for wait in waits.take(TRIES) {
+                match systemd::unit(&runner.bus, "StartUnit", UPDATE_ENGINE).await {
+                    Ok(_) => return,
+                    // Where no systemd is on the bus nobody has held it back.
+                    Err(BusError::NoOwner { .. }) => return,
+                    Err(error) => {
+                        tracing::warn!(
+                            "update_engine, which was held back, is not started: {error}"
+                        );
+                    }
+                }
+                sleep(wait).await;
+            }
+        });
+    }
+
+    /// Starts update_engine where it was held back and is not any more: the agent that was to start it died before.
+    pub(super) fn let_skipped_updates_in(&self) {
+        let held_back = self.machine.entry().is_some() || self.machine.is_on_trial();
+        if held_back || self.runner.updates != Updates::Engine {
+            return;
+        }
+        let runner = self.runner.clone();
+        tokio::task::spawn_local(async move {
+            match systemd::start_if_skipped(&runner.bus, UPDATE_ENGINE).await {
+                Ok(true) => tracing::info!("update_engine, which was held back, is started"),
+                Ok(false) => {}
+                Err(error) => tracing::debug!("whether update_engine was held back: {error}"),
             }
         });
     }

@@ -223,6 +223,7 @@ impl Driver {
         let now = self.now();
         let effects = self.machine.start(&now);
         self.carry_out(effects).await;
+        self.let_skipped_updates_in();
         if let Mode::Once(reason) = &self.mode {
             let request = Request {
                 reason: reason.clone(),

@@ -23,8 +23,7 @@ impl Machine {
         if self.facts.is_none() {
             return Vec::new();
         }
-        let held_off = |(until, _): &(_, _)| now.monotonic < *until;
-        if self.still_holds_back && !self.hold_off.as_ref().is_some_and(held_off) {
+        if self.still_holds_back && !self.is_held_off(now) {
             self.still_holds_back = false;
             self.state = State::Idle;
             let journal = Effect::Journal(self.journal.clone().unwrap_or_default());
@@ -203,6 +202,12 @@ impl Machine {
     pub(super) fn going_down(&self) -> Option<bool> {
         let logins = self.facts.as_ref()?.logind.as_ref().ok()?;
         Some(logins.going_down)
+    }
+
+    /// Whether nothing is tried again yet after a failure.
+    pub(super) fn is_held_off(&self, now: &Now) -> bool {
+        let held_off = |(until, _): &(Duration, _)| now.monotonic < *until;
+        self.hold_off.as_ref().is_some_and(held_off)
     }
 
     pub(super) fn hold_off(&mut self, now: &Now, why: Failure) {

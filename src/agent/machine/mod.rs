@@ -136,6 +136,12 @@ impl Machine {
         &self.state
     }
 
+    /// Whether the booted slot is not marked good.
+    #[must_use]
+    pub fn is_on_trial(&self) -> bool {
+        self.identity.boot.trial
+    }
+
     /// The reboot under way, if any.
     #[must_use]
     pub fn entry(&self) -> Option<&Entry> {
@@ -494,6 +500,9 @@ impl Machine {
                 _ => self.leave(),
             },
             State::Soaking { .. } | State::SoakFailed { .. } => self.reconsider_soak(now),
+            State::Unproven { .. } if self.wants_way_back() && !self.is_held_off(now) => {
+                self.go_way_back(now)
+            }
             State::Draining { .. } if self.going_down() == Some(true) => self.go_down(now),
             State::Draining { .. } => match self.gate(now) {
                 Gate::Go { until: closes, .. } => {

@@ -279,10 +279,16 @@ impl Machine {
             return self.unproven(Unproven::NotMarked(why), now);
         }
         self.identity.boot.trial = false;
-        let may_soak = self.entry().is_some_and(Entry::may_soak);
+        let held_back = self.holds_updates_back();
         let mut effects = self.proven(now);
-        effects.extend((!may_soak).then_some(Effect::LetUpdatesIn));
+        effects.extend((!held_back).then_some(Effect::LetUpdatesIn));
         effects
+    }
+
+    /// Whether update_engine is held back although the image is proven.
+    pub(super) fn holds_updates_back(&self) -> bool {
+        let journal = self.journal.as_ref().ok();
+        journal.is_some_and(|journal| journal.holds_updates_back(&self.identity.boot_id))
     }
 
     /// It is good: the undrain, where there was a drain, and then the release.

@@ -36,6 +36,15 @@ impl Machine {
         (here || (runs && soak.failed.is_some())).then_some(soak)
     }
 
+    /// The soak on the image that runs, in whatever boot it was, while the node still holds the lock for it.
+    fn soak_of_hold(&self) -> Option<&Soak> {
+        let journal = self.journal.as_ref().ok()?;
+        let entry = journal.entry.as_ref()?;
+        let held = entry.way_back || entry.stage == Stage::Soaking;
+        let soak = journal.soak.as_ref()?;
+        (held && soak.entry.intent.to.is(&self.identity.runs)).then_some(soak)
+    }
+
     /// Whether the node was soaking on this image when it went down, and nothing was said against the image.
     pub(super) fn was_soaking(&self) -> bool {
         let soak = self
@@ -226,7 +235,11 @@ impl Machine {
 
     /// A person ends the soak.
     pub(super) fn soak_ended(&mut self) -> Vec<Effect> {
-        let soaks = matches!(self.state, State::Soaking { .. } | State::SoakFailed { .. });
+        // Also while the cluster is being told that it does: it ends as soon as that is done.
+        let soaks = matches!(
+            self.state,
+            State::Resuming | State::Soaking { .. } | State::SoakFailed { .. }
+        );
         let Ok(journal) = &mut self.journal else {
             return vec![Effect::Answer(Err(Refusal::NotSoaking))];
         };
@@ -248,11 +261,7 @@ impl Machine {
         if self.soak().is_some_and(|soak| soak.ended) {
             return self.soak_over(Why::SoakEnded);
         }
-        let held_off = self
-            .hold_off
-            .as_ref()
-            .is_some_and(|(until, _)| now.monotonic < *until);
-        if self.wants_way_back() && !held_off {
+        if self.wants_way_back() && !self.is_held_off(now) {
             return self.go_way_back(now);
         }
         match &self.state {
@@ -263,15 +272,15 @@ impl Machine {
 
     /// Whether a person asks for the image that this node has left.
     pub(super) fn wants_way_back(&self) -> bool {
-        let (Some(soak), Some(intent)) = (self.soak(), self.intent()) else {
+        let (Some(soak), Some(intent)) = (self.soak_of_hold(), self.intent()) else {
             return false;
         };
         intent.by_person && intent.to.is(&soak.entry.from) && !intent.to.is(&self.identity.runs)
     }
 
     /// To the image before, under the hold that the node has.
-    fn go_way_back(&mut self, now: &Now) -> Vec<Effect> {
-        let (Some(soak), Some(intent)) = (self.soak().cloned(), self.intent()) else {
+    pub(super) fn go_way_back(&mut self, now: &Now) -> Vec<Effect> {
+        let (Some(soak), Some(intent)) = (self.soak_of_hold().cloned(), self.intent()) else {
             return Vec::new();
         };
         let entry = Entry {
@@ -299,6 +308,20 @@ impl Machine {
                 Vec::new()
             }
             Gate::Nothing => Vec::new(),
+        }
+    }
+
+    /// No way back follows: the node soaks on, or its boot is checked again.
+    pub(super) fn leave_way_back(&mut self, now: &Now) -> Vec<Effect> {
+        if self.soak().is_some() && self.was_proven() {
+            return self.resume(now);
+        }
+        match self.soak_of_hold().map(|soak| soak.entry.clone()) {
+            Some(entry) => {
+                self.set_entry(Some(entry));
+                self.prove(now)
+            }
+            None => self.release(),
         }
     }
 

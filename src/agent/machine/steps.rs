@@ -113,7 +113,7 @@ impl Machine {
     pub(super) fn step_back(&mut self, why: Why, now: &Now) -> Vec<Effect> {
         match self.entry().cloned() {
             // Of its way back nothing has begun.
-            Some(entry) if entry.way_back && self.state == State::Taken => self.resume(now),
+            Some(entry) if entry.way_back && self.state == State::Taken => self.leave_way_back(now),
             Some(entry) if entry.stage == Stage::Queued => {
                 self.state = State::SteppingBack { why };
                 self.release()
@@ -125,11 +125,9 @@ impl Machine {
 
     /// The drain is undone.
     pub(super) fn stepped_back(&mut self, now: &Now) -> Vec<Effect> {
-        let way_back = self.entry().is_some_and(|entry| entry.way_back);
-        if way_back && self.soak().is_some() {
-            self.resume(now)
-        } else {
-            self.release()
+        match self.entry().is_some_and(|entry| entry.way_back) {
+            true => self.leave_way_back(now),
+            false => self.release(),
         }
     }
 
@@ -149,10 +147,7 @@ impl Machine {
 
     /// Nothing is held or waited for any more.
     pub(super) fn clear(&mut self) -> Vec<Effect> {
-        let this_boot = &self.identity.boot_id;
-        let held_back = self
-            .entry()
-            .is_some_and(|entry| entry.may_soak() && entry.boot_id != *this_boot);
+        let held_back = self.holds_updates_back();
         self.set_entry(None);
         if let Ok(journal) = &mut self.journal {
             journal.soak = None;

@@ -242,3 +242,20 @@ async fn forget_chooses_none_of_several_nodes_with_one_host_name() {
     op.says(&["forget", "desk"], 0, "This is the node itself")
         .await;
 }
+
+#[tokio::test]
+async fn dry_run_says_how_long_an_image_takes_and_what_nodes_would_do() {
+    let op = Operator::new("policy-dry");
+    members(&op, 12).await;
+    put(&op, "semaphore", r#"{"max":1,"holders":["a"]}"#).await;
+    let entry = r#"{"id":"a","hostname":"web-1","phase":"proving","nonce":"n","from":{"version":"1"},"to":{"version":"2"}}"#;
+    put(&op, "holders/a", entry).await;
+    let dry = ["policy", "set", "--max", "20%", "--soak", "1h", "--dry-run"];
+    let says = "Soak: 1h (an image takes at least 6h to reach all 12 members)";
+    let output = op.says(&dry, 0, says).await;
+    let line = "web-1 (a) (proving) would soak for 1h before it releases the lock";
+    assert!(output.stdout.contains(line), "{output:?}");
+    op.says(&["policy"], 0, "No policy.").await;
+    op.says(&dry[..6], 0, says).await;
+    assert_eq!(shown(&op).await["rollout_at_least_seconds"], 21_600);
+}

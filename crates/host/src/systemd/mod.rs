@@ -66,6 +66,22 @@ pub async fn shutdown_job(conn: &Connection) -> Result<Option<String>, BusError>
     Ok(jobs.into_iter().find(|unit| DOWN.contains(&unit.as_str())))
 }
 
+/// Starts a service that systemd did not start because its `ExecCondition=` said no; whether it did. One that somebody stopped,
+/// or that nobody asked for, stays as it is.
+///
+/// # Errors
+/// When systemd does not answer.
+pub async fn start_if_skipped(conn: &Connection, service: &str) -> Result<bool, BusError> {
+    const SERVICE: &str = "org.freedesktop.systemd1.Service";
+    let path = units::load(conn, service).await?;
+    let result: String = units::get(conn, &path, SERVICE, "Result").await?;
+    let skipped = result == "exec-condition";
+    if skipped {
+        unit(conn, "StartUnit", service).await?;
+    }
+    Ok(skipped)
+}
+
 /// The units that are to start, or have begun to; none where no systemd is on the bus.
 async fn jobs(conn: &Connection) -> Result<Option<Vec<String>>, BusError> {
     type Jobs = Vec<(

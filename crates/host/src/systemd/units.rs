@@ -199,7 +199,7 @@ where
 }
 
 /// A property of an object of systemd.
-async fn get<T>(
+pub(super) async fn get<T>(
     conn: &Connection,
     path: &OwnedObjectPath,
     interface: &str,

@@ -145,7 +145,7 @@ fn seldom() -> Transitions {
         }
         seen.append(&mut simulation.seen);
     }
-    for path in failed_soaks() {
+    for path in soaks() {
         let mut simulation = Simulation::new(Strategy::EtcdLock);
         for happening in &path {
             simulation.happen(happening);
@@ -168,16 +168,35 @@ fn seldom() -> Transitions {
     seen
 }
 
-/// A node whose image fails its soak, and what can happen then.
-fn failed_soaks() -> Vec<Vec<Happening>> {
+/// A node that soaks, or whose image fails its soak, and what can happen then.
+fn soaks() -> Vec<Vec<Happening>> {
     use Happening::{
-        Asked, Broken, Dies, Ends, Minutes, Policy, Reboots, Rollback, SoakEnded, Staged, Stops,
-        Unlocked, Window,
+        Asked, Broken, Dies, Ends, Inhibited, Minutes, Policy, Reboots, Rollback, SoakEnded,
+        Staged, Stops, Unlocked, Window,
     };
-    let mut fails = vec![Policy(true), Window, Staged(Some(2))];
+    let mut soaks = vec![Policy(true), Window, Staged(Some(2))];
     // From the hooks that may say no to the release, with the reboot between.
-    fails.extend(std::iter::repeat_n(Ends(true), 13));
-    fails.extend([Broken(true), Minutes(10), Ends(true)]);
+    soaks.extend(std::iter::repeat_n(Ends(true), 13));
+    let fails = [soaks.clone(), vec![Broken(true), Minutes(10), Ends(true)]].concat();
+    let way_back = [
+        // It is given up before it begins, or when it drains.
+        vec![
+            Rollback,
+            Asked(true),
+            Inhibited(true),
+            Ends(true),
+            Ends(true),
+        ],
+        vec![
+            Rollback,
+            Asked(true),
+            Ends(true),
+            Ends(false),
+            Ends(true),
+            Ends(true),
+            Ends(true),
+        ],
+    ];
     let thens = [
         vec![Stops],
         vec![SoakEnded],
@@ -185,9 +204,31 @@ fn failed_soaks() -> Vec<Vec<Happening>> {
         vec![Dies, Ends(true)],
         vec![Dies, Unlocked, Ends(true)],
         vec![Reboots, Broken(false), Ends(true), Ends(true)],
+        // It boots no better than before, and the way back is given up before it begins, or when it drains.
+        vec![
+            Reboots,
+            Ends(true),
+            Rollback,
+            Asked(true),
+            Inhibited(true),
+            Ends(true),
+        ],
+        vec![
+            Reboots,
+            Ends(true),
+            Rollback,
+            Asked(true),
+            Ends(true),
+            Ends(false),
+            Ends(true),
+            Ends(true),
+        ],
     ];
-    let path = |then: Vec<Happening>| [fails.clone(), then].concat();
-    thens.into_iter().map(path).collect()
+    let failed = thens.into_iter().map(|then| [fails.clone(), then].concat());
+    let well = way_back
+        .into_iter()
+        .map(|then| [soaks.clone(), then].concat());
+    failed.chain(well).collect()
 }
 
 #[test]

@@ -161,9 +161,13 @@ impl Simulation {
                 self.slots_readable = *readable;
                 self.change(|_| ());
             }
-            Happening::Asked(true) => self.step(Event::Asked(Request {
-                reason: "why not".into(),
-            })),
+            Happening::Asked(true) => {
+                // Who asks may just have made the other slot next: the driver looks at them first.
+                self.change(|_| ());
+                self.step(Event::Asked(Request {
+                    reason: "why not".into(),
+                }));
+            }
             Happening::Asked(false) => self.step(Event::Cancelled),
             // The command refuses while an update is staged, and where the boot is on trial the loader forgets it.
             Happening::Rollback => {

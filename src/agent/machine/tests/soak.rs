@@ -191,3 +191,30 @@ fn new_image_that_fails_in_a_boot_after_its_soak_began_has_failed_the_soak() {
         State::SoakFailed { .. }
     ));
 }
+
+#[test]
+fn image_that_fails_its_soak_and_then_its_boot_can_still_be_left() {
+    let mut simulation = soaks();
+    let held = simulation.holder.clone().map(|(nonce, _)| nonce);
+    simulation.happen(&Happening::Broken(true));
+    simulation.happen(&Happening::Reboots);
+    simulation.end(true);
+    assert!(matches!(simulation.machine.state(), State::Unproven { .. }));
+    simulation.happen(&Happening::Rollback);
+    simulation.happen(&Happening::Asked(true));
+    for _ in 0..6 {
+        simulation.end(true);
+    }
+    assert!(simulation.called, "in {:?}", simulation.machine.state());
+    assert_eq!(simulation.holder.clone().map(|(nonce, _)| nonce), held);
+    simulation.happen(&Happening::Broken(false));
+    simulation.reboot();
+    for _ in 0..6 {
+        simulation.end(true);
+    }
+    assert_eq!(simulation.machine.state(), &State::Idle);
+    assert_eq!(
+        simulation.machine.proven_digest(),
+        named(0).digest.as_deref()
+    );
+}
