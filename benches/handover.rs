@@ -180,6 +180,7 @@ fn claim(id: &str) -> Claim {
         by_person: false,
         new_image: false,
         waves: WaveWait::default(),
+        windows: None,
         node: None,
     }
 }

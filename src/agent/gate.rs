@@ -9,7 +9,7 @@ use host::{bus::BusError, duration, kept::Kept, time};
 use jiff::Zoned;
 use semaphore::records::ImageId;
 use settings::Strategy;
-use windows::Start;
+use windows::{Start, Windows};
 
 use super::{
     failure::Failure,
@@ -28,6 +28,8 @@ pub struct Node<'a> {
     pub facts: &'a Facts,
     /// The journal, or why it cannot be used.
     pub journal: Result<&'a Journal, &'a JournalError>,
+    /// The windows of the group's policy, as far as the node knows them.
+    pub policy_windows: Windows,
     /// The reboot that is wanted, if any.
     pub intent: Option<&'a Intent>,
     /// Why this node must not boot the image of that reboot, where it knows of a quarantine itself.
@@ -284,7 +286,7 @@ fn in_window(node: &Node<'_>, stage: Stage<'_>) -> Option<Closed> {
         return None;
     }
     let usual = usual_duration(node, stage);
-    match windows::decide(&node.rules.windows, usual, &node.now.wall) {
+    match own_windows(node, usual) {
         Start::Closed { opens } => Some(Closed {
             until: Some(look_at(node.now, opens.as_ref())),
             by: ClosedBy::Window(opens),
@@ -299,6 +301,13 @@ fn in_window(node: &Node<'_>, stage: Stage<'_>) -> Option<Closed> {
         }),
         Start::Open { .. } => None,
     }
+}
+
+/// Whether the node's own windows are open. Those of the policy, which may have changed, are asked in the queue; but they tell
+/// whether there is a window at all that is long enough.
+fn own_windows(node: &Node<'_>, usual: Option<Duration>) -> Start {
+    let (own, policy) = (&node.rules.windows, &node.policy_windows);
+    windows::decide_own(own, policy, usual, &node.now.wall)
 }
 
 /// Whether it is the way back of a node that soaks: no window keeps it, since the node is out already.
@@ -320,7 +329,7 @@ fn window_closes(node: &Node<'_>, stage: Stage<'_>) -> Option<Duration> {
         return None;
     }
     let usual = usual_duration(node, stage);
-    match windows::decide(&node.rules.windows, usual, &node.now.wall) {
+    match own_windows(node, usual) {
         Start::Open { until } => until.map(|until| look_at(node.now, Some(&until))),
         Start::Closed { .. } | Start::TooShort { .. } => None,
     }
@@ -384,21 +393,9 @@ fn quarantine(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
     Some(closed(ClosedBy::Quarantine(node.quarantined.clone()?)))
 }
 
-/// How long a window is left unlooked at. It follows the wall clock, which may be set meanwhile; and while a machine sleeps
-/// the monotonic clock stands still.
-const WINDOW_LOOK: Duration = Duration::from_secs(60);
-
 /// When to look whether that time of the window has come.
 fn look_at(now: &Now, then: Option<&Zoned>) -> Duration {
-    let left = then.map_or(WINDOW_LOOK, |then| from_now(&now.wall, then));
-    now.monotonic + left.min(WINDOW_LOOK)
-}
-
-fn from_now(now: &Zoned, then: &Zoned) -> Duration {
-    then.timestamp()
-        .duration_since(now.timestamp())
-        .try_into()
-        .unwrap_or_default()
+    now.monotonic + windows::look_in(then, &now.wall)
 }
 
 fn shown(at: &Zoned) -> String {

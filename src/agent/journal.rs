@@ -18,6 +18,7 @@ use host::{
 use jiff::Timestamp;
 use semaphore::{keys::Keys, records::ImageId, store::Remembered};
 use serde::{Deserialize, Serialize};
+use windows::{WindowSpec, Windows};
 
 use super::{
     baseline::Baseline,
@@ -59,6 +60,10 @@ pub struct Journal {
     /// been looked for with them in mind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open_waves: Vec<String>,
+    /// The reboot windows of the group's policy, as the node was told them last: whether its usual duration counts is decided by
+    /// them as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policy_windows: Vec<WindowSpec>,
     /// How long an update has been staged, while it may grow too old (`updates.restage-after`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<Waits>,
@@ -265,6 +270,7 @@ impl Default for Journal {
             good: None,
             staged: None,
             open_waves: Vec::new(),
+            policy_windows: Vec::new(),
             waits: None,
             trial: None,
             forgiven: None,
@@ -303,6 +309,12 @@ impl Journal {
     pub fn usual_duration(&self) -> Option<Duration> {
         let slowest = self.reboot_seconds.iter().max()?;
         Some(Duration::from_secs(*slowest))
+    }
+
+    /// The windows of the group's policy, as far as this node knows them; none where it knows of none, or cannot use one.
+    #[must_use]
+    pub fn windows_of_policy(&self) -> Windows {
+        Windows::of(None, &self.policy_windows).unwrap_or_default()
     }
 
     /// Keeps how long the reboot took that is proven now. The wall clock may have been set meanwhile: what is no time, or more

@@ -220,6 +220,7 @@ async fn runner(
         store_accepted: Arc::default(),
         unknown_boot: std::cell::Cell::default(),
         proven: RefCell::default(),
+        known_windows: RefCell::default(),
         ending: RefCell::default(),
         member: RefCell::default(),
         config,

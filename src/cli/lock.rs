@@ -247,6 +247,7 @@ async fn wait(
         by_person: false,
         new_image: false,
         waves: WaveWait::default(),
+        windows: None,
         node: None,
     };
     let mut ends = Ends::listen()?;

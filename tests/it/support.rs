@@ -87,6 +87,7 @@ pub(crate) fn claim(id: &str) -> Claim {
         by_person: false,
         new_image: false,
         waves: WaveWait::default(),
+        windows: None,
         node: Some(node(id)),
     }
 }

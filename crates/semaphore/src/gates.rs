@@ -4,14 +4,20 @@
 //! the entry: its keys are read with the queue, watched while the gate is closed, and compared, as they were read, by
 //! whoever goes through. So no gate can be read without being compared.
 
+mod policy;
+
 use std::{collections::BTreeSet, fmt};
 
 use host::node::Group;
 
+pub use policy::{ClosedWindow, Moment};
+
+use policy::PolicyGate;
+
 use crate::{
     keys::Keys,
     lenient,
-    policy::{Policy, PolicyError},
+    policy::PolicyError,
     records::{ImageId, MemberOut, Pause, Quarantine},
     stored::{Found, KeyRange, Reading},
 };
@@ -53,6 +59,8 @@ pub enum ClosedBy {
     },
     /// The group's policy cannot be used.
     Policy(PolicyError),
+    /// The reboot windows of the group's policy are closed.
+    Window(ClosedWindow),
     /// The image is not open to this group yet.
     Wave(ShutWave),
     /// Another node with a member of etcd is out.
@@ -94,7 +102,7 @@ impl ClosedBy {
     pub fn stops(&self) -> Stops {
         match self {
             Self::Pause { .. } | Self::Policy(_) => Stops::AsFirst,
-            Self::Quarantine { .. } | Self::Wave(_) => Stops::Outside,
+            Self::Quarantine { .. } | Self::Wave(_) | Self::Window(_) => Stops::Outside,
             Self::Member { .. } => Stops::OutsideWhileRoom,
         }
     }
@@ -127,6 +135,8 @@ pub struct Passenger<'a> {
     /// The digest of the image, where the groups that its own comes after must have opened it: the image is staged, and was
     /// never proven on this node.
     pub new: Option<&'a str>,
+    /// When it asks, where the windows of the policy hold for it; none where it does not reboot.
+    pub moment: Option<&'a Moment>,
 }
 
 /// The list of all gates. `after` are the groups that the policy names.
@@ -136,8 +146,9 @@ fn gates(keys: &Keys, who: Passenger<'_>, after: &[Group]) -> Vec<Box<dyn Gate>>
     if who.member {
         gates.push(Box::new(MemberGate(keys.member_out())));
     }
-    gates.push(Box::new(PolicyGate(keys.policy())));
+    // Before the windows: a wave opens, and takes its time, also while they are closed.
     gates.extend(WaveGate::new(keys, who, after).map(|gate| Box::new(gate) as _));
+    gates.push(Box::new(PolicyGate::new(keys.policy(), who.moment)));
     for (all, key) in [(true, keys.pause_all()), (false, keys.pause())] {
         gates.push(Box::new(PauseGate { all, key }));
     }
@@ -250,24 +261,6 @@ impl Gate for PauseGate {
                 all: self.all,
                 pause: lenient::pause(&found.stored.value),
             },
-        })
-    }
-}
-
-/// The group's policy, where it cannot be read.
-struct PolicyGate(String);
-
-impl Gate for PolicyGate {
-    fn keys(&self) -> Vec<KeyRange> {
-        vec![KeyRange::One(self.0.clone())]
-    }
-
-    fn closed(&self, found: &[Vec<Found>], _accepted: i64) -> Option<Closed> {
-        let found = found[0].first()?;
-        let error = Policy::parse(&found.stored.value).err()?;
-        Some(Closed {
-            key: found.key.clone(),
-            by: ClosedBy::Policy(error),
         })
     }
 }
@@ -476,6 +469,7 @@ impl fmt::Display for ClosedBy {
                 "the group's policy cannot be used: {error}; see: pointsman policy"
             ),
             Self::Wave(shut) => shut.fmt(f),
+            Self::Window(closed) => closed.fmt(f),
             Self::Member { out, before_accept } => {
                 write!(
                     f,

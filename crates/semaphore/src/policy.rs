@@ -8,6 +8,7 @@ use std::{fmt, time::Duration};
 use host::{duration, node::Group};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use windows::{WindowSpec, WindowSpecError, Windows};
 
 /// What a group's operator has set for all its nodes. Every field is optional; without any the group is as one without a policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,10 @@ pub struct Policy {
     /// How the group goes on where a holder does not come back; without it, it waits for that node for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<Lost>,
+    /// When reboots may start, beside what each node's own configuration says: both must be open. Without any, always. As the
+    /// list `windows` of the configuration; a window without a zone is in that of each node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<WindowSpec>,
     /// Who wrote it, as `user@host`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub by: String,
@@ -99,6 +104,9 @@ pub enum PolicyFault {
     /// More groups than one request to etcd can ask.
     #[error("after names {0} groups, expected at most {MOST_GROUPS}")]
     Groups(usize),
+    /// A reboot window is not valid.
+    #[error("windows: {0}")]
+    Windows(WindowSpecError),
     /// A group twice.
     #[error("after names the group {0} twice")]
     Twice(String),
@@ -132,17 +140,20 @@ pub enum Field {
     LostGrace,
     /// `lost.budget`, back to 1.
     LostBudget,
+    /// `windows`, all of them.
+    Windows,
 }
 
 impl Field {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::MaxPercent,
         Self::Soak,
         Self::WaveSoak,
         Self::After,
         Self::LostGrace,
         Self::LostBudget,
+        Self::Windows,
     ];
 
     /// The flag that sets it, without its dashes.
@@ -155,6 +166,7 @@ impl Field {
             Self::After => "after",
             Self::LostGrace => "lost-grace",
             Self::LostBudget => "lost-budget",
+            Self::Windows => "window",
         }
     }
 }
@@ -174,6 +186,8 @@ pub struct PolicyChange {
     pub lost_grace: Option<Duration>,
     /// A new budget.
     pub lost_budget: Option<u32>,
+    /// The windows from now on, in place of those before.
+    pub windows: Option<Vec<WindowSpec>>,
     /// What is to be unset.
     pub unset: Vec<Field>,
     /// Whether a policy that cannot be used is replaced.
@@ -192,6 +206,7 @@ impl fmt::Display for PolicyChange {
             after,
             lost_grace,
             lost_budget,
+            windows,
             unset,
             replace: _,
             force: _,
@@ -207,7 +222,9 @@ impl fmt::Display for PolicyChange {
             lost_grace.map(|grace| (Field::LostGrace, duration::print(grace))),
             lost_budget.map(|budget| (Field::LostBudget, budget.to_string())),
         ];
-        let set = set.into_iter().flatten();
+        let windows = windows.iter().flatten();
+        let windows = windows.map(|window| (Field::Windows, window.to_string()));
+        let set = set.into_iter().flatten().chain(windows);
         let set = set.map(|(field, value)| format!("{} {value}", field.flag()));
         let unset = unset.iter().map(|field| field.flag().to_owned());
         f.write_str(&set.chain(unset).collect::<Vec<_>>().join(", "))
@@ -258,6 +275,7 @@ impl Policy {
         if let Some(group) = self.after.iter().enumerate().find_map(twice) {
             return Err(PolicyFault::Twice(format!("{:?}", group.as_str())));
         }
+        Windows::of(None, &self.windows).map_err(PolicyFault::Windows)?;
         self.lost.map_or(Ok(()), |lost| lost.check())
     }
 
@@ -277,6 +295,10 @@ impl Policy {
             wave_soak: change.wave_soak.or(self.wave_soak),
             after: change.after.clone().unwrap_or_else(|| self.after.clone()),
             lost: change.lost(self.lost)?,
+            windows: change
+                .windows
+                .clone()
+                .unwrap_or_else(|| self.windows.clone()),
             by: by.to_owned(),
             since: Some(now),
         };
@@ -288,6 +310,7 @@ impl Policy {
                 Field::After => policy.after.clear(),
                 Field::LostGrace => policy.lost = None,
                 Field::LostBudget => policy.lost.iter_mut().for_each(|lost| lost.budget = one()),
+                Field::Windows => policy.windows.clear(),
             }
         }
         policy.check().map(|()| policy)
@@ -302,11 +325,13 @@ impl Policy {
             wave_soak,
             after,
             lost,
+            windows,
             by: _,
             since: _,
         } = self;
         let waves = wave_soak.is_some() || !after.is_empty();
-        !(max_percent.is_some() || soak.is_some() || waves || lost.is_some())
+        let numbers = max_percent.is_some() || soak.is_some() || lost.is_some();
+        !(numbers || waves || !windows.is_empty())
     }
 }
 
@@ -348,6 +373,12 @@ pub fn lost_in(policy: &[u8]) -> Option<Lost> {
 #[must_use]
 pub fn after_in(policy: &[u8]) -> Vec<Group> {
     Policy::parse(policy).map_or_else(|_| Vec::new(), |policy| policy.after)
+}
+
+/// The reboot windows in the value of a policy; none where it cannot be used.
+#[must_use]
+pub fn windows_in(policy: &[u8]) -> Option<Vec<WindowSpec>> {
+    Policy::parse(policy).ok().map(|policy| policy.windows)
 }
 
 /// The percentage in the value of a policy; none where it has none, or cannot be used.

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp, Zoned};
 
 pub use pair::{Window, WindowError};
 pub use spec::{WindowSpec, WindowSpecError};
-pub use start::{Start, decide, outlasts_all};
+pub use start::{Start, decide, decide_own, look_in, outlasts_all};
 
 use one::One;
 

@@ -67,6 +67,23 @@ impl WindowSpecError {
     }
 }
 
+impl fmt::Display for WindowSpec {
+    /// As in `Sat 02:00 for 4h in Europe/Berlin, except 2026-12-26, random delay 30m`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} for {}", self.at, self.length)?;
+        if let Some(zone) = &self.zone {
+            write!(f, " in {zone}")?;
+        }
+        if !self.except.is_empty() {
+            write!(f, ", except {}", self.except.join(" "))?;
+        }
+        match &self.random_delay {
+            Some(delay) => write!(f, ", random delay {delay}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl WindowSpec {
     /// Checks it as a whole.
     ///
@@ -74,6 +91,16 @@ impl WindowSpec {
     /// Where a value is not what its key takes, or the values do not go together.
     pub fn check(&self) -> Result<(), WindowSpecError> {
         self.read().map(drop)
+    }
+
+    /// The same window in this zone, unless it names one, also at the end of `at`.
+    #[must_use]
+    pub fn or_in_zone(mut self, zone: &str) -> Self {
+        let named = Calendar::parse(&self.at).is_ok_and(|(_, zone)| zone.is_some());
+        if self.zone.is_none() && !named {
+            self.zone = Some(zone.to_owned());
+        }
+        self
     }
 
     pub(super) fn read(&self) -> Result<CalendarWindow, WindowSpecError> {

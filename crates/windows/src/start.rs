@@ -74,6 +74,51 @@ pub fn decide(windows: &Windows, usual: Option<Duration>, now: &Zoned) -> Start 
     }
 }
 
+/// As [`decide`] by a node's own windows alone, where others (those of its group's policy) must be open as well: whether the
+/// usual time counts is decided by both together. Else a node whose own windows are long, and in which both are open only
+/// for a short time, would never reboot.
+#[must_use]
+pub fn decide_own(own: &Windows, others: &Windows, usual: Option<Duration>, now: &Zoned) -> Start {
+    let both = own.clone().and(others.clone());
+    decide(own, usual.filter(|usual| counts(&both, *usual, now)), now)
+}
+
+/// Whether a window with room for a reboot that usually takes this long is open or to come.
+fn counts(windows: &Windows, usual: Duration, now: &Zoned) -> bool {
+    let enough = |until: &Zoned| {
+        let left = until.timestamp().duration_since(now.timestamp());
+        Duration::try_from(left).is_ok_and(|left| left >= usual)
+    };
+    match windows.state(now) {
+        State::Open { until, .. } if until.as_ref().is_none_or(enough) => true,
+        _ => long_enough(windows, usual, now).is_some(),
+    }
+}
+
+/// How long windows are left unlooked at. They follow the wall clock, which may be set meanwhile; and while a machine sleeps
+/// the monotonic clock stands still.
+const LOOK: Duration = Duration::from_secs(60);
+
+impl Start {
+    /// The moment at which the answer becomes another one; none where it stays, or has no end that is known.
+    #[must_use]
+    pub fn changes(&self) -> Option<&Zoned> {
+        match self {
+            Self::Open { until } => until.as_ref(),
+            Self::Closed { opens } => opens.as_ref(),
+            Self::TooShort { opens, .. } => Some(opens),
+        }
+    }
+}
+
+/// How long to wait before it is looked whether that moment has come: at most a minute.
+#[must_use]
+pub fn look_in(moment: Option<&Zoned>, now: &Zoned) -> Duration {
+    let left = moment.map(|at| at.timestamp().duration_since(now.timestamp()));
+    left.map_or(LOOK, |left| left.try_into().unwrap_or_default())
+        .min(LOOK)
+}
+
 /// Whether reboots that usually take this long are longer than every window to come, and than the one that is open: then
 /// their usual time does not count.
 #[must_use]
@@ -221,6 +266,94 @@ mod tests {
             decide(&Windows::default(), hour, &at("2026-12-02T03:30:00Z")),
             Start::Open { until: None }
         );
+    }
+
+    #[test]
+    fn usual_duration_counts_by_both_lists_and_the_rest_by_the_own() {
+        let long = [("02:00", "4h")];
+        let open = |until: &str| Start::Open {
+            until: Some(at(until)),
+        };
+        let short = |closes: &str, opens: &str| Start::TooShort {
+            closes: at(closes),
+            opens: at(opens),
+        };
+        let closed = |opens: &str| Start::Closed {
+            opens: Some(at(opens)),
+        };
+        for (what, others, now, expected) in [
+            (
+                "no others",
+                &[][..],
+                "2026-12-02T05:00:00Z",
+                short("2026-12-02T06:00:00Z", "2026-12-03T02:00:00Z"),
+            ),
+            // Both are open for an hour only, each night: a reboot of 90 minutes starts all the same.
+            (
+                "both short",
+                &[("05:00", "4h")][..],
+                "2026-12-02T05:00:00Z",
+                open("2026-12-02T06:00:00Z"),
+            ),
+            (
+                "both long",
+                &[("03:00", "2h")],
+                "2026-12-02T05:00:00Z",
+                short("2026-12-02T06:00:00Z", "2026-12-03T02:00:00Z"),
+            ),
+            (
+                "both long, and early",
+                &[("03:00", "2h")],
+                "2026-12-02T04:00:00Z",
+                open("2026-12-02T04:30:00Z"),
+            ),
+            // Both long once a week: the short ones are passed over.
+            (
+                "both long on Saturdays",
+                &[("05:00", "1h"), ("Sat 02:00", "4h")],
+                "2026-12-02T05:00:00Z",
+                short("2026-12-02T06:00:00Z", "2026-12-03T02:00:00Z"),
+            ),
+            // The last time that both are open.
+            (
+                "both once",
+                &[("2026-12-02 02:00", "4h")],
+                "2026-12-02T05:00:00Z",
+                open("2026-12-02T06:00:00Z"),
+            ),
+            // What the others say of open and closed is not this one's.
+            (
+                "others closed",
+                &[("12:00", "4h")],
+                "2026-12-02T02:00:00Z",
+                open("2026-12-02T06:00:00Z"),
+            ),
+            (
+                "own closed",
+                &[("12:00", "4h")],
+                "2026-12-02T12:00:00Z",
+                closed("2026-12-03T02:00:00Z"),
+            ),
+        ] {
+            let usual = Some(Duration::from_secs(90 * 60));
+            let found = decide_own(&windows(&long), &windows(others), usual, &at(now));
+            assert_eq!(found, expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn windows_are_looked_at_when_they_change_and_every_minute() {
+        let now = at("2026-12-02T02:00:00Z");
+        for (moment, seconds) in [
+            (None, 60),
+            (Some("2026-12-02T02:00:30Z"), 30),
+            (Some("2026-12-03T02:00:00Z"), 60),
+            (Some("2026-12-02T01:00:00Z"), 0),
+        ] {
+            let moment = moment.map(at);
+            let found = look_in(moment.as_ref(), &now);
+            assert_eq!(found, Duration::from_secs(seconds), "{moment:?}");
+        }
     }
 
     #[test]

@@ -78,10 +78,14 @@ impl Driver {
         None
     }
 
-    /// Has the runner tell what was proven here last, with the next record that it writes.
+    /// Has the runner tell what was proven here last, with the next record that it writes, and know what the node knows of
+    /// windows, for the next claim.
     pub(super) fn note_what_is_proven(&self) {
         let proven = self.machine.proven_digest().map(str::to_owned);
         self.runner.proven.replace(proven);
+        self.runner
+            .known_windows
+            .replace(self.machine.known_windows());
     }
 
     async fn save(&mut self, journal: Journal) -> Result<(), JournalError> {

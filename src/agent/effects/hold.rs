@@ -1,12 +1,12 @@
 //! From leaving the queue to giving back: what is done in etcd with a claim.
 
-use std::{cell::Cell, time::Duration};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
-use host::duration;
+use host::{duration, node};
 use jiff::Timestamp;
 use semaphore::{
     commit,
-    etcd::{self, Claim, Committed, HoldEnd, Left, Released, WaveWait},
+    etcd::{self, Claim, Clock, Committed, HoldEnd, Left, NodeWindows, Released, WaveWait},
     records::{Holder, LostNode, NodeRecord, Phase},
 };
 
@@ -14,7 +14,7 @@ use super::{AGENT, EffectRunner};
 use crate::agent::{
     failure::Failure,
     journal::{ClaimKey, Entry, OwnQuarantine, Stage, UNKNOWN_MEMBER},
-    machine::Event,
+    machine::{Event, KnownWindows},
 };
 
 impl EffectRunner {
@@ -45,7 +45,22 @@ impl EffectRunner {
                 retry: self.config.timings.wave_retry,
                 spread: self.config.timings.wave_spread,
             },
+            windows: Some(self.windows()),
             node: Some(self.record("", "")),
+        }
+    }
+
+    /// What the reboot windows of the group's policy are judged with.
+    fn windows(&self) -> NodeWindows {
+        let KnownWindows { usual, policy } = self.known_windows.borrow().clone();
+        let root = self.config.root.clone();
+        NodeWindows {
+            own: self.config.windows.clone().on_node(&self.id),
+            usual,
+            known: policy,
+            clock: Clock(Arc::new(move || {
+                Timestamp::now().to_zoned(node::time_zone(&root))
+            })),
         }
     }
 

@@ -40,7 +40,7 @@ use super::{
     failure::Failure,
     journal::{Entry, Stage},
     journal_file::JournalFile,
-    machine::{Boot, Event, Op},
+    machine::{Boot, Event, KnownWindows, Op},
     next_slot::{NextSlot, NextSlotQueue},
     situation::Intent,
 };
@@ -89,6 +89,8 @@ pub struct EffectRunner {
     pub unknown_boot: Cell<bool>,
     /// The digest of the image that was proven here last, where the node is not on its way to another.
     pub proven: RefCell<Option<String>>,
+    /// What the node knows of reboot windows from its past.
+    pub known_windows: RefCell<KnownWindows>,
     /// What ends memberships that do not count any more.
     pub ending: RefCell<JoinSet<()>>,
     /// The member of etcd that was last taken for this node's; empty where none was.

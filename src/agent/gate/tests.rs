@@ -121,6 +121,7 @@ fn decided_of(entry: &Entry, change: impl Fn(&mut Case)) -> [Gate; 2] {
         rules: &case.rules,
         facts: &case.facts,
         journal: case.journal.as_ref(),
+        policy_windows: Windows::default(),
         intent: case.intent.as_ref(),
         quarantined: case.quarantined.clone(),
         restaged: case.restaged.clone(),
@@ -250,7 +251,49 @@ fn window_says_when_to_ask_again() {
             "outside the reboot window; it opens 1970-01-01 02:00:00 UTC"
         );
         // The wall clock may be set meanwhile.
-        assert_eq!(closed.until, Some(MINUTE + WINDOW_LOOK));
+        assert_eq!(closed.until, Some(2 * MINUTE));
+    }
+}
+
+#[test]
+fn usual_duration_counts_only_where_the_policy_also_has_a_window_that_long() {
+    let at_five = Now {
+        wall: Timestamp::from_second(5 * 3600)
+            .unwrap()
+            .to_zoned(TimeZone::UTC),
+        ..now()
+    };
+    let mut case = open();
+    // Every night from 02:00 to 06:00; and it takes an hour and a half.
+    case.rules.windows = pair("02:00", "4h");
+    case.journal.as_mut().unwrap().reboot_seconds = vec![90 * 60];
+    let too_short = "a reboot of this node takes 1h30m, and the reboot window closes 1970-01-01 06:00:00 UTC; \
+                     waiting for the one that opens 1970-01-02 02:00:00 UTC";
+    for (policy, expected) in [
+        (Windows::default(), too_short),
+        // Both are never open for longer than an hour.
+        (pair("05:00", "12h"), ""),
+        (pair("03:00", "12h"), too_short),
+        // Whether the policy's are open is not asked here.
+        (pair("00:00", "3h"), ""),
+        (pair("00:00", "4h"), too_short),
+    ] {
+        let shown = policy.to_string();
+        let node = Node {
+            rules: &case.rules,
+            facts: &case.facts,
+            journal: case.journal.as_ref(),
+            policy_windows: policy,
+            intent: case.intent.as_ref(),
+            quarantined: None,
+            restaged: None,
+            hold_off: None,
+            grace_ends: None,
+            now: &at_five,
+        };
+        let queued = entry("2", false);
+        let found = [Stage::BeforeQueue, Stage::UnderWay(&queued)].map(|s| decide(&node, s));
+        assert_eq!(says(&found), [expected, expected], "{shown}");
     }
 }
 
@@ -275,6 +318,7 @@ fn a_window_with_less_left_than_a_reboot_takes_is_left_to_others() {
             rules: &case.rules,
             facts: &case.facts,
             journal: case.journal.as_ref(),
+            policy_windows: Windows::default(),
             intent: case.intent.as_ref(),
             quarantined: None,
             restaged: None,

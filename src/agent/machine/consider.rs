@@ -189,6 +189,7 @@ impl Machine {
             rules: &self.rules,
             facts,
             journal: self.journal.as_ref(),
+            policy_windows: self.policy_windows(),
             quarantined: intent.as_ref().and_then(|to| self.quarantined(&to.to)),
             intent: intent.as_ref(),
             restaged: self.restaged(now),

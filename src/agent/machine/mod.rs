@@ -4,6 +4,7 @@
 //! event that does not belong to the operation under way comes from one given up meanwhile, and is dropped.
 
 mod consider;
+mod known_windows;
 mod people;
 mod proving;
 mod quarantined;
@@ -18,6 +19,7 @@ mod vocabulary;
 
 use std::time::Duration;
 
+pub use known_windows::KnownWindows;
 pub use states::StateName;
 pub use vocabulary::{Effect, Event, Op, State};
 
@@ -298,6 +300,9 @@ impl Machine {
             Event::StoreAccepted => self.tell_again(),
             Event::JournalFailed(why) => self.journal_failed(why, now),
             Event::WaitsFor(wait) => {
+                if let Some(windows) = wait.policy_windows {
+                    return self.note_policy_windows(windows);
+                }
                 let mut effects = self.note_open_waves(&wait.open_waves);
                 effects.extend(self.waits(wait.waits_for, wait.position, false));
                 effects

@@ -98,7 +98,8 @@ impl Machine {
     pub fn window_note(&self, now: &Now) -> Option<String> {
         self.intent()?;
         let usual = self.journal.as_ref().ok()?.usual_duration()?;
-        windows::outlasts_all(&self.rules.windows, usual, &now.wall).then(|| {
+        let windows = self.rules.windows.clone().and(self.policy_windows());
+        windows::outlasts_all(&windows, usual, &now.wall).then(|| {
             format!(
                 "a reboot of this node takes {}, longer than every reboot window; it starts while one is open all the same",
                 duration::print(usual)

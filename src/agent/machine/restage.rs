@@ -77,10 +77,11 @@ impl Machine {
             .as_ref()
             .filter(|waits| waits.image.is(staged))?;
         let usual = journal.usual_duration();
+        let windows = self.rules.windows.clone().and(self.policy_windows());
         Some(restage::decide(
             after,
             waits.since,
-            &self.rules.windows,
+            &windows,
             usual,
             &now.wall,
         ))

@@ -2,6 +2,7 @@
 
 mod view;
 mod wave;
+mod window;
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp, TxnOpResponse};
 use host::node::Group;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
+use windows::WindowSpec;
 
 use wave::{WaveTries, shut_wave, spread_out};
 
@@ -54,6 +56,10 @@ impl Semaphore {
             percent: None,
             after: Vec::new(),
             wave: WaveTries::default(),
+            known_windows: claim
+                .windows
+                .as_ref()
+                .map_or_else(Vec::new, |windows| windows.known.clone()),
             stands_since: None,
             probed: false,
             answered: false,
@@ -93,6 +99,8 @@ struct Run<'a> {
     after: Vec<Group>,
     /// What is done about a wave that is waited for.
     wave: WaveTries,
+    /// The windows of the policy, as the node knows them.
+    known_windows: Vec<WindowSpec>,
     /// Since when it has stood, as far as this run knows.
     stands_since: Option<Instant>,
     /// Whether the store has been looked at since something was last waited for.
@@ -119,6 +127,7 @@ impl Run<'_> {
         let mut races = 0;
         loop {
             self.answered = true;
+            self.tell_windows(&view, note);
             let step = decide(&view, self.claim.asker());
             // A ticket in the queue stands on a lease of this run, also when an earlier run put it there.
             let waits = !matches!(step, Step::Held | Step::Blocked(_));
@@ -210,6 +219,7 @@ impl Run<'_> {
                     Some(shut) => shut.open.clone(),
                     None => Vec::new(),
                 },
+                policy_windows: None,
             });
             if matches!(step, Step::WaitFull { .. }) {
                 let grace = self.grace(&view);
@@ -256,11 +266,13 @@ impl Run<'_> {
         let policy = semaphore.keys.policy();
         let try_again = self.wave.again.filter(|_| wave);
         let first = self.first(&view, step);
+        let windows = self.seen_windows(&view, step);
         let change = tokio::select! {
             change = semaphore.changed_in(range, cluster, revision) => change?,
             change = semaphore.changed(&policy, cluster, revision), if wave => change?,
             () = until(try_again) => Change::Lost("the wave may be due".into()),
             change = pass_over(semaphore, first) => change?,
+            () = window::turn(windows) => Change::Lost("a reboot window opens or closes".into()),
             change = members_change(semaphore, cluster, revision), if counts => change?,
             error = probe(semaphore, step) => return Err(error),
             () = until(stands_at) => Change::Lost("the ticket has stood for its lease".into()),
@@ -418,7 +430,7 @@ impl Run<'_> {
             .claim
             .node
             .as_ref()
-            .filter(|_| self.claim.passenger().to.is_some());
+            .filter(|_| self.claim.passenger(None).to.is_some());
         let leaving = leaves.map(|node| NodeRecord {
             member: node.member.as_ref().map(|_| Member::default()),
             ..node.clone()

@@ -93,6 +93,7 @@ impl Semaphore {
                 to: None,
                 member: false,
                 new: None,
+                moment: None,
             },
             &[],
         );

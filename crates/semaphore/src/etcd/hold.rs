@@ -5,8 +5,8 @@ use std::time::Duration;
 use etcd_client::{Compare, GetOptions, KeyValue, Txn, TxnOp, TxnResponse};
 
 use super::{
-    Claim, Error, RACES, Semaphore, absent, gates, json, lease::HoldLeases, put_state, read,
-    stand_back, store::as_read, unchanged,
+    Claim, Error, NodeWindows, RACES, Semaphore, absent, gates, json, lease::HoldLeases, put_state,
+    read, stand_back, store::as_read, unchanged,
 };
 use crate::{
     commit,
@@ -368,7 +368,9 @@ impl Semaphore {
         const DOING: &str = "committing to the reboot";
         let keys = &self.keys;
         let id = claim.id();
-        let gateway = Gateway::to_commit(keys, claim.passenger());
+        let windows = claim.windows.as_ref();
+        let moment = windows.map(NodeWindows::before_reboot);
+        let gateway = Gateway::to_commit(keys, claim.passenger(moment.as_ref()));
         for tries in 0..RACES {
             let mut held = self
                 .held(DOING, id, gates::gets(&gateway).collect())

@@ -327,6 +327,7 @@ fn pauses_and_policy(semaphore: &Semaphore) -> Gateway {
         to: None,
         member: false,
         new: None,
+        moment: None,
     };
     Gateway::to_take(&semaphore.keys, who, &[])
 }

@@ -33,6 +33,7 @@ mod store;
 mod watch;
 mod waves;
 mod way_back;
+mod windows;
 
 use std::{
     cell::{Cell, RefCell},
@@ -40,6 +41,7 @@ use std::{
     time::Duration,
 };
 
+use ::windows::WindowSpec;
 use backon::BackoffBuilder as _;
 use jiff::Timestamp;
 
@@ -58,10 +60,11 @@ pub use policy::{PolicySet, PolicyState};
 pub use read::{Group, HolderState};
 pub use rollout::Rollout;
 pub use watch::HoldEnd;
+pub use windows::{Clock, NodeWindows};
 
 use super::{
     acts::Person,
-    gates::Passenger,
+    gates::{Moment, Passenger},
     keys::Keys,
     queue::Asker,
     records::{Holder, NodeRecord},
@@ -119,6 +122,8 @@ pub struct Wait {
     pub position: QueuePosition,
     /// Where it waits for a wave: the other images that are open to it, by digest.
     pub open_waves: Vec<String>,
+    /// The windows of the group's policy, where they are others than the node knew of: this alone is told then.
+    pub policy_windows: Option<Vec<WindowSpec>>,
 }
 
 /// Where a claim stands while it waits.
@@ -154,6 +159,9 @@ pub struct Claim {
     pub new_image: bool,
     /// How it waits for a wave.
     pub waves: WaveWait,
+    /// The node's own reboot windows and clock: those of the policy must be open as well. None for a claim that no reboot
+    /// follows.
+    pub windows: Option<NodeWindows>,
     /// What the node says of itself, the state filled in by the step that is taken. None for a claim made
     /// by hand, whose id need not be a node's.
     pub node: Option<NodeRecord>,
@@ -187,7 +195,7 @@ impl Claim {
     }
 
     /// Whom the gates are asked for: a quarantine concerns only a node that goes to another image than it runs.
-    fn passenger(&self) -> Passenger<'_> {
+    fn passenger<'a>(&'a self, moment: Option<&'a Moment>) -> Passenger<'a> {
         let Holder { from, to, .. } = &self.holder;
         let to = (!to.is(from)).then_some(to);
         Passenger {
@@ -196,6 +204,7 @@ impl Claim {
             new: to
                 .and_then(|to| to.digest.as_deref())
                 .filter(|_| self.new_image),
+            moment,
         }
     }
 }

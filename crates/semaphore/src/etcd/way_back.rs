@@ -24,7 +24,7 @@ impl Semaphore {
     /// # Errors
     /// When etcd cannot be reached or refuses.
     pub async fn way_back_closed_by(&self, claim: &Claim) -> Result<Option<Closed>, Error> {
-        let gateway = Gateway::to_go_back(&self.keys, claim.passenger());
+        let gateway = Gateway::to_go_back(&self.keys, claim.passenger(None));
         let asked = gates::gets(&gateway).collect();
         let held = self
             .held("asking for the way back", claim.id(), asked)
@@ -41,7 +41,7 @@ impl Semaphore {
     pub async fn commit_way_back(&self, claim: &Claim) -> Result<Committed, Error> {
         const DOING: &str = "committing to the way back";
         let (keys, id) = (&self.keys, claim.id());
-        let gateway = Gateway::to_go_back(keys, claim.passenger());
+        let gateway = Gateway::to_go_back(keys, claim.passenger(None));
         for tries in 0..RACES {
             let mut held = self
                 .held(DOING, id, gates::gets(&gateway).collect())

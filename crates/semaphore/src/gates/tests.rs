@@ -45,6 +45,7 @@ fn everybody(to: &ImageId) -> Passenger<'_> {
         to: Some(to),
         member: true,
         new: to.digest.as_deref(),
+        moment: None,
     }
 }
 
@@ -118,6 +119,7 @@ fn a_quarantine_concerns_only_a_node_that_goes_to_the_image() {
         to: None,
         member: false,
         new: None,
+        moment: None,
     };
     assert_eq!(
         closed(&read(
@@ -266,5 +268,181 @@ fn wave_is_closed_until_every_group_before_has_opened_the_image_and_its_soak_is_
             .keys()
             .iter()
             .all(|range| !format!("{range:?}").contains("wave"))
+    );
+}
+
+/// At this moment, with windows of the node's own and how long its reboots take, where there are such.
+fn moment(now: &str, own: &[(&str, &str)], minutes: Option<u64>) -> Moment {
+    let now: jiff::Timestamp = now.parse().unwrap();
+    let spec = |(at, length): &(&str, &str)| windows::WindowSpec {
+        at: (*at).into(),
+        length: (*length).into(),
+        ..windows::WindowSpec::default()
+    };
+    let own: Vec<_> = own.iter().map(spec).collect();
+    Moment {
+        own: windows::Windows::of(None, &own).unwrap(),
+        usual: minutes.map(|minutes| std::time::Duration::from_secs(minutes * 60)),
+        now: now.to_zoned(jiff::tz::TimeZone::UTC),
+    }
+}
+
+#[test]
+fn windows_of_the_policy_and_of_the_node_must_both_be_open() {
+    let policy = r#"{"windows":[{"at":"02:00","for":"4h","zone":"UTC"}]}"#;
+    let outside =
+        "outside the reboot window of the group's policy; it opens 2026-12-03 02:00:00 UTC";
+    let not_both = "the reboot windows of this node and of the group's policy are not both open; they are from \
+                    2026-12-03 05:00:00 UTC";
+    for (what, policy, now, own, usual, expected) in [
+        ("no policy", "", "12:00", &[][..], None, &[][..]),
+        ("no windows", r#"{"soak":"1h"}"#, "12:00", &[], None, &[]),
+        ("inside", policy, "02:00", &[], None, &[]),
+        ("outside", policy, "06:00", &[], None, &[outside]),
+        ("both", policy, "05:30", &[("05:00", "4h")], None, &[]),
+        (
+            "own only",
+            policy,
+            "06:30",
+            &[("05:00", "4h")],
+            None,
+            &[not_both],
+        ),
+        (
+            "never both",
+            policy,
+            "05:00",
+            &[("12:00", "4h")],
+            None,
+            &[
+                "the reboot windows of this node and of the group's policy are not both open, and as far as is known they never are",
+            ],
+        ),
+        (
+            "past",
+            r#"{"windows":[{"at":"2020-01-01 02:00","for":"4h"}]}"#,
+            "05:00",
+            &[],
+            None,
+            &["outside the reboot window of the group's policy, and none is to come"],
+        ),
+        (
+            "too little left",
+            policy,
+            "05:00",
+            &[],
+            Some(90),
+            &[
+                "a reboot of this node takes 1h30m, and the reboot window of the group's policy closes \
+               2026-12-02 06:00:00 UTC; waiting for the one that opens 2026-12-03 02:00:00 UTC",
+            ],
+        ),
+        // Never both for as long: it does not count.
+        (
+            "never enough",
+            policy,
+            "05:30",
+            &[("05:00", "4h")],
+            Some(90),
+            &[],
+        ),
+        (
+            "not valid",
+            r#"{"windows":[{"at":"02:00","for":"4h"},{"at":"25:00","for":"4h"}]}"#,
+            "02:00",
+            &[],
+            None,
+            &[
+                "the group's policy cannot be used: windows: window 2: at: found 25 for the hour, expected 0 to 23; it reads: \
+               {\"windows\":[{\"at\":\"02:00\",\"for\":\"4h\"},{\"at\":\"25:00\",\"for\":\"4h\"}]}; see: pointsman policy",
+            ],
+        ),
+    ] {
+        let moment = moment(&format!("2026-12-02T{now}:00Z"), own, usual);
+        let to = image("sha256:aa", "2");
+        let who = Passenger {
+            moment: Some(&moment),
+            ..everybody(&to)
+        };
+        let stored = [("p/groups/g/policy", policy, 7)];
+        let stored = &stored[..usize::from(!policy.is_empty())];
+        for gateway in [
+            Gateway::to_take(&keys(), who, &[]),
+            Gateway::to_commit(&keys(), who),
+        ] {
+            assert_eq!(closed(&read(&gateway, stored, 0)), expected, "{what}");
+        }
+        // A node that soaks is out already.
+        assert_eq!(
+            closed(&read(&Gateway::to_go_back(&keys(), who), stored, 0)),
+            [""; 0]
+        );
+        // Who does not reboot is kept by no window.
+        let who = Passenger {
+            moment: None,
+            ..who
+        };
+        let gates = read(&Gateway::to_take(&keys(), who, &[]), stored, 0);
+        assert_eq!(gates.closed.is_empty(), what != "not valid", "{what}");
+    }
+}
+
+#[test]
+fn random_delay_of_the_policy_s_windows_is_the_node_s_and_within_bounds() {
+    let policy = [windows::WindowSpec {
+        random_delay: Some("1h".into()),
+        zone: Some("UTC".into()),
+        ..serde_json::from_str(r#"{"at":"02:00","for":"4h"}"#).unwrap()
+    }];
+    let opens = |id: &str| {
+        let at_noon = moment("2026-12-02T12:00:00Z", &[], None);
+        let own = at_noon.own.clone().on_node(id);
+        let Some(windows::Start::Closed { opens }) = (Moment { own, ..at_noon }).decide(&policy)
+        else {
+            panic!("closed at noon")
+        };
+        opens.unwrap()
+    };
+    let mut all: Vec<_> = (0..50).map(|node| opens(&format!("{node:032x}"))).collect();
+    let (first, last): (jiff::Timestamp, jiff::Timestamp) = (
+        "2026-12-03T02:00:00Z".parse().unwrap(),
+        "2026-12-03T03:00:00Z".parse().unwrap(),
+    );
+    assert!(
+        all.iter()
+            .all(|at| (first..=last).contains(&at.timestamp()))
+    );
+    assert_eq!(all[7], opens(&format!("{:032x}", 7)), "always the same");
+    all.sort();
+    all.dedup();
+    assert!(all.len() > 45, "{} different ones of 50", all.len());
+}
+
+#[test]
+fn closed_windows_keep_a_node_outside_the_queue_behind_a_shut_wave() {
+    let to = image("sha256:aa", "2");
+    let moment = moment("2026-12-02T12:00:00Z", &[], None);
+    let who = Passenger {
+        moment: Some(&moment),
+        ..everybody(&to)
+    };
+    let gateway = Gateway::to_take(&keys(), who, &[Group::new("canary").unwrap()]);
+    let policy = r#"{"after":["canary"],"windows":[{"at":"02:00","for":"4h","zone":"UTC"}]}"#;
+    let gates = read(&gateway, &[("p/groups/g/policy", policy, 7)], 0);
+    let kinds: Vec<&ClosedBy> = gates.closed.iter().map(|closed| &closed.by).collect();
+    // The wave is seen to also while the windows are closed.
+    assert!(
+        matches!(kinds[..], [ClosedBy::Wave(_), ClosedBy::Window(_)]),
+        "{kinds:?}"
+    );
+    assert!(
+        gates
+            .closed
+            .iter()
+            .all(|closed| closed.by.stops() == Stops::Outside)
+    );
+    assert_eq!(
+        gates.closed[1].watched(),
+        KeyRange::One("p/groups/g/policy".into())
     );
 }

@@ -66,6 +66,23 @@ fn policy_that_is_not_understood_is_an_error_that_shows_it() {
             r#"{"lost":{"grace":"2h","moon":1}}"#,
             "unknown field `moon`",
         ),
+        (
+            r#"{"windows":[{"at":"Sat 02:00","for":"4h"},{"at":"Sat 02:00","for":"4"}]}"#,
+            "windows: window 2: for: found \"4\", expected a unit after the number",
+        ),
+        (
+            r#"{"windows":[{"at":"Sat 02:00","for":"4h","zone":"Berlin"}]}"#,
+            "windows: window 1: zone: found \"Berlin\", expected a time zone of this system such as Europe/Berlin or UTC",
+        ),
+        (r#"{"windows":[{"at":"Sat 02:00"}]}"#, "missing field `for`"),
+        (
+            r#"{"windows":[{"at":"Sat 02:00","for":"4h","length":1}]}"#,
+            "unknown field `length`",
+        ),
+        (
+            r#"{"windows":{"at":"Sat 02:00","for":"4h"}}"#,
+            "expected a sequence",
+        ),
         // Of a newer program.
         (r#"{"moon":"full"}"#, "unknown field `moon`"),
     ] {
@@ -160,6 +177,52 @@ fn policy_with_lost_nodes_is_stored_as_people_write_it() {
     );
 }
 
+fn windows() -> Vec<WindowSpec> {
+    let text = r#"[{"at":"Sat,Sun 02:00","for":"4h","zone":"Europe/Berlin","except":["2026-12-24..2027-01-02","2027-05-01"],"random-delay":"30m"},{"at":"22:00","for":"90m","zone":"UTC"}]"#;
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn windows_are_set_and_unset_as_a_whole_and_stored_as_in_the_configuration() {
+    let apply = |policy: &Policy, change: &PolicyChange| {
+        policy.with(change, "ann@desk", Timestamp::UNIX_EPOCH)
+    };
+    let set = |windows: Vec<WindowSpec>| PolicyChange {
+        windows: Some(windows),
+        ..PolicyChange::default()
+    };
+    let policy = apply(&Policy::default(), &set(windows())).unwrap();
+    assert_eq!(policy.windows, windows());
+    let text = serde_json::to_string(&policy).unwrap();
+    assert!(
+        text.starts_with(r#"{"windows":[{"at":"Sat,Sun 02:00","for":"4h","zone":"Europe/Berlin","except":["2026-12-24..2027-01-02","2027-05-01"],"random-delay":"30m"},{"at":"22:00","for":"90m","zone":"UTC"}],"by":"ann@desk""#),
+        "{text}"
+    );
+    assert_eq!(Policy::parse(text.as_bytes()), Ok(policy.clone()));
+    assert_eq!(windows_in(text.as_bytes()), Some(windows()));
+    assert_eq!(windows_in(b"{"), None);
+    // Another field leaves them; another list replaces them.
+    let percent = PolicyChange {
+        max_percent: Some(20),
+        ..PolicyChange::default()
+    };
+    assert_eq!(apply(&policy, &percent).unwrap().windows, windows());
+    let one = apply(&policy, &set(windows()[1..].to_vec())).unwrap();
+    assert_eq!(one.windows, windows()[1..]);
+    let unset = PolicyChange {
+        unset: vec![Field::Windows],
+        ..PolicyChange::default()
+    };
+    assert!(apply(&policy, &unset).unwrap().is_empty());
+    let mut wrong = windows();
+    wrong[1].zone = Some("Berlin".into());
+    let fault = apply(&policy, &set(wrong)).unwrap_err().to_string();
+    assert!(
+        fault.starts_with("windows: window 2: zone: found \"Berlin\""),
+        "{fault}"
+    );
+}
+
 proptest! {
     #[test]
     fn what_is_written_is_read_again(
@@ -192,11 +255,13 @@ fn change_is_told_by_the_flags_that_make_it() {
         ]),
         lost_grace: Some(Duration::from_secs(7200)),
         lost_budget: Some(2),
+        windows: Some(windows()),
         ..PolicyChange::default()
     };
     assert_eq!(
         set.to_string(),
-        "max 20%, soak 30m, wave-soak 1h, after canary lab, lost-grace 2h, lost-budget 2"
+        "max 20%, soak 30m, wave-soak 1h, after canary lab, lost-grace 2h, lost-budget 2, window Sat,Sun 02:00 for 4h in \
+         Europe/Berlin, except 2026-12-24..2027-01-02 2027-05-01, random delay 30m, window 22:00 for 90m in UTC"
     );
     let unset = PolicyChange {
         unset: vec![Field::Soak, Field::LostGrace],

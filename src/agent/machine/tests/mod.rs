@@ -2,6 +2,7 @@
 
 mod diagram;
 mod happening;
+mod known_windows;
 mod operations;
 mod quarantine;
 mod restage;

@@ -8,7 +8,7 @@ use host::node::Group;
 use super::Run;
 use crate::{
     document::Document,
-    etcd::{Error, gates, lost::First, read},
+    etcd::{Error, NodeWindows, gates, lost::First, read},
     gates::{ClosedBy, Gateway},
     policy::{Lost, after_in, lost_in, percentage_in},
     queue::{Step, View},
@@ -21,7 +21,10 @@ const NAMED: i64 = 25;
 
 impl<'run> Run<'run> {
     pub(super) fn gateway(&self) -> Gateway {
-        Gateway::to_take(&self.semaphore.keys, self.claim.passenger(), &self.after)
+        let windows = self.claim.windows.as_ref();
+        let moment = windows.map(NodeWindows::before_take);
+        let passenger = self.claim.passenger(moment.as_ref());
+        Gateway::to_take(&self.semaphore.keys, passenger, &self.after)
     }
 
     /// What is read to decide the next step, in the order that [`Self::to_view`] expects.
@@ -171,7 +174,10 @@ impl<'run> Run<'run> {
                     ClosedBy::Quarantine { quarantine, .. } => {
                         known.quarantines.push(quarantine.what.to_string());
                     }
-                    ClosedBy::Member { .. } | ClosedBy::Policy(_) | ClosedBy::Wave(_) => {}
+                    ClosedBy::Member { .. }
+                    | ClosedBy::Policy(_)
+                    | ClosedBy::Wave(_)
+                    | ClosedBy::Window(_) => {}
                 }
             }
         });
