@@ -1,16 +1,25 @@
 //! `pointsman policy`: what a group's operator sets for all its nodes.
 
+mod effects;
+mod windows;
+
 use std::time::Duration;
 
-mod effects;
-
-use host::{duration, node::Group};
+use host::{
+    duration,
+    node::{self, Group},
+};
+use jiff::Timestamp;
 use semaphore::{
     document::Document,
     etcd::{PolicySet, PolicyState},
     policy::{Field, Lost, Policy, PolicyChange},
 };
 use serde::Serialize;
+
+use windows::WindowArgs;
+
+pub(super) use windows::line as windows_line;
 
 use super::{
     Context, Exit, Failure,
@@ -65,6 +74,8 @@ struct SetArgs {
     /// nodes of the group are out of service.
     #[arg(long, value_name = "NUMBER", group = "field")]
     lost_budget: Option<u32>,
+    #[command(flatten)]
+    windows: WindowArgs,
     /// Allow a group given by --group that no node is in yet.
     #[arg(long)]
     new: bool,
@@ -81,7 +92,7 @@ struct SetArgs {
 
 #[derive(Debug, clap::Args)]
 struct UnsetArgs {
-    /// The field, by the name of its flag: max, soak, wave-soak, after, lost-grace (the budget goes with it), lost-budget (back to 1).
+    /// The field, by the name of its flag: max, soak, wave-soak, after, lost-grace (the budget goes with it), lost-budget (back to 1), window (all of them).
     #[arg(required = true, value_name = "FIELD", value_parser = field)]
     fields: Vec<Field>,
     #[command(flatten)]
@@ -107,7 +118,8 @@ impl SetArgs {
         let grace = grace.map(|grace| format!(" --lost-grace {grace}"));
         let budget = self.lost_budget;
         let budget = budget.map(|budget| format!(" --lost-budget {budget}"));
-        [max, soak, between, after, grace, budget]
+        let windows = Some(self.windows.words());
+        [max, soak, between, after, grace, budget, windows]
             .into_iter()
             .flatten()
             .collect()
@@ -200,6 +212,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
                 force: args.force,
                 lost_grace: args.lost_grace,
                 lost_budget: args.lost_budget,
+                windows: args.windows.windows()?,
                 replace: args.replace,
                 ..PolicyChange::default()
             },
@@ -326,6 +339,13 @@ fn text(context: &Context, shown: &Shown) -> String {
             }
             let lost = policy.lost.iter();
             lines.extend(lost.map(|policy| format!("Lost nodes: {}", lost_nodes(policy))));
+            let zone = node::time_zone(&context.config.root);
+            let windows = windows_line(
+                &policy.windows,
+                &Timestamp::now().to_zoned(zone.clone()),
+                &zone,
+            );
+            lines.extend(windows.lines().map(str::to_owned));
             let since = policy
                 .since
                 .map(|since| format!(", {}", context.time(since)));

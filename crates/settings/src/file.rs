@@ -16,7 +16,7 @@ use super::{
 const LARGEST: u64 = 1 << 20;
 
 /// Limits that no honest configuration meets.
-const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     depth: 16,
     nodes: 20_000,
     copies: 20_000,

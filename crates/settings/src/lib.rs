@@ -24,6 +24,7 @@ pub use error::{At, ConfigError, Faults, Origin};
 pub use of_agent::OfAgent;
 pub use settings::{Given, Partial, SETTINGS, Setting};
 pub use sources::Sources;
+pub use window_list::window_of_flag;
 
 use host::{
     duration,

@@ -2,7 +2,10 @@
 
 use yaml::{Node, Position, Value, quoted};
 
-use crate::error::{At, ConfigError, Origin};
+use crate::{
+    error::{At, ConfigError, Origin},
+    file::LIMITS,
+};
 use windows::{WindowSpec, WindowSpecError};
 
 /// The keys of a window.
@@ -25,6 +28,19 @@ pub(crate) fn read(
         });
     };
     items.into_iter().map(|item| window(item, at)).collect()
+}
+
+/// Reads one window, given to a flag as in the list: `{at: "Sat 02:00", for: 4h}`.
+///
+/// # Errors
+/// Where it is another thing than a window, or is not valid.
+pub fn window_of_flag(flag: &'static str, text: &str) -> Result<WindowSpec, ConfigError> {
+    let at = |_: Position| Origin::Flag(flag);
+    let tree = yaml::parse(text, LIMITS).map_err(|error| ConfigError::Syntax {
+        origin: Origin::Flag(flag),
+        message: format!("not valid YAML: {error}"),
+    })?;
+    window(tree, &at)
 }
 
 fn window(node: Node, at: &dyn Fn(Position) -> Origin) -> Result<WindowSpec, ConfigError> {

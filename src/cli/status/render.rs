@@ -8,7 +8,7 @@ use semaphore::records::{ImageId, NodeRecord, Pause};
 
 use super::Status;
 use crate::cli::{
-    names, output,
+    names, output, policy,
     table::{cells, table, trimmed},
 };
 
@@ -66,6 +66,9 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
             out += &format!("POLICY cannot be used: {}\n", output::in_line(error));
         }
         out += &group.lost_line();
+        if let Some(policy) = &group.policy {
+            out += &policy::windows_line(&policy.windows, &now.to_zoned(zone.clone()), zone);
+        }
         if let Some(pause) = &group.pause {
             out += &format!("PAUSED {}\n", said(pause, &when, zone));
         }

@@ -1,0 +1,109 @@
+//! The reboot windows of a group's policy: as flags, and as they are shown.
+
+use std::time::Duration;
+
+use host::{duration, time};
+use jiff::{Zoned, tz::TimeZone};
+use windows::{State, WindowSpec, Windows};
+
+use crate::cli::{Exit, Failure, output};
+
+/// The flags.
+#[derive(Debug, clap::Args)]
+pub(super) struct WindowArgs {
+    /// A reboot window, by a calendar time such as 'Sat,Sun 02:00' and its length by --for. Both may be given several times, in
+    /// the same order: the windows from now on, in place of those before. In braces with all keys of the configuration's list:
+    /// '{at: "Sat 02:00", for: 4h, except: [2026-12-26], random-delay: 10m}'. Reboots start only while this window and the
+    /// node's own are open.
+    #[arg(long, value_name = "CALENDAR", group = "field")]
+    window: Vec<String>,
+    /// The length of a --window, such as 4h
+    #[arg(long = "for", id = "length", value_name = "DURATION", requires = "window", value_parser = duration::parse)]
+    length: Vec<Duration>,
+    /// The time zone of all --window that name none, such as Europe/Berlin [default: UTC, because nodes may be in several zones]
+    #[arg(long, value_name = "ZONE", requires = "window")]
+    zone: Option<String>,
+}
+
+impl WindowArgs {
+    /// The windows that they name; none where they name none.
+    ///
+    /// # Errors
+    /// Where one is not valid, or a length is missing or left over.
+    pub(super) fn windows(&self) -> Result<Option<Vec<WindowSpec>>, Failure> {
+        let in_braces = |window: &str| window.trim_start().starts_with('{');
+        let plain = self.window.iter().filter(|window| !in_braces(window));
+        let (plain, lengths) = (plain.count(), self.length.len());
+        if plain != lengths {
+            return Err(Failure::value(
+                "--for",
+                format!("{lengths} for {plain} of --window"),
+                "one for each --window that is not in braces, in the same order",
+            ));
+        }
+        let mut lengths = self.length.iter();
+        let zone = self.zone.as_deref().unwrap_or("UTC");
+        let read = |window: &String| {
+            let spec = if in_braces(window) {
+                settings::window_of_flag("--window", window)
+                    .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?
+            } else {
+                WindowSpec {
+                    at: window.clone(),
+                    length: lengths
+                        .next()
+                        .copied()
+                        .map_or_else(String::new, duration::print),
+                    ..WindowSpec::default()
+                }
+            };
+            let spec = spec.or_in_zone(zone);
+            match spec.check() {
+                Ok(()) => Ok(spec),
+                Err(error) => {
+                    let flag = match error.key {
+                        "for" => "--for",
+                        "zone" => "--zone",
+                        _ => "--window",
+                    };
+                    let problem = format!("{flag}: {}", error.problem);
+                    Err(Failure::new(Exit::Usage, problem))
+                }
+            }
+        };
+        let windows: Vec<WindowSpec> = self.window.iter().map(read).collect::<Result<_, _>>()?;
+        Ok((!windows.is_empty()).then_some(windows))
+    }
+
+    /// The flags as they are given to the command.
+    pub(super) fn words(&self) -> String {
+        let windows = self.window.iter();
+        let windows = windows.map(|window| format!(" --window {}", output::word(window)));
+        let lengths = self.length.iter();
+        let lengths = lengths.map(|length| format!(" --for {}", duration::print(*length)));
+        let zone = self.zone.iter();
+        let zone = zone.map(|zone| format!(" --zone {}", output::word(zone)));
+        windows.chain(lengths).chain(zone).collect()
+    }
+}
+
+/// The windows of a policy and whether they are open, as a line; empty where it has none.
+pub(in crate::cli) fn line(list: &[WindowSpec], now: &Zoned, zone: &TimeZone) -> String {
+    let Ok(windows) = Windows::of(None, list) else {
+        return String::new();
+    };
+    if windows.is_empty() {
+        return String::new();
+    }
+    let shown = |at: Zoned| time::shown(at.timestamp(), zone);
+    let state = match windows.state(now) {
+        State::Open { until: None, .. } => "open".to_owned(),
+        State::Open {
+            until: Some(until), ..
+        } => format!("open until {}", shown(until)),
+        State::Closed { opens: None } => "closed, and none is to come".to_owned(),
+        State::Closed { opens: Some(opens) } => format!("closed until {}", shown(opens)),
+    };
+    let list: Vec<String> = list.iter().map(ToString::to_string).collect();
+    format!("Reboot windows: {} ({state})\n", list.join("; or "))
+}
