@@ -136,6 +136,164 @@ async fn damaged_policy_is_shown_and_replaced() {
 }
 
 #[tokio::test]
+async fn windows_of_the_policy_are_set_shown_and_unset() {
+    let op = Operator::new("policy-windows");
+    op.says(&["set-max", "1"], 0, "").await;
+    let args = [
+        "policy",
+        "set",
+        "--window",
+        "Sat,Sun 02:00",
+        "--for",
+        "4h",
+        "--window",
+        r#"{at: "*-*-01 22:00 Europe/Berlin", for: 90m, except: 2027-01-01, random-delay: 10m}"#,
+        "--window",
+        "2020-01-01 02:00",
+        "--for",
+        "1h 30m",
+    ];
+    let text = "Reboot windows: Sat,Sun 02:00 for 4h in UTC; or *-*-01 22:00 Europe/Berlin for 90m, except 2027-01-01, \
+                random delay 10m; or 2020-01-01 02:00 for 1h30m in UTC (";
+    op.says(&args, 0, text).await;
+    op.says(&["policy"], 0, text).await;
+    op.says(&["status"], 0, text).await;
+    let stored = serde_json::json!([
+        {"at": "Sat,Sun 02:00", "for": "4h", "zone": "UTC"},
+        {"at": "*-*-01 22:00 Europe/Berlin", "for": "90m", "except": ["2027-01-01"], "random-delay": "10m"},
+        {"at": "2020-01-01 02:00", "for": "1h30m", "zone": "UTC"},
+    ]);
+    assert_eq!(shown(&op).await["policy"]["windows"], stored);
+    let status = op.json(&[]).await;
+    assert_eq!(status["groups"][0]["policy"]["windows"], stored);
+    // Another list replaces them, and another field leaves them. One zone is that of all.
+    let mut one = vec![
+        "policy",
+        "set",
+        "--window",
+        "2020-01-01 02:00",
+        "--for",
+        "4h",
+    ];
+    one.extend(["--zone", "Europe/Berlin"]);
+    let past =
+        "Reboot windows: 2020-01-01 02:00 for 4h in Europe/Berlin (closed, and none is to come)";
+    op.says(&one, 0, past).await;
+    op.says(&["policy", "set", "--soak", "1h"], 0, past).await;
+    let acts = op
+        .says(
+            &["acts"],
+            0,
+            "window 2020-01-01 02:00 for 4h in Europe/Berlin",
+        )
+        .await;
+    assert!(
+        acts.stdout.contains(
+            "window Sat,Sun 02:00 for 4h in UTC, window *-*-01 22:00 Europe/Berlin for 90m"
+        ),
+        "{acts:?}"
+    );
+    let unset = op.says(&["policy", "unset", "window"], 0, "Soak: 1h").await;
+    assert!(!unset.stdout.contains("Reboot windows"), "{unset:?}");
+    let always = ["policy", "set", "--window", "*:*", "--for", "2m"];
+    op.says(&always, 0, "Reboot windows: *:* for 2m in UTC (open")
+        .await;
+}
+
+#[tokio::test]
+async fn windows_that_are_none_are_refused_with_the_flag_that_is_wrong() {
+    let op = Operator::new("policy-windows-refused");
+    for (args, says) in [
+        (
+            &["--window", "Sat 25:00", "--for", "4h"][..],
+            "--window: found 25 for the hour",
+        ),
+        (
+            &["--window", "Fri..Mon 02:00", "--for", "4h"],
+            "--window: found Fri..Mon, a range over the end of the week (weeks start on Monday); write Fri..Sun,Mon",
+        ),
+        (
+            &["--window", "Sat 02:00", "--for", "32d"],
+            "--for: found 768h, expected more than 0s and at most 31d",
+        ),
+        (
+            &["--window", "Sat 02:00", "--for", "4"],
+            "expected a unit after the number",
+        ),
+        (
+            &["--window", "Sat 02:00", "--for", "4h", "--zone", "Berlin"],
+            "--zone: found \"Berlin\", expected a time zone of this system such as Europe/Berlin or UTC",
+        ),
+        (
+            &[
+                "--window",
+                "Sat 02:00",
+                "--window",
+                "Sun 02:00",
+                "--for",
+                "4h",
+            ],
+            "--for: found 1 for 2 of --window, expected one for each --window that is not in braces, in the same order",
+        ),
+        (
+            &["--window", "Sat 02:00"],
+            "--for: found 0 for 1 of --window",
+        ),
+        (
+            &["--window", "{at: Sat 02:00, for: 4h}", "--for", "4h"],
+            "--for: found 1 for 0 of --window",
+        ),
+        (&["--for", "4h"], "--window"),
+        (&["--max", "20%", "--zone", "UTC"], "--window"),
+        (
+            &["--window", "{at: Sat 02:00}"],
+            "--window: found a window without \"for\", expected `at` and `for` in every window",
+        ),
+        (
+            &["--window", "{at: Sat 02:00, length: 4h}"],
+            "--window: unknown key \"windows.length\", expected one of at, for, zone, except, random-delay",
+        ),
+        (
+            &["--window", "{at: Sat 02:00, for: 4h, random-delay: 5h}"],
+            "--window: random-delay: found 5h, expected less than the window's length of 4h",
+        ),
+        (&["--window", "{at: Sat 02:00"], "--window: not valid YAML"),
+    ] {
+        let mut all = vec!["policy", "set"];
+        all.extend(args);
+        op.says(&all, 2, says).await;
+    }
+    op.says(&["policy"], 0, "No policy.").await;
+    // The way out repeats them.
+    op.says(&["set-max", "1"], 0, "").await;
+    let args = [
+        "--group",
+        "nobody",
+        "policy",
+        "set",
+        "--window",
+        "Sat 02:00",
+        "--for",
+        "4h",
+    ];
+    let refused = op
+        .says(&args, 2, "policy set --window 'Sat 02:00' --for 4h --new")
+        .await;
+    assert!(refused.stdout.is_empty(), "{refused:?}");
+    put(
+        &op,
+        "policy",
+        r#"{"windows":[{"at":"Sat 25:00","for":"4h"}]}"#,
+    )
+    .await;
+    let text = "windows: window 1: at: found 25 for the hour";
+    op.says(&["policy"], 1, text).await;
+    op.says(&["status"], 0, &format!("POLICY cannot be used: {text}"))
+        .await;
+    op.says(&["policy", "set", "--soak", "1h"], 1, text).await;
+}
+
+#[tokio::test]
 async fn forget_shows_what_is_known_of_a_node_and_removes_it() {
     let op = Operator::new("forget");
     op.says(&["set-max", "2"], 0, "").await;

@@ -6,6 +6,7 @@ mod members;
 mod rollout;
 mod soak;
 mod waves;
+mod windows;
 
 use std::{cell::RefCell, rc::Rc};
 
