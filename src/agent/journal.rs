@@ -232,6 +232,10 @@ pub struct ClaimKey {
     /// Whether it was taken under a lock by hand: only a reboot that a person asks for goes under that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_hand: bool,
+    /// Whether the group's policy had a node soak when it was taken, or that is not known. Only for who holds update_engine back:
+    /// whether the node soaks is asked again with the release.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub soaks: bool,
     /// Whether it was taken under a lock by hand whose taker has drained the node: the hooks run with that lock alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub drained: bool,
@@ -298,7 +302,9 @@ impl Journal {
     pub fn holds_updates_back(&self, boot_id: &str) -> bool {
         self.entry.as_ref().is_some_and(|entry| {
             let here = entry.boot_id == boot_id;
-            let proven = !here && entry.may_soak() && entry.stage != Stage::Queued;
+            let claim = entry.claim.as_ref();
+            let soaks = claim.is_some_and(|claim| claim.soaks) || self.soak.is_some();
+            let proven = !here && soaks && entry.may_soak() && entry.stage != Stage::Queued;
             // Also in the next boot: perhaps that is one of the same image again.
             proven || entry.way_back
         })

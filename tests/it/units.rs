@@ -195,7 +195,7 @@ async fn update_engine_is_held_back_while_the_node_may_have_to_go_back() {
     let random = dir.path().join("proc/sys/kernel/random");
     fs::create_dir_all(&random).unwrap();
     fs::write(random.join("boot_id"), "now\n").unwrap();
-    let claim = r#""claim":{"nonce":"n","id":"a","keys":{"prefix":"p","group":""}}"#;
+    let claim = r#""claim":{"nonce":"n","id":"a","keys":{"prefix":"p","group":""},"soaks":true}"#;
     let entry = |stage: &str, boot: &str, to: &str, more: &str| {
         format!(
             r#"{{"version":1,"entry":{{"stage":"{stage}","boot_id":"{boot}",{claim},"from":{{"version":"1"}},
@@ -210,7 +210,11 @@ async fn update_engine_is_held_back_while_the_node_may_have_to_go_back() {
         (true, entry("releasing", "before", "2", "")),
         (true, entry("draining", "now", "0", way_back)),
         (true, entry("committing", "before", "0", way_back)),
-        // In the queue, or on its way; it goes nowhere else.
+        // The policy had no soak; in the queue, or on its way; it goes nowhere else.
+        (
+            false,
+            entry("committing", "before", "2", "").replace(r#","soaks":true"#, ""),
+        ),
         (false, entry("queued", "before", "2", "")),
         (false, entry("committing", "now", "2", "")),
         (false, entry("soaking", "before", "1", "")),

@@ -69,6 +69,7 @@ impl Driver {
                 );
                 tokio::task::spawn_local(async move { runner.tell(&message).await });
             }
+            Effect::HoldUpdatesBack => self.hold_updates_back(),
             Effect::LetUpdatesIn => self.let_updates_in(),
             Effect::Reset(why) => self.reset_update(why),
             Effect::Answer(answer) => self.answer(answer),
@@ -92,6 +93,20 @@ impl Driver {
         let file = self.runner.journal.clone();
         self.meanwhile(blocking::run(move || file.save(&journal)))
             .await
+    }
+
+    /// Stops update_engine.
+    fn hold_updates_back(&self) {
+        if self.runner.updates != Updates::Engine {
+            return;
+        }
+        let runner = self.runner.clone();
+        tokio::task::spawn_local(async move {
+            match systemd::unit(&runner.bus, "StopUnit", UPDATE_ENGINE).await {
+                Ok(_) => tracing::info!("update_engine is stopped while this node soaks"),
+                Err(error) => tracing::warn!("update_engine cannot be stopped: {error}"),
+            }
+        });
     }
 
     /// Starts update_engine, which was held back.

@@ -90,6 +90,7 @@ impl EffectRunner {
                 // Which one it is was lost with the reply to the take.
                 member: key.member.or(member.then_some(UNKNOWN_MEMBER)),
                 by_hand: under_lock.is_some(),
+                soaks: true,
                 drained: under_lock == Some(true),
                 ..key.clone()
             }),

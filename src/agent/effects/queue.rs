@@ -35,6 +35,7 @@ impl EffectRunner {
                 member,
                 by_hand: semaphore.under_lock().is_some(),
                 drained: semaphore.under_lock() == Some(true),
+                soaks: semaphore.took_with_soak(),
                 ..key.clone()
             })
         };

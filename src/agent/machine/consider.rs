@@ -105,6 +105,7 @@ impl Machine {
                 keys: self.identity.keys.clone(),
                 member: None,
                 by_hand: false,
+                soaks: false,
                 drained: false,
             });
             self.set_entry(Some(entry.clone()));

@@ -102,6 +102,7 @@ impl Machine {
         let Some(entry) = self.entry().cloned() else {
             return Vec::new();
         };
+        let let_in = !self.holds_updates_back();
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let soak = Soak {
             boot_id: self.identity.boot_id.clone(),
@@ -115,6 +116,7 @@ impl Machine {
             journal.soak = Some(soak);
         }
         let mut effects = vec![Effect::Journal(self.journal.clone().unwrap_or_default())];
+        effects.extend(let_in.then_some(Effect::HoldUpdatesBack));
         effects.extend(self.soak_on(None, now));
         effects
     }

@@ -262,6 +262,8 @@ pub enum Effect {
     Remember(Journal),
     /// Begin an operation.
     Run(Op),
+    /// Stop update_engine, which was let in: the node soaks by a policy that was set since it took the lock.
+    HoldUpdatesBack,
     /// Start update_engine, which was held back until the image is proven and its soak over.
     LetUpdatesIn,
     /// Have update_engine forget the staged update, so that it looks for a better one.

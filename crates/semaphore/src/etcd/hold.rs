@@ -104,6 +104,11 @@ impl Held {
             .filter(|(entry, _)| entry.nonce == nonce)
     }
 
+    /// The policy, where it was asked for beside the holder, and first.
+    pub(super) fn policy(&self) -> Option<&KeyValue> {
+        self.more.first()?.first()
+    }
+
     pub(super) fn names(&self, id: &str) -> bool {
         matches!(&self.document, Some((Ok(document), _)) if document.holds(id))
     }

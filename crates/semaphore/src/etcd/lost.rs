@@ -64,17 +64,17 @@ impl Semaphore {
     /// # Errors
     /// When etcd cannot be reached or refuses.
     pub(super) async fn pass_over(&self, first: First<'_>) -> Result<Change, Error> {
-        let seen_anew = |why: &str| Ok(Change::Lost(why.to_owned()));
+        let look_again = |why: &str| Ok(Change::Lost(why.to_owned()));
         loop {
             let look = self.look_for_lost().await?;
             if !look.gates.closed.is_empty() {
-                return seen_anew("the group has been stopped");
+                return look_again("the group has been stopped");
             }
             let Some(policy) = self.policy_of(&look) else {
-                return seen_anew("the policy passes over nobody any more");
+                return look_again("the policy passes over nobody any more");
             };
             if look.document.as_ref() != Some(first.read) {
-                return seen_anew("the document has changed");
+                return look_again("the document has changed");
             }
             let member_out = look.member_out.as_ref().map(read::member_out);
             let keeps = Keeps {
@@ -104,7 +104,7 @@ impl Semaphore {
                 }
             };
             let dropped = self.drop_lost(first, &look, &pass_over).await?;
-            return seen_anew(match dropped {
+            return look_again(match dropped {
                 true => "a lost node was passed over",
                 false => "something has changed before a lost node was passed over",
             });

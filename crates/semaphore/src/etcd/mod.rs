@@ -86,6 +86,8 @@ pub struct Semaphore {
     under_lock: Cell<Option<bool>>,
     /// Whether that claim was taken as one of a node with a member of etcd.
     took_as_member: Cell<bool>,
+    /// Whether the policy that the last take was made by has a node soak.
+    took_with_soak: Cell<bool>,
     /// Whether this run has said anything of its node yet.
     published: Cell<bool>,
 }
@@ -222,6 +224,7 @@ impl Semaphore {
             own: RefCell::default(),
             under_lock: Cell::default(),
             took_as_member: Cell::default(),
+            took_with_soak: Cell::default(),
             published: Cell::default(),
         }
     }
@@ -250,6 +253,12 @@ impl Semaphore {
     #[must_use]
     pub fn took_as_member(&self) -> bool {
         self.took_as_member.get()
+    }
+
+    /// Whether the policy has a node soak by which the claim was taken that was last found to hold.
+    #[must_use]
+    pub fn took_with_soak(&self) -> bool {
+        self.took_with_soak.get()
     }
 
     fn note_lock(&self, entry: &Holder) {

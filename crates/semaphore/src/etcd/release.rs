@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     policy::Policy,
-    records::{Holder, LostNode, NodeRecord, Phase, Quarantine},
+    records::{Holder, NodeRecord, Phase, Quarantine},
     stored::Stored,
 };
 
@@ -67,43 +67,26 @@ impl Semaphore {
             _ => self.held(DOING, id, vec![self.get_policy()]).await?,
         };
         let mut seen = false;
-        let mut lost = None;
         for tries in 0..RACES {
             let mut compares = Vec::new();
             let mut then = Vec::new();
             let ours = held.by(nonce);
-            if let (Some(slack), Some((entry, read))) = (may_soak, ours) {
-                let policy = held.more.first().and_then(|kvs| kvs.first());
-                compares.extend(as_read(&keys.policy(), policy.map(Stored::from).as_ref()));
-                let policy = policy.map(|kv| Policy::parse(kv.value())).transpose();
-                let soak = policy.map_err(Error::UnusablePolicy)?;
-                if let Some(soak) = soak.and_then(|policy| policy.soak)
-                    && held.names(id)
-                {
+            // Where it is gone after a try, that try has released it and its reply was lost, or somebody did just now.
+            seen |= ours.is_some();
+            let soak = match (may_soak, ours) {
+                (Some(slack), Some(_)) => self
+                    .soak_by_policy(id, &held, &mut compares)?
+                    .map(|soak| (soak, slack)),
+                _ => None,
+            };
+            let released = match (ours, soak) {
+                (Some((entry, read)), Some((soak, slack))) => {
                     compares.extend(unchanged(keys.holder(id), read));
                     then = self.soak(DOING, entry, soak, slack).await?;
                     self.remove_member_out(nonce, &held, &mut compares, &mut then);
-                    then.extend(owed.into_iter().flat_map(|q| put_quarantine(keys, q)));
-                    then.extend(put_state(keys, node, "soaking"));
-                    let txn = Txn::new()
-                        .when(compares)
-                        .and_then(then)
-                        .or_else(self.held_ops(id, vec![self.get_policy()]));
-                    let response = self.txn(DOING, txn).await?;
-                    if response.succeeded() {
-                        return Ok(Released::Soaks(soak));
-                    }
-                    if tries > 0 {
-                        stand_back(tries).await;
-                    }
-                    held = Held::from(&response);
-                    continue;
+                    Released::Soaks(soak)
                 }
-            }
-            // Where it is gone after a try, that try has released it and its reply was lost, or somebody did just now.
-            seen |= ours.is_some();
-            match ours {
-                Some((entry, read)) => {
+                (Some((entry, read)), None) => {
                     compares.extend(unchanged(keys.holder(id), read));
                     match &entry.by_hand {
                         None => (compares, then) = self.removal(id, nonce, &held, compares)?,
@@ -116,22 +99,25 @@ impl Semaphore {
                             self.remove_member_out(nonce, &held, &mut compares, &mut then);
                         }
                     }
+                    Released::Released
                 }
-                None => {
+                (None, _) => {
                     self.ended_by_somebody(DOING, nonce, &held).await?;
                     let entry = held.entry.as_ref().map(|(_, stored)| stored);
                     compares.extend(as_read(&keys.holder(id), entry));
-                    lost = self.found(id, &held, &mut compares, &mut then);
+                    match self.found(id, &held, &mut compares, &mut then) {
+                        Some(lost) => Released::ThoughtLost(lost),
+                        None if seen => Released::Released,
+                        None => Released::NotHeld,
+                    }
                 }
-            }
-            then.extend(owed.into_iter().flat_map(|q| put_quarantine(keys, q)));
-            then.extend(put_state(keys, node, "idle"));
-            then.extend(node.into_iter().flat_map(|node| self.member_ops(node)));
-            let released = match &lost {
-                Some(lost) => Released::ThoughtLost(LostNode::clone(lost)),
-                None if seen => Released::Released,
-                None => Released::NotHeld,
             };
+            then.extend(owed.into_iter().flat_map(|q| put_quarantine(keys, q)));
+            let ends = !matches!(released, Released::Soaks(_));
+            let state = if ends { "idle" } else { "soaking" };
+            then.extend(put_state(keys, node, state));
+            let member = node.filter(|_| ends);
+            then.extend(member.into_iter().flat_map(|node| self.member_ops(node)));
             if then.is_empty() {
                 self.memory().note_release(nonce);
                 return Ok(released);
@@ -142,11 +128,12 @@ impl Semaphore {
                 .or_else(self.held_ops(id, vec![self.get_policy()]));
             let response = self.txn(DOING, txn).await?;
             if response.succeeded() {
-                self.memory().note_release(nonce);
-                node.into_iter().for_each(|node| self.note_member(node));
-                if let Some(node) = node {
-                    self.see_to_waves_of(node, held.more.first().and_then(|kvs| kvs.first()))
-                        .await;
+                if ends {
+                    self.memory().note_release(nonce);
+                }
+                if let Some(node) = member {
+                    self.note_member(node);
+                    self.see_to_waves_of(node, held.policy()).await;
                 }
                 return Ok(released);
             }
@@ -165,6 +152,24 @@ impl Semaphore {
     /// What is asked of the policy beside a holder.
     pub(super) fn get_policy(&self) -> TxnOp {
         TxnOp::get(self.keys.policy(), None)
+    }
+
+    /// How long the group's policy, as it was read, has a node soak that the document names; and the compares by which it still
+    /// says so.
+    fn soak_by_policy(
+        &self,
+        id: &str,
+        held: &Held,
+        compares: &mut Vec<Compare>,
+    ) -> Result<Option<Duration>, Error> {
+        let policy = held.policy();
+        let stored = policy.map(Stored::from);
+        compares.extend(as_read(&self.keys.policy(), stored.as_ref()));
+        let policy = policy.map(|kv| Policy::parse(kv.value())).transpose();
+        let policy = policy.map_err(Error::UnusablePolicy)?;
+        Ok(policy
+            .filter(|_| held.names(id))
+            .and_then(|policy| policy.soak))
     }
 
     /// The changes that make the holder with this entry one that soaks.

@@ -6,7 +6,7 @@ use settings::Strategy;
 use super::{image, named, no_reply, not_now, simulation::Simulation, unreadable};
 use crate::agent::{
     health::Verdict,
-    journal::Stage,
+    journal::{ClaimKey, Stage},
     machine::{Event, Op},
 };
 
@@ -128,7 +128,10 @@ impl Simulation {
                     return;
                 }
                 self.holder.get_or_insert((claim.nonce.clone(), false));
-                Event::Acquired(claim.clone())
+                Event::Acquired(ClaimKey {
+                    soaks: self.soak.is_some(),
+                    ..claim.clone()
+                })
             }
             Op::Leave(entry) => {
                 // As badly as can be: won while leaving, if it is not held by somebody else.

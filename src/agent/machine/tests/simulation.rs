@@ -259,6 +259,7 @@ impl Simulation {
                 Effect::Run(op) => self.begin(op),
                 Effect::Again => self.step(Event::Tick),
                 Effect::Exit => self.exited = true,
+                Effect::HoldUpdatesBack => {}
                 Effect::LetUpdatesIn => assert!(
                     !self.disk_works || !self.disk.holds_updates_back(&self.boot_id()),
                     "update_engine is started while it is to be held back"

@@ -346,6 +346,7 @@ fn ticket_is_kept_only_while_the_node_still_wants_that_reboot() {
                 keys,
                 member: None,
                 by_hand: false,
+                soaks: false,
                 drained: false,
             }),
             ..committed()
