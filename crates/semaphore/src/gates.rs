@@ -127,6 +127,8 @@ pub struct Passenger<'a> {
     pub new: Option<&'a str>,
     /// When it asks, where the windows of the policy hold for it; none where it does not reboot.
     pub moment: Option<&'a Moment>,
+    /// The digest of the image that it runs, where that is known.
+    pub runs: Option<&'a str>,
 }
 
 /// The list of all gates. `after` are the groups that the policy names.

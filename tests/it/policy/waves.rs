@@ -243,6 +243,27 @@ async fn newer_image_that_is_open_has_update_engine_look_once() {
 }
 
 #[tokio::test]
+async fn images_that_were_open_before_the_one_that_runs_are_not_newer_than_a_staged_one() {
+    let site = Site::new("waves-older");
+    let canaries = canaries(&site, &["c1"]).await;
+    let later = node(&site, "p1", "", &[]).await;
+    // Both wait for the first one. The second time, the images 1 and 2 are open, and 2 runs.
+    for (version, slot, reboots) in [("2", Slot::B, 1), ("3", Slot::A, 2)] {
+        later.stage(version).await;
+        later
+            .wait_status(|status| {
+                status.starts_with("waiting: ")
+                    && status.contains(&format!("has not proven {version}"))
+            })
+            .await;
+        canaries[0].stage(version).await;
+        runs_from(&later, slot, reboots).await;
+        site.free().await;
+    }
+    assert_eq!(later.update_engine().calls("ResetStatus"), 0);
+}
+
+#[tokio::test]
 async fn wave_opens_only_where_every_member_has_proven_the_image() {
     let cluster = shared_cluster();
     let prefix = unique_prefix("waves-opens");

@@ -94,6 +94,7 @@ impl Semaphore {
                 member: false,
                 new: None,
                 moment: None,
+                runs: None,
             },
             &[],
         );

@@ -328,6 +328,7 @@ fn pauses_and_policy(semaphore: &Semaphore) -> Gateway {
         member: false,
         new: None,
         moment: None,
+        runs: None,
     };
     Gateway::to_take(&semaphore.keys, who, &[])
 }

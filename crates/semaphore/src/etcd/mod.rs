@@ -207,6 +207,7 @@ impl Claim {
                 .and_then(|to| to.digest.as_deref())
                 .filter(|_| self.new_image),
             moment,
+            runs: from.digest.as_deref(),
         }
     }
 }

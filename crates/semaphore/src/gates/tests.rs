@@ -46,6 +46,7 @@ fn everybody(to: &ImageId) -> Passenger<'_> {
         member: true,
         new: to.digest.as_deref(),
         moment: None,
+        runs: None,
     }
 }
 
@@ -120,6 +121,7 @@ fn a_quarantine_concerns_only_a_node_that_goes_to_the_image() {
         member: false,
         new: None,
         moment: None,
+        runs: None,
     };
     assert_eq!(
         closed(&read(
@@ -247,6 +249,21 @@ fn wave_is_closed_until_every_group_before_has_opened_the_image_and_its_soak_is_
         panic!("it is closed by the wave");
     };
     assert_eq!(shut.open, ["sha256:bb"]);
+    // Those that were opened before the one that the node runs are older.
+    let gateway = Gateway::to_take(
+        &keys(),
+        Passenger {
+            runs: Some("sha256:cc"),
+            ..new
+        },
+        &after[..1],
+    );
+    let opened = [("bb", 5), ("cc", 6), ("dd", 7)].map(|(digest, at)| (wave(canary, digest), at));
+    let opened = opened.each_ref().map(|(key, at)| (key.as_str(), "{}", *at));
+    let ClosedBy::Wave(shut) = self::read(&gateway, &opened, 0).closed.remove(0).by else {
+        panic!("it is closed by the wave");
+    };
+    assert_eq!(shut.open, ["sha256:dd"]);
     // Each key that was read is compared.
     assert_eq!(read(&both).readings.len(), read(&[]).readings.len());
     // No wave keeps a node from an image that was proven here, or from one that nobody can compare.

@@ -20,7 +20,8 @@ pub struct ShutWave {
     pub to: ImageId,
     /// Whether the group has opened it, and the time between the groups has not passed yet.
     pub soaks: bool,
-    /// The other images, by digest, that are open to the node's group: of all groups that it comes after.
+    /// The other images, by digest, that are open to the node's group: of all groups that it comes after. Without those that
+    /// were opened before the image that the node runs: they are older.
     pub open: Vec<String>,
 }
 
@@ -51,6 +52,8 @@ impl fmt::Display for ShutWave {
 /// The waves of the groups that the node's own comes after.
 pub(super) struct WaveGate {
     to: ImageId,
+    /// The digest of the image that the node runs, where that is known.
+    runs: Option<String>,
     /// Of each group: its name, the key of the wave, the key of its soak, the prefix of all its waves.
     groups: Vec<(Group, String, String, String)>,
 }
@@ -66,6 +69,7 @@ impl WaveGate {
         let groups: Vec<_> = after.iter().map(of).collect();
         (!groups.is_empty()).then(|| Self {
             to: to.clone(),
+            runs: who.runs.map(str::to_owned),
             groups,
         })
     }
@@ -100,13 +104,14 @@ impl Gate for WaveGate {
         let own = own.rsplit('/').next().unwrap_or_default();
         let mut open: Option<BTreeSet<String>> = None;
         for ((_, _, _, all), found) in answers {
-            let waves = found[2]
-                .iter()
-                .filter_map(|found| found.key.strip_prefix(all.as_str()));
-            let waves = waves
-                .filter(|digest| *digest != own)
-                .map(str::to_owned)
-                .collect();
+            let waves = found[2].iter().filter_map(|found| {
+                let digest = found.key.strip_prefix(all.as_str())?;
+                Some((digest, found.stored.modified))
+            });
+            let runs = |(digest, _): &(&str, i64)| Some(*digest) == self.runs.as_deref();
+            let opened = waves.clone().find(runs).map_or(0, |(_, opened)| opened);
+            let newer = waves.filter(|(digest, at)| *digest != own && *at > opened);
+            let waves = newer.map(|(digest, _)| digest.to_owned()).collect();
             open = Some(match open {
                 Some(open) => &open & &waves,
                 None => waves,
