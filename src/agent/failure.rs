@@ -141,7 +141,9 @@ pub enum Unproven {
         stays: Stays,
     },
     /// The checks failed in a boot of an image that was soaking.
-    #[error("{0}; so the image failed its soak")]
+    #[error(
+        "{0}; so the image failed its soak. To go back to the image before: pointsman rollback --reboot"
+    )]
     SoakFailed(String),
     /// The checks passed, and the slot cannot be marked good.
     #[error("the slot cannot be marked good: {0}")]

@@ -142,6 +142,9 @@ impl Machine {
                 effects.extend(self.unproven(Unproven::SoakFailed(verdict), now));
                 effects
             }
+            Verdict::Failed(verdict) if self.failed_here(&self.identity.runs) => {
+                self.unproven(Unproven::SoakFailed(verdict), now)
+            }
             Verdict::Failed(verdict) => {
                 let way = readable.map_err(Stays::OtherUnknown);
                 match way.and_then(|()| self.way_back()) {

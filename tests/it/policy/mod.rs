@@ -5,6 +5,7 @@ mod lost;
 mod members;
 mod rollout;
 mod soak;
+mod soak_cut;
 mod waves;
 mod windows;
 

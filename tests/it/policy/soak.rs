@@ -17,9 +17,9 @@ use crate::{
 };
 
 /// Long enough that it does not pass by itself in a test.
-const LONG: Duration = Duration::from_secs(3600);
+pub(super) const LONG: Duration = Duration::from_secs(3600);
 
-async fn policy(site: &Site, soak: Option<Duration>) {
+pub(super) async fn policy(site: &Site, soak: Option<Duration>) {
     let change = PolicyChange {
         soak,
         unset: Vec::from_iter(soak.is_none().then_some(Field::Soak)),
@@ -30,7 +30,7 @@ async fn policy(site: &Site, soak: Option<Duration>) {
 }
 
 /// A node that soaks on version 2, from slot B; and its disk.
-async fn soaking(site: &Site, name: &str) -> (Node, DiskImage) {
+pub(super) async fn soaking(site: &Site, name: &str) -> (Node, DiskImage) {
     let (node, disk) = trials::node(site, name, &[]).await;
     node.stage("2").await;
     site.phase(&node, Phase::Soaking).await;
@@ -40,12 +40,12 @@ async fn soaking(site: &Site, name: &str) -> (Node, DiskImage) {
 }
 
 /// Makes the node's checks fail, at any time.
-fn breaks(node: &Node) {
+pub(super) fn breaks(node: &Node) {
     hook(node, "health.d/90-broken", "echo no service; exit 1");
 }
 
 /// A person makes the slot with the image before the next one, and asks for the reboot.
-async fn go_back(site: &Site, node: &Node) {
+pub(super) async fn go_back(site: &Site, node: &Node) {
     for words in [
         &["slots", "prioritize", "A"][..],
         &["reboot", "--reason", "go back"],
@@ -63,7 +63,7 @@ async fn ends_soak(site: &Site, node: &Node, code: i32, says: &str) {
     let _ = site;
 }
 
-async fn settled(node: &Node) -> bool {
+pub(super) async fn settled(node: &Node) -> bool {
     let asked = node.run(bin(), &["slots", "settled"]).await;
     asked.code == Some(0)
 }
