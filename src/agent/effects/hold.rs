@@ -9,6 +9,7 @@ use semaphore::{
     etcd::{self, Claim, Clock, Committed, HoldEnd, Left, NodeWindows, Released, WaveWait},
     records::{Holder, LostNode, NodeRecord, Phase},
 };
+use tokio::time::sleep;
 
 use super::{AGENT, EffectRunner};
 use crate::agent::{
@@ -105,6 +106,34 @@ impl EffectRunner {
                 semaphore.hold_ends(&key.id, &key.nonce).await
             }
             None => std::future::pending().await,
+        }
+    }
+
+    /// As [`Self::hold_ends`], for a node that soaks: an etcd that is not the one it was says nothing of the soak, and a person
+    /// decides what holds in it. Until then the node goes on soaking.
+    pub(super) async fn soak_is_cut_off(&self, entry: &Entry) -> HoldEnd {
+        loop {
+            match self.hold_ends(entry).await {
+                HoldEnd::OtherStore(why) => {
+                    self.note(why.to_string());
+                    self.store_is_accepted(entry).await;
+                    self.note(String::new());
+                }
+                end => return end,
+            }
+        }
+    }
+
+    /// Waits until etcd may be asked again for the hold.
+    async fn store_is_accepted(&self, entry: &Entry) {
+        let Some(key) = &entry.claim else { return };
+        let semaphore = self.semaphore(&key.keys);
+        loop {
+            sleep(self.config.timings.retry_max).await;
+            let asked = semaphore.owner(&key.id, &key.nonce).await;
+            if !matches!(asked, Err(etcd::Error::OtherStore { .. })) {
+                return;
+            }
         }
     }
 

@@ -185,7 +185,7 @@ impl EffectRunner {
             Op::Commit(entry) => self.commit(&entry).await,
             Op::Reboot(entry) => self.reboot(&entry).await,
             Op::Resume(entry, left) => self.resume(&entry, left).await,
-            Op::Watch(entry) => Event::HoldEnded(self.hold_ends(&entry).await),
+            Op::Watch(entry) => Event::HoldEnded(self.soak_is_cut_off(&entry).await),
             Op::CheckSoak { entry, baseline } => self.check_soak(&entry, baseline.as_ref()).await,
             Op::Release(entry, owed) => self.release(&entry, owed.as_ref()).await,
         }

@@ -62,7 +62,7 @@ impl EffectRunner {
         };
         tokio::select! {
             checked = checked => checked,
-            why = self.hold_ends(entry) => Event::HoldEnded(why),
+            why = self.soak_is_cut_off(entry) => Event::HoldEnded(why),
         }
     }
 

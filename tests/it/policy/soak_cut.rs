@@ -1,6 +1,7 @@
 //! A soak, or the way back from it, that is cut off by another boot.
 
 use pointsman_testbed::{disk::Slot, node::Death};
+use semaphore::etcd::{Accept, Unlocked};
 
 use super::{
     soak::{LONG, breaks, go_back, policy, settled, soaking},
@@ -60,4 +61,65 @@ async fn update_engine_waits_after_a_power_cut_in_the_way_back() {
     node.wait_status(|status| status.starts_with("soaking"))
         .await;
     assert!(!settled(&node).await);
+}
+
+#[tokio::test]
+async fn soak_goes_on_after_etcd_was_restored_and_accepted() {
+    let cluster = Cluster::builder(1).start().await;
+    let prefix = unique_prefix("soak-restored");
+    let looker = on(&cluster, &prefix);
+    crate::support::found(&looker).await;
+    let soak = PolicyChange {
+        soak: Some(LONG),
+        ..PolicyChange::default()
+    };
+    looker.set_policy(&soak, "ann@desk", false).await.unwrap();
+    cluster.write_beyond(100).await;
+    let node = machine("node-1").await;
+    node.add_disk("1");
+    node.auto_reboot(AutoReboot::default());
+    crate::agents::agent(&node, &cluster.endpoints(), &prefix, &crate::trials::QUICK).await;
+    node.wait_status(|status| status == "idle").await;
+    node.stage("2").await;
+    node.wait_status(|status| status.starts_with("soaking"))
+        .await;
+    let soaks = async || {
+        let group = looker.read().await.unwrap();
+        let entry = crate::agents::entry(&group, &node);
+        entry.is_some_and(|entry| entry.phase == Phase::Soaking)
+    };
+    eventually("it soaks", soaks, |soaks| *soaks).await;
+    let snapshot = cluster.dir().join("soaks");
+    cluster.snapshot(&snapshot).await;
+    cluster.restore_same(&snapshot).await;
+    let stopped = async || {
+        let group = looker.read().await.ok()?;
+        Some(group.pause_all?.store?.id)
+    };
+    let id = eventually("the agent stops the cluster", stopped, Option::is_some).await;
+    let done = looker.accept(id.as_deref(), "ann", "looked").await.unwrap();
+    assert!(matches!(done, Accept::Done(_)), "{done:?}");
+    let log = async || node.log();
+    eventually("the agent has seen that", log, |log| {
+        log.contains("a person has accepted this store")
+    })
+    .await;
+    node.wait_status(|status| {
+        status.starts_with("soaking: 2 is proven, and stays") && !status.contains("etcd")
+    })
+    .await;
+    assert!(soaks().await && !settled(&node).await);
+    assert_eq!(
+        get(&cluster, &looker.keys().member(node.machine_id()))
+            .await
+            .as_deref(),
+        Some("")
+    );
+    // It watches its hold again.
+    let unlocked = looker.unlock(node.machine_id(), false).await.unwrap();
+    assert!(
+        matches!(unlocked, Unlocked::Unlocked(Some(_))),
+        "{unlocked:?}"
+    );
+    node.wait_status(|status| status == "idle").await;
 }
