@@ -370,7 +370,14 @@ impl Machine {
             }),
             // Nobody signals the end of a shutdown that only systemd knew of.
             State::GoingDown { until } if now.monotonic >= *until => self.called_off(),
-            State::Unproven { until, .. } if now.monotonic >= *until => self.prove(now),
+            State::Unproven { until, .. } if now.monotonic >= *until => {
+                // It fails its checks again and again: that must not keep it from the image before.
+                let effects = self.reconsider(now);
+                match self.state {
+                    State::Unproven { .. } => self.prove(now),
+                    _ => effects,
+                }
+            }
             State::RollingBack { verdict, until, .. } if now.monotonic >= *until => {
                 let verdict = verdict.clone();
                 // What it would go to may have been quarantined meanwhile.
