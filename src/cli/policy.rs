@@ -315,28 +315,7 @@ fn text(context: &Context, shown: &Shown) -> String {
             let max = shown.max.map_or("-".into(), |max| max.to_string());
             let percentage = shown.percentage.iter();
             lines.extend(percentage.map(|percentage| format!("Max: {max} ({percentage})")));
-            let soak = policy.soak.map(duration::print);
-            let pace = shown.rollout_at_least_seconds.map(Duration::from_secs);
-            let pace = pace.map(|pace| {
-                let members = shown.members;
-                format!(
-                    " (an image takes at least {} to reach all {members} members)",
-                    duration::print(pace)
-                )
-            });
-            let pace = pace.unwrap_or_default();
-            lines.extend(soak.map(|soak| format!("Soak: {soak}{pace}")));
-            let between = policy.wave_soak.map(duration::print);
-            lines.extend(
-                between.map(|soak| format!("Time between its waves and later groups: {soak}")),
-            );
-            if !policy.after.is_empty() {
-                let names = policy.after.iter();
-                let names: Vec<String> = names
-                    .map(|group| super::names::group(group.as_str()))
-                    .collect();
-                lines.push(format!("Comes after: {}", names.join(", ")));
-            }
+            lines.extend(pace_lines(policy, shown.members, shown.max));
             let lost = policy.lost.iter();
             lines.extend(lost.map(|policy| format!("Lost nodes: {}", lost_nodes(policy))));
             let zone = node::time_zone(&context.config.root);
@@ -357,6 +336,24 @@ fn text(context: &Context, shown: &Shown) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// What the policy says of the time between nodes and between groups, a line each.
+pub(super) fn pace_lines(policy: &Policy, members: u64, max: Option<u32>) -> Vec<String> {
+    let pace = effects::pace(policy.soak, members, max).map(duration::print);
+    let pace = pace
+        .map(|pace| format!(" (an image takes at least {pace} to reach all {members} members)"));
+    let pace = pace.unwrap_or_default();
+    let soak = policy.soak.map(duration::print);
+    let soak = soak.map(|soak| format!("Soak: {soak}{pace}"));
+    let between = policy.wave_soak.map(duration::print);
+    let between = between.map(|soak| format!("Time between its waves and later groups: {soak}"));
+    let after = policy.after.iter();
+    let after: Vec<String> = after
+        .map(|group| super::names::group(group.as_str()))
+        .collect();
+    let after = (!after.is_empty()).then(|| format!("Comes after: {}", after.join(", ")));
+    [soak, between, after].into_iter().flatten().collect()
 }
 
 /// When lost nodes are passed over, as part of a sentence.

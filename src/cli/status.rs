@@ -88,6 +88,9 @@ pub struct GroupStatus {
     /// What is wrong with the policy, where something is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_error: Option<String>,
+    /// How many members the group has.
+    #[serde(skip)]
+    pub(super) members: u64,
     /// The nodes whose agents know nothing of policies, where the group has one; by host name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub without_policy: Vec<String>,
@@ -282,6 +285,7 @@ async fn group_status(semaphore: &etcd::Semaphore, read: etcd::Group) -> GroupSt
     };
     GroupStatus {
         group: semaphore.keys().group().as_str().to_owned(),
+        members: read.members,
         without_policy: without_policy
             .into_iter()
             .map(|node| {

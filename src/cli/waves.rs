@@ -94,6 +94,19 @@ async fn open(context: &Context, semaphore: &Semaphore, args: &OpenArgs) -> Resu
         }
     };
     let group = semaphore.keys().group();
+    let in_use = rollout
+        .groups
+        .get(group)
+        .is_some_and(|view| !view.members.is_empty());
+    if !in_use {
+        return Err(Failure::new(
+            Exit::Nothing,
+            format!(
+                "no node is in the group {}: it has nothing to open",
+                names::group(group.as_str())
+            ),
+        ));
+    }
     let later = rollout
         .groups
         .iter()
@@ -316,6 +329,13 @@ fn warnings(rollout: &Rollout, name: &Group, view: &GroupView) -> Vec<String> {
             ));
             continue;
         };
+        if let Some(Err(_)) = &there.policy {
+            warnings.push(format!(
+                "it comes after {}, whose policy cannot be used: it opens no waves",
+                named(before)
+            ));
+            continue;
+        }
         let opens = matches!(&there.policy, Some(Ok(policy)) if policy.wave_soak.is_some());
         if !opens {
             warnings.push(format!(

@@ -7,7 +7,7 @@ use pointsman_testbed::node::{Death, Node};
 use semaphore::records::Phase;
 
 use crate::{
-    agents::{Site, drained, draining, machine, prepare, slow_drain},
+    agents::{Site, drained, draining, machine, prepare, remembers, slow_drain},
     support::eventually,
 };
 
@@ -229,6 +229,7 @@ async fn a_twin_that_wrote_while_no_agent_ran_is_seen_at_the_start() {
         let boot = node.boot_id();
         site.record(&node, |record| record.boot_id == boot).await;
         let quiet = |log: String| !log.contains("another machine");
+        remembers(&node, "record").await;
         node.stop().await;
         let twin = Node::with_machine_id("node-2", node.machine_id()).await;
         prepare(&twin);

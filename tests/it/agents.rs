@@ -198,6 +198,14 @@ pub(crate) fn slow_drain(node: &Node) {
     hook(node, "pre-reboot.d/10-wait", &script);
 }
 
+/// Waits until the node's journal has this of what its agent remembers of etcd: it comes there after etcd has it.
+pub(crate) async fn remembers(node: &Node, field: &str) {
+    let path = node.path("var/lib/pointsman/journal.json");
+    let field = format!("\"{field}\"");
+    let text = async || fs::read_to_string(&path).unwrap_or_default();
+    eventually("the journal", text, |text| text.contains(&field)).await;
+}
+
 /// Waits until the node's slow drain has begun.
 pub(crate) async fn draining(node: &Node) {
     let begun = node.path("draining");

@@ -67,6 +67,9 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
         }
         out += &group.lost_line();
         if let Some(policy) = &group.policy {
+            for line in policy::pace_lines(policy, group.members, group.max) {
+                out += &format!("{line}\n");
+            }
             out += &policy::windows_line(&policy.windows, &now.to_zoned(zone.clone()), zone);
         }
         if let Some(pause) = &group.pause {

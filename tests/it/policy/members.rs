@@ -280,6 +280,7 @@ async fn a_node_that_asks_nobody_ends_its_membership_once_etcd_answers_again() {
     let node = machine("node-1").await;
     crate::agents::agent(&node, &[proxy.url()], &site.prefix, &[]).await;
     member_is(&site, &node, Some("")).await;
+    crate::agents::remembers(&node, "member").await;
     node.stop().await;
     node.write("etc/pointsman/config.yaml", "strategy: reboot\n");
     proxy.set(Mode::Refuse).await;
