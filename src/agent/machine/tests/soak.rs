@@ -193,6 +193,32 @@ fn new_image_that_fails_in_a_boot_after_its_soak_began_has_failed_the_soak() {
 }
 
 #[test]
+fn way_back_that_is_asked_for_while_the_boot_is_checked_begins_after_the_checks() {
+    let mut simulation = soaks();
+    simulation.happen(&Happening::Broken(true));
+    simulation.happen(&Happening::Reboots);
+    simulation.end(true);
+    minutes(&mut simulation, 10, false);
+    while !matches!(simulation.machine.state(), State::Proving) {
+        simulation.minutes += 1;
+        simulation.tick();
+    }
+    simulation.happen(&Happening::Rollback);
+    simulation.happen(&Happening::Asked(true));
+    simulation.change(|_| ());
+    assert!(matches!(simulation.machine.state(), State::Proving));
+    simulation.end(true);
+    assert!(matches!(simulation.machine.state(), State::Unproven { .. }));
+    simulation.minutes += 10;
+    simulation.tick();
+    assert!(
+        matches!(simulation.machine.state(), State::Taken),
+        "in {:?}",
+        simulation.machine.state()
+    );
+}
+
+#[test]
 fn image_that_fails_its_soak_and_then_its_boot_can_still_be_left() {
     let mut simulation = soaks();
     let held = simulation.holder.clone().map(|(nonce, _)| nonce);
