@@ -149,7 +149,7 @@ pub fn print(length: Duration) -> String {
     text
 }
 
-/// A length of time in a document that people write and read, as the text that [`print`] makes and [`parse`] reads. For serde's
+/// A length of time in a document that people write and read, as the text that [`print()`] makes and [`parse`] reads. For serde's
 /// `with`.
 pub mod text {
     use std::time::Duration;
