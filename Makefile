@@ -73,6 +73,8 @@ deny:
 
 # Most tests wait for etcd, not for the processor: more of them than cores run side by side.
 test: setup lint doc
+	$(CARGO) test --quiet --workspace --exclude pointsman-nodes --exclude pointsman-vm --lib --bins --tests --no-run
+	$(CARGO) run --quiet -p pointsman-testbed --bin release_before
 	$(CARGO) test --quiet --workspace --exclude pointsman-nodes --exclude pointsman-vm --lib --bins --tests -- --test-threads 6
 	$(CARGO) build --quiet -p pointsman -p pointsman-pages --bins
 	$(CARGO) test --quiet -p pointsman-nodes --test one
