@@ -303,7 +303,7 @@ impl Journal {
         self.entry.as_ref().is_some_and(|entry| {
             let here = entry.boot_id == boot_id;
             let claim = entry.claim.as_ref();
-            let soaks = claim.is_some_and(|claim| claim.soaks) || self.soak.is_some();
+            let soaks = claim.is_some_and(|claim| claim.soaks);
             let proven = !here && soaks && entry.may_soak() && entry.stage != Stage::Queued;
             // Also in the next boot: perhaps that is one of the same image again.
             proven || entry.way_back

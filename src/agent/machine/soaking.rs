@@ -99,10 +99,15 @@ impl Machine {
 
     /// The group's policy has the node soak.
     pub(super) fn soaks(&mut self, length: Duration, now: &Now) -> Vec<Effect> {
-        let Some(entry) = self.entry().cloned() else {
+        let Some(mut entry) = self.entry().cloned() else {
             return Vec::new();
         };
         let let_in = !self.holds_updates_back();
+        // Until the release: with the end of the soak its record goes.
+        if let Some(claim) = &mut entry.claim {
+            claim.soaks = true;
+        }
+        self.set_entry(Some(entry.clone()));
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let soak = Soak {
             boot_id: self.identity.boot_id.clone(),

@@ -55,12 +55,21 @@ pub(super) async fn go_back(site: &Site, node: &Node) {
     }
 }
 
-async fn ends_soak(site: &Site, node: &Node, code: i32, says: &str) {
+async fn ends_soak(node: &Node, code: i32, says: &str) {
     let ended = node.run(bin(), &["soak", "end"]).await;
     assert_eq!(ended.code, Some(code), "{ended:?}");
     let said = format!("{}{}", ended.stdout, ended.stderr);
     assert!(said.contains(says), "{said}");
-    let _ = site;
+}
+
+/// A node that runs version 2 and is being checked, until its file `checked` is there.
+async fn being_checked(site: &Site) -> Node {
+    let (node, _) = trials::node(site, "node-1", &[]).await;
+    let wait = format!("[ -e {} ]", node.path("checked").display());
+    hook(&node, "health.d/50-wait", &wait);
+    node.stage("2").await;
+    site.phase(&node, Phase::Proving).await;
+    node
 }
 
 pub(super) async fn settled(node: &Node) -> bool {
@@ -157,10 +166,10 @@ async fn image_that_fails_its_soak_is_quarantined_and_the_lock_is_kept() {
         .wait_status(|status| status.starts_with("soak-failed"))
         .await;
     site.phase(&first, Phase::Soaking).await;
-    ends_soak(&site, &first, 0, "Its image stays quarantined").await;
+    ends_soak(&first, 0, "Its image stays quarantined").await;
     site.free().await;
     assert_eq!(member(&site, &first).await.as_deref(), Some(""));
-    ends_soak(&site, &first, 6, "this node is not soaking").await;
+    ends_soak(&first, 6, "this node is not soaking").await;
 }
 
 #[tokio::test]
@@ -168,7 +177,7 @@ async fn soak_ended_by_hand_or_by_unlock_counts_as_proof() {
     let site = Site::new("soak-ends");
     policy(&site, Some(LONG)).await;
     let (first, _) = soaking(&site, "node-1").await;
-    ends_soak(&site, &first, 0, "The soak is ended").await;
+    ends_soak(&first, 0, "The soak is ended").await;
     site.free().await;
     assert_eq!(
         member(&site, &first).await,
@@ -296,48 +305,33 @@ async fn soak_begins_from_the_start_after_a_power_cut() {
 #[tokio::test]
 async fn policy_decides_at_the_release_whether_a_node_soaks() {
     let site = Site::new("soak-policy");
-    let (node, _) = trials::node(&site, "node-1", &[]).await;
     // Set while the boot is being checked.
-    hook(
-        &node,
-        "health.d/50-wait",
-        &format!("[ -e {} ]", node.path("checked").display()),
-    );
-    node.stage("2").await;
-    site.phase(&node, Phase::Proving).await;
+    let node = being_checked(&site).await;
+    let systemd = Systemd::start(node.bus()).await;
     policy(&site, Some(LONG)).await;
     node.write("checked", "");
     site.phase(&node, Phase::Soaking).await;
+    // update_engine was let in with the proof, since the take knew of no soak.
+    let asked = |method: &str| (method.to_owned(), "update-engine.service".to_owned());
+    let now = async || systemd.asked();
+    let stopped = [asked("StartUnit"), asked("StopUnit")];
+    eventually("it is stopped", now, |found| *found == stopped).await;
     // Unset during the soak: what has begun goes on, and a person ends it.
     policy(&site, None).await;
     node.kill().await;
     node.start_again();
     node.wait_status(|status| status.starts_with("soaking"))
         .await;
-    ends_soak(&site, &node, 0, "The soak is ended").await;
+    ends_soak(&node, 0, "The soak is ended").await;
     site.free().await;
-    // A policy that is not understood may have a soak: the node keeps the lock.
-    put(
-        shared_cluster(),
-        &site.semaphore.keys().policy(),
-        r#"{"moon":"full"}"#,
-    )
-    .await;
-    let record = async || site.read().await.holders.len();
-    assert_eq!(record().await, 0);
+    let started = [&stopped[..], &[asked("StartUnit")]].concat();
+    eventually("it is started again", now, |found| *found == started).await;
 }
 
 #[tokio::test]
 async fn policy_that_becomes_unusable_before_the_release_keeps_the_lock() {
     let site = Site::new("soak-unusable");
-    let (node, _) = trials::node(&site, "node-1", &[]).await;
-    hook(
-        &node,
-        "health.d/50-wait",
-        &format!("[ -e {} ]", node.path("checked").display()),
-    );
-    node.stage("2").await;
-    site.phase(&node, Phase::Proving).await;
+    let node = being_checked(&site).await;
     put(
         shared_cluster(),
         &site.semaphore.keys().policy(),

@@ -43,7 +43,7 @@ fn until(simulation: &mut Simulation, hour: u64) {
 }
 
 #[test]
-fn update_that_waited_long_is_reset_once_and_counts_anew() {
+fn update_that_waited_long_is_reset_once_and_its_age_counts_from_then() {
     let mut simulation = waits();
     simulation.engine_resets = false;
     until(&mut simulation, 14);
