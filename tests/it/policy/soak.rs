@@ -383,3 +383,22 @@ async fn soak_under_a_former_group_ends_where_it_began() {
         "it is a member of blue now"
     );
 }
+
+#[tokio::test]
+async fn update_engine_that_was_skipped_is_started_by_the_next_run_of_the_agent() {
+    let site = Site::new("soak-skipped");
+    let (node, _) = trials::node(&site, "node-1", &[]).await;
+    let systemd = Systemd::start(node.bus()).await;
+    // Somebody stopped it: it stays so.
+    node.kill().await;
+    node.start_again();
+    node.wait_status(|status| status == "idle").await;
+    assert_eq!(systemd.asked(), []);
+    // The agent died before it could start what it had held back.
+    systemd.skip_update_engine();
+    node.kill().await;
+    node.start_again();
+    let started = ("StartUnit".to_owned(), "update-engine.service".to_owned());
+    let now = async || systemd.asked();
+    eventually("it is started", now, |asked| *asked == [started.clone()]).await;
+}

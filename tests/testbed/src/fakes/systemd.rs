@@ -89,6 +89,8 @@ struct State {
     /// The units that have files, and whether they are enabled.
     enabled: HashMap<String, bool>,
     boot_complete: Option<BootComplete>,
+    /// Whether update-engine.service was skipped by its `ExecCondition=`.
+    skipped: bool,
 }
 
 /// `boot-complete.target`, and the units that it requires and waits for.
@@ -228,6 +230,20 @@ impl Manager {
     ) -> zbus::Result<()>;
 }
 
+/// `update-engine.service` as an object of its own.
+struct Service(Shared);
+
+#[interface(name = "org.freedesktop.systemd1.Service")]
+impl Service {
+    #[zbus(property)]
+    fn result(&self) -> &'static str {
+        match self.0.with(|state| state.skipped) {
+            true => "exec-condition",
+            false => "success",
+        }
+    }
+}
+
 /// `boot-complete.target` as an object of its own.
 struct Target(Shared);
 
@@ -298,11 +314,17 @@ impl Systemd {
             failed: Box::new(Vec::new),
             enabled: HashMap::from([("pointsman.service".to_owned(), true)]),
             boot_complete: None,
+            skipped: false,
         })));
         let target = format!("{PATH}/unit/{}", super::logind::escape(TARGET));
+        let service = format!(
+            "{PATH}/unit/{}",
+            super::logind::escape("update-engine.service")
+        );
         let connection = zbus::connection::Builder::address(bus.address().as_str())
             .serve_at(PATH, Manager(shared.clone()))
             .serve_at(target, Target(shared.clone()))
+            .serve_at(service, Service(shared.clone()))
             .name(NAME)
             .build()
             .await
@@ -319,6 +341,11 @@ impl Systemd {
     pub fn set_jobs(&self, jobs: impl IntoIterator<Item = Job>) {
         self.shared
             .with(|state| state.jobs = jobs.into_iter().collect());
+    }
+
+    /// `update-engine.service` was skipped by its `ExecCondition=`.
+    pub fn skip_update_engine(&self) {
+        self.shared.with(|state| state.skipped = true);
     }
 
     /// Which units have failed, from now on.
