@@ -1,7 +1,5 @@
 //! What changes between the look at a lost node and the transaction that passes over it keeps the node in its place.
 
-use std::time::Instant;
-
 use futures_util::future::join_all;
 
 use super::*;
@@ -49,22 +47,7 @@ const ALL: [Between; 13] = [
     Between::Document,
 ];
 
-/// How much later each piece comes, both ways.
-const DELAY: Duration = Duration::from_millis(400);
-
 impl Between {
-    /// When it comes after the grace has ended. The first in the queue hears of that a delay later, looks after a moment (at
-    /// 900 ms in etcd), asks who has proven the image (at 1800 ms), and passes over the node (at 2800 ms).
-    fn at(self) -> Duration {
-        Duration::from_millis(match self {
-            // The first hears of it by itself, but its transaction is under way by then.
-            Self::Document => 2450,
-            // After the question.
-            Self::Proven | Self::ProvenElsewhere => 2200,
-            _ => 1600,
-        })
-    }
-
     /// What comes of it: whether the node is passed over, and how many images are quarantined.
     fn expected(self) -> (bool, usize) {
         match self {
@@ -138,21 +121,20 @@ async fn race(between: Between) -> (bool, usize) {
     };
     let (said, task) = waiting(semaphore(vec![proxy.url()], &prefix), b);
     says(&said, "the only place is taken by a").await;
-    proxy.set(Mode::Delay(DELAY)).await;
-    // What is under way comes through, and the first waits.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let mut client = cluster.client().await;
-    let begun = Instant::now();
-    client.delete(keys.expiry("a"), None).await.unwrap();
-    tokio::time::sleep_until((begun + between.at()).into()).await;
+    proxy.hold(Aim::Text("/lost/a"));
+    cluster
+        .client()
+        .await
+        .delete(keys.expiry("a"), None)
+        .await
+        .unwrap();
+    proxy.wait_held().await;
     between.comes(&prefix, &looker, &entry).await;
+    proxy.go_on().await;
     let (expected, _) = between.expected();
     if expected {
         let lost = async || get(cluster, &keys.lost_node("a")).await;
         eventually("it is passed over", lost, Option::is_some).await;
-    } else {
-        // Long after it would have come through.
-        tokio::time::sleep_until((begun + Duration::from_millis(4500)).into()).await;
     }
     task.abort();
     let passed_over = !holders(&looker).await.contains(&"a".to_owned());

@@ -10,6 +10,8 @@ const HEADER: usize = 9;
 pub(super) const DATA: u8 = 0;
 /// The type of a frame that opens a request or a reply.
 pub(super) const HEADERS: u8 = 1;
+/// The type of a frame that cancels a request.
+pub(super) const RST_STREAM: u8 = 3;
 
 /// One frame's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,11 +10,31 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 
-use super::frames::{HEADERS, PREFACE, Scanner};
-use super::{Mode, Shared};
+use super::frames::{Frame, HEADERS, PREFACE, RST_STREAM, Scanner};
+use super::{Hold, Mode, Shared};
 
-/// The stream whose reply is to be lost, told by the client's side to the server's.
-type Marked = Mutex<Option<u32>>;
+/// A stream of this connection, told by the client's side to the server's.
+#[derive(Default)]
+struct Mark(Mutex<Option<u32>>);
+
+impl Mark {
+    fn set(&self, stream: u32) {
+        *self.0.lock().expect("nothing panics while it is locked") = Some(stream);
+    }
+
+    fn get(&self) -> Option<u32> {
+        *self.0.lock().expect("nothing panics while it is locked")
+    }
+}
+
+/// The streams that something happens to.
+#[derive(Default)]
+struct Marks {
+    /// Its reply is to be lost.
+    lost: Mark,
+    /// It is or was held.
+    held: Mark,
+}
 
 /// Serves until either side closes, the proxy cuts it, or a reply is lost. Both sides are closed then.
 pub(super) async fn serve(
@@ -32,10 +52,10 @@ pub(super) async fn serve(
         server.set_nodelay(true)?;
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
-        let marked = Marked::default();
+        let marks = Marks::default();
         tokio::select! {
-            result = requests(from_client, to_server, &shared, &marked) => result,
-            result = replies(from_server, to_client, &shared, &marked) => result,
+            result = requests(from_client, to_server, &shared, &marks) => result,
+            result = replies(from_server, to_client, &shared, &marks) => result,
         }
     };
     tokio::select! {
@@ -57,12 +77,12 @@ async fn swallow(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     }
 }
 
-/// Client to server; marks the request whose reply is to be lost.
+/// Client to server; marks the request whose reply is to be lost, and keeps the one that is to be held.
 async fn requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     shared: &Shared,
-    marked: &Marked,
+    marks: &Marks,
 ) -> io::Result<()> {
     let mut scanner = Scanner::new(PREFACE);
     let mut bodies: HashMap<u32, Vec<u8>> = HashMap::new();
@@ -72,14 +92,27 @@ async fn requests(
         if n == 0 {
             return Ok(());
         }
-        scanner.feed_with(&buffer[..n], |stream, piece| {
+        let held_before = marks.held.get();
+        let frames = scanner.feed_with(&buffer[..n], |stream, piece| {
             let body = bodies.entry(stream).or_default();
             body.extend_from_slice(piece);
             if shared.strikes(body) {
-                *marked.lock().expect("nothing panics while it is locked") = Some(stream);
+                marks.lost.set(stream);
+            }
+            if shared.holds(body) {
+                marks.held.set(stream);
             }
         });
+        if marks.held.get() != held_before {
+            shared.held.send_replace(Hold::Held);
+            let mut hold = shared.held.subscribe();
+            let _ = hold.wait_for(|hold| *hold == Hold::Released).await;
+        }
         hand_on(&buffer[..n], &mut to, shared).await?;
+        let cancelled = |f: &Frame| f.kind == RST_STREAM && Some(f.stream) == marks.held.get();
+        if frames.iter().any(cancelled) {
+            shared.held.send_replace(Hold::Ended);
+        }
     }
 }
 
@@ -88,7 +121,7 @@ async fn replies(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     shared: &Shared,
-    marked: &Marked,
+    marks: &Marks,
 ) -> io::Result<()> {
     let mut scanner = Scanner::new(0);
     let mut buffer = vec![0; 64 * 1024];
@@ -97,17 +130,21 @@ async fn replies(
         if n == 0 {
             return Ok(());
         }
-        let stream = *marked.lock().expect("nothing panics while it is locked");
         let frames = scanner.feed(&buffer[..n]);
-        let reply = frames
-            .iter()
-            .find(|f| f.kind == HEADERS && Some(f.stream) == stream);
-        if let Some(reply) = reply {
+        let reply_to = |mark: &Mark| {
+            let stream = mark.get();
+            let mut frames = frames.iter();
+            frames.find(|f| f.kind == HEADERS && Some(f.stream) == stream)
+        };
+        if let Some(reply) = reply_to(&marks.lost) {
             hand_on(&buffer[..reply.start()], &mut to, shared).await?;
             shared.lost.send_modify(|lost| *lost += 1);
             return Ok(());
         }
         hand_on(&buffer[..n], &mut to, shared).await?;
+        if reply_to(&marks.held).is_some() {
+            shared.held.send_replace(Hold::Ended);
+        }
     }
 }
 

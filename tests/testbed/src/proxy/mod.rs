@@ -79,7 +79,21 @@ struct Shared {
     /// Armed by [`Proxy::lose_reply_to`]: the request to strike.
     lose: Mutex<Option<Aim>>,
     lost: watch::Sender<usize>,
+    /// Armed by [`Proxy::hold`]: the request to hold.
+    hold: Mutex<Option<Aim>>,
+    held: watch::Sender<Hold>,
     connections: AtomicUsize,
+}
+
+/// How far the request is that [`Proxy::hold`] means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    Awaited,
+    Held,
+    /// It may go on.
+    Released,
+    /// The server has answered it, or the client has cancelled it.
+    Ended,
 }
 
 impl Shared {
@@ -87,6 +101,12 @@ impl Shared {
     fn strikes(&self, body: &[u8]) -> bool {
         let mut lose = self.lose.lock().expect("nothing panics while it is locked");
         lose.take_if(|aim| aim.hits(body)).is_some()
+    }
+
+    /// Claims the one request to hold, of which this much of the body has come.
+    fn holds(&self, body: &[u8]) -> bool {
+        let mut hold = self.hold.lock().expect("nothing panics while it is locked");
+        hold.take_if(|aim| aim.hits(body)).is_some()
     }
 }
 
@@ -106,6 +126,8 @@ impl Proxy {
             listening: watch::Sender::new(true),
             lose: Mutex::default(),
             lost: watch::Sender::default(),
+            hold: Mutex::default(),
+            held: watch::Sender::new(Hold::Ended),
             connections: AtomicUsize::new(0),
         });
         let task = tokio::spawn(listen(listener, address, shared.clone()));
@@ -170,6 +192,37 @@ impl Proxy {
             waited.is_ok(),
             "{} replies lost, not {at_least}",
             self.lost()
+        );
+    }
+
+    /// Holds the next unary gRPC request that is meant, and all that the client sends after it on the same connection, until
+    /// [`Proxy::go_on`]. Only for plain HTTP/2.
+    pub fn hold(&self, aim: Aim) {
+        self.shared.held.send_replace(Hold::Awaited);
+        let mut hold = self.shared.hold.lock();
+        **hold.as_mut().expect("nothing panics while it is locked") = Some(aim);
+    }
+
+    /// Waits until the request that [`Proxy::hold`] meant has come; panics after [`PATIENCE`](crate::fakes::PATIENCE).
+    pub async fn wait_held(&self) {
+        self.wait_hold(Hold::Held).await;
+    }
+
+    /// Lets the request that is held go on, and waits until the server has answered it or the client has cancelled it; panics
+    /// after [`PATIENCE`](crate::fakes::PATIENCE).
+    pub async fn go_on(&self) {
+        self.shared.held.send_replace(Hold::Released);
+        self.wait_hold(Hold::Ended).await;
+    }
+
+    async fn wait_hold(&self, state: Hold) {
+        let mut held = self.shared.held.subscribe();
+        let reached = held.wait_for(|now| *now == state);
+        let waited = tokio::time::timeout(crate::fakes::PATIENCE, reached).await;
+        let now = *self.shared.held.borrow();
+        assert!(
+            waited.is_ok(),
+            "the request to hold is {now:?}, not {state:?}"
         );
     }
 

@@ -126,3 +126,34 @@ async fn a_reply_is_lost_after_the_put_took_effect() {
             .unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_request_that_is_held_takes_effect_when_it_may_go_on() {
+    let cluster = shared_cluster();
+    let proxy = Proxy::start(cluster.address(0)).await;
+    let options = ConnectOptions::new().with_timeout(LIMIT);
+    let client = Client::connect([proxy.url()], Some(options)).await.unwrap();
+    let mut direct = cluster.client_of(0).await;
+    let key = unique_prefix("held");
+    for cancelled in [false, true] {
+        proxy.hold(Aim::Text("meant"));
+        let mut writer = client.clone();
+        writer.put(key.as_str(), "other", None).await.unwrap();
+        let put = {
+            let key = key.clone();
+            tokio::spawn(async move { writer.put(key, "meant", None).await })
+        };
+        proxy.wait_held().await;
+        let read = direct.get(key.as_str(), None).await.unwrap();
+        assert_eq!(read.kvs()[0].value_str().unwrap(), "other");
+        if cancelled {
+            put.abort();
+        }
+        proxy.go_on().await;
+        if !cancelled {
+            put.await.unwrap().unwrap();
+            let read = direct.get(key.as_str(), None).await.unwrap();
+            assert_eq!(read.kvs()[0].value_str().unwrap(), "meant");
+        }
+    }
+}
