@@ -1,13 +1,11 @@
 //! `pointsman status`.
 
+mod gather;
 mod lost;
 mod render;
 
 use cloud_config::boot::Outcome;
-use host::{
-    coordinator, node,
-    systemd::{self, Trouble},
-};
+use host::node;
 use jiff::Timestamp;
 use semaphore::{
     etcd::{self, HolderState},
@@ -17,11 +15,9 @@ use semaphore::{
 use serde::Serialize;
 
 use super::{Context, Exit, Failure, common::JsonArgs, output};
-use crate::agent::{
-    bus::{AgentClient, ClientError, Published},
-    identity,
-};
+use crate::agent::bus::Published;
 
+use gather::gather;
 pub use lost::{LostStatus, PassedOver};
 pub use render::render;
 
@@ -249,154 +245,9 @@ impl From<HolderState> for HolderStatus {
     }
 }
 
-async fn group_status(semaphore: &etcd::Semaphore, read: etcd::Group) -> GroupStatus {
-    let (document, error) = match read.document {
-        None if read.holders.is_empty() => (None, None),
-        None => {
-            let ids: Vec<&str> = read.holders.iter().map(|held| held.id.as_str()).collect();
-            let error = format!("it is missing, although it is held by {}", ids.join(", "));
-            (None, Some(error))
-        }
-        Some(Ok(document)) => (Some(document), None),
-        Some(Err(error)) => (None, Some(error.to_string())),
-    };
-    let (policy, policy_error) = match read.policy {
-        None => (None, None),
-        Some(Ok(policy)) => (Some(policy), None),
-        Some(Err(error)) => (None, Some(error.to_string())),
-    };
-    let lost_policy = policy.as_ref().and_then(|policy| policy.lost.as_ref());
-    let mut holders = Vec::new();
-    for held in &read.holders {
-        holders.push(HolderStatus {
-            passed_over: lost::passed_over(semaphore, lost_policy, held).await,
-            ..HolderStatus::from(held.clone())
-        });
-    }
-    // Those of a release before policies: what the policy says does not keep them.
-    let count = u64::try_from(read.nodes.len()).unwrap_or(u64::MAX);
-    let may_be_old = policy.is_some() && count > read.members;
-    let without_policy = match may_be_old {
-        true => semaphore
-            .without_policy(&read.nodes)
-            .await
-            .unwrap_or_default(),
-        false => Vec::new(),
-    };
-    GroupStatus {
-        group: semaphore.keys().group().as_str().to_owned(),
-        members: read.members,
-        without_policy: without_policy
-            .into_iter()
-            .map(|node| {
-                if node.hostname.is_empty() {
-                    node.id
-                } else {
-                    node.hostname
-                }
-            })
-            .collect(),
-        percentage: policy
-            .as_ref()
-            .and_then(|policy| super::policy::percentage(policy, read.members, document.as_ref())),
-        policy,
-        policy_error,
-        max: document.as_ref().map(|d| d.max),
-        available: document.as_ref().map(|d| d.available()),
-        error,
-        pause: read.pause,
-        entries: read
-            .holders
-            .iter()
-            .filter_map(|held| held.entry.clone())
-            .collect(),
-        holders,
-        lost: lost::lost(read.lost),
-        queue: read.queue,
-        nodes: read.nodes,
-    }
-}
-
-async fn ask_etcd(context: &Context, all_groups: bool) -> Result<Status, Failure> {
-    let mut status = Status::default();
-    let own = context.config.group.clone();
-    let groups = if all_groups {
-        let mut groups = context.semaphore()?.groups().await?;
-        // Also while no node of it has said anything yet.
-        if !groups.contains(&own) {
-            groups.push(own);
-        }
-        groups
-    } else {
-        vec![own]
-    };
-    for group in groups {
-        let semaphore = context.semaphore_of(group)?;
-        let read = semaphore.read().await?;
-        status.pause_all.clone_from(&read.pause_all);
-        status.quarantine.clone_from(&read.quarantine);
-        status.member_out.clone_from(&read.member_out);
-        status.member_before_accept = read.member_before_accept;
-        status.groups.push(group_status(&semaphore, read).await);
-    }
-    Ok(status)
-}
-
 /// Said before anything else that a node without a configuration shows: it may be the reason of all of it.
 pub(super) const NOT_CONFIGURED: &str = "pointsman: no configuration found (/etc/pointsman/config.yaml, config.d/*.yaml, \
      variables, flags). The defaults are used, with etcd at 127.0.0.1";
-
-/// That pointsman.service has failed, and the configuration's faults if it has any; none where it has not, or systemd
-/// cannot be asked.
-async fn unit_failed(context: &Context) -> Option<String> {
-    let bus = host::bus::connect(&context.config.root).await.ok()?;
-    let failed = systemd::unsettled(&bus).await.ok()??;
-    failed
-        .iter()
-        .find(|found| found.unit == "pointsman.service" && found.trouble == Trouble::Failed)?;
-    let faults: Vec<String> = context.faults().iter().map(ToString::to_string).collect();
-    Some(match faults.as_slice() {
-        [] => "pointsman.service has failed. To see why: journalctl -u pointsman".to_owned(),
-        faults => format!("pointsman.service has failed: {}", faults.join("; ")),
-    })
-}
-
-/// Adds what etcd knows of this node and its agent does not: the agent sees it only when it tells etcd of itself.
-async fn look_for_others(context: &Context, node: &mut NodeStatus, groups: &[GroupStatus]) {
-    let Ok(boot) = node::boot_id(&context.config.root) else {
-        return;
-    };
-    let group = groups.iter().find(|group| group.group == node.group);
-    let Some(group) = group.filter(|_| node.strategy == "etcd-lock") else {
-        return;
-    };
-    let record = group.nodes.iter().find(|record| record.id == node.id);
-    if let Some(record) = record
-        && node.recorded
-        && node.warnings.is_empty()
-        && !record.boot_id.is_empty()
-        && record.boot_id != boot
-    {
-        node.warnings.push(identity::twin(record, &node.id));
-    }
-    let entry = group.entries.iter().find(|entry| entry.id == node.id);
-    let quiet = |state: &str, holding: bool| matches!(state, "idle" | "waiting") && !holding;
-    if let Some(lost) = entry.and_then(|entry| identity::lost_hold(entry, &node.id))
-        && quiet(&node.state, node.holding)
-    {
-        // Meanwhile it may have taken it.
-        let again = async {
-            let client = AgentClient::connect(&context.config.root).await?;
-            client.properties().await
-        };
-        if again
-            .await
-            .is_ok_and(|said| quiet(&said.state, said.holding))
-        {
-            node.warnings.push(lost);
-        }
-    }
-}
 
 /// Shows it.
 ///
@@ -404,58 +255,10 @@ async fn look_for_others(context: &Context, node: &mut NodeStatus, groups: &[Gro
 /// When etcd cannot be reached, after showing what this node's agent says; when the document cannot be used,
 /// after showing it.
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let asked = async {
-        let client = AgentClient::connect(&context.config.root).await?;
-        client.properties().await
-    };
     if context.is_not_configured() {
         output::note(NOT_CONFIGURED);
     }
-    // Status is asked for on machines without an agent, or without a bus, as well.
-    let (node, node_error) = match asked.await {
-        Ok(said) => {
-            let hostname = node::hostname(&context.config.root);
-            let node = NodeStatus {
-                hostname,
-                ..NodeStatus::from(said)
-            };
-            (Some(node), None)
-        }
-        Err(ClientError::NotRunning) => (None, None),
-        Err(error) => (None, Some(Failure::from(error).in_line())),
-    };
-    // A node that asks nobody has nothing in etcd to show.
-    let alone = node
-        .as_ref()
-        .is_some_and(|node| node.strategy != "etcd-lock");
-    let (mut status, failure) = match ask_etcd(context, args.all_groups).await {
-        Ok(status) => (status, None),
-        Err(failure) => {
-            let status = Status {
-                etcd_error: Some(failure.to_string()),
-                ..Status::default()
-            };
-            (status, Some(failure).filter(|_| !alone))
-        }
-    };
-    let mut node = node;
-    if let Some(node) = &mut node {
-        look_for_others(context, node, &status.groups).await;
-    }
-    status.coordinator = match node {
-        None => coordinator::seen(&context.config.root),
-        Some(_) => None,
-    };
-    if node.is_none() && node_error.is_none() {
-        status.unit_failed = unit_failed(context).await;
-    }
-    status.configured_group = node
-        .as_ref()
-        .filter(|node| !context.names_the_group() && node.group != context.config.group.as_str())
-        .map(|_| context.config.group.as_str().to_owned());
-    status.node = node;
-    status.node_error = node_error;
-    status.cloud_config = Outcome::load(&context.config.root);
+    let (status, failure) = gather(context, args.all_groups).await;
     if args.json.json {
         output::json(&status)?;
     } else {
