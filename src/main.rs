@@ -61,8 +61,8 @@ fn main() -> ExitCode {
         match cli::run(cli).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
-                // A plan with changes has said what it has to say.
-                if failure.exit != cli::Exit::Changes {
+                // What has no message has said what it has to say: a plan with changes.
+                if !failure.message.is_empty() {
                     cli::output::note(format!("pointsman: {failure}"));
                 }
                 ExitCode::from(failure.exit as u8)

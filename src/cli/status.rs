@@ -1,11 +1,13 @@
 //! `pointsman status`.
 
+mod check;
 mod gather;
 mod lost;
+mod nodes;
 mod render;
 
 use cloud_config::boot::Outcome;
-use host::node;
+use host::{duration, node};
 use jiff::Timestamp;
 use semaphore::{
     etcd::{self, HolderState},
@@ -13,6 +15,7 @@ use semaphore::{
     records::{Holder, ImageId, MemberOut, NodeRecord, Pause, Phase, Quarantine, Ticket},
 };
 use serde::Serialize;
+use std::time::Duration;
 
 use super::{Context, Exit, Failure, common::JsonArgs, output};
 use crate::agent::bus::Published;
@@ -29,6 +32,17 @@ pub struct Args {
     /// Every group under the key prefix, not only this node's.
     #[arg(long)]
     all_groups: bool,
+    /// Show every node instead: host, group, version, kernel, state, agent, what it waits for
+    #[arg(long)]
+    nodes: bool,
+    #[command(flatten)]
+    filter: nodes::Filter,
+    /// Answer a monitoring system: one line, exit 0 (ok), 1 (warning) or 2 (critical)
+    #[arg(long, conflicts_with = "nodes")]
+    check: bool,
+    /// With --check: warn when the first in the queue has waited for this long although it could go
+    #[arg(long, value_name = "DURATION", default_value = "1h", requires = "check", value_parser = duration::parse)]
+    queue_age: Duration,
 }
 
 /// All that is shown.
@@ -258,12 +272,21 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     if context.is_not_configured() {
         output::note(NOT_CONFIGURED);
     }
+    if args.check {
+        return answer(context, args).await;
+    }
     let (status, failure) = gather(context, args.all_groups).await;
-    if args.json.json {
-        output::json(&status)?;
-    } else {
-        let zone = node::time_zone(&context.config.root);
-        output::print(&render(&status, &Timestamp::now(), &zone))?;
+    let (now, zone) = (Timestamp::now(), node::time_zone(&context.config.root));
+    match (args.nodes, args.json.json) {
+        (false, true) => output::json(&status)?,
+        (false, false) => output::print(&render(&status, &now, &zone))?,
+        // There are none to show.
+        (true, _) if failure.is_some() => {}
+        (true, true) => output::json(&args.filter.nodes(&status))?,
+        (true, false) => {
+            let shown = args.filter.nodes(&status);
+            output::print(&nodes::render(&shown, &status, &now, &zone))?;
+        }
     }
     if let Some(failure) = failure {
         return Err(failure);
@@ -282,5 +305,50 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             ))
         }
         None => Ok(()),
+    }
+}
+
+/// How long the queue is given to move by itself before it counts as one that does not.
+const A_MOMENT: Duration = Duration::from_secs(5);
+
+/// Answers a monitoring system.
+async fn answer(context: &Context, args: &Args) -> Result<(), Failure> {
+    let zone = node::time_zone(&context.config.root);
+    let look = async || {
+        let (status, _) = gather(context, args.all_groups).await;
+        let found = check::findings(&status, args.queue_age, Timestamp::now(), &zone);
+        (status, found)
+    };
+    let (mut status, mut found) = look().await;
+    // The place may have become free just now.
+    if found
+        .iter()
+        .any(|finding| finding.kind == check::Kind::Queue)
+    {
+        tokio::time::sleep(A_MOMENT).await;
+        (status, found) = look().await;
+    }
+    let faults = context.faults().iter();
+    found.extend(
+        faults.map(|fault| check::Finding::critical(check::Kind::Configuration, fault.to_string())),
+    );
+    if let Some(warning) = context.config.certificate_warning(Timestamp::now()) {
+        let text = warning.to_string();
+        found.push(match warning.has_expired() {
+            true => check::Finding::critical(check::Kind::Certificate, text),
+            false => check::Finding::warning(check::Kind::Certificate, text),
+        });
+    }
+    check::sort(&mut found);
+    if args.json.json {
+        output::json(&found)?;
+    } else {
+        output::print(&check::render(&found, &status))?;
+    }
+    // It has been said.
+    match found.first().map(|worst| worst.level) {
+        None => Ok(()),
+        Some(check::Level::Warning) => Err(Failure::new(Exit::Failed, "")),
+        Some(check::Level::Critical) => Err(Failure::new(Exit::Usage, "")),
     }
 }

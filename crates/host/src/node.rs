@@ -255,6 +255,15 @@ impl Group {
     }
 }
 
+/// A group as a sentence names it: `the default group`, `the group "web"`.
+#[must_use]
+pub fn named_group(name: &str) -> String {
+    match name {
+        "" => "the default group".to_owned(),
+        name => format!("the group {name:?}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;

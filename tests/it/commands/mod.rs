@@ -8,11 +8,13 @@ mod documents;
 mod drain;
 mod lost;
 mod names;
+mod nodes;
 mod output;
 mod policy;
 mod reboot;
 mod refusals;
 mod status;
+mod status_check;
 mod windows;
 
 pub(crate) use documents::{documented, paths};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use etcd_client::{Compare, GetOptions, KeyValue, Txn, TxnOp};
-use host::node::Group;
+use host::node::{Group, named_group};
 use jiff::Timestamp;
 
 use super::{Error, Semaphore, json, read, store::as_read};
@@ -14,7 +14,7 @@ use crate::{keys::Keys, policy::Policy, records::NodeRecord, stored::Stored, wav
 pub enum AfterFault {
     /// It would come after itself.
     #[error(
-        "{} would come after itself: {}", group(.own), chain(.own, .through)
+        "{} would come after itself: {}", named_group(.own), chain(.own, .through)
     )]
     Circle {
         /// The group.
@@ -23,7 +23,7 @@ pub enum AfterFault {
         through: Vec<String>,
     },
     /// Nobody would ever prove an image there.
-    #[error("{} has no members: no image would ever be open to this group", group(.0))]
+    #[error("{} has no members: no image would ever be open to this group", named_group(.0))]
     Empty(String),
     /// Agents that tell nothing of what they have proven: their nodes have no member key.
     #[error(
@@ -32,15 +32,8 @@ pub enum AfterFault {
     )]
     Silent(Vec<String>),
     /// The policy of a group on the way cannot be read.
-    #[error("the policy of {} cannot be used, and so it is not known which groups come before it", group(.0))]
+    #[error("the policy of {} cannot be used, and so it is not known which groups come before it", named_group(.0))]
     Unknown(String),
-}
-
-fn group(name: &str) -> String {
-    match name {
-        "" => "the default group".to_owned(),
-        name => format!("the group {name:?}"),
-    }
 }
 
 fn count(nodes: usize) -> String {

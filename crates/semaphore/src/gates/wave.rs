@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use host::node::Group;
+use host::node::{Group, named_group};
 
 use super::{Closed, ClosedBy, Gate, Passenger};
 use crate::{
@@ -28,10 +28,7 @@ pub struct ShutWave {
 impl fmt::Display for ShutWave {
     /// As a sentence for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let group = match self.group.as_str() {
-            "" => "the default group".to_owned(),
-            name => format!("the group {name:?}"),
-        };
+        let group = named_group(self.group.as_str());
         if self.soaks {
             write!(
                 f,

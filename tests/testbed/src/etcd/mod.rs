@@ -12,7 +12,7 @@ pub use cluster::Cluster;
 pub use metrics::Requests;
 pub use options::{Builder, Tls, Version};
 pub use shared::{shared_cluster, unique_prefix};
-pub use tls::Certificates;
+pub use tls::{Certificates, expiring_client};
 
 #[cfg(test)]
 mod tests;

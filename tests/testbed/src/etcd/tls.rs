@@ -1,6 +1,9 @@
 //! Certificates for one cluster: a CA, one for the members, one for a client.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -143,6 +146,21 @@ impl Certificates {
         std::fs::write(&self.namesake_key, key.serialize_pem())?;
         Ok(())
     }
+}
+
+/// Writes a client's certificate to `dir` that expires after this time, and its key; their files.
+pub fn expiring_client(dir: &Path, left: Duration) -> (PathBuf, PathBuf) {
+    let files = (dir.join("expiring.pem"), dir.join("expiring-key.pem"));
+    let write = || -> Result<(), Box<dyn std::error::Error>> {
+        let mut leaf = params("pointsman", &[])?;
+        leaf.not_after = (SystemTime::now() + left).into();
+        let key = KeyPair::generate()?;
+        std::fs::write(&files.0, leaf.self_signed(&key)?.pem())?;
+        std::fs::write(&files.1, key.serialize_pem())?;
+        Ok(())
+    };
+    write().unwrap_or_else(|e| panic!("cannot make a certificate in {}: {e}", dir.display()));
+    files
 }
 
 fn params(name: &str, hosts: &[&str]) -> Result<CertificateParams, rcgen::Error> {
