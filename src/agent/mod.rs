@@ -9,6 +9,7 @@ mod facts;
 pub mod failure;
 pub mod gate;
 pub mod health;
+pub mod history;
 pub mod identity;
 pub mod journal;
 pub mod journal_file;
@@ -24,6 +25,7 @@ use bus::{AgentBus, AgentBusError};
 use driver::{Driver, Ending, Mode, Outside, Reload};
 use effects::{EffectRunner, Updates};
 use failure::Refusal;
+use history::{Ends, History};
 use host::{
     blocking,
     bus::BusError,
@@ -39,7 +41,10 @@ use journal_file::JournalFile;
 use machine::Event;
 use machine_mark::MachineMark;
 use next_slot::{NextSlot, NextSlotQueue, Survey};
-use semaphore::{keys::Keys, records::ImageId};
+use semaphore::{
+    keys::Keys,
+    records::{ImageId, LastReboot},
+};
 use settings::{Config, ConfigError, OfAgent, Strategy};
 use slots::version;
 use tokio::{
@@ -131,7 +136,11 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
         Updates::Sentinel(root.path(&config.sentinel))
     };
     let journal = Arc::new(JournalFile::new(&root, &node::machine_id(&root)?));
+    let history = history::file::path(&root);
+    let before = history::file::tail(&history);
     let mut outside = Outside {
+        history: History::after(Ends::of(&before)),
+        history_file: history::file::Writer::new(history),
         bus,
         coordinator,
         calls: asked,
@@ -154,12 +163,16 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
         }
         let (notes, noted) = mpsc::unbounded_channel();
         // Where the configuration has changed, the watchdog waits already.
-        let runner = runner(config, &connection, &updates, notes, journal.clone());
+        let last = outside.history.last().cloned();
+        let runner = runner(config, &connection, &updates, notes, journal.clone(), last);
         let (runner, loaded) = notify::watched(runner).await?;
         let runner = Rc::new(runner);
         let facts = facts::watch(runner.clone());
         // The signals are listened to: whoever is told that the agent is ready may send one.
         notify::ready();
+        if let Ok(journal) = &loaded {
+            outside.history.begin(journal);
+        }
         let driver = Driver::new(runner, mode.clone(), loaded);
         match driver.run(&mut outside, facts, noted).await {
             Ending::Stopped | Ending::Done => return Ok(()),
@@ -178,6 +191,7 @@ async fn runner(
     updates: &Updates,
     notes: mpsc::UnboundedSender<Event>,
     journal: Arc<JournalFile>,
+    last: Option<LastReboot>,
 ) -> Result<(EffectRunner, Result<Journal, JournalError>), AgentError> {
     let root = &config.root;
     let etcd = config.etcd_options()?;
@@ -220,6 +234,7 @@ async fn runner(
         store_accepted: Arc::default(),
         unknown_boot: std::cell::Cell::default(),
         proven: RefCell::default(),
+        last: RefCell::new(last),
         known_windows: RefCell::default(),
         ending: RefCell::default(),
         member: RefCell::default(),

@@ -35,7 +35,7 @@ const ASKS: &[Group] = &[Root, Config, Etcd, RebootLock];
 
 /// The groups of a command, by its words; the longest line that fits counts. For a command that is not here all of them
 /// mean something.
-const OF_COMMANDS: [(&[&str], &[Group]); 23] = [
+const OF_COMMANDS: [(&[&str], &[Group]); 24] = [
     (&["status"], ASKS),
     (&["lock"], ASKS),
     (&["unlock"], ASKS),
@@ -46,6 +46,8 @@ const OF_COMMANDS: [(&[&str], &[Group]); 23] = [
     (&["forget"], ASKS),
     (&["quarantine"], ASKS),
     (&["acts"], ASKS),
+    // With --cluster.
+    (&["history"], ASKS),
     (&["import-locksmith"], ASKS),
     (&["pause"], ASKS),
     (&["resume"], ASKS),

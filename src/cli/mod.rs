@@ -14,6 +14,7 @@ pub mod flags;
 pub mod forget;
 mod go_flags;
 pub mod health;
+pub mod history;
 pub mod import_locksmith;
 pub mod lock;
 pub mod locksmith;
@@ -107,6 +108,9 @@ pub enum Command {
     /// Show what people did to the reboot locks of all groups, the latest last: unlock, set-max, pause and the like. With
     /// --group: to that group, and to the whole cluster.
     Acts(acts::Args),
+    /// Show what happened on this node: updates, reboots, proofs, rollbacks. With --cluster: how the last reboot of every node
+    /// ended, and what people did.
+    History(history::Args),
     /// Copy locksmith's locks from etcd's v2 API into the reboot lock, once.
     ImportLocksmith(import_locksmith::Args),
     /// Stop all reboots of the group, or of the whole cluster, until `resume`.
@@ -175,6 +179,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Windows(args) => windows::run(&context, &args),
         Command::Quarantine(args) => quarantine::run(&context, &args).await,
         Command::Acts(args) => acts::run(&context, &args).await,
+        Command::History(args) => history::run(&context, &args).await,
         Command::ImportLocksmith(args) => import_locksmith::run(&context, &args).await,
         Command::Pause(args) => pause::pause(&context, &args).await,
         Command::Resume(args) => pause::resume(&context, &args).await,

@@ -20,7 +20,7 @@ use std::time::Duration;
 use super::{Context, Exit, Failure, common::JsonArgs, output};
 use crate::agent::bus::Published;
 
-use gather::gather;
+pub(in crate::cli) use gather::gather;
 pub use lost::{LostStatus, PassedOver};
 pub use render::render;
 

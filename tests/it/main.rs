@@ -29,6 +29,7 @@ mod contention;
 mod etcd_failures;
 mod footprint;
 mod health;
+mod history;
 mod hooks;
 mod locksmith;
 mod logind;

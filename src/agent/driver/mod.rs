@@ -33,6 +33,7 @@ use super::{
     effects::{EffectRunner, Unanswered, Updates},
     facts::Watching,
     failure::Refusal,
+    history::{History, file::Writer},
     journal::{Journal, JournalError},
     machine::{Event, Identity, Machine, State},
     situation::{Facts, Now, Request, Rules, Update},
@@ -57,6 +58,10 @@ pub enum Ending {
 
 /// What outlives a driver when the configuration changes.
 pub struct Outside {
+    /// What happened on this node.
+    pub history: History,
+    /// Where it is written.
+    pub history_file: Writer,
     /// The agent's place on the bus; none in the foreground.
     pub bus: Option<AgentBus>,
     /// Being the node's coordinator.

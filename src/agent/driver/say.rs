@@ -16,6 +16,7 @@ use super::{Asked, Driver, Ending, Mode, Outside};
 use crate::agent::{
     bus::Published,
     effects::EffectRunner,
+    history::Seen,
     identity,
     machine::{Event, State},
     situation::Update,
@@ -30,6 +31,7 @@ impl Driver {
         self.look_for_a_twin();
         let (state, waits_for) = self.machine.report();
         let waits_for = sentence(&waits_for);
+        self.note_history(outside, state, &waits_for);
         let before = std::mem::replace(&mut self.said, (state, waits_for.clone()));
         if before != self.said {
             self.since = Timestamp::now();
@@ -81,6 +83,23 @@ impl Driver {
         {
             self.ending.get_or_insert(Ending::Done);
         }
+    }
+
+    /// Writes down what has happened. The record, which may be written with the next step, has it as well.
+    fn note_history(&self, outside: &mut Outside, state: &str, why: &str) {
+        let Some(journal) = self.machine.journal() else {
+            return;
+        };
+        let seen = Seen {
+            state,
+            why,
+            journal,
+            runs: &self.runner.runs,
+        };
+        let history = &mut outside.history;
+        let happened = history.look(&seen, &self.runner.boot_id, Timestamp::now());
+        outside.history_file.add(&happened);
+        self.runner.last.replace(history.last().cloned());
     }
 
     /// What is waited for, and that this node's reboots outlast every window, where they do; that is logged once.

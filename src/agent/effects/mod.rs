@@ -32,7 +32,7 @@ use host::{
 use semaphore::{
     etcd::{self, BackOff, Semaphore, Wait},
     keys::Keys,
-    records::{ImageId, Member, NodeRecord},
+    records::{ImageId, LastReboot, Member, NodeRecord},
 };
 use settings::{Config, Strategy};
 
@@ -89,6 +89,8 @@ pub struct EffectRunner {
     pub unknown_boot: Cell<bool>,
     /// The digest of the image that was proven here last, where the node is not on its way to another.
     pub proven: RefCell<Option<String>>,
+    /// How this node's last reboot ended, for its record.
+    pub last: RefCell<Option<LastReboot>>,
     /// What the node knows of reboot windows from its past.
     pub known_windows: RefCell<KnownWindows>,
     /// What ends memberships that do not count any more.
@@ -221,6 +223,7 @@ impl EffectRunner {
             member: (self.config.strategy == Strategy::EtcdLock).then(|| Member {
                 proven: self.proven.borrow().clone(),
             }),
+            last: self.last.borrow().clone(),
             knew: None,
         }
     }

@@ -8,7 +8,7 @@ use semaphore::etcd::QueuePosition;
 use super::{Machine, State, StateName};
 use crate::agent::{
     gate::ClosedBy,
-    journal::{Entry, Stage},
+    journal::{Entry, Journal, Stage},
     situation::Now,
 };
 
@@ -65,6 +65,12 @@ impl Machine {
             State::RollingBack { verdict, .. } => said(verdict),
         };
         (self.state.name().word(), waits_for)
+    }
+
+    /// The journal; none where it cannot be read.
+    #[must_use]
+    pub fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref().ok()
     }
 
     /// Whether what it waits for, as reported, is a hook.

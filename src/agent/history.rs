@@ -1,0 +1,360 @@
+//! What happened on this node: every update, reboot, proof and rollback, for people who ask later.
+//!
+//! It is derived from what the machine journals and says, decides nothing, and is never waited for.
+
+pub mod file;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use semaphore::records::{ImageId, LastReboot, Outcome};
+use serde::{Deserialize, Serialize};
+
+use super::journal::{Journal, Stage};
+
+/// The kind of an event, one word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// update_engine has staged an update.
+    Staged,
+    /// A person asked for a reboot.
+    Requested,
+    /// The node took the lock, where one is needed, and is being drained.
+    Draining,
+    /// A reboot was given up before the node went down.
+    SteppedBack,
+    /// The reboot is committed.
+    Rebooting,
+    /// The boot passed its checks.
+    Proven,
+    /// The boot did not pass its checks, and stays.
+    Unproven,
+    /// The node goes to the image before by itself.
+    RollingBack,
+    /// The node came up on the image before: the other one did not come up.
+    FellBack,
+    /// This node quarantined an image.
+    Quarantined,
+    /// The node stays under observation.
+    Soaking,
+    /// The image failed its checks in the soak.
+    SoakFailed,
+    /// The soak is over.
+    SoakEnded,
+    /// A word of a newer program.
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// One event: a line of the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Happened {
+    /// When, by this machine's clock.
+    pub time: Timestamp,
+    /// What.
+    pub event: Kind,
+    /// In which boot (proc(5), `random/boot_id`).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub boot_id: String,
+    /// The image that ran before, where the event is about a reboot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<ImageId>,
+    /// The image that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<ImageId>,
+    /// Why, a sentence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// How long it took: from the drain to the proof; the length of a soak. In seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+}
+
+/// What is compared to see what happened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen<'a> {
+    /// The state, one word.
+    pub state: &'a str,
+    /// What the state is for, a sentence.
+    pub why: &'a str,
+    /// The journal, as far as it can be read.
+    pub journal: &'a Journal,
+    /// What runs.
+    pub runs: &'a ImageId,
+}
+
+/// The history of this run of the agent.
+#[derive(Debug, Default)]
+pub struct History {
+    state: String,
+    journal: Option<Journal>,
+    /// Why the boot was not proven, as it was noted last: it is checked again and again.
+    unproven: Option<String>,
+    /// How its last reboot ended.
+    ends: Ends,
+}
+
+impl History {
+    /// A history that goes on after events that say this of the last reboot.
+    #[must_use]
+    pub fn after(ends: Ends) -> Self {
+        Self {
+            ends,
+            ..Self::default()
+        }
+    }
+
+    /// Begins with this journal: nothing that it says is new. It counts once.
+    pub fn begin(&mut self, journal: &Journal) {
+        self.journal.get_or_insert_with(|| journal.clone());
+    }
+
+    /// How this node's last reboot ended; none where that is not known.
+    #[must_use]
+    pub fn last(&self) -> Option<&LastReboot> {
+        self.ends.last.as_ref()
+    }
+
+    /// What has happened since it was asked last, in that order.
+    pub fn look(&mut self, seen: &Seen<'_>, boot_id: &str, now: Timestamp) -> Vec<Happened> {
+        let mut found = Vec::new();
+        let Some(before) = self.journal.replace(seen.journal.clone()) else {
+            return Vec::new();
+        };
+        let state = std::mem::replace(&mut self.state, seen.state.to_owned());
+        let (old, new) = (&before, seen.journal);
+        let mut note = |event: Kind, of: Of| {
+            found.push(Happened {
+                time: now,
+                event,
+                boot_id: boot_id.to_owned(),
+                from: of.from,
+                to: of.to,
+                reason: of.reason,
+                seconds: of.seconds,
+            });
+        };
+        if let Some(staged) = new.staged.as_ref().filter(|_| old.staged != new.staged) {
+            note(Kind::Staged, Of::image(staged));
+        }
+        let asked = |journal: &Journal| {
+            journal
+                .request
+                .as_ref()
+                .map(|asked| asked.request.reason.clone())
+        };
+        if let Some(reason) = asked(new).filter(|_| asked(old).is_none()) {
+            note(Kind::Requested, Of::why(&reason));
+        }
+        let entered = |state: &str, word: &str| seen.state == word && state != word;
+        let stage = |journal: &Journal| journal.entry.as_ref().map(|entry| entry.stage);
+        let soaking = new.soak.as_ref().map(|soak| &soak.entry);
+        let entry = new.entry.as_ref().or(old.entry.as_ref()).or(soaking);
+        let reboot = entry.map_or_else(Of::default, |entry| Of {
+            from: Some(entry.from.clone()),
+            to: Some(entry.intent.to.clone()),
+            reason: entry.intent.reason.clone(),
+            seconds: None,
+        });
+        if entered(&state, "draining") {
+            note(Kind::Draining, reboot.clone());
+        }
+        if stage(new) == Some(Stage::Committing) && stage(old) != Some(Stage::Committing) {
+            note(Kind::Rebooting, reboot.clone());
+        }
+        if entered(&state, "stepping-back") {
+            note(
+                Kind::SteppedBack,
+                Of {
+                    reason: seen.why.to_owned(),
+                    ..reboot.clone()
+                },
+            );
+        }
+        if let Some(image) = new
+            .forgiven
+            .as_ref()
+            .filter(|_| old.forgiven != new.forgiven)
+        {
+            let why = "its first boot was cut off, and it is tried once more";
+            note(
+                Kind::FellBack,
+                Of {
+                    to: Some(image.clone()),
+                    reason: why.into(),
+                    ..reboot.clone()
+                },
+            );
+        }
+        for bad in new.quarantined.iter().filter(|bad| is_new(old, bad)) {
+            let fell_back = bad.boot_id == boot_id && !bad.what.is(seen.runs);
+            let meant = entry.is_some_and(|entry| entry.intent.to.is(&bad.what));
+            if fell_back && meant && new.judged != old.judged {
+                note(
+                    Kind::FellBack,
+                    Of {
+                        reason: bad.reason.clone(),
+                        ..reboot.clone()
+                    },
+                );
+            }
+            note(
+                Kind::Quarantined,
+                Of {
+                    reason: bad.reason.clone(),
+                    ..Of::image(&bad.what)
+                },
+            );
+        }
+        if seen.state == "unproven" && self.unproven.as_deref() != Some(seen.why) {
+            note(
+                Kind::Unproven,
+                Of {
+                    reason: seen.why.to_owned(),
+                    ..Of::image(seen.runs)
+                },
+            );
+            self.unproven = Some(seen.why.to_owned());
+        }
+        if entered(&state, "rolling-back") {
+            note(
+                Kind::RollingBack,
+                Of {
+                    to: Some(seen.runs.clone()),
+                    reason: seen.why.to_owned(),
+                    ..reboot.clone()
+                },
+            );
+        }
+        if new.proven != old.proven && new.proven.is_some() {
+            self.unproven = None;
+            // A node that fell back is proven on the image that it left: that is no end of the reboot.
+            let rebooted = entry.filter(|entry| {
+                entry.boot_id != boot_id
+                    && entry.stage != Stage::Queued
+                    && entry.intent.to.is(seen.runs)
+            });
+            let seconds = (new.reboot_seconds != old.reboot_seconds)
+                .then(|| new.reboot_seconds.last().copied());
+            note(
+                Kind::Proven,
+                Of {
+                    from: rebooted.map(|entry| entry.from.clone()),
+                    to: Some(seen.runs.clone()),
+                    reason: String::new(),
+                    seconds: seconds.flatten(),
+                },
+            );
+        }
+        match (&old.soak, &new.soak) {
+            (None, Some(soak)) => note(
+                Kind::Soaking,
+                Of {
+                    seconds: Some(soak.length().as_secs()),
+                    ..Of::image(seen.runs)
+                },
+            ),
+            (Some(_), None) => note(Kind::SoakEnded, Of::image(seen.runs)),
+            _ => {}
+        }
+        let failed = |journal: &Journal| journal.soak.as_ref().and_then(|soak| soak.failed.clone());
+        if let Some(why) = failed(new).filter(|_| failed(old).is_none()) {
+            note(
+                Kind::SoakFailed,
+                Of {
+                    reason: why,
+                    ..reboot
+                },
+            );
+        }
+        for happened in &found {
+            self.ends.follow(happened);
+        }
+        found
+    }
+}
+
+/// How the last reboot ended, by the events until now.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ends {
+    began: Option<Timestamp>,
+    last: Option<LastReboot>,
+}
+
+impl Ends {
+    /// By these events, the oldest first.
+    #[must_use]
+    pub fn of<'a>(events: impl IntoIterator<Item = &'a Happened>) -> Self {
+        let mut ends = Self::default();
+        for happened in events {
+            ends.follow(happened);
+        }
+        ends
+    }
+
+    fn follow(&mut self, happened: &Happened) {
+        let outcome = match &happened.event {
+            Kind::Draining => {
+                self.began = Some(happened.time);
+                return;
+            }
+            Kind::Proven if happened.from.is_some() => Outcome::Proven,
+            Kind::SteppedBack => Outcome::SteppedBack,
+            Kind::FellBack => Outcome::FellBack,
+            Kind::RollingBack => Outcome::RolledBack,
+            Kind::SoakFailed => Outcome::SoakFailed,
+            _ => return,
+        };
+        self.last = Some(LastReboot {
+            outcome,
+            from: happened.from.clone().unwrap_or_default(),
+            to: happened.to.clone().unwrap_or_default(),
+            began: self.began,
+            ended: Some(happened.time),
+            reason: happened.reason.clone(),
+        });
+    }
+}
+
+/// What an event is about.
+#[derive(Debug, Clone, Default)]
+struct Of {
+    from: Option<ImageId>,
+    to: Option<ImageId>,
+    reason: String,
+    seconds: Option<u64>,
+}
+
+impl Of {
+    fn image(image: &ImageId) -> Self {
+        Self {
+            to: Some(image.clone()),
+            ..Self::default()
+        }
+    }
+
+    fn why(reason: &str) -> Self {
+        Self {
+            reason: reason.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
+fn is_new(old: &Journal, bad: &super::journal::OwnQuarantine) -> bool {
+    let same = |known: &&super::journal::OwnQuarantine| {
+        known.what == bad.what && known.boot_id == bad.boot_id && known.reason == bad.reason
+    };
+    !old.quarantined.iter().any(|known| same(&known))
+}
+
+impl Happened {
+    /// How long it took.
+    #[must_use]
+    pub fn took(&self) -> Option<Duration> {
+        self.seconds.map(Duration::from_secs)
+    }
+}

@@ -1,0 +1,294 @@
+use super::*;
+use crate::agent::{
+    journal::{Asked, Entry, OwnQuarantine, Soak},
+    situation::{Intent, Request},
+};
+
+const BOOT: &str = "boot-2";
+
+fn image(version: &str) -> ImageId {
+    ImageId {
+        digest: Some(format!("sha256:{version}")),
+        version: Some(version.into()),
+    }
+}
+
+fn entry(stage: Stage, boot_id: &str) -> Entry {
+    Entry {
+        stage,
+        boot_id: boot_id.into(),
+        claim: None,
+        intent: Intent {
+            reason: "update to 2".into(),
+            to: image("2"),
+            by_person: false,
+            new_image: true,
+        },
+        from: image("1"),
+        drain_began: None,
+        way_back: false,
+    }
+}
+
+/// One look: the state with its sentence, and the journal.
+type Look<'a> = (&'a str, &'a str, Journal);
+
+/// What is noted over these looks, on a node that runs this version, and how the last reboot ended by then.
+fn over(runs: &str, begins: Journal, looks: &[Look<'_>]) -> (Vec<Happened>, Option<LastReboot>) {
+    let mut history = History::default();
+    history.begin(&begins);
+    let mut now: Timestamp = "2026-11-30T01:00:00Z".parse().unwrap();
+    let mut found = Vec::new();
+    for (state, why, journal) in looks {
+        let runs = &image(runs);
+        let seen = Seen {
+            state,
+            why,
+            journal,
+            runs,
+        };
+        found.extend(history.look(&seen, BOOT, now));
+        // The same again is nothing new.
+        assert_eq!(history.look(&seen, BOOT, now), [], "{state}");
+        now += Duration::from_secs(60);
+    }
+    let last = history.last().cloned();
+    assert_eq!(
+        last,
+        Ends::of(&found).last,
+        "what the file says is the same"
+    );
+    (found, last)
+}
+
+fn kinds(found: &[Happened]) -> Vec<Kind> {
+    found
+        .iter()
+        .map(|happened| happened.event.clone())
+        .collect()
+}
+
+fn with(change: impl FnOnce(&mut Journal)) -> Journal {
+    let mut journal = Journal::default();
+    change(&mut journal);
+    journal
+}
+
+#[test]
+fn a_journal_that_was_there_before_is_no_news() {
+    let journal = with(|it| {
+        it.staged = Some(image("2"));
+        it.entry = Some(entry(Stage::Committing, BOOT));
+        it.proven = Some("boot-1".into());
+        it.forgiven = Some(image("3"));
+        it.quarantined.push(OwnQuarantine {
+            what: image("4"),
+            reason: "bad".into(),
+            boot_id: "boot-0".into(),
+            reported: true,
+        });
+    });
+    let looks = [("rebooting", "", journal.clone())];
+    assert_eq!(over("1", journal, &looks), (Vec::new(), None));
+}
+
+#[test]
+fn an_update_is_noted_from_its_staging_to_its_proof() {
+    let staged = with(|it| it.staged = Some(image("2")));
+    let queued = with(|it| {
+        it.staged = Some(image("2"));
+        it.entry = Some(entry(Stage::Queued, BOOT));
+    });
+    let at = |stage| {
+        let mut journal = queued.clone();
+        journal.entry = Some(entry(stage, BOOT));
+        journal
+    };
+    let looks = [
+        ("idle", "", staged),
+        ("queued", "the only place is taken by a", queued.clone()),
+        ("draining", "", at(Stage::Draining)),
+        ("committing", "", at(Stage::Committing)),
+        ("rebooting", "", at(Stage::Committing)),
+    ];
+    let (found, last) = over("1", Journal::default(), &looks);
+    assert_eq!(
+        kinds(&found),
+        [Kind::Staged, Kind::Draining, Kind::Rebooting]
+    );
+    assert_eq!(
+        (&found[2].from, &found[2].to),
+        (&Some(image("1")), &Some(image("2")))
+    );
+    assert_eq!(found[2].reason, "update to 2");
+    assert_eq!(last, None);
+
+    // The next boot, with what the file says.
+    let mut history = History::after(Ends::of(&found));
+    let begins = with(|it| it.entry = Some(entry(Stage::Committing, "boot-1")));
+    history.begin(&begins);
+    let mut journal = begins.clone();
+    journal.proven = Some(BOOT.into());
+    journal.reboot_seconds = vec![213];
+    let runs = &image("2");
+    let seen = Seen {
+        state: "proving",
+        why: "",
+        journal: &journal,
+        runs,
+    };
+    let now = "2026-11-30T01:09:00Z".parse().unwrap();
+    let proven = history.look(&seen, BOOT, now);
+    assert_eq!(kinds(&proven), [Kind::Proven]);
+    assert_eq!(proven[0].took(), Some(Duration::from_secs(213)));
+    let last = history.last().unwrap();
+    assert_eq!(
+        (&last.outcome, &last.from, &last.to),
+        (&Outcome::Proven, &image("1"), &image("2"))
+    );
+    assert_eq!((last.began, last.ended), (Some(found[1].time), Some(now)));
+}
+
+#[test]
+fn a_drain_that_is_given_up_says_why() {
+    let draining = with(|it| it.entry = Some(entry(Stage::Draining, BOOT)));
+    let looks = [
+        ("draining", "", draining.clone()),
+        ("stepping-back", "the group is paused by ann", draining),
+        ("idle", "", Journal::default()),
+    ];
+    let (found, last) = over("1", Journal::default(), &looks);
+    assert_eq!(kinds(&found), [Kind::Draining, Kind::SteppedBack]);
+    let last = last.unwrap();
+    assert_eq!(
+        (last.outcome, last.reason.as_str()),
+        (Outcome::SteppedBack, "the group is paused by ann")
+    );
+}
+
+#[test]
+fn a_node_that_came_up_on_the_image_before_fell_back() {
+    let begins = with(|it| it.entry = Some(entry(Stage::Committing, "boot-1")));
+    let judged = |change: &dyn Fn(&mut Journal)| {
+        let mut journal = begins.clone();
+        journal.judged = Some(BOOT.into());
+        journal.entry.as_mut().unwrap().stage = Stage::Draining;
+        change(&mut journal);
+        journal
+    };
+    let bad = judged(&|it| {
+        it.quarantined.push(OwnQuarantine {
+            what: image("2"),
+            reason: "it did not come up".into(),
+            boot_id: BOOT.into(),
+            reported: false,
+        });
+    });
+    let mut proven = bad.clone();
+    proven.proven = Some(BOOT.into());
+    let looks = [("proving", "", bad), ("proving", "", proven)];
+    let (found, last) = over("1", begins.clone(), &looks);
+    assert_eq!(
+        kinds(&found),
+        [Kind::FellBack, Kind::Quarantined, Kind::Proven]
+    );
+    // That the image before is proven once more is not how the reboot ended.
+    assert_eq!(found[2].from, None);
+    let last = last.unwrap();
+    assert_eq!(
+        (last.outcome, last.to, last.reason.as_str()),
+        (Outcome::FellBack, image("2"), "it did not come up")
+    );
+
+    let forgiven = judged(&|it| it.forgiven = Some(image("2")));
+    let (found, last) = over("1", begins.clone(), &[("proving", "", forgiven)]);
+    assert_eq!(kinds(&found), [Kind::FellBack]);
+    assert!(last.unwrap().reason.contains("tried once more"));
+}
+
+#[test]
+fn a_bad_image_is_noted_with_its_verdict() {
+    let begins = with(|it| it.entry = Some(entry(Stage::Committing, "boot-1")));
+    let mut bad = begins.clone();
+    bad.entry.as_mut().unwrap().stage = Stage::Draining;
+    bad.quarantined.push(OwnQuarantine {
+        what: image("2"),
+        reason: "health.d/web fails".into(),
+        boot_id: BOOT.into(),
+        reported: false,
+    });
+    let looks = [
+        ("proving", "checking the new boot", begins.clone()),
+        ("rolling-back", "health.d/web fails", bad),
+    ];
+    let (found, last) = over("2", begins.clone(), &looks);
+    assert_eq!(kinds(&found), [Kind::Quarantined, Kind::RollingBack]);
+    let last = last.unwrap();
+    assert_eq!(
+        (last.outcome, last.from, last.to),
+        (Outcome::RolledBack, image("1"), image("2"))
+    );
+
+    // Where it cannot go back it is checked again and again, and noted once for each reason.
+    let looks = [
+        ("unproven", "health.d/web fails", begins.clone()),
+        ("proving", "checking the new boot", begins.clone()),
+        ("unproven", "health.d/web fails", begins.clone()),
+        ("proving", "checking the new boot", begins.clone()),
+        ("unproven", "health.d/db fails", begins.clone()),
+    ];
+    let (found, _) = over("2", begins, &looks);
+    assert_eq!(kinds(&found), [Kind::Unproven, Kind::Unproven]);
+}
+
+#[test]
+fn a_soak_is_noted_with_its_length_and_its_end() {
+    let begins = with(|it| it.entry = Some(entry(Stage::Soaking, "boot-1")));
+    let soak = |failed: Option<&str>| {
+        let mut journal = begins.clone();
+        journal.soak = Some(Soak {
+            boot_id: BOOT.into(),
+            length_ms: 3_600_000,
+            over_at_ms: 4_000_000,
+            entry: entry(Stage::Soaking, "boot-1"),
+            failed: failed.map(str::to_owned),
+            ended: false,
+        });
+        journal
+    };
+    let looks = [
+        ("soaking", "", soak(None)),
+        ("releasing", "", begins.clone()),
+    ];
+    let (found, _) = over("2", begins.clone(), &looks);
+    assert_eq!(kinds(&found), [Kind::Soaking, Kind::SoakEnded]);
+    assert_eq!(found[0].seconds, Some(3600));
+
+    let looks = [
+        ("soaking", "", soak(None)),
+        ("soak-failed", "it leaks", soak(Some("it leaks"))),
+    ];
+    let (found, last) = over("2", begins, &looks);
+    assert_eq!(kinds(&found), [Kind::Soaking, Kind::SoakFailed]);
+    let last = last.unwrap();
+    assert_eq!(
+        (last.outcome, last.to, last.reason.as_str()),
+        (Outcome::SoakFailed, image("2"), "it leaks")
+    );
+}
+
+#[test]
+fn a_request_is_noted_once() {
+    let asked = with(|it| {
+        it.request = Some(Asked {
+            request: Request {
+                reason: "new kernel".into(),
+            },
+            boot_id: BOOT.into(),
+        });
+    });
+    let looks = [("waiting", "", asked), ("idle", "", Journal::default())];
+    let (found, _) = over("1", Journal::default(), &looks);
+    assert_eq!(kinds(&found), [Kind::Requested]);
+    assert_eq!(found[0].reason, "new kernel");
+}
