@@ -284,6 +284,8 @@ fn what_decides_does_no_io() {
         "crates/semaphore/src/lenient.rs",
         "crates/semaphore/src/document.rs",
         "crates/semaphore/src/store.rs",
+        "crates/semaphore/src/poller.rs",
+        "src/serve/protocol.rs",
         "crates/slots/src/select.rs",
     ]);
     let io = [

@@ -3,9 +3,11 @@
 //!
 //! - [`cli`]: one file a command
 //! - [`agent`]: the node's agent: a pure machine of states, its journal, its driver, its interface on the bus
+//! - [`serve`]: the HTTP server: FleetLock, and what the cluster does
 
 pub mod agent;
 pub mod cli;
+pub mod serve;
 
 #[cfg(test)]
 mod documents;

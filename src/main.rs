@@ -52,11 +52,8 @@ fn main() -> ExitCode {
     let read = cli::flags::check(&mut command, &matches)
         .and_then(|()| cli::Cli::from_arg_matches(&matches));
     let cli = read.unwrap_or_else(|error| error.exit());
-    telemetry::init(if matches!(cli.command, cli::Command::Agent) {
-        "info"
-    } else {
-        "warn"
-    });
+    let serves = matches!(cli.command, cli::Command::Agent | cli::Command::Serve(_));
+    telemetry::init(if serves { "info" } else { "warn" });
     to_its_end(async {
         match cli::run(cli).await {
             Ok(()) => ExitCode::SUCCESS,

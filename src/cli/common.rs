@@ -140,8 +140,10 @@ pub struct DryRunArgs {
 pub(super) enum About {
     /// How etcd is reached.
     Etcd,
-    /// Which reboot lock in etcd is meant.
+    /// Where the reboot locks are in etcd.
     RebootLock,
+    /// Which of them is meant.
+    Group,
     /// Where the slots are.
     Slots,
 }
@@ -182,7 +184,7 @@ pub(super) const SETTING_FLAGS: [SettingFlag; 11] = [
         let given = &args.etcd.endpoint;
         (!given.is_empty()).then(|| Cow::Owned(given.join(",")))
     }),
-    setting("--group", "group", About::RebootLock, |args| {
+    setting("--group", "group", About::Group, |args| {
         text(&args.etcd.group)
     }),
     setting("--key-prefix", "key-prefix", About::RebootLock, |args| {

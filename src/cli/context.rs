@@ -41,7 +41,7 @@ const NEEDED: usize = 3;
 /// The flags of the settings that say which reboot lock is meant, and how it is reached.
 fn of_etcd() -> impl Iterator<Item = &'static SettingFlag> {
     let all = SETTING_FLAGS.iter();
-    all.filter(|one| matches!(one.about, About::Etcd | About::RebootLock))
+    all.filter(|one| matches!(one.about, About::Etcd | About::RebootLock | About::Group))
 }
 
 impl Context {

@@ -22,20 +22,22 @@ enum Group {
     Config,
     /// `--endpoint` and what else leads to etcd.
     Etcd,
-    /// `--group`, `--key-prefix`: which reboot lock it is there.
+    /// `--key-prefix`: where the reboot locks are there.
     RebootLock,
+    /// `--group`: which of them it is.
+    Which,
     /// `--disk`, `--booted`.
     Slots,
 }
-use Group::{Config, Etcd, RebootLock, Root, Slots};
+use Group::{Config, Etcd, RebootLock, Root, Slots, Which};
 
-const ALL: [Group; 5] = [Root, Config, Etcd, RebootLock, Slots];
+const ALL: [Group; 6] = [Root, Config, Etcd, RebootLock, Which, Slots];
 /// Of a command that asks etcd about a reboot lock.
-const ASKS: &[Group] = &[Root, Config, Etcd, RebootLock];
+const ASKS: &[Group] = &[Root, Config, Etcd, RebootLock, Which];
 
 /// The groups of a command, by its words; the longest line that fits counts. For a command that is not here all of them
 /// mean something.
-const OF_COMMANDS: [(&[&str], &[Group]); 24] = [
+const OF_COMMANDS: [(&[&str], &[Group]); 25] = [
     (&["status"], ASKS),
     (&["lock"], ASKS),
     (&["unlock"], ASKS),
@@ -48,6 +50,8 @@ const OF_COMMANDS: [(&[&str], &[Group]); 24] = [
     (&["acts"], ASKS),
     // With --cluster.
     (&["history"], ASKS),
+    // Its clients name their groups.
+    (&["serve"], &[Root, Config, Etcd, RebootLock]),
     (&["import-locksmith"], ASKS),
     (&["pause"], ASKS),
     (&["resume"], ASKS),
@@ -78,7 +82,7 @@ impl Group {
         let none = Command::new("flags");
         let command = match self {
             Root | Config => MachineArgs::augment_args(none),
-            Etcd | RebootLock => EtcdArgs::augment_args(none),
+            Etcd | RebootLock | Which => EtcdArgs::augment_args(none),
             Slots => SlotsArgs::augment_args(none),
         };
         let own = |arg: &&Arg| arg.get_long().is_some_and(|long| self.has(long));
@@ -92,6 +96,7 @@ impl Group {
             Config => return long == "config",
             Etcd => About::Etcd,
             RebootLock => About::RebootLock,
+            Which => About::Group,
             Slots => About::Slots,
         };
         let own = |one: &&SettingFlag| one.about == about;
@@ -106,6 +111,7 @@ impl Group {
             Config => "it reads no configuration",
             Etcd => "it does not use etcd",
             RebootLock => "it does not use the reboot lock",
+            Which => "it is of no single group",
             Slots => "it does not use the slots",
         }
     }

@@ -25,6 +25,7 @@ pub mod policy;
 pub mod quarantine;
 pub mod reboot;
 pub mod rollback;
+pub mod serve;
 pub mod set_max;
 pub mod slots;
 pub mod soak;
@@ -111,6 +112,8 @@ pub enum Command {
     /// Show what happened on this node: updates, reboots, proofs, rollbacks. With --cluster: how the last reboot of every node
     /// ended, and what people did.
     History(history::Args),
+    /// Serve the reboot locks over HTTP: to nodes that speak FleetLock (Zincati and the like), as a status in JSON, to people.
+    Serve(serve::Args),
     /// Copy locksmith's locks from etcd's v2 API into the reboot lock, once.
     ImportLocksmith(import_locksmith::Args),
     /// Stop all reboots of the group, or of the whole cluster, until `resume`.
@@ -152,9 +155,11 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     let sources = cli.common.sources(matches!(cli.command, Command::Agent))?;
     let context = match &cli.command {
         // What reboots nodes does so only as everything it was told says; and who names a file means that file.
-        Command::Agent | Command::Config(_) | Command::Reboot(_) | Command::Windows(_) => {
-            Context::strict(sources, cli.common.clone())?
-        }
+        Command::Agent
+        | Command::Serve(_)
+        | Command::Config(_)
+        | Command::Reboot(_)
+        | Command::Windows(_) => Context::strict(sources, cli.common.clone())?,
         _ if sources.file.is_some() => Context::strict(sources, cli.common.clone())?,
         _ => Context::lenient(sources, cli.common.clone()),
     };
@@ -180,6 +185,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Quarantine(args) => quarantine::run(&context, &args).await,
         Command::Acts(args) => acts::run(&context, &args).await,
         Command::History(args) => history::run(&context, &args).await,
+        Command::Serve(args) => serve::run(&context, &args).await,
         Command::ImportLocksmith(args) => import_locksmith::run(&context, &args).await,
         Command::Pause(args) => pause::pause(&context, &args).await,
         Command::Resume(args) => pause::resume(&context, &args).await,

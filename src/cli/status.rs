@@ -141,6 +141,9 @@ pub struct HolderStatus {
     pub to: ImageId,
     /// Why.
     pub reason: Option<String>,
+    /// The protocol by which it was taken, where no agent keeps it: `fleet-lock`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
     /// Until when it soaks, by the clock of its node; only where it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soaks_until: Option<Timestamp>,
@@ -233,12 +236,14 @@ impl From<HolderState> for HolderStatus {
                 from: ImageId::default(),
                 to: ImageId::default(),
                 reason: None,
+                via: None,
                 soaks_until: None,
                 overdue: false,
                 before_accept: false,
                 passed_over: None,
             };
         };
+        let via = entry.via();
         Self {
             id: state.id,
             hostname: Some(entry.hostname).filter(|name| !name.is_empty()),
@@ -248,6 +253,7 @@ impl From<HolderState> for HolderStatus {
                 "leftover".into()
             },
             since: entry.since,
+            via,
             from: entry.from,
             to: entry.to,
             reason: entry.reason,

@@ -39,6 +39,7 @@ mod quarantine;
 mod restage;
 mod rollout_page;
 mod semaphore;
+mod serve;
 mod slots;
 mod support;
 mod trial_failures;

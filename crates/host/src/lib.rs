@@ -14,6 +14,7 @@ mod certificate;
 pub mod coordinator;
 pub mod duration;
 pub mod etcd;
+pub mod fleet_lock;
 pub mod hooks;
 pub mod http;
 pub mod kept;

@@ -14,6 +14,7 @@ pub mod lost;
 pub mod marks;
 pub mod own_record;
 pub mod policy;
+pub mod poller;
 pub mod queue;
 pub mod records;
 pub mod rollout;

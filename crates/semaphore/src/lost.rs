@@ -100,9 +100,6 @@ pub enum Never {
     BeforeAccept,
 }
 
-/// The field of the entry of a holder that no agent of ours keeps.
-const VIA: &str = "via";
-
 /// How many seconds after its deadline this holder may be passed over; or why never.
 ///
 /// # Errors
@@ -116,8 +113,7 @@ pub fn grace(
     if holder.phase == Phase::Manual || holder.by_hand.is_some() {
         return Err(Never::ByHand);
     }
-    if let Some(via) = holder.unknown.get(VIA) {
-        let via = via.as_str().map_or_else(|| via.to_string(), str::to_owned);
+    if let Some(via) = holder.via() {
         return Err(Never::Client(via));
     }
     if !matches!(

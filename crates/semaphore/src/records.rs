@@ -151,6 +151,12 @@ pub struct Holder {
 /// The field of the entry of `lock --drain`: false while the hooks run, true when they have drained the node.
 const DRAINED: &str = "drained";
 
+/// The field of the entry of a holder that no agent of ours keeps: the protocol by which it was taken.
+const VIA: &str = "via";
+
+/// What it says of a client of FleetLock, which polls.
+pub const FLEET_LOCK: &str = "fleet-lock";
+
 /// How far the drain by `lock --drain` has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drain {
@@ -170,6 +176,24 @@ impl Holder {
             Drain::Begun => drop(self.unknown.insert(DRAINED.into(), false.into())),
             Drain::Done => drop(self.unknown.insert(DRAINED.into(), true.into())),
         }
+    }
+
+    /// The protocol by which it was taken, where no agent of ours keeps it.
+    #[must_use]
+    pub fn via(&self) -> Option<String> {
+        let via = self.unknown.get(VIA).filter(|via| !via.is_null())?;
+        Some(via.as_str().map_or_else(|| via.to_string(), str::to_owned))
+    }
+
+    /// Notes that it was taken by this protocol.
+    pub fn set_via(&mut self, via: &str) {
+        self.unknown.insert(VIA.into(), via.into());
+    }
+
+    /// Whether it is the entry of a client of FleetLock: only such a client takes and releases it by polling.
+    #[must_use]
+    pub fn is_pollers(&self) -> bool {
+        self.unknown.get(VIA).and_then(Value::as_str) == Some(FLEET_LOCK)
     }
 
     /// Whether it may be the entry of the node with this host name: an entry made elsewhere for a node names none.

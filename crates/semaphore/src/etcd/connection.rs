@@ -16,8 +16,9 @@ use crate::{
 };
 
 /// The connection, and what is remembered.
+#[derive(Clone)]
 pub struct Connection {
-    etcd: etcd::Connection,
+    etcd: Arc<etcd::Connection>,
     memory: Arc<Memory>,
 }
 
@@ -26,7 +27,7 @@ impl Connection {
     #[must_use]
     pub fn new(options: Options) -> Self {
         Self {
-            etcd: etcd::Connection::new(options),
+            etcd: Arc::new(etcd::Connection::new(options)),
             memory: Arc::default(),
         }
     }

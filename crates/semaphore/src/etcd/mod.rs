@@ -22,6 +22,7 @@ mod membership;
 mod memory;
 mod pause;
 mod policy;
+mod poller;
 mod publish;
 mod quarantine;
 
@@ -57,6 +58,7 @@ pub use members::{Guard, MemberFault, Unhealthy};
 pub use memory::{Agent, Keeping, Memory};
 pub use pause::{Paused, Resumed};
 pub use policy::{PolicySet, PolicyState};
+pub use poller::{Poller, PollerTaken};
 pub use read::{Group, HolderState};
 pub use rollout::Rollout;
 pub use watch::HoldEnd;
@@ -236,6 +238,23 @@ impl Semaphore {
         Self {
             connection: self.connection.with_memory(memory),
             ..self
+        }
+    }
+
+    /// Another group's semaphore, over the same connection and with the same memory of the store.
+    #[must_use]
+    pub fn of_group(&self, group: host::node::Group) -> Self {
+        Self {
+            connection: self.connection.clone(),
+            keys: self.keys.of_group(group),
+            back_off: self.back_off,
+            person: self.person.clone(),
+            expected: RefCell::default(),
+            own: RefCell::default(),
+            under_lock: Cell::default(),
+            took_as_member: Cell::default(),
+            took_with_soak: Cell::default(),
+            published: Cell::default(),
         }
     }
 

@@ -173,6 +173,20 @@ impl Semaphore {
         })
     }
 
+    /// Goes on, without an agent's journal, with a store that a person has accepted or that is the remembered one again.
+    pub(super) fn go_on_with(&self, looked: &Looked) {
+        let memory = self.memory();
+        if let Some(token) = looked.answer(&memory.remembered().tokens) {
+            memory.accept(token, &looked.reply);
+            tracing::warn!("a person has accepted this store, and its content counts from now on");
+            return;
+        }
+        let accepted = looked.accepted.as_ref().map(|(accepted, _)| accepted);
+        if memory.is_back(&looked.reply, accepted) {
+            tracing::warn!("the etcd that was asked before answers again");
+        }
+    }
+
     /// Puts the pause that only `store accept` ends, and what this node knew; whether they stand now.
     async fn stop(&self, agent: &Agent, reason: &str, looked: &Looked) -> Result<bool, Error> {
         const DOING: &str = "stopping the cluster";

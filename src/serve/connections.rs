@@ -1,0 +1,102 @@
+//! The connections of clients: how many, and for how long.
+
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::spawn_local,
+    time::{sleep, timeout},
+};
+
+use super::router::Peer;
+
+/// What a connection may cost.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// How many there are at a time; the others wait to be accepted.
+    pub(super) connections: usize,
+    /// The most until the head of a request has come, the first or a later one.
+    pub(super) head: Duration,
+}
+
+/// How long a request that is under way may still take when the server ends.
+const GRACE: Duration = Duration::from_secs(5);
+/// The wait after the system accepted no connection, such as for want of file descriptors.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// The most bytes of a request's head.
+const HEAD: usize = 16 << 10;
+
+/// Serves until `ends` says so, then lets what is under way come to its end.
+pub(super) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    mut ends: watch::Receiver<bool>,
+) {
+    let permits = Arc::new(Semaphore::new(limits.connections));
+    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+    loop {
+        let permit = tokio::select! {
+            permit = Arc::clone(&permits).acquire_owned() => permit,
+            _ = ends.wait_for(|ends| *ends) => break,
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = ends.wait_for(|ends| *ends) => break,
+        };
+        match accepted {
+            Ok((stream, from)) => {
+                let (router, ends) = (router.clone(), ends.clone());
+                spawn_local(async move {
+                    let _permit = permit;
+                    connection(stream, from, router, limits, ends).await;
+                });
+            }
+            Err(error) => refused(&error).await,
+        }
+    }
+    let _ = timeout(GRACE, permits.acquire_many(all)).await;
+}
+
+async fn refused(error: &io::Error) {
+    // The client has left, which concerns nobody.
+    if error.kind() != io::ErrorKind::ConnectionAborted {
+        tracing::warn!("no connection can be accepted: {error}");
+        sleep(ACCEPT_AGAIN).await;
+    }
+}
+
+/// Serves one connection.
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    from: SocketAddr,
+    router: Router,
+    limits: Limits,
+    mut ends: watch::Receiver<bool>,
+) {
+    let router = router.layer(Extension(Peer(Some(from.ip()))));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_buf_size(HEAD)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut served = pin!(served);
+    let done = tokio::select! {
+        done = &mut served => done,
+        _ = ends.wait_for(|ends| *ends) => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = done {
+        tracing::debug!(%from, "{}", host::text::with_causes(&error));
+    }
+}

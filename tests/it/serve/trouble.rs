@@ -1,0 +1,128 @@
+//! Replicas, killed servers, an etcd that is away.
+
+use pointsman_testbed::{
+    etcd::Cluster,
+    process::Signal,
+    proxy::{Aim, Mode, Proxy},
+};
+
+use super::*;
+
+/// Two replicas, a hundred clients, three places.
+#[tokio::test]
+async fn replicas_never_give_one_place_twice() {
+    let place = Place::new("serve-replicas", 3).await;
+    let other = place.replica().await;
+    let clients: Vec<_> = (0..100)
+        .map(|n| {
+            let address = if n % 2 == 0 {
+                place.server.address
+            } else {
+                other.address
+            };
+            tokio::spawn(async move {
+                let body = params(&format!("client-{n}"), "default");
+                let request = request("POST", "/v1/pre-reboot", TRUE, &body);
+                send(address, request.as_bytes()).await
+            })
+        })
+        .collect();
+    let mut taken = 0;
+    for client in clients {
+        let reply = client.await.unwrap();
+        match reply.status {
+            200 => taken += 1,
+            _ => assert_eq!(reply.kind(), (423, "semaphore_full".into())),
+        }
+    }
+    assert_eq!((taken, place.holders().await.len()), (3, 3));
+    let most = crate::support::most_holders(shared_cluster(), &place.semaphore).await;
+    assert_eq!(most, 3);
+    // What one gave, the other takes back.
+    for id in place.holders().await {
+        other.takes(&id).await;
+        other.releases(&id).await;
+    }
+    assert_eq!(place.holders().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_server_that_was_killed_left_nothing_to_find_again() {
+    let place = Place::new("serve-killed", 1).await;
+    place.server.takes("a").await;
+    place.server.child.signal(Signal::SIGKILL);
+    place.server.child.wait().await;
+    let again = place.replica().await;
+    again.takes("a").await;
+    again.refused("b", "semaphore_full").await;
+    again.releases("a").await;
+    again.takes("b").await;
+    // It ends at once when it is told to, and what is taken stays.
+    again.child.signal(Signal::SIGTERM);
+    let ended = again.child.wait_timeout(PATIENCE).await.unwrap();
+    assert!(ended.success(), "{ended}");
+    assert_eq!(place.holders().await, ["b"]);
+}
+
+/// The reply to the take is lost: the client is told so or not, and has one place.
+#[tokio::test]
+async fn a_lost_reply_of_etcd_makes_no_second_holder() {
+    let prefix = unique_prefix("serve-lost-reply");
+    let semaphore = on(shared_cluster(), &prefix);
+    found(&semaphore).await;
+    let proxy = Proxy::start(shared_cluster().address(0)).await;
+    let server = Server::at(&[proxy.url()], &prefix, &["--timeout", "1s"]).await;
+    for (lost, call, left) in [(1, "pre-reboot", 1), (2, "steady-state", 0)] {
+        proxy.lose_reply_to(Aim::Commit);
+        let first = server.call(call, "a", "default").await;
+        proxy.wait_lost(lost).await;
+        assert!([200, 503].contains(&first.status), "{first:?}");
+        assert_eq!(server.call(call, "a", "default").await.status, 200);
+        let group = semaphore.read().await.unwrap();
+        assert_eq!(group.holders.len(), left);
+    }
+}
+
+#[tokio::test]
+async fn an_etcd_that_is_away_is_503_and_comes_back() {
+    let cluster = Cluster::start(1).await;
+    let semaphore = on(&cluster, "p");
+    found(&semaphore).await;
+    let proxy = Proxy::start(cluster.address(0)).await;
+    let server = Server::at(&[proxy.url()], "p", &["--timeout", "500ms"]).await;
+    server.takes("a").await;
+    for mode in [Mode::Refuse, Mode::BlackHole] {
+        proxy.set(mode).await;
+        proxy.cut();
+        for call in ["pre-reboot", "steady-state"] {
+            let (status, kind, value) = server.call(call, "a", "default").await.refusal();
+            assert_eq!(
+                (status, kind.as_str()),
+                (503, "storage_unavailable"),
+                "{value}"
+            );
+            assert!(value.contains(&proxy.url()), "{value}");
+        }
+        let reply = server.request("GET", "/healthz", "", "").await;
+        assert_eq!(reply.status, 200);
+        proxy.set(Mode::Pass).await;
+        server.takes("a").await;
+    }
+    server.releases("a").await;
+    assert!(semaphore.read().await.unwrap().holders.is_empty());
+}
+
+/// It starts without etcd, and finds the group that it must not serve once etcd answers.
+#[tokio::test]
+async fn a_server_that_starts_before_etcd_serves_when_etcd_is_there() {
+    let place = Place::new("serve-early", 1).await;
+    let proxy = Proxy::start(shared_cluster().address(0)).await;
+    proxy.set(Mode::Refuse).await;
+    let server = Server::at(&[proxy.url()], &place.prefix, &["--timeout", "500ms"]).await;
+    assert_eq!(
+        server.pre_reboot("a").await.kind(),
+        (503, "storage_unavailable".into())
+    );
+    proxy.set(Mode::Pass).await;
+    server.takes("a").await;
+}
