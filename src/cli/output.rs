@@ -37,11 +37,17 @@ pub fn print(lines: &str) -> Result<(), Failure> {
     }
 }
 
-/// Prints a value as JSON, its characters that act on a terminal escaped as JSON does.
+/// Prints a value as JSON, as [`to_json`] makes it.
 ///
 /// # Errors
 /// As [`say`].
 pub fn json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    say(to_json(value))
+}
+
+/// A value as JSON, its characters that act on a terminal escaped as JSON does.
+#[must_use]
+pub fn to_json(value: &impl serde::Serialize) -> String {
     let json = serde_json::to_string_pretty(value).expect("strings and numbers always serialize");
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
@@ -55,7 +61,7 @@ pub fn json(value: &impl serde::Serialize) -> Result<(), Failure> {
             out.push(c);
         }
     }
-    say(out)
+    out
 }
 
 /// Prints a line to standard error, if that can be written at all.

@@ -1,7 +1,7 @@
 //! `pointsman status`.
 
 mod check;
-mod gather;
+pub(super) mod gather;
 mod lost;
 mod nodes;
 mod render;

@@ -16,15 +16,16 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::router::Peer;
+use super::{router::Peer, stall::Stall};
 
-/// What a connection may cost.
+/// What clients may cost.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub struct Limits {
     /// How many there are at a time; the others wait to be accepted.
-    pub(super) connections: usize,
-    /// The most until the head of a request has come, the first or a later one.
-    pub(super) head: Duration,
+    pub connections: usize,
+    /// The most until the head of a request has come, the first or a later one; as much again for its body; and the most for
+    /// which a client may take nothing of an answer.
+    pub wait: Duration,
 }
 
 /// How long a request that is under way may still take when the server ends.
@@ -85,9 +86,12 @@ async fn connection(
     let router = router.layer(Extension(Peer(Some(from.ip()))));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
+        .header_read_timeout(limits.wait)
         .max_buf_size(HEAD)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(
+            TokioIo::new(Stall::new(stream, limits.wait)),
+            TowerToHyperService::new(router),
+        );
     let mut served = pin!(served);
     let done = tokio::select! {
         done = &mut served => done,

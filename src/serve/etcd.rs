@@ -27,11 +27,13 @@ pub struct EtcdStore {
 }
 
 impl EtcdStore {
-    /// Whether etcd has a group of the name that FleetLock gives to the unnamed one: nobody could tell them apart.
+    /// Whether etcd has a group of the name that FleetLock gives to the unnamed one: nobody could tell them apart. From now on etcd is
+    /// known again.
     ///
     /// # Errors
     /// When etcd cannot be asked.
     pub(super) async fn has_group_default(&self) -> Result<bool, Error> {
+        self.semaphore.remember_store().await?;
         let groups = self.semaphore.groups().await?;
         Ok(groups.iter().any(|group| group.as_str() == DEFAULT_GROUP))
     }

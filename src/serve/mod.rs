@@ -6,11 +6,14 @@ mod connections;
 mod etcd;
 mod protocol;
 mod router;
+mod stall;
+mod status;
 mod worker;
 
-use std::{io, net::SocketAddr, rc::Rc, time::Duration};
+use std::{io, net::SocketAddr, rc::Rc};
 
 use host::telemetry::notify;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use semaphore::etcd::BackOff;
 use tokio::{
     net::TcpListener,
@@ -19,15 +22,10 @@ use tokio::{
     time::sleep,
 };
 
-use connections::Limits;
+pub use connections::Limits;
 pub use etcd::EtcdStore;
+pub use status::ReadStatus;
 use worker::{Desk, Store};
-
-/// What a connection may cost.
-const LIMITS: Limits = Limits {
-    connections: 2048,
-    head: Duration::from_secs(10),
-};
 
 /// Why the server cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -51,45 +49,73 @@ pub enum ServeError {
     System(#[from] io::Error),
 }
 
-/// Serves until it is told to end.
+/// How it serves.
+#[derive(Debug)]
+pub struct Setup {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What clients may cost.
+    pub limits: Limits,
+    /// How long to wait between tries while etcd is away.
+    pub back_off: BackOff,
+}
+
+/// Serves until it is told to end. `status` reads what `status` shows.
 ///
 /// # Errors
 /// When the address cannot be listened on, or etcd has a group called `default`.
-pub async fn run(
-    listen: SocketAddr,
-    store: EtcdStore,
-    back_off: BackOff,
-) -> Result<(), ServeError> {
+pub async fn run(setup: Setup, store: EtcdStore, status: ReadStatus) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let listener = TcpListener::bind(listen)
+    let limits = bounded(setup.limits);
+    let address = setup.listen;
+    let listener = TcpListener::bind(address)
         .await
-        .map_err(|error| ServeError::Listen {
-            address: listen,
-            error,
-        })?;
+        .map_err(|error| ServeError::Listen { address, error })?;
     let address = listener.local_addr()?;
     let store = Rc::new(store);
-    let desk = Desk::open(Rc::clone(&store) as Rc<dyn Store>);
+    let desk = Desk::open(Rc::clone(&store) as Rc<dyn Store>, status);
+    let router = router::router(desk, limits.wait);
     let (end, ends) = watch::channel(false);
-    let mut serving = std::pin::pin!(connections::serve(
-        listener,
-        router::router(desk),
-        LIMITS,
-        ends
-    ));
+    let mut serving = std::pin::pin!(connections::serve(listener, router, limits, ends));
     notify::ready();
     tracing::info!("listening on http://{address}");
     let ended = tokio::select! {
         () = &mut serving => Ok(()),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
-        () = group_default(&store, back_off) => Err(ServeError::GroupDefault),
+        () = group_default(&store, setup.back_off) => Err(ServeError::GroupDefault),
     };
     notify::stopping();
     let _ = end.send(true);
     serving.await;
     ended
+}
+
+/// How many file descriptors are kept for all else: etcd, the log, the store.
+const OTHERS: u64 = 64;
+
+/// The limits, with no more connections than the system lets the process have, after asking it for as many as are wanted.
+fn bounded(limits: Limits) -> Limits {
+    let wanted = u64::try_from(limits.connections).unwrap_or(u64::MAX);
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return limits;
+    };
+    let more = wanted.saturating_add(OTHERS).min(hard);
+    let soft = match more > soft && setrlimit(Resource::RLIMIT_NOFILE, more, hard).is_ok() {
+        true => more,
+        false => soft,
+    };
+    let most = soft.saturating_sub(OTHERS).max(1);
+    if most < wanted {
+        tracing::warn!(
+            "the system allows {soft} open files: at most {most} connections are served at a time"
+        );
+    }
+    Limits {
+        connections: usize::try_from(most.min(wanted)).unwrap_or(usize::MAX),
+        ..limits
+    }
 }
 
 /// Ends when etcd is found to have a group called `default`. Where it is away the question is asked again.

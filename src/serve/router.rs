@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use axum::{
     Extension, Router,
-    body::{Body, to_bytes},
+    body::{Body, Bytes, to_bytes},
     extract::{Request, State},
     http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse as _, Response},
@@ -17,17 +17,23 @@ use super::{
     worker::{Asked, Desk},
 };
 
-/// The most until a body has come.
-const BODY_TIME: Duration = Duration::from_secs(10);
-
 /// Where a request came from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) Option<IpAddr>);
 
-/// The paths.
-pub(super) fn router(desk: Desk) -> Router {
+/// What the answers need.
+#[derive(Clone)]
+struct Parts {
+    desk: Desk,
+    /// The most until a body has come.
+    wait: Duration,
+}
+
+/// The paths. `wait` is the most until a body has come.
+pub(super) fn router(desk: Desk, wait: Duration) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
+        .route("/api/v1/status", get(status))
         .method_not_allowed_fallback(async |request: Request| {
             answer(
                 &Problem::method(request.method().as_str(), "GET"),
@@ -35,12 +41,27 @@ pub(super) fn router(desk: Desk) -> Router {
             )
         })
         .fallback(fleet_lock)
-        .with_state(desk)
+        .with_state(Parts { desk, wait })
+}
+
+/// Answers what `status --json --all-groups` prints of the cluster; 503 with what is left of it where etcd is away.
+async fn status(State(Parts { desk, .. }): State<Parts>) -> Response {
+    let (code, body) = match desk.status().await {
+        Some(Ok(json)) => (StatusCode::OK, json),
+        Some(Err(json)) => (StatusCode::SERVICE_UNAVAILABLE, json),
+        None => (StatusCode::SERVICE_UNAVAILABLE, Bytes::new()),
+    };
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (code, headers, body).into_response()
 }
 
 /// Answers a call of FleetLock, under whatever base.
 async fn fleet_lock(
-    State(desk): State<Desk>,
+    State(Parts { desk, wait }): State<Parts>,
     Extension(Peer(from)): Extension<Peer>,
     request: Request,
 ) -> Response {
@@ -50,7 +71,7 @@ async fn fleet_lock(
     if request.method() != Method::POST {
         return answer(&Problem::method(request.method().as_str(), "POST"), "POST");
     }
-    match read(request).await {
+    match read(request, wait).await {
         Ok(client) => {
             let asked = Asked { call, client, from };
             match Problem::of(desk.call(asked).await) {
@@ -62,7 +83,7 @@ async fn fleet_lock(
     }
 }
 
-async fn read(request: Request) -> Result<Client, Problem> {
+async fn read(request: Request, wait: Duration) -> Result<Client, Problem> {
     let values = request.headers().get_all(HEADER);
     check_header(values.iter().map(HeaderValue::as_bytes))?;
     let announced = request.headers().get(header::CONTENT_LENGTH);
@@ -71,8 +92,8 @@ async fn read(request: Request) -> Result<Client, Problem> {
         return Err(Problem::too_large());
     }
     let body = to_bytes(request.into_body(), LONGEST_BODY);
-    let body = timeout(BODY_TIME, body).await.map_err(|_| {
-        let limit = host::duration::print(BODY_TIME);
+    let body = timeout(wait, body).await.map_err(|_| {
+        let limit = host::duration::print(wait);
         Problem::incomplete(&format!("it did not come within {limit}"))
     })?;
     let body = body.map_err(|error| {

@@ -11,7 +11,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::protocol::{Call, Client, Verdict};
+use super::{
+    protocol::{Call, Client, Verdict},
+    status::{LastStatus, ReadStatus, Shown},
+};
 
 /// How many calls are carried out at a time: the others wait. Each is a few requests to the store.
 const AT_ONCE: usize = 64;
@@ -32,6 +35,7 @@ pub(super) struct Asked {
 /// What the HTTP server asks of the worker.
 enum Job {
     Call(Asked, oneshot::Sender<Verdict>),
+    Status(oneshot::Sender<Shown>),
 }
 
 /// The HTTP server's end of the channel.
@@ -48,14 +52,19 @@ pub(super) trait Store: 'static {
 
 impl Desk {
     /// Starts the worker, on this thread's local set.
-    pub(super) fn open(store: Rc<dyn Store>) -> Self {
+    pub(super) fn open(store: Rc<dyn Store>, status: ReadStatus) -> Self {
         let (jobs, mut inbox) = mpsc::channel(AT_ONCE);
         let permits = Rc::new(Semaphore::new(AT_ONCE));
+        let status = Rc::new(LastStatus::new(status));
         spawn_local(async move {
             while let Some(job) = inbox.recv().await {
                 let (store, permits) = (Rc::clone(&store), Rc::clone(&permits));
+                let status = Rc::clone(&status);
                 spawn_local(async move {
                     match job {
+                        Job::Status(reply) => {
+                            let _ = reply.send(status.get().await);
+                        }
                         Job::Call(asked, reply) => {
                             let done = async {
                                 // It is never closed.
@@ -82,6 +91,15 @@ impl Desk {
             Ok(()) => answer.await.unwrap_or_else(|_| too_slow()),
             Err(_) => too_slow(),
         }
+    }
+}
+
+impl Desk {
+    /// What `status` shows of the cluster; none where this server is about to end.
+    pub(super) async fn status(&self) -> Option<Shown> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs.send(Job::Status(reply)).await.ok()?;
+        answer.await.ok()
     }
 }
 

@@ -142,10 +142,10 @@ async fn group_status(semaphore: &etcd::Semaphore, read: etcd::Group) -> GroupSt
 }
 
 async fn ask_etcd(context: &Context, all_groups: bool) -> Result<Status, Failure> {
-    let mut status = Status::default();
+    let semaphore = context.semaphore()?;
     let own = context.config.group.clone();
     let groups = if all_groups {
-        let mut groups = context.semaphore()?.groups().await?;
+        let mut groups = semaphore.groups().await?;
         // Also while no node of it has said anything yet.
         if !groups.contains(&own) {
             groups.push(own);
@@ -154,8 +154,17 @@ async fn ask_etcd(context: &Context, all_groups: bool) -> Result<Status, Failure
     } else {
         vec![own]
     };
+    Ok(of_groups(&semaphore, groups).await?)
+}
+
+/// What etcd says of these groups; of no node of its own.
+async fn of_groups(
+    semaphore: &etcd::Semaphore,
+    groups: Vec<node::Group>,
+) -> Result<Status, etcd::Error> {
+    let mut status = Status::default();
     for group in groups {
-        let semaphore = context.semaphore_of(group)?;
+        let semaphore = semaphore.of_group(group);
         let read = semaphore.read().await?;
         status.pause_all.clone_from(&read.pause_all);
         status.quarantine.clone_from(&read.quarantine);
@@ -164,6 +173,21 @@ async fn ask_etcd(context: &Context, all_groups: bool) -> Result<Status, Failure
         status.groups.push(group_status(&semaphore, read).await);
     }
     Ok(status)
+}
+
+/// What etcd says of all groups that there are, for whoever looks from outside: of no node of its own.
+///
+/// # Errors
+/// When etcd cannot be asked: what is left to show then.
+pub(in crate::cli) async fn of_cluster(semaphore: &etcd::Semaphore) -> Result<Status, Status> {
+    let asked = async {
+        let groups = semaphore.groups().await?;
+        of_groups(semaphore, groups).await
+    };
+    asked.await.map_err(|error| Status {
+        etcd_error: Some(error.to_string()),
+        ..Status::default()
+    })
 }
 
 /// That pointsman.service has failed, and the configuration's faults if it has any; none where it has not, or systemd

@@ -1,6 +1,8 @@
 //! `pointsman serve` as a process of its own, asked by clients of FleetLock over raw connections.
 
+mod limits;
 mod protocol;
+mod status;
 mod trouble;
 mod turns;
 
@@ -28,7 +30,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server that ends with the test.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
     _dir: tempfile::TempDir,
@@ -36,7 +38,7 @@ struct Server {
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq)]
-struct Reply {
+pub(crate) struct Reply {
     status: u16,
     /// The head, in lower case.
     head: String,
@@ -70,7 +72,7 @@ impl Reply {
         (self.status, text("kind"), text("value"))
     }
 
-    fn kind(&self) -> (u16, String) {
+    pub(crate) fn kind(&self) -> (u16, String) {
         let (status, kind, _) = self.refusal();
         (status, kind)
     }
@@ -78,7 +80,7 @@ impl Reply {
 
 impl Server {
     /// A server on these endpoints of etcd.
-    async fn at(endpoints: &[String], prefix: &str, more: &[&str]) -> Self {
+    pub(crate) async fn at(endpoints: &[String], prefix: &str, more: &[&str]) -> Self {
         let endpoints = endpoints.join(",");
         let etcd = ["--endpoint", &endpoints, "--key-prefix", prefix];
         Self::run(&[&etcd[..], more].concat()).await
@@ -132,16 +134,16 @@ impl Server {
         self.request("POST", &path, TRUE, &body).await
     }
 
-    async fn pre_reboot(&self, id: &str) -> Reply {
+    pub(crate) async fn pre_reboot(&self, id: &str) -> Reply {
         self.call("pre-reboot", id, "default").await
     }
 
-    async fn steady_state(&self, id: &str) -> Reply {
+    pub(crate) async fn steady_state(&self, id: &str) -> Reply {
         self.call("steady-state", id, "default").await
     }
 
     /// Takes a place that must be free.
-    async fn takes(&self, id: &str) {
+    pub(crate) async fn takes(&self, id: &str) {
         let reply = self.pre_reboot(id).await;
         assert_eq!(
             (reply.status, reply.body.as_str()),
@@ -151,7 +153,7 @@ impl Server {
     }
 
     /// Gives back, which always succeeds.
-    async fn releases(&self, id: &str) {
+    pub(crate) async fn releases(&self, id: &str) {
         let reply = self.steady_state(id).await;
         assert_eq!(
             (reply.status, reply.body.as_str()),

@@ -107,7 +107,11 @@ impl Semaphore {
             };
             let holder = match &mut holder {
                 Some(holder) => holder,
-                none => none.insert(self.poller_entry(DOING, &id, poller).await?),
+                none => {
+                    // The answers so far do not tell a store that was restored and has overtaken the one before.
+                    self.probe().await?;
+                    none.insert(self.poller_entry(DOING, &id, poller).await?)
+                }
             };
             let Held {
                 document: read,
@@ -169,6 +173,14 @@ impl Semaphore {
             doing: DOING,
             tries: RACES,
         })
+    }
+
+    /// Remembers by which marks etcd is known again, before anything is taken in it.
+    ///
+    /// # Errors
+    /// When etcd cannot be asked, or is not the one it was.
+    pub async fn remember_store(&self) -> Result<(), Error> {
+        self.probe().await
     }
 
     fn get_store(&self) -> TxnOp {

@@ -3,6 +3,7 @@
 
 mod accept;
 mod restore;
+mod serve;
 mod signs;
 
 use std::path::{Path, PathBuf};
