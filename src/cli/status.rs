@@ -147,6 +147,9 @@ pub struct HolderStatus {
     /// Until when it soaks, by the clock of its node; only where it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soaks_until: Option<Timestamp>,
+    /// The deadline that it names, in seconds: no soak is longer.
+    #[serde(skip)]
+    pub deadline: Option<u64>,
     /// Whether it has not come back by the deadline it named.
     pub overdue: bool,
     /// Whether its entry is from before a person accepted the store; only where it is.
@@ -238,6 +241,7 @@ impl From<HolderState> for HolderStatus {
                 reason: None,
                 via: None,
                 soaks_until: None,
+                deadline: None,
                 overdue: false,
                 before_accept: false,
                 passed_over: None,
@@ -257,6 +261,7 @@ impl From<HolderState> for HolderStatus {
             from: entry.from,
             to: entry.to,
             reason: entry.reason,
+            deadline: entry.deadline,
             soaks_until: entry.soaks_until.filter(|_| entry.phase == Phase::Soaking),
             overdue: state.overdue,
             before_accept: state.before_accept,

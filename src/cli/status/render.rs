@@ -112,7 +112,7 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
                     out += &format!(
                         "  soaks until {}{}\n",
                         time::shown(until, zone),
-                        left(until, *now)
+                        left(until, *now, holder.deadline)
                     );
                 }
                 if let Some(passed_over) = group.passed_over_line(holder) {
@@ -241,10 +241,13 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
     out
 }
 
-/// How long it is until then, in brackets; nothing where that has passed.
-fn left(until: Timestamp, now: Timestamp) -> String {
-    let left = until.duration_since(now).as_secs();
-    match u64::try_from(left) {
+/// How long it is until then, by the clock of another node, in brackets; nothing where that has passed. `most` is how long it can
+/// be, in seconds.
+fn left(until: Timestamp, now: Timestamp, most: Option<u64>) -> String {
+    match u64::try_from(until.duration_since(now).as_secs()) {
+        Ok(left) if most.is_some_and(|most| left > most) => {
+            " (by the clock of that node, which is ahead of this one's)".into()
+        }
         Ok(left) if left > 0 => {
             let left = duration::print(Duration::from_secs(left));
             format!(" ({left} left)")

@@ -1,5 +1,6 @@
 //! A group's policy and its members, on a real three-member etcd and by real agents.
 
+mod clocks;
 mod costs;
 mod lost;
 mod members;
