@@ -123,3 +123,41 @@ async fn soak_goes_on_after_etcd_was_restored_and_accepted() {
     );
     node.wait_status(|status| status == "idle").await;
 }
+
+#[tokio::test]
+async fn soak_only_lasts_longer_while_the_node_reaches_nobody() {
+    let site = Site::new("soak-alone");
+    policy(&site, Some(std::time::Duration::from_secs(3))).await;
+    let proxy = Proxy::start(shared_cluster().address(0)).await;
+    let node = machine("node-1").await;
+    node.add_disk("1");
+    node.auto_reboot(AutoReboot::default());
+    let unreachable = node.path("unreachable");
+    let asks_others = format!("! [ -e {} ]", unreachable.display());
+    crate::agents::hook(&node, "health-cluster.d/10-others", &asks_others);
+    let env = crate::trials::QUICK;
+    crate::agents::agent(&node, &[proxy.url()], &site.prefix, &env).await;
+    node.wait_status(|status| status == "idle").await;
+    node.stage("2").await;
+    let before = site.phase(&node, Phase::Soaking).await;
+    node.wait_status(|status| status.starts_with("soaking"))
+        .await;
+    // The switch of its rack is away, for longer than all that is left and than a proof may take.
+    proxy.set(Mode::Refuse).await;
+    node.write("unreachable", "");
+    node.wait_status(|status| status.contains("; its end waits: "))
+        .await;
+    let group = site.read().await;
+    assert_eq!(crate::agents::entry(&group, &node), Some(&before));
+    std::fs::remove_file(unreachable).unwrap();
+    // The checks pass, and etcd cannot be told yet.
+    node.wait_status(|status| status.starts_with("releasing"))
+        .await;
+    assert_eq!(site.read().await.holders.len(), 1);
+    proxy.set(Mode::Pass).await;
+    site.free().await;
+    let new = super::members::runs(&site, &node, "2").await;
+    super::members::member_is(&site, &node, Some(&new)).await;
+    assert!(site.read().await.quarantine.is_empty());
+    assert_eq!((node.booted(), node.reboots()), (Slot::B, 1));
+}

@@ -2,7 +2,11 @@
 //! etcd's own history.
 
 use host::node::Group;
-use semaphore::{etcd::Claim, keys::Keys, records::ImageId};
+use semaphore::{
+    etcd::Claim,
+    keys::Keys,
+    records::{ImageId, new_nonce},
+};
 use tokio::sync::Notify;
 
 use super::*;
@@ -21,6 +25,10 @@ enum Word {
     Unlisted,
     /// Its entry is deleted, and nothing else.
     Forgotten,
+    /// The time between the groups begins again.
+    WaveSoak,
+    /// The wave is gone.
+    NoWave,
 }
 
 const UNKNOWN_POLICY: &str = r#"{"moon":"full"}"#;
@@ -47,12 +55,14 @@ impl Word {
             Self::Policy => s.keys().policy(),
             Self::Stopped | Self::Unlisted => s.keys().semaphore(),
             Self::Forgotten => s.keys().holder("n"),
+            Self::WaveSoak => canary(s).wave_soak(IMAGE),
+            Self::NoWave => canary(s).wave(IMAGE),
         }
     }
 
     /// Says it, and the revision of that.
     async fn say(self, client: &mut etcd_client::Client, s: &Semaphore, id: &str) -> i64 {
-        if let Self::Forgotten = self {
+        if let Self::Forgotten | Self::NoWave = self {
             let gone = client.delete(self.key(s), None).await.unwrap();
             return gone.header().unwrap().revision();
         }
@@ -72,9 +82,15 @@ impl Word {
                 let free = Document::new(1).to_json();
                 client.put(s.keys().semaphore(), free, None).await.unwrap();
             }
+            Self::NoWave => drop(client.put(self.key(s), "{}", None).await.unwrap()),
             _ => drop(client.delete(self.key(s), None).await.unwrap()),
         }
     }
+}
+
+/// The group that must have opened an image before the default one goes there.
+fn canary(s: &Semaphore) -> Keys {
+    s.keys().of_group(Group::new("canary").unwrap())
 }
 
 /// For an update to version 2 with this content, with another nonce each time.
@@ -155,47 +171,79 @@ async fn no_take_succeeds_after_a_gate_closed() {
     let (s, mut client) = (on(cluster, &prefix), cluster.client().await);
     s.set_max(1, false).await.unwrap();
     for word in &WORDS[..6] {
-        for round in 0..TIMES / 2 {
-            let c = to_two("n");
-            let mut speaker = client.clone();
-            let mut ticket = speaker.watch(s.keys().ticket("n"), None).await.unwrap();
-            let told = Notify::new();
-            let say = async {
-                // Somewhere between the ticket and the take.
-                while ticket.message().await.unwrap().unwrap().events().is_empty() {}
-                let micros = u64::try_from(round % 10 * 200).unwrap();
-                tokio::time::sleep(Duration::from_micros(micros)).await;
-                let full = match word {
-                    // Who has taken by then is named.
-                    Word::Stopped => r#"{"semaphore":0,"max":0,"holders":[]}"#,
-                    Word::Policy => UNKNOWN_POLICY,
-                    _ => "{}",
-                };
-                let put = speaker.put(word.key(&s), full, None).await.unwrap();
-                told.notify_one();
-                put.header().unwrap().revision()
+        takes_only_before(*word, &s, &mut client, to_two("n")).await;
+    }
+}
+
+#[tokio::test]
+async fn no_take_succeeds_after_a_wave_was_shut() {
+    let cluster = shared_cluster();
+    let prefix = unique_prefix("race-wave");
+    let (s, mut client) = (on(cluster, &prefix), cluster.client().await);
+    s.set_max(1, false).await.unwrap();
+    let canary = canary(&s);
+    for (key, value) in [
+        (s.keys().policy(), r#"{"after":["canary"]}"#),
+        (canary.wave(IMAGE), "{}"),
+    ] {
+        client.put(key, value, None).await.unwrap();
+    }
+    for word in [Word::WaveSoak, Word::NoWave] {
+        let mut claim = to_two("n");
+        claim.new_image = true;
+        takes_only_before(word, &s, &mut client, claim).await;
+    }
+}
+
+/// A word that is said somewhere between the ticket and the take of this claim, many times: a take comes before it, or not at all.
+async fn takes_only_before(
+    word: Word,
+    s: &Semaphore,
+    client: &mut etcd_client::Client,
+    claim: Claim,
+) {
+    for round in 0..TIMES / 2 {
+        let mut c = claim.clone();
+        c.holder.nonce = new_nonce().unwrap();
+        let mut speaker = client.clone();
+        let mut ticket = speaker.watch(s.keys().ticket("n"), None).await.unwrap();
+        let told = Notify::new();
+        let say = async {
+            while ticket.message().await.unwrap().unwrap().events().is_empty() {}
+            let micros = u64::try_from(round % 10 * 200).unwrap();
+            tokio::time::sleep(Duration::from_micros(micros)).await;
+            let revision = match word {
+                // Who has taken by then is named.
+                Word::Stopped => {
+                    let full = r#"{"semaphore":0,"max":0,"holders":[]}"#;
+                    let put = speaker.put(word.key(s), full, None).await.unwrap();
+                    put.header().unwrap().revision()
+                }
+                _ => word.say(&mut speaker, s, "n").await,
             };
-            let taken = timeout(Duration::from_secs(20), async {
-                let (said, taken) = tokio::join!(say, async {
-                    tokio::select! {
-                        () = s.acquire(&c, |_| {}) => true,
-                        () = async {
-                            told.notified().await;
-                            // Long enough for one that is on its way.
-                            tokio::time::sleep(Duration::from_millis(40)).await;
-                        } => false,
-                    }
-                });
-                if taken || entry(&mut client, &s).await.is_some() {
-                    let (put, _, _) = entry(&mut client, &s).await.unwrap();
-                    assert!(put < said, "{word:?} at {said}, taken at {put}");
+            told.notify_one();
+            revision
+        };
+        let taken = timeout(Duration::from_secs(20), async {
+            let (said, taken) = tokio::join!(say, async {
+                tokio::select! {
+                    () = s.acquire(&c, |_| {}) => true,
+                    () = async {
+                        told.notified().await;
+                        // Long enough for one that is on its way.
+                        tokio::time::sleep(Duration::from_millis(40)).await;
+                    } => false,
                 }
             });
-            taken.await.unwrap();
-            s.leave("n", &c.holder.nonce, None).await.unwrap();
-            s.release("n", &c.holder.nonce, None, None).await.unwrap();
-            word.take_back(&mut client, &s).await;
-        }
+            if taken || entry(client, s).await.is_some() {
+                let (put, _, _) = entry(client, s).await.unwrap();
+                assert!(put < said, "{word:?} at {said}, taken at {put}");
+            }
+        });
+        taken.await.unwrap();
+        s.leave("n", &c.holder.nonce, None).await.unwrap();
+        s.release("n", &c.holder.nonce, None, None).await.unwrap();
+        word.take_back(client, s).await;
     }
 }
 

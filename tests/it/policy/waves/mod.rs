@@ -1,5 +1,10 @@
 //! Waves: an image goes to later groups once a group has proven it.
 
+mod after;
+mod failures;
+mod opening;
+mod people;
+
 use std::time::Duration;
 
 use host::node::Group;
@@ -87,22 +92,15 @@ async fn waits_for_wave(node: &Node) {
     .await;
 }
 
-async fn waves(site: &Site, says: &str) {
-    let shown = site.semaphore.keys();
-    let args = [
-        "waves",
-        "--endpoint",
-        &shared_cluster().endpoints().join(","),
-        "--key-prefix",
-        shown.prefix(),
-    ];
+/// What `pointsman waves` prints, which has this in it.
+async fn waves(prefix: &str, says: &str) -> String {
+    let endpoints = shared_cluster().endpoints().join(",");
+    let args = ["waves", "--endpoint", &endpoints, "--key-prefix", prefix];
     let output = pointsman_testbed::process::run(bin(), args, &[], Duration::from_secs(20)).await;
     assert_eq!(output.code, Some(0), "{output:?}");
-    assert!(
-        output.stdout.contains(says),
-        "{says:?} in {}",
-        output.stdout
-    );
+    let shown = output.stdout;
+    assert!(shown.contains(says), "{says:?} in {shown}");
+    shown
 }
 
 #[tokio::test]
@@ -124,11 +122,11 @@ async fn image_goes_to_the_next_group_once_every_member_has_proven_it() {
     )
     .await;
     waits_for_wave(&later).await;
-    waves(&site, "proven by 1 of 2\n  c2 (").await;
-    waves(&site, "): it has proven 1, since ").await;
+    waves(&site.prefix, "proven by 1 of 2\n  c2 (").await;
+    waves(&site.prefix, "): it has proven 1, since ").await;
     canaries[1].stage("2").await;
     runs_from(&later, Slot::B, 1).await;
-    waves(&site, "open to later groups since ").await;
+    waves(&site.prefix, "open to later groups since ").await;
     let new = runs(&site, &later, "2").await;
     let wave = get(shared_cluster(), &canary.keys().wave(&new))
         .await
@@ -153,7 +151,7 @@ async fn time_between_groups_is_waited_for_and_ends_by_itself() {
             status.contains("has proven 2, and the time between the groups has not passed yet")
         })
         .await;
-    waves(&site, "open to later groups in ").await;
+    waves(&site.prefix, "open to later groups in ").await;
     runs_from(&later, Slot::B, 1).await;
 }
 
@@ -240,6 +238,20 @@ async fn newer_image_that_is_open_has_update_engine_look_once() {
         .await
         .unwrap();
     later.update_engine().wait_for_calls("ResetStatus", 2).await;
+    // It gets what is open.
+    later.stage("5").await;
+    later
+        .wait_status(|status| status.contains("has not proven 5"))
+        .await;
+    let slots = later.run(bin(), &["slots", "--json"]).await;
+    let slots: serde_json::Value = serde_json::from_str(&slots.stdout).unwrap();
+    let staged = slots["slots"][1]["image"].as_str().unwrap();
+    canary
+        .open_wave_by_hand(staged, &Wave::default())
+        .await
+        .unwrap();
+    runs_from(&later, Slot::B, 1).await;
+    assert_eq!((later.version(), later.reboots()), ("5".to_owned(), 1));
 }
 
 #[tokio::test]
@@ -261,199 +273,6 @@ async fn images_that_were_open_before_the_one_that_runs_are_not_newer_than_a_sta
         site.free().await;
     }
     assert_eq!(later.update_engine().calls("ResetStatus"), 0);
-}
-
-#[tokio::test]
-async fn wave_opens_only_where_every_member_has_proven_the_image() {
-    let cluster = shared_cluster();
-    let prefix = unique_prefix("waves-opens");
-    let canary = of_group(&prefix, "canary");
-    let member = |id: &str| canary.keys().member(id);
-    let opens = async |digest: &str| canary.open_wave(canary.keys(), digest, None).await.unwrap();
-    // No members, and no policy.
-    assert!(!opens("X").await);
-    put(cluster, &member("c1"), "X").await;
-    assert!(!opens("X").await, "the group opens no waves");
-    set(&canary, &wave_soak(Duration::ZERO)).await;
-    assert!(
-        get(cluster, &canary.keys().wave("X")).await.is_some(),
-        "`policy set` opens what is due"
-    );
-    // All are new, and nothing is proven.
-    for id in ["c1", "c2"] {
-        put(cluster, &member(id), "").await;
-    }
-    assert!(!opens("").await);
-    assert!(!canary.open_due_wave(canary.keys()).await.unwrap());
-    // One went back by hand, and is on its way.
-    put(cluster, &member("c1"), "").await;
-    put(cluster, &member("c2"), "Y").await;
-    assert!(!opens("Y").await);
-    put(cluster, &member("c1"), "W").await;
-    assert!(!opens("Y").await);
-    put(cluster, &member("c1"), "Y").await;
-    assert!(opens("Y").await);
-    assert!(!opens("Y").await, "once");
-    // A node that is gone keeps the wave shut until it is forgotten.
-    put(cluster, &member("c3"), "Y").await;
-    for id in ["c1", "c2"] {
-        put(cluster, &member(id), "Z").await;
-    }
-    assert!(!opens("Z").await);
-    canary.forget("c3", false, false).await.unwrap();
-    assert!(
-        get(cluster, &canary.keys().wave("Z")).await.is_some(),
-        "`forget` opens what is due"
-    );
-    // What was said before a person accepted the store may be long past.
-    put(cluster, &canary.keys().store(), r#"{"token":"t"}"#).await;
-    for id in ["c1", "c2"] {
-        put(cluster, &member(id), "V").await;
-    }
-    put(cluster, &canary.keys().store(), r#"{"token":"u"}"#).await;
-    assert!(!opens("V").await);
-    for id in ["c1", "c2"] {
-        put(cluster, &member(id), "V").await;
-    }
-    assert!(opens("V").await);
-}
-
-#[tokio::test]
-async fn wave_is_opened_once_by_many_at_once_and_soaks_as_the_policy_of_that_moment_says() {
-    LocalSet::new()
-        .run_until(async {
-            let cluster = shared_cluster();
-            let prefix = unique_prefix("waves-races");
-            let looker = of_group(&prefix, "canary");
-            set(&looker, &wave_soak(Duration::from_secs(1000))).await;
-            for round in 0..5 {
-                let digest = format!("X{round}");
-                for id in ["c1", "c2", "c3"] {
-                    put(cluster, &looker.keys().member(id), &digest).await;
-                }
-                let open = |_| {
-                    let (prefix, digest) = (prefix.clone(), digest.clone());
-                    tokio::task::spawn_local(async move {
-                        let canary = of_group(&prefix, "canary");
-                        canary
-                            .open_wave(canary.keys(), &digest, None)
-                            .await
-                            .unwrap()
-                    })
-                };
-                let tasks: Vec<_> = (0..8).map(open).collect();
-                // `policy set` opens what is due as well.
-                set(&looker, &wave_soak(Duration::from_secs(2000 + round))).await;
-                let mut opened = 0;
-                for task in tasks {
-                    opened += u32::from(task.await.unwrap());
-                }
-                assert!(opened <= 1, "round {round}: {opened}");
-                let mut client = cluster.client().await;
-                let wave = client.get(looker.keys().wave(&digest), None).await.unwrap();
-                assert_eq!(wave.kvs()[0].version(), 1, "round {round}");
-                let soak = client
-                    .get(looker.keys().wave_soak(&digest), None)
-                    .await
-                    .unwrap();
-                let lease = soak.kvs()[0].lease();
-                let left = looker.time_left(lease).await.unwrap().unwrap();
-                assert!(left > Duration::from_secs(900), "round {round}: {left:?}");
-            }
-        })
-        .await;
-}
-
-#[tokio::test]
-async fn the_last_sixteen_waves_are_kept() {
-    let prefix = unique_prefix("waves-kept");
-    let canary = of_group(&prefix, "canary");
-    for number in 0..20 {
-        let digest = format!("X{number:02}");
-        canary
-            .open_wave_by_hand(&digest, &Wave::default())
-            .await
-            .unwrap();
-    }
-    let rollout = canary.rollout().await.unwrap();
-    let waves: Vec<&String> = rollout.groups[&group("canary")].waves.keys().collect();
-    assert_eq!((waves.len(), waves[0].as_str()), (16, "X04"));
-}
-
-#[tokio::test]
-async fn groups_that_cannot_come_first_are_refused() {
-    let cluster = shared_cluster();
-    let prefix = unique_prefix("waves-refused");
-    let [a, b, c] = ["a", "b", "c"].map(|name| of_group(&prefix, name));
-    let refused = async |semaphore: &Semaphore, names: &[&str], says: &str| {
-        let set = semaphore.set_policy(&after(names), "ann@desk", false).await;
-        let error = set.unwrap_err().to_string();
-        assert!(error.contains(says), "{error}");
-    };
-    refused(&a, &["b"], "the group \"b\" has no members").await;
-    for semaphore in [&a, &b, &c] {
-        put(cluster, &semaphore.keys().member("x"), "").await;
-    }
-    set(&b, &after(&["a"])).await;
-    set(&c, &after(&["b"])).await;
-    refused(&a, &["a"], "the group \"a\" would come after itself").await;
-    refused(&a, &["c"], "\"a\", \"b\", \"c\" lead to it").await;
-    // A group that proves images for others has a time between waves from then on.
-    let policy = get(cluster, &a.keys().policy()).await.unwrap();
-    assert!(
-        policy.contains(r#""wave_soak":"0s""#) && policy.contains("ann@desk"),
-        "{policy}"
-    );
-    // An agent of a release before says nothing of what it has proven.
-    put(
-        cluster,
-        &a.keys().node("old"),
-        r#"{"id":"old","hostname":"old-1","group":"b"}"#,
-    )
-    .await;
-    refused(
-        &c,
-        &["b"],
-        "older agents, which know nothing of waves, run on 1 node of these groups: old-1. Waves do not wait for these nodes, \
-         and these nodes wait for no wave; --force allows this",
-    )
-    .await;
-    let force = PolicyChange {
-        force: true,
-        ..after(&["b", "a"])
-    };
-    set(&c, &force).await;
-    put(cluster, &b.keys().policy(), r#"{"moon":1}"#).await;
-    refused(&c, &["b"], "the policy of the group \"b\" cannot be used").await;
-    let many: Vec<String> = (0..17).map(|number| format!("g{number}")).collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    refused(&c, &many, "after names 17 groups, expected at most 16").await;
-    refused(&c, &["a", "a"], "after names the group \"a\" twice").await;
-}
-
-#[tokio::test]
-async fn circle_that_two_people_make_at_once_is_refused_to_one() {
-    LocalSet::new()
-        .run_until(async {
-            for round in 0..10 {
-                let cluster = shared_cluster();
-                let prefix = unique_prefix("waves-circle");
-                let [a, b] = ["a", "b"].map(|name| of_group(&prefix, name));
-                for semaphore in [&a, &b] {
-                    put(cluster, &semaphore.keys().member("x"), "").await;
-                }
-                let (to_b, to_a) = (after(&["b"]), after(&["a"]));
-                let (one, other) = tokio::join!(
-                    a.set_policy(&to_b, "ann@desk", false),
-                    b.set_policy(&to_a, "bob@desk", false)
-                );
-                assert!(
-                    one.is_ok() != other.is_ok(),
-                    "round {round}: {one:?} {other:?}"
-                );
-            }
-        })
-        .await;
 }
 
 #[tokio::test]
