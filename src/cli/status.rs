@@ -4,6 +4,7 @@ mod check;
 pub(super) mod gather;
 mod lost;
 mod nodes;
+mod progress;
 mod render;
 
 use cloud_config::boot::Outcome;
@@ -22,6 +23,7 @@ use crate::agent::bus::Published;
 
 pub(in crate::cli) use gather::gather;
 pub use lost::{LostStatus, PassedOver};
+pub use progress::Progress;
 pub use render::render;
 
 /// The arguments.
@@ -81,7 +83,7 @@ pub struct Status {
 }
 
 /// One group.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct GroupStatus {
     /// Its name; the default group's is empty.
     pub group: String,
@@ -107,6 +109,9 @@ pub struct GroupStatus {
     /// What the policy's percentage comes to, a sentence; none without one.
     #[serde(skip)]
     pub(super) percentage: Option<String>,
+    /// The roll-out that is under way, where one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Progress>,
     /// The group's pause.
     pub pause: Option<Pause>,
     /// Who holds the reboot lock.

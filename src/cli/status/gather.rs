@@ -7,7 +7,7 @@ use host::{
 };
 use semaphore::etcd;
 
-use super::{GroupStatus, HolderStatus, NodeStatus, Status, lost};
+use super::{GroupStatus, HolderStatus, NodeStatus, Status, lost, progress::progress};
 use crate::{
     agent::{
         bus::{AgentClient, ClientError},
@@ -19,6 +19,18 @@ use crate::{
 /// All that `status` shows, and why etcd's part of it is missing where it is; a node that asks nobody misses nothing.
 pub(in crate::cli) async fn gather(
     context: &Context,
+    all_groups: bool,
+) -> (Status, Option<Failure>) {
+    match context.semaphore() {
+        Ok(semaphore) => gather_over(context, Ok(&semaphore), all_groups).await,
+        Err(failure) => gather_over(context, Err(failure), all_groups).await,
+    }
+}
+
+/// The same over the connection of this reboot lock, which stays open.
+pub(super) async fn gather_over(
+    context: &Context,
+    semaphore: Result<&etcd::Semaphore, Failure>,
     all_groups: bool,
 ) -> (Status, Option<Failure>) {
     let asked = async {
@@ -42,7 +54,7 @@ pub(in crate::cli) async fn gather(
     let alone = node
         .as_ref()
         .is_some_and(|node| node.strategy != "etcd-lock");
-    let (mut status, failure) = match ask_etcd(context, all_groups).await {
+    let (mut status, failure) = match ask_etcd(context, semaphore, all_groups).await {
         Ok(status) => (status, None),
         Err(failure) => {
             let status = Status {
@@ -107,7 +119,8 @@ async fn group_status(semaphore: &etcd::Semaphore, read: etcd::Group) -> GroupSt
             .unwrap_or_default(),
         false => Vec::new(),
     };
-    GroupStatus {
+    let mut shown = GroupStatus {
+        rollout: None,
         group: semaphore.keys().group().as_str().to_owned(),
         members: read.members,
         without_policy: without_policy
@@ -138,11 +151,17 @@ async fn group_status(semaphore: &etcd::Semaphore, read: etcd::Group) -> GroupSt
         lost: lost::lost(read.lost),
         queue: read.queue,
         nodes: read.nodes,
-    }
+    };
+    shown.rollout = progress(&shown);
+    shown
 }
 
-async fn ask_etcd(context: &Context, all_groups: bool) -> Result<Status, Failure> {
-    let semaphore = context.semaphore()?;
+async fn ask_etcd(
+    context: &Context,
+    semaphore: Result<&etcd::Semaphore, Failure>,
+    all_groups: bool,
+) -> Result<Status, Failure> {
+    let semaphore = semaphore?;
     let own = context.config.group.clone();
     let groups = if all_groups {
         let mut groups = semaphore.groups().await?;
@@ -154,7 +173,7 @@ async fn ask_etcd(context: &Context, all_groups: bool) -> Result<Status, Failure
     } else {
         vec![own]
     };
-    Ok(of_groups(&semaphore, groups).await?)
+    Ok(of_groups(semaphore, groups).await?)
 }
 
 /// What etcd says of these groups; of no node of its own.

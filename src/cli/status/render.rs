@@ -72,6 +72,9 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
             }
             out += &policy::windows_line(&policy.windows, &now.to_zoned(zone.clone()), zone);
         }
+        if let Some(rollout) = &group.rollout {
+            out += &format!("{}\n", output::in_line(&rollout.sentence()));
+        }
         if let Some(pause) = &group.pause {
             out += &format!("PAUSED {}\n", said(pause, &when, zone));
         }
