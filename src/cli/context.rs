@@ -148,6 +148,13 @@ impl Context {
         self.flag_given("group")
     }
 
+    /// A flag of this command line that says how etcd is reached, or what in it is meant; none where there is none.
+    #[must_use]
+    pub(super) fn flag_of_etcd(&self) -> Option<&'static str> {
+        let mut given = of_etcd().filter(|one| self.flag_given(one.key));
+        given.next().map(|one| one.flag)
+    }
+
     fn flag_given(&self, key: &str) -> bool {
         self.sources.flags.given(key).is_some()
     }

@@ -8,7 +8,10 @@ use host::{
     text,
 };
 use jiff::Zoned;
-use semaphore::etcd::{Error, Poller, PollerTaken, Semaphore};
+use semaphore::{
+    etcd::{Error, Semaphore},
+    poller::{Poller, PollerTaken},
+};
 
 use super::{
     protocol::{Call, Client, DEFAULT_GROUP, Verdict},

@@ -4,6 +4,7 @@
 
 mod connections;
 mod etcd;
+mod file;
 mod protocol;
 mod router;
 mod stall;
@@ -24,6 +25,7 @@ use tokio::{
 
 pub use connections::Limits;
 pub use etcd::EtcdStore;
+pub use file::Places;
 pub use status::ReadStatus;
 use worker::{Desk, Store};
 
@@ -60,11 +62,19 @@ pub struct Setup {
     pub back_off: BackOff,
 }
 
+/// Where the places are.
+pub enum Backend {
+    /// In etcd.
+    Etcd(EtcdStore),
+    /// In a file.
+    File(Places),
+}
+
 /// Serves until it is told to end. `status` reads what `status` shows.
 ///
 /// # Errors
 /// When the address cannot be listened on, or etcd has a group called `default`.
-pub async fn run(setup: Setup, store: EtcdStore, status: ReadStatus) -> Result<(), ServeError> {
+pub async fn run(setup: Setup, backend: Backend, status: ReadStatus) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let limits = bounded(setup.limits);
@@ -73,8 +83,14 @@ pub async fn run(setup: Setup, store: EtcdStore, status: ReadStatus) -> Result<(
         .await
         .map_err(|error| ServeError::Listen { address, error })?;
     let address = listener.local_addr()?;
-    let store = Rc::new(store);
-    let desk = Desk::open(Rc::clone(&store) as Rc<dyn Store>, status);
+    let (store, etcd): (Rc<dyn Store>, _) = match backend {
+        Backend::File(places) => (Rc::new(places), None),
+        Backend::Etcd(store) => {
+            let store = Rc::new(store);
+            (Rc::clone(&store) as _, Some(store))
+        }
+    };
+    let desk = Desk::open(store, status);
     let router = router::router(desk, limits.wait);
     let (end, ends) = watch::channel(false);
     let mut serving = std::pin::pin!(connections::serve(listener, router, limits, ends));
@@ -84,7 +100,7 @@ pub async fn run(setup: Setup, store: EtcdStore, status: ReadStatus) -> Result<(
         () = &mut serving => Ok(()),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
-        () = group_default(&store, setup.back_off) => Err(ServeError::GroupDefault),
+        () = group_default(etcd.as_deref(), setup.back_off) => Err(ServeError::GroupDefault),
     };
     notify::stopping();
     let _ = end.send(true);
@@ -119,7 +135,10 @@ fn bounded(limits: Limits) -> Limits {
 }
 
 /// Ends when etcd is found to have a group called `default`. Where it is away the question is asked again.
-async fn group_default(store: &EtcdStore, back_off: BackOff) {
+async fn group_default(store: Option<&EtcdStore>, back_off: BackOff) {
+    let Some(store) = store else {
+        return std::future::pending().await;
+    };
     let mut waits = back_off.waits();
     loop {
         match store.has_group_default().await {

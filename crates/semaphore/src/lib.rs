@@ -1,12 +1,14 @@
 //! The semaphore: who of a group may be out of service, and who waits.
 //!
 //! [`document`], [`records`], [`acts`], [`keys`], [`store`] and [`queue`] are values and decisions on them; [`etcd`] reads
-//! and changes them in etcd's v3 store, each change one transaction.
+//! and changes them in etcd's v3 store, each change one transaction. [`file`] keeps places of clients that only poll ([`poller`]) on one
+//! machine, without etcd.
 
 pub mod acts;
 pub mod commit;
 pub mod document;
 pub mod etcd;
+pub mod file;
 pub mod gates;
 pub mod keys;
 pub mod lenient;

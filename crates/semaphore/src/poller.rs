@@ -11,11 +11,13 @@ use host::{
     time,
 };
 
+use jiff::Zoned;
+
 use crate::{
     document::{Document, DocumentError, Refusal as DocumentRefusal},
     gates::{Closed, ClosedBy, Gates},
     policy::after_in,
-    records::{Holder, Phase, Ticket},
+    records::{FLEET_LOCK, Holder, ImageId, Phase, Ticket},
 };
 
 /// What the id under which a client stands in etcd begins with, where its own cannot stand there.
@@ -35,6 +37,56 @@ pub fn key_id(client: &str) -> String {
     } else {
         format!("{HASHED}{}", hashed(client))
     }
+}
+
+/// A client that polls.
+#[derive(Debug, Clone)]
+pub struct Poller {
+    /// The id that it gave, of any length and characters.
+    pub client: String,
+    /// Within how many seconds it is expected to give the place back; then its hold is shown as overdue, and stands.
+    pub deadline: u64,
+    /// Where it asked from, for people.
+    pub from: Option<String>,
+    /// The program that serves it.
+    pub agent: String,
+    /// The time, in the zone of windows that have none.
+    pub now: Zoned,
+}
+
+impl Poller {
+    /// The entry of this client, where it takes a place under this nonce.
+    #[must_use]
+    pub fn entry(&self, nonce: String, hostname: String) -> Holder {
+        let mut holder = Holder {
+            id: key_id(&self.client),
+            hostname,
+            nonce,
+            boot_id: String::new(),
+            since: Some(self.now.timestamp()),
+            from: ImageId::default(),
+            to: ImageId::default(),
+            phase: Phase::Rebooting,
+            deadline: Some(self.deadline),
+            grace: None,
+            soaks_until: None,
+            reason: self.from.clone(),
+            agent: self.agent.clone(),
+            by_hand: None,
+            unknown: serde_json::Map::new(),
+        };
+        holder.set_via(FLEET_LOCK);
+        holder
+    }
+}
+
+/// What became of a client that asked for a place.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PollerTaken {
+    /// It has one, since now or before.
+    Taken,
+    /// It has none.
+    Refused(Refusal),
 }
 
 /// What a client that polls sees at one revision of the store.

@@ -5,7 +5,7 @@ use host::{
     coordinator, node,
     systemd::{self, Trouble},
 };
-use semaphore::etcd;
+use semaphore::{etcd, file::FileGroup};
 
 use super::{GroupStatus, HolderStatus, NodeStatus, Status, lost, progress::progress};
 use crate::{
@@ -207,6 +207,21 @@ pub(in crate::cli) async fn of_cluster(semaphore: &etcd::Semaphore) -> Result<St
         etcd_error: Some(error.to_string()),
         ..Status::default()
     })
+}
+
+/// What a file with places says, as a status.
+pub(in crate::cli) fn of_file(groups: Vec<FileGroup>) -> Status {
+    let status = |found: FileGroup| GroupStatus {
+        group: found.group.as_str().to_owned(),
+        max: Some(found.document.max),
+        available: Some(found.document.available()),
+        holders: found.holders.into_iter().map(HolderStatus::from).collect(),
+        ..GroupStatus::default()
+    };
+    Status {
+        groups: groups.into_iter().map(status).collect(),
+        ..Status::default()
+    }
 }
 
 /// That pointsman.service has failed, and the configuration's faults if it has any; none where it has not, or systemd

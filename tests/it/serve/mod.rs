@@ -1,5 +1,6 @@
 //! `pointsman serve` as a process of its own, asked by clients of FleetLock over raw connections.
 
+mod file;
 mod limits;
 mod protocol;
 mod status;
@@ -89,8 +90,14 @@ impl Server {
     async fn run(args: &[&str]) -> Self {
         let dir = scratch::dir("serve");
         let root = dir.path().display().to_string();
+        let own = if args.contains(&"--root") {
+            &[][..]
+        } else {
+            &["--root", &root]
+        };
         let spec = Spec::new(bin(), dir.path().join("log"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--root", &root])
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(own)
             .args(args)
             .env("POINTSMAN_RETRY_MIN", "20ms")
             .env("POINTSMAN_RETRY_MAX", "200ms");
@@ -198,32 +205,77 @@ async fn send(address: SocketAddr, bytes: &[u8]) -> Reply {
     Reply::read(&text)
 }
 
-/// The default group on the shared etcd, with its document, and a server for it.
+/// Where the places are that a server gives.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Store {
+    Etcd,
+    File,
+}
+
+/// The same test over each store.
+macro_rules! on_both_stores {
+    ($($test:ident),+ $(,)?) => {
+        mod in_etcd {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test($crate::serve::Store::Etcd).await;
+            })+
+        }
+        mod in_a_file {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test($crate::serve::Store::File).await;
+            })+
+        }
+    };
+}
+
+use on_both_stores;
+
+/// The default group in a store of its own, and a server for it.
 struct Place {
     prefix: String,
+    /// Asks etcd, also where the places are in a file.
     semaphore: Semaphore,
     server: Server,
+    dir: tempfile::TempDir,
+    store: Store,
 }
 
 impl Place {
     async fn new(name: &str, max: u32) -> Self {
+        Self::within(Store::Etcd, name, max).await
+    }
+
+    async fn within(store: Store, name: &str, max: u32) -> Self {
         let prefix = unique_prefix(name);
         let semaphore = on(shared_cluster(), &prefix);
-        found(&semaphore).await;
-        semaphore.set_max(max, false).await.unwrap();
+        let dir = scratch::dir("places");
+        set_max(store, &semaphore, &dir, max).await;
         Self {
-            server: Server::at(&shared_cluster().endpoints(), &prefix, &[]).await,
+            server: serve(store, &prefix, &dir).await,
             prefix,
             semaphore,
+            dir,
+            store,
         }
     }
 
-    /// Another server of the same reboot locks.
+    /// Another server of the same places.
     async fn replica(&self) -> Server {
-        Server::at(&shared_cluster().endpoints(), &self.prefix, &[]).await
+        serve(self.store, &self.prefix, &self.dir).await
+    }
+
+    async fn set_max(&self, max: u32) {
+        set_max(self.store, &self.semaphore, &self.dir, max).await;
     }
 
     async fn holders(&self) -> Vec<String> {
+        if self.store == Store::File {
+            let places = read_places(&self.dir);
+            let holders = places["groups"]["default"]["holders"].as_object().cloned();
+            return holders.unwrap_or_default().keys().cloned().collect();
+        }
         let group = self.semaphore.read().await.unwrap();
         let document = group.document.unwrap().unwrap();
         let entries: Vec<String> = group.holders.into_iter().map(|held| held.id).collect();
@@ -232,5 +284,39 @@ impl Place {
             "document and entries say the same"
         );
         document.holders
+    }
+}
+
+async fn serve(store: Store, prefix: &str, dir: &tempfile::TempDir) -> Server {
+    match store {
+        Store::Etcd => Server::at(&shared_cluster().endpoints(), prefix, &[]).await,
+        Store::File => {
+            // Its path is below the server's root.
+            let root = dir.path().display().to_string();
+            Server::run(&["--root", &root, "--store", "file:/places.json"]).await
+        }
+    }
+}
+
+fn read_places(dir: &tempfile::TempDir) -> Value {
+    let text = std::fs::read_to_string(dir.path().join("places.json")).unwrap_or("{}".into());
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Sets it as people do: by `set-max`, or with an editor.
+async fn set_max(store: Store, semaphore: &Semaphore, dir: &tempfile::TempDir, max: u32) {
+    match store {
+        Store::Etcd => {
+            found(semaphore).await;
+            semaphore.set_max(max, false).await.unwrap();
+        }
+        Store::File => {
+            let mut places = read_places(dir);
+            places["groups"]["default"]["max"] = json!(max);
+            let text = places.to_string();
+            let path = dir.path().join("places.json");
+            std::fs::write(path.with_extension("new"), text).unwrap();
+            std::fs::rename(path.with_extension("new"), path).unwrap();
+        }
     }
 }

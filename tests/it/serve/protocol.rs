@@ -2,10 +2,15 @@
 
 use super::*;
 
+on_both_stores!(
+    places_are_taken_and_given_back_as_other_servers_do,
+    a_request_that_is_not_of_the_protocol_says_what_is_wrong,
+    a_call_is_answered_in_every_form_in_which_clients_send_it,
+);
+
 /// What the servers in the field test of themselves: one place, a second call for it, three places and their order.
-#[tokio::test]
-async fn places_are_taken_and_given_back_as_other_servers_do() {
-    let place = Place::new("serve-places", 1).await;
+async fn places_are_taken_and_given_back_as_other_servers_do(store: Store) {
+    let place = Place::within(store, "serve-places", 1).await;
     place.server.takes("a").await;
     assert_eq!(place.holders().await, ["a"]);
     place.server.takes("a").await;
@@ -13,7 +18,7 @@ async fn places_are_taken_and_given_back_as_other_servers_do() {
     place.server.refused("b", "semaphore_full").await;
     place.server.releases("a").await;
     assert_eq!(place.holders().await, Vec::<String>::new());
-    place.semaphore.set_max(3, false).await.unwrap();
+    place.set_max(3).await;
     for id in ["c", "a", "b"] {
         place.server.takes(id).await;
     }
@@ -50,9 +55,8 @@ async fn who_holds_nothing_gives_it_back_all_the_same() {
     assert!(value.contains("pointsman set-max N --rebuild"), "{value}");
 }
 
-#[tokio::test]
-async fn a_request_that_is_not_of_the_protocol_says_what_is_wrong() {
-    let place = Place::new("serve-strict", 1).await;
+async fn a_request_that_is_not_of_the_protocol_says_what_is_wrong(store: Store) {
+    let place = Place::within(store, "serve-strict", 1).await;
     let server = &place.server;
     let good = params("a", "default");
     let cases: &[(&str, &str, &str, &str, u16, &str)] = &[
@@ -174,9 +178,8 @@ async fn a_request_that_is_not_of_the_protocol_says_what_is_wrong() {
     assert_eq!(server.send(old.as_bytes()).await.status, 200);
 }
 
-#[tokio::test]
-async fn a_call_is_answered_in_every_form_in_which_clients_send_it() {
-    let place = Place::new("serve-forms", 1).await;
+async fn a_call_is_answered_in_every_form_in_which_clients_send_it(store: Store) {
+    let place = Place::within(store, "serve-forms", 1).await;
     let server = &place.server;
     // As serde_json and Go write it, with more than is needed.
     let pretty =

@@ -60,7 +60,6 @@ pub use members::{Guard, MemberFault, Unhealthy};
 pub use memory::{Agent, Keeping, Memory};
 pub use pause::{Paused, Resumed};
 pub use policy::{PolicySet, PolicyState};
-pub use poller::{Poller, PollerTaken};
 pub use read::{Group, HolderState};
 pub use rollout::Rollout;
 pub use watch::HoldEnd;

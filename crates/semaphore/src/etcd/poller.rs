@@ -2,7 +2,6 @@
 
 use etcd_client::{GetOptions, SortOrder, SortTarget, TxnOp};
 use host::{fleet_lock, node::is_machine_id};
-use jiff::{Timestamp, Zoned};
 use windows::Windows;
 
 use super::{
@@ -11,36 +10,12 @@ use super::{
 use crate::{
     gates::{Gates, Gateway, Moment, Passenger},
     policy::percentage_in,
-    poller::{Decision, Refusal, Sight, decide, key_id, may_release},
-    records::{FLEET_LOCK, Holder, ImageId, NodeRecord, Phase, Ticket, new_nonce},
+    poller::{Decision, Poller, PollerTaken, Sight, decide, key_id, may_release},
+    records::{Holder, NodeRecord, Ticket, new_nonce},
 };
 
 /// How many holders are read, to be named where there is no place.
 const NAMED: i64 = 100;
-
-/// A client that polls.
-#[derive(Debug, Clone)]
-pub struct Poller {
-    /// The id that it gave, of any length and characters.
-    pub client: String,
-    /// Within how many seconds it is expected to give the place back; then its hold is shown as overdue, and stands.
-    pub deadline: u64,
-    /// Where it asked from, for people.
-    pub from: Option<String>,
-    /// The program that serves it.
-    pub agent: String,
-    /// The time, in the zone of windows that have none.
-    pub now: Zoned,
-}
-
-/// What became of a client that asked for a place.
-#[derive(Debug, Clone, PartialEq)]
-pub enum PollerTaken {
-    /// It has one, since now or before.
-    Taken,
-    /// It has none.
-    Refused(Refusal),
-}
 
 /// What is read for one client.
 struct Seen {
@@ -110,7 +85,7 @@ impl Semaphore {
                 none => {
                     // The answers so far do not tell a store that was restored and has overtaken the one before.
                     self.probe().await?;
-                    none.insert(self.poller_entry(DOING, &id, poller).await?)
+                    none.insert(self.poller_entry(DOING, poller).await?)
                 }
             };
             let Held {
@@ -232,32 +207,10 @@ impl Semaphore {
     }
 
     /// The entry of a client that polls.
-    async fn poller_entry(
-        &self,
-        doing: &'static str,
-        id: &str,
-        poller: &Poller,
-    ) -> Result<Holder, Error> {
+    async fn poller_entry(&self, doing: &'static str, poller: &Poller) -> Result<Holder, Error> {
         let nonce = new_nonce().map_err(|error| Error::Machine { doing, error })?;
-        let mut holder = Holder {
-            id: id.to_owned(),
-            hostname: self.host_of_client(doing, &poller.client).await?,
-            nonce,
-            boot_id: String::new(),
-            since: Some(Timestamp::now()),
-            from: ImageId::default(),
-            to: ImageId::default(),
-            phase: Phase::Rebooting,
-            deadline: Some(poller.deadline),
-            grace: None,
-            soaks_until: None,
-            reason: poller.from.clone(),
-            agent: poller.agent.clone(),
-            by_hand: None,
-            unknown: serde_json::Map::new(),
-        };
-        holder.set_via(FLEET_LOCK);
-        Ok(holder)
+        let hostname = self.host_of_client(doing, &poller.client).await?;
+        Ok(poller.entry(nonce, hostname))
     }
 
     /// The host name of a client, where some node has said something of itself whose machine id gives the client's id; else
