@@ -1,6 +1,6 @@
 //! `pointsman history`.
 
-mod cluster;
+pub(super) mod cluster;
 
 use std::time::Duration;
 

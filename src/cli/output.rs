@@ -24,16 +24,25 @@ pub fn say(line: impl Display) -> Result<(), Failure> {
 /// # Errors
 /// As [`say`].
 pub fn print(lines: &str) -> Result<(), Failure> {
+    print_to_a_reader(lines).map(drop)
+}
+
+/// The same; whether anybody still reads.
+///
+/// # Errors
+/// As [`say`].
+pub fn print_to_a_reader(lines: &str) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     match out
         .write_all(text::visible(lines).as_bytes())
         .and_then(|()| out.flush())
     {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::new(
             Exit::Failed,
             format!("standard output cannot be written: {error}"),
         )),
-        _ => Ok(()),
     }
 }
 
@@ -49,6 +58,19 @@ pub fn json(value: &impl serde::Serialize) -> Result<(), Failure> {
 #[must_use]
 pub fn to_json(value: &impl serde::Serialize) -> String {
     let json = serde_json::to_string_pretty(value).expect("strings and numbers always serialize");
+    without_controls(&json)
+}
+
+/// Prints a value as JSON on one line; whether anybody still reads.
+///
+/// # Errors
+/// As [`say`].
+pub fn json_line(value: &impl serde::Serialize) -> Result<bool, Failure> {
+    let json = serde_json::to_string(value).expect("strings and numbers always serialize");
+    print_to_a_reader(&format!("{}\n", without_controls(&json)))
+}
+
+fn without_controls(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
         // Between the strings there are only ends of lines, which do not act.

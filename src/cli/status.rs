@@ -6,6 +6,7 @@ mod lost;
 mod nodes;
 mod progress;
 mod render;
+mod watch;
 
 use cloud_config::boot::Outcome;
 use host::{duration, node};
@@ -39,6 +40,9 @@ pub struct Args {
     nodes: bool,
     #[command(flatten)]
     filter: nodes::Filter,
+    /// Show it until q is pressed, and each change as it happens: on a terminal over the whole screen, else a line for each
+    #[arg(long, conflicts_with_all = ["nodes", "check"])]
+    watch: bool,
     /// Answer a monitoring system: one line, exit 0 (ok), 1 (warning) or 2 (critical)
     #[arg(long, conflicts_with = "nodes")]
     check: bool,
@@ -290,6 +294,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     }
     if args.check {
         return answer(context, args).await;
+    }
+    if args.watch {
+        return watch::run(context, args).await;
     }
     let (status, failure) = gather(context, args.all_groups).await;
     let (now, zone) = (Timestamp::now(), node::time_zone(&context.config.root));

@@ -210,6 +210,30 @@ struct MissingShown {
 }
 
 async fn show(context: &Context, semaphore: &Semaphore, json: JsonArgs) -> Result<(), Failure> {
+    let shown = groups(context, semaphore).await?;
+    if json.json {
+        return output::json(&shown);
+    }
+    if shown.is_empty() {
+        return output::say("No group comes after another one: no policy has --after.");
+    }
+    output::say(texts(context, &shown))
+}
+
+/// The groups that open waves or wait for them, as people read them; empty where none does.
+///
+/// # Errors
+/// When etcd cannot be asked.
+pub(super) async fn read(context: &Context, semaphore: &Semaphore) -> Result<String, Failure> {
+    Ok(texts(context, &groups(context, semaphore).await?))
+}
+
+fn texts(context: &Context, shown: &[GroupShown]) -> String {
+    let texts: Vec<String> = shown.iter().map(|group| text(context, group)).collect();
+    texts.join("\n\n")
+}
+
+async fn groups(context: &Context, semaphore: &Semaphore) -> Result<Vec<GroupShown>, Failure> {
     let rollout = semaphore.rollout().await?;
     let mut shown = Vec::new();
     for (name, view) in &rollout.groups {
@@ -223,14 +247,7 @@ async fn show(context: &Context, semaphore: &Semaphore, json: JsonArgs) -> Resul
         }
         shown.push(group(context, semaphore, &rollout, name, view).await?);
     }
-    if json.json {
-        return output::json(&shown);
-    }
-    if shown.is_empty() {
-        return output::say("No group comes after another one: no policy has --after.");
-    }
-    let texts: Vec<String> = shown.iter().map(|group| text(context, group)).collect();
-    output::say(texts.join("\n\n"))
+    Ok(shown)
 }
 
 async fn group(

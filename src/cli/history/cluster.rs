@@ -16,32 +16,32 @@ use crate::cli::{
 
 /// One thing that happened, the way it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Event {
+pub(in crate::cli) struct Event {
     /// When: the end of it, where it took a while.
-    pub(super) time: Timestamp,
+    pub(in crate::cli) time: Timestamp,
     /// One word: the outcome of a reboot, an act, `quarantined`, `lost`.
-    pub(super) event: String,
+    pub(in crate::cli) event: String,
     /// The group; null for the whole cluster.
-    pub(super) group: Option<String>,
+    pub(in crate::cli) group: Option<String>,
     /// The node, or who did it.
-    pub(super) who: String,
+    pub(in crate::cli) who: String,
     /// The node's id, where it is a node.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) id: Option<String>,
+    pub(in crate::cli) id: Option<String>,
     /// Since when the node was out of service.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) began: Option<Timestamp>,
+    pub(in crate::cli) began: Option<Timestamp>,
     /// What it ran.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) from: Option<ImageId>,
+    pub(in crate::cli) from: Option<ImageId>,
     /// What it went to; the image that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) to: Option<ImageId>,
+    pub(in crate::cli) to: Option<ImageId>,
     /// What an act was done to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) target: Option<String>,
+    pub(in crate::cli) target: Option<String>,
     /// Why.
-    pub(super) reason: String,
+    pub(in crate::cli) reason: String,
 }
 
 /// Shows it, the latest last.
@@ -122,7 +122,7 @@ fn host(hostname: &str, id: &str) -> String {
 }
 
 /// What the nodes say of their last reboots, what is quarantined, and who is lost.
-pub(super) fn of_nodes(status: &Status) -> Vec<Event> {
+pub(in crate::cli) fn of_nodes(status: &Status) -> Vec<Event> {
     let mut events = Vec::new();
     for group in &status.groups {
         for node in &group.nodes {

@@ -15,6 +15,7 @@ mod reboot;
 mod refusals;
 mod status;
 mod status_check;
+mod watch;
 mod windows;
 
 pub(crate) use documents::{documented, paths};

@@ -80,7 +80,8 @@ async fn the_json_has_the_shape_that_is_documented() {
             "max",
             "nodes",
             "pause",
-            "queue"
+            "queue",
+            "rollout"
         ]
     );
     assert_eq!(
