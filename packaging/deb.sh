@@ -31,9 +31,10 @@ symbols=usr/lib/debug/.build-id/$(printf %.2s "$id")/${id#??}.debug
 install -D -m 644 "$tree/usr/bin/pointsman.debug" "$debug/$symbols"
 rm "$tree/usr/bin/pointsman.debug"
 put 644 systemd/pointsman.service usr/lib/systemd/system/pointsman.service
-for unit in pointsman-cloud-config-early pointsman-cloud-config; do
+for unit in pointsman-cloud-config-early pointsman-cloud-config pointsman-serve; do
     put 644 "systemd/$unit.service" "usr/lib/systemd/system/$unit.service"
 done
+put 644 systemd/pointsman-serve.socket usr/lib/systemd/system/pointsman-serve.socket
 put 644 systemd/update-engine.service.d/10-pointsman.conf usr/lib/systemd/system/update-engine.service.d/10-pointsman.conf
 put 644 systemd/pointsman.preset usr/lib/systemd/system-preset/50-pointsman.preset
 put 644 systemd/pointsman.tmpfiles usr/lib/tmpfiles.d/pointsman.conf

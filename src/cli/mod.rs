@@ -152,7 +152,10 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     {
         return windows::of_flags(args, &cli.common.sources(false)?.root);
     }
-    let sources = cli.common.sources(matches!(cli.command, Command::Agent))?;
+    let mut sources = cli.common.sources(matches!(cli.command, Command::Agent))?;
+    if let Command::Serve(args) = &cli.command {
+        args.add_to(&mut sources)?;
+    }
     let context = match &cli.command {
         // What reboots nodes does so only as everything it was told says; and who names a file means that file.
         Command::Agent
@@ -185,7 +188,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Quarantine(args) => quarantine::run(&context, &args).await,
         Command::Acts(args) => acts::run(&context, &args).await,
         Command::History(args) => history::run(&context, &args).await,
-        Command::Serve(args) => serve::run(&context, &args).await,
+        Command::Serve(_) => serve::run(&context).await,
         Command::ImportLocksmith(args) => import_locksmith::run(&context, &args).await,
         Command::Pause(args) => pause::pause(&context, &args).await,
         Command::Resume(args) => pause::resume(&context, &args).await,

@@ -1,15 +1,11 @@
 //! `pointsman serve`.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc};
 
 use futures_util::FutureExt as _;
-use host::{blocking, duration, node};
+use host::{blocking, node};
 use semaphore::file::{FileError, FileStore};
+use settings::{ConfigError, Origin, PlaceStore, Sources};
 
 use super::{
     Context, Exit, Failure, output,
@@ -17,58 +13,99 @@ use super::{
 };
 use crate::{
     agent::effects::EffectRunner,
-    serve::{self, Backend, EtcdStore, Limits, Places, ReadStatus, ServeError, Setup},
+    serve::{self, Backend, EtcdStore, Limits, Places, ReadStatus, ServeError, Setup, Tls},
 };
 
-/// The arguments.
+/// The arguments. Each is a setting of the configuration too, whose values count where a flag is not given.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Address and port to listen on.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9119")]
-    listen: SocketAddr,
-    /// Where the places are: `etcd`, or `file:PATH` for one machine without etcd.
-    #[arg(long, value_name = "etcd|file:PATH", default_value = "etcd", value_parser = place)]
-    store: Place,
-    /// Most connections at a time; the others wait until one ends.
-    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = connections)]
-    max_connections: usize,
-    /// Longest time until the head of a request has come, and again until its body has; a client that is slower is disconnected.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = wait)]
-    request_timeout: Duration,
+    /// Address and port to listen on [default: 127.0.0.1:9119]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// Where the places are: `etcd`, or `file:PATH` for one machine without etcd [default: etcd]
+    #[arg(long, value_name = "etcd|file:PATH")]
+    store: Option<String>,
+    /// Certificate of the server (PEM), with those between it and its authority. It needs --tls-key
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<String>,
+    /// Key (PEM) of the server's certificate
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
+    /// CA certificates (PEM) that the certificates of clients are checked with. Clients without one are not served
+    #[arg(long, value_name = "FILE")]
+    client_ca: Option<String>,
+    /// Listen on an address other than loopback although clients need no certificate: whoever reaches it may take and release places
+    #[arg(long)]
+    allow_unauthenticated: bool,
+    /// Most connections at a time; the others wait until one ends [default: 2048]
+    #[arg(long, value_name = "N")]
+    max_connections: Option<String>,
+    /// Longest time until the head of a request has come, and again until its body has; a client that is slower is
+    /// disconnected [default: 10s]
+    #[arg(long, value_name = "DURATION")]
+    request_timeout: Option<String>,
 }
 
-/// Where the places are.
-#[derive(Debug, Clone)]
-enum Place {
-    Etcd,
-    File(PathBuf),
-}
-
-fn place(text: &str) -> Result<Place, String> {
-    match text.strip_prefix("file:") {
-        Some(path) if !path.is_empty() => Ok(Place::File(path.into())),
-        None if text == "etcd" => Ok(Place::Etcd),
-        _ => Err("expected `etcd`, or `file:` and a path".into()),
-    }
-}
-
-fn connections(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(number @ 1..=100_000) => Ok(number),
-        _ => Err("expected a whole number from 1 to 100000".into()),
-    }
-}
-
-fn wait(text: &str) -> Result<Duration, String> {
-    let found = duration::parse(text).map_err(|error| format!("expected {}", error.expected()))?;
-    let (least, most) = (Duration::from_millis(100), Duration::from_secs(600));
-    match (least..=most).contains(&found) {
-        true => Ok(found),
-        false => Err(format!(
-            "expected {} to {}",
-            duration::print(least),
-            duration::print(most)
-        )),
+impl Args {
+    /// Lays these flags over the other settings.
+    ///
+    /// # Errors
+    /// When a value is not what the setting takes.
+    pub fn add_to(&self, sources: &mut Sources) -> Result<(), ConfigError> {
+        let root = sources.root.clone();
+        // A person names a file from where they stand.
+        let here = |path: &String| match root.is_host() && !path.is_empty() {
+            true => std::path::absolute(path)
+                .map_or_else(|_| path.clone(), |path| path.display().to_string()),
+            false => path.clone(),
+        };
+        let store = self
+            .store
+            .as_ref()
+            .map(|store| match store.strip_prefix("file:") {
+                Some(path) => format!("file:{}", here(&path.to_owned())),
+                None => store.clone(),
+            });
+        let anyone = self.allow_unauthenticated.then(|| "true".to_owned());
+        for (flag, key, given) in [
+            ("--listen", "serve.listen", self.listen.clone()),
+            ("--store", "serve.store", store),
+            (
+                "--tls-cert",
+                "serve.tls-cert",
+                self.tls_cert.as_ref().map(here),
+            ),
+            (
+                "--tls-key",
+                "serve.tls-key",
+                self.tls_key.as_ref().map(here),
+            ),
+            (
+                "--client-ca",
+                "serve.client-ca",
+                self.client_ca.as_ref().map(here),
+            ),
+            (
+                "--allow-unauthenticated",
+                "serve.allow-unauthenticated",
+                anyone,
+            ),
+            (
+                "--max-connections",
+                "serve.max-connections",
+                self.max_connections.clone(),
+            ),
+            (
+                "--request-timeout",
+                "serve.request-timeout",
+                self.request_timeout.clone(),
+            ),
+        ] {
+            if let Some(text) = given {
+                sources.flags.set(key, &text, Origin::Flag(flag))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -76,23 +113,28 @@ fn wait(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// When it cannot listen, or etcd has a group called `default`.
-pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let (backend, status) = match &args.store {
-        Place::Etcd => in_etcd(context)?,
-        Place::File(path) => in_file(context, path)?,
+pub async fn run(context: &Context) -> Result<(), Failure> {
+    let config = &context.config;
+    let (backend, status) = match &config.serve.store {
+        PlaceStore::Etcd => in_etcd(context)?,
+        PlaceStore::File(path) => in_file(context, path)?,
     };
     let setup = Setup {
-        listen: args.listen,
+        listen: config.serve.listen,
         limits: Limits {
-            connections: args.max_connections,
-            wait: args.request_timeout,
+            connections: config.serve.max_connections,
+            wait: config.serve.request_timeout,
         },
-        back_off: EffectRunner::back_off(&context.config),
+        tls: Tls::of(config),
+        allow_unauthenticated: config.serve.allow_unauthenticated,
+        back_off: EffectRunner::back_off(config),
     };
     let served = serve::run(setup, backend, status).await;
     served.map_err(|error| match error {
-        ServeError::GroupDefault => Failure::new(Exit::Usage, error.to_string()),
-        _ => Failure::new(Exit::Failed, error.to_string()),
+        ServeError::Listen { .. } | ServeError::System(_) => {
+            Failure::new(Exit::Failed, error.to_string())
+        }
+        _ => Failure::new(Exit::Usage, error.to_string()),
     })
 }
 
@@ -128,15 +170,10 @@ fn in_file(context: &Context, path: &Path) -> Result<(Backend, ReadStatus), Fail
             format!("{flag} cannot be used with --store file:PATH: it does not use etcd"),
         ));
     }
-    let root = &context.config.root;
-    let absolute = match root.is_host() {
-        true => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
-        false => path.to_owned(),
-    };
-    let store = FileStore::new(root.path(absolute));
+    let store = FileStore::new(context.config.root.path(path));
     store.groups().map_err(|error| {
         let missing = matches!(error, FileError::Missing(_));
-        let failure = Failure::new(Exit::Usage, format!("--store: {error}"));
+        let failure = Failure::new(Exit::Usage, format!("serve.store: {error}"));
         match missing {
             false => failure,
             true => failure.remedy(

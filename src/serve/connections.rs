@@ -15,6 +15,7 @@ use tokio::{
     task::spawn_local,
     time::{sleep, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::{router::Peer, stall::Stall};
 
@@ -35,36 +36,68 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// The most bytes of a request's head.
 const HEAD: usize = 16 << 10;
 
-/// Serves until `ends` says so, then lets what is under way come to its end.
-pub(super) async fn serve(
-    listener: TcpListener,
+/// What all connections share.
+pub(super) struct Server {
     router: Router,
     limits: Limits,
-    mut ends: watch::Receiver<bool>,
-) {
-    let permits = Arc::new(Semaphore::new(limits.connections));
-    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
-    loop {
-        let permit = tokio::select! {
-            permit = Arc::clone(&permits).acquire_owned() => permit,
-            _ = ends.wait_for(|ends| *ends) => break,
-        };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = ends.wait_for(|ends| *ends) => break,
-        };
-        match accepted {
-            Ok((stream, from)) => {
-                let (router, ends) = (router.clone(), ends.clone());
-                spawn_local(async move {
-                    let _permit = permit;
-                    connection(stream, from, router, limits, ends).await;
-                });
-            }
-            Err(error) => refused(&error).await,
+    permits: Arc<Semaphore>,
+    tls: watch::Receiver<Option<TlsAcceptor>>,
+    ends: watch::Receiver<bool>,
+}
+
+impl Server {
+    /// A server that has not begun. `tls` has the certificates as they are now; `ends` becomes true when it must end.
+    pub(super) fn new(
+        router: Router,
+        limits: Limits,
+        tls: watch::Receiver<Option<TlsAcceptor>>,
+        ends: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            router,
+            limits,
+            permits: Arc::new(Semaphore::new(limits.connections)),
+            tls,
+            ends,
         }
     }
-    let _ = timeout(GRACE, permits.acquire_many(all)).await;
+
+    /// Serves this socket until the server must end, then lets what is under way come to its end.
+    pub(super) async fn serve(&self, listener: TcpListener) {
+        let mut ends = self.ends.clone();
+        loop {
+            let permit = tokio::select! {
+                permit = Arc::clone(&self.permits).acquire_owned() => permit,
+                _ = ends.wait_for(|ends| *ends) => break,
+            };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = ends.wait_for(|ends| *ends) => break,
+            };
+            match accepted {
+                Ok((stream, from)) => {
+                    let (router, limits) = (self.router.clone(), self.limits);
+                    let (tls, ends) = (self.tls.borrow().clone(), ends.clone());
+                    spawn_local(async move {
+                        let _permit = permit;
+                        match tls {
+                            None => connection(stream, from, router, limits, ends).await,
+                            Some(tls) => match timeout(limits.wait, tls.accept(stream)).await {
+                                Ok(Ok(stream)) => {
+                                    connection(stream, from, router, limits, ends).await;
+                                }
+                                Ok(Err(error)) => tracing::debug!(%from, "no TLS: {error}"),
+                                Err(_) => tracing::debug!(%from, "TLS took too long"),
+                            },
+                        }
+                    });
+                }
+                Err(error) => refused(&error).await,
+            }
+        }
+        let all = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);
+        let _ = timeout(GRACE, self.permits.acquire_many(all)).await;
+    }
 }
 
 async fn refused(error: &io::Error) {

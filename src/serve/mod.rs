@@ -5,28 +5,32 @@
 mod connections;
 mod etcd;
 mod file;
+mod listeners;
 mod protocol;
 mod router;
 mod stall;
 mod status;
+mod tls;
 mod worker;
 
 use std::{io, net::SocketAddr, rc::Rc};
 
+use futures_util::future::join_all;
 use host::telemetry::notify;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use semaphore::etcd::BackOff;
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
     time::sleep,
 };
+use tokio_rustls::TlsAcceptor;
 
 pub use connections::Limits;
 pub use etcd::EtcdStore;
 pub use file::Places;
 pub use status::ReadStatus;
+pub use tls::{Tls, TlsError};
 use worker::{Desk, Store};
 
 /// Why the server cannot run.
@@ -40,6 +44,21 @@ pub enum ServeError {
         /// Why.
         error: io::Error,
     },
+    /// A socket that systemd gave is of no use.
+    #[error("the socket that systemd has opened: {0}; expected one for TCP")]
+    Socket(io::Error),
+    /// Other machines reach the address, and their clients need not prove who they are.
+    #[error(
+        "{address}: whoever reaches this address may take and release places; expected a loopback address, or serve.client-ca \
+         (--client-ca) so that clients prove who they are, or serve.allow-unauthenticated (--allow-unauthenticated)"
+    )]
+    Open {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// A certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// etcd has a group of FleetLock's name for the unnamed one.
     #[error(
         "etcd has a group called `default`, and FleetLock means the unnamed group by that name: move its nodes to a group of \
@@ -58,6 +77,10 @@ pub struct Setup {
     pub listen: SocketAddr,
     /// What clients may cost.
     pub limits: Limits,
+    /// The certificates; none: plain HTTP.
+    pub tls: Option<Tls>,
+    /// Whether clients without a certificate may ask from other machines.
+    pub allow_unauthenticated: bool,
     /// How long to wait between tries while etcd is away.
     pub back_off: BackOff,
 }
@@ -77,12 +100,13 @@ pub enum Backend {
 pub async fn run(setup: Setup, backend: Backend, status: ReadStatus) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let limits = bounded(setup.limits);
-    let address = setup.listen;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| ServeError::Listen { address, error })?;
-    let address = listener.local_addr()?;
+    let acceptor = setup.tls.as_ref().map(Tls::acceptor).transpose()?;
+    let sockets = listeners::open(setup.listen).await?;
+    if !setup.allow_unauthenticated && !setup.tls.as_ref().is_some_and(Tls::checks_clients) {
+        listeners::are_of_this_machine(&sockets)?;
+    }
     let (store, etcd): (Rc<dyn Store>, _) = match backend {
         Backend::File(places) => (Rc::new(places), None),
         Backend::Etcd(store) => {
@@ -92,20 +116,41 @@ pub async fn run(setup: Setup, backend: Backend, status: ReadStatus) -> Result<(
     };
     let desk = Desk::open(store, status);
     let router = router::router(desk, limits.wait);
+    let scheme = if acceptor.is_some() { "https" } else { "http" };
+    for socket in &sockets {
+        tracing::info!("listening on {scheme}://{}", socket.local_addr()?);
+    }
     let (end, ends) = watch::channel(false);
-    let mut serving = std::pin::pin!(connections::serve(listener, router, limits, ends));
+    let (new_tls, tls) = watch::channel(acceptor);
+    let server = connections::Server::new(router, limits, tls, ends);
+    let mut serving = std::pin::pin!(join_all(
+        sockets.into_iter().map(|socket| server.serve(socket))
+    ));
     notify::ready();
-    tracing::info!("listening on http://{address}");
-    let ended = tokio::select! {
-        () = &mut serving => Ok(()),
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
-        () = group_default(etcd.as_deref(), setup.back_off) => Err(ServeError::GroupDefault),
+    let ended = loop {
+        tokio::select! {
+            _ = &mut serving => break Ok(()),
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+            () = group_default(etcd.as_deref(), setup.back_off) => break Err(ServeError::GroupDefault),
+            _ = hangup.recv() => reload(setup.tls.as_ref(), &new_tls),
+        }
     };
     notify::stopping();
     let _ = end.send(true);
     serving.await;
     ended
+}
+
+/// Reads the certificates again, for the connections to come. Where they have a fault, those before stay.
+fn reload(tls: Option<&Tls>, new: &watch::Sender<Option<TlsAcceptor>>) {
+    match tls.map(Tls::acceptor).transpose() {
+        Ok(acceptor) => {
+            let _ = new.send(acceptor);
+            tracing::info!("the certificates are read again");
+        }
+        Err(error) => tracing::error!("the certificates before stay in use: {error}"),
+    }
 }
 
 /// How many file descriptors are kept for all else: etcd, the log, the store.

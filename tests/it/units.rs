@@ -23,7 +23,10 @@ async fn analyze(args: &[&str], unit: &str) -> Output {
     for entry in fs::read_dir(of_repository("")).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap();
-        if path.extension().is_some_and(|e| e == "service") {
+        if path
+            .extension()
+            .is_some_and(|e| e == "service" || e == "socket")
+        {
             let text = fs::read_to_string(&path).unwrap();
             let text = text.replace("/usr/bin/pointsman", bin().to_str().unwrap());
             fs::write(dir.path().join(name), text).unwrap();
@@ -45,6 +48,22 @@ async fn agent_unit_is_valid_and_sandboxed() {
     assert_eq!(said, (Some(0), "", ""));
     let args = ["security", "--offline=true", "--threshold=40", "--no-pager"];
     let secure = analyze(&args, "pointsman.service").await;
+    assert_eq!(secure.code, Some(0), "{secure:?}");
+}
+
+#[tokio::test]
+async fn server_units_are_valid_and_sandboxed() {
+    for unit in ["pointsman-serve.service", "pointsman-serve.socket"] {
+        let verified = analyze(&["verify", "--man=no"], unit).await;
+        let said = (
+            verified.code,
+            verified.stdout.as_str(),
+            verified.stderr.as_str(),
+        );
+        assert_eq!(said, (Some(0), "", ""), "{unit}");
+    }
+    let args = ["security", "--offline=true", "--threshold=30", "--no-pager"];
+    let secure = analyze(&args, "pointsman-serve.service").await;
     assert_eq!(secure.code, Some(0), "{secure:?}");
 }
 

@@ -16,7 +16,7 @@ mod sources;
 mod update_conf;
 mod window_list;
 
-use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 pub use credentials::CertificateWarning;
 pub use environment::Environment;
@@ -121,8 +121,38 @@ pub struct Config {
     pub cluster_units: Vec<String>,
     /// Where the slots are, as far as it is said; the disk's path is complete.
     pub slots: SlotsLocation,
+    /// How `pointsman serve` serves.
+    pub serve: Serve,
     /// What it was made from: every setting, and where its value was given.
     pub given: Partial,
+}
+
+/// How `pointsman serve` serves. Files are only named here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Serve {
+    /// Where it listens, unless systemd gives it a socket.
+    pub listen: SocketAddr,
+    /// Where the places of its clients are.
+    pub store: PlaceStore,
+    /// The server's certificate and its key; without them it serves plain HTTP.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The authorities that sign the certificates of clients; none: clients need none.
+    pub client_ca: Option<PathBuf>,
+    /// Whether clients without a certificate may ask from other machines.
+    pub allow_unauthenticated: bool,
+    /// The most connections at a time.
+    pub max_connections: usize,
+    /// The most until a request's head has come, and again until its body has.
+    pub request_timeout: Duration,
+}
+
+/// Where the places of clients that only poll are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlaceStore {
+    /// In etcd: the reboot locks of the agents.
+    Etcd,
+    /// In this file.
+    File(PathBuf),
 }
 
 /// How to reach etcd. Files are only named here; [`Config::etcd_options`] reads them.
@@ -224,6 +254,23 @@ impl Config {
             given.password.clone(),
             ["etcd.username", "etcd.password-file"],
         )?;
+        let serve_identity = both(
+            &given,
+            given.serve_cert.clone(),
+            given.serve_key.clone(),
+            ["serve.tls-cert", "serve.tls-key"],
+        )?;
+        if let Some(authorities) = given
+            .serve_clients
+            .as_ref()
+            .filter(|_| serve_identity.is_none())
+        {
+            return Err(ConfigError::Value {
+                at: at(&given, "serve.client-ca"),
+                found: format!("{:?} alone", authorities.text),
+                expected: "serve.tls-cert and serve.tls-key beside it: clients have certificates only with TLS".into(),
+            });
+        }
         let tls = given.cafile.is_some() || identity.is_some();
         let timings = Timings {
             reboot_deadline: value(&given.reboot_deadline),
@@ -270,6 +317,15 @@ impl Config {
             sentinel: value(&given.sentinel),
             ignore_units: value(&given.ignore_units),
             cluster_units: value(&given.cluster_units),
+            serve: Serve {
+                listen: value(&given.serve_listen),
+                store: value(&given.serve_store),
+                identity: serve_identity,
+                client_ca: given.serve_clients.clone().map(|given| given.value),
+                allow_unauthenticated: value(&given.serve_anyone),
+                max_connections: value(&given.serve_connections),
+                request_timeout: value(&given.serve_wait),
+            },
             slots: SlotsLocation {
                 disk: given.disk.clone().map(|given| root.path(given.value)),
                 booted: given.booted.clone().map(|given| given.value),

@@ -1,12 +1,12 @@
 //! Every setting: its key in the file, its variable in the environment, what it takes. And a layer of them.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use host::{duration, node::Group};
 use windows::WindowSpec;
 
 use super::{
-    Password, Strategy,
+    Password, PlaceStore, Strategy,
     endpoint::{self, Endpoint, Member},
     error::{At, Bad, ConfigError, Origin},
 };
@@ -140,6 +140,17 @@ settings! {
     wave_retry: Duration, "timings.wave-retry", Some("POINTSMAN_WAVE_RETRY"), at_least(least(10)), Some("12h");
     wave_spread: Duration, "timings.wave-spread", Some("POINTSMAN_WAVE_SPREAD"), at_least(least(0)), Some("30s");
     retry_max: Duration, "timings.retry-max", Some("POINTSMAN_RETRY_MAX"), at_least(least(10)), Some("60s");
+    serve_listen: SocketAddr, "serve.listen", Some("POINTSMAN_SERVE_LISTEN"), address, Some("127.0.0.1:9119");
+    serve_store: PlaceStore, "serve.store", Some("POINTSMAN_SERVE_STORE"), place_store, Some("etcd");
+    serve_cert: PathBuf, "serve.tls-cert", Some("POINTSMAN_SERVE_TLS_CERT"), path, None;
+    serve_key: PathBuf, "serve.tls-key", Some("POINTSMAN_SERVE_TLS_KEY"), path, None;
+    serve_clients: PathBuf, "serve.client-ca", Some("POINTSMAN_SERVE_CLIENT_CA"), path, None;
+    serve_anyone: bool, "serve.allow-unauthenticated", Some("POINTSMAN_SERVE_ALLOW_UNAUTHENTICATED"), boolean,
+        Some("false");
+    serve_connections: usize, "serve.max-connections", Some("POINTSMAN_SERVE_MAX_CONNECTIONS"), connections,
+        Some("2048");
+    serve_wait: Duration, "serve.request-timeout", Some("POINTSMAN_SERVE_REQUEST_TIMEOUT"),
+        at_least(least(100)), Some("10s");
 }
 
 impl Partial {
@@ -258,6 +269,27 @@ fn prefix(prefix: &str) -> Result<String, &'static str> {
         Err("a prefix of keys such as coreos.com/updateengine/rebootlock")
     } else {
         Ok(inner.to_owned())
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse()
+        .map_err(|_| "an IP address and a port, such as 127.0.0.1:9119 or [::1]:9119")
+}
+
+fn place_store(text: &str) -> Result<PlaceStore, &'static str> {
+    const EXPECTED: &str = "etcd, or file: and an absolute path";
+    match text.strip_prefix("file:") {
+        Some(file) => path(file).map(PlaceStore::File).map_err(|_| EXPECTED),
+        None if text == "etcd" => Ok(PlaceStore::Etcd),
+        None => Err(EXPECTED),
+    }
+}
+
+fn connections(text: &str) -> Result<usize, &'static str> {
+    match text.parse() {
+        Ok(number @ 1..=100_000) => Ok(number),
+        _ => Err("a whole number from 1 to 100000"),
     }
 }
 

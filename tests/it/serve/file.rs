@@ -34,11 +34,11 @@ async fn a_file_that_is_missing_or_wrong_is_named_at_the_start() {
         (&["--store", "file:/"], "found a directory, expected a file"),
         (
             &["--store", "file:"],
-            "expected `etcd`, or `file:` and a path",
+            "expected etcd, or file: and an absolute path",
         ),
         (
             &["--store", "paper"],
-            "expected `etcd`, or `file:` and a path",
+            "expected etcd, or file: and an absolute path",
         ),
         (
             &["--store", "file:/places.json", "--endpoint", "h:1"],

@@ -4,6 +4,7 @@ mod file;
 mod limits;
 mod protocol;
 mod status;
+mod tls;
 mod trouble;
 mod turns;
 
@@ -90,13 +91,20 @@ impl Server {
     async fn run(args: &[&str]) -> Self {
         let dir = scratch::dir("serve");
         let root = dir.path().display().to_string();
+        let listens = args.contains(&"--listen");
+        let listen = if listens {
+            &[][..]
+        } else {
+            &["--listen", "127.0.0.1:0"]
+        };
         let own = if args.contains(&"--root") {
             &[][..]
         } else {
             &["--root", &root]
         };
         let spec = Spec::new(bin(), dir.path().join("log"))
-            .args(["serve", "--listen", "127.0.0.1:0"])
+            .arg("serve")
+            .args(listen)
             .args(own)
             .args(args)
             .env("POINTSMAN_RETRY_MIN", "20ms")
