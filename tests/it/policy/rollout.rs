@@ -1,11 +1,12 @@
-//! A roll-out to three groups of twenty agents, checked from etcd's own history.
+//! A roll-out to three groups of twenty agents, checked from etcd's own history. A simulated one is checked by the same rules.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+#[path = "../../../src/agent/machine/tests/fleet/history.rs"]
+mod history;
+
+use std::time::Duration;
 
 use etcd_client::{EventType, WatchOptions};
+use history::{Change, check};
 use host::node::Group;
 use pointsman_testbed::disk::Slot;
 
@@ -22,16 +23,8 @@ const REST: usize = 5;
 /// Three minutes of 12 web nodes, two at a time, on a machine that others use.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// What etcd's history shows at one revision.
-#[derive(Debug, Clone)]
-struct Change {
-    key: String,
-    /// None where it was deleted.
-    value: Option<String>,
-}
-
 /// Everything that was ever written under the prefix, in order.
-async fn history(prefix: &str) -> Vec<Change> {
+async fn written(prefix: &str) -> Vec<Change> {
     let mut client = shared_cluster().client().await;
     let options = etcd_client::GetOptions::new().with_prefix();
     let now = client.get(prefix, Some(options)).await.unwrap();
@@ -56,7 +49,12 @@ async fn history(prefix: &str) -> Vec<Change> {
             }
             let put = event.event_type() == EventType::Put;
             let value = put.then(|| kv.value_str().unwrap().to_owned());
-            changes.push(Change { key, value });
+            changes.push(Change {
+                revision: kv.mod_revision(),
+                at: None,
+                key,
+                value,
+            });
         }
     }
 }
@@ -251,58 +249,20 @@ async fn image_goes_through_three_groups_as_their_policies_say() {
         1,
         "the good image is not blamed for the lost node: {bad:?}"
     );
-    check(&history(&prefix).await, [&canary, &web, &rest]);
-}
-
-/// What must hold at every revision of etcd's history.
-fn check(changes: &[Change], fleets: [&Fleet; 3]) {
-    let [canary, web, rest] = fleets;
-    let mut now: BTreeMap<String, String> = BTreeMap::new();
-    let mut most = BTreeMap::new();
-    let mut new_image = None;
-    for change in changes {
-        match &change.value {
-            Some(value) => now.insert(change.key.clone(), value.clone()),
-            None => now.remove(&change.key),
-        };
-        let below = |prefix: String| {
-            now.iter().filter_map(move |(key, value)| {
-                key.strip_prefix(&prefix)
-                    .map(|id| (id.to_owned(), value.clone()))
-            })
-        };
-        for fleet in fleets {
-            let keys = fleet.semaphore.keys();
-            let holders = below(keys.holders()).count();
-            let lost = below(keys.lost_nodes()).count();
-            let out = most.entry(fleet.name).or_insert((0, 0));
-            *out = (holders.max(out.0), (holders + lost).max(out.1));
-        }
-        // A wave that is open was proven by every member, and its groups follow only then.
-        for (before, after) in [(canary, web), (web, rest)] {
-            let opened: BTreeSet<String> = below(before.semaphore.keys().waves())
-                .map(|(digest, _)| digest)
-                .collect();
-            let soaks: BTreeSet<String> = below(before.semaphore.keys().wave_soak(""))
-                .map(|(digest, _)| digest)
-                .collect();
-            let taken = change.key.strip_prefix(&after.semaphore.keys().holders());
-            if let (Some(_), Some(value)) = (taken, &change.value) {
-                let holder: semaphore::records::Holder = serde_json::from_str(value).unwrap();
-                let to = holder.to.digest.clone().unwrap();
-                let open = opened.contains(&to) && !soaks.contains(&to);
-                assert!(
-                    open || holder.phase != Phase::Draining,
-                    "{} went early",
-                    holder.hostname
-                );
-                new_image = Some(to);
-            }
-        }
-    }
-    assert_eq!(most["canary"], (1, 1));
+    let groups = [&canary, &web, &rest].map(|fleet| fleet.semaphore.keys().clone());
+    let courses = check(&written(&prefix).await, &groups);
+    let out: Vec<_> = courses
+        .iter()
+        .map(|course| (course.held, course.out))
+        .collect();
     // 20 % of 12, and a budget of one.
-    assert_eq!(most["web"], (2, 3));
-    assert_eq!(most["rest"], (1, 1));
-    assert!(new_image.is_some());
+    assert_eq!(out, [(1, 1), (2, 3), (1, 1)]);
+    let takes: Vec<usize> = courses
+        .iter()
+        .map(|course| course.takes.values().sum())
+        .collect();
+    assert_eq!(takes, [1 + CANARIES, WEB, REST], "the bad image once");
+    assert_eq!((courses[1].soaks, courses[1].lost), (WEB - 1, 1));
+    let waves: Vec<usize> = courses.iter().map(|course| course.waves.len()).collect();
+    assert_eq!(waves, [2, 2, 0], "the first image, and the good one");
 }

@@ -190,7 +190,9 @@ impl Claim {
         &self.holder.nonce
     }
 
-    fn asker(&self) -> Asker<'_> {
+    /// Who asks for the next step in the queue.
+    #[must_use]
+    pub fn asker(&self) -> Asker<'_> {
         Asker {
             id: self.id(),
             hostname: &self.holder.hostname,
@@ -200,7 +202,8 @@ impl Claim {
     }
 
     /// Whom the gates are asked for: a quarantine concerns only a node that goes to another image than it runs.
-    fn passenger<'a>(&'a self, moment: Option<&'a Moment>) -> Passenger<'a> {
+    #[must_use]
+    pub fn passenger<'a>(&'a self, moment: Option<&'a Moment>) -> Passenger<'a> {
         let Holder { from, to, .. } = &self.holder;
         let to = (!to.is(from)).then_some(to);
         Passenger {

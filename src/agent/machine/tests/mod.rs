@@ -1,6 +1,7 @@
 //! The machine in a simulation of its node and etcd: crashes anywhere, people and others interfering.
 
 mod diagram;
+mod fleet;
 mod happening;
 mod known_windows;
 mod operations;
