@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod cli;
+pub mod metrics;
 pub mod serve;
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ lacks ip iproute2
 lacks haproxy haproxy
 lacks socat socat
 lacks tmux tmux
+lacks promtool prometheus
 ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || need="$need libfaketime"
 # protoc reads etcd's definitions with the well-known types beside it.
 [ -e /usr/include/google/protobuf/any.proto ] || need="$need libprotobuf-dev"

@@ -118,6 +118,15 @@ impl History {
         self.ends.last.as_ref()
     }
 
+    /// Since when a reboot is pending, if one is: when the update was staged or the reboot was requested, as far as that is known.
+    pub fn pending_since(&mut self, is_pending: bool, now: Timestamp) -> Option<Timestamp> {
+        if !is_pending {
+            self.ends.pending = None;
+            return None;
+        }
+        Some(*self.ends.pending.get_or_insert(now))
+    }
+
     /// What has happened since it was asked last, in that order.
     pub fn look(&mut self, seen: &Seen<'_>, boot_id: &str, now: Timestamp) -> Vec<Happened> {
         let mut found = Vec::new();
@@ -281,6 +290,8 @@ impl History {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Ends {
     began: Option<Timestamp>,
+    /// Since when a reboot is pending.
+    pending: Option<Timestamp>,
     last: Option<LastReboot>,
 }
 
@@ -301,7 +312,14 @@ impl Ends {
                 self.began = Some(happened.time);
                 return;
             }
-            Kind::Proven if happened.from.is_some() => Outcome::Proven,
+            Kind::Staged | Kind::Requested => {
+                self.pending.get_or_insert(happened.time);
+                return;
+            }
+            Kind::Proven if happened.from.is_some() => {
+                self.pending = None;
+                Outcome::Proven
+            }
             Kind::SteppedBack => Outcome::SteppedBack,
             Kind::FellBack => Outcome::FellBack,
             Kind::RollingBack => Outcome::RolledBack,

@@ -21,6 +21,7 @@ pub mod situation;
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
+use crate::metrics::publish::Publisher;
 use bus::{AgentBus, AgentBusError};
 use driver::{Driver, Ending, Mode, Outside, Reload};
 use effects::{EffectRunner, Updates};
@@ -141,6 +142,7 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
     let mut outside = Outside {
         history: History::after(Ends::of(&before)),
         history_file: history::file::Writer::new(history),
+        metrics: Publisher::start(settings::Metrics::default()),
         bus,
         coordinator,
         calls: asked,
@@ -160,6 +162,10 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
         }
         if let Some(warning) = config.certificate_warning(jiff::Timestamp::now()) {
             tracing::warn!("{warning}");
+        }
+        // An agent that runs for one reboot in the foreground has none.
+        if mode == Mode::Service {
+            outside.metrics.go_by(config.metrics.clone());
         }
         let (notes, noted) = mpsc::unbounded_channel();
         // Where the configuration has changed, the watchdog waits already.

@@ -106,13 +106,13 @@ pub struct GroupStatus {
     pub policy_error: Option<String>,
     /// How many members the group has.
     #[serde(skip)]
-    pub(super) members: u64,
+    pub(crate) members: u64,
     /// The nodes whose agents know nothing of policies, where the group has one; by host name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub without_policy: Vec<String>,
     /// What the policy's percentage comes to, a sentence; none without one.
     #[serde(skip)]
-    pub(super) percentage: Option<String>,
+    pub(crate) percentage: Option<String>,
     /// The roll-out that is under way, where one is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Progress>,
@@ -129,7 +129,7 @@ pub struct GroupStatus {
     pub nodes: Vec<NodeRecord>,
     /// The holders' entries as they stand in etcd.
     #[serde(skip)]
-    entries: Vec<Holder>,
+    pub(crate) entries: Vec<Holder>,
 }
 
 /// One holder.

@@ -142,6 +142,19 @@ pub async fn run(setup: Setup, backend: Backend, status: ReadStatus) -> Result<(
     ended
 }
 
+/// Serves these paths over plain HTTP until it must end, with the limits that all clients have.
+pub(crate) async fn serve_plainly(
+    listener: tokio::net::TcpListener,
+    router: axum::Router,
+    limits: Limits,
+    ends: watch::Receiver<bool>,
+) {
+    let (_tls, tls) = watch::channel(None);
+    connections::Server::new(router, limits, tls, ends)
+        .serve(listener)
+        .await;
+}
+
 /// Reads the certificates again, for the connections to come. Where they have a fault, those before stay.
 fn reload(tls: Option<&Tls>, new: &watch::Sender<Option<TlsAcceptor>>) {
     match tls.map(Tls::acceptor).transpose() {

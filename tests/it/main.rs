@@ -33,6 +33,7 @@ mod history;
 mod hooks;
 mod locksmith;
 mod logind;
+mod metrics;
 mod mixed;
 mod policy;
 mod quarantine;

@@ -40,6 +40,12 @@ pub struct CertificateWarning {
 }
 
 impl CertificateWarning {
+    /// The end of its validity.
+    #[must_use]
+    pub fn until(&self) -> Timestamp {
+        self.until
+    }
+
     /// Whether it is not valid any more.
     #[must_use]
     pub fn has_expired(&self) -> bool {

@@ -123,6 +123,8 @@ pub struct Config {
     pub slots: SlotsLocation,
     /// How `pointsman serve` serves.
     pub serve: Serve,
+    /// Where the agent's metrics can be read.
+    pub metrics: Metrics,
     /// What it was made from: every setting, and where its value was given.
     pub given: Partial,
 }
@@ -144,6 +146,15 @@ pub struct Serve {
     pub max_connections: usize,
     /// The most until a request's head has come, and again until its body has.
     pub request_timeout: Duration,
+}
+
+/// Where the agent's metrics can be read; nowhere, where nothing is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// The address of an HTTP server.
+    pub listen: Option<SocketAddr>,
+    /// The file for node_exporter's textfile collector.
+    pub textfile: Option<RootPath>,
 }
 
 /// Where the places of clients that only poll are.
@@ -325,6 +336,13 @@ impl Config {
                 allow_unauthenticated: value(&given.serve_anyone),
                 max_connections: value(&given.serve_connections),
                 request_timeout: value(&given.serve_wait),
+            },
+            metrics: Metrics {
+                listen: given.metrics_listen.clone().map(|given| given.value),
+                textfile: given
+                    .metrics_textfile
+                    .clone()
+                    .map(|given| root.path(given.value)),
             },
             slots: SlotsLocation {
                 disk: given.disk.clone().map(|given| root.path(given.value)),

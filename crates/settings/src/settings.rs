@@ -140,6 +140,8 @@ settings! {
     wave_retry: Duration, "timings.wave-retry", Some("POINTSMAN_WAVE_RETRY"), at_least(least(10)), Some("12h");
     wave_spread: Duration, "timings.wave-spread", Some("POINTSMAN_WAVE_SPREAD"), at_least(least(0)), Some("30s");
     retry_max: Duration, "timings.retry-max", Some("POINTSMAN_RETRY_MAX"), at_least(least(10)), Some("60s");
+    metrics_listen: SocketAddr, "metrics.listen", Some("POINTSMAN_METRICS_LISTEN"), address, None;
+    metrics_textfile: PathBuf, "metrics.textfile", Some("POINTSMAN_METRICS_TEXTFILE"), textfile, None;
     serve_listen: SocketAddr, "serve.listen", Some("POINTSMAN_SERVE_LISTEN"), address, Some("127.0.0.1:9119");
     serve_store: PlaceStore, "serve.store", Some("POINTSMAN_SERVE_STORE"), place_store, Some("etcd");
     serve_cert: PathBuf, "serve.tls-cert", Some("POINTSMAN_SERVE_TLS_CERT"), path, None;
@@ -275,6 +277,14 @@ fn prefix(prefix: &str) -> Result<String, &'static str> {
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse()
         .map_err(|_| "an IP address and a port, such as 127.0.0.1:9119 or [::1]:9119")
+}
+
+/// node_exporter reads only files with this ending.
+fn textfile(text: &str) -> Result<PathBuf, &'static str> {
+    const EXPECTED: &str = "an absolute path that ends with .prom";
+    let path = path(text).map_err(|_| EXPECTED)?;
+    let ending = path.extension().is_some_and(|ending| ending == "prom");
+    ending.then_some(path).ok_or(EXPECTED)
 }
 
 fn place_store(text: &str) -> Result<PlaceStore, &'static str> {

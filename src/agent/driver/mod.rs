@@ -38,6 +38,7 @@ use super::{
     machine::{Event, Identity, Machine, State},
     situation::{Facts, Now, Request, Rules, Update},
 };
+use crate::metrics::publish::Publisher;
 
 /// How an agent's run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +63,8 @@ pub struct Outside {
     pub history: History,
     /// Where it is written.
     pub history_file: Writer,
+    /// Where the metrics can be read.
+    pub metrics: Publisher,
     /// The agent's place on the bus; none in the foreground.
     pub bus: Option<AgentBus>,
     /// Being the node's coordinator.

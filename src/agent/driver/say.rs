@@ -21,6 +21,7 @@ use crate::agent::{
     machine::{Event, State},
     situation::Update,
 };
+use crate::metrics::{self, agent::Figures};
 
 /// The most characters of what the agent says it waits for.
 const LONGEST: usize = 1000;
@@ -64,6 +65,7 @@ impl Driver {
         };
         let waits_for = self.with_window_note(waits_for);
         self.tell_systemd(state, &waits_for);
+        self.publish_metrics(outside, state);
         if let Some(bus) = &outside.bus {
             bus.publish(&self.published(state, waits_for)).await;
         }
@@ -83,6 +85,43 @@ impl Driver {
         {
             self.ending.get_or_insert(Ending::Done);
         }
+    }
+
+    /// Hands on the metrics, where anybody may read them.
+    fn publish_metrics(&self, outside: &mut Outside, state: &str) {
+        if !outside.metrics.is_on() {
+            return;
+        }
+        let staged = self
+            .machine
+            .facts()
+            .is_some_and(|facts| matches!(facts.update, Update::Staged(_)));
+        let is_pending = staged || self.machine.request().is_some();
+        let config = &self.runner.config;
+        let record = self.runner.record("", "");
+        let certificate = config.certificate_warning(Timestamp::now());
+        let pending_since = outside.history.pending_since(is_pending, Timestamp::now());
+        let figures = Figures {
+            version: env!("CARGO_PKG_VERSION"),
+            runs: &record.runs,
+            slot: record.slot.as_deref().unwrap_or_default(),
+            kernel: record.kernel.as_deref().unwrap_or_default(),
+            group: config.group.as_str(),
+            strategy: &config.strategy.to_string(),
+            state,
+            since: self.since,
+            pending_since,
+            holds: self.machine.holds(),
+            etcd_up: self.etcd_error.is_empty(),
+            configuration_valid: self.config_error.is_empty(),
+            warnings: [&self.twin, &self.lost_hold]
+                .into_iter()
+                .filter(|warning| !warning.is_empty())
+                .count(),
+            certificate_until: certificate.map(|warning| warning.until()),
+            last: outside.history.last(),
+        };
+        outside.metrics.publish(metrics::agent::text(&figures));
     }
 
     /// Writes down what has happened. The record, which may be written with the next step, has it as well.

@@ -292,3 +292,29 @@ fn a_request_is_noted_once() {
     assert_eq!(kinds(&found), [Kind::Requested]);
     assert_eq!(found[0].reason, "new kernel");
 }
+
+#[test]
+fn a_reboot_is_pending_since_its_update_was_staged_also_after_a_new_start() {
+    let at = |seconds| Timestamp::from_second(seconds).unwrap();
+    let event = |seconds, event| Happened {
+        time: at(seconds),
+        event,
+        boot_id: BOOT.into(),
+        from: Some(image("1")),
+        to: Some(image("2")),
+        reason: String::new(),
+        seconds: None,
+    };
+    let staged = [
+        event(1, Kind::Staged),
+        event(5, Kind::Staged),
+        event(7, Kind::SteppedBack),
+    ];
+    let mut history = History::after(Ends::of(&staged));
+    assert_eq!(history.pending_since(true, at(9)), Some(at(1)));
+    assert_eq!(history.pending_since(false, at(10)), None);
+    assert_eq!(history.pending_since(true, at(11)), Some(at(11)));
+    let done = [event(1, Kind::Staged), event(5, Kind::Proven)];
+    let mut history = History::after(Ends::of(&done));
+    assert_eq!(history.pending_since(true, at(9)), Some(at(9)));
+}

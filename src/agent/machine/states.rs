@@ -99,6 +99,35 @@ impl State {
 }
 
 impl StateName {
+    /// All of them.
+    pub const ALL: [Self; 25] = [
+        Starting,
+        Idle,
+        Waiting,
+        Asking,
+        Queued,
+        Leaving,
+        Taken,
+        Draining,
+        Drained,
+        Committing,
+        Committed,
+        Rebooting,
+        Doubting,
+        GoingDown,
+        SteppingBack,
+        Proving,
+        Unproven,
+        Marking,
+        Undraining,
+        RollingBack,
+        Resuming,
+        Soaking,
+        SoakFailed,
+        Releasing,
+        Stopped,
+    ];
+
     /// The word for the state: in the log, on the bus, in the unit's status text, in `status` and in etcd.
     #[must_use]
     pub fn word(self) -> &'static str {
