@@ -50,6 +50,10 @@ pub struct Journal {
     /// The soak of this node: under way, or failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soak: Option<Soak>,
+    /// The image that failed its soak on this node, where nobody has cleared it and no other one has run since: that it boots
+    /// again proves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_soak: Option<ImageId>,
     /// The image that was proven last on this node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub good: Option<ImageId>,
@@ -271,6 +275,7 @@ impl Default for Journal {
             request: None,
             entry: None,
             soak: None,
+            failed_soak: None,
             good: None,
             staged: None,
             open_waves: Vec::new(),

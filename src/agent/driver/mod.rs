@@ -111,6 +111,8 @@ pub struct Driver {
     publishing: Option<Doing<()>>,
     /// The cluster being told of a bad image.
     reporting: Option<Doing<Event>>,
+    /// The wait until a person clears the image that failed its soak here.
+    clearing: Option<Doing<Event>>,
     said: (&'static str, String),
     since: Timestamp,
     /// Why this boot is not proven, as the cluster was told last.
@@ -192,6 +194,7 @@ impl Driver {
             asker: None,
             publishing: None,
             reporting: None,
+            clearing: None,
             said: ("", String::new()),
             since: Timestamp::now(),
             unproven: None,
@@ -298,6 +301,12 @@ impl Driver {
                 reported = maybe(self.reporting.as_mut()) => {
                     self.reporting = None;
                     self.step(reported).await;
+                }
+                cleared = maybe(self.clearing.as_mut()) => {
+                    self.clearing = None;
+                    self.step(cleared).await;
+                    // It counts as proven from now on.
+                    self.ask_etcd_once();
                 }
                 signal = any(&mut outside.ends) => self.stop(signal).await,
                 () = told(outside.reload.as_mut()) => self.reload(outside),

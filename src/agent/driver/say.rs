@@ -70,11 +70,13 @@ impl Driver {
             bus.publish(&self.published(state, waits_for)).await;
         }
         self.report_quarantined();
+        self.wait_until_cleared();
         let quiet = matches!(self.machine.state(), State::Idle | State::Waiting { .. });
         if quiet
             && self.op.is_none()
             && self.publishing.is_none()
             && self.reporting.is_none()
+            && self.clearing.is_none()
             && let Some(semaphore) = self.runner.own_semaphore()
         {
             semaphore.connection().close();
@@ -287,6 +289,22 @@ impl Driver {
             runner.told.borrow_mut().push(what.clone());
             Event::Reported(what)
         }));
+    }
+
+    /// Waits until a person clears the image that failed its soak here, where one did: then it counts as proven.
+    fn wait_until_cleared(&mut self) {
+        let image = self.machine.waits_to_be_cleared().cloned();
+        let Some((image, semaphore)) = image.zip(self.runner.own_semaphore()) else {
+            self.clearing = None;
+            return;
+        };
+        self.clearing.get_or_insert_with(|| {
+            Box::pin(async move {
+                semaphore.quarantine_ends(&image).await;
+                tracing::info!("{image}, which had failed its soak, is quarantined no more");
+                Event::SoakCleared(image)
+            })
+        });
     }
 
     /// The states a semaphore transaction ends in are written by that transaction; the others here.

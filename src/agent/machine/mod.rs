@@ -228,6 +228,15 @@ impl Machine {
             .request
             .take_if(|asked| asked.boot_id != this_boot)
             .is_some();
+        // A program before this one kept it only as long as the soak.
+        let failed = journal.soak.as_ref().filter(|soak| soak.failed.is_some());
+        if let (None, Some(soak)) = (&journal.failed_soak, failed) {
+            journal.failed_soak = Some(soak.entry.intent.to.clone());
+        }
+        // Another image has come up since.
+        journal
+            .failed_soak
+            .take_if(|image| !image.is(&self.identity.runs));
         let from = journal.entry.as_ref().map(|entry| &*entry.boot_id);
         journal.baseline = journal
             .baseline
@@ -300,6 +309,7 @@ impl Machine {
             Event::Cleared(what) => self.cleared(&what),
             Event::Stop => self.stop(),
             Event::Reported(what) => self.reported(&what),
+            Event::SoakCleared(image) => self.soak_is_cleared(&image),
             Event::StoreAccepted => self.tell_again(),
             Event::JournalFailed(why) => self.journal_failed(why, now),
             Event::WaitsFor(wait) => {

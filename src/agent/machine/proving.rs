@@ -299,7 +299,9 @@ impl Machine {
         let brought = self.brought();
         let drain_began = brought.as_ref().and_then(|entry| entry.drain_began);
         let runs = self.identity.runs.clone();
-        let failed = self.failed_here(&runs);
+        let journal = self.journal.as_ref().ok();
+        let before = journal.and_then(|journal| journal.failed_soak.as_ref());
+        let failed = before.is_some_and(|image| image.is(&runs));
         if let Ok(journal) = &mut self.journal {
             journal.trial = None;
             if let Some(drain_began) = drain_began {

@@ -221,10 +221,12 @@ impl Machine {
     /// The image fails its soak: no other node may follow, and this one keeps the lock until a person decides.
     pub(super) fn soak_fails(&mut self, why: String) -> Vec<Effect> {
         let runs = self.identity.runs.clone();
-        self.quarantine(runs, format!("it failed its soak: {why}"));
-        let journal = self.journal.as_mut().ok();
-        if let Some(soak) = journal.and_then(|journal| journal.soak.as_mut()) {
-            soak.failed = Some(why);
+        self.quarantine(runs.clone(), format!("it failed its soak: {why}"));
+        if let Ok(journal) = &mut self.journal {
+            journal.failed_soak = Some(runs);
+            if let Some(soak) = &mut journal.soak {
+                soak.failed = Some(why);
+            }
         }
         vec![Effect::Journal(self.journal.clone().unwrap_or_default())]
     }
@@ -385,6 +387,33 @@ impl Machine {
     pub(super) fn failed_here(&self, image: &ImageId) -> bool {
         self.soak()
             .is_some_and(|soak| soak.failed.is_some() && soak.entry.intent.to.is(image))
+    }
+
+    /// The image that runs, where it failed its soak here and the cluster knows that: it is proven once a person clears it there.
+    #[must_use]
+    pub fn waits_to_be_cleared(&self) -> Option<&ImageId> {
+        let journal = self.journal.as_ref().ok()?;
+        let failed = journal.failed_soak.as_ref()?;
+        let mut quarantined = journal.quarantined.iter();
+        let told = quarantined.any(|own| own.reported && failed.is_meant_by(&own.what));
+        let rests = journal.entry.is_none() && failed.is(&self.identity.runs);
+        (rests && told).then_some(failed)
+    }
+
+    /// A person has cleared the image that failed its soak.
+    pub(super) fn soak_is_cleared(&mut self, image: &ImageId) -> Vec<Effect> {
+        if self.waits_to_be_cleared() != Some(image) {
+            return Vec::new();
+        }
+        let Ok(journal) = &mut self.journal else {
+            return Vec::new();
+        };
+        journal.failed_soak = None;
+        journal
+            .quarantined
+            .retain(|own| !(own.reported && image.is_meant_by(&own.what)));
+        // Forgotten, it is only asked for again.
+        vec![Effect::Remember(journal.clone())]
     }
 }
 

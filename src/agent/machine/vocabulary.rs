@@ -161,6 +161,8 @@ pub enum Event {
     Acquired(ClaimKey),
     /// [`Op::Leave`] ended: held after all, by this claim, or gone from the queue.
     Left(Option<ClaimKey>),
+    /// A person has cleared this image in etcd, which failed its soak on this node.
+    SoakCleared(ImageId),
     /// [`Op::Look`] ended.
     Looked(Facts),
     /// [`Op::Drain`] ended before anything was drained: who may say no did so, and why.

@@ -63,6 +63,68 @@ async fn update_engine_waits_after_a_power_cut_in_the_way_back() {
     assert!(!settled(&node).await);
 }
 
+/// The node after a failed soak that a person ended, idle on version 2.
+async fn failed(site: &Site, name: &str) -> Node {
+    let (node, _) = soaking(site, name).await;
+    breaks(&node);
+    node.wait_status(|status| status.starts_with("soak-failed"))
+        .await;
+    crate::agents::hook(&node, "health.d/90-broken", "exit 0");
+    site.until("the quarantine", |group| !group.quarantine.is_empty())
+        .await;
+    let ended = node.run(crate::agents::bin(), &["soak", "end"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    site.free().await;
+    node
+}
+
+async fn clear(site: &Site, node: &Node) {
+    let cleared = site.command(node, &["quarantine", "clear", "2"]).await;
+    assert_eq!(cleared.code, Some(0), "{cleared:?}");
+}
+
+#[tokio::test]
+async fn image_that_failed_its_soak_is_proven_when_a_person_clears_it_and_not_by_a_reboot() {
+    let site = Site::new("soak-cleared");
+    policy(&site, Some(std::time::Duration::from_secs(4))).await;
+    let node = failed(&site, "node-1").await;
+    let asked = site.command(&node, &["reboot"]).await;
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+    runs_from(&node, Slot::B, 2).await;
+    site.free().await;
+    let new = super::members::runs(&site, &node, "2").await;
+    let told = async || super::members::member(&site, &node).await;
+    assert_eq!(told().await.as_deref(), Some(""));
+    // Its agent hears of it, also where it was started since.
+    node.kill().await;
+    node.start_again();
+    node.wait_status(|status| status == "idle").await;
+    assert_eq!(told().await.as_deref(), Some(""));
+    clear(&site, &node).await;
+    super::members::member_is(&site, &node, Some(&new)).await;
+    let asked = site.command(&node, &["reboot"]).await;
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+    runs_from(&node, Slot::B, 3).await;
+    site.free().await;
+    assert_eq!(told().await, Some(new));
+}
+
+#[tokio::test]
+async fn image_that_was_cleared_while_no_agent_ran_is_proven_at_the_next_start() {
+    let site = Site::new("soak-cleared-later");
+    policy(&site, Some(std::time::Duration::from_secs(4))).await;
+    let node = failed(&site, "node-1").await;
+    let new = super::members::runs(&site, &node, "2").await;
+    node.kill().await;
+    clear(&site, &node).await;
+    assert_eq!(
+        super::members::member(&site, &node).await.as_deref(),
+        Some("")
+    );
+    node.start_again();
+    super::members::member_is(&site, &node, Some(&new)).await;
+}
+
 #[tokio::test]
 async fn soak_goes_on_after_etcd_was_restored_and_accepted() {
     let cluster = Cluster::builder(1).start().await;

@@ -1,11 +1,14 @@
 //! Waiting for a key to change.
 
-use etcd_client::{Client, Event, EventType, KeyValue, WatchOptions};
+use etcd_client::{Client, Event, EventType, KeyValue, Txn, TxnOp, WatchOptions};
 use host::kept::Kept;
 use tokio::time::sleep;
 
-use super::{Error, Semaphore, stand_back};
-use crate::{records::LostNode, stored::KeyRange};
+use super::{Error, Semaphore, read, stand_back};
+use crate::{
+    records::{ImageId, LostNode},
+    stored::KeyRange,
+};
 
 /// What became of a watched key.
 #[derive(Debug)]
@@ -67,6 +70,40 @@ impl Semaphore {
                     stand_back(20).await;
                 }
                 Change::Put(..) | Change::Deleted => {}
+            }
+        }
+    }
+
+    /// Waits until no quarantine of this image or version stands any more, however long that takes, and for as long as etcd
+    /// cannot be asked.
+    pub async fn quarantine_ends(&self, what: &ImageId) {
+        let mut waits = self.back_off.waits();
+        while let Err(error) = self.quarantine_ended(what).await {
+            tracing::debug!("{error}");
+            sleep(waits.next().unwrap_or(self.back_off.max)).await;
+        }
+    }
+
+    async fn quarantine_ended(&self, what: &ImageId) -> Result<(), Error> {
+        let keys = self.keys.quarantines_of(what);
+        loop {
+            let gets = keys.iter().map(|key| TxnOp::get(key.clone(), None));
+            let asked = Txn::new().and_then(gets.collect::<Vec<_>>());
+            let response = self.txn("watching a quarantine", asked).await?;
+            let answers = read::answers(&response);
+            let Some((key, _)) = keys
+                .iter()
+                .zip(answers)
+                .find(|(_, found)| !found.is_empty())
+            else {
+                return Ok(());
+            };
+            let header = response.header();
+            let (cluster, revision) =
+                header.map_or((0, 0), |header| (header.cluster_id(), header.revision()));
+            if let Change::Lost(why) = self.changed(key, cluster, revision).await? {
+                tracing::debug!(key, "{why}");
+                stand_back(20).await;
             }
         }
     }

@@ -3,7 +3,7 @@
 use settings::Strategy;
 
 use super::{happening::Happening, named, simulation::Simulation};
-use crate::agent::machine::State;
+use crate::agent::machine::{Event, State};
 
 /// A node that soaks on image 2, proven after image 0.
 fn soaks() -> Simulation {
@@ -78,6 +78,67 @@ fn failed_soak_is_a_person_s_to_end_and_proves_nothing() {
         (simulation.machine.proven_digest(), &simulation.holder),
         (None, &None)
     );
+}
+
+#[test]
+fn image_that_failed_its_soak_is_proven_only_once_a_person_clears_it() {
+    let mut simulation = soaks();
+    simulation.happen(&Happening::Broken(true));
+    minutes(&mut simulation, 6, true);
+    assert_eq!(simulation.machine.waits_to_be_cleared(), None, "not told");
+    simulation.report();
+    assert_eq!(simulation.machine.waits_to_be_cleared(), None, "it holds");
+    simulation.happen(&Happening::Broken(false));
+    simulation.happen(&Happening::SoakEnded);
+    simulation.end(true);
+    assert_eq!(simulation.machine.state(), &State::Idle);
+    // It boots once more, and passes its checks.
+    for reboots in 0..2 {
+        simulation.happen(&Happening::Asked(true));
+        while !simulation.called {
+            simulation.until_window();
+            simulation.tick();
+            simulation.end(true);
+        }
+        simulation.reboot();
+        while simulation.machine.state() != &State::Idle {
+            simulation.end(true);
+        }
+        assert_eq!(simulation.machine.proven_digest(), None, "{reboots}");
+    }
+    assert_eq!(simulation.machine.waits_to_be_cleared(), Some(&named(2)));
+    simulation.step(Event::SoakCleared(named(4)));
+    assert_eq!(simulation.machine.proven_digest(), None);
+    simulation.step(Event::SoakCleared(named(2)));
+    let proven = simulation.machine.proven_digest();
+    assert_eq!(proven, named(2).digest.as_deref());
+    assert_eq!(simulation.machine.waits_to_be_cleared(), None);
+    // The journal knows it.
+    simulation.happen(&Happening::Dies);
+    let proven = simulation.machine.proven_digest();
+    assert_eq!(proven, named(2).digest.as_deref());
+}
+
+#[test]
+fn image_that_failed_its_soak_is_forgotten_once_another_one_runs() {
+    let mut simulation = soaks();
+    simulation.happen(&Happening::Broken(true));
+    minutes(&mut simulation, 6, true);
+    simulation.report();
+    simulation.happen(&Happening::Broken(false));
+    simulation.happen(&Happening::Rollback);
+    simulation.happen(&Happening::Asked(true));
+    while !simulation.called {
+        simulation.tick();
+        simulation.end(true);
+    }
+    simulation.reboot();
+    while simulation.machine.state() != &State::Idle {
+        simulation.end(true);
+    }
+    let old = named(0).digest;
+    assert_eq!(simulation.machine.proven_digest(), old.as_deref());
+    assert_eq!(simulation.disk.failed_soak, None);
 }
 
 #[test]
