@@ -250,8 +250,13 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             .as_ref()
             .and_then(|policy| policy.as_ref().ok());
         let after = set.policy.clone().unwrap_or_default();
-        for line in effects::on_nodes(before, &after, &group, &rollout) {
-            output::say(line)?;
+        let lines = effects::on_nodes(before, &after, &group, &rollout);
+        let zone = node::time_zone(&context.config.root);
+        let now = Timestamp::now().to_zoned(zone);
+        let windows = before.map_or(&[][..], |policy| &policy.windows);
+        let windows = windows::effects(windows, &after.windows, &group.queue, &now);
+        for line in windows.into_iter().chain(lines) {
+            output::say(output::in_line(&line))?;
         }
     }
     Ok(())

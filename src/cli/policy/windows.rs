@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use host::{duration, time};
 use jiff::{Zoned, tz::TimeZone};
+use semaphore::records::Ticket;
 use windows::{State, WindowSpec, Windows};
 
-use crate::cli::{Exit, Failure, output};
+use crate::cli::{Exit, Failure, names, output};
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -87,6 +88,68 @@ impl WindowArgs {
     }
 }
 
+/// What other reboot windows would mean, a line each: when they open, for whom, and who would leave the queue. Nothing where they
+/// stay as they are. Pure.
+pub(super) fn effects(
+    before: &[WindowSpec],
+    after: &[WindowSpec],
+    queue: &[Ticket],
+    now: &Zoned,
+) -> Vec<String> {
+    const OWN: &str = "The windows of each node's own configuration, which are not known here, hold beside them (on the node: pointsman \
+                       windows).";
+    if before == after {
+        return Vec::new();
+    }
+    let Ok(windows) = Windows::of(None, after) else {
+        return Vec::new();
+    };
+    if windows.is_empty() {
+        let line = "Only the windows of each node's own configuration would count (on the node: pointsman windows).";
+        return vec![line.into()];
+    }
+    let shown = |at: &Zoned| time::shown(at.timestamp(), now.time_zone());
+    let next = windows.periods(now).next();
+    let opens = next.map(|next| match &next.end {
+        Some(end) => format!("from {} to {}", shown(&next.start), shown(end)),
+        None => format!("from {}", shown(&next.start)),
+    });
+    let state = windows.state(now);
+    let mut lines = vec![match (&state, opens) {
+        (State::Open { until: None, .. }, _) => "Reboots might start at any time.".into(),
+        (
+            State::Open {
+                until: Some(until), ..
+            },
+            None,
+        ) => {
+            format!("Reboots might start until {}, and not again.", shown(until))
+        }
+        (
+            State::Open {
+                until: Some(until), ..
+            },
+            Some(opens),
+        ) => {
+            format!(
+                "Reboots might start until {}, and then {opens}.",
+                shown(until)
+            )
+        }
+        (State::Closed { .. }, Some(opens)) => format!("Reboots might start {opens}."),
+        (State::Closed { .. }, None) => "No reboot might ever start: no window is to come.".into(),
+    }];
+    lines.push(OWN.into());
+    if let State::Closed { .. } = state {
+        let leaves = |ticket: &Ticket| {
+            let name = names::named(&ticket.hostname, &ticket.id);
+            format!("{name} would leave the queue until a window opens")
+        };
+        lines.extend(queue.iter().map(leaves));
+    }
+    lines
+}
+
 /// The windows of a policy and whether they are open, as a line; empty where it has none.
 pub(in crate::cli) fn line(list: &[WindowSpec], now: &Zoned, zone: &TimeZone) -> String {
     let Ok(windows) = Windows::of(None, list) else {
@@ -106,4 +169,61 @@ pub(in crate::cli) fn line(list: &[WindowSpec], now: &Zoned, zone: &TimeZone) ->
     };
     let list: Vec<String> = list.iter().map(ToString::to_string).collect();
     format!("Reboot windows: {} ({state})\n", list.join("; or "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(at: &str) -> WindowSpec {
+        WindowSpec {
+            at: at.into(),
+            length: "2h".into(),
+            zone: Some("UTC".into()),
+            ..WindowSpec::default()
+        }
+    }
+
+    #[test]
+    fn other_windows_are_told_by_their_next_opening() {
+        let queue: [Ticket; 1] =
+            [serde_json::from_str(r#"{"id":"a","hostname":"web-1"}"#).unwrap()];
+        let now: Zoned = "2026-12-05T03:00[UTC]".parse().unwrap();
+        let says = |list: &[WindowSpec]| effects(&[], list, &queue, &now);
+        let first = |list: &[WindowSpec]| says(list)[0].clone();
+        let saturday = [window("Sat 02:00")];
+        assert_eq!(
+            first(&saturday),
+            "Reboots might start until 2026-12-05 04:00:00 UTC, and then from 2026-12-12 02:00:00 UTC to 2026-12-12 04:00:00 UTC."
+        );
+        assert_eq!(says(&saturday).len(), 2, "nobody leaves the queue");
+        let sunday = says(&[window("Sun 02:00")]);
+        assert_eq!(
+            sunday,
+            [
+                "Reboots might start from 2026-12-06 02:00:00 UTC to 2026-12-06 04:00:00 UTC.",
+                "The windows of each node's own configuration, which are not known here, hold beside them (on the node: pointsman \
+                 windows).",
+                "web-1 (a) would leave the queue until a window opens",
+            ]
+        );
+        let past = window("2020-01-01 02:00");
+        assert_eq!(
+            first(&[past]),
+            "No reboot might ever start: no window is to come."
+        );
+        let once = window("2026-12-05 02:00");
+        assert_eq!(
+            first(&[once]),
+            "Reboots might start until 2026-12-05 04:00:00 UTC, and not again."
+        );
+        assert!(effects(&saturday, &saturday, &queue, &now).is_empty());
+        let none = effects(&saturday, &[], &queue, &now);
+        assert_eq!(
+            none,
+            [
+                "Only the windows of each node's own configuration would count (on the node: pointsman windows)."
+            ]
+        );
+    }
 }

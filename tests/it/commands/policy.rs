@@ -414,6 +414,14 @@ async fn dry_run_says_how_long_an_image_takes_and_what_nodes_would_do() {
     let line = "web-1 (a) (proving) would soak for 1h before it releases the lock";
     assert!(output.stdout.contains(line), "{output:?}");
     op.says(&["policy"], 0, "No policy.").await;
+    put(&op, "queue/b", r#"{"id":"b","hostname":"web-2"}"#).await;
+    let past = ["--window", "2020-01-01 02:00", "--for", "4h", "--dry-run"];
+    let past = [&["policy", "set"], &past[..]].concat();
+    let says_of_windows = "No reboot might ever start: no window is to come.\nThe windows of each node's own configuration, which are \
+                           not known here, hold beside them (on the node: pointsman windows).\nweb-2 (b) would leave the queue until a \
+                           window opens\n";
+    op.says(&past, 0, says_of_windows).await;
+    op.says(&["policy"], 0, "No policy.").await;
     op.says(&dry[..6], 0, says).await;
     assert_eq!(shown(&op).await["rollout_at_least_seconds"], 21_600);
 }
