@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use etcd_client::{Compare, GetOptions, KeyValue, Txn, TxnOp};
+use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, Txn, TxnOp};
 use host::node::{Group, named_group};
 use jiff::Timestamp;
 
 use super::{Error, Semaphore, json, read, store::as_read};
 use crate::{keys::Keys, policy::Policy, records::NodeRecord, stored::Stored, waves::upstream};
+
+/// The most groups that may come before one, over all steps. The write compares the policy of each, those that it names twice
+/// (revision and value), and etcd takes 128 operations.
+const MOST: usize = 100;
 
 /// Why a group cannot come after others.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +35,11 @@ pub enum AfterFault {
          nodes wait for no wave; --force allows this", count(.0.len()), .0.join(", ")
     )]
     Silent(Vec<String>),
+    /// More groups than one request to etcd can compare.
+    #[error(
+        "more than {most} groups would come before {}, by way of one another: expected at most {most}", named_group(.0), most = MOST
+    )]
+    TooMany(String),
     /// The policy of a group on the way cannot be read.
     #[error("the policy of {} cannot be used, and so it is not known which groups come before it", named_group(.0))]
     Unknown(String),
@@ -72,6 +81,9 @@ impl Semaphore {
         let mut policies: BTreeMap<Group, (Policy, Option<Stored>)> = BTreeMap::new();
         let mut ask: BTreeSet<Group> = after.iter().cloned().collect();
         while !ask.is_empty() {
+            if policies.len() + ask.len() > MOST {
+                return Err(AfterFault::TooMany(own.as_str().to_owned()).into());
+            }
             for (group, stored) in self.policies_of(&ask).await? {
                 let parsed = stored.as_ref().map(|stored| Policy::parse(&stored.value));
                 let policy = match parsed.transpose() {
@@ -107,8 +119,15 @@ impl Semaphore {
         let mut found = Upstream::default();
         for (group, (policy, stored)) in policies {
             let key = self.keys.of_group(group.clone()).policy();
+            if !after.contains(&group) {
+                // It is not written: that nobody has written it since is enough.
+                let modified = stored.map_or(0, |stored| stored.modified);
+                let unchanged = Compare::mod_revision(key, CompareOp::Equal, modified);
+                found.compares.push(unchanged);
+                continue;
+            }
             found.compares.extend(as_read(&key, stored.as_ref()));
-            if after.contains(&group) && policy.wave_soak.is_none() {
+            if policy.wave_soak.is_none() {
                 let opens = Policy {
                     wave_soak: Some(std::time::Duration::ZERO),
                     by: by.to_owned(),

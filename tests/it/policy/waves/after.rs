@@ -77,3 +77,68 @@ async fn circle_that_two_people_make_at_once_is_refused_to_one() {
         })
         .await;
 }
+
+/// Groups that come one after another, each by its policy.
+async fn chain(prefix: &str, number: usize) -> Vec<Semaphore> {
+    let cluster = shared_cluster();
+    let mut groups: Vec<Semaphore> = Vec::new();
+    for index in 0..number {
+        let semaphore = of_group(prefix, &format!("g{index:03}"));
+        put(cluster, &semaphore.keys().member("x"), "").await;
+        if let Some(before) = groups.last() {
+            let before = before.keys().group().as_str();
+            let policy = format!(r#"{{"after":["{before}"],"wave_soak":"0s"}}"#);
+            put(cluster, &semaphore.keys().policy(), &policy).await;
+        }
+        groups.push(semaphore);
+    }
+    groups
+}
+
+#[tokio::test]
+async fn long_chain_of_groups_is_allowed_or_refused_with_the_number() {
+    let prefix = unique_prefix("waves-chain");
+    let groups = chain(&prefix, 101).await;
+    let last = of_group(&prefix, "last");
+    put(shared_cluster(), &last.keys().member("x"), "").await;
+    for at in [69, 99] {
+        let names = [groups[at].keys().group().as_str()];
+        set(&last, &after(&names)).await;
+    }
+    let set_after = |semaphore: &Semaphore, name: &str| {
+        let (keys, change) = (semaphore.keys().clone(), after(&[name]));
+        async move {
+            let semaphore = of_group(keys.prefix(), keys.group().as_str());
+            let set = semaphore.set_policy(&change, "ann@desk", false).await;
+            set.unwrap_err().to_string()
+        }
+    };
+    let error = set_after(&last, "g100").await;
+    let says = "more than 100 groups would come before the group \"last\", by way of one another: expected at most 100";
+    assert!(error.contains(says), "{error}");
+    let error = set_after(&groups[0], "g069").await;
+    assert!(error.contains("would come after itself"), "{error}");
+}
+
+#[tokio::test]
+async fn circle_by_way_of_other_groups_that_two_people_make_at_once_is_refused_to_one() {
+    for round in 0..10 {
+        let cluster = shared_cluster();
+        let prefix = unique_prefix("waves-far");
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| of_group(&prefix, name));
+        for semaphore in [&a, &b, &c, &d] {
+            put(cluster, &semaphore.keys().member("x"), "").await;
+        }
+        set(&b, &after(&["a"])).await;
+        set(&d, &after(&["c"])).await;
+        let (to_d, to_b) = (after(&["d"]), after(&["b"]));
+        let (one, other) = tokio::join!(
+            a.set_policy(&to_d, "ann@desk", false),
+            c.set_policy(&to_b, "bob@desk", false)
+        );
+        assert!(
+            one.is_ok() != other.is_ok(),
+            "round {round}: {one:?} {other:?}"
+        );
+    }
+}
