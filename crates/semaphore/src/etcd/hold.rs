@@ -9,7 +9,7 @@ use super::{
     read, stand_back, store::as_read, unchanged,
 };
 use crate::{
-    commit,
+    commit::{self, Standing},
     document::{Document, DocumentError},
     gates::Gateway,
     lenient,
@@ -371,22 +371,36 @@ impl Semaphore {
     /// When etcd cannot be reached: then it is not known whether it is committed, and must be asked again.
     pub async fn commit(&self, claim: &Claim) -> Result<Committed, Error> {
         const DOING: &str = "committing to the reboot";
-        let keys = &self.keys;
-        let id = claim.id();
-        let windows = claim.windows.as_ref();
-        let moment = windows.map(NodeWindows::before_reboot);
-        let gateway = Gateway::to_commit(keys, claim.passenger(moment.as_ref()));
+        let moment = claim.windows.as_ref().map(NodeWindows::before_reboot);
+        let gateway = Gateway::to_commit(&self.keys, claim.passenger(moment.as_ref()));
+        let more = async |committed: &Holder, held: &Held| {
+            let leases = self.leases_again(DOING, committed, held).await?;
+            Ok((leases, None))
+        };
+        self.commit_by(DOING, claim, &gateway, commit::decide, more)
+            .await
+    }
+
+    /// A commit by this rule, through these gates. `more` gets the entry to write and what was read: the leases of its deadline,
+    /// and what else is written.
+    pub(super) async fn commit_by(
+        &self,
+        doing: &'static str,
+        claim: &Claim,
+        gateway: &Gateway,
+        rule: impl Fn(Standing<'_>) -> commit::Step,
+        more: impl AsyncFn(&Holder, &Held) -> Result<(HoldLeases, Option<TxnOp>), Error>,
+    ) -> Result<Committed, Error> {
+        let (keys, id) = (&self.keys, claim.id());
         for tries in 0..RACES {
-            let mut held = self
-                .held(DOING, id, gates::gets(&gateway).collect())
-                .await?;
+            let mut held = self.held(doing, id, gates::gets(gateway).collect()).await?;
             // Whether a gate closed before the store was accepted matters to no gate of the commit.
-            let gates = gates::read(&gateway, std::mem::take(&mut held.more), None);
+            let gates = gates::read(gateway, std::mem::take(&mut held.more), None);
             let own = held.by(claim.nonce());
             if own.is_none() {
-                self.ended_by_somebody(DOING, claim.nonce(), &held).await?;
+                self.ended_by_somebody(doing, claim.nonce(), &held).await?;
             }
-            let step = commit::decide(commit::Standing {
+            let step = rule(Standing {
                 id,
                 own: own.map(|(entry, _)| entry),
                 lost: held.lost.as_ref().map(|(lost, _)| lost),
@@ -402,17 +416,18 @@ impl Semaphore {
             compares.extend(as_read(&keys.holder(id), own.map(|(_, read)| read)));
             let document = held.document.as_ref().map(|(_, read)| read);
             compares.extend(as_read(&keys.semaphore(), document));
-            let leases = self.leases_again(DOING, &committed, &held).await?;
+            let (leases, more) = more(&committed, &held).await?;
             let mut puts = self.entry_puts(&committed, leases);
             puts.extend(put_state(keys, claim.node.as_ref(), "rebooting"));
+            puts.extend(more);
             let txn = Txn::new().when(compares).and_then(puts);
-            if self.txn(DOING, txn).await?.succeeded() {
+            if self.txn(doing, txn).await?.succeeded() {
                 return Ok(Committed::Yes);
             }
             stand_back(tries).await;
         }
         Err(Error::Contended {
-            doing: DOING,
+            doing,
             tries: RACES,
         })
     }

@@ -9,7 +9,7 @@ use etcd_client::{Txn, TxnOp};
 use jiff::Timestamp;
 
 use super::{
-    Claim, Committed, Error, RACES, Semaphore, gates, json, put_state, stand_back, store::as_read,
+    Claim, Committed, Error, RACES, Semaphore, gates, hold::Held, json, put_state, stand_back,
     unchanged,
 };
 use crate::{
@@ -40,30 +40,9 @@ impl Semaphore {
     /// When etcd cannot be reached: then it is not known whether it is committed, and must be asked again.
     pub async fn commit_way_back(&self, claim: &Claim) -> Result<Committed, Error> {
         const DOING: &str = "committing to the way back";
-        let (keys, id) = (&self.keys, claim.id());
-        let gateway = Gateway::to_go_back(keys, claim.passenger(None));
-        for tries in 0..RACES {
-            let mut held = self
-                .held(DOING, id, gates::gets(&gateway).collect())
-                .await?;
-            let gates = gates::read(&gateway, std::mem::take(&mut held.more), None);
-            let own = held.by(claim.nonce());
-            if own.is_none() {
-                self.ended_by_somebody(DOING, claim.nonce(), &held).await?;
-            }
-            let standing = Standing {
-                id,
-                own: own.map(|(entry, _)| entry),
-                lost: held.lost.as_ref().map(|(lost, _)| lost),
-                document: held.document.as_ref().map(|(document, _)| document),
-                gates: &gates,
-            };
-            let soaks = match commit::decide_way_back(standing) {
-                commit::Step::Commit(entry) => entry,
-                commit::Step::Committed => return Ok(Committed::Yes),
-                commit::Step::StepBack(refusal) => return Ok(Committed::No(refusal)),
-            };
-            let committed = Holder {
+        let gateway = Gateway::to_go_back(&self.keys, claim.passenger(None));
+        let rule = |standing: Standing<'_>| match commit::decide_way_back(standing) {
+            commit::Step::Commit(soaks) => commit::Step::Commit(Holder {
                 since: Some(Timestamp::now()),
                 from: claim.holder.from.clone(),
                 to: claim.holder.to.clone(),
@@ -71,25 +50,14 @@ impl Semaphore {
                 deadline: claim.holder.deadline,
                 soaks_until: None,
                 ..soaks
-            };
-            let mut compares = gates::unchanged(&gates, held.revision);
-            compares.extend(as_read(&keys.holder(id), own.map(|(_, read)| read)));
-            let document = held.document.as_ref().map(|(_, read)| read);
-            compares.extend(as_read(&keys.semaphore(), document));
-            let leases = self.deadline_leases(DOING, &committed).await?;
-            let mut puts = self.entry_puts(&committed, leases);
-            puts.extend(put_state(keys, claim.node.as_ref(), "rebooting"));
-            puts.extend(self.member_out_put(claim));
-            let txn = Txn::new().when(compares).and_then(puts);
-            if self.txn(DOING, txn).await?.succeeded() {
-                return Ok(Committed::Yes);
-            }
-            stand_back(tries).await;
-        }
-        Err(Error::Contended {
-            doing: DOING,
-            tries: RACES,
-        })
+            }),
+            other => other,
+        };
+        let more = async |committed: &Holder, _: &Held| {
+            let leases = self.deadline_leases(DOING, committed).await?;
+            Ok((leases, self.member_out_put(claim)))
+        };
+        self.commit_by(DOING, claim, &gateway, rule, more).await
     }
 
     /// Says of a claim that holds that its node soaks on, where a way back that did not come about, or a reboot, has said
