@@ -220,6 +220,37 @@ async fn a_policy_that_cannot_be_read_stops_the_group_and_says_so() {
         .await;
 }
 
+/// Not by `policy set`, which writes the document as well.
+#[tokio::test]
+async fn a_policy_that_another_tool_writes_is_seen_by_the_first_in_the_queue() {
+    LocalSet::new()
+        .run_until(async {
+            let cluster = shared_cluster();
+            for before in ["", r#"{"soak":"1h"}"#] {
+                let prefix = unique_prefix("policy-by-hand");
+                let looker = on(cluster, &prefix);
+                looker.set_max(1, false).await.unwrap();
+                members(cluster, looker.keys(), 0..10).await;
+                let policy = looker.keys().policy();
+                if !before.is_empty() {
+                    put(cluster, &policy, before).await;
+                }
+                on(cluster, &prefix).acquire(&claim("a"), |_| {}).await;
+                let (said, b) = waiter(on(cluster, &prefix), "b");
+                says(&said, "the only place is taken by a").await;
+                // What stands between the two keys does not matter.
+                put(cluster, &looker.keys().ticket("old"), "{}").await;
+                put(cluster, &policy, r#"{"moon":"full"}"#).await;
+                says(&said, "the group's policy cannot be used").await;
+                put(cluster, &policy, r#"{"soak":"2h"}"#).await;
+                says(&said, "the only place is taken by a").await;
+                looker.unlock("a", true).await.unwrap();
+                b.await.unwrap();
+            }
+        })
+        .await;
+}
+
 #[tokio::test]
 async fn no_more_than_the_largest_percentage_are_out_while_the_policy_changes() {
     LocalSet::new()

@@ -268,7 +268,8 @@ impl Run<'_> {
         let first = self.first(&view, step);
         let windows = self.seen_windows(&view, step);
         let change = tokio::select! {
-            change = semaphore.changed_in(range, cluster, revision) => change?,
+            change = semaphore.document_or_policy_changed(cluster, revision), if full => change?,
+            change = semaphore.changed_in(range, cluster, revision), if !full => change?,
             change = semaphore.changed(&policy, cluster, revision), if wave => change?,
             () = until(try_again) => Change::Lost("the wave may be due".into()),
             change = pass_over(semaphore, first) => change?,

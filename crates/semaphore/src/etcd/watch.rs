@@ -119,19 +119,37 @@ impl Semaphore {
         revision: i64,
     ) -> Result<Change, Error> {
         // The last event counts: it is the newest state of the key.
-        let last = |events: &[Event]| {
-            events.last().map(|event| match event.event_type() {
-                EventType::Delete => Change::Deleted,
-                EventType::Put => {
-                    let (value, modified) = event
-                        .kv()
-                        .map(|kv: &KeyValue| (kv.value().to_vec(), kv.mod_revision()))
-                        .unwrap_or_default();
-                    Change::Put(value, modified)
-                }
-            })
-        };
+        let last = |events: &[Event]| events.last().map(become_of);
         self.watched(key, WatchOptions::new(), cluster, revision, last)
+            .await
+    }
+
+    /// Waits until the group's document or its policy changes after this revision of this cluster: one watch, of the keys from
+    /// the one to the other. What else stands between them (the queue) is sent as well, and does not count.
+    ///
+    /// # Errors
+    /// When no endpoint takes the watch.
+    pub(super) async fn document_or_policy_changed(
+        &self,
+        cluster: u64,
+        revision: i64,
+    ) -> Result<Change, Error> {
+        let (policy, document) = (self.keys.policy(), self.keys.semaphore());
+        debug_assert!(policy < document);
+        let is = |event: &Event, key: &str| {
+            let kv = event.kv();
+            kv.is_some_and(|kv: &KeyValue| kv.key() == key.as_bytes())
+        };
+        let change = |events: &[Event]| {
+            if events.iter().any(|event| is(event, &policy)) {
+                // It is read with the rest.
+                return Some(Change::Deleted);
+            }
+            let document = events.iter().rfind(|event| is(event, &document));
+            document.map(become_of)
+        };
+        let options = WatchOptions::new().with_range(format!("{document}\0"));
+        self.watched(&policy, options, cluster, revision, change)
             .await
     }
 
@@ -245,6 +263,20 @@ impl Semaphore {
             if let Some(change) = change(message.events()) {
                 return Ok(change);
             }
+        }
+    }
+}
+
+/// What became of the key of this event.
+fn become_of(event: &Event) -> Change {
+    match event.event_type() {
+        EventType::Delete => Change::Deleted,
+        EventType::Put => {
+            let (value, modified) = event
+                .kv()
+                .map(|kv: &KeyValue| (kv.value().to_vec(), kv.mod_revision()))
+                .unwrap_or_default();
+            Change::Put(value, modified)
         }
     }
 }
