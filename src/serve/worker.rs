@@ -122,7 +122,7 @@ fn log(asked: &Asked, verdict: &Verdict) {
     match (asked.call, verdict) {
         (Call::PreReboot, Verdict::Done) => tracing::info!(group, from, "{id} has a place"),
         (Call::SteadyState, Verdict::Done) => {
-            tracing::info!(group, from, "{id} has no place any more")
+            tracing::info!(group, from, "{id} is in service")
         }
         (_, Verdict::Refused { kind, .. } | Verdict::Away { kind, .. }) => {
             tracing::debug!(group, from, "{id} is refused: {kind}");

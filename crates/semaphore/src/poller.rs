@@ -262,6 +262,14 @@ fn standing(id: &str, entry: Option<&Holder>) -> String {
     if let Some(until) = entry.soaks_until {
         said += &format!(" until {}", time::shown_in_utc(until));
     }
+    // A person's; an agent's names versions, and a client's where it asked from.
+    if let Some(reason) = entry
+        .reason
+        .as_ref()
+        .filter(|_| entry.phase == Phase::Manual)
+    {
+        said += &format!(" ({reason})");
+    }
     said
 }
 

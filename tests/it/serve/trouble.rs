@@ -131,3 +131,94 @@ async fn a_server_that_starts_before_etcd_serves_when_etcd_is_there() {
     proxy.set(Mode::Pass).await;
     server.takes("a").await;
 }
+
+/// While the transaction that takes is on its way, something comes in between: the client is refused for that, or has its place after
+/// it.
+#[tokio::test]
+async fn what_comes_between_the_decision_and_the_take_is_seen() {
+    let ticket = r#"{"id":"0123456789abcdef0123456789abcdef","hostname":"waiter"}"#;
+    for (key, value, kind) in [
+        (
+            "queue/0123456789abcdef0123456789abcdef",
+            ticket,
+            "queue_ahead",
+        ),
+        ("pause", r#"{"by":"ann@desk","reason":"stop"}"#, "paused"),
+        (
+            "pause-all",
+            r#"{"by":"ann@desk","reason":"stop"}"#,
+            "paused",
+        ),
+        ("policy", r#"{"after":["canary"]}"#, "needs_agent"),
+        (
+            "policy",
+            r#"{"windows":[{"at":"2020-01-01 02:00","for":"2h"}]}"#,
+            "window_closed",
+        ),
+        (
+            "semaphore",
+            r#"{"semaphore":0,"max":0,"holders":[]}"#,
+            "semaphore_full",
+        ),
+        (
+            "semaphore",
+            r#"{"semaphore":0,"max":1,"holders":["b"]}"#,
+            "semaphore_full",
+        ),
+        (
+            "holders/a",
+            r#"{"id":"a","hostname":"desk","phase":"manual"}"#,
+            "id_in_use",
+        ),
+    ] {
+        let prefix = unique_prefix("serve-between");
+        let semaphore = on(shared_cluster(), &prefix);
+        found(&semaphore).await;
+        let proxy = Proxy::start(shared_cluster().address(0)).await;
+        let server = Server::at(&[proxy.url()], &prefix, &[]).await;
+        // Its own connection is open from now on.
+        server.releases("a").await;
+        proxy.hold(Aim::Commit);
+        let (reply, ()) = tokio::join!(server.pre_reboot("a"), async {
+            proxy.wait_held().await;
+            let mut client = shared_cluster().client().await;
+            client
+                .put(format!("{prefix}/{key}"), value, None)
+                .await
+                .unwrap();
+            proxy.go_on().await;
+        });
+        assert_eq!(reply.kind(), (423, kind.into()), "{key} {value}: {reply:?}");
+        let group = semaphore.read().await.unwrap();
+        let taken = group.holders.iter().any(|held| {
+            let entry = held.entry.as_ref();
+            entry.is_some_and(semaphore::records::Holder::is_pollers)
+        });
+        assert!(!taken, "{key} {value}: {:?}", group.holders);
+    }
+}
+
+/// While the release is on its way, a person takes the place over: it is left alone.
+#[tokio::test]
+async fn a_release_ends_only_the_hold_that_it_saw() {
+    let prefix = unique_prefix("serve-release");
+    let semaphore = on(shared_cluster(), &prefix);
+    found(&semaphore).await;
+    let proxy = Proxy::start(shared_cluster().address(0)).await;
+    let server = Server::at(&[proxy.url()], &prefix, &[]).await;
+    server.takes("a").await;
+    proxy.hold(Aim::Commit);
+    let by_hand = r#"{"id":"a","hostname":"desk","phase":"manual"}"#;
+    let ((), ()) = tokio::join!(server.releases("a"), async {
+        proxy.wait_held().await;
+        let mut client = shared_cluster().client().await;
+        let key = semaphore.keys().holder("a");
+        client.put(key, by_hand, None).await.unwrap();
+        proxy.go_on().await;
+    });
+    let group = semaphore.read().await.unwrap();
+    assert_eq!(group.holders.len(), 1);
+    let entry = group.holders[0].entry.as_ref().unwrap();
+    assert_eq!(entry.hostname, "desk");
+    assert!(group.holders[0].listed);
+}

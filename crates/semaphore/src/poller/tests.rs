@@ -134,6 +134,15 @@ fn every_refusal_has_its_kind_and_says_who_and_since_when() {
             "the only place is taken by host-b (b), soaking since 2026-11-30 02:34:33 UTC until 2026-11-30 03:34:33 UTC".into()
         )
     );
+    let by_hand = json!({"phase": "manual", "reason": "disk change"});
+    let by_hand = World::new(1, &["b"], vec![holder("b", by_hand)]);
+    assert_eq!(
+        by_hand.refused("a"),
+        (
+            "semaphore_full",
+            "the only place is taken by host-b (b), manual since 2026-11-30 02:34:33 UTC (disk change)".into()
+        )
+    );
     let stopped = World::new(0, &[], Vec::new());
     assert_eq!(
         stopped.refused("a"),

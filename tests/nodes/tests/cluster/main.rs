@@ -8,5 +8,6 @@ mod outside;
 mod package;
 mod phases;
 mod rolling;
+mod serve;
 mod shutdown;
 mod turns;
