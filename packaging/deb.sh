@@ -39,6 +39,7 @@ put 644 systemd/update-engine.service.d/10-pointsman.conf usr/lib/systemd/system
 put 644 systemd/pointsman.preset usr/lib/systemd/system-preset/50-pointsman.preset
 put 644 systemd/pointsman.tmpfiles usr/lib/tmpfiles.d/pointsman.conf
 put 644 systemd/org.pointsman.Agent1.conf usr/share/dbus-1/system.d/org.pointsman.Agent1.conf
+put 644 systemd/pointsman.catalog usr/lib/systemd/catalog/pointsman.catalog
 for file in alerts.yaml dashboard.json; do
     put 644 "packaging/prometheus/$file" "usr/share/pointsman/prometheus/$file"
 done

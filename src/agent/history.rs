@@ -8,6 +8,7 @@ mod tests;
 
 use std::time::Duration;
 
+use host::telemetry;
 use jiff::Timestamp;
 use semaphore::records::{ImageId, LastReboot, Outcome};
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,52 @@ pub enum Kind {
     /// A word of a newer program.
     #[serde(untagged)]
     Other(String),
+}
+
+impl Kind {
+    /// The id of its messages in the journal; docs/logs.md and the catalog have them as well. They never change.
+    #[must_use]
+    pub fn message_id(&self) -> &'static str {
+        match self {
+            Self::Staged => "b5d355fe81d759538baf5d2a0eafc22e",
+            Self::Requested => "c4825ea67d305b93b4c9951437228842",
+            Self::Draining => "e7625c54342b51bb9fd7fb159b5c59cd",
+            Self::SteppedBack => "9dbe7648024d511ea303af1858fe7495",
+            Self::Rebooting => "9b5120f148295462aa440983b2f6cbad",
+            Self::Proven => "92f6911ef32f547e80832466f3dca634",
+            Self::Unproven => "fbc09603992b558f9528b86660e43ab4",
+            Self::RollingBack => "ba0ccbdac6a152f4897cd831da01dbbc",
+            Self::FellBack => "660a871b90f051ceb1bf3153d1d56c07",
+            Self::Quarantined => "a770368cacd05f62bfc9a47d256490fa",
+            Self::Soaking => "0c1eb83c24245112878bb729ce1f88ad",
+            Self::SoakFailed => "e6ab550fd9a35b57ba23640af252f0e9",
+            Self::SoakEnded => "bbabcab9ec705e71a27a7df179147330",
+            Self::Other(_) => "",
+        }
+    }
+
+    /// The word of it.
+    #[must_use]
+    pub fn word(&self) -> String {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::String(word)) => word,
+            _ => String::new(),
+        }
+    }
+
+    /// Whether somebody should look at it.
+    #[must_use]
+    pub fn is_trouble(&self) -> bool {
+        matches!(
+            self,
+            Self::SteppedBack
+                | Self::Unproven
+                | Self::RollingBack
+                | Self::FellBack
+                | Self::Quarantined
+                | Self::SoakFailed
+        )
+    }
 }
 
 /// One event: a line of the file.
@@ -370,9 +417,56 @@ fn is_new(old: &Journal, bad: &super::journal::OwnQuarantine) -> bool {
 }
 
 impl Happened {
+    /// Logs it, with its message id: only where the log is the journal, since the steps are logged anyhow.
+    pub fn log(&self) {
+        let of = |image: &Option<ImageId>| image.as_ref().map(ImageId::name).unwrap_or_default();
+        let (from, to) = (of(&self.from), of(&self.to));
+        let event = self.event.word();
+        let seconds = self
+            .seconds
+            .map(|seconds| seconds.to_string())
+            .unwrap_or_default();
+        let (reason, id) = (self.reason.as_str(), self.event.message_id());
+        // The level is part of what is compiled.
+        macro_rules! say {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: telemetry::EVENTS,
+                    message_id = id,
+                    pointsman_event = event,
+                    pointsman_from = from,
+                    pointsman_to = to,
+                    pointsman_reason = reason,
+                    pointsman_seconds = seconds,
+                    "{self}"
+                )
+            };
+        }
+        match self.event.is_trouble() {
+            true => say!(warn),
+            false => say!(info),
+        }
+    }
+
     /// How long it took.
     #[must_use]
     pub fn took(&self) -> Option<Duration> {
         self.seconds.map(Duration::from_secs)
+    }
+}
+
+impl std::fmt::Display for Happened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.event.word().replace('-', " "))?;
+        if let Some(to) = &self.to {
+            write!(f, ": {to}")?;
+        }
+        if let Some(took) = self.took() {
+            write!(f, " ({})", host::duration::print(took))?;
+        }
+        match self.reason.as_str() {
+            "" => Ok(()),
+            reason => write!(f, ": {reason}"),
+        }
     }
 }

@@ -14,10 +14,7 @@ use super::{
     output,
     table::{cells, table, trimmed},
 };
-use crate::agent::history::{
-    Happened, Kind,
-    file::{self, Read},
-};
+use crate::agent::history::file::{self, Read};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -78,7 +75,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     for happened in &events {
         shown.add_row(cells(vec![
             host::time::shown(happened.time, &zone),
-            word(happened),
+            happened.event.word().replace('-', " "),
             image(happened.from.as_ref()),
             image(happened.to.as_ref()),
             happened.took().map_or("-".into(), duration::print),
@@ -92,16 +89,6 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
 fn latest<T>(all: &mut Vec<T>, limit: u32) {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     all.drain(..all.len().saturating_sub(limit));
-}
-
-fn word(happened: &Happened) -> String {
-    match &happened.event {
-        Kind::Other(word) => word.clone(),
-        kind => match serde_json::to_value(kind) {
-            Ok(serde_json::Value::String(word)) => word.replace('-', " "),
-            _ => String::new(),
-        },
-    }
 }
 
 fn image(image: Option<&ImageId>) -> String {

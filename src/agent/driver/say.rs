@@ -16,7 +16,7 @@ use super::{Asked, Driver, Ending, Mode, Outside};
 use crate::agent::{
     bus::Published,
     effects::EffectRunner,
-    history::Seen,
+    history::{Happened, Seen},
     identity,
     machine::{Event, State},
     situation::Update,
@@ -139,6 +139,7 @@ impl Driver {
         };
         let history = &mut outside.history;
         let happened = history.look(&seen, &self.runner.boot_id, Timestamp::now());
+        happened.iter().for_each(Happened::log);
         outside.history_file.add(&happened);
         self.runner.last.replace(history.last().cloned());
     }

@@ -318,3 +318,39 @@ fn a_reboot_is_pending_since_its_update_was_staged_also_after_a_new_start() {
     let mut history = History::after(Ends::of(&done));
     assert_eq!(history.pending_since(true, at(9)), Some(at(9)));
 }
+
+#[test]
+fn message_ids_are_documented_and_explained() {
+    let page = include_str!("../../../docs/logs.md");
+    let catalog = include_str!("../../../systemd/pointsman.catalog");
+    let kinds = [
+        Kind::Staged,
+        Kind::Requested,
+        Kind::Draining,
+        Kind::SteppedBack,
+        Kind::Rebooting,
+        Kind::Proven,
+        Kind::Unproven,
+        Kind::RollingBack,
+        Kind::FellBack,
+        Kind::Quarantined,
+        Kind::Soaking,
+        Kind::SoakFailed,
+        Kind::SoakEnded,
+    ];
+    let documented: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    assert_eq!(documented.len(), kinds.len());
+    assert_eq!(catalog.matches("\n-- ").count(), kinds.len());
+    for (kind, line) in kinds.iter().zip(documented) {
+        let id = kind.message_id();
+        let priority = if kind.is_trouble() { "warning" } else { "info" };
+        assert!(
+            line.starts_with(&format!("| `{id}` | `{}` | {priority} | ", kind.word())),
+            "{line}"
+        );
+        assert!(catalog.contains(&format!("\n-- {id}\nSubject: ")), "{id}");
+    }
+}

@@ -6,7 +6,8 @@ use std::{io::Write as _, os::fd::AsFd as _};
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
-    EnvFilter,
+    EnvFilter, Layer as _,
+    filter::filter_fn,
     fmt::{
         self, FmtContext, FormatEvent, FormatFields,
         format::Writer,
@@ -29,19 +30,30 @@ pub fn init(default: &str) {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new(default), Some(error)),
     };
-    let format = if in_journal() {
+    let in_journal = in_journal();
+    let format = if in_journal {
         Format::Journal
     } else {
         Format::Terminal
     };
+    let lines = fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .event_format(format)
+        .with_filter(filter_fn(|event| event.target() != EVENTS));
+    // Lines have no fields: entries with fields go to the journal's own socket.
+    let entries = tracing_journald::layer().ok().filter(|_| in_journal);
+    let entries = entries.map(|journal| {
+        let events = filter_fn(|event| event.target() == EVENTS);
+        journal
+            .with_field_prefix(None)
+            .with_syslog_identifier("pointsman".into())
+            .with_filter(events)
+    });
     tracing_subscriber::registry()
         .with(filter)
-        .with(
-            fmt::layer()
-                .with_writer(std::io::stderr)
-                .with_ansi(false)
-                .event_format(format),
-        )
+        .with(lines)
+        .with(entries)
         .init();
     std::panic::set_hook(Box::new(|panic| {
         // The one level that no filter takes out.
@@ -53,6 +65,9 @@ pub fn init(default: &str) {
         );
     }
 }
+
+/// The target of entries for programs: with a message id (systemd.journal-fields(7)) and fields, and only in the journal.
+pub const EVENTS: &str = "pointsman::events";
 
 /// The crates that the program is made of, which are one to who filters its log.
 const CRATES: [&str; 7] = [
