@@ -1,6 +1,7 @@
 //! `pointsman history`.
 
 pub(super) mod cluster;
+pub(super) mod timeline;
 
 use std::time::Duration;
 
@@ -31,6 +32,14 @@ pub struct Args {
     /// With --cluster: every group under the key prefix, not only this node's
     #[arg(long, requires = "cluster")]
     all_groups: bool,
+    /// With --cluster: write it to this file as a picture (SVG)
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "cluster",
+        conflicts_with = "json"
+    )]
+    svg: Option<std::path::PathBuf>,
     #[command(flatten)]
     json: JsonArgs,
 }

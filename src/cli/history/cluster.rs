@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use semaphore::records::{ImageId, Outcome};
 use serde::Serialize;
 
-use super::{Args, image, latest, or_dash};
+use super::{Args, image, latest, or_dash, timeline::Timeline};
 use crate::cli::{
-    Context, Failure, names, output,
+    Context, Exit, Failure, names, output,
     status::{self, Status},
     table::{cells, table, trimmed},
 };
@@ -76,6 +76,17 @@ pub(super) async fn run(
     }));
     events.sort_by_key(|event| event.time);
     events.retain(|event| from.is_none_or(|from| event.time >= from));
+    if let Some(file) = &args.svg {
+        let now = Timestamp::now();
+        let zone = node::time_zone(&context.config.root);
+        let svg = Timeline::new(&events, &status, from, now).svg(&zone, true);
+        return std::fs::write(file, svg).map_err(|error| {
+            Failure::new(
+                Exit::Failed,
+                format!("{}: the picture cannot be written: {error}", file.display()),
+            )
+        });
+    }
     latest(&mut events, args.limit);
     if args.json.json {
         return output::json(&events);
