@@ -3,6 +3,7 @@
 //! It is derived from what the machine journals and says, decides nothing, and is never waited for.
 
 pub mod file;
+mod step;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +14,8 @@ use jiff::Timestamp;
 use semaphore::records::{ImageId, LastReboot, Outcome};
 use serde::{Deserialize, Serialize};
 
-use super::journal::{Journal, Stage};
+use super::journal::Journal;
+use step::{Of, Step};
 
 /// The kind of an event, one word.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,155 +178,33 @@ impl History {
 
     /// What has happened since it was asked last, in that order.
     pub fn look(&mut self, seen: &Seen<'_>, boot_id: &str, now: Timestamp) -> Vec<Happened> {
-        let mut found = Vec::new();
         let Some(before) = self.journal.replace(seen.journal.clone()) else {
             return Vec::new();
         };
         let state = std::mem::replace(&mut self.state, seen.state.to_owned());
-        let (old, new) = (&before, seen.journal);
-        let mut note = |event: Kind, of: Of| {
-            found.push(Happened {
-                time: now,
-                event,
-                boot_id: boot_id.to_owned(),
-                from: of.from,
-                to: of.to,
-                reason: of.reason,
-                seconds: of.seconds,
-            });
+        let step = Step {
+            old: &before,
+            state: &state,
+            seen,
+            boot_id,
+            unproven: self.unproven.as_deref(),
         };
-        if let Some(staged) = new.staged.as_ref().filter(|_| old.staged != new.staged) {
-            note(Kind::Staged, Of::image(staged));
-        }
-        let asked = |journal: &Journal| {
-            journal
-                .request
-                .as_ref()
-                .map(|asked| asked.request.reason.clone())
+        let happened = |(event, of): (Kind, Of)| Happened {
+            time: now,
+            event,
+            boot_id: boot_id.to_owned(),
+            from: of.from,
+            to: of.to,
+            reason: of.reason,
+            seconds: of.seconds,
         };
-        if let Some(reason) = asked(new).filter(|_| asked(old).is_none()) {
-            note(Kind::Requested, Of::why(&reason));
-        }
-        let entered = |state: &str, word: &str| seen.state == word && state != word;
-        let stage = |journal: &Journal| journal.entry.as_ref().map(|entry| entry.stage);
-        let soaking = new.soak.as_ref().map(|soak| &soak.entry);
-        let entry = new.entry.as_ref().or(old.entry.as_ref()).or(soaking);
-        let reboot = entry.map_or_else(Of::default, |entry| Of {
-            from: Some(entry.from.clone()),
-            to: Some(entry.intent.to.clone()),
-            reason: entry.intent.reason.clone(),
-            seconds: None,
-        });
-        if entered(&state, "draining") {
-            note(Kind::Draining, reboot.clone());
-        }
-        if stage(new) == Some(Stage::Committing) && stage(old) != Some(Stage::Committing) {
-            note(Kind::Rebooting, reboot.clone());
-        }
-        if entered(&state, "stepping-back") {
-            note(
-                Kind::SteppedBack,
-                Of {
-                    reason: seen.why.to_owned(),
-                    ..reboot.clone()
-                },
-            );
-        }
-        if let Some(image) = new
-            .forgiven
-            .as_ref()
-            .filter(|_| old.forgiven != new.forgiven)
-        {
-            let why = "its first boot was cut off, and it is tried once more";
-            note(
-                Kind::FellBack,
-                Of {
-                    to: Some(image.clone()),
-                    reason: why.into(),
-                    ..reboot.clone()
-                },
-            );
-        }
-        for bad in new.quarantined.iter().filter(|bad| is_new(old, bad)) {
-            let fell_back = bad.boot_id == boot_id && !bad.what.is(seen.runs);
-            let meant = entry.is_some_and(|entry| entry.intent.to.is(&bad.what));
-            if fell_back && meant && new.judged != old.judged {
-                note(
-                    Kind::FellBack,
-                    Of {
-                        reason: bad.reason.clone(),
-                        ..reboot.clone()
-                    },
-                );
+        let found: Vec<Happened> = step.events().into_iter().map(happened).collect();
+        for happened in &found {
+            match happened.event {
+                Kind::Unproven => self.unproven = Some(happened.reason.clone()),
+                Kind::Proven => self.unproven = None,
+                _ => {}
             }
-            note(
-                Kind::Quarantined,
-                Of {
-                    reason: bad.reason.clone(),
-                    ..Of::image(&bad.what)
-                },
-            );
-        }
-        if seen.state == "unproven" && self.unproven.as_deref() != Some(seen.why) {
-            note(
-                Kind::Unproven,
-                Of {
-                    reason: seen.why.to_owned(),
-                    ..Of::image(seen.runs)
-                },
-            );
-            self.unproven = Some(seen.why.to_owned());
-        }
-        if entered(&state, "rolling-back") {
-            note(
-                Kind::RollingBack,
-                Of {
-                    to: Some(seen.runs.clone()),
-                    reason: seen.why.to_owned(),
-                    ..reboot.clone()
-                },
-            );
-        }
-        if new.proven != old.proven && new.proven.is_some() {
-            self.unproven = None;
-            // A node that fell back is proven on the image that it left: that is no end of the reboot.
-            let rebooted = entry.filter(|entry| {
-                entry.boot_id != boot_id
-                    && entry.stage != Stage::Queued
-                    && entry.intent.to.is(seen.runs)
-            });
-            let seconds = (new.reboot_seconds != old.reboot_seconds)
-                .then(|| new.reboot_seconds.last().copied());
-            note(
-                Kind::Proven,
-                Of {
-                    from: rebooted.map(|entry| entry.from.clone()),
-                    to: Some(seen.runs.clone()),
-                    reason: String::new(),
-                    seconds: seconds.flatten(),
-                },
-            );
-        }
-        match (&old.soak, &new.soak) {
-            (None, Some(soak)) => note(
-                Kind::Soaking,
-                Of {
-                    seconds: Some(soak.length().as_secs()),
-                    ..Of::image(seen.runs)
-                },
-            ),
-            (Some(_), None) => note(Kind::SoakEnded, Of::image(seen.runs)),
-            _ => {}
-        }
-        let failed = |journal: &Journal| journal.soak.as_ref().and_then(|soak| soak.failed.clone());
-        if let Some(why) = failed(new).filter(|_| failed(old).is_none()) {
-            note(
-                Kind::SoakFailed,
-                Of {
-                    reason: why,
-                    ..reboot
-                },
-            );
         }
         for happened in &found {
             self.ends.follow(happened);
@@ -382,38 +262,6 @@ impl Ends {
             reason: happened.reason.clone(),
         });
     }
-}
-
-/// What an event is about.
-#[derive(Debug, Clone, Default)]
-struct Of {
-    from: Option<ImageId>,
-    to: Option<ImageId>,
-    reason: String,
-    seconds: Option<u64>,
-}
-
-impl Of {
-    fn image(image: &ImageId) -> Self {
-        Self {
-            to: Some(image.clone()),
-            ..Self::default()
-        }
-    }
-
-    fn why(reason: &str) -> Self {
-        Self {
-            reason: reason.to_owned(),
-            ..Self::default()
-        }
-    }
-}
-
-fn is_new(old: &Journal, bad: &super::journal::OwnQuarantine) -> bool {
-    let same = |known: &&super::journal::OwnQuarantine| {
-        known.what == bad.what && known.boot_id == bad.boot_id && known.reason == bad.reason
-    };
-    !old.quarantined.iter().any(|known| same(&known))
 }
 
 impl Happened {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::agent::{
-    journal::{Asked, Entry, OwnQuarantine, Soak},
+    journal::{Asked, Entry, OwnQuarantine, Soak, Stage},
     situation::{Intent, Request},
 };
 

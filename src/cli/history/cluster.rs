@@ -117,6 +117,18 @@ pub(super) async fn run(
 }
 
 impl Event {
+    /// What happened to what, and why, as part of a line.
+    pub(in crate::cli) fn sentence(&self) -> String {
+        let to = self.target.clone();
+        let to = to
+            .or_else(|| self.to.as_ref().map(ToString::to_string))
+            .unwrap_or_default();
+        match self.reason.as_str() {
+            "" => format!("{} {to}", self.event),
+            why => format!("{} {to}: {why}", self.event),
+        }
+    }
+
     /// How long the node was out of service.
     fn out_for(&self) -> Option<Duration> {
         let out = self.time.duration_since(self.began?);

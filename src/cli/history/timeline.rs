@@ -209,18 +209,8 @@ impl Bar {
             "stepped back" => "stepped-back".to_owned(),
             _ => "bad".to_owned(),
         };
-        let to = event
-            .to
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        let why = if event.reason.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", event.reason)
-        };
         Some(Self {
-            title: format!("{}: {} {to}{why}", event.who, event.event),
+            title: format!("{}: {}", event.who, event.sentence()),
             id,
             host: event.who.clone(),
             from,
@@ -255,19 +245,9 @@ impl Mark {
         if event.began.is_some() || event.from.is_some() {
             return None;
         }
-        let what = event
-            .target
-            .clone()
-            .or_else(|| event.to.as_ref().map(ToString::to_string))
-            .unwrap_or_default();
-        let why = if event.reason.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", event.reason)
-        };
         Some(Self {
             at: event.time,
-            title: format!("{} by {}: {what}{why}", event.event, event.who),
+            title: format!("{}: {}", event.who, event.sentence()),
             is_trouble: matches!(event.event.as_str(), "quarantined" | "lost"),
         })
     }
@@ -349,7 +329,7 @@ mod tests {
             "<rect class=\"bar proven\" x=\"180.0\" y=\"43\" width=\"405.0\"",
             "<rect class=\"bar bad\" x=\"585.0\" y=\"65\" width=\"405.0\"",
             "<line class=\"mark\" x1=\"382.5\"",
-            "<title>pause by ann@desk: web</title>",
+            "<title>ann@desk: pause web</title>",
         ] {
             assert!(svg.contains(part), "{part} in {svg}");
         }

@@ -83,6 +83,21 @@ impl Operator {
         run(bin(), self.args(args), &[], PATIENCE).await
     }
 
+    /// Runs a command where nobody listens at etcd's address.
+    async fn run_without_etcd(&self, args: &[&str]) -> Output {
+        let root = self.root.path().display().to_string();
+        let away = [
+            "--root",
+            &root,
+            "--endpoint",
+            "127.0.0.1:1",
+            "--timeout",
+            "300ms",
+        ];
+        let args = args.iter().chain(&away).map(|&arg| arg.to_owned());
+        run(bin(), args, &[], PATIENCE).await
+    }
+
     /// Runs a command that must end with this code and say this (on the one stream or the other).
     async fn says(&self, args: &[&str], code: i32, says: &str) -> Output {
         let output = self.run(args).await;

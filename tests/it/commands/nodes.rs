@@ -129,19 +129,7 @@ async fn nodes_are_selected_by_version_image_and_state() {
 #[tokio::test]
 async fn nodes_cannot_be_listed_without_etcd() {
     let op = Operator::new("nodes-away");
-    let root = op.root.path().display().to_string();
-    let args = [
-        "status",
-        "--nodes",
-        "--root",
-        &root,
-        "--endpoint",
-        "127.0.0.1:1",
-        "--timeout",
-        "300ms",
-    ];
-    let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
-    let away = run(bin(), args, &[], PATIENCE).await;
+    let away = op.run_without_etcd(&["status", "--nodes"]).await;
     assert_eq!((away.code, away.stdout.as_str()), (Some(4), ""), "{away:?}");
     assert!(away.stderr.contains("127.0.0.1:1"), "{away:?}");
 }

@@ -141,19 +141,7 @@ async fn each_fault_that_needs_a_person_is_critical() {
 #[tokio::test]
 async fn etcd_out_of_reach_is_critical() {
     let op = Operator::new("check-away");
-    let root = op.root.path().display().to_string();
-    let args = [
-        "status",
-        "--check",
-        "--root",
-        &root,
-        "--endpoint",
-        "127.0.0.1:1",
-        "--timeout",
-        "300ms",
-    ];
-    let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
-    let away = run(bin(), args, &[], PATIENCE).await;
+    let away = op.run_without_etcd(&["status", "--check"]).await;
     assert_eq!(away.code, Some(2), "{away:?}");
     assert!(away.stdout.starts_with("CRITICAL - "), "{away:?}");
     assert!(away.stdout.contains("127.0.0.1:1"), "{away:?}");

@@ -73,6 +73,14 @@ impl Terminal {
         eventually(what, async || self.screen().await, is).await
     }
 
+    /// Waits until the shell asks for a line, with what was there before.
+    async fn is_the_shell_again(&self) -> String {
+        let again = |screen: &String| {
+            screen.contains("before-the-watch") && screen.trim_end().ends_with("\nready>")
+        };
+        self.shows("the shell again", again).await
+    }
+
     async fn resize(&self, width: u16, height: u16) {
         let size = (width.to_string(), height.to_string());
         self.tmux(&["resize-window", "-x", &size.0, "-y", &size.1])
@@ -154,13 +162,13 @@ async fn the_screen_follows_the_cluster_and_the_terminal_and_leaves_it_clean() {
         })
         .await;
     terminal.presses("End").await;
-    let screen = terminal
-        .shows("the end", |screen| screen.contains("web-39"))
+    terminal
+        .shows("the last one", |screen| screen.contains("web-39"))
         .await;
-    assert!(
-        !screen.contains("Max: 1") && !screen.contains("(more below)"),
-        "{screen}"
-    );
+    // All are there by now.
+    terminal.presses("End").await;
+    let ended = |screen: &String| !screen.contains("Max: 1") && !screen.contains("(more below)");
+    terminal.shows("the end", ended).await;
     terminal.presses("Home").await;
     terminal
         .shows("the beginning", |screen| screen.contains("Max: 1"))
@@ -199,11 +207,7 @@ async fn the_screen_follows_the_cluster_and_the_terminal_and_leaves_it_clean() {
         .await;
 
     terminal.presses("q").await;
-    let screen = terminal
-        .shows("the shell again", |screen| {
-            screen.contains("before-the-watch")
-        })
-        .await;
+    let screen = terminal.is_the_shell_again().await;
     assert!(!screen.contains("q quit"), "{screen}");
     // What is typed is shown again, and a line ends where it should.
     terminal
@@ -237,11 +241,7 @@ async fn the_terminal_is_left_clean_by_a_signal_too() {
     let child: i32 = children.trim().parse().unwrap();
     let child = nix::unistd::Pid::from_raw(child);
     nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGTERM).unwrap();
-    terminal
-        .shows("the shell again", |screen| {
-            screen.contains("before-the-watch")
-        })
-        .await;
+    terminal.is_the_shell_again().await;
     terminal.types("echo $((6*7))").await;
     terminal
         .shows("what is typed", |screen| {

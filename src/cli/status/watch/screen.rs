@@ -225,22 +225,8 @@ impl Screen {
             text += "\nLast results\n";
         }
         for event in results.iter().take(RESULTS) {
-            let to = event
-                .to
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            let why = if event.reason.is_empty() {
-                String::new()
-            } else {
-                format!(": {}", event.reason)
-            };
-            let line = format!(
-                "{}  {}  {} {to}{why}",
-                time::shown(event.time, &self.zone),
-                event.who,
-                event.event
-            );
+            let at = time::shown(event.time, &self.zone);
+            let line = format!("{at}  {}  {}", event.who, event.sentence());
             text += &format!("{}\n", output::in_line(&line));
         }
         host::text::visible(&text).into_owned()
