@@ -33,6 +33,8 @@ lacks strace strace
 lacks ip iproute2
 lacks haproxy haproxy
 lacks socat socat
+lacks chromium chromium
+lacks chromedriver chromium-driver
 lacks tmux tmux
 lacks promtool prometheus
 ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || need="$need libfaketime"

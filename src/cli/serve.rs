@@ -1,19 +1,20 @@
 //! `pointsman serve`.
 
-use std::{path::Path, sync::Arc};
+mod page;
+mod source;
 
-use futures_util::FutureExt as _;
-use host::{blocking, node};
+use std::path::Path;
+
+use host::node;
 use semaphore::file::{FileError, FileStore};
 use settings::{ConfigError, Origin, PlaceStore, Sources};
 
-use super::{
-    Context, Exit, Failure, output,
-    status::{Status, gather},
-};
+use super::{Context, Exit, Failure, output};
+use source::{InEtcd, InFile};
+
 use crate::{
     agent::effects::EffectRunner,
-    serve::{self, Backend, EtcdStore, Limits, Places, ReadStatus, ServeError, Setup, Tls},
+    serve::{self, Backend, EtcdStore, Limits, Places, ServeError, Setup, Source, Tls},
 };
 
 /// The arguments. Each is a setting of the configuration too, whose values count where a flag is not given.
@@ -115,7 +116,7 @@ impl Args {
 /// When it cannot listen, or etcd has a group called `default`.
 pub async fn run(context: &Context) -> Result<(), Failure> {
     let config = &context.config;
-    let (backend, status) = match &config.serve.store {
+    let (backend, source) = match &config.serve.store {
         PlaceStore::Etcd => in_etcd(context)?,
         PlaceStore::File(path) => in_file(context, path)?,
     };
@@ -129,7 +130,7 @@ pub async fn run(context: &Context) -> Result<(), Failure> {
         allow_unauthenticated: config.serve.allow_unauthenticated,
         back_off: EffectRunner::back_off(config),
     };
-    let served = serve::run(setup, backend, status).await;
+    let served = serve::run(setup, backend, source).await;
     served.map_err(|error| match error {
         ServeError::Listen { .. } | ServeError::System(_) => {
             Failure::new(Exit::Failed, error.to_string())
@@ -138,32 +139,24 @@ pub async fn run(context: &Context) -> Result<(), Failure> {
     })
 }
 
-/// The reboot locks in etcd, and how their status is read.
-fn in_etcd(context: &Context) -> Result<(Backend, ReadStatus), Failure> {
+/// The reboot locks in etcd, and what is shown of them.
+fn in_etcd(context: &Context) -> Result<(Backend, Box<dyn Source>), Failure> {
     let semaphore = context.semaphore()?;
-    // Over the same connection, and without a memory: what is read of a restored store is shown as it is.
-    let reader = semaphore.of_group(node::Group::default());
-    let status = Box::new(move || {
-        let reader = reader.of_group(node::Group::default());
-        let reader = reader.with_memory(Arc::default());
-        async move {
-            match gather::of_cluster(&reader).await {
-                Ok(status) => Ok(output::to_json(&status)),
-                Err(status) => Err(output::to_json(&status)),
-            }
-        }
-        .boxed_local()
-    });
+    let root = context.config.root.clone();
+    let source = InEtcd {
+        semaphore: semaphore.of_group(node::Group::default()),
+        root: root.clone(),
+    };
     let store = EtcdStore {
         semaphore,
         deadline: context.config.timings.reboot_deadline,
-        root: context.config.root.clone(),
+        root,
     };
-    Ok((Backend::Etcd(store), status))
+    Ok((Backend::Etcd(store), Box::new(source)))
 }
 
-/// The places in a file, and how their status is read.
-fn in_file(context: &Context, path: &Path) -> Result<(Backend, ReadStatus), Failure> {
+/// The places in a file, and what is shown of them.
+fn in_file(context: &Context, path: &Path) -> Result<(Backend, Box<dyn Source>), Failure> {
     if let Some(flag) = context.flag_of_etcd() {
         return Err(Failure::new(
             Exit::Usage,
@@ -185,20 +178,10 @@ fn in_file(context: &Context, path: &Path) -> Result<(Backend, ReadStatus), Fail
             ),
         }
     })?;
-    let reader = store.clone();
-    let status = Box::new(move || {
-        let reader = reader.clone();
-        async move {
-            match blocking::run(move || reader.groups()).await {
-                Ok(groups) => Ok(output::to_json(&gather::of_file(groups))),
-                Err(error) => Err(output::to_json(&Status {
-                    etcd_error: Some(error.to_string()),
-                    ..Status::default()
-                })),
-            }
-        }
-        .boxed_local()
-    });
+    let source = InFile {
+        store: store.clone(),
+        root: context.config.root.clone(),
+    };
     let places = Places::new(store, context.config.timings.reboot_deadline);
-    Ok((Backend::File(places), status))
+    Ok((Backend::File(places), Box::new(source)))
 }

@@ -4,12 +4,12 @@
 
 mod connections;
 mod etcd;
+mod feed;
 mod file;
 mod listeners;
 mod protocol;
 mod router;
 mod stall;
-mod status;
 mod tls;
 mod worker;
 
@@ -28,8 +28,8 @@ use tokio_rustls::TlsAcceptor;
 
 pub use connections::Limits;
 pub use etcd::EtcdStore;
+pub use feed::{Changed, Source, View};
 pub use file::Places;
-pub use status::ReadStatus;
 pub use tls::{Tls, TlsError};
 use worker::{Desk, Store};
 
@@ -93,11 +93,15 @@ pub enum Backend {
     File(Places),
 }
 
-/// Serves until it is told to end. `status` reads what `status` shows.
+/// Serves until it is told to end. What it shows is read from `source`.
 ///
 /// # Errors
 /// When the address cannot be listened on, or etcd has a group called `default`.
-pub async fn run(setup: Setup, backend: Backend, status: ReadStatus) -> Result<(), ServeError> {
+pub async fn run(
+    setup: Setup,
+    backend: Backend,
+    source: Box<dyn Source>,
+) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -114,13 +118,13 @@ pub async fn run(setup: Setup, backend: Backend, status: ReadStatus) -> Result<(
             (Rc::clone(&store) as _, Some(store))
         }
     };
-    let desk = Desk::open(store, status);
-    let router = router::router(desk, limits.wait);
+    let desk = Desk::open(store, source);
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     for socket in &sockets {
         tracing::info!("listening on {scheme}://{}", socket.local_addr()?);
     }
     let (end, ends) = watch::channel(false);
+    let router = router::router(desk, limits.wait, ends.clone());
     let (new_tls, tls) = watch::channel(acceptor);
     let server = connections::Server::new(router, limits, tls, ends);
     let mut serving = std::pin::pin!(join_all(

@@ -1,21 +1,27 @@
 //! What the server answers under which path.
 
-use std::{net::IpAddr, time::Duration};
+use std::{convert::Infallible, net::IpAddr, time::Duration};
 
 use axum::{
     Extension, Router,
     body::{Body, Bytes, to_bytes},
-    extract::{Request, State},
+    extract::{RawQuery, Request, State},
     http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use tokio::time::timeout;
+use futures_util::{StreamExt as _, stream};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use super::{
+    feed::Form,
     protocol::{Call, Client, HEADER, LONGEST_BODY, Problem, check_header, client},
     worker::{Asked, Desk},
 };
+use crate::metrics::publish::CONTENT_TYPE;
 
 /// Where a request came from.
 #[derive(Debug, Clone, Copy)]
@@ -27,13 +33,37 @@ struct Parts {
     desk: Desk,
     /// The most until a body has come.
     wait: Duration,
+    /// Becomes true when the server must end.
+    ends: watch::Receiver<bool>,
 }
 
+/// The files of the page.
+const CSS: &str = include_str!("assets/page.css");
+const JS: &str = include_str!("assets/page.js");
+
+/// What the page may do: load its own files and ask its own server. Nothing that stands in it is run.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'; \
+                      base-uri 'none'; frame-ancestors 'none'";
+
+/// How often those who follow are told that the connection stands.
+const STILL_HERE: Duration = Duration::from_secs(15);
+
 /// The paths. `wait` is the most until a body has come.
-pub(super) fn router(desk: Desk, wait: Duration) -> Router {
+pub(super) fn router(desk: Desk, wait: Duration, ends: watch::Receiver<bool>) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
+        .route("/", get(page))
+        .route(
+            "/assets/page.css",
+            get(async || asset("text/css; charset=utf-8", CSS)),
+        )
+        .route(
+            "/assets/page.js",
+            get(async || asset("text/javascript; charset=utf-8", JS)),
+        )
+        .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
+        .route("/api/v1/events", get(events))
         .method_not_allowed_fallback(async |request: Request| {
             answer(
                 &Problem::method(request.method().as_str(), "GET"),
@@ -41,27 +71,79 @@ pub(super) fn router(desk: Desk, wait: Duration) -> Router {
             )
         })
         .fallback(fleet_lock)
-        .with_state(Parts { desk, wait })
+        .with_state(Parts { desk, wait, ends })
 }
 
-/// Answers what `status --json --all-groups` prints of the cluster; 503 with what is left of it where etcd is away.
+fn code(away: bool) -> StatusCode {
+    match away {
+        false => StatusCode::OK,
+        true => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// Answers what `status --json --all-groups` prints of the cluster; 503 with what is left of it where the store is away.
 async fn status(State(Parts { desk, .. }): State<Parts>) -> Response {
-    let (code, body) = match desk.status().await {
-        Some(Ok(json)) => (StatusCode::OK, json),
-        Some(Err(json)) => (StatusCode::SERVICE_UNAVAILABLE, json),
-        None => (StatusCode::SERVICE_UNAVAILABLE, Bytes::new()),
-    };
+    let (away, body) = desk.show(Form::Json).await;
     let headers = [
         (header::CONTENT_TYPE, "application/json"),
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (code, headers, body).into_response()
+    (code(away), headers, body).into_response()
+}
+
+/// Answers the page.
+async fn page(State(Parts { desk, .. }): State<Parts>, RawQuery(query): RawQuery) -> Response {
+    let (away, body) = desk.show(Form::Page(query.unwrap_or_default())).await;
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+    ];
+    (code(away), headers, body).into_response()
+}
+
+/// Answers the metrics of the cluster, also where the store is away: they say so.
+async fn metrics(State(Parts { desk, .. }): State<Parts>) -> Response {
+    let (_, body) = desk.show(Form::Metrics).await;
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response()
+}
+
+fn asset(kind: &'static str, content: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, content).into_response()
+}
+
+/// Tells of changes as they happen (server-sent events): each is a number, and what there is then is asked for as ever.
+async fn events(State(Parts { desk, ends, .. }): State<Parts>) -> Response {
+    let begun = stream::once(async { Ok(Bytes::from_static(b"retry: 1000\n\n")) });
+    let changes = stream::unfold((desk.follow(), ends), async |(mut heard, mut ends)| {
+        let told = tokio::select! {
+            changed = heard.changed() => {
+                changed.ok()?;
+                format!("data: {}\n\n", *heard.borrow_and_update())
+            }
+            () = sleep(STILL_HERE) => ": still here\n\n".to_owned(),
+            _ = ends.wait_for(|ends| *ends) => return None,
+        };
+        Some((Ok::<_, Infallible>(Bytes::from(told)), (heard, ends)))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, Body::from_stream(begun.chain(changes))).into_response()
 }
 
 /// Answers a call of FleetLock, under whatever base.
 async fn fleet_lock(
-    State(Parts { desk, wait }): State<Parts>,
+    State(Parts { desk, wait, .. }): State<Parts>,
     Extension(Peer(from)): Extension<Peer>,
     request: Request,
 ) -> Response {

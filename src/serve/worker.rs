@@ -4,16 +4,17 @@
 
 use std::{net::IpAddr, rc::Rc, time::Duration};
 
+use axum::body::Bytes;
 use futures_util::future::LocalBoxFuture;
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot, watch},
     task::spawn_local,
     time::timeout,
 };
 
 use super::{
+    feed::{Feed, Followers, Form, Source},
     protocol::{Call, Client, Verdict},
-    status::{LastStatus, ReadStatus, Shown},
 };
 
 /// How many calls are carried out at a time: the others wait. Each is a few requests to the store.
@@ -35,13 +36,14 @@ pub(super) struct Asked {
 /// What the HTTP server asks of the worker.
 enum Job {
     Call(Asked, oneshot::Sender<Verdict>),
-    Status(oneshot::Sender<Shown>),
+    Show(Form, oneshot::Sender<(bool, Bytes)>),
 }
 
 /// The HTTP server's end of the channel.
 #[derive(Clone)]
 pub(super) struct Desk {
     jobs: mpsc::Sender<Job>,
+    followers: Followers,
 }
 
 /// The store of the places.
@@ -52,18 +54,21 @@ pub(super) trait Store: 'static {
 
 impl Desk {
     /// Starts the worker, on this thread's local set.
-    pub(super) fn open(store: Rc<dyn Store>, status: ReadStatus) -> Self {
+    pub(super) fn open(store: Rc<dyn Store>, source: Box<dyn Source>) -> Self {
         let (jobs, mut inbox) = mpsc::channel(AT_ONCE);
         let permits = Rc::new(Semaphore::new(AT_ONCE));
-        let status = Rc::new(LastStatus::new(status));
+        let feed = Rc::new(Feed::new(source));
+        let followers = feed.followers();
+        let running = Rc::clone(&feed);
+        spawn_local(async move { running.run().await });
         spawn_local(async move {
             while let Some(job) = inbox.recv().await {
                 let (store, permits) = (Rc::clone(&store), Rc::clone(&permits));
-                let status = Rc::clone(&status);
+                let feed = Rc::clone(&feed);
                 spawn_local(async move {
                     match job {
-                        Job::Status(reply) => {
-                            let _ = reply.send(status.get().await);
+                        Job::Show(form, reply) => {
+                            let _ = reply.send(feed.show(form).await);
                         }
                         Job::Call(asked, reply) => {
                             let done = async {
@@ -81,7 +86,7 @@ impl Desk {
                 });
             }
         });
-        Self { jobs }
+        Self { jobs, followers }
     }
 
     /// Has a call carried out.
@@ -95,11 +100,19 @@ impl Desk {
 }
 
 impl Desk {
-    /// What `status` shows of the cluster; none where this server is about to end.
-    pub(super) async fn status(&self) -> Option<Shown> {
+    /// What the cluster does, in this form, and whether the store could not be read.
+    pub(super) async fn show(&self, form: Form) -> (bool, Bytes) {
         let (reply, answer) = oneshot::channel();
-        self.jobs.send(Job::Status(reply)).await.ok()?;
-        answer.await.ok()
+        // Where it cannot be asked, this server is about to end.
+        match self.jobs.send(Job::Show(form, reply)).await {
+            Ok(()) => answer.await.unwrap_or((true, Bytes::new())),
+            Err(_) => (true, Bytes::new()),
+        }
+    }
+
+    /// Hears of changes from now on.
+    pub(super) fn follow(&self) -> watch::Receiver<u64> {
+        self.followers.follow()
     }
 }
 

@@ -210,6 +210,12 @@ impl FileStore {
         Ok(groups)
     }
 
+    /// When the file was changed last; none where that cannot be told.
+    #[must_use]
+    pub fn changed(&self) -> Option<std::time::SystemTime> {
+        self.path.metadata().ok()?.modified().ok()
+    }
+
     fn read(&self) -> Result<Content, FileError> {
         let path = || self.path.shown();
         let bytes = self

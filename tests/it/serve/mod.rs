@@ -1,7 +1,9 @@
 //! `pointsman serve` as a process of its own, asked by clients of FleetLock over raw connections.
 
+mod browser;
 mod file;
 mod limits;
+mod page;
 mod protocol;
 mod status;
 mod tls;

@@ -108,3 +108,33 @@ async fn where_etcd_is_away_the_status_says_so() {
     )
     .await;
 }
+
+/// Prometheus hears it, also that etcd is away.
+#[tokio::test]
+async fn the_metrics_are_those_of_the_cluster() {
+    let place = Place::new("serve-metrics", 3).await;
+    place.server.takes("a").await;
+    let reply = place.server.request("GET", "/metrics", "", "").await;
+    assert_eq!(reply.status, 200);
+    assert!(
+        reply
+            .head
+            .contains("content-type: text/plain; version=0.0.4; charset=utf-8"),
+        "{reply:?}"
+    );
+    assert!(
+        reply.body.contains("\npointsman_cluster_etcd_up 1\n"),
+        "{}",
+        reply.body
+    );
+    let proxy = Proxy::start(shared_cluster().address(0)).await;
+    proxy.set(Mode::Refuse).await;
+    let server = Server::at(&[proxy.url()], &place.prefix, &["--timeout", "500ms"]).await;
+    let reply = server.request("GET", "/metrics", "", "").await;
+    assert_eq!(reply.status, 200);
+    assert!(
+        reply.body.contains("\npointsman_cluster_etcd_up 0\n"),
+        "{}",
+        reply.body
+    );
+}

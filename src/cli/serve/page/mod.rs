@@ -1,0 +1,224 @@
+//! The page: what `status` and `history --cluster` show, as HTML that is complete without JavaScript. Pure.
+
+mod group;
+mod html;
+mod nodes;
+mod query;
+mod timeline;
+
+use jiff::{Timestamp, tz::TimeZone};
+
+pub(super) use query::Query;
+
+use crate::cli::{
+    history::cluster::{self, Event},
+    status::{HolderStatus, Status},
+};
+use html::Html;
+
+/// How many of the latest results are shown.
+const RECENT: usize = 20;
+
+/// What is shown, and when that was so.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look<'a> {
+    pub(super) status: &'a Status,
+    pub(super) now: Timestamp,
+    /// The zone in which times are shown.
+    pub(super) zone: &'a TimeZone,
+}
+
+/// The page for this look, with the nodes that are asked for.
+pub(super) fn page(look: Look<'_>, query: &Query) -> String {
+    let mut html = Html::default();
+    html.raw(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>",
+    );
+    html.text(title(look.status));
+    html.raw(
+        "</title>\n<link rel=\"stylesheet\" href=\"assets/page.css\">\n\
+         <script src=\"assets/page.js\" defer></script>\n</head>\n<body>\n\
+         <a class=\"skip\" href=\"#cluster\">To the status</a>\n\
+         <header><h1>pointsman</h1><p id=\"live\" role=\"status\">Reload the page to see what has changed.</p></header>\n\
+         <main>\n<div id=\"cluster\" data-part>\n",
+    );
+    cluster(&mut html, look);
+    html.raw(
+        "</div>\n<section aria-labelledby=\"nodes-title\">\n<h2 id=\"nodes-title\">Nodes</h2>\n",
+    );
+    nodes::form(&mut html, look.status, query);
+    html.raw("<div id=\"nodes\" data-part>\n");
+    nodes::table(&mut html, look, query);
+    html.raw("</div>\n</section>\n<div id=\"recent\" data-part>\n");
+    recent(&mut html, look);
+    html.raw("</div>\n</main>\n</body>\n</html>\n");
+    html.finish()
+}
+
+/// How many nodes are out, and how many wait; what needs a person comes first.
+fn title(status: &Status) -> String {
+    let groups = || status.groups.iter();
+    let out: usize = groups().map(|group| group.holders.len()).sum();
+    let waiting: usize = groups().map(|group| group.queue.len()).sum();
+    let mark = if troubles(status).is_empty() {
+        ""
+    } else {
+        "(!) "
+    };
+    format!("{mark}{out} out, {waiting} waiting - pointsman")
+}
+
+/// What needs a person: a sentence, and the command that shows more or ends it.
+fn troubles(status: &Status) -> Vec<(String, Option<String>)> {
+    let mut found = Vec::new();
+    if let Some(error) = &status.etcd_error {
+        found.push((host::text::in_a_sentence(error), None));
+    }
+    if let Some(stopped) = status
+        .pause_all
+        .as_ref()
+        .and_then(|pause| pause.store.as_ref())
+    {
+        let said = format!(
+            "All nodes are stopped until a person decides: {}",
+            stopped.reason
+        );
+        found.push((said, Some("pointsman store".to_owned())));
+    }
+    for group in &status.groups {
+        let name = group::name(&group.group);
+        if let Some(error) = &group.error {
+            let said = format!("{name}: the semaphore document cannot be used: {error}");
+            let repair = group::command(&group.group, "set-max N --rebuild");
+            found.push((said, Some(repair)));
+        }
+        if let Some(error) = &group.policy_error {
+            let said = format!("{name}: the policy cannot be used, which stops the group: {error}");
+            found.push((said, Some(group::command(&group.group, "policy"))));
+        }
+        let overdue = |holder: &&HolderStatus| holder.overdue;
+        for holder in group.holders.iter().filter(overdue) {
+            let host = holder.hostname.as_ref().unwrap_or(&holder.id);
+            let said =
+                format!("{name}: {host} has not come back in time. It still holds the reboot lock");
+            found.push((said, None));
+        }
+        for node in group.nodes.iter().filter(|node| node.state == "unproven") {
+            let host = if node.hostname.is_empty() {
+                &node.id
+            } else {
+                &node.hostname
+            };
+            found.push((
+                format!(
+                    "{name}: {host} has not passed its checks: {}",
+                    node.waits_for
+                ),
+                None,
+            ));
+        }
+    }
+    found
+}
+
+/// The cluster as a whole, then each group.
+fn cluster(html: &mut Html, look: Look<'_>) {
+    let Look { status, now, zone } = look;
+    html.raw("<p class=\"quiet\">As of ")
+        .time(Some(now), now, zone)
+        .raw("</p>\n");
+    for (said, command) in troubles(status) {
+        html.raw("<p class=\"bad\" role=\"alert\">").text(said);
+        if let Some(command) = command {
+            html.raw(" ").command(command);
+        }
+        html.raw("</p>\n");
+    }
+    if let Some(pause) = status
+        .pause_all
+        .as_ref()
+        .filter(|pause| pause.store.is_none())
+    {
+        group::paused(
+            html,
+            look,
+            "The whole cluster",
+            pause,
+            "pointsman resume --all",
+        );
+    }
+    if let Some(out) = &status.member_out {
+        html.raw("<p>Out of service with a member of etcd: ")
+            .text(out)
+            .raw("</p>\n");
+    }
+    for group in &status.groups {
+        group::section(html, look, group);
+    }
+    if status.groups.is_empty() && status.etcd_error.is_none() {
+        html.raw("<p>No group is used yet. To create the default one, where N nodes may be out of service at the same time: ");
+        html.command("pointsman set-max N").raw("</p>\n");
+    }
+    if !status.quarantine.is_empty() {
+        html.raw("<section aria-labelledby=\"quarantine-title\">\n<h2 id=\"quarantine-title\">Quarantined images</h2>\n");
+        html.table(
+            "Quarantined images",
+            &["What", "Found by", "Since", "Reason", "To clear it"],
+        );
+        for one in &status.quarantine {
+            html.raw("<tr><td>")
+                .text(&one.what)
+                .raw("</td><td>")
+                .text(&one.hostname);
+            html.raw("</td><td>").time(one.since, now, zone);
+            html.raw("</td><td>").text(&one.reason).raw("</td><td>");
+            let what = host::text::shell_word(&one.what.name());
+            html.command(format!("pointsman quarantine clear {what}"))
+                .raw("</td></tr>\n");
+        }
+        html.end_table().raw("</section>\n");
+    }
+}
+
+/// The latest results, the latest first, and a picture of who was out when.
+fn recent(html: &mut Html, look: Look<'_>) {
+    let mut events: Vec<Event> = cluster::of_nodes(look.status);
+    if events.is_empty() {
+        return;
+    }
+    events.sort_by_key(|event| std::cmp::Reverse(event.time));
+    html.raw(
+        "<section aria-labelledby=\"recent-title\">\n<h2 id=\"recent-title\">Latest results</h2>\n",
+    );
+    timeline::draw(html, look, &events);
+    html.table(
+        "Latest results",
+        &["When", "Node", "Group", "Event", "From", "To", "Reason"],
+    );
+    let or_dash = |image: Option<&semaphore::records::ImageId>| {
+        let known = image.filter(|image| !image.name().is_empty());
+        known.map_or("-".to_owned(), ToString::to_string)
+    };
+    for event in events.iter().take(RECENT) {
+        html.raw("<tr><td>")
+            .time(Some(event.time), look.now, look.zone);
+        html.raw("</td><td>").text(&event.who).raw("</td><td>");
+        html.text(
+            event
+                .group
+                .as_deref()
+                .map_or("(all)".to_owned(), crate::cli::names::group),
+        );
+        html.raw("</td><td>").text(&event.event);
+        html.raw("</td><td>").text(or_dash(event.from.as_ref()));
+        html.raw("</td><td>").text(or_dash(event.to.as_ref()));
+        html.raw("</td><td>")
+            .text(&event.reason)
+            .raw("</td></tr>\n");
+    }
+    html.end_table().raw("</section>\n");
+}
+
+#[cfg(test)]
+mod tests;

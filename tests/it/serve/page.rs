@@ -1,0 +1,462 @@
+//! The page, in a real browser.
+
+use std::time::Instant;
+
+use etcd_client::{Client, PutOptions};
+use pointsman_testbed::etcd::Cluster;
+use semaphore::{
+    keys::Keys,
+    records::{Holder, NodeRecord, Phase},
+};
+
+use super::{browser::Browser, *};
+use crate::support::{holder, node, version};
+
+const NARROW: (u32, u32) = (360, 740);
+const WIDE: (u32, u32) = (1280, 900);
+
+/// Puts what a node says of itself.
+async fn record(client: &mut Client, keys: &Keys, record: &NodeRecord) {
+    let value = serde_json::to_string(record).unwrap();
+    client
+        .put(keys.node(&record.id), value, None)
+        .await
+        .unwrap();
+}
+
+/// A group with one of everything: out, waiting, overdue, lost, quarantined, unproven, a hostile name.
+async fn populate(place: &Place) {
+    let keys = place.semaphore.keys();
+    let mut client = shared_cluster().client().await;
+    let held = Holder {
+        hostname: "out-1".into(),
+        since: Some(jiff::Timestamp::now()),
+        deadline: Some(600),
+        reason: Some("update to 2".into()),
+        ..holder("0123456789abcdef0123456789abcdef", Phase::Rebooting)
+    };
+    // Its deadline has passed: the key of it is gone.
+    place.semaphore.lock(&held).await.unwrap();
+    client.delete(keys.deadline(&held.id), None).await.unwrap();
+    let lease = client.lease_grant(600, None).await.unwrap().id();
+    for (id, host) in [
+        ("1", "next-1"),
+        ("2", "<script>document.title='pwned'</script>"),
+    ] {
+        let ticket = json!({"id": id.repeat(32), "hostname": host, "since": "2026-11-30T02:34:33Z", "to": {"version": "2"}});
+        let key = keys.ticket(&id.repeat(32));
+        let on = PutOptions::new().with_lease(lease);
+        client.put(key, ticket.to_string(), Some(on)).await.unwrap();
+    }
+    for (id, host, state) in [
+        ("1", "next-1", "queued"),
+        ("2", "<script>document.title='pwned'</script>", "queued"),
+        (
+            "3",
+            "<img src=x onerror=\"document.title='pwned'\">",
+            "idle",
+        ),
+        ("4", "sick-1", "unproven"),
+    ] {
+        let said = NodeRecord {
+            id: id.repeat(32),
+            hostname: host.into(),
+            runs: version(if id == "3" { "2" } else { "1" }),
+            state: state.into(),
+            ..node(id)
+        };
+        record(&mut client, keys, &said).await;
+    }
+    let bad = json!({"version": "1.9", "node": "x", "hostname": "finder", "reason": "no network & \"more\"", "since": "2026-11-30T02:34:33Z"});
+    client
+        .put(keys.quarantine_version("1.9"), bad.to_string(), None)
+        .await
+        .unwrap();
+}
+
+fn url(server: &Server) -> String {
+    format!("http://{}/", server.address)
+}
+
+/// What everybody sees, with a script or without one.
+const SHOWN: [&str; 12] = [
+    "1 of 1 places taken, 2 waiting",
+    "out-1",
+    "rebooting overdue",
+    "update to 2",
+    "has not come back in time",
+    "next-1",
+    "pointsman unlock 0123456789abcdef0123456789abcdef --force",
+    "pointsman unlock 11111111111111111111111111111111 --ticket",
+    "pointsman quarantine clear 1.9",
+    "no network & \"more\"",
+    "<script>document.title='pwned'</script>",
+    "<img src=x onerror=\"document.title='pwned'\">",
+];
+
+#[tokio::test]
+async fn the_page_is_complete_without_javascript_and_foreign_names_are_text() {
+    let place = Place::new("page-plain", 1).await;
+    populate(&place).await;
+    let reply = place.server.request("GET", "/", "", "").await;
+    assert_eq!(reply.status, 200);
+    let policy = "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                  form-action 'self'; base-uri 'none'; frame-ancestors 'none'\r\n";
+    assert!(reply.head.contains(policy), "{}", reply.head);
+    assert!(
+        !reply.body.contains("<script>") && !reply.body.contains("<img"),
+        "{}",
+        reply.body
+    );
+    assert!(
+        !reply.body.contains("style=") && !reply.body.contains(" onclick"),
+        "{}",
+        reply.body
+    );
+
+    let browser = Browser::open(WIDE.0, WIDE.1).await;
+    browser
+        .devtools(
+            "Emulation.setScriptExecutionDisabled",
+            json!({"value": true}),
+        )
+        .await;
+    browser.go(&url(&place.server)).await;
+    let text = browser.text().await;
+    for shown in SHOWN {
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
+    // The form works by itself.
+    browser
+        .go(&format!("{}?q=sick&state=&version=", url(&place.server)))
+        .await;
+    let text = browser.text().await;
+    assert!(text.contains("1 of 1 nodes shown; 4 are known."), "{text}");
+
+    let browser = Browser::open(WIDE.0, WIDE.1).await;
+    browser.go(&url(&place.server)).await;
+    let text = browser
+        .shows("Live: changes are shown as they happen.")
+        .await;
+    for shown in SHOWN {
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
+    // `PICTURES=docs cargo test … serve::page` takes the pictures of the pages in docs/.
+    if let Some(folder) = std::env::var_os("PICTURES") {
+        let path = std::path::Path::new(&folder).join("page.png");
+        browser.picture(&path).await;
+    }
+    let title = browser.run("return document.title").await;
+    assert_eq!(title, "(!) 1 out, 2 waiting - pointsman");
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    // Another site's script is not run, nor one in the page.
+    browser.run("const s = document.createElement('script'); s.textContent = 'document.title = 1'; document.body.append(s)").await;
+    assert_eq!(browser.run("return document.title").await, title);
+    assert!(browser.complaints().await[0].contains("Content Security Policy"));
+}
+
+#[tokio::test]
+async fn a_change_in_etcd_is_on_the_page_within_a_second_and_after_a_restart() {
+    let place = Place::new("page-live", 1).await;
+    let browser = Browser::open(WIDE.0, WIDE.1).await;
+    browser.go(&url(&place.server)).await;
+    browser.shows("Live: ").await;
+    for id in ["live-1", "live-2", "live-3"] {
+        // What is shown when is noted on the page: asking takes time.
+        let watch = format!(
+            "window.seen = new Promise(done => new MutationObserver((_, me) => {{
+                 if (!document.body.innerText.includes('{id}')) return;
+                 me.disconnect(); done(Date.now());
+             }}).observe(document.body, {{subtree: true, childList: true, characterData: true}}));"
+        );
+        browser.run(&watch).await;
+        let begun = jiff::Timestamp::now().as_millisecond();
+        place.server.takes(id).await;
+        let seen = browser.run("return window.seen").await.as_i64().unwrap();
+        assert!(seen - begun < 1000, "{id}: {} ms", seen - begun);
+        place.server.releases(id).await;
+    }
+    // The server goes and comes back at the same address; the page finds it again by itself.
+    let address = place.server.address.to_string();
+    place
+        .server
+        .child
+        .signal(pointsman_testbed::process::Signal::SIGTERM);
+    place.server.child.wait().await;
+    browser.shows("The connection is lost; trying again.").await;
+    let endpoints = shared_cluster().endpoints();
+    let again = Server::at(&endpoints, &place.prefix, &["--listen", &address]).await;
+    again.takes("meanwhile").await;
+    browser.shows("meanwhile").await;
+    browser.shows("Live: ").await;
+}
+
+/// The keys of WebDriver's actions.
+const TAB: &str = "\u{e004}";
+
+#[tokio::test]
+async fn the_page_is_used_by_keyboard_and_read_by_screen_readers() {
+    let place = Place::new("page-keys", 1).await;
+    populate(&place).await;
+    let browser = Browser::open(WIDE.0, WIDE.1).await;
+    browser.go(&url(&place.server)).await;
+    browser.shows("Live: ").await;
+    let focused =
+        "const at = document.activeElement; return at.dataset.key || at.id || at.textContent";
+    browser.press(TAB).await;
+    assert_eq!(browser.run(focused).await, "To the status");
+    let mut reached = Vec::new();
+    for _ in 0..40 {
+        browser.press(TAB).await;
+        let at = browser
+            .run(focused)
+            .await
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        if at == "q" {
+            break;
+        }
+        reached.push(at);
+    }
+    assert!(
+        reached.contains(&"Out of service in (default)".to_owned()),
+        "{reached:?}"
+    );
+    // What is typed filters, and a change meanwhile takes neither the text nor the focus away.
+    browser.press("sick").await;
+    browser.shows("1 of 1 nodes shown; 4 are known.").await;
+    place.semaphore.set_max(7, false).await.unwrap();
+    browser.shows("1 of 7 places taken").await;
+    assert_eq!(browser.run(focused).await, "q");
+    assert_eq!(
+        browser
+            .run("return document.getElementById('q').value")
+            .await,
+        "sick"
+    );
+    assert!(
+        browser
+            .run("return location.search")
+            .await
+            .as_str()
+            .unwrap()
+            .contains("q=sick")
+    );
+    // The focus stays in a table that is shown anew.
+    browser
+        .run("document.querySelector('[data-key=\"Out of service in (default)\"]').focus()")
+        .await;
+    place.semaphore.set_max(8, false).await.unwrap();
+    browser.shows("1 of 8 places taken").await;
+    assert_eq!(browser.run(focused).await, "Out of service in (default)");
+
+    let tree = browser
+        .devtools("Accessibility.getFullAXTree", json!({}))
+        .await;
+    let nodes = tree["nodes"].as_array().unwrap();
+    let of_role = |role: &str| -> Vec<String> {
+        let found = nodes
+            .iter()
+            .filter(|node| node["role"]["value"] == role && node["ignored"] != true);
+        found
+            .map(|node| {
+                node["name"]["value"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned()
+            })
+            .collect()
+    };
+    for (role, least) in [
+        ("heading", 4),
+        ("region", 4),
+        ("button", 1),
+        ("searchbox", 1),
+        ("combobox", 2),
+        ("main", 0),
+    ] {
+        let names = of_role(role);
+        assert!(names.len() >= least, "{role}: {names:?}");
+        assert!(
+            role == "main" || names.iter().all(|name| !name.is_empty()),
+            "{role}: {names:?}"
+        );
+    }
+    assert_eq!(of_role("main").len(), 1);
+    assert_eq!(of_role("alert").len(), 2);
+    let unnamed = "return [...document.querySelectorAll('input, select')].filter(it => !it.labels.length).length";
+    assert_eq!(browser.run(unnamed).await, 0);
+}
+
+/// The contrast of texts with what is behind them, at least; WCAG 2.2, level AA, wants 4.5.
+const CONTRAST: &str = r#"
+    const light = colour => {
+        const [r, g, b] = colour.match(/[\d.]+/g).slice(0, 3).map(n => {
+            const c = n / 255;
+            return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+        });
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const behind = it => {
+        for (; it; it = it.parentElement) {
+            const colour = getComputedStyle(it).backgroundColor;
+            if (!/, 0\)$/.test(colour)) return colour;
+        }
+        return 'rgb(255, 255, 255)';
+    };
+    let least = 21;
+    for (const it of document.querySelectorAll('main *, header *')) {
+        if (![...it.childNodes].some(n => n.nodeType === 3 && n.data.trim())) continue;
+        const [a, b] = [light(getComputedStyle(it).color), light(behind(it))].sort((a, b) => b - a);
+        least = Math.min(least, (a + 0.05) / (b + 0.05));
+    }
+    return [least, getComputedStyle(document.body).backgroundColor];
+"#;
+
+#[tokio::test]
+async fn the_page_fits_a_phone_and_is_legible_in_the_light_and_in_the_dark() {
+    let place = Place::new("page-phone", 1).await;
+    populate(&place).await;
+    let browser = Browser::open(NARROW.0, NARROW.1).await;
+    let metrics =
+        json!({"width": NARROW.0, "height": NARROW.1, "deviceScaleFactor": 1, "mobile": true});
+    browser
+        .devtools("Emulation.setDeviceMetricsOverride", metrics)
+        .await;
+    let mut grounds = Vec::new();
+    for scheme in ["light", "dark"] {
+        let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        browser.devtools("Emulation.setEmulatedMedia", media).await;
+        browser.go(&url(&place.server)).await;
+        browser.shows("Live: ").await;
+        let width = browser
+            .run("return [innerWidth, document.documentElement.scrollWidth]")
+            .await;
+        assert_eq!(width, json!([360, 360]), "{scheme}");
+        let found = browser.run(CONTRAST).await;
+        assert!(found[0].as_f64().unwrap() >= 4.5, "{scheme}: {found}");
+        grounds.push(found[1].clone());
+    }
+    assert_ne!(grounds[0], grounds[1]);
+}
+
+/// Ten thousand nodes: the first paint and a filter take less than a second.
+#[tokio::test]
+async fn ten_thousand_nodes_are_shown_and_filtered_within_a_second() {
+    let cluster = Cluster::start(1).await;
+    let semaphore = on(&cluster, "p");
+    found(&semaphore).await;
+    let keys = semaphore.keys();
+    let mut client = cluster.client().await;
+    for chunk in (0..10_000u32).collect::<Vec<_>>().chunks(100) {
+        let puts = chunk.iter().map(|n| {
+            let said = NodeRecord {
+                id: format!("{n:032x}"),
+                hostname: format!("node-{n:05}"),
+                runs: version(if n % 3 == 0 { "2" } else { "1" }),
+                state: if n % 7 == 0 { "queued" } else { "idle" }.into(),
+                ..node("x")
+            };
+            etcd_client::TxnOp::put(
+                keys.node(&said.id),
+                serde_json::to_string(&said).unwrap(),
+                None,
+            )
+        });
+        let txn = etcd_client::Txn::new().and_then(puts.collect::<Vec<_>>());
+        client.txn(txn).await.unwrap();
+    }
+    let server = Server::at(&cluster.endpoints(), "p", &[]).await;
+    let browser = Browser::open(WIDE.0, WIDE.1).await;
+    browser.go(&url(&server)).await;
+    browser
+        .shows("100 of 10000 nodes shown; 10000 are known.")
+        .await;
+    browser.shows("Live: ").await;
+    // The program is built without optimization here.
+    let paint = "
+        return new Promise(done => new PerformanceObserver(list => {
+            const first = list.getEntriesByName('first-contentful-paint')[0];
+            if (first) done(first.startTime);
+        }).observe({type: 'paint', buffered: true}));";
+    let paint = browser.run(paint).await;
+    let paint = paint.as_f64().unwrap();
+    let begun = Instant::now();
+    let filter = "
+        const q = document.getElementById('q');
+        q.value = 'node-09999';
+        q.dispatchEvent(new Event('input', {bubbles: true}));
+        const from = performance.now();
+        return new Promise(done => {
+            const look = () => document.body.innerText.includes('1 of 1 nodes shown')
+                ? done(performance.now() - from) : setTimeout(look, 10);
+            look();
+        });";
+    let filtered = browser.run(filter).await.as_f64().unwrap();
+    assert!(
+        paint < 1000.0 && filtered < 1000.0,
+        "paint {paint} ms, filter {filtered} ms, {:?}",
+        begun.elapsed()
+    );
+    browser.go(&format!("{}?all=1", url(&server))).await;
+    browser.shows("10000 of 10000 nodes shown").await;
+}
+
+/// Two hundred that follow are fed by one watch, and each hears of each change.
+#[tokio::test]
+async fn two_hundred_streams_share_one_watch() {
+    let cluster = Cluster::start(1).await;
+    let semaphore = on(&cluster, "p");
+    found(&semaphore).await;
+    let server = Server::at(&cluster.endpoints(), "p", &[]).await;
+    let request = "GET /api/v1/events HTTP/1.1\r\nhost: x\r\n\r\n";
+    let before = cluster.requests().await;
+    let mut streams = Vec::new();
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        streams.push(stream);
+    }
+    let mut heard = vec![String::new(); streams.len()];
+    let hear = async |streams: &mut Vec<TcpStream>, heard: &mut Vec<String>, number: &str| {
+        for (stream, heard) in streams.iter_mut().zip(heard) {
+            let more = async {
+                while !heard.contains(number) {
+                    let mut bytes = [0; 4096];
+                    let read = stream.read(&mut bytes).await.unwrap();
+                    assert!(read > 0, "the stream ended: {heard}");
+                    *heard += std::str::from_utf8(&bytes[..read]).unwrap();
+                }
+            };
+            timeout(PATIENCE, more).await.expect("it is told");
+        }
+    };
+    // The watch has begun.
+    hear(&mut streams, &mut heard, "retry: 1000").await;
+    eventually(
+        "one watch",
+        async || cluster.requests().await.since(&before).watch,
+        |n| *n == 1,
+    )
+    .await;
+    server.takes("a").await;
+    hear(&mut streams, &mut heard, "data: 2").await;
+    assert_eq!(cluster.requests().await.since(&before).watch, 1);
+    assert!(
+        heard[0].contains("content-type: text/event-stream"),
+        "{}",
+        heard[0]
+    );
+    // It ends at once when it is told to, whoever follows.
+    let begun = Instant::now();
+    server
+        .child
+        .signal(pointsman_testbed::process::Signal::SIGTERM);
+    assert!(server.child.wait().await.success());
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        begun.elapsed()
+    );
+}
