@@ -7,6 +7,7 @@
 
 use std::{
     fs,
+    net::TcpListener,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -15,7 +16,10 @@ use std::{
 
 use pointsman_testbed::{
     etcd::Cluster,
+    fakes::PATIENCE,
     node::{AutoReboot, History, Kind, Node},
+    process::{Child, Spec, run},
+    scratch,
 };
 
 const NODES: usize = 5;
@@ -67,6 +71,13 @@ async fn demo() -> ExitCode {
     }
     println!(
         "All of them run {OLD}, and one of them may be out of service at the same time (max 1).\n"
+    );
+    let page = serve(&bin, &endpoints);
+    println!(
+        "To see it live, in a browser:    {}\n\
+         Or in another terminal:          {} status --watch --endpoint {endpoints}\n",
+        page.url,
+        bin.display()
     );
     println!(
         "update_engine announces {BAD} on every node's bus. This image has no network, and the nodes' check fails:\n"
@@ -121,12 +132,68 @@ async fn demo() -> ExitCode {
         "  the bad image:         {followed} node booted it ({first}) and rolled back; no other node booted it"
     );
     println!("  the good image:        {good} of {NODES} nodes run it");
+    let shown = page.shows(GOOD).await;
+    println!(
+        "  the live page:         {} of {NODES} nodes with the good image, at {}",
+        shown, page.url
+    );
     let well = summary(&history, start);
-    if well && followed == 1 && good == NODES {
+    if well && followed == 1 && good == NODES && shown == NODES {
         ExitCode::SUCCESS
     } else {
         eprintln!("This is not the expected result.");
         ExitCode::FAILURE
+    }
+}
+
+/// The live page.
+struct Page {
+    url: String,
+    /// It ends with this.
+    _server: Child,
+    _folder: tempfile::TempDir,
+}
+
+/// Serves the live page.
+fn serve(bin: &Path, endpoints: &str) -> Page {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let address = free.expect("127.0.0.1 has a free port").to_string();
+    let folder = scratch::dir("page");
+    let server = Spec::new(bin, folder.path().join("log")).args([
+        "serve",
+        "--listen",
+        &address,
+        "--endpoint",
+        endpoints,
+    ]);
+    Page {
+        url: format!("http://{address}/"),
+        _server: server.spawn(),
+        _folder: folder,
+    }
+}
+
+impl Page {
+    /// How many nodes it shows with this image: by its metrics, which say what the page says.
+    async fn shows(&self, version: &str) -> usize {
+        let url = format!("{}metrics", self.url);
+        let args = [
+            "--silent",
+            "--fail",
+            "--retry",
+            "5",
+            "--retry-connrefused",
+            &url,
+        ];
+        let said = run(Path::new("curl"), args.map(str::to_owned), &[], PATIENCE).await;
+        let line = format!("pointsman_group_nodes_running{{group=\"\",version=\"{version}\"}} ");
+        let count = said
+            .stdout
+            .lines()
+            .find_map(|found| found.strip_prefix(&line));
+        count
+            .and_then(|count| count.parse().ok())
+            .unwrap_or_default()
     }
 }
 
