@@ -144,6 +144,7 @@ pub struct History {
     unproven: Option<String>,
     /// How its last reboot ended.
     ends: Ends,
+    tries: Tries,
 }
 
 impl History {
@@ -198,7 +199,9 @@ impl History {
             reason: of.reason,
             seconds: of.seconds,
         };
-        let found: Vec<Happened> = step.events().into_iter().map(happened).collect();
+        let found = self
+            .tries
+            .without_repetition(step.events().into_iter().map(happened));
         for happened in &found {
             match happened.event {
                 Kind::Unproven => self.unproven = Some(happened.reason.clone()),
@@ -210,6 +213,45 @@ impl History {
             self.ends.follow(happened);
         }
         found
+    }
+}
+
+/// A drain that fails is tried again every minute, perhaps for days: what fails as it did before is noted once.
+#[derive(Debug, Clone, Default)]
+struct Tries {
+    /// Where to, and why the last try was given up.
+    failed: Option<(Option<ImageId>, String)>,
+    /// The drain of another try for the same, which is noted if something else comes of it.
+    drains: Option<Happened>,
+}
+
+impl Tries {
+    fn without_repetition(&mut self, events: impl Iterator<Item = Happened>) -> Vec<Happened> {
+        let mut noted = Vec::new();
+        for happened in events {
+            let drains = match happened.event {
+                Kind::Draining => None,
+                _ => self.drains.take(),
+            };
+            let failed = (happened.to.clone(), happened.reason.clone());
+            match happened.event {
+                Kind::Draining
+                    if self
+                        .failed
+                        .as_ref()
+                        .is_some_and(|(to, _)| *to == happened.to) =>
+                {
+                    self.drains = Some(happened);
+                    continue;
+                }
+                Kind::SteppedBack if self.failed.as_ref() == Some(&failed) => continue,
+                Kind::SteppedBack => self.failed = Some(failed),
+                _ => self.failed = None,
+            }
+            noted.extend(drains);
+            noted.push(happened);
+        }
+        noted
     }
 }
 

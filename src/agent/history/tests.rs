@@ -167,6 +167,48 @@ fn a_drain_that_is_given_up_says_why() {
 }
 
 #[test]
+fn a_drain_that_fails_as_before_is_noted_once() {
+    let draining = with(|it| it.entry = Some(entry(Stage::Draining, BOOT)));
+    let committing = with(|it| it.entry = Some(entry(Stage::Committing, BOOT)));
+    let tries = |why: &'static str| {
+        [
+            ("draining", "", draining.clone()),
+            ("stepping-back", why, draining.clone()),
+            ("waiting", why, Journal::default()),
+        ]
+    };
+    let again = [
+        tries("no room"),
+        tries("no room"),
+        tries("no room"),
+        tries("no quorum"),
+    ]
+    .concat();
+    let done = [
+        ("draining", "", draining.clone()),
+        ("committing", "", committing),
+    ];
+    let (found, last) = over("1", Journal::default(), &[&again[..], &done].concat());
+    let reasons: Vec<&str> = found.iter().map(|it| it.reason.as_str()).collect();
+    assert_eq!(
+        kinds(&found),
+        [
+            Kind::Draining,
+            Kind::SteppedBack,
+            Kind::Draining,
+            Kind::SteppedBack,
+            Kind::Draining,
+            Kind::Rebooting
+        ],
+        "{reasons:?}"
+    );
+    assert_eq!((reasons[1], reasons[3]), ("no room", "no quorum"));
+    assert_eq!(last.unwrap().reason, "no quorum");
+    // The drain that came through has its own time.
+    assert!(found[4].time > found[3].time && found[4].time < found[5].time);
+}
+
+#[test]
 fn a_node_that_came_up_on_the_image_before_fell_back() {
     let begins = with(|it| it.entry = Some(entry(Stage::Committing, "boot-1")));
     let judged = |change: &dyn Fn(&mut Journal)| {
