@@ -53,6 +53,8 @@ use tokio::{
     sync::mpsc,
 };
 
+use crate::notify::Notifier;
+
 /// Why the agent did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -143,6 +145,7 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
         history: History::after(Ends::of(&before)),
         history_file: history::file::Writer::new(history),
         metrics: Publisher::start(settings::Metrics::default()),
+        notifier: Notifier::new(&root, &node::machine_id(&root)?, &node::hostname(&root)),
         bus,
         coordinator,
         calls: asked,
@@ -160,6 +163,7 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
         for complaint in Hooks::new(&root, config.timings.hook_timeout).complaints() {
             tracing::warn!("{complaint}");
         }
+        outside.notifier.configure(&config);
         if let Some(warning) = config.certificate_warning(jiff::Timestamp::now()) {
             tracing::warn!("{warning}");
         }

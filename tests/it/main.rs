@@ -35,6 +35,7 @@ mod locksmith;
 mod logind;
 mod metrics;
 mod mixed;
+mod notifications;
 mod policy;
 mod quarantine;
 mod restage;

@@ -179,6 +179,16 @@ impl Http {
         self.send(url, request).await
     }
 
+    /// Posts a JSON text to a URL.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn post_json(&self, url: &str, body: String) -> Result<Answer, HttpError> {
+        let request = self.client.post(url);
+        let request = request.header("content-type", "application/json");
+        self.send(url, request.body(body)).await
+    }
+
     async fn send(&self, url: &str, request: RequestBuilder) -> Result<Answer, HttpError> {
         let url = url
             .parse()

@@ -8,7 +8,8 @@ use yaml::{self, Limits, Node, Position, Value};
 use super::{
     aliases,
     error::{ConfigError, Faults, Origin, or_fault},
-    settings::{Partial, SETTINGS, allowed},
+    notify_list::{self, Receiver},
+    settings::{Given, Partial, SETTINGS, allowed},
     window_list,
 };
 
@@ -183,6 +184,17 @@ fn set(
         let list = window_list::read(node, at)?;
         let text = serde_json::to_string(&list).expect("texts always serialize");
         return layer.set(key, &text, origin);
+    }
+    if key == "notify" && !matches!(node.value, Value::Scalar(_)) {
+        let value = notify_list::read(node, at)?;
+        let shown: Vec<String> = value.iter().map(Receiver::shown).collect();
+        let text = shown.join(", ");
+        layer.notify = Some(Given {
+            value,
+            text,
+            origin,
+        });
+        return Ok(());
     }
     let endpoints = key == "etcd.endpoints";
     let lists = endpoints || key.starts_with("checks.");

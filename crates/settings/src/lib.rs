@@ -10,6 +10,7 @@ mod endpoint;
 mod environment;
 mod error;
 mod file;
+mod notify_list;
 mod of_agent;
 mod settings;
 mod sources;
@@ -21,6 +22,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 pub use credentials::CertificateWarning;
 pub use environment::Environment;
 pub use error::{At, ConfigError, Faults, Origin};
+pub use notify_list::{BodyFormat, NOTIFY_EVENTS, Receiver, ReceiverKind};
 pub use of_agent::OfAgent;
 pub use settings::{Given, Partial, SETTINGS, Setting};
 pub use sources::Sources;
@@ -125,6 +127,8 @@ pub struct Config {
     pub serve: Serve,
     /// Where the agent's metrics can be read.
     pub metrics: Metrics,
+    /// Who is told what happens on the node.
+    pub notify: Vec<Receiver>,
     /// What it was made from: every setting, and where its value was given.
     pub given: Partial,
 }
@@ -344,6 +348,11 @@ impl Config {
                     .clone()
                     .map(|given| root.path(given.value)),
             },
+            notify: given
+                .notify
+                .as_ref()
+                .map(|given| given.value.clone())
+                .unwrap_or_default(),
             slots: SlotsLocation {
                 disk: given.disk.clone().map(|given| root.path(given.value)),
                 booted: given.booted.clone().map(|given| given.value),

@@ -6,7 +6,7 @@ use host::{duration, node::Group};
 use windows::WindowSpec;
 
 use super::{
-    Password, PlaceStore, Strategy,
+    Password, PlaceStore, Receiver, Strategy,
     endpoint::{self, Endpoint, Member},
     error::{At, Bad, ConfigError, Origin},
 };
@@ -123,6 +123,7 @@ settings! {
     window_start: String, "window.start", Some("POINTSMAN_WINDOW_START"), text, None;
     window_length: Duration, "window.length", Some("POINTSMAN_WINDOW_LENGTH"), at_least(least(0)), None;
     windows: Vec<WindowSpec>, "windows", Some("POINTSMAN_WINDOWS"), windows, None;
+    notify: Vec<Receiver>, "notify", None, notify, None;
     reboot_deadline: Duration, "timings.reboot-deadline", Some("POINTSMAN_REBOOT_DEADLINE"),
         at_least(least(2000)), Some("30m");
     hook_timeout: Duration, "timings.hook-timeout", Some("POINTSMAN_HOOK_TIMEOUT"), at_least(least(10)),
@@ -242,6 +243,11 @@ fn windows(text: &str) -> Result<Vec<WindowSpec>, String> {
             "a list of windows in JSON such as [{{\"at\":\"Sat 02:00\",\"for\":\"4h\"}}] ({error})"
         )
     })
+}
+
+/// Receivers are a list, and only in a file.
+fn notify(_: &str) -> Result<Vec<Receiver>, &'static str> {
+    Err("a list of receivers such as {webhook: \"https://…\", events: [quarantined]}")
 }
 
 fn text(text: &str) -> Result<String, &'static str> {

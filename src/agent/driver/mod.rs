@@ -39,6 +39,7 @@ use super::{
     situation::{Facts, Now, Request, Rules, Update},
 };
 use crate::metrics::publish::Publisher;
+use crate::notify::Notifier;
 
 /// How an agent's run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +66,8 @@ pub struct Outside {
     pub history_file: Writer,
     /// Where the metrics can be read.
     pub metrics: Publisher,
+    /// Who is told of it.
+    pub notifier: Notifier,
     /// The agent's place on the bus; none in the foreground.
     pub bus: Option<AgentBus>,
     /// Being the node's coordinator.

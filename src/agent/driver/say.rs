@@ -22,6 +22,7 @@ use crate::agent::{
     situation::Update,
 };
 use crate::metrics::{self, agent::Figures};
+use crate::notify::Notifier;
 
 /// The most characters of what the agent says it waits for.
 const LONGEST: usize = 1000;
@@ -66,6 +67,7 @@ impl Driver {
         let waits_for = self.with_window_note(waits_for);
         self.tell_systemd(state, &waits_for);
         self.publish_metrics(outside, state);
+        self.tell_findings(&outside.notifier);
         if let Some(bus) = &outside.bus {
             bus.publish(&self.published(state, waits_for)).await;
         }
@@ -141,7 +143,17 @@ impl Driver {
         let happened = history.look(&seen, &self.runner.boot_id, Timestamp::now());
         happened.iter().for_each(Happened::log);
         outside.history_file.add(&happened);
+        outside.notifier.happened(&happened);
         self.runner.last.replace(history.last().cloned());
+    }
+
+    /// Tells what is wrong around the node.
+    fn tell_findings(&self, notifier: &Notifier) {
+        let reachable = Some("etcd-reachable");
+        notifier.finds("etcd-unreachable", &self.etcd_error, reachable);
+        notifier.finds("configuration-fault", &self.config_error, None);
+        notifier.finds("same-machine-id", &self.twin, None);
+        notifier.finds("lock-unknown", &self.lost_hold, None);
     }
 
     /// What is waited for, and that this node's reboots outlast every window, where they do; that is logged once.

@@ -8,7 +8,10 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader},
+    io::{
+        AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
+        BufReader,
+    },
     net::TcpListener,
     task::JoinHandle,
 };
@@ -29,6 +32,8 @@ pub struct Request {
     pub path: String,
     /// Headers by their names in lower case.
     pub headers: HashMap<String, String>,
+    /// The body, as long as `content-length` says.
+    pub body: Vec<u8>,
 }
 
 /// What is answered.
@@ -229,10 +234,15 @@ async fn read(stream: &mut BufReader<impl AsyncRead + Unpin>) -> Option<Request>
         let mut line = String::new();
         stream.read_line(&mut line).await.ok()?;
         let Some((name, value)) = line.trim_end().split_once(':') else {
+            let length = headers.get("content-length");
+            let length = length.and_then(|length: &String| length.parse().ok());
+            let mut body = vec![0; length.unwrap_or_default()];
+            stream.read_exact(&mut body).await.ok()?;
             return Some(Request {
                 method,
                 path,
                 headers,
+                body,
             });
         };
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());

@@ -15,7 +15,47 @@ fn errors_in_the_file_name_place_and_expectation() {
         (
             "grop: a\n",
             ":1:1: unknown key \"grop\", expected one of strategy, group, key-prefix, pin-booted-slot, \
-             updates, sentinel, checks, slots, etcd, window, windows, timings",
+             updates, sentinel, checks, slots, etcd, window, windows, notify, timings",
+        ),
+        (
+            "notify: /bin/true\n",
+            ":1:9: notify: found \"/bin/true\", expected a list of receivers such as {webhook: \"https://…\", events: [quarantined]}",
+        ),
+        (
+            "notify:\n- /bin/true\n",
+            ":2:3: found \"/bin/true\" in notify, expected a receiver with the keys events, command, webhook, format",
+        ),
+        (
+            "notify:\n- {events: [proven]}\n",
+            ":2:3: found a receiver without `command` and `webhook`, expected one of them",
+        ),
+        (
+            "notify:\n- {command: /bin/true, webhook: 'http://a'}\n",
+            ":2:3: found a receiver with `command` and `webhook`, expected one of them",
+        ),
+        (
+            "notify:\n- {command: /bin/true, format: slack}\n",
+            ":2:3: found a receiver with `command` and `format`, expected `format` beside `webhook` only",
+        ),
+        (
+            "notify:\n- {command: true}\n",
+            ":2:13: found \"true\" for notify.command, expected the path of a program, from /",
+        ),
+        (
+            "notify:\n- {webhook: 'ftp://ann:secret@a'}\n",
+            ":2:13: found something else for notify.webhook, expected a URL that begins with https:// or http://",
+        ),
+        (
+            "notify:\n- {webhook: 'http://a', format: html}\n",
+            ":2:33: found \"html\" for notify.format, expected json or slack",
+        ),
+        (
+            "notify:\n- {webhook: 'http://a', event: proven}\n",
+            ":2:25: unknown key \"notify.event\", expected one of events, command, webhook, format",
+        ),
+        (
+            "notify:\n- {webhook: 'http://a', events: proved}\n",
+            ":2:33: found \"proved\" in notify.events, expected events of staged, requested, draining",
         ),
         (
             "windows: Sat 02:00\n",
