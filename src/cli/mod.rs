@@ -22,6 +22,7 @@ mod names;
 pub mod output;
 pub mod pause;
 pub mod policy;
+mod progress;
 pub mod quarantine;
 pub mod reboot;
 pub mod rollback;

@@ -3,7 +3,7 @@
 use host::{coordinator, systemd};
 use settings::Strategy;
 
-use super::{Context, Exit, Failure, output};
+use super::{Context, Exit, Failure, output, progress::Progress};
 use crate::agent::{
     self,
     bus::{AgentClient, ClientError},
@@ -85,6 +85,7 @@ pub async fn ask(context: Context, args: Asking) -> Result<(), Failure> {
     // What the agent says first may be from before it was asked.
     let mut noted = false;
     let mut said = String::new();
+    let progress = Progress::new();
     while let Some(now) = changes.next().await {
         let line = format!(
             "{}{}{}",
@@ -99,10 +100,14 @@ pub async fn ask(context: Context, args: Asking) -> Result<(), Failure> {
                 "the reboot request was cancelled",
             ));
         }
-        if line != said {
-            output::say(&line)?;
-            said = line;
+        if line == said {
+            continue;
         }
+        match progress.is_on() {
+            true => progress.doing(&line),
+            false => output::say(&line)?,
+        }
+        said = line;
     }
     Ok(())
 }

@@ -13,7 +13,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{Context, Exit, Failure, common::JsonArgs, output, rollback::by_hand};
+use super::{
+    Context, Exit, Failure, common::JsonArgs, output, progress::Progress, rollback::by_hand,
+};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -149,6 +151,7 @@ pub(super) async fn follow(
     engine.attempt_update().await?;
     let asked = (Instant::now(), Timestamp::now());
     let mut began = before.operation != Operation::Idle;
+    let progress = Progress::new();
     loop {
         let status = tokio::select! {
             change = changes.next() => status_of(change)?,
@@ -162,6 +165,7 @@ pub(super) async fn follow(
                 status.size as f64 / 1e6
             ),
             Operation::UpdatedNeedReboot => {
+                drop(progress);
                 return output::say(format!(
                     "{} is staged and waits for a reboot.",
                     version(&status)
@@ -173,6 +177,7 @@ pub(super) async fn follow(
                 // The clock may have been set back since.
                 let just_before = (0..=BEGIN.as_secs() as i64).contains(&age);
                 if status.last_checked != before.last_checked || just_before {
+                    drop(progress);
                     return output::say("There is no update.");
                 }
                 if began || asked.0.elapsed() > BEGIN {
@@ -187,10 +192,19 @@ pub(super) async fn follow(
             other => output::in_line(&other.to_string()),
         };
         began = true;
-        if line != *said {
-            output::say(&line)?;
-            *said = line;
+        if line == *said {
+            continue;
         }
+        match status.operation {
+            _ if !progress.is_on() => output::say(&line)?,
+            Operation::Downloading => {
+                let of = status.size.max(0).unsigned_abs();
+                let done = (of as f64 * status.progress) as u64;
+                progress.bytes(&format!("downloading {}", version(&status)), done, of);
+            }
+            _ => progress.doing(&line),
+        }
+        *said = line;
     }
 }
 

@@ -44,6 +44,7 @@ mod semaphore;
 mod serve;
 mod slots;
 mod support;
+mod terminal;
 mod trial_failures;
 mod trials;
 mod units;

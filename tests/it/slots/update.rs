@@ -8,7 +8,7 @@ use pointsman_testbed::{
 };
 
 use super::*;
-use crate::agents::machine;
+use crate::{agents::machine, terminal::Terminal};
 
 #[tokio::test]
 async fn update_status_check_and_reset_reach_update_engine() {
@@ -257,4 +257,46 @@ async fn version_with_a_line_break_forges_no_line() {
             .contains("NEW_VERSION=9.9\\nCURRENT_OP=UPDATE_STATUS_IDLE\\u{202e}\n"),
         "{done:?}"
     );
+}
+
+#[tokio::test]
+async fn a_download_is_a_bar_on_a_terminal_and_lines_in_a_pipe() {
+    let node = machine("node-1").await;
+    let engine = node.update_engine();
+    engine.set_silently(Status::idle());
+    let downloading = |progress| Status {
+        progress,
+        size: 400_000_000,
+        ..Status::new("UPDATE_STATUS_DOWNLOADING", "2")
+    };
+    let terminal = Terminal::new(100, 24).await;
+    terminal.types("echo before-the-watch").await;
+    let address = node.bus().address();
+    let (program, root) = (bin().display(), node.root().display().to_string());
+    terminal
+        .types(&format!(
+            "DBUS_SYSTEM_BUS_ADDRESS={address} {program} update check --root {root}"
+        ))
+        .await;
+    engine.wait_for_calls("AttemptUpdate", 1).await;
+    engine.set(downloading(0.25)).await;
+    let bar = |percent: &'static str| {
+        move |screen: &String| screen.contains("downloading 2") && screen.contains(percent)
+    };
+    terminal.shows("a quarter", bar(" 25 % of 381")).await;
+    engine.set(downloading(0.5)).await;
+    let screen = terminal.shows("a half", bar(" 50 % of 381")).await;
+    assert_eq!(
+        screen.matches("downloading 2").count(),
+        1,
+        "one line: {screen}"
+    );
+    assert!(screen.contains(" left"), "{screen}");
+    engine.ready("2").await;
+    let screen = terminal.is_the_shell_again().await;
+    assert!(
+        screen.contains("2 is staged and waits for a reboot."),
+        "{screen}"
+    );
+    assert!(!screen.contains("downloading"), "the bar is gone: {screen}");
 }
