@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use host::{duration, node, time};
 use jiff::Timestamp;
-use semaphore::records::{ImageId, Outcome};
+use semaphore::{
+    acts::Act,
+    records::{ImageId, Outcome},
+};
 use serde::Serialize;
 
 use super::{Args, image, latest, or_dash, timeline::Timeline};
@@ -60,20 +63,7 @@ pub(super) async fn run(
     };
     acts.retain(|act| shown(act.group.as_ref()));
     let mut events = of_nodes(&status);
-    events.extend(acts.into_iter().filter_map(|act| {
-        Some(Event {
-            time: act.since?,
-            event: act.act,
-            group: act.group,
-            who: format!("{}@{}", act.by, act.host),
-            id: None,
-            began: None,
-            from: None,
-            to: None,
-            target: Some(act.target).filter(|target| !target.is_empty()),
-            reason: act.reason,
-        })
-    }));
+    events.extend(of_acts(acts));
     events.sort_by_key(|event| event.time);
     events.retain(|event| from.is_none_or(|from| event.time >= from));
     if let Some(file) = &args.svg {
@@ -142,6 +132,24 @@ fn host(hostname: &str, id: &str) -> String {
     } else {
         hostname.to_owned()
     }
+}
+
+/// What people did.
+pub(in crate::cli) fn of_acts(acts: Vec<Act>) -> impl Iterator<Item = Event> {
+    acts.into_iter().filter_map(|act| {
+        Some(Event {
+            time: act.since?,
+            event: act.act,
+            group: act.group,
+            who: format!("{}@{}", act.by, act.host),
+            id: None,
+            began: None,
+            from: None,
+            to: None,
+            target: Some(act.target).filter(|target| !target.is_empty()),
+            reason: act.reason,
+        })
+    })
 }
 
 /// What the nodes say of their last reboots, what is quarantined, and who is lost.

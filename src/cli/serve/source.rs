@@ -9,6 +9,7 @@ use host::{
 };
 use jiff::{Timestamp, tz::TimeZone};
 use semaphore::{
+    acts::Act,
     etcd::{Changes, Semaphore},
     file::FileStore,
 };
@@ -29,6 +30,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// What was read, when, and in which zone times are shown.
 struct Look {
     status: Status,
+    acts: Vec<Act>,
     away: bool,
     at: Timestamp,
     zone: TimeZone,
@@ -36,10 +38,11 @@ struct Look {
 
 impl Look {
     /// What was read just now.
-    fn now(read: Result<Status, Status>, root: &Root) -> Rc<dyn View> {
+    fn now(read: Result<Status, Status>, acts: Vec<Act>, root: &Root) -> Rc<dyn View> {
         let away = read.is_err();
         Rc::new(Self {
             status: read.unwrap_or_else(|left| left),
+            acts,
             away,
             at: Timestamp::now(),
             zone: node::time_zone(root),
@@ -55,6 +58,7 @@ impl View for Look {
     fn page(&self, query: &str) -> String {
         let look = page::Look {
             status: &self.status,
+            acts: &self.acts,
             now: self.at,
             zone: &self.zone,
         };
@@ -81,7 +85,16 @@ impl Source for InEtcd {
         // Over the same connection, and without a memory: what is read of a restored store is shown as it is.
         let reader = self.semaphore.of_group(Group::default());
         let reader = reader.with_memory(Arc::default());
-        async move { Look::now(gather::of_cluster(&reader).await, &self.root) }.boxed_local()
+        async move {
+            let read = gather::of_cluster(&reader).await;
+            // Without them all else is shown.
+            let acts = match &read {
+                Ok(_) => reader.acts().await.unwrap_or_default(),
+                Err(_) => Vec::new(),
+            };
+            Look::now(read, acts, &self.root)
+        }
+        .boxed_local()
     }
 
     fn changes(&self) -> Box<dyn Changed + '_> {
@@ -125,7 +138,7 @@ impl Source for InFile {
                 etcd_error: Some(error.to_string()),
                 ..Status::default()
             });
-            Look::now(read, &self.root)
+            Look::now(read, Vec::new(), &self.root)
         }
         .boxed_local()
     }

@@ -1,6 +1,6 @@
 //! HTML in which what others wrote is text and never markup: only constants go in as they are.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Display;
 
 use host::text;
 use jiff::{Timestamp, tz::TimeZone};
@@ -71,10 +71,9 @@ impl Html {
         self.raw("</tbody></table></div>\n")
     }
 
-    /// Adds a number as the value of an attribute or a coordinate.
-    pub(super) fn number(&mut self, number: impl Into<f64>) -> &mut Self {
-        // Writing to a string does not fail.
-        let _ = write!(self.0, "{:.1}", number.into());
+    /// Adds a picture that this program has drawn, the texts in it escaped already.
+    pub(super) fn drawn(&mut self, svg: &str) -> &mut Self {
+        self.0 += svg;
         self
     }
 

@@ -4,25 +4,29 @@ mod group;
 mod html;
 mod nodes;
 mod query;
-mod timeline;
 
 use jiff::{Timestamp, tz::TimeZone};
+use semaphore::acts::Act;
 
 pub(super) use query::Query;
 
 use crate::cli::{
-    history::cluster::{self, Event},
+    history::{cluster, timeline::Timeline},
     status::{HolderStatus, Status},
 };
 use html::Html;
 
 /// How many of the latest results are shown.
 const RECENT: usize = 20;
+/// How many of them are drawn.
+const DRAWN: usize = 40;
 
 /// What is shown, and when that was so.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Look<'a> {
     pub(super) status: &'a Status,
+    /// What people did, the latest last.
+    pub(super) acts: &'a [Act],
     pub(super) now: Timestamp,
     /// The zone in which times are shown.
     pub(super) zone: &'a TimeZone,
@@ -124,7 +128,9 @@ fn troubles(status: &Status) -> Vec<(String, Option<String>)> {
 
 /// The cluster as a whole, then each group.
 fn cluster(html: &mut Html, look: Look<'_>) {
-    let Look { status, now, zone } = look;
+    let Look {
+        status, now, zone, ..
+    } = look;
     html.raw("<p class=\"quiet\">As of ")
         .time(Some(now), now, zone)
         .raw("</p>\n");
@@ -181,20 +187,22 @@ fn cluster(html: &mut Html, look: Look<'_>) {
     }
 }
 
-/// The latest results, the latest first, and a picture of who was out when.
+/// What happened last, the latest first, and a picture of who was out when.
 fn recent(html: &mut Html, look: Look<'_>) {
-    let mut events: Vec<Event> = cluster::of_nodes(look.status);
+    let mut events = cluster::of_nodes(look.status);
+    events.extend(cluster::of_acts(look.acts.to_vec()));
     if events.is_empty() {
         return;
     }
     events.sort_by_key(|event| std::cmp::Reverse(event.time));
-    html.raw(
-        "<section aria-labelledby=\"recent-title\">\n<h2 id=\"recent-title\">Latest results</h2>\n",
-    );
-    timeline::draw(html, look, &events);
+    html.raw("<section aria-labelledby=\"recent-title\">\n<h2 id=\"recent-title\">What happened last</h2>\n");
+    let drawn = &events[..events.len().min(DRAWN)];
+    let timeline = Timeline::new(drawn, look.status, None, look.now);
+    html.raw("<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"Picture\" data-key=\"picture\">");
+    html.drawn(&timeline.svg(look.zone, false)).raw("</div>\n");
     html.table(
-        "Latest results",
-        &["When", "Node", "Group", "Event", "From", "To", "Reason"],
+        "What happened last",
+        &["When", "Who", "Group", "Event", "From", "To", "Reason"],
     );
     let or_dash = |image: Option<&semaphore::records::ImageId>| {
         let known = image.filter(|image| !image.name().is_empty());
@@ -212,7 +220,9 @@ fn recent(html: &mut Html, look: Look<'_>) {
         );
         html.raw("</td><td>").text(&event.event);
         html.raw("</td><td>").text(or_dash(event.from.as_ref()));
-        html.raw("</td><td>").text(or_dash(event.to.as_ref()));
+        let to = or_dash(event.to.as_ref());
+        html.raw("</td><td>")
+            .text(event.target.as_ref().unwrap_or(&to));
         html.raw("</td><td>")
             .text(&event.reason)
             .raw("</td></tr>\n");

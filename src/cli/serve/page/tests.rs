@@ -4,8 +4,11 @@ use super::*;
 use crate::cli::status::GroupStatus;
 
 fn shown(status: &Status, query: &str) -> String {
+    let act = json!({"act": HOSTILE, "group": HOSTILE, "target": HOSTILE, "by": HOSTILE, "host": HOSTILE,
+        "reason": HOSTILE, "since": "2026-11-30T11:45:00Z"});
     let look = Look {
         status,
+        acts: &[serde_json::from_value(act).unwrap()],
         now: "2026-11-30T12:00:00Z".parse().unwrap(),
         zone: &TimeZone::UTC,
     };
