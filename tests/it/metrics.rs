@@ -1,5 +1,7 @@
 //! What monitoring systems read: with Prometheus' own tools.
 
+mod dashboard;
+
 use std::{net::TcpListener, path::Path};
 
 use pointsman_testbed::{

@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A server that ends with the test.
 pub(crate) struct Server {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     _dir: tempfile::TempDir,
 }
 
