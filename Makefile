@@ -18,7 +18,7 @@ help:
 	@echo "make setup  list and install what the other targets need (as root or by sudo)"
 	@echo "make deny   check licences, sources and advisories of the crates, with cargo-deny"
 	@echo "make test   check format, lints and docs, and run all unit and integration tests"
-	@echo "make bench  measure an etcd transaction, a hand-over, an idle agent, a switch of slots and a cloud-config"
+	@echo "make bench  measure an etcd transaction, a hand-over, an idle agent, a switch of slots, a cloud-config and the HTTP server"
 	@echo "make fuzz   fuzz documents, applies and partition tables: FUZZ_SECONDS=300 for each target, or for FUZZ=one"
 	@echo "make nodes-test  test a cluster of booted containers with the package (as root)"
 	@echo "make vm-test     test emulated machines: panics, hangs, a watchdog (as root; minutes)"
@@ -101,7 +101,7 @@ vagrant-test: setup-vagrant
 	tests/vm/box/try.sh $(BUILT)/debug
 
 bench: setup build
-	$(CARGO) bench --quiet --profile measure --bench handover --bench flip --bench cloud_config
+	$(CARGO) bench --quiet --profile measure --bench handover --bench flip --bench cloud_config --bench serve
 
 # LLVM's coverage passes are in every toolchain. It begins with the examples and what was of use before; an input that fails
 # is left under fuzz/target/failures, and given to the program of its target it fails again.
