@@ -7,8 +7,10 @@ use std::sync::{
 
 use pointsman_testbed::{
     disk::Slot,
+    etcd::shared_cluster,
     node::{AutoReboot, Node},
     process::Signal,
+    proxy::{Mode, Proxy},
     web::{Reply, Request, Web},
 };
 use serde_json::Value;
@@ -115,6 +117,35 @@ async fn what_waits_for_a_receiver_goes_with_it_when_the_configuration_is_read_a
     assert!(log.contains(
         "command /bin/false: a notification is tried again: it ended with exit status: 1"
     ));
+}
+
+#[tokio::test]
+async fn etcd_is_said_to_answer_again_only_when_it_does() {
+    let site = Site::new("notify-etcd");
+    let proxy = Proxy::start(shared_cluster().address(0)).await;
+    proxy.set(Mode::Refuse).await;
+    let node = machine("node-1").await;
+    let program = writes_down(&node);
+    let list = format!("notify:\n- command: {program}\n");
+    node.write(FILE, &list);
+    let env = [("POINTSMAN_TIMEOUT", "300ms")];
+    crate::agents::agent(&node, &[proxy.url()], &site.prefix, &env).await;
+    let seen = async || events(&told(&node));
+    let unreachable = ["etcd-unreachable"];
+    eventually("it is told", seen, |seen| *seen == unreachable).await;
+    // Another configuration says nothing of etcd.
+    node.write(FILE, &format!("{list}timings: {{proving: 1m}}\n"));
+    node.child().signal(Signal::SIGHUP);
+    let log = async || node.log();
+    let changed = "the configuration has changed";
+    eventually(changed, log, |log| log.contains(changed)).await;
+    node.wait_status(|status| status.contains("etcd: saying this node's state"))
+        .await;
+    assert_eq!(seen().await, unreachable);
+    proxy.set(Mode::Pass).await;
+    let both = ["etcd-unreachable", "etcd-reachable"];
+    eventually("both are told", seen, |seen| seen.len() == 2).await;
+    assert_eq!(seen().await, both);
 }
 
 /// A server that does not answer the first request, and refuses the others until it is well.

@@ -149,8 +149,11 @@ impl Driver {
 
     /// Tells what is wrong around the node.
     fn tell_findings(&self, notifier: &Notifier) {
-        let reachable = Some("etcd-reachable");
-        notifier.finds("etcd-unreachable", &self.etcd_error, reachable);
+        // After a changed configuration nothing is known of it until it has been asked.
+        if self.recorded || !self.etcd_error.is_empty() {
+            let reachable = Some("etcd-reachable");
+            notifier.finds("etcd-unreachable", &self.etcd_error, reachable);
+        }
         notifier.finds("configuration-fault", &self.config_error, None);
         notifier.finds("same-machine-id", &self.twin, None);
         notifier.finds("lock-unknown", &self.lost_hold, None);
@@ -307,13 +310,22 @@ impl Driver {
     /// Waits until a person clears the image that failed its soak here, where one did: then it counts as proven.
     fn wait_until_cleared(&mut self) {
         let image = self.machine.waits_to_be_cleared().cloned();
-        let Some((image, semaphore)) = image.zip(self.runner.own_semaphore()) else {
+        let Some(image) = image.filter(|_| self.runner.own_semaphore().is_some()) else {
             self.clearing = None;
             return;
         };
+        let runner = self.runner.clone();
         self.clearing.get_or_insert_with(|| {
             Box::pin(async move {
-                semaphore.quarantine_ends(&image).await;
+                let mut waits = EffectRunner::back_off(&runner.config).waits();
+                // With each try as etcd is reached then: credentials may be renewed meanwhile.
+                while let Some(semaphore) = runner.own_semaphore()
+                    && let Err(error) = semaphore.quarantine_ends(&image).await
+                {
+                    tracing::debug!("{error}");
+                    sleep(waits.next().unwrap_or(runner.config.timings.retry_max)).await;
+                    runner.read_credentials_again();
+                }
                 tracing::info!("{image}, which had failed its soak, is quarantined no more");
                 Event::SoakCleared(image)
             })

@@ -74,17 +74,11 @@ impl Semaphore {
         }
     }
 
-    /// Waits until no quarantine of this image or version stands any more, however long that takes, and for as long as etcd
-    /// cannot be asked.
-    pub async fn quarantine_ends(&self, what: &ImageId) {
-        let mut waits = self.back_off.waits();
-        while let Err(error) = self.quarantine_ended(what).await {
-            tracing::debug!("{error}");
-            sleep(waits.next().unwrap_or(self.back_off.max)).await;
-        }
-    }
-
-    async fn quarantine_ended(&self, what: &ImageId) -> Result<(), Error> {
+    /// Waits until no quarantine of this image or version stands any more.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses: then it is not known, and must be asked again.
+    pub async fn quarantine_ends(&self, what: &ImageId) -> Result<(), Error> {
         let keys = self.keys.quarantines_of(what);
         loop {
             let gets = keys.iter().map(|key| TxnOp::get(key.clone(), None));
