@@ -101,7 +101,11 @@ pub(super) fn findings(
         found.push(Finding::critical(Kind::Store, text));
     }
     for group in &status.groups {
-        of_group(group, queue_age, now, zone, &mut found);
+        of_group(group, now, zone, &mut found);
+        // Of a cluster that a person has paused no queue moves.
+        if status.pause_all.is_none() {
+            found.extend(of_queue(group, queue_age, now, zone));
+        }
     }
     for one in &status.quarantine {
         let by = if one.hostname.is_empty() {
@@ -153,19 +157,18 @@ pub(super) fn findings(
 /// The state of an agent whose checks failed where it cannot go back.
 const UNPROVEN: &str = "unproven";
 
-fn of_group(
-    group: &GroupStatus,
-    queue_age: Duration,
-    now: Timestamp,
-    zone: &TimeZone,
-    found: &mut Vec<Finding>,
-) {
+/// The state of an agent whose image failed its soak: only a person ends it, whatever becomes of the quarantine.
+const SOAK_FAILED: &str = "soak-failed";
+
+fn ago(since: Option<Timestamp>, now: Timestamp, zone: &TimeZone) -> String {
+    since.map_or("an unknown time".into(), |since| {
+        time::ago(since, now, zone)
+    })
+}
+
+fn of_group(group: &GroupStatus, now: Timestamp, zone: &TimeZone, found: &mut Vec<Finding>) {
     let name = node::named_group(&group.group);
-    let since = |since: Option<Timestamp>| {
-        since.map_or("an unknown time".into(), |since| {
-            time::ago(since, now, zone)
-        })
-    };
+    let since = |since: Option<Timestamp>| ago(since, now, zone);
     if let Some(error) = &group.error {
         let text = format!("{name}: the semaphore document cannot be used: {error}");
         found.push(Finding::critical(Kind::Configuration, text));
@@ -200,14 +203,31 @@ fn of_group(
         );
         found.push(Finding::warning(Kind::Unproven, text));
     }
-    if let Some((first, why)) = stalled(group, queue_age, now, zone) {
-        let who = host(&first.hostname, &first.id);
+    let soak_failed = |node: &&NodeRecord| node.state == SOAK_FAILED;
+    for node in group.nodes.iter().filter(soak_failed) {
+        let who = host(&node.hostname, &node.id);
         let text = format!(
-            "{name}: the queue does not move: {who} is the first since {}, {why}",
-            since(first.since)
+            "{name}: {who} keeps the reboot lock until a person decides: {}",
+            node.waits_for
         );
-        found.push(Finding::warning(Kind::Queue, text));
+        found.push(Finding::critical(Kind::Unproven, text));
     }
+}
+
+fn of_queue(
+    group: &GroupStatus,
+    queue_age: Duration,
+    now: Timestamp,
+    zone: &TimeZone,
+) -> Option<Finding> {
+    let (first, why) = stalled(group, queue_age, now, zone)?;
+    let text = format!(
+        "{}: the queue does not move: {} is the first since {}, {why}",
+        node::named_group(&group.group),
+        host(&first.hostname, &first.id),
+        ago(first.since, now, zone)
+    );
+    Some(Finding::warning(Kind::Queue, text))
 }
 
 /// Whether it is released without a person.

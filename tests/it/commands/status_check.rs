@@ -139,6 +139,37 @@ async fn each_fault_that_needs_a_person_is_critical() {
 }
 
 #[tokio::test]
+async fn node_that_failed_its_soak_needs_a_person_also_when_the_image_is_cleared() {
+    let op = Operator::new("check-soak");
+    let says = r#"{"id":"a","hostname":"one","group":"","state":"soak-failed","reason":"2 failed its soak: no service"}"#;
+    op.put(|keys| keys.node("a"), says).await;
+    op.checks(
+        &[],
+        2,
+        "CRITICAL - the default group: one (a) keeps the reboot lock until a person decides: 2 failed its soak: no service",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn queue_of_a_cluster_that_a_person_paused_is_no_fault() {
+    let op = Operator::new("check-paused");
+    let semaphore = on(shared_cluster(), &op.prefix);
+    semaphore.set_max(1, false).await.unwrap();
+    let old = r#"{"id":"b","hostname":"two","since":"2020-01-01T00:00:00Z"}"#;
+    op.put(|keys| keys.ticket("b"), old).await;
+    op.checks(
+        &[],
+        1,
+        "WARNING - the default group: the queue does not move",
+    )
+    .await;
+    let pause: Pause = serde_json::from_str(r#"{"by":"ann","reason":"tea"}"#).unwrap();
+    semaphore.pause(true, &pause, None, true).await.unwrap();
+    op.checks(&[], 0, "in the queue: 1, paused").await;
+}
+
+#[tokio::test]
 async fn etcd_out_of_reach_is_critical() {
     let op = Operator::new("check-away");
     let away = op.run_without_etcd(&["status", "--check"]).await;
