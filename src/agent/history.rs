@@ -262,6 +262,8 @@ pub struct Ends {
     /// Since when a reboot is pending.
     pending: Option<Timestamp>,
     last: Option<LastReboot>,
+    /// Whether the node is on its way to the image before: it is out of service until that is proven again.
+    returns: bool,
 }
 
 impl Ends {
@@ -276,6 +278,13 @@ impl Ends {
     }
 
     fn follow(&mut self, happened: &Happened) {
+        if happened.event == Kind::Proven
+            && std::mem::take(&mut self.returns)
+            && happened.from.is_none()
+            && let Some(last) = &mut self.last
+        {
+            last.ended = Some(happened.time);
+        }
         let outcome = match &happened.event {
             Kind::Draining => {
                 self.began = Some(happened.time);
@@ -295,6 +304,7 @@ impl Ends {
             Kind::SoakFailed => Outcome::SoakFailed,
             _ => return,
         };
+        self.returns = matches!(outcome, Outcome::FellBack | Outcome::RolledBack);
         self.last = Some(LastReboot {
             outcome,
             from: happened.from.clone().unwrap_or_default(),

@@ -10,7 +10,7 @@ use semaphore::{
     records::{self, Pause},
 };
 
-use super::{Context, Exit, Failure, common::ReasonArgs, output};
+use super::{Context, Exit, Failure, common::ReasonArgs, output, set_max::known_or_new};
 
 /// The longest lease etcd grants, in seconds (`MaxLeaseTTL` in its lessor).
 const LONGEST: u64 = 9_000_000_000;
@@ -30,6 +30,9 @@ pub struct PauseArgs {
     /// Replace a pause of somebody else.
     #[arg(long)]
     replace: bool,
+    /// Also a group that no node is in. Without it, its name counts as a typing error.
+    #[arg(long, conflicts_with = "all")]
+    new: bool,
 }
 
 /// A reason: people act on it, so it says something.
@@ -117,6 +120,9 @@ pub async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
         store: None,
         unknown: serde_json::Map::new(),
     };
+    if !args.all && !args.new {
+        known_or_new(context, "pause --new --reason …").await?;
+    }
     let which = which(context, args.all);
     let semaphore = context.semaphore()?;
     match semaphore

@@ -132,6 +132,13 @@ pub struct GroupStatus {
     pub(crate) entries: Vec<Holder>,
 }
 
+impl GroupStatus {
+    /// Whether nobody has used the group: perhaps its name is a typing error.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.max.is_none() && self.error.is_none() && self.nodes.is_empty()
+    }
+}
+
 /// One holder.
 #[derive(Debug, Clone, Serialize)]
 pub struct HolderStatus {

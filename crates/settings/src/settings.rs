@@ -282,7 +282,7 @@ fn prefix(prefix: &str) -> Result<String, &'static str> {
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse()
-        .map_err(|_| "an IP address and a port, such as 127.0.0.1:9119 or [::1]:9119")
+        .map_err(|_| "an IP address and a port, such as 127.0.0.1:9120 or [::1]:9120")
 }
 
 /// node_exporter reads only files with this ending.

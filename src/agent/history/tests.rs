@@ -242,6 +242,9 @@ fn a_node_that_came_up_on_the_image_before_fell_back() {
         (Outcome::FellBack, image("2"), "it did not come up")
     );
 
+    // It is out of service until then.
+    assert_eq!(last.ended, Some(found[2].time));
+
     let forgiven = judged(&|it| it.forgiven = Some(image("2")));
     let (found, last) = over("1", begins.clone(), &[("proving", "", forgiven)]);
     assert_eq!(kinds(&found), [Kind::FellBack]);

@@ -63,6 +63,8 @@ pub(super) async fn run(
     };
     acts.retain(|act| shown(act.group.as_ref()));
     let mut events = of_nodes(&status);
+    // What a person quarantined is told by what they did.
+    events.retain(|event| !acts.iter().any(|act| event.is_told_by(act)));
     events.extend(of_acts(acts));
     events.sort_by_key(|event| event.time);
     events.retain(|event| from.is_none_or(|from| event.time >= from));
@@ -117,6 +119,16 @@ impl Event {
             "" => format!("{} {to}", self.event),
             why => format!("{} {to}: {why}", self.event),
         }
+    }
+
+    /// Whether it is the quarantine that this act made.
+    fn is_told_by(&self, act: &Act) -> bool {
+        let what = self.to.as_ref().map(ImageId::name).unwrap_or_default();
+        let apart = act.since.map(|since| since.duration_since(self.time).abs());
+        self.event == "quarantined"
+            && act.act == "quarantine add"
+            && act.target == what
+            && apart.is_some_and(|apart| apart.as_secs() < 5)
     }
 
     /// How long the node was out of service.

@@ -97,12 +97,17 @@ impl Timeline {
         if alone {
             let _ = writeln!(svg, "<style>{STYLE}</style>");
         }
-        for at in self.ticks() {
+        let (step, ticks) = self.ticks();
+        let within_a_day = self.to.duration_since(self.from).as_secs() < 86400;
+        let format = match step {
+            ..60 => "%H:%M:%S",
+            60..86400 if within_a_day => "%H:%M",
+            60..86400 => "%m-%d %H:%M",
+            _ => "%Y-%m-%d",
+        };
+        for at in ticks {
             let x = self.x(at);
-            let label = at
-                .to_zoned(zone.clone())
-                .strftime("%m-%d %H:%M")
-                .to_string();
+            let label = at.to_zoned(zone.clone()).strftime(format).to_string();
             let _ = writeln!(
                 svg,
                 "<line class=\"grid\" x1=\"{x:.1}\" y1=\"{:.0}\" x2=\"{x:.1}\" y2=\"{height:.0}\"/><text x=\"{x:.1}\" y=\"16\" text-anchor=\"middle\">{label}</text>",
@@ -169,8 +174,8 @@ impl Timeline {
         LEFT + (WIDTH - LEFT - 10.0) * part.clamp(0.0, 1.0)
     }
 
-    /// The instants with a label: eight or fewer.
-    fn ticks(&self) -> Vec<Timestamp> {
+    /// The seconds between two labels, and the instants with one: nine or fewer.
+    fn ticks(&self) -> (i64, Vec<Timestamp>) {
         const STEPS: [i64; 14] = [
             1,
             5,
@@ -193,10 +198,11 @@ impl Timeline {
             .find(|step| whole / step <= 8)
             .unwrap_or(365 * 86400);
         let first = self.from.as_second().div_euclid(step) * step + step;
-        (0..=8)
+        let ticks = (0..=8)
             .filter_map(|n| Timestamp::from_second(first + n * step).ok())
             .filter(|at| *at <= self.to)
-            .collect()
+            .collect();
+        (step, ticks)
     }
 }
 

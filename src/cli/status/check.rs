@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use host::{duration, node, time};
+use host::{duration, node, text, time};
 use jiff::{Timestamp, tz::TimeZone};
 use semaphore::records::{NodeRecord, Ticket};
 use serde::Serialize;
@@ -87,7 +87,7 @@ pub(super) fn findings(
 ) -> Vec<Finding> {
     let mut found = Vec::new();
     if let Some(error) = &status.etcd_error {
-        found.push(Finding::critical(Kind::Etcd, error));
+        found.push(Finding::critical(Kind::Etcd, text::in_a_sentence(error)));
     }
     if let Some(store) = status
         .pause_all
@@ -172,6 +172,11 @@ fn of_group(group: &GroupStatus, now: Timestamp, zone: &TimeZone, found: &mut Ve
     if let Some(error) = &group.error {
         let text = format!("{name}: the semaphore document cannot be used: {error}");
         found.push(Finding::critical(Kind::Configuration, text));
+    }
+    if group.is_unused() {
+        let text =
+            format!("{name} is not used: it has no node and no lock; is this the right name?");
+        found.push(Finding::warning(Kind::Configuration, text));
     }
     if let Some(error) = &group.policy_error {
         let text = format!("{name}: the policy cannot be used: {error}");

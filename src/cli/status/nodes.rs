@@ -8,7 +8,7 @@ use crate::cli::{
     names,
     table::{cells, table, trimmed},
 };
-use host::time;
+use host::{node, time};
 
 /// Which nodes are shown.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -19,7 +19,7 @@ pub(super) struct Filter {
     /// With --nodes: only nodes that do not run this version (or image); may be repeated
     #[arg(long, value_name = "VERSION", requires = "nodes")]
     not_version: Vec<String>,
-    /// With --nodes: only nodes whose agent is in this state, such as waiting or unproven; may be repeated
+    /// With --nodes: only nodes whose agent is in this state, (idle, waiting, queued, draining, committing, rebooting, proving, unproven, soaking, …); may be repeated
     #[arg(long, value_name = "STATE", requires = "nodes")]
     state: Vec<String>,
 }
@@ -57,6 +57,17 @@ pub(super) fn render(
     zone: &TimeZone,
 ) -> String {
     let all: usize = status.groups.iter().map(|group| group.nodes.len()).sum();
+    if all == 0 {
+        let groups: Vec<String> = status
+            .groups
+            .iter()
+            .map(|group| node::named_group(&group.group))
+            .collect();
+        return format!(
+            "No node is in {}. To see the others: status --nodes --all-groups\n",
+            groups.join(", ")
+        );
+    }
     if nodes.is_empty() {
         return format!("No node is shown, of {all} that are known.\n");
     }

@@ -120,7 +120,15 @@ async fn plain(context: &Context, mut looks: mpsc::Receiver<Look>) -> Result<(),
     let mut before: Option<Status> = None;
     while let Some(look) = looks.recv().await {
         let text = match &before {
-            None => super::render(&look.status, &look.at, &zone),
+            None => {
+                let away = look
+                    .status
+                    .etcd_error
+                    .as_deref()
+                    .map(host::text::in_a_sentence);
+                let away = away.map(|why| format!("{why}\n\n")).unwrap_or_default();
+                away + &super::render(&look.status, &look.at, &zone)
+            }
             Some(before) => {
                 let at = host::time::shown(look.at, &zone);
                 let lines = lines::changes(before, &look.status);

@@ -234,3 +234,34 @@ async fn a_reboot_after_which_no_agent_releases_the_lock_needs_a_flag() {
     waiting.kill().await;
     assert_eq!(site.read().await.holders.len(), 1);
 }
+
+#[tokio::test]
+async fn a_group_that_nobody_is_in_is_not_paused_by_a_typing_error() {
+    let op = Operator::new("pause-typo");
+    op.says(&["set-max", "1", "--group", "prod", "--new"], 0, "")
+        .await;
+    let refused = op
+        .says(
+            &["pause", "--group", "prdo", "--reason", "stop"],
+            2,
+            "no node is in the group \"prdo\"",
+        )
+        .await;
+    assert!(
+        refused.stderr.contains("the groups are prod"),
+        "{refused:?}"
+    );
+    assert!(refused.stderr.contains("pause --new"), "{refused:?}");
+    op.says(
+        &["pause", "--group", "prod", "--reason", "stop"],
+        0,
+        "The group prod is paused",
+    )
+    .await;
+    op.says(
+        &["pause", "--group", "prdo", "--new", "--reason", "stop"],
+        0,
+        "The group prdo is paused",
+    )
+    .await;
+}

@@ -31,6 +31,10 @@ impl Operator {
 #[tokio::test]
 async fn a_cluster_without_faults_is_ok() {
     let op = Operator::new("check-ok");
+    // Perhaps a typing error, which would be well for ever.
+    op.checks(&[], 1, "WARNING - the default group is not used")
+        .await;
+    op.says(&["set-max", "1"], 0, "").await;
     op.checks(&[], 0, "OK - nodes: 0, out of service: 0, in the queue: 0")
         .await;
     // What is under way, waits for its turn or was stopped by a person is no fault.
@@ -244,6 +248,7 @@ async fn a_queue_that_could_move_and_does_not_is_a_warning() {
 #[tokio::test]
 async fn a_certificate_that_expires_within_fourteen_days_is_a_warning() {
     let op = Operator::new("check-certificate");
+    op.says(&["set-max", "1"], 0, "").await;
     let day = Duration::from_secs(24 * 3600);
     for (left, code, says) in [
         (13 * day, 1, "WARNING - --etcd-certfile: the certificate"),

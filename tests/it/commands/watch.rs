@@ -48,6 +48,21 @@ async fn the_screen_follows_the_cluster_and_the_terminal_and_leaves_it_clean() {
     assert!(screen.contains("web\\u{1b}[2J"), "{screen}");
     assert!(screen.contains("Max: 1"), "{screen}");
 
+    // What is too wide is said, and can be seen.
+    assert!(screen.contains("(more at the right)"), "{screen}");
+    let first = screen.lines().nth(1).unwrap().to_owned();
+    for _ in 0..20 {
+        terminal.presses("Right").await;
+    }
+    let end = |screen: &String| !screen.contains("(more at the right)") && !screen.contains(&first);
+    terminal.shows("the right end", end).await;
+    for _ in 0..20 {
+        terminal.presses("Left").await;
+    }
+    terminal
+        .shows("the left end", |screen| screen.contains("Max: 1"))
+        .await;
+
     // More than fits, then less, then another size.
     let mut client = shared_cluster().client().await;
     for n in 0..40 {
@@ -206,4 +221,37 @@ async fn without_a_terminal_each_change_is_a_line() {
         .await
         .expect("it ends");
     assert!(ended.unwrap().success());
+}
+
+#[tokio::test]
+async fn it_says_from_the_start_that_etcd_is_away_and_goes_on() {
+    let op = Operator::new("watch-away");
+    let root = op.root.path().display().to_string();
+    let args = [
+        "status",
+        "--watch",
+        "--root",
+        &root,
+        "--endpoint",
+        "127.0.0.1:1",
+        "--timeout",
+        "300ms",
+    ];
+    let mut child = tokio::process::Command::new(bin())
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = tokio::time::timeout(PATIENCE, lines.next_line())
+        .await
+        .expect("a line");
+    let first = first.unwrap().unwrap();
+    assert!(
+        first.contains("127.0.0.1:1") && !first.contains("\\n"),
+        "{first}"
+    );
+    assert!(child.try_wait().unwrap().is_none(), "it goes on");
 }

@@ -222,7 +222,7 @@ async fn files_and_settings_that_are_wrong_are_named() {
         ),
         (
             &["--listen", "localhost"],
-            "--listen: found \"localhost\", expected an IP address and a port, such as 127.0.0.1:9119",
+            "--listen: found \"localhost\", expected an IP address and a port, such as 127.0.0.1:9120",
         ),
         (
             &["--max-connections", "0"],

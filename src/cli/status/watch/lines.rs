@@ -1,5 +1,6 @@
 //! What has changed between two looks, a line each. Pure.
 
+use host::text;
 use semaphore::records::ImageId;
 
 use super::super::{GroupStatus, HolderStatus, Status};
@@ -9,7 +10,7 @@ use crate::cli::names;
 pub(super) fn changes(before: &Status, now: &Status) -> Vec<String> {
     let mut lines = Vec::new();
     match (&before.etcd_error, &now.etcd_error) {
-        (None, Some(why)) => lines.push(why.clone()),
+        (None, Some(why)) => lines.push(text::in_a_sentence(why)),
         (Some(_), None) => lines.push("etcd answers again".into()),
         _ => {}
     }
@@ -79,20 +80,6 @@ fn of_group(before: &GroupStatus, now: &GroupStatus, lines: &mut Vec<String>) {
         });
     }
     let host = |holder: &HolderStatus| holder.hostname.clone().unwrap_or_else(|| holder.id.clone());
-    for holder in &now.holders {
-        let old = before.holders.iter().find(|old| old.id == holder.id);
-        if old.is_none_or(|old| old.phase != holder.phase) {
-            let to = if holder.to == ImageId::default() {
-                String::new()
-            } else {
-                format!(" (to {})", holder.to)
-            };
-            say(format!("{} is {}{to}", host(holder), holder.phase));
-        }
-        if holder.overdue && old.is_none_or(|old| !old.overdue) {
-            say(format!("{} is overdue", host(holder)));
-        }
-    }
     for gone in before
         .holders
         .iter()
@@ -109,6 +96,20 @@ fn of_group(before: &GroupStatus, now: &GroupStatus, lines: &mut Vec<String>) {
             why => format!(": {}: {why}", last.outcome),
         });
         say(format!("{} has released the lock{how}", host(gone)));
+    }
+    for holder in &now.holders {
+        let old = before.holders.iter().find(|old| old.id == holder.id);
+        if old.is_none_or(|old| old.phase != holder.phase) {
+            let to = if holder.to == ImageId::default() {
+                String::new()
+            } else {
+                format!(" (to {})", holder.to)
+            };
+            say(format!("{} is {}{to}", host(holder), holder.phase));
+        }
+        if holder.overdue && old.is_none_or(|old| !old.overdue) {
+            say(format!("{} is overdue", host(holder)));
+        }
     }
     for lost in now
         .lost

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use host::{node, time};
+use host::{node, text, time};
 use jiff::{Timestamp, tz::TimeZone};
 use ratatui::{
     DefaultTerminal, Frame,
@@ -25,6 +25,9 @@ use crate::cli::{
 /// How many of the last results are shown.
 const RESULTS: usize = 10;
 
+/// How many columns a key moves.
+const COLUMNS: u16 = 16;
+
 /// What of it is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum View {
@@ -40,6 +43,8 @@ struct Screen {
     away: Option<(String, Timestamp)>,
     view: View,
     scroll: u16,
+    /// How many columns are out of sight on the left.
+    shift: u16,
     zone: TimeZone,
     colours: bool,
 }
@@ -60,6 +65,7 @@ pub(super) async fn show(
         away: None,
         view: View::Status,
         scroll: 0,
+        shift: 0,
         zone: node::time_zone(&context.config.root),
         // <https://no-color.org>: set and not empty.
         colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
@@ -111,7 +117,10 @@ impl Screen {
     fn take(&mut self, look: Look) {
         match &look.status.etcd_error {
             Some(why) if self.look.is_some() => {
-                let since = self.away.take().map_or(look.at, |(_, since)| since);
+                let since = self
+                    .away
+                    .take()
+                    .map_or_else(Timestamp::now, |(_, since)| since);
                 self.away = Some((why.clone(), since));
             }
             _ => {
@@ -137,6 +146,8 @@ impl Screen {
             KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return false,
             KeyCode::Up | KeyCode::Char('k') => self.scroll = self.scroll.saturating_sub(1),
             KeyCode::Down | KeyCode::Char('j') => self.scroll = self.scroll.saturating_add(1),
+            KeyCode::Left | KeyCode::Char('h') => self.shift = self.shift.saturating_sub(COLUMNS),
+            KeyCode::Right | KeyCode::Char('l') => self.shift = self.shift.saturating_add(COLUMNS),
             KeyCode::PageUp => self.scroll = self.scroll.saturating_sub(page),
             KeyCode::PageDown | KeyCode::Char(' ') => {
                 self.scroll = self.scroll.saturating_add(page)
@@ -167,12 +178,16 @@ impl Screen {
         let text = self.text(now);
         let lines = u16::try_from(text.lines().count()).unwrap_or(u16::MAX);
         self.scroll = self.scroll.min(lines.saturating_sub(middle.height));
+        let columns = text.lines().map(|line| line.chars().count()).max();
+        let columns = u16::try_from(columns.unwrap_or_default()).unwrap_or(u16::MAX);
+        self.shift = self.shift.min(columns.saturating_sub(middle.width));
+        let wider = columns > middle.width.saturating_add(self.shift);
         let lines: Vec<Line<'_>> = text
             .lines()
             .map(|line| Line::styled(line, self.style(line)))
             .collect();
         frame.render_widget(
-            Paragraph::new(Text::from(lines)).scroll((self.scroll, 0)),
+            Paragraph::new(Text::from(lines)).scroll((self.scroll, self.shift)),
             middle,
         );
         let more = if self.scroll.saturating_add(middle.height) < lines_of(&text) {
@@ -184,7 +199,8 @@ impl Screen {
             View::Status => "n nodes",
             View::Nodes => "n status",
         };
-        let keys = format!(" q quit  {other}  ↑ ↓ PgUp PgDn scroll{more}");
+        let right = if wider { "  (more at the right)" } else { "" };
+        let keys = format!(" q quit  {other}  arrows scroll{more}{right}");
         frame.render_widget(Paragraph::new(keys).style(bar), bottom);
     }
 
@@ -197,7 +213,7 @@ impl Screen {
                 "NOT LIVE since {}, shown as of {}: {}",
                 time::shown(*since, &self.zone),
                 time::shown(look.at, &self.zone),
-                output::in_line(why)
+                text::in_a_sentence(why)
             ),
         };
         format!(" pointsman  {at}  {state}")
@@ -213,7 +229,7 @@ impl Screen {
         }
         let mut text = String::new();
         if let Some(error) = &look.status.etcd_error {
-            text += &format!("{}\n\n", output::in_line(error));
+            text += &format!("{}\n\n", text::in_a_sentence(error));
         }
         text += &render(&look.status, &now, &self.zone);
         if !look.waves.is_empty() {
@@ -229,7 +245,7 @@ impl Screen {
             let line = format!("{at}  {}  {}", event.who, event.sentence());
             text += &format!("{}\n", output::in_line(&line));
         }
-        host::text::visible(&text).into_owned()
+        text::visible(&text).into_owned()
     }
 
     /// Headings bold, and what needs a person in colour.

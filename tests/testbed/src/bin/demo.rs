@@ -7,6 +7,7 @@
 
 use std::{
     fs,
+    io::{IsTerminal as _, stdin, stdout},
     net::TcpListener,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -132,12 +133,18 @@ async fn demo() -> ExitCode {
         "  the bad image:         {followed} node booted it ({first}) and rolled back; no other node booted it"
     );
     println!("  the good image:        {good} of {NODES} nodes run it");
-    let shown = page.shows(GOOD).await;
+    let shown = page.shows_all(GOOD).await;
     println!(
         "  the live page:         {} of {NODES} nodes with the good image, at {}",
         shown, page.url
     );
     let well = summary(&history, start);
+    if stdin().is_terminal() && stdout().is_terminal() {
+        println!("\nThe page stays until you press Enter: {}", page.url);
+        // Its server and the agents go on meanwhile.
+        let read = tokio::task::spawn_blocking(|| stdin().read_line(&mut String::new()));
+        let _ = read.await;
+    }
     if well && followed == 1 && good == NODES && shown == NODES {
         ExitCode::SUCCESS
     } else {
@@ -174,6 +181,18 @@ fn serve(bin: &Path, endpoints: &str) -> Page {
 }
 
 impl Page {
+    /// How many nodes it shows with this image, as soon as that is all of them: it reads once a second at most.
+    async fn shows_all(&self, version: &str) -> usize {
+        let limit = Instant::now() + Duration::from_secs(10);
+        loop {
+            let shown = self.shows(version).await;
+            if shown == NODES || Instant::now() > limit {
+                return shown;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     /// How many nodes it shows with this image: by its metrics, which say what the page says.
     async fn shows(&self, version: &str) -> usize {
         let url = format!("{}metrics", self.url);
