@@ -101,6 +101,27 @@ async fn program_is_told_each_step_of_an_update() {
 }
 
 #[tokio::test]
+async fn receiver_is_told_also_where_nothing_can_be_kept_for_it() {
+    let site = Site::new("notify-unwritable");
+    let node = machine("node-1").await;
+    node.add_disk("1");
+    node.auto_reboot(AutoReboot::default());
+    let program = writes_down(&node);
+    node.write(FILE, &format!("notify:\n- command: {program}\n"));
+    // A file where the folder is to be.
+    node.write("var/lib/pointsman/notify", "");
+    site.start(&node, &QUICK).await;
+    node.wait_status(|status| status == "idle").await;
+    node.stage("2").await;
+    runs_from(&node, Slot::B, 1).await;
+    site.free().await;
+    let last = async || events(&told(&node)).pop();
+    eventually("it is told", last, |last| last.as_deref() == Some("proven")).await;
+    let log = node.log();
+    assert!(log.contains("what waits for command"), "{log}");
+}
+
+#[tokio::test]
 async fn what_waits_for_a_receiver_goes_with_it_when_the_configuration_is_read_again() {
     let site = Site::new("notify-reload");
     let node = node(&site, "- command: /bin/false\n- command: /bin/cat\n", &[]).await;

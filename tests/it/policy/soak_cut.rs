@@ -223,3 +223,71 @@ async fn soak_only_lasts_longer_while_the_node_reaches_nobody() {
     assert!(site.read().await.quarantine.is_empty());
     assert_eq!((node.booted(), node.reboots()), (Slot::B, 1));
 }
+
+#[tokio::test]
+async fn quarantine_that_a_restored_store_has_forgotten_was_cleared_by_nobody() {
+    let cluster = Cluster::builder(1).start().await;
+    let prefix = unique_prefix("soak-forgotten");
+    let looker = on(&cluster, &prefix);
+    crate::support::found(&looker).await;
+    let soak = PolicyChange {
+        soak: Some(std::time::Duration::from_secs(3)),
+        ..PolicyChange::default()
+    };
+    looker.set_policy(&soak, "ann@desk", false).await.unwrap();
+    cluster.write_beyond(100).await;
+    let node = machine("node-1").await;
+    node.add_disk("1");
+    node.auto_reboot(AutoReboot::default());
+    crate::agents::agent(&node, &cluster.endpoints(), &prefix, &crate::trials::QUICK).await;
+    node.wait_status(|status| status == "idle").await;
+    let snapshot = cluster.dir().join("before");
+    cluster.snapshot(&snapshot).await;
+    node.stage("2").await;
+    node.wait_status(|status| status.starts_with("soaking"))
+        .await;
+    breaks(&node);
+    node.wait_status(|status| status.starts_with("soak-failed"))
+        .await;
+    crate::agents::hook(&node, "health.d/90-broken", "exit 0");
+    let quarantined = async || {
+        looker
+            .read()
+            .await
+            .is_ok_and(|group| !group.quarantine.is_empty())
+    };
+    eventually("the quarantine", quarantined, |stands| *stands).await;
+    let ended = node.run(crate::agents::bin(), &["soak", "end"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    node.wait_status(|status| status == "idle").await;
+    let runs = node.run(crate::agents::bin(), &["slots", "--json"]).await;
+    let runs: serde_json::Value = serde_json::from_str(&runs.stdout).unwrap();
+    let new = runs["slots"][1]["image"].as_str().unwrap().to_owned();
+    cluster.restore_same(&snapshot).await;
+    // Who has seen the store before would see as well that it is another one.
+    let looker = on(&cluster, &prefix);
+    let quarantined = async || {
+        looker
+            .read()
+            .await
+            .is_ok_and(|group| !group.quarantine.is_empty())
+    };
+    let stopped = async || {
+        let group = looker.read().await.ok()?;
+        Some(group.pause_all?.store?.id)
+    };
+    let id = eventually("the agent stops the cluster", stopped, Option::is_some).await;
+    let done = looker.accept(id.as_deref(), "ann", "looked").await.unwrap();
+    assert!(matches!(done, Accept::Done(_)), "{done:?}");
+    eventually("it is quarantined again", quarantined, |stands| *stands).await;
+    node.kill().await;
+    node.start_again();
+    node.wait_status(|status| status == "idle").await;
+    let key = looker.keys().member(node.machine_id());
+    let told = async || get(&cluster, &key).await;
+    eventually("it tells what is proven", told, |told| {
+        assert_ne!(told.as_deref(), Some(&*new));
+        told.as_deref() == Some("")
+    })
+    .await;
+}
