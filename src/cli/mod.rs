@@ -55,7 +55,8 @@ use common::CommonArgs;
     name = "pointsman",
     version,
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 refused for now (no free place, paused, …), \
-                  4 etcd or the system bus cannot be reached, 5 the check for updates failed, 6 nothing has the given name."
+                  4 etcd or the system bus cannot be reached, 5 the check for updates failed, 6 nothing has the given name, 10 a plan has changes, \
+                  130 and 143 ended by a signal. `status --check`: 1 warning, 2 critical."
 )]
 pub struct Cli {
     /// What several commands take.
