@@ -114,7 +114,8 @@ pub enum Command {
     /// Show what happened on this node: updates, reboots, proofs, rollbacks. With --cluster: how the last reboot of every node
     /// ended, and what people did.
     History(history::Args),
-    /// Serve the reboot locks over HTTP: to nodes that speak FleetLock (Zincati and the like), as a status in JSON, to people.
+    /// Serve over HTTP: a live page of the cluster, its status in JSON, its metrics, and FleetLock, by which nodes without an
+    /// agent (Fedora CoreOS) take turns with the others.
     Serve(serve::Args),
     /// Copy locksmith's locks from etcd's v2 API into the reboot lock, once.
     ImportLocksmith(import_locksmith::Args),

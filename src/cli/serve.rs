@@ -143,10 +143,8 @@ pub async fn run(context: &Context) -> Result<(), Failure> {
 fn in_etcd(context: &Context) -> Result<(Backend, Box<dyn Source>), Failure> {
     let semaphore = context.semaphore()?;
     let root = context.config.root.clone();
-    let source = InEtcd {
-        semaphore: semaphore.of_group(node::Group::default()),
-        root: root.clone(),
-    };
+    let reader = semaphore.of_group(node::Group::default());
+    let source = InEtcd::new(reader, root.clone());
     let store = EtcdStore {
         semaphore,
         deadline: context.config.timings.reboot_deadline,
@@ -178,10 +176,7 @@ fn in_file(context: &Context, path: &Path) -> Result<(Backend, Box<dyn Source>),
             ),
         }
     })?;
-    let source = InFile {
-        store: store.clone(),
-        root: context.config.root.clone(),
-    };
+    let source = InFile::new(store.clone(), context.config.root.clone(), path);
     let places = Places::new(store, context.config.timings.reboot_deadline);
     Ok((Backend::File(places), Box::new(source)))
 }

@@ -74,7 +74,7 @@ fn change(store: &FileStore, deadline: Duration, asked: &Asked) -> Verdict {
         Ok(PollerTaken::Refused(refusal)) => Verdict::Refused {
             kind: refusal.kind(),
             value: match refusal {
-                Refusal::NoDocument => no_group(group),
+                Refusal::NoDocument(_) => no_group(group),
                 refusal => refusal.to_string(),
             },
         },

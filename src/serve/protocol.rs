@@ -107,7 +107,8 @@ impl Problem {
             404,
             "not_found",
             format!(
-                "found the path {path:?}, expected one that ends in /v1/pre-reboot or /v1/steady-state"
+                "found the path {path:?}, expected /, /api/v1/status, /api/v1/events, /metrics, /healthz, or one that ends in \
+                 /v1/pre-reboot or /v1/steady-state"
             ),
         )
     }

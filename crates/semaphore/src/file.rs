@@ -129,7 +129,7 @@ impl FileStore {
         let _lock = self.lock()?;
         let mut content = self.read()?;
         let Some(places) = content.groups.get_mut(name(group)) else {
-            return Ok(PollerTaken::Refused(Refusal::NoDocument));
+            return Ok(PollerTaken::Refused(Refusal::NoDocument(group.clone())));
         };
         let id = key_id(&poller.client);
         let document = Ok(places.document());
@@ -143,6 +143,7 @@ impl FileStore {
             .collect();
         let decision = decide(Sight {
             id: &id,
+            group,
             document: Some(&document),
             entry: places.holders.get(&id),
             holders: &holders,
@@ -402,7 +403,7 @@ mod tests {
         let (_dir, store) = store(r#"{"groups":{"web":{"max":1}}}"#);
         assert_eq!(
             store.take(&group, &poller("a")).unwrap(),
-            PollerTaken::Refused(Refusal::NoDocument)
+            PollerTaken::Refused(Refusal::NoDocument(group.clone()))
         );
     }
 

@@ -8,10 +8,10 @@ use std::fmt;
 use host::{
     fleet_lock::hashed,
     node::{Group, check_id},
-    time,
+    text, time,
 };
 
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned};
 
 use crate::{
     document::{Document, DocumentError, Refusal as DocumentRefusal},
@@ -94,6 +94,8 @@ pub enum PollerTaken {
 pub struct Sight<'a> {
     /// The id under which it stands there.
     pub id: &'a str,
+    /// The group that it asks for.
+    pub group: &'a Group,
     /// The group's document; none where nobody has created it.
     pub document: Option<&'a Result<Document, DocumentError>>,
     /// The entry under that id.
@@ -130,10 +132,10 @@ pub enum Refusal {
     Closed(Closed),
     /// The group comes after others, and nobody tells to which image the client goes.
     After(Vec<Group>),
-    /// Nobody has created the document.
-    NoDocument,
-    /// The document cannot be used.
-    Unusable(DocumentError),
+    /// Nobody has created the document of this group.
+    NoDocument(Group),
+    /// The document of this group cannot be used.
+    Unusable(Group, DocumentError),
     /// All places are taken.
     Full {
         /// The document.
@@ -177,8 +179,10 @@ pub fn decide(sight: Sight<'_>) -> Decision {
         return refuse(Refusal::After(after));
     }
     let document = match sight.document {
-        None => return refuse(Refusal::NoDocument),
-        Some(Err(error)) => return refuse(Refusal::Unusable(error.clone())),
+        None => return refuse(Refusal::NoDocument(sight.group.clone())),
+        Some(Err(error)) => {
+            return refuse(Refusal::Unusable(sight.group.clone(), error.clone()));
+        }
         Some(Ok(document)) => match sight.percentage {
             Some((percent, members)) => document.with_percentage(percent, members),
             None => document.clone(),
@@ -220,8 +224,8 @@ impl Refusal {
                 ClosedBy::Member { .. } => "etcd_member_out",
             },
             Self::After(_) => "needs_agent",
-            Self::NoDocument => "semaphore_missing",
-            Self::Unusable(_) => "semaphore_unusable",
+            Self::NoDocument(_) => "semaphore_missing",
+            Self::Unusable(..) => "semaphore_unusable",
             Self::Full { document, holders } if all_soak(document, holders) => "soaking",
             Self::Full { .. } => "semaphore_full",
             Self::Behind(_) => "queue_ahead",
@@ -244,6 +248,22 @@ fn named(hostname: &str, id: &str) -> String {
         "" => id.to_owned(),
         host if host == id => id.to_owned(),
         host => format!("{host} ({id})"),
+    }
+}
+
+/// A group for people.
+fn named_group(group: &Group) -> String {
+    match group.is_default() {
+        true => "the default group".to_owned(),
+        false => format!("the group {}", group.as_str()),
+    }
+}
+
+/// What a command needs to act on this group.
+fn flag(group: &Group) -> String {
+    match group.is_default() {
+        true => String::new(),
+        false => format!(" --group {}", text::shell_word(group.as_str())),
     }
 }
 
@@ -288,10 +308,17 @@ impl fmt::Display for Refusal {
             Self::Closed(closed) => {
                 write!(f, "{closed}")?;
                 match &closed.by {
-                    ClosedBy::Pause { pause, .. } => match pause.since {
-                        Some(since) => write!(f, " (since {})", time::shown_in_utc(since)),
-                        None => Ok(()),
-                    },
+                    ClosedBy::Pause { pause, .. } => {
+                        let shown = |word, at: Option<Timestamp>| {
+                            at.map(|at| format!("{word} {}", time::shown_in_utc(at)))
+                        };
+                        let times = [shown("since", pause.since), shown("until", pause.until)];
+                        let times: Vec<String> = times.into_iter().flatten().collect();
+                        match times.is_empty() {
+                            true => Ok(()),
+                            false => write!(f, " ({})", times.join(", ")),
+                        }
+                    }
                     _ => Ok(()),
                 }
             }
@@ -304,14 +331,19 @@ impl fmt::Display for Refusal {
                     groups.join(", ")
                 )
             }
-            Self::NoDocument => f.write_str(
-                "the group has no semaphore document; to create it, where N nodes may be out of service at the same time: \
-                 pointsman set-max N",
-            ),
-            Self::Unusable(error) => write!(
+            Self::NoDocument(group) => write!(
                 f,
-                "the semaphore document cannot be used: {error}; to repair it, where N nodes may be out of service at the same \
-                 time: pointsman set-max N --rebuild"
+                "{} has no semaphore document; to create it, where N nodes may be out of service at the same time: \
+                 pointsman set-max N{}",
+                named_group(group),
+                flag(group)
+            ),
+            Self::Unusable(group, error) => write!(
+                f,
+                "the semaphore document of {} cannot be used: {error}; to repair it, where N nodes may be out of service at the \
+                 same time: pointsman set-max N --rebuild{}",
+                named_group(group),
+                flag(group)
             ),
             Self::Full { document, .. } if document.max == 0 => {
                 f.write_str("the group is stopped (max is 0)")

@@ -1,6 +1,6 @@
 //! What the server shows, read from etcd or from the file with the places.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, path::Path, rc::Rc, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use host::{
@@ -26,38 +26,80 @@ use crate::{
 
 /// How often a file is looked at while somebody follows.
 const LOOK: Duration = Duration::from_millis(500);
+/// The metric that says whether etcd answers.
+const ETCD_UP: &str = "pointsman_cluster_etcd_up";
 
 /// What was read, when, and in which zone times are shown.
 struct Look {
     status: Status,
     acts: Vec<Act>,
-    away: bool,
     at: Timestamp,
     zone: TimeZone,
+    /// What could not be read; then all else is as it was read last.
+    away: Option<Status>,
+    /// The file with the places, where they are in one.
+    file: Option<String>,
 }
 
 impl Look {
-    /// What was read just now.
-    fn now(read: Result<Status, Status>, acts: Vec<Act>, root: &Root) -> Rc<dyn View> {
-        let away = read.is_err();
-        Rc::new(Self {
-            status: read.unwrap_or_else(|left| left),
-            acts,
-            away,
-            at: Timestamp::now(),
-            zone: node::time_zone(root),
-        })
+    /// What was read just now; where that failed, what was read last, and why it may be old.
+    fn now(
+        read: Result<(Status, Vec<Act>), Status>,
+        last: &RefCell<Option<Rc<Self>>>,
+        root: &Root,
+        file: Option<String>,
+    ) -> Rc<dyn View> {
+        let zone = node::time_zone(root);
+        let before = last.borrow().clone();
+        let look = match (read, before) {
+            (Ok((status, acts)), _) => Self {
+                status,
+                acts,
+                at: Timestamp::now(),
+                zone,
+                away: None,
+                file,
+            },
+            (Err(left), Some(before)) => {
+                return Rc::new(Self {
+                    status: before.status.clone(),
+                    acts: before.acts.clone(),
+                    at: before.at,
+                    zone,
+                    away: Some(left),
+                    file,
+                });
+            }
+            (Err(left), None) => {
+                return Rc::new(Self {
+                    status: Status::default(),
+                    acts: Vec::new(),
+                    at: Timestamp::now(),
+                    zone,
+                    away: Some(left),
+                    file,
+                });
+            }
+        };
+        let look = Rc::new(look);
+        last.replace(Some(Rc::clone(&look)));
+        look
     }
 }
 
 impl View for Look {
     fn json(&self) -> String {
-        output::to_json(&self.status)
+        output::to_json(self.away.as_ref().unwrap_or(&self.status))
     }
 
     fn page(&self, query: &str) -> String {
         let look = page::Look {
             status: &self.status,
+            note: self.file.as_deref(),
+            away: self
+                .away
+                .as_ref()
+                .and_then(|left| left.etcd_error.as_deref()),
             acts: &self.acts,
             now: self.at,
             zone: &self.zone,
@@ -66,18 +108,39 @@ impl View for Look {
     }
 
     fn metrics(&self) -> String {
-        metrics::cluster::text(&self.status, Timestamp::now(), &self.zone)
+        let status = self.away.as_ref().unwrap_or(&self.status);
+        let text = metrics::cluster::text(status, Timestamp::now(), &self.zone);
+        match &self.file {
+            None => text,
+            // Nothing is said of an etcd that nobody asks.
+            Some(_) => text
+                .lines()
+                .filter(|line| !line.contains(ETCD_UP))
+                .flat_map(|line| [line, "\n"])
+                .collect(),
+        }
     }
 
     fn is_away(&self) -> bool {
-        self.away
+        self.away.is_some()
     }
 }
 
 /// All groups in etcd.
 pub(super) struct InEtcd {
-    pub(super) semaphore: Semaphore,
-    pub(super) root: Root,
+    semaphore: Semaphore,
+    root: Root,
+    last: RefCell<Option<Rc<Look>>>,
+}
+
+impl InEtcd {
+    pub(super) fn new(semaphore: Semaphore, root: Root) -> Self {
+        Self {
+            semaphore,
+            root,
+            last: RefCell::default(),
+        }
+    }
 }
 
 impl Source for InEtcd {
@@ -86,13 +149,12 @@ impl Source for InEtcd {
         let reader = self.semaphore.of_group(Group::default());
         let reader = reader.with_memory(Arc::default());
         async move {
-            let read = gather::of_cluster(&reader).await;
-            // Without them all else is shown.
-            let acts = match &read {
-                Ok(_) => reader.acts().await.unwrap_or_default(),
-                Err(_) => Vec::new(),
+            let read = match gather::of_cluster(&reader).await {
+                // Without what people did all else is shown.
+                Ok(status) => Ok((status, reader.acts().await.unwrap_or_default())),
+                Err(left) => Err(left),
             };
-            Look::now(read, acts, &self.root)
+            Look::now(read, &self.last, &self.root, None)
         }
         .boxed_local()
     }
@@ -125,8 +187,23 @@ impl Changed for Watched<'_> {
 
 /// The places in a file.
 pub(super) struct InFile {
-    pub(super) store: FileStore,
-    pub(super) root: Root,
+    store: FileStore,
+    root: Root,
+    last: RefCell<Option<Rc<Look>>>,
+    note: String,
+}
+
+impl InFile {
+    /// The places in this file, which people know by this path.
+    pub(super) fn new(store: FileStore, root: Root, path: &Path) -> Self {
+        let path = path.display();
+        Self {
+            store,
+            root,
+            last: RefCell::default(),
+            note: format!("The places are in the file {path}, without etcd."),
+        }
+    }
 }
 
 impl Source for InFile {
@@ -134,11 +211,13 @@ impl Source for InFile {
         let store = self.store.clone();
         async move {
             let read = blocking::run(move || store.groups()).await;
-            let read = read.map(gather::of_file).map_err(|error| Status {
+            let read = read.map(|groups| (gather::of_file(groups), Vec::new()));
+            let read = read.map_err(|error| Status {
                 etcd_error: Some(error.to_string()),
                 ..Status::default()
             });
-            Look::now(read, Vec::new(), &self.root)
+            let note = Some(self.note.clone());
+            Look::now(read, &self.last, &self.root, note)
         }
         .boxed_local()
     }

@@ -81,11 +81,13 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
         if !group.holders.is_empty() {
             let mut table = table(&["HOLDER", "PHASE", "SINCE", "TO", "REASON", "ID"]);
             for holder in &group.holders {
-                let phase = if holder.overdue {
-                    format!("{} OVERDUE", holder.phase)
-                } else {
-                    holder.phase.clone()
-                };
+                let mut phase = holder.phase.clone();
+                if let Some(via) = &holder.via {
+                    phase += &format!(" by {via}");
+                }
+                if holder.overdue {
+                    phase += " OVERDUE";
+                }
                 let host = holder.hostname.as_ref().unwrap_or(&holder.id);
                 table.add_row(cells(vec![
                     host.clone(),

@@ -7,6 +7,13 @@
   let asked = 0;
   let shown = 0;
 
+  // Whether what is shown is live.
+  function say() {
+    live.textContent = document.querySelector("[data-away]")
+      ? "Not live: the server cannot read the store; trying again."
+      : "Live: changes are shown as they happen.";
+  }
+
   // Puts what the server says now in place of what is shown, and leaves alone what somebody is at.
   async function refresh() {
     const mine = ++asked;
@@ -21,6 +28,7 @@
         const next = fresh.getElementById(part.id);
         if (next && next.innerHTML !== last.get(part)) replace(part, next);
       }
+      say();
     } catch {
       live.textContent = "The server does not answer; trying again.";
     }
@@ -74,7 +82,7 @@
   const events = new EventSource("api/v1/events");
   let begun = false;
   events.addEventListener("open", () => {
-    live.textContent = "Live: changes are shown as they happen.";
+    say();
     // What happened while there was no connection.
     if (begun) refresh();
     begun = true;

@@ -90,6 +90,18 @@ async fn groups_are_those_of_the_file_and_limits_change_without_a_restart() {
         group["holders"][1]["reason"],
         "FleetLock client at 127.0.0.1"
     );
+    let page = place.server.request("GET", "/", "", "").await;
+    assert!(
+        page.body
+            .contains("The places are in the file /places.json, without etcd."),
+        "{page:?}"
+    );
+    let metrics = place.server.request("GET", "/metrics", "", "").await;
+    assert!(
+        metrics.body.contains("pointsman_group_max{group=\"\"} 2\n")
+            && !metrics.body.contains("etcd_up"),
+        "{metrics:?}"
+    );
     // What cannot be read any more takes and releases nothing, and is not replaced.
     fs::write(&path, "oops").unwrap();
     for call in ["pre-reboot", "steady-state"] {

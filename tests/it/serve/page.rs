@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 use etcd_client::{Client, PutOptions};
-use pointsman_testbed::etcd::Cluster;
+use pointsman_testbed::{
+    etcd::Cluster,
+    proxy::{Mode, Proxy},
+};
 use semaphore::{
     keys::Keys,
     records::{Holder, NodeRecord, Phase},
@@ -24,8 +27,14 @@ async fn record(client: &mut Client, keys: &Keys, record: &NodeRecord) {
         .unwrap();
 }
 
-/// A group with one of everything: out, waiting, overdue, lost, quarantined, unproven, a hostile name.
-async fn populate(place: &Place) {
+/// Names that would be markup, where they were not text.
+const HOSTILE: [&str; 2] = [
+    "<script>document.title='pwned'</script>",
+    "<img src=x onerror=\"document.title='pwned'\">",
+];
+
+/// A group with one of everything: out, waiting, overdue, lost, quarantined, unproven; two of its nodes have these names.
+async fn populate(place: &Place, names: [&str; 2]) {
     let keys = place.semaphore.keys();
     let mut client = shared_cluster().client().await;
     let held = Holder {
@@ -39,10 +48,7 @@ async fn populate(place: &Place) {
     place.semaphore.lock(&held).await.unwrap();
     client.delete(keys.deadline(&held.id), None).await.unwrap();
     let lease = client.lease_grant(600, None).await.unwrap().id();
-    for (id, host) in [
-        ("1", "next-1"),
-        ("2", "<script>document.title='pwned'</script>"),
-    ] {
+    for (id, host) in [("1", "next-1"), ("2", names[0])] {
         let ticket = json!({"id": id.repeat(32), "hostname": host, "since": "2026-11-30T02:34:33Z", "to": {"version": "2"}});
         let key = keys.ticket(&id.repeat(32));
         let on = PutOptions::new().with_lease(lease);
@@ -50,12 +56,8 @@ async fn populate(place: &Place) {
     }
     for (id, host, state) in [
         ("1", "next-1", "queued"),
-        ("2", "<script>document.title='pwned'</script>", "queued"),
-        (
-            "3",
-            "<img src=x onerror=\"document.title='pwned'\">",
-            "idle",
-        ),
+        ("2", names[0], "queued"),
+        ("3", names[1], "idle"),
         ("4", "sick-1", "unproven"),
     ] {
         let said = NodeRecord {
@@ -104,7 +106,7 @@ const SHOWN: [&str; 13] = [
 #[tokio::test]
 async fn the_page_is_complete_without_javascript_and_foreign_names_are_text() {
     let place = Place::new("page-plain", 1).await;
-    populate(&place).await;
+    populate(&place, HOSTILE).await;
     let reply = place.server.request("GET", "/", "", "").await;
     assert_eq!(reply.status, 200);
     let policy = "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
@@ -138,7 +140,10 @@ async fn the_page_is_complete_without_javascript_and_foreign_names_are_text() {
         .go(&format!("{}?q=sick&state=&version=", url(&place.server)))
         .await;
     let text = browser.text().await;
-    assert!(text.contains("1 of 1 nodes shown; 4 are known."), "{text}");
+    assert!(
+        text.contains("1 shown of 1 that match; 4 nodes are known."),
+        "{text}"
+    );
 
     let browser = Browser::open(WIDE.0, WIDE.1).await;
     browser.go(&url(&place.server)).await;
@@ -148,16 +153,6 @@ async fn the_page_is_complete_without_javascript_and_foreign_names_are_text() {
     for shown in SHOWN {
         assert!(text.contains(shown), "{shown}: {text}");
     }
-    // `PICTURES=docs cargo test … serve::page` takes the pictures of the pages in docs/.
-    if let Some(folder) = std::env::var_os("PICTURES") {
-        let path = std::path::Path::new(&folder).join("page.png");
-        let tall =
-            json!({"width": WIDE.0, "height": 1700, "deviceScaleFactor": 1, "mobile": false});
-        browser
-            .devtools("Emulation.setDeviceMetricsOverride", tall)
-            .await;
-        browser.picture(&path).await;
-    }
     let title = browser.run("return document.title").await;
     assert_eq!(title, "(!) 1 out, 2 waiting - pointsman");
     assert_eq!(browser.complaints().await, Vec::<String>::new());
@@ -165,6 +160,101 @@ async fn the_page_is_complete_without_javascript_and_foreign_names_are_text() {
     browser.run("const s = document.createElement('script'); s.textContent = 'document.title = 1'; document.body.append(s)").await;
     assert_eq!(browser.run("return document.title").await, title);
     assert!(browser.complaints().await[0].contains("Content Security Policy"));
+}
+
+/// The picture of the pages in docs/: `PICTURES=docs cargo test --test it -- serve::page::a_picture` takes it anew.
+#[tokio::test]
+async fn a_picture_of_the_page_is_taken() {
+    let place = Place::new("page-picture", 1).await;
+    populate(&place, ["next-2", "node-3"]).await;
+    let browser = Browser::open(WIDE.0, WIDE.1).await;
+    let tall = json!({"width": WIDE.0, "height": 1600, "deviceScaleFactor": 1, "mobile": false});
+    browser
+        .devtools("Emulation.setDeviceMetricsOverride", tall)
+        .await;
+    browser.go(&url(&place.server)).await;
+    browser.shows("Live: ").await;
+    let scratch = scratch::dir("picture");
+    let folder = std::env::var_os("PICTURES");
+    let folder = folder.map_or_else(|| scratch.path().to_owned(), Into::into);
+    let path = folder.join("page.png");
+    browser.picture(&path).await;
+    assert!(std::fs::read(&path).unwrap().starts_with(b"\x89PNG"));
+}
+
+/// Words are whole, whatever the width; on a phone each row is a card whose command is in sight.
+#[tokio::test]
+async fn no_word_is_broken_and_no_command_is_out_of_sight() {
+    let place = Place::new("page-words", 1).await;
+    populate(&place, ["next-2", "node-3"]).await;
+    let broken = r#"
+        const broken = [];
+        const range = document.createRange();
+        const walk = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT);
+        while (walk.nextNode()) {
+            const node = walk.currentNode;
+            if (node.parentElement.closest('code, svg, select, [hidden]')) continue;
+            for (const { 0: word, index } of node.data.matchAll(/\S+/g)) {
+                // An id of 32 digits may be.
+                if (word.length > 24) continue;
+                range.setStart(node, index);
+                range.setEnd(node, index + word.length);
+                if (range.getClientRects().length > 1) broken.push(word);
+            }
+        }
+        return broken;"#;
+    let hidden = "return [...document.querySelectorAll('code.command')].filter(it => {
+            const box = it.getBoundingClientRect();
+            return box.width && (box.right > innerWidth || box.left < 0);
+        }).length";
+    for (width, mobile) in [(1280, false), (1000, false), (500, true), (360, true)] {
+        let browser = Browser::open(width, 900).await;
+        let metrics =
+            json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": mobile});
+        browser
+            .devtools("Emulation.setDeviceMetricsOverride", metrics)
+            .await;
+        browser.go(&url(&place.server)).await;
+        browser.shows("Live: ").await;
+        assert_eq!(browser.run(broken).await, json!([]), "{width}");
+        if mobile {
+            assert_eq!(browser.run(hidden).await, 0, "{width}");
+        }
+    }
+}
+
+/// Where etcd is away the page shows what it was, and says that it is not live.
+#[tokio::test]
+async fn where_etcd_is_away_the_page_shows_what_it_was() {
+    let place = Place::new("page-away", 1).await;
+    let proxy = Proxy::start(shared_cluster().address(0)).await;
+    let server = Server::at(&[proxy.url()], &place.prefix, &["--timeout", "500ms"]).await;
+    server.takes("still-here").await;
+    let browser = Browser::open(WIDE.0, WIDE.1).await;
+    browser.go(&url(&server)).await;
+    browser.shows("still-here").await;
+    browser.shows("Live: changes").await;
+    proxy.set(Mode::Refuse).await;
+    let text = browser
+        .shows("Not live: the server cannot read the store")
+        .await;
+    assert!(text.contains("still-here"), "{text}");
+    assert!(
+        text.contains("Not live: what is shown may have changed since."),
+        "{text}"
+    );
+    assert!(!text.contains("Live: changes"), "{text}");
+    proxy.set(Mode::Pass).await;
+    let text = browser.shows("Live: changes").await;
+    assert!(!text.contains("Not live"), "{text}");
+    // One that has never read it shows nothing, and says why.
+    proxy.set(Mode::Refuse).await;
+    let late = Server::at(&[proxy.url()], &place.prefix, &["--timeout", "500ms"]).await;
+    let reply = late.request("GET", "/", "", "").await;
+    assert!(
+        reply.status == 503 && reply.body.contains("Not live: "),
+        "{reply:?}"
+    );
 }
 
 #[tokio::test]
@@ -209,7 +299,7 @@ const TAB: &str = "\u{e004}";
 #[tokio::test]
 async fn the_page_is_used_by_keyboard_and_read_by_screen_readers() {
     let place = Place::new("page-keys", 1).await;
-    populate(&place).await;
+    populate(&place, HOSTILE).await;
     let browser = Browser::open(WIDE.0, WIDE.1).await;
     browser.go(&url(&place.server)).await;
     browser.shows("Live: ").await;
@@ -237,7 +327,9 @@ async fn the_page_is_used_by_keyboard_and_read_by_screen_readers() {
     );
     // What is typed filters, and a change meanwhile takes neither the text nor the focus away.
     browser.press("sick").await;
-    browser.shows("1 of 1 nodes shown; 4 are known.").await;
+    browser
+        .shows("1 shown of 1 that match; 4 nodes are known.")
+        .await;
     place.semaphore.set_max(7, false).await.unwrap();
     browser.shows("1 of 7 places taken").await;
     assert_eq!(browser.run(focused).await, "q");
@@ -296,7 +388,7 @@ async fn the_page_is_used_by_keyboard_and_read_by_screen_readers() {
         );
     }
     assert_eq!(of_role("main").len(), 1);
-    assert_eq!(of_role("alert").len(), 2);
+    assert_eq!(of_role("alert").len(), 3);
     let unnamed = "return [...document.querySelectorAll('input, select')].filter(it => !it.labels.length).length";
     assert_eq!(browser.run(unnamed).await, 0);
 }
@@ -329,7 +421,7 @@ const CONTRAST: &str = r#"
 #[tokio::test]
 async fn the_page_fits_a_phone_and_is_legible_in_the_light_and_in_the_dark() {
     let place = Place::new("page-phone", 1).await;
-    populate(&place).await;
+    populate(&place, HOSTILE).await;
     let browser = Browser::open(NARROW.0, NARROW.1).await;
     let metrics =
         json!({"width": NARROW.0, "height": NARROW.1, "deviceScaleFactor": 1, "mobile": true});
@@ -394,7 +486,7 @@ async fn ten_thousand_nodes_are_shown_and_filtered_within_a_second() {
         tokio::time::sleep(Duration::from_millis(1100)).await;
         browser.go(&url(&server)).await;
         browser
-            .shows("100 of 10000 nodes shown; 10000 are known.")
+            .shows("100 shown of 10000 that match; 10000 nodes are known.")
             .await;
         browser.shows("Live: ").await;
         paint = paint.min(browser.run(first).await.as_f64().unwrap());
@@ -409,7 +501,7 @@ async fn ten_thousand_nodes_are_shown_and_filtered_within_a_second() {
         q.dispatchEvent(new Event('input', {bubbles: true}));
         const from = performance.now();
         return new Promise(done => {
-            const look = () => document.body.innerText.includes('1 of 1 nodes shown')
+            const look = () => document.body.innerText.includes('1 shown of 1 that match')
                 ? done(performance.now() - from) : setTimeout(look, 10);
             look();
         });";
@@ -420,7 +512,7 @@ async fn ten_thousand_nodes_are_shown_and_filtered_within_a_second() {
         begun.elapsed()
     );
     browser.go(&format!("{}?all=1", url(&server))).await;
-    browser.shows("10000 of 10000 nodes shown").await;
+    browser.shows("10000 shown of 10000 that match").await;
 }
 
 /// Two hundred that follow are fed by one watch, and each hears of each change.

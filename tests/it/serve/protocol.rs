@@ -295,7 +295,10 @@ async fn groups_are_those_of_the_agents() {
     // A group that nobody has created takes nothing, and says how to create it.
     let (status, kind, value) = place.server.call("pre-reboot", "a", "web").await.refusal();
     assert_eq!((status, kind.as_str()), (423, "semaphore_missing"));
-    assert!(value.ends_with("pointsman set-max N"), "{value}");
+    assert!(
+        value.ends_with("pointsman set-max N --group web"),
+        "{value}"
+    );
     let web = place
         .semaphore
         .of_group(host::node::Group::new("web").unwrap());

@@ -1,7 +1,10 @@
 //! The places of clients that only poll (FleetLock).
 
 use etcd_client::{GetOptions, SortOrder, SortTarget, TxnOp};
-use host::{fleet_lock, node::is_machine_id};
+use host::{
+    fleet_lock,
+    node::{Group, is_machine_id},
+};
 use windows::Windows;
 
 use super::{
@@ -28,9 +31,10 @@ struct Seen {
 }
 
 impl Seen {
-    fn sight<'a>(&'a self, id: &'a str) -> Sight<'a> {
+    fn sight<'a>(&'a self, id: &'a str, group: &'a Group) -> Sight<'a> {
         Sight {
             id,
+            group,
             document: self.held.document.as_ref().map(|(document, _)| document),
             entry: self.held.entry.as_ref().map(|(entry, _)| entry),
             holders: &self.holders,
@@ -75,7 +79,7 @@ impl Semaphore {
         let mut holder = None;
         for tries in 0..RACES {
             let seen = self.seen_by_poller(DOING, &id, &gateway).await?;
-            let document = match decide(seen.sight(&id)) {
+            let document = match decide(seen.sight(&id, keys.group())) {
                 Decision::Held => return Ok(PollerTaken::Taken),
                 Decision::Refuse(refusal) => return Ok(PollerTaken::Refused(refusal)),
                 Decision::Take(document) => document,

@@ -28,7 +28,7 @@ fn document(max: u32, holders: &[&str]) -> Result<Document, DocumentError> {
 
 fn paused() -> Gates {
     let pause = serde_json::from_value(
-        json!({"by": "ann@desk", "reason": "move", "since": "2026-11-30T02:00:00Z"}),
+        json!({"by": "ann@desk", "reason": "move", "since": "2026-11-30T02:00:00Z", "until": "2026-11-30T14:00:00Z"}),
     );
     let by = ClosedBy::Pause {
         all: false,
@@ -69,6 +69,7 @@ impl World {
         let policy = policy.as_deref().map(str::as_bytes);
         decide(Sight {
             id,
+            group: &Group::new("web").unwrap(),
             document: self.document.as_ref(),
             entry: self.holders.iter().find(|held| held.id == id),
             holders: &self.holders,
@@ -164,7 +165,7 @@ fn every_refusal_has_its_kind_and_says_who_and_since_when() {
         pause.refused("a"),
         (
             "paused",
-            "the group is paused by ann@desk: move (since 2026-11-30 02:00:00 UTC)".into()
+            "the group is paused by ann@desk: move (since 2026-11-30 02:00:00 UTC, until 2026-11-30 14:00:00 UTC)".into()
         )
     );
     let mut after = World::new(1, &[], Vec::new());
@@ -178,13 +179,16 @@ fn every_refusal_has_its_kind_and_says_who_and_since_when() {
     none.document = None;
     let (kind, value) = none.refused("a");
     assert!(
-        kind == "semaphore_missing" && value.ends_with("pointsman set-max N"),
+        kind == "semaphore_missing"
+            && value
+                == "the group web has no semaphore document; to create it, where N nodes may be out of service at the same time: pointsman set-max N --group web",
         "{value}"
     );
     none.document = Some(Document::parse(b"{"));
     let (kind, value) = none.refused("a");
     assert!(
-        kind == "semaphore_unusable" && value.ends_with("pointsman set-max N --rebuild"),
+        kind == "semaphore_unusable"
+            && value.ends_with("pointsman set-max N --rebuild --group web"),
         "{value}"
     );
 }

@@ -68,6 +68,9 @@ pub(super) fn section(html: &mut Html, look: Look<'_>, group: &GroupStatus) {
             if let Some(percentage) = &group.percentage {
                 html.text(format!(" ({percentage})"));
             }
+            if max == 0 {
+                html.raw(" <span class=\"warn\">stopped: max is 0</span>");
+            }
             html.raw("</p>\n");
         }
         None if group.error.is_none() => {
@@ -148,26 +151,21 @@ fn holders(html: &mut Html, look: Look<'_>, group: &GroupStatus) {
         ],
     );
     for holder in &group.holders {
-        html.raw("<tr><td>")
-            .text(holder.hostname.as_ref().unwrap_or(&holder.id));
-        html.raw("</td><td>");
+        html.row()
+            .name(holder.hostname.as_ref().unwrap_or(&holder.id));
+        html.cell();
         phase(html, look, holder);
-        html.raw("</td><td>")
-            .time(holder.since, look.now, look.zone);
-        html.raw("</td><td>").text(image(&holder.to));
-        html.raw("</td><td>")
-            .text(holder.reason.as_deref().unwrap_or("-"));
-        html.raw("</td><td>")
-            .text(says(group, &holder.id))
-            .raw("</td><td>");
+        html.cell().time(holder.since, look.now, look.zone);
+        html.cell().text(image(&holder.to));
+        html.cell().text(holder.reason.as_deref().unwrap_or("-"));
+        html.cell().text(says(group, &holder.id)).cell();
         let force = matches!(holder.phase.as_str(), "rebooting" | "proving");
         let words = format!(
             "unlock {}{}",
             shell_word(&holder.id),
             if force { " --force" } else { "" }
         );
-        html.command(command(&group.group, &words))
-            .raw("</td></tr>\n");
+        html.command(command(&group.group, &words)).end_row();
     }
     html.end_table();
 }
@@ -220,19 +218,12 @@ fn queue(html: &mut Html, look: Look<'_>, group: &GroupStatus) {
         } else {
             &ticket.hostname
         };
-        html.raw("<tr><td>")
-            .text(place + 1)
-            .raw("</td><td>")
-            .text(host);
-        html.raw("</td><td>")
-            .time(ticket.since, look.now, look.zone);
-        html.raw("</td><td>").text(image(&ticket.to));
-        html.raw("</td><td>")
-            .text(says(group, &ticket.id))
-            .raw("</td><td>");
+        html.row().text(place + 1).cell().name(host);
+        html.cell().time(ticket.since, look.now, look.zone);
+        html.cell().text(image(&ticket.to));
+        html.cell().text(says(group, &ticket.id)).cell();
         let words = format!("unlock {} --ticket", shell_word(&ticket.id));
-        html.command(command(&group.group, &words))
-            .raw("</td></tr>\n");
+        html.command(command(&group.group, &words)).end_row();
     }
     html.end_table();
 }
@@ -250,18 +241,15 @@ fn lost(html: &mut Html, look: Look<'_>, group: &GroupStatus) {
         } else {
             &lost.node.hostname
         };
-        html.raw("<tr><td>").text(host);
-        html.raw(" <span class=\"bad\">lost</span></td><td>").time(
+        html.row().name(host);
+        html.raw(" <span class=\"bad\">lost</span>").cell().time(
             lost.node.since,
             look.now,
             look.zone,
         );
-        html.raw("</td><td>")
-            .text(image(&lost.node.to))
-            .raw("</td><td>");
+        html.cell().text(image(&lost.node.to)).cell();
         let words = format!("forget {}", shell_word(&lost.id));
-        html.command(command(&group.group, &words))
-            .raw("</td></tr>\n");
+        html.command(command(&group.group, &words)).end_row();
     }
     html.end_table();
 }

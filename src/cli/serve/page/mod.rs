@@ -25,6 +25,10 @@ const DRAWN: usize = 40;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Look<'a> {
     pub(super) status: &'a Status,
+    /// What is to be said of where it was read.
+    pub(super) note: Option<&'a str>,
+    /// Why it could not be read again since; what is shown may have changed.
+    pub(super) away: Option<&'a str>,
     /// What people did, the latest last.
     pub(super) acts: &'a [Act],
     pub(super) now: Timestamp,
@@ -39,7 +43,7 @@ pub(super) fn page(look: Look<'_>, query: &Query) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>",
     );
-    html.text(title(look.status));
+    html.text(title(look));
     html.raw(
         "</title>\n<link rel=\"stylesheet\" href=\"assets/page.css\">\n\
          <script src=\"assets/page.js\" defer></script>\n</head>\n<body>\n\
@@ -60,24 +64,39 @@ pub(super) fn page(look: Look<'_>, query: &Query) -> String {
     html.finish()
 }
 
-/// How many nodes are out, and how many wait; what needs a person comes first.
-fn title(status: &Status) -> String {
-    let groups = || status.groups.iter();
-    let out: usize = groups().map(|group| group.holders.len()).sum();
-    let waiting: usize = groups().map(|group| group.queue.len()).sum();
-    let mark = if troubles(status).is_empty() {
+/// How many nodes are out, and how many wait; that something needs a person comes first.
+fn title(look: Look<'_>) -> String {
+    let holders = || look.status.groups.iter().flat_map(|group| &group.holders);
+    let locked = holders().filter(|holder| holder.phase == "manual").count();
+    let out = holders().count() - locked;
+    let waiting: usize = look
+        .status
+        .groups
+        .iter()
+        .map(|group| group.queue.len())
+        .sum();
+    let mark = if troubles(look).is_empty() {
         ""
     } else {
         "(!) "
     };
-    format!("{mark}{out} out, {waiting} waiting - pointsman")
+    let locked = match locked {
+        0 => String::new(),
+        locked => format!(", {locked} locked by hand"),
+    };
+    format!("{mark}{out} out, {waiting} waiting{locked} - pointsman")
 }
 
 /// What needs a person: a sentence, and the command that shows more or ends it.
-fn troubles(status: &Status) -> Vec<(String, Option<String>)> {
+fn troubles(look: Look<'_>) -> Vec<(String, Option<String>)> {
+    let status = look.status;
     let mut found = Vec::new();
-    if let Some(error) = &status.etcd_error {
-        found.push((host::text::in_a_sentence(error), None));
+    if let Some(error) = look.away {
+        let said = format!(
+            "Not live: what is shown may have changed since. {}",
+            host::text::in_a_sentence(error)
+        );
+        found.push((said, None));
     }
     if let Some(stopped) = status
         .pause_all
@@ -89,6 +108,10 @@ fn troubles(status: &Status) -> Vec<(String, Option<String>)> {
             stopped.reason
         );
         found.push((said, Some("pointsman store".to_owned())));
+    }
+    for bad in &status.quarantine {
+        let said = format!("{} is quarantined: {}", bad.what, bad.reason);
+        found.push((said, None));
     }
     for group in &status.groups {
         let name = group::name(&group.group);
@@ -114,13 +137,12 @@ fn troubles(status: &Status) -> Vec<(String, Option<String>)> {
             } else {
                 &node.hostname
             };
-            found.push((
-                format!(
-                    "{name}: {host} has not passed its checks: {}",
-                    node.waits_for
-                ),
-                None,
-            ));
+            let why = match node.waits_for.as_str() {
+                "" => String::new(),
+                why => format!(": {why}"),
+            };
+            let said = format!("{name}: {host} has not passed its checks{why}");
+            found.push((said, None));
         }
     }
     found
@@ -134,7 +156,14 @@ fn cluster(html: &mut Html, look: Look<'_>) {
     html.raw("<p class=\"quiet\">As of ")
         .time(Some(now), now, zone)
         .raw("</p>\n");
-    for (said, command) in troubles(status) {
+    if let Some(note) = look.note {
+        html.raw("<p class=\"quiet\">").text(note).raw("</p>\n");
+    }
+    if look.away.is_some() {
+        // The script looks for it.
+        html.raw("<span hidden data-away></span>");
+    }
+    for (said, command) in troubles(look) {
         html.raw("<p class=\"bad\" role=\"alert\">").text(said);
         if let Some(command) = command {
             html.raw(" ").command(command);
@@ -162,7 +191,7 @@ fn cluster(html: &mut Html, look: Look<'_>) {
     for group in &status.groups {
         group::section(html, look, group);
     }
-    if status.groups.is_empty() && status.etcd_error.is_none() {
+    if status.groups.is_empty() && look.away.is_none() {
         html.raw("<p>No group is used yet. To create the default one, where N nodes may be out of service at the same time: ");
         html.command("pointsman set-max N").raw("</p>\n");
     }
@@ -173,15 +202,12 @@ fn cluster(html: &mut Html, look: Look<'_>) {
             &["What", "Found by", "Since", "Reason", "To clear it"],
         );
         for one in &status.quarantine {
-            html.raw("<tr><td>")
-                .text(&one.what)
-                .raw("</td><td>")
-                .text(&one.hostname);
-            html.raw("</td><td>").time(one.since, now, zone);
-            html.raw("</td><td>").text(&one.reason).raw("</td><td>");
+            html.row().text(&one.what).cell().name(&one.hostname);
+            html.cell().time(one.since, now, zone);
+            html.cell().text(&one.reason).cell();
             let what = host::text::shell_word(&one.what.name());
             html.command(format!("pointsman quarantine clear {what}"))
-                .raw("</td></tr>\n");
+                .end_row();
         }
         html.end_table().raw("</section>\n");
     }
@@ -209,23 +235,19 @@ fn recent(html: &mut Html, look: Look<'_>) {
         known.map_or("-".to_owned(), ToString::to_string)
     };
     for event in events.iter().take(RECENT) {
-        html.raw("<tr><td>")
-            .time(Some(event.time), look.now, look.zone);
-        html.raw("</td><td>").text(&event.who).raw("</td><td>");
+        html.row().time(Some(event.time), look.now, look.zone);
+        html.cell().name(&event.who).cell();
         html.text(
             event
                 .group
                 .as_deref()
                 .map_or("(all)".to_owned(), crate::cli::names::group),
         );
-        html.raw("</td><td>").text(&event.event);
-        html.raw("</td><td>").text(or_dash(event.from.as_ref()));
+        html.cell().text(&event.event);
+        html.cell().text(or_dash(event.from.as_ref()));
         let to = or_dash(event.to.as_ref());
-        html.raw("</td><td>")
-            .text(event.target.as_ref().unwrap_or(&to));
-        html.raw("</td><td>")
-            .text(&event.reason)
-            .raw("</td></tr>\n");
+        html.cell().text(event.target.as_ref().unwrap_or(&to));
+        html.cell().text(&event.reason).end_row();
     }
     html.end_table().raw("</section>\n");
 }

@@ -68,7 +68,7 @@ pub(super) fn table(html: &mut Html, look: Look<'_>, query: &Query) {
         nodes.len().min(SHOWN)
     };
     html.raw("<p role=\"status\">").text(format!(
-        "{shown} of {} nodes shown; {known} are known.",
+        "{shown} shown of {} that match; {known} nodes are known.",
         nodes.len()
     ));
     if shown < nodes.len() {
@@ -99,14 +99,11 @@ pub(super) fn table(html: &mut Html, look: Look<'_>, query: &Query) {
         } else {
             &node.hostname
         };
-        html.raw("<tr><td>")
-            .text(host)
-            .raw("</td><td>")
-            .text(names::group(&node.group));
-        html.raw("</td><td>").text(node.runs.name());
-        html.raw("</td><td>")
+        html.row().name(host).cell().text(names::group(&node.group));
+        html.cell().name(&node.runs.name());
+        html.cell()
             .text(node.kernel.as_deref().unwrap_or("-"))
-            .raw("</td><td>");
+            .cell();
         // A node that waits for its turn is well.
         match node.state.as_str() {
             "unproven" => html
@@ -115,12 +112,12 @@ pub(super) fn table(html: &mut Html, look: Look<'_>, query: &Query) {
                 .raw("</span>"),
             state => html.text(state),
         };
-        html.raw("</td><td>").time(node.since, look.now, look.zone);
-        html.raw("</td><td>")
+        html.cell().time(node.since, look.now, look.zone);
+        html.cell()
             .text(&node.waits_for)
-            .raw("</td><td>")
+            .cell()
             .text(&node.id)
-            .raw("</td></tr>\n");
+            .end_row();
     }
     html.end_table();
 }

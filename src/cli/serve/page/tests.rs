@@ -8,6 +8,8 @@ fn shown(status: &Status, query: &str) -> String {
         "reason": HOSTILE, "since": "2026-11-30T11:45:00Z"});
     let look = Look {
         status,
+        note: Some(HOSTILE),
+        away: status.etcd_error.as_deref(),
         acts: &[serde_json::from_value(act).unwrap()],
         now: "2026-11-30T12:00:00Z".parse().unwrap(),
         zone: &TimeZone::UTC,
@@ -99,6 +101,51 @@ fn what_waits_for_its_turn_does_not_look_ill() {
 }
 
 #[test]
+fn what_could_not_be_read_again_is_shown_as_it_was_and_said_to_be_old() {
+    let mut status = Status {
+        groups: vec![group("", json!([{"id": "a", "hostname": "node-a"}]))],
+        ..Status::default()
+    };
+    assert!(!shown(&status, "").contains("data-away"));
+    status.etcd_error = Some("no etcd endpoint answered".into());
+    let page = shown(&status, "");
+    let says = "Not live: what is shown may have changed since. no etcd endpoint answered";
+    assert!(
+        page.contains(says) && page.contains("data-away") && page.contains("node-a"),
+        "{page}"
+    );
+}
+
+#[test]
+fn a_lock_by_hand_is_no_node_that_is_out() {
+    let mut locked = group("", json!([]));
+    let held = json!({"id": "desk", "phase": "manual"});
+    let held: semaphore::records::Holder = serde_json::from_value(held).unwrap();
+    locked
+        .holders
+        .push(HolderStatus::from(semaphore::etcd::HolderState {
+            id: "desk".into(),
+            entry: Some(held),
+            listed: true,
+            overdue: false,
+            before_accept: false,
+            grace: Err(semaphore::lost::Never::ByHand),
+            grace_lease: None,
+        }));
+    locked.max = Some(0);
+    let status = Status {
+        groups: vec![locked],
+        ..Status::default()
+    };
+    let page = shown(&status, "");
+    assert!(
+        page.contains("<title>0 out, 0 waiting, 1 locked by hand - pointsman</title>"),
+        "{page}"
+    );
+    assert!(page.contains("stopped: max is 0"), "{page}");
+}
+
+#[test]
 fn a_command_names_its_group() {
     let mut web = group("a b", json!([]));
     let ticket = json!({"id": "0123", "hostname": "n"});
@@ -125,16 +172,25 @@ fn nodes_are_shown_as_far_as_they_are_asked_for() {
         ..Status::default()
     };
     for (query, says) in [
-        ("", "100 of 150 nodes shown; 150 are known."),
-        ("all=1", "150 of 150 nodes shown; 150 are known."),
-        ("q=hOST14", "10 of 10 nodes shown; 150 are known."),
-        ("q=id149", "1 of 1 nodes shown; 150 are known."),
-        ("version=2", "75 of 75 nodes shown; 150 are known."),
+        ("", "100 shown of 150 that match; 150 nodes are known."),
+        ("all=1", "150 shown of 150 that match; 150 nodes are known."),
+        (
+            "q=hOST14",
+            "10 shown of 10 that match; 150 nodes are known.",
+        ),
+        ("q=id149", "1 shown of 1 that match; 150 nodes are known."),
+        (
+            "version=2",
+            "75 shown of 75 that match; 150 nodes are known.",
+        ),
         (
             "version=2&state=idle&q=host00",
-            "5 of 5 nodes shown; 150 are known.",
+            "5 shown of 5 that match; 150 nodes are known.",
         ),
-        ("state=unproven", "0 of 0 nodes shown; 150 are known."),
+        (
+            "state=unproven",
+            "0 shown of 0 that match; 150 nodes are known.",
+        ),
     ] {
         let page = shown(&status, query);
         assert!(page.contains(says), "{query}: {page}");
