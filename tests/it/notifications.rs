@@ -252,6 +252,12 @@ async fn chat_is_told_a_sentence_of_the_events_that_it_wants() {
     assert_eq!(bodies[0], first);
     let text = bodies[1]["text"].as_str().unwrap();
     assert!(text.starts_with("node-1: 2 is quarantined: "), "{text}");
+    let shown = node.run(bin(), &["config"]).await.stdout;
+    let all = format!(
+        "webhook {}/***, format slack, events rebooting quarantined",
+        web.url()
+    );
+    assert!(shown.contains(&all), "{shown}");
     assert_eq!(bodies[1].as_object().unwrap().len(), 1);
 }
 

@@ -187,8 +187,8 @@ fn set(
     }
     if key == "notify" && !matches!(node.value, Value::Scalar(_)) {
         let value = notify_list::read(node, at)?;
-        let shown: Vec<String> = value.iter().map(Receiver::shown).collect();
-        let text = shown.join(", ");
+        let shown: Vec<String> = value.iter().map(Receiver::described).collect();
+        let text = shown.join("; ");
         layer.notify = Some(Given {
             value,
             text,

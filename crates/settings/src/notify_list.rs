@@ -70,20 +70,35 @@ impl Receiver {
         self.events.is_empty() || self.events.iter().any(|wanted| wanted == event)
     }
 
-    /// It, as people may see it: of a URL the host only.
+    /// It, as people may see it: of a URL the scheme and the host only.
     #[must_use]
     pub fn shown(&self) -> String {
         match &self.to {
             ReceiverKind::Command(path) => format!("command {}", path.display()),
             ReceiverKind::Webhook { url, .. } => {
-                let host = url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
-                let host = match host.rsplit_once('@') {
-                    Some((_, host)) => host,
-                    None => &host,
-                };
-                format!("webhook {host}/***")
+                let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+                let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+                let host = host.rsplit('@').next().unwrap_or_default();
+                format!("webhook {scheme}://{host}/***")
             }
         }
+    }
+
+    /// All that is set of it, as people may see it.
+    #[must_use]
+    pub fn described(&self) -> String {
+        let format = match &self.to {
+            ReceiverKind::Webhook {
+                format: BodyFormat::Slack,
+                ..
+            } => ", format slack",
+            _ => "",
+        };
+        let events = match self.events.as_slice() {
+            [] => String::new(),
+            events => format!(", events {}", events.join(" ")),
+        };
+        format!("{}{format}{events}", self.shown())
     }
 }
 
@@ -138,9 +153,17 @@ fn receiver(node: Node, at: &dyn Fn(Position) -> Origin) -> Result<Receiver, Con
                     Value::List(names) => names
                         .into_iter()
                         .map(|name| one(name.value, "events"))
-                        .collect::<Result<_, _>>()?,
+                        .collect::<Result<Vec<String>, _>>()?,
                     value => vec![one(value, "events")?],
                 };
+                if names.is_empty() {
+                    let found = format!("an empty list for {SETTING}.events");
+                    return Err(shape(
+                        origin,
+                        found,
+                        "one event or more; without `events`, all",
+                    ));
+                }
                 let unknown = |name: &&String| !NOTIFY_EVENTS.contains(&name.as_str());
                 if let Some(name) = names.iter().find(unknown) {
                     let found = format!("{} in {SETTING}.events", quoted(name));

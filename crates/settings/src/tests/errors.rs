@@ -34,6 +34,10 @@ fn errors_in_the_file_name_place_and_expectation() {
             ":2:3: found a receiver with `command` and `webhook`, expected one of them",
         ),
         (
+            "notify:\n- {command: /bin/true, events: []}\n",
+            ":2:32: found an empty list for notify.events, expected one event or more; without `events`, all",
+        ),
+        (
             "notify:\n- {command: /bin/true, format: slack}\n",
             ":2:3: found a receiver with `command` and `format`, expected `format` beside `webhook` only",
         ),
