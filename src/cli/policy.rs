@@ -241,6 +241,15 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         .set_policy(&change, &person(context), dry.dry_run)
         .await?;
     changed(context, &set, dry, json)?;
+    if change.after.is_some() && !dry.dry_run {
+        let rollout = semaphore.rollout().await?;
+        let group = semaphore.keys().group();
+        if let Some(view) = rollout.groups.get(group) {
+            for warning in super::waves::warnings(&rollout, group, view) {
+                output::note(format!("warning: {warning}"));
+            }
+        }
+    }
     if dry.dry_run && !json.json {
         let group = semaphore.read().await?;
         let rollout = semaphore.rollout().await?;

@@ -70,6 +70,20 @@ async fn open(context: &Context, semaphore: &Semaphore, args: &OpenArgs) -> Resu
         ([one], _) => (*one).clone(),
         // Nobody has it yet.
         ([], Some(_)) => args.image.clone(),
+        ([], None)
+            if rollout
+                .nodes
+                .iter()
+                .any(|node| node.runs.is_meant_by(&args.image)) =>
+        {
+            return Err(Failure::new(
+                Exit::Nothing,
+                format!(
+                    "the nodes that run {} have no slots, and so no image that a wave could be about: they wait for no wave",
+                    args.image
+                ),
+            ));
+        }
         ([], None) => {
             return Err(Failure::new(
                 Exit::Nothing,
@@ -319,7 +333,7 @@ async fn group(
 }
 
 /// What keeps waves from opening, whatever the nodes do.
-fn warnings(rollout: &Rollout, name: &Group, view: &GroupView) -> Vec<String> {
+pub(super) fn warnings(rollout: &Rollout, name: &Group, view: &GroupView) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Some(Err(error)) = &view.policy {
         warnings.push(format!("its policy cannot be used: {error}"));
@@ -333,6 +347,15 @@ fn warnings(rollout: &Rollout, name: &Group, view: &GroupView) -> Vec<String> {
         warnings.push(
             "it comes after itself, by way of other groups: no image is ever open to it".into(),
         );
+    }
+    if !after(view).is_empty() {
+        match without_slots(rollout, view) {
+            0 => {}
+            1 => warnings.push("1 of its nodes has no slots: it waits for no wave".into()),
+            many => warnings.push(format!(
+                "{many} of its nodes have no slots: they wait for no wave"
+            )),
+        }
     }
     for before in after(view) {
         let Some(there) = rollout
@@ -353,6 +376,17 @@ fn warnings(rollout: &Rollout, name: &Group, view: &GroupView) -> Vec<String> {
             ));
             continue;
         }
+        match without_slots(rollout, there) {
+            0 => {}
+            1 => warnings.push(format!(
+                "it comes after {}, where 1 node has no slots: no image is ever proven on it, and no wave opens",
+                named(before)
+            )),
+            many => warnings.push(format!(
+                "it comes after {}, where {many} nodes have no slots: no image is ever proven on them, and no wave opens",
+                named(before)
+            )),
+        }
         let opens = matches!(&there.policy, Some(Ok(policy)) if policy.wave_soak.is_some());
         if !opens {
             warnings.push(format!(
@@ -362,6 +396,13 @@ fn warnings(rollout: &Rollout, name: &Group, view: &GroupView) -> Vec<String> {
         }
     }
     warnings
+}
+
+/// How many members of a group have no slots, and so no image with a digest: waves go by that.
+fn without_slots(rollout: &Rollout, view: &GroupView) -> usize {
+    let member = |node: &&semaphore::records::NodeRecord| view.members.contains_key(&node.id);
+    let nodes = rollout.nodes.iter().filter(member);
+    nodes.filter(|node| node.runs.digest.is_none()).count()
 }
 
 fn text(context: &Context, shown: &GroupShown) -> String {

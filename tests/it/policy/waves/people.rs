@@ -242,3 +242,49 @@ async fn image_that_came_without_the_agent_is_told_once_it_is_proven() {
     assert_ne!(newest, new);
     member_is(&site, &node, Some(&newest)).await;
 }
+
+#[tokio::test]
+async fn nodes_without_slots_are_named_where_waves_are_to_open() {
+    let cluster = shared_cluster();
+    let prefix = unique_prefix("waves-slots");
+    let (canary, later) = (of_group(&prefix, "canary"), of_group(&prefix, ""));
+    for (semaphore, id, name) in [(&canary, "c", "canary"), (&later, "p", "")] {
+        put(cluster, &semaphore.keys().member(id), "").await;
+        let record = format!(
+            r#"{{"id":"{id}","hostname":"{id}1","group":"{name}","version":"12","state":"idle"}}"#
+        );
+        put(cluster, &semaphore.keys().node(id), &record).await;
+    }
+    set(&later, &after(&["canary"])).await;
+    let shown = waves(
+        &prefix,
+        "warning: 1 of its nodes has no slots: it waits for no wave",
+    )
+    .await;
+    let says = "it comes after the group canary, where 1 node has no slots: no image is ever proven on it, and no wave opens";
+    assert!(
+        shown.contains(says) || shown.contains(&says.replace("the group ", "")),
+        "{shown}"
+    );
+    let endpoints = shared_cluster().endpoints().join(",");
+    let args = [
+        "waves",
+        "open",
+        "12",
+        "--group",
+        "canary",
+        "--reason",
+        "x",
+        "--endpoint",
+        &endpoints,
+    ];
+    let args = [&args[..], &["--key-prefix", &prefix]].concat();
+    let output = pointsman_testbed::process::run(bin(), args, &[], Duration::from_secs(20)).await;
+    assert_eq!(output.code, Some(6), "{output:?}");
+    assert!(
+        output
+            .stderr
+            .contains("the nodes that run 12 have no slots"),
+        "{output:?}"
+    );
+}
