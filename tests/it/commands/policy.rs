@@ -425,3 +425,17 @@ async fn dry_run_says_how_long_an_image_takes_and_what_nodes_would_do() {
     op.says(&dry[..6], 0, says).await;
     assert_eq!(shown(&op).await["rollout_at_least_seconds"], 21_600);
 }
+
+#[tokio::test]
+async fn unset_of_what_is_not_set_changes_nothing() {
+    let op = Operator::new("policy-unset");
+    op.says(&["policy", "set", "--soak", "1h"], 0, "").await;
+    let before = shown(&op).await;
+    op.says(&["policy", "unset", "wave-soak", "max"], 0, "Soak: 1h")
+        .await;
+    assert_eq!(shown(&op).await, before, "who set it, and when");
+    let acts = op.says(&["acts"], 0, "policy set").await;
+    assert!(!acts.stdout.contains("policy unset"), "{acts:?}");
+    op.says(&["policy", "unset", "soak"], 0, "No policy.").await;
+    op.says(&["acts"], 0, "policy unset").await;
+}

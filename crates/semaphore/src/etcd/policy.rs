@@ -132,8 +132,24 @@ impl Semaphore {
                 policy: (!policy.is_empty()).then_some(policy),
                 document,
             };
-            if dry {
-                return Ok(set);
+            // Nothing is unset that is not set: who set it, and when, stays.
+            let same = |policy: &Policy| Policy {
+                by: old.by.clone(),
+                since: old.since,
+                ..policy.clone()
+            };
+            let nothing = !change.unset.is_empty()
+                && set.policy.as_ref().map_or(Policy::default(), same) == old
+                && set.document == set.before.document;
+            if dry || nothing {
+                return Ok(PolicySet {
+                    policy: if nothing {
+                        set.before.policy.clone().and_then(Result::ok)
+                    } else {
+                        set.policy
+                    },
+                    ..set
+                });
             }
             let mut compares = as_read(&keys.policy(), values.policy.as_ref());
             compares.extend(upstream.compares);
