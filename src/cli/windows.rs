@@ -139,7 +139,14 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     // Without an id there is no agent either, nor its delay.
     let id = node::machine_id(&config.root).unwrap_or_default();
     let windows = config.windows.clone().on_node(&id);
-    show(&windows, args, &node::time_zone(&config.root))
+    let shown = show(&windows, args, &node::time_zone(&config.root));
+    if !args.json.json {
+        output::say(
+            "These are the windows of this node's configuration. The group's policy may have windows as well, and both must be open: \
+             pointsman policy",
+        )?;
+    }
+    shown
 }
 
 /// Shows the window that the flags name.

@@ -115,6 +115,9 @@ async fn without_windows_every_time_is_inside() {
             .contains("no reboot window is configured: reboots may start at any time"),
         "{shown:?}"
     );
+    let says =
+        "The group's policy may have windows as well, and both must be open: pointsman policy\n";
+    assert!(shown.stdout.ends_with(says), "{shown:?}");
     let shown = windows("group: a\n", &["--json"]).await;
     let value: Value = serde_json::from_str(&shown.stdout).unwrap();
     assert_eq!(value["inside"], true);
