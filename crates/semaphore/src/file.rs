@@ -166,7 +166,7 @@ impl FileStore {
         }
     }
 
-    /// Gives back the place of a client, where it has one that is its own. It waits for the disk.
+    /// Releases the place of a client, where it has one that is its own. It waits for the disk.
     ///
     /// # Errors
     /// When the file cannot be read, locked or written.

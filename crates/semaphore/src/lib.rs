@@ -1,7 +1,7 @@
 //! The semaphore: who of a group may be out of service, and who waits.
 //!
 //! [`document`], [`records`], [`acts`], [`keys`], [`store`] and [`queue`] are values and decisions on them; [`etcd`] reads
-//! and changes them in etcd's v3 store, each change one transaction. [`file`] keeps places of clients that only poll ([`poller`]) on one
+//! and changes them in etcd's v3 store, each change one transaction. [`mod@file`] keeps places of clients that only poll ([`poller`]) on one
 //! machine, without etcd.
 
 pub mod acts;

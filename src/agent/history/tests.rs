@@ -274,7 +274,7 @@ fn a_bad_image_is_noted_with_its_verdict() {
         (Outcome::RolledBack, image("1"), image("2"))
     );
 
-    // Where it cannot go back it is checked again and again, and noted once for each reason.
+    // Where it cannot roll back, it is checked again and again, and noted once for each reason.
     let looks = [
         ("unproven", "health.d/web fails", begins.clone()),
         ("proving", "checking the new boot", begins.clone()),

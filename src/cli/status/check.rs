@@ -154,7 +154,7 @@ pub(super) fn findings(
     found
 }
 
-/// The state of an agent whose checks failed where it cannot go back.
+/// The state of an agent whose checks failed where it cannot roll back.
 const UNPROVEN: &str = "unproven";
 
 /// The state of an agent whose image failed its soak: only a person ends it, whatever becomes of the quarantine.

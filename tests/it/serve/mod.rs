@@ -169,7 +169,7 @@ impl Server {
         );
     }
 
-    /// Gives back, which always succeeds.
+    /// Releases, which always succeeds.
     pub(crate) async fn releases(&self, id: &str) {
         let reply = self.steady_state(id).await;
         assert_eq!(

@@ -162,7 +162,7 @@ async fn the_page_is_complete_without_javascript_and_foreign_names_are_text() {
     assert!(browser.complaints().await[0].contains("Content Security Policy"));
 }
 
-/// The picture of the pages in docs/: `PICTURES=docs cargo test --test it -- serve::page::a_picture` takes it anew.
+/// The picture of the pages in docs/: `PICTURES=docs cargo test --test it -- serve::page::a_picture` takes it again.
 #[tokio::test]
 async fn a_picture_of_the_page_is_taken() {
     let place = Place::new("page-picture", 1).await;
@@ -347,7 +347,7 @@ async fn the_page_is_used_by_keyboard_and_read_by_screen_readers() {
             .unwrap()
             .contains("q=sick")
     );
-    // The focus stays in a table that is shown anew.
+    // The focus stays in a table that is shown again.
     browser
         .run("document.querySelector('[data-key=\"Out of service in (default)\"]').focus()")
         .await;

@@ -120,7 +120,7 @@ impl Semaphore {
         })
     }
 
-    /// Gives back the place of a client that polls. Where it has none nothing is done; what an agent, a person or another tool
+    /// Releases the place of a client that polls. Where it has none nothing is done; what an agent, a person or another tool
     /// holds under its id is left alone.
     ///
     /// # Errors

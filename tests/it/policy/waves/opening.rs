@@ -24,7 +24,7 @@ async fn wave_opens_only_where_every_member_has_proven_the_image() {
     }
     assert!(!opens("").await);
     assert!(!canary.open_due_wave(canary.keys()).await.unwrap());
-    // One went back by hand, and is on its way.
+    // One was rolled back by hand, and is on its way.
     put(cluster, &member("c1"), "").await;
     put(cluster, &member("c2"), "Y").await;
     assert!(!opens("Y").await);
