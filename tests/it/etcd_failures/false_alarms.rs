@@ -1,6 +1,6 @@
 //! Changes within one etcd cluster: none of them is taken for another store.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 use pointsman_testbed::{
     etcd::{Cluster, Version, unique_prefix},
@@ -257,21 +257,21 @@ async fn answers_out_of_order_raise_no_alarm(version: Version) {
         one.round().await;
         for _ in 0..10 {
             proxy.set(Mode::Delay(Duration::from_millis(150))).await;
+            let done = Cell::new(false);
             let late = async {
                 for _ in 0..3 {
                     one.publish("one").await;
                 }
+                done.set(true);
             };
-            // Their answers come while those are under way.
+            // Their answers come while those are under way. None is cancelled: etcd 3.5.1 panics where a client cancels a
+            // transaction that only reads (measured; "unexpected error during txn", context canceled).
             let soon = async {
-                loop {
+                while !done.get() {
                     two.publish("two").await;
                 }
             };
-            tokio::select! {
-                () = late => {}
-                () = soon => {}
-            }
+            tokio::join!(late, soon);
             one.quiet();
         }
         one.quiet();

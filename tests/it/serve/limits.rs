@@ -143,7 +143,8 @@ async fn a_thousand_slow_clients_do_no_harm() {
         server.takes("a").await;
         slowest = slowest.max(begun.elapsed());
     }
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    // Long before the slow ones have had their time.
+    assert!(slowest < Duration::from_secs(15), "{slowest:?}");
     let grown = memory(server.child.pid()).saturating_sub(before);
     assert!(grown < 48 << 20, "{grown} bytes more");
     eventually(
