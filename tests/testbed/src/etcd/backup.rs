@@ -10,7 +10,10 @@ impl Cluster {
     /// Writes a backup of the whole store to `path`.
     pub async fn snapshot(&self, path: &Path) {
         let result: Result<(), etcd_client::Error> = async {
-            let mut stream = self.client().await.snapshot().await?;
+            // A read that is current has its member catch up: one that lags would hand out less than there is.
+            let mut client = self.client_of(0).await;
+            client.get("a backup follows", None).await?;
+            let mut stream = client.snapshot().await?;
             let mut file = Vec::new();
             while let Some(part) = stream.message().await? {
                 file.extend_from_slice(part.blob());
