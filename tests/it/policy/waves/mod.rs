@@ -291,7 +291,7 @@ async fn node_that_waits_for_a_wave_asks_nothing_and_pays_little_when_it_opens()
     let (canary, later) = (on_it("canary"), on_it(""));
     put(&cluster, &keys.member("c1"), "W").await;
     set(&later, &after(&["canary"])).await;
-    later.set_max(100, false).await.unwrap();
+    later.set_max(2000, false).await.unwrap();
     LocalSet::new()
         .run_until(async {
             let said = Rc::new(RefCell::new(0));
@@ -309,7 +309,7 @@ async fn node_that_waits_for_a_wave_asks_nothing_and_pays_little_when_it_opens()
                     semaphore.acquire(&claim, note).await;
                 })
             };
-            const NODES: usize = 20;
+            const NODES: usize = 100;
             let tasks: Vec<_> = (0..NODES).map(wait).collect();
             eventually("all wait", async || *said.borrow(), |said| *said == NODES).await;
             // The watches are requests as well: once they stand, nothing more is asked.
