@@ -53,6 +53,23 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All that this program knows.
+    pub const ALL: [Self; 13] = [
+        Self::Staged,
+        Self::Requested,
+        Self::Draining,
+        Self::SteppedBack,
+        Self::Rebooting,
+        Self::Proven,
+        Self::Unproven,
+        Self::RollingBack,
+        Self::FellBack,
+        Self::Quarantined,
+        Self::Soaking,
+        Self::SoakFailed,
+        Self::SoakEnded,
+    ];
+
     /// The id of its messages in the journal; docs/logs.md and the catalog have them as well. They never change.
     #[must_use]
     pub fn message_id(&self) -> &'static str {

@@ -92,21 +92,7 @@ mod tests {
 
     #[test]
     fn events_of_the_history_are_those_that_a_receiver_may_be_told() {
-        let kinds = [
-            Kind::Staged,
-            Kind::Requested,
-            Kind::Draining,
-            Kind::SteppedBack,
-            Kind::Rebooting,
-            Kind::Proven,
-            Kind::Unproven,
-            Kind::RollingBack,
-            Kind::FellBack,
-            Kind::Quarantined,
-            Kind::Soaking,
-            Kind::SoakFailed,
-            Kind::SoakEnded,
-        ];
+        let kinds = Kind::ALL;
         for kind in kinds {
             let word = word(&kind);
             assert!(settings::NOTIFY_EVENTS.contains(&word.as_str()), "{word}");

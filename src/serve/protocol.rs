@@ -20,7 +20,7 @@ pub(super) const DEFAULT_GROUP: &str = "default";
 pub(super) enum Call {
     /// A place, before the reboot.
     PreReboot,
-    /// That the place be given back.
+    /// That the place be released.
     SteadyState,
 }
 

@@ -44,7 +44,7 @@ pub fn key_id(client: &str) -> String {
 pub struct Poller {
     /// The id that it gave, of any length and characters.
     pub client: String,
-    /// Within how many seconds it is expected to give the place back; then its hold is shown as overdue, and stands.
+    /// Within how many seconds it is expected to release the place; then its hold is shown as overdue, and stands.
     pub deadline: u64,
     /// Where it asked from, for people.
     pub from: Option<String>,

@@ -127,7 +127,7 @@ pub struct Holder {
     pub to: ImageId,
     /// How far it has come.
     pub phase: Phase,
-    /// Within how many seconds of taking it means to give it back; none for one taken by hand.
+    /// Within how many seconds of the take it means to release it; none for one taken by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<u64>,
     /// How many seconds after its deadline others may pass over it, by the policy at the take; none: never.

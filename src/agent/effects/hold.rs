@@ -1,4 +1,4 @@
-//! From leaving the queue to giving back: what is done in etcd with a claim.
+//! From leaving the queue to the release: what is done in etcd with a claim.
 
 use std::{cell::Cell, sync::Arc, time::Duration};
 

@@ -368,21 +368,7 @@ fn a_reboot_is_pending_since_its_update_was_staged_also_after_a_new_start() {
 fn message_ids_are_documented_and_explained() {
     let page = include_str!("../../../docs/logs.md");
     let catalog = include_str!("../../../systemd/pointsman.catalog");
-    let kinds = [
-        Kind::Staged,
-        Kind::Requested,
-        Kind::Draining,
-        Kind::SteppedBack,
-        Kind::Rebooting,
-        Kind::Proven,
-        Kind::Unproven,
-        Kind::RollingBack,
-        Kind::FellBack,
-        Kind::Quarantined,
-        Kind::Soaking,
-        Kind::SoakFailed,
-        Kind::SoakEnded,
-    ];
+    let kinds = Kind::ALL;
     let documented: Vec<&str> = page
         .lines()
         .filter(|line| line.starts_with("| `"))
@@ -398,4 +384,18 @@ fn message_ids_are_documented_and_explained() {
         );
         assert!(catalog.contains(&format!("\n-- {id}\nSubject: ")), "{id}");
     }
+}
+
+#[test]
+fn events_are_documented_with_the_command_that_shows_them() {
+    let page = include_str!("../../../docs/commands.md");
+    let part = page.split_once("## `history`").unwrap().1;
+    let part = part.split("\n## ").next().unwrap();
+    let rows = part.lines().filter(|line| line.starts_with("| `"));
+    let first_cells = rows.map(|row| row.split('|').nth(1).unwrap());
+    let documented: Vec<&str> = first_cells
+        .flat_map(|cell| cell.split(','))
+        .map(|word| word.trim().trim_matches('`'))
+        .collect();
+    assert_eq!(documented, Kind::ALL.map(|kind| kind.word()));
 }

@@ -116,7 +116,7 @@ impl Machine {
                 let op = self.resumption(now);
                 op.map_or_else(Vec::new, |op| vec![Effect::Run(op)])
             }
-            // Giving back needs no journal to be right: repeated after a crash, it is harmless.
+            // A release needs no journal to be right: repeated after a crash, it is harmless.
             State::Releasing { .. } => {
                 let entry = self.entry().cloned();
                 let owed = self.owed().cloned();

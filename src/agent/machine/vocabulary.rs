@@ -68,7 +68,7 @@ pub enum State {
         why: Failure,
     },
     /// The node is going down by somebody else's will while this agent holds the semaphore: the next boot
-    /// gives it back.
+    /// releases it.
     GoingDown {
         /// When to see whether it still does.
         until: Duration,

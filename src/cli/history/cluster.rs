@@ -220,3 +220,43 @@ pub(in crate::cli) fn of_nodes(status: &Status) -> Vec<Event> {
     }
     events
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quarantine_by_hand_is_told_once() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let quarantined = |second| Event {
+            time: at(second),
+            event: "quarantined".into(),
+            group: None,
+            who: "desk".into(),
+            id: None,
+            began: None,
+            from: None,
+            to: Some(ImageId {
+                digest: None,
+                version: Some("2".into()),
+            }),
+            target: None,
+            reason: "slow".into(),
+        };
+        let act = |act: &str, target: &str| Act {
+            act: act.into(),
+            target: target.into(),
+            since: Some(at(100)),
+            ..Act::default()
+        };
+        assert!(quarantined(100).is_told_by(&act("quarantine add", "2")));
+        // By a node, of another version, or another time.
+        for (event, act) in [
+            (quarantined(100), act("quarantine clear", "2")),
+            (quarantined(100), act("quarantine add", "3")),
+            (quarantined(200), act("quarantine add", "2")),
+        ] {
+            assert!(!event.is_told_by(&act), "{act:?}");
+        }
+    }
+}

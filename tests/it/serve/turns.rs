@@ -73,7 +73,7 @@ async fn every_refusal_says_who_is_in_the_way_and_since_when() {
         paused.starts_with("the group is paused by ann@desk: maintenance"),
         "{paused}"
     );
-    // It has its place all the same, and gives it back.
+    // It has its place all the same, and releases it.
     place.server.takes("first").await;
     place.server.releases("first").await;
     place.server.refused("first", "paused").await;

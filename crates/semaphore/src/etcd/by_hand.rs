@@ -36,7 +36,7 @@ pub enum Locked {
 /// How an `unlock` ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Unlocked {
-    /// Given back.
+    /// Released.
     Unlocked(Option<Holder>),
     /// The id was no holder.
     NotHeld,

@@ -124,7 +124,7 @@ impl Semaphore {
     /// holds under its id is left alone.
     ///
     /// # Errors
-    /// When etcd cannot be reached (the place may then have been given back, and asking again tells), refuses, or is not the one it
+    /// When etcd cannot be reached (the place may then have been released, and asking again tells), refuses, or is not the one it
     /// was; when the client has a place and the document cannot be used.
     pub async fn release_for_poller(&self, client: &str) -> Result<(), Error> {
         const DOING: &str = "releasing the reboot lock for a client of FleetLock";
