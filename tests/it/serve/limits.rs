@@ -1,6 +1,6 @@
 //! Clients that want too much, and clients that are slow.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use super::*;
 
@@ -96,9 +96,9 @@ fn memory(pid: u32) -> u64 {
     kib.parse::<u64>().unwrap() << 10
 }
 
-/// How many connections the server has accepted and not closed, by the kernel's table (proc(5), `net/tcp`): one that waits to be
-/// accepted has no inode yet.
-fn served(server: &Server) -> usize {
+/// The clients whose connections the server has accepted and not closed, by the kernel's table (proc(5), `net/tcp`): one that waits
+/// to be accepted has no inode yet. The table is not read at one instant.
+fn clients(server: &Server) -> BTreeSet<String> {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let port = format!(":{:04X}", server.address.port());
     let rows = table
@@ -107,7 +107,13 @@ fn served(server: &Server) -> usize {
         .map(|row| row.split_whitespace().collect::<Vec<_>>());
     // Established, or closed by the client only.
     let open = rows.filter(|row| row[1].ends_with(&port) && matches!(row[3], "01" | "08"));
-    open.filter(|row| row[9] != "0").count()
+    let accepted = open.filter(|row| row[9] != "0");
+    accepted.map(|row| row[2].to_owned()).collect()
+}
+
+/// How many connections the server had at one instant: who is in the table before and after it was there in between.
+fn served(server: &Server) -> usize {
+    clients(server).intersection(&clients(server)).count()
 }
 
 /// A thousand clients send a byte now and then. Others are served meanwhile, and the slow ones are gone by themselves.
