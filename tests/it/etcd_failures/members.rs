@@ -1,10 +1,17 @@
 //! Members away, hung, or without a leader.
 
-use pointsman_testbed::etcd::{Version, unique_prefix};
+use std::time::Instant;
+
+use etcd_client::{Txn, TxnOp};
+use pointsman_testbed::{
+    etcd::{Version, unique_prefix},
+    random::Random,
+};
 use semaphore::etcd::{Committed, Owner};
+use tokio::time::timeout;
 
 use super::{Waiter, acquire, holders, local, on_both, one, pointsman, release, three};
-use crate::support::{claim, on, options, semaphore, with};
+use crate::support::{claim, node, on, options, semaphore, with};
 
 on_both!(
     waiting_and_holding_nodes_stay_so_while_etcd_is_down,
@@ -12,6 +19,35 @@ on_both!(
     loss_of_the_leader_loses_no_turn,
     without_a_quorum_nobody_takes_and_afterwards_exactly_one_does,
 );
+
+/// Whoever is stopped in the middle of a look at the group leaves etcd as it was: 3.5.1 would end with a panic ("unexpected error
+/// during txn", etcd #14110).
+#[tokio::test]
+async fn member_of_an_old_etcd_survives_looks_that_are_dropped() {
+    let cluster = one(Version::V35).await;
+    let prefix = unique_prefix("dropped");
+    let group = on(&cluster, &prefix);
+    let mut client = cluster.client().await;
+    for chunk in (0..5000).collect::<Vec<_>>().chunks(100) {
+        let put = |n: &u32| {
+            let id = format!("n{n}");
+            let record = serde_json::to_vec(&node(&id)).unwrap();
+            TxnOp::put(group.keys().node(&id), record, None)
+        };
+        let puts: Vec<_> = chunk.iter().map(put).collect();
+        client.txn(Txn::new().and_then(puts)).await.unwrap();
+    }
+    group.read().await.unwrap();
+    let mut random = Random::new("looks that are dropped");
+    let whole = Instant::now();
+    group.read().await.unwrap();
+    let whole = whole.elapsed();
+    for _ in 0..80 {
+        let part = whole * (random.below(100) as u32) / 100;
+        let _ = timeout(part, group.read()).await;
+    }
+    group.read().await.unwrap();
+}
 
 /// Every command that asks etcd.
 const COMMANDS: [&[&str]; 6] = [
