@@ -2,12 +2,15 @@
 
 use std::{io::IsTerminal as _, time::Duration};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output;
 
 /// How often the line is written although nothing is new: the time goes on.
 const EVERY: Duration = Duration::from_millis(200);
+
+/// What ends within this time needs no progress: a line that is there for a moment only is hard to read.
+const SOON: Duration = Duration::from_secs(1);
 
 /// The line. It is cleared when this is dropped.
 #[derive(Debug)]
@@ -25,6 +28,23 @@ impl Progress {
             bar
         });
         Self { bar }
+    }
+
+    /// As [`Self::new`], and it is seen only of what takes longer than [`SOON`].
+    pub(super) fn of_what_may_end_soon() -> Self {
+        let progress = Self::new();
+        if let Some(bar) = &progress.bar {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+            let bar = bar.downgrade();
+            // A thread: what is done may not yield for seconds.
+            std::thread::spawn(move || {
+                std::thread::sleep(SOON);
+                if let Some(bar) = bar.upgrade() {
+                    bar.set_draw_target(ProgressDrawTarget::stderr());
+                }
+            });
+        }
+        progress
     }
 
     /// Whether anybody sees it; else each step is better a line.
@@ -45,6 +65,18 @@ impl Progress {
         }
         bar.set_message(output::in_line(what));
         bar.set_position(done.min(of));
+    }
+
+    /// So many of its steps are done: a bar, and the time left.
+    pub(super) fn steps(&self, what: &str, done: usize, of: usize) {
+        let Some(bar) = &self.bar else { return };
+        if bar.length() != Some(of as u64) {
+            let style = "{wide_msg} {bar:20} {pos} of {len}, {eta} left";
+            bar.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
+            bar.set_length(of as u64);
+        }
+        bar.set_message(output::in_line(what));
+        bar.set_position(done as u64);
     }
 
     /// This goes on, nobody knows for how long.

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use cloud_config::{
     Addresses, Diagnostic, Level, Mode, PartContent, Unknown,
-    apply::{Machine, Outline},
+    apply::{Machine, Outline, Stage},
     plan::{self, Planned, Platform, Step},
     sources::Fetched,
 };
 use host::node::{self, Root};
 
 use super::{AddressArgs, counted};
-use crate::cli::{Exit, Failure, output};
+use crate::cli::{Exit, Failure, output, progress::Progress};
 
 /// How long an apply at boot waits for another one, such as of another unit.
 pub(in crate::cli) const BOOT_PATIENCE: Duration = Duration::from_secs(60);
@@ -79,6 +79,11 @@ impl ApplyRequest {
         machine.lock().await?;
         let name = self.fetched.origin.clone();
         let steps = self.steps(root, &machine)?;
+        let progress = Progress::of_what_may_end_soon();
+        let mut machine = machine.followed_by(move |stage| match stage {
+            Stage::Fetching => progress.doing("fetching files"),
+            Stage::Changing { what, done, of } => progress.steps(&what, done, of),
+        });
         Ok(machine.apply(&steps, &name).await?)
     }
 

@@ -5,6 +5,7 @@ pub(crate) mod container;
 mod files;
 mod keys;
 mod old_name;
+mod progress;
 mod relations;
 mod sources;
 mod system;

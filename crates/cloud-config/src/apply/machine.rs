@@ -1,6 +1,6 @@
 //! A machine that documents are applied to.
 
-use std::{collections::HashSet, io, time::Duration};
+use std::{collections::HashSet, io, rc::Rc, time::Duration};
 
 use host::node::{self, Root};
 
@@ -8,6 +8,7 @@ use super::{
     accounts::Accounts,
     entry::{self},
     error::ApplyError,
+    follow::{Follower, Stage},
     format::FOLDER,
     manager::{Manager, NETWORKD},
     record::Store,
@@ -39,6 +40,8 @@ pub struct Machine {
     pub(super) patience: Duration,
     /// The records, while they are locked.
     pub(super) locked: Option<Store>,
+    /// Who is told how far an apply is.
+    pub(super) follower: Follower,
 }
 
 impl Machine {
@@ -71,6 +74,7 @@ impl Machine {
             document: String::new(),
             patience: Duration::ZERO,
             locked: None,
+            follower: Follower::default(),
             root,
         })
     }
@@ -99,6 +103,13 @@ impl Machine {
     #[must_use]
     pub fn patient(self, patience: Duration) -> Self {
         Self { patience, ..self }
+    }
+
+    /// Sets who is told how far an apply is: before files are fetched, and before each change.
+    #[must_use]
+    pub fn followed_by(self, tell: impl Fn(Stage) + 'static) -> Self {
+        let follower = Follower::new(Rc::new(tell));
+        Self { follower, ..self }
     }
 
     /// Reads a text file; none if it does not exist or is not text.

@@ -4,7 +4,7 @@
 //! - `fetch`: files from servers; `look`: what each step changes (nothing is done); `act`, `put`, `install`: what it finds
 //! - `run`: making the changes, by `tools`, systemd (`manager`) and update-ssh-keys (`keys`)
 //! - `record`, `journal`, `format`, `state`, `progress`: the record of each apply; `undo`: undoing from it
-//! - `show`: plans and records for people and programs
+//! - `show`: plans and records for people and programs; `follow`: how far an apply is
 
 mod accounts;
 mod act;
@@ -12,6 +12,7 @@ mod earlier;
 mod entry;
 mod error;
 mod fetch;
+mod follow;
 mod format;
 mod install;
 mod journal;
@@ -34,6 +35,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 pub use error::{ApplyError, RecordDamage};
+pub use follow::Stage;
 pub use format::{End, FOLDER};
 pub use machine::Machine;
 pub use show::{Outline, Past, PlannedChange, print};
@@ -119,6 +121,7 @@ impl Machine {
             ));
             notes.extend(left);
         }
+        self.follower.tell(|| Stage::Fetching);
         // Before anything is done: it may fail.
         let steps = fetch::all(&self.tree, steps, self.wait).await?;
         let systemd = self.survey(&steps, Some(&store)).await?;
@@ -146,6 +149,7 @@ impl Machine {
             store: &store,
             systemd: systemd.as_ref(),
             done: Vec::new(),
+            changes: outline.due(),
             notes: Vec::new(),
             last: Vec::new(),
             failed: Vec::new(),

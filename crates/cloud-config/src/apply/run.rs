@@ -7,6 +7,7 @@ use super::{
     earlier::Earlier,
     entry::{TreeEntry, TreePath},
     error::ApplyError,
+    follow::Stage,
     format::FOLDER,
     journal::{Journal, beside},
     keys,
@@ -15,6 +16,7 @@ use super::{
     manager::{self, CommandResult, Manager, NETWORKD},
     put::Put,
     record::Store,
+    show::{self, PlannedChange},
     state::{Intent, State},
     tools::Tools,
     tree::{KeptFile, Tree},
@@ -28,6 +30,8 @@ pub(super) struct Run<'m> {
     pub(super) journal: Journal,
     /// The changes that are made, or were about to be.
     pub(super) done: Vec<Intent>,
+    /// How many changes the first look found: some are found only when others are made.
+    pub(super) changes: usize,
     /// Notes for people about the result.
     pub(super) notes: Vec<String>,
     /// The commands for systemd when everything is recorded: unit and command.
@@ -49,7 +53,7 @@ impl Run<'_> {
     ) -> Result<State, ApplyError> {
         let mut earlier = Earlier::default();
         let mut from = 0;
-        let mut commands = Vec::new();
+        let (mut commands, mut made) = (Vec::new(), 0);
         loop {
             let found = match first.take() {
                 Some(found) => found,
@@ -60,6 +64,10 @@ impl Run<'_> {
             }
             let numbers = self.note(&found.acts)?;
             for (at, act) in found.acts.iter().enumerate() {
+                if act.is_due() {
+                    self.tell(act, made);
+                    made += 1;
+                }
                 match act {
                     act if !act.is_due() => {}
                     Act::Put(put) => {
@@ -101,6 +109,18 @@ impl Run<'_> {
         }
         state.finish(&earlier, tasks, self.machine, commands, &self.last);
         Ok(state)
+    }
+
+    /// Tells who follows that this change is made now.
+    fn tell(&self, act: &Act<'_>, done: usize) {
+        self.machine.follower.tell(|| {
+            let PlannedChange { kind, name, .. } = show::of(act);
+            Stage::Changing {
+                what: format!("{kind} {name}"),
+                done,
+                of: self.changes.max(done + 1),
+            }
+        });
     }
 
     /// Records the changes that this look has found, keeps what is replaced, and returns the number of each change.

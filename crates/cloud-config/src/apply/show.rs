@@ -61,7 +61,13 @@ impl Outline {
     /// Tells whether there is anything to do.
     #[must_use]
     pub fn is_due(&self) -> bool {
-        self.interrupted || self.changes.iter().any(|change| change.change != "same")
+        self.interrupted || self.due() > 0
+    }
+
+    /// How many changes have to be made.
+    pub(super) fn due(&self) -> usize {
+        let due = |change: &&PlannedChange| change.change != "same";
+        self.changes.iter().filter(due).count()
     }
 }
 
@@ -125,7 +131,7 @@ pub(super) fn outline(
     })
 }
 
-fn of(act: &Act<'_>) -> PlannedChange {
+pub(super) fn of(act: &Act<'_>) -> PlannedChange {
     let (kind, name, change, details) = match act {
         Act::Put(put) => return of_put(put),
         Act::Hostname { name, before } => (
