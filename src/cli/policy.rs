@@ -245,7 +245,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         let rollout = semaphore.rollout().await?;
         let group = semaphore.keys().group();
         if let Some(view) = rollout.groups.get(group) {
-            for warning in super::waves::warnings(&rollout, group, view) {
+            for warning in super::waves::gather::warnings(&rollout, group, view) {
                 output::note(format!("warning: {warning}"));
             }
         }

@@ -70,6 +70,10 @@ pub(crate) fn version(version: &str) -> ImageId {
     }
 }
 
+pub(crate) fn group(name: &str) -> Group {
+    Group::new(name).unwrap()
+}
+
 pub(crate) fn node(id: &str) -> NodeRecord {
     serde_json::from_value(serde_json::json!({ "id": id, "hostname": format!("host-{id}") }))
         .unwrap()

@@ -19,6 +19,7 @@ use crate::{
     cli::{
         output,
         status::{Status, gather},
+        waves::{self, gather::GroupShown},
     },
     metrics,
     serve::{Changed, Source, View},
@@ -29,10 +30,17 @@ const LOOK: Duration = Duration::from_millis(500);
 /// The metric that says whether etcd answers.
 const ETCD_UP: &str = "pointsman_cluster_etcd_up";
 
+/// What is read.
+#[derive(Clone, Default)]
+struct All {
+    status: Status,
+    waves: Vec<GroupShown>,
+    acts: Vec<Act>,
+}
+
 /// What was read, when, and in which zone times are shown.
 struct Look {
-    status: Status,
-    acts: Vec<Act>,
+    all: All,
     at: Timestamp,
     zone: TimeZone,
     /// What could not be read; then all else is as it was read last.
@@ -44,42 +52,24 @@ struct Look {
 impl Look {
     /// What was read just now; where that failed, what was read last, and why it may be old.
     fn now(
-        read: Result<(Status, Vec<Act>), Status>,
+        read: Result<All, Status>,
         last: &RefCell<Option<Rc<Self>>>,
         root: &Root,
         file: Option<String>,
     ) -> Rc<dyn View> {
         let zone = node::time_zone(root);
         let before = last.borrow().clone();
-        let look = match (read, before) {
-            (Ok((status, acts)), _) => Self {
-                status,
-                acts,
-                at: Timestamp::now(),
-                zone,
-                away: None,
-                file,
-            },
-            (Err(left), Some(before)) => {
-                return Rc::new(Self {
-                    status: before.status.clone(),
-                    acts: before.acts.clone(),
-                    at: before.at,
-                    zone,
-                    away: Some(left),
-                    file,
-                });
-            }
-            (Err(left), None) => {
-                return Rc::new(Self {
-                    status: Status::default(),
-                    acts: Vec::new(),
-                    at: Timestamp::now(),
-                    zone,
-                    away: Some(left),
-                    file,
-                });
-            }
+        let (all, at, away) = match (read, before) {
+            (Ok(all), _) => (all, Timestamp::now(), None),
+            (Err(left), Some(before)) => (before.all.clone(), before.at, Some(left)),
+            (Err(left), None) => (All::default(), Timestamp::now(), Some(left)),
+        };
+        let look = Self {
+            all,
+            at,
+            zone,
+            away,
+            file,
         };
         let look = Rc::new(look);
         last.replace(Some(Rc::clone(&look)));
@@ -89,18 +79,19 @@ impl Look {
 
 impl View for Look {
     fn json(&self) -> String {
-        output::to_json(self.away.as_ref().unwrap_or(&self.status))
+        output::to_json(self.away.as_ref().unwrap_or(&self.all.status))
     }
 
     fn page(&self, query: &str) -> String {
         let look = page::Look {
-            status: &self.status,
+            status: &self.all.status,
+            waves: &self.all.waves,
             note: self.file.as_deref(),
             away: self
                 .away
                 .as_ref()
                 .and_then(|left| left.etcd_error.as_deref()),
-            acts: &self.acts,
+            acts: &self.all.acts,
             now: self.at,
             zone: &self.zone,
         };
@@ -108,7 +99,7 @@ impl View for Look {
     }
 
     fn metrics(&self) -> String {
-        let status = self.away.as_ref().unwrap_or(&self.status);
+        let status = self.away.as_ref().unwrap_or(&self.all.status);
         let text = metrics::cluster::text(status, Timestamp::now(), &self.zone);
         match &self.file {
             None => text,
@@ -143,6 +134,17 @@ impl InEtcd {
     }
 }
 
+/// How far images have come, which costs requests only where a group comes after another one.
+async fn waves(reader: &Semaphore, status: &Status) -> Vec<GroupShown> {
+    let mut policies = status.groups.iter().flat_map(|group| &group.policy);
+    if !policies.any(|policy| !policy.after.is_empty() || policy.wave_soak.is_some()) {
+        return Vec::new();
+    }
+    let command = |group: &Group, words: &str| page::command(group.as_str(), words);
+    let read = waves::gather::groups(reader, &command).await;
+    read.unwrap_or_default()
+}
+
 impl Source for InEtcd {
     fn read(&self) -> LocalBoxFuture<'_, Rc<dyn View>> {
         // Over the same connection, and without a memory: what is read of a restored store is shown as it is.
@@ -150,8 +152,12 @@ impl Source for InEtcd {
         let reader = reader.with_memory(Arc::default());
         async move {
             let read = match gather::of_cluster(&reader).await {
-                // Without what people did all else is shown.
-                Ok(status) => Ok((status, reader.acts().await.unwrap_or_default())),
+                // Without waves and what people did all else is shown.
+                Ok(status) => Ok(All {
+                    waves: waves(&reader, &status).await,
+                    acts: reader.acts().await.unwrap_or_default(),
+                    status,
+                }),
                 Err(left) => Err(left),
             };
             Look::now(read, &self.last, &self.root, None)
@@ -211,7 +217,10 @@ impl Source for InFile {
         let store = self.store.clone();
         async move {
             let read = blocking::run(move || store.groups()).await;
-            let read = read.map(|groups| (gather::of_file(groups), Vec::new()));
+            let read = read.map(|groups| All {
+                status: gather::of_file(groups),
+                ..All::default()
+            });
             let read = read.map_err(|error| Status {
                 etcd_error: Some(error.to_string()),
                 ..Status::default()

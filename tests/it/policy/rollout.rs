@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use etcd_client::{EventType, WatchOptions};
 use history::{Change, check};
-use host::node::Group;
 use pointsman_testbed::disk::Slot;
 
 use super::*;
 use crate::{
     agents::{bin, undrained},
-    support::{found, options},
+    support::{found, group, options},
     trials::{QUICK, judge},
 };
 
@@ -57,10 +56,6 @@ async fn written(prefix: &str) -> Vec<Change> {
             });
         }
     }
-}
-
-fn group(name: &str) -> Group {
-    Group::new(name).unwrap()
 }
 
 /// The agents of one group, with its policy.

@@ -9,11 +9,13 @@ use pointsman_testbed::{
 };
 use semaphore::{
     keys::Keys,
+    policy::PolicyChange,
     records::{Holder, NodeRecord, Phase},
+    waves::Wave,
 };
 
 use super::{browser::Browser, *};
-use crate::support::{holder, node, version};
+use crate::support::{eventually, group, holder, node, version};
 
 const NARROW: (u32, u32) = (360, 740);
 const WIDE: (u32, u32) = (1280, 900);
@@ -80,6 +82,73 @@ async fn populate(place: &Place, names: [&str; 2]) {
         .put(keys.quarantine_version("1.9"), bad.to_string(), None)
         .await
         .unwrap();
+}
+
+/// The group prod comes after the canaries, of which the second has not proven the image X, and the third is gone.
+async fn in_waves(place: &Place) {
+    let change = PolicyChange {
+        after: Some(vec![group("canary")]),
+        ..PolicyChange::default()
+    };
+    let canary = place.semaphore.of_group(group("canary"));
+    let prod = place.semaphore.of_group(group("prod"));
+    let opens = PolicyChange {
+        wave_soak: Some(Duration::from_secs(3600)),
+        ..PolicyChange::default()
+    };
+    let mut client = shared_cluster().client().await;
+    for (id, proven) in [("c1", "X"), ("c2", "W"), ("c3", "")] {
+        let key = canary.keys().member(id);
+        client.put(key, proven, None).await.unwrap();
+    }
+    for (id, runs) in [("c1", "X"), ("c2", "W")] {
+        let mut said = NodeRecord {
+            hostname: format!("canary-{id}"),
+            group: "canary".into(),
+            ..node(id)
+        };
+        said.runs = version(if runs == "X" { "2" } else { "1" });
+        said.runs.digest = Some(runs.into());
+        record(&mut client, canary.keys(), &said).await;
+    }
+    for (semaphore, change) in [(canary, opens), (prod, change)] {
+        let set = semaphore.set_policy(&change, "ann@desk", false).await;
+        set.unwrap();
+        semaphore.set_max(1, false).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_page_shows_who_keeps_a_wave_from_opening() {
+    let place = Place::new("page-waves", 1).await;
+    let page = async || place.server.request("GET", "/", "", "").await.body;
+    assert!(!page().await.contains("Waves"));
+    in_waves(&place).await;
+    let shown = eventually("the waves", page, |page| page.contains("Waves")).await;
+    for said in [
+        "<h3>Group canary</h3>",
+        "not open</td>",
+        "1 of 3</td>",
+        "<span class=\"name\">canary-c2</span>",
+        "it has proven 1</td>",
+        "<span class=\"name\">c3</span>",
+        "pointsman forget c3 --group canary",
+        "Comes after: canary",
+        "Nodes that have not proven 2:",
+    ] {
+        assert!(shown.contains(said), "{said}: {shown}");
+    }
+    // What people open is open.
+    let canary = place.semaphore.of_group(group("canary"));
+    let wave = Wave {
+        by: "ann@desk".into(),
+        reason: "c3 is in repair".into(),
+        ..Wave::default()
+    };
+    canary.open_wave_by_hand("X", &wave).await.unwrap();
+    let opened = |page: &String| page.contains("opened by ann@desk: c3 is in repair");
+    let shown = eventually("the wave is open", page, opened).await;
+    assert!(!shown.contains("Nodes that have not proven 2:"), "{shown}");
 }
 
 fn url(server: &Server) -> String {
@@ -167,6 +236,7 @@ async fn the_page_is_complete_without_javascript_and_foreign_names_are_text() {
 async fn a_picture_of_the_page_is_taken() {
     let place = Place::new("page-picture", 1).await;
     populate(&place, ["next-2", "node-3"]).await;
+    in_waves(&place).await;
     let browser = Browser::open(WIDE.0, WIDE.1).await;
     let tall = json!({"width": WIDE.0, "height": 1600, "deviceScaleFactor": 1, "mobile": false});
     browser
@@ -187,6 +257,7 @@ async fn a_picture_of_the_page_is_taken() {
 async fn no_word_is_broken_and_no_command_is_out_of_sight() {
     let place = Place::new("page-words", 1).await;
     populate(&place, ["next-2", "node-3"]).await;
+    in_waves(&place).await;
     let broken = r#"
         const broken = [];
         const range = document.createRange();

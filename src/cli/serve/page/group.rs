@@ -18,7 +18,7 @@ pub(super) fn name(group: &str) -> String {
 }
 
 /// A command in this group.
-pub(super) fn command(group: &str, words: &str) -> String {
+pub(in crate::cli::serve) fn command(group: &str, words: &str) -> String {
     match group {
         "" => format!("pointsman {words}"),
         group => format!("pointsman {words} --group {}", shell_word(group)),

@@ -4,15 +4,18 @@ mod group;
 mod html;
 mod nodes;
 mod query;
+mod waves;
 
 use jiff::{Timestamp, tz::TimeZone};
 use semaphore::acts::Act;
 
+pub(super) use group::command;
 pub(super) use query::Query;
 
 use crate::cli::{
     history::{cluster, timeline::Timeline},
     status::{HolderStatus, Status},
+    waves::gather::GroupShown,
 };
 use html::Html;
 
@@ -29,6 +32,8 @@ pub(super) struct Look<'a> {
     pub(super) note: Option<&'a str>,
     /// Why it could not be read again since; what is shown may have changed.
     pub(super) away: Option<&'a str>,
+    /// How far images have come in the groups that come after others, or before.
+    pub(super) waves: &'a [GroupShown],
     /// What people did, the latest last.
     pub(super) acts: &'a [Act],
     pub(super) now: Timestamp,
@@ -195,6 +200,7 @@ fn cluster(html: &mut Html, look: Look<'_>) {
         html.raw("<p>No group is used yet. To create the default one, where N nodes may be out of service at the same time: ");
         html.command("pointsman set-max N").raw("</p>\n");
     }
+    waves::section(html, look);
     if !status.quarantine.is_empty() {
         html.raw("<section aria-labelledby=\"quarantine-title\">\n<h2 id=\"quarantine-title\">Quarantined images</h2>\n");
         html.table(

@@ -1,13 +1,21 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cli::status::GroupStatus;
+use crate::cli::{
+    status::GroupStatus,
+    waves::gather::{ImageShown, MissingShown},
+};
 
 fn shown(status: &Status, query: &str) -> String {
+    shown_with(status, &[], query)
+}
+
+fn shown_with(status: &Status, waves: &[GroupShown], query: &str) -> String {
     let act = json!({"act": HOSTILE, "group": HOSTILE, "target": HOSTILE, "by": HOSTILE, "host": HOSTILE,
         "reason": HOSTILE, "since": "2026-11-30T11:45:00Z"});
     let look = Look {
         status,
+        waves,
         note: Some(HOSTILE),
         away: status.etcd_error.as_deref(),
         acts: &[serde_json::from_value(act).unwrap()],
@@ -29,6 +37,35 @@ fn group(name: &str, nodes: Value) -> GroupStatus {
 
 /// A name that ends an attribute, a tag and a title.
 const HOSTILE: &str = "\"'></title></option><script>alert(1)</script>";
+
+fn hostile_waves() -> GroupShown {
+    let missing = MissingShown {
+        id: HOSTILE.into(),
+        hostname: HOSTILE.into(),
+        since: None,
+        why: HOSTILE.into(),
+        command: Some(HOSTILE.into()),
+    };
+    let image = ImageShown {
+        image: serde_json::from_value(json!({"version": HOSTILE, "digest": HOSTILE})).unwrap(),
+        wave: "open",
+        since: None,
+        by: HOSTILE.into(),
+        reason: HOSTILE.into(),
+        soak_left_seconds: None,
+        quarantined: None,
+        proven: 0,
+        missing: vec![missing],
+    };
+    GroupShown {
+        group: HOSTILE.into(),
+        after: vec![HOSTILE.into()],
+        wave_soak_seconds: Some(0),
+        members: 1,
+        images: vec![image],
+        warnings: vec![HOSTILE.into()],
+    }
+}
 
 #[test]
 fn whatever_others_wrote_there_is_only_the_markup_of_this_program() {
@@ -52,8 +89,9 @@ fn whatever_others_wrote_there_is_only_the_markup_of_this_program() {
         ..Status::default()
     };
     let query = "q=%22%3E%3Cscript%3E&state=%22%3E%3Cscript%3E&version=%22%3E%3Cscript%3E";
+    let waves = [hostile_waves()];
     for query in ["", query] {
-        let page = shown(&status, query);
+        let page = shown_with(&status, &waves, query);
         assert_eq!(page.matches("<script").count(), 1, "{page}");
         assert!(page.contains("<script src=\"assets/page.js\" defer></script>"));
         assert_eq!(page.matches("</title></option>").count(), 0);

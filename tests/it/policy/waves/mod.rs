@@ -7,14 +7,13 @@ mod people;
 
 use std::time::Duration;
 
-use host::node::Group;
 use pointsman_testbed::disk::Slot;
 use semaphore::waves::Wave;
 
 use super::{members::runs, *};
 use crate::{
     agents::bin,
-    support::options,
+    support::{group, options},
     trials::{self, QUICK, runs_from},
 };
 
@@ -23,10 +22,6 @@ const SOON: [(&str, &str); 2] = [
     ("POINTSMAN_WAVE_SPREAD", "0s"),
     ("POINTSMAN_WAVE_RETRY", "12h"),
 ];
-
-fn group(name: &str) -> Group {
-    Group::new(name).unwrap()
-}
 
 fn of_group(prefix: &str, name: &str) -> Semaphore {
     let keys = Keys::new(prefix, group(name));
