@@ -35,27 +35,35 @@ const ALL: [Group; 6] = [Root, Config, Etcd, RebootLock, Which, Slots];
 /// Of a command that asks etcd about a reboot lock.
 const ASKS: &[Group] = &[Root, Config, Etcd, RebootLock, Which];
 
+/// Of a command about all groups.
+const OF_ALL_GROUPS: &[Group] = &[Root, Config, Etcd, RebootLock];
+
 /// The groups of a command, by its words; the longest line that fits counts. For a command that is not here all of them
 /// mean something.
-const OF_COMMANDS: [(&[&str], &[Group]); 25] = [
+const OF_COMMANDS: [(&[&str], &[Group]); 28] = [
     (&["status"], ASKS),
     (&["lock"], ASKS),
     (&["unlock"], ASKS),
     (&["set-max"], ASKS),
     (&["policy"], ASKS),
-    (&["waves"], ASKS),
+    // All groups are shown.
+    (&["waves"], OF_ALL_GROUPS),
+    (&["waves", "open"], ASKS),
     (&["soak"], &[Root, Config]),
     (&["forget"], ASKS),
-    (&["quarantine"], ASKS),
+    (&["quarantine"], OF_ALL_GROUPS),
     (&["acts"], ASKS),
     // With --cluster.
     (&["history"], ASKS),
     // Its clients name their groups.
-    (&["serve"], &[Root, Config, Etcd, RebootLock]),
+    (&["serve"], OF_ALL_GROUPS),
     (&["import-locksmith"], ASKS),
     (&["pause"], ASKS),
     (&["resume"], ASKS),
-    (&["store"], ASKS),
+    // Where such a command is suggested.
+    (&["pause", "--all"], OF_ALL_GROUPS),
+    (&["resume", "--all"], OF_ALL_GROUPS),
+    (&["store"], OF_ALL_GROUPS),
     (&["slots"], &[Root, Config, Slots]),
     (&["update"], &[Root, Config]),
     (&["windows"], &[Root, Config]),
@@ -245,7 +253,14 @@ mod tests {
         for (words, _) in OF_COMMANDS {
             let mut at = Some(&command);
             for word in words {
-                at = at.and_then(|at| at.find_subcommand(word));
+                let flag = word.strip_prefix("--");
+                at = at.and_then(|at| match flag {
+                    Some(flag) => at
+                        .get_arguments()
+                        .any(|arg| arg.get_long() == Some(flag))
+                        .then_some(at),
+                    None => at.find_subcommand(word),
+                });
             }
             assert!(
                 at.is_some() || ["help", "store"].contains(&words[0]),

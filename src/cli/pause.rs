@@ -19,7 +19,7 @@ const LONGEST: u64 = 9_000_000_000;
 #[derive(Debug, clap::Args)]
 pub struct PauseArgs {
     /// Pause the whole cluster, not only the group.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "group")]
     all: bool,
     /// The reason, which is shown wherever a node waits because of the pause.
     #[arg(long, value_parser = sentence)]
@@ -44,7 +44,7 @@ pub(super) fn sentence(text: &str) -> Result<String, String> {
 #[derive(Debug, clap::Args)]
 pub struct ResumeArgs {
     /// End the pause of the whole cluster, not that of the group.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "group")]
     all: bool,
     #[command(flatten)]
     reason: ReasonArgs,

@@ -32,10 +32,12 @@ fn in_use(group: &Group) -> Option<String> {
         .iter()
         .map(|ticket| who(&ticket.hostname, &ticket.id));
     let nodes = group.nodes.iter().map(|node| who(&node.hostname, &node.id));
+    let mut nodes: Vec<String> = nodes.collect();
+    nodes.sort();
     let ways = [
         ("its reboot lock is held by", holders.collect::<Vec<_>>()),
         ("in its queue:", waiting.collect()),
-        ("its nodes are", nodes.collect()),
+        ("its nodes are", nodes),
     ];
     let (how, who) = ways.into_iter().find(|(_, who)| !who.is_empty())?;
     let few: Vec<String> = who.iter().take(5).cloned().collect();
@@ -76,23 +78,28 @@ pub(super) async fn known_or_new(context: &Context, command: &str) -> Result<(),
     .remedy("create the group anyway", context.command(command)))
 }
 
+/// The group, as it goes on after an article.
+fn named(context: &Context) -> String {
+    match &context.config.group {
+        group if group.is_default() => "default group".to_owned(),
+        group => format!("group {:?}", output::in_line(group.as_str())),
+    }
+}
+
 async fn remove(context: &Context) -> Result<(), Failure> {
-    let name = format!(
-        "The group {:?}",
-        output::in_line(context.config.group.as_str())
-    );
+    let name = named(context);
     let unused = |group: &Group| match in_use(group) {
         None => Ok(()),
         Some(why) => Err(Failure::new(
             Exit::Refused,
-            format!("{name} is not removed: {why}"),
+            format!("the {name} is not removed: {why}"),
         )),
     };
     match context.semaphore()?.remove_group(unused).await? {
-        true => output::say(format!("{name} is removed.")),
+        true => output::say(format!("The {name} is removed.")),
         false => Err(Failure::new(
             Exit::Nothing,
-            format!("{name} does not exist: it has no semaphore document in etcd."),
+            format!("the {name} does not exist: it has no semaphore document in etcd"),
         )),
     }
 }
@@ -144,10 +151,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let set = context.semaphore()?.set_max(max, args.rebuild).await?;
     match (&set.before, set.old) {
         (_, Some(old)) => output::say(format!("Old-Max: {old}"))?,
-        (Before::Unused, None) => output::say(format!(
-            "The group {:?} is new.",
-            context.config.group.as_str()
-        ))?,
+        (Before::Unused, None) => output::say(format!("The {} is new.", named(context)))?,
         (Before::Rebuilt, None) => {
             let kept = match set.document.holders.as_slice() {
                 [] => "Nobody holds the reboot lock.".into(),

@@ -12,11 +12,12 @@ use semaphore::{
 use crate::cli::names;
 
 /// How long an image takes at least to reach all members: each place is taken for as long as a node soaks. None without a soak,
-/// or where nobody may go.
+/// or where nobody may go. In a group that nobody has used, one node may: agents create its document so.
 pub(super) fn pace(soak: Option<Duration>, members: u64, max: Option<u32>) -> Option<Duration> {
-    let turns = members.div_ceil(u64::from(max?).max(1));
+    let max = max.unwrap_or(1);
+    let turns = members.div_ceil(u64::from(max).max(1));
     let turns = u32::try_from(turns).unwrap_or(u32::MAX);
-    let at_work = max? > 0 && members > 0;
+    let at_work = max > 0 && members > 0;
     soak.filter(|_| at_work)
         .map(|soak| soak.saturating_mul(turns))
 }
@@ -92,7 +93,7 @@ mod tests {
             (Some(hour), 13, Some(2), Some(hour * 7)),
             (Some(hour), 0, Some(2), None),
             (Some(hour), 12, Some(0), None),
-            (Some(hour), 12, None, None),
+            (Some(hour), 12, None, Some(hour * 12)),
             (None, 12, Some(2), None),
         ] {
             assert_eq!(pace(soak, members, max), found, "{members} {max:?}");

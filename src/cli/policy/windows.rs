@@ -19,10 +19,10 @@ pub(super) struct WindowArgs {
     #[arg(long, value_name = "CALENDAR", group = "field")]
     window: Vec<String>,
     /// The length of a --window, such as 4h
-    #[arg(long = "for", id = "length", value_name = "DURATION", requires = "window", value_parser = duration::parse)]
+    #[arg(long = "for", id = "length", value_name = "DURATION", requires = "window", group = "field", value_parser = duration::parse)]
     length: Vec<Duration>,
     /// The time zone of all --window that name none, such as Europe/Berlin [default: UTC, because nodes may be in several zones]
-    #[arg(long, value_name = "ZONE", requires = "window")]
+    #[arg(long, value_name = "ZONE", requires = "window", group = "field")]
     zone: Option<String>,
 }
 

@@ -121,9 +121,26 @@ async fn suggested_commands_have_the_given_flags() {
     says(&["lock", "--as", "a"], 0, "unlock a").await;
     says(&["lock", "--as", "b"], 3, "status").await;
     says(&["pause", "--reason", "fair"], 0, "resume").await;
-    says(&["pause", "--all", "--reason", "fair"], 0, "resume --all").await;
-    says(&["resume"], 0, "resume --all").await;
+    // Of what is about all groups, none is named.
+    let of_all = format!(
+        "pointsman resume --all {}",
+        again.replace("--group 'red team' ", "")
+    );
+    op.says(&["pause", "--all", "--reason", "fair"], 0, &of_all)
+        .await;
+    op.says(&["resume", "--group", "red team"], 0, &of_all)
+        .await;
     op.says(&["resume", "--all"], 0, "").await;
+    for args in [
+        &["pause", "--all", "--reason", "fair"][..],
+        &["resume", "--all"],
+        &["waves"],
+        &["quarantine"],
+        &["store"],
+    ] {
+        let args = [args, &["--group", "red team"]].concat();
+        op.says(&args, 2, "cannot be used with").await;
+    }
     // The group of a document that is broken is the one to be repaired, whichever was asked for.
     let red = semaphore::keys::Keys::new(&op.prefix, host::node::Group::new("red team").unwrap());
     let mut client = shared_cluster().client().await;

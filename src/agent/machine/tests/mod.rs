@@ -214,8 +214,10 @@ proptest! {
         }
         // Somebody booted an image again that the node had rolled back: it stays up, holds, and waits for a person.
         // Or somebody quarantined what it would roll back to, or the other slot has nothing else to roll back to. Or somebody
-        // booted a bad one whose forerunner could not be written down: it stays up as well.
-        let forgot = happenings.iter().any(|h| matches!(h, Happening::Disk(false)));
+        // booted a bad one whose forerunner could not be written down, for want of space or into a newer journal: it stays up
+        // as well.
+        let keeps_none = |h: &Happening| matches!(h, Happening::Disk(false) | Happening::Newer);
+        let forgot = happenings.iter().any(keeps_none);
         if let State::Unproven { why, .. } = simulation.machine.state()
             && let Unproven::Failed { stays, .. } = why
             && (matches!(stays, Stays::RolledBackBefore | Stays::SameImage(_))
