@@ -53,7 +53,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use crate::notify::Notifier;
+use crate::notify::{Notifier, missing_programs};
 
 /// Why the agent did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -160,7 +160,12 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
         outside
             .coordinator
             .set_strategy(&config.strategy.to_string())?;
-        for complaint in Hooks::new(&root, config.timings.hook_timeout).complaints() {
+        let hooks = Hooks::new(&root, config.timings.hook_timeout);
+        for complaint in hooks
+            .complaints()
+            .into_iter()
+            .chain(missing_programs(&config))
+        {
             tracing::warn!("{complaint}");
         }
         outside.notifier.configure(&config);

@@ -11,6 +11,7 @@ use super::{
     output,
     table::{cells, table, trimmed},
 };
+use crate::notify::missing_programs;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -73,7 +74,12 @@ fn files(context: &Context) -> Result<(), Failure> {
         output::note(super::status::NOT_CONFIGURED);
     }
     let config = &context.config;
-    for complaint in Hooks::new(&config.root, config.timings.hook_timeout).complaints() {
+    let hooks = Hooks::new(&config.root, config.timings.hook_timeout);
+    for complaint in hooks
+        .complaints()
+        .into_iter()
+        .chain(missing_programs(config))
+    {
         output::note(format!("pointsman: warning: {complaint}"));
     }
     if let Some(warning) = context.config.certificate_warning(Timestamp::now()) {

@@ -27,6 +27,8 @@ pub struct Context {
     faults: Faults,
     /// The flags of this command line, for the commands that are suggested.
     common: CommonArgs,
+    /// Whether the command is about all groups: then it does not matter which is this node's.
+    of_all_groups: bool,
     /// Whether the dates of the certificate have been said.
     warned: Cell<bool>,
     /// Why the person who runs the command does so.
@@ -35,7 +37,7 @@ pub struct Context {
 
 /// What stands for a password.
 const HIDDEN: &str = "(hidden)";
-/// How many of the flags for etcd are needed where nothing else says them; the others may be left out.
+/// How many of the flags for etcd are needed where nothing else says them, the group among them; the others may be left out.
 const NEEDED: usize = 3;
 
 /// The flags of the settings that say which reboot lock is meant, and how it is reached.
@@ -55,15 +57,16 @@ impl Context {
             sources,
             faults: Faults::new(),
             common,
+            of_all_groups: false,
             warned: Cell::default(),
             reason: RefCell::default(),
         })
     }
 
     /// With what is right in the configuration, after saying what is wrong: whoever must act on a machine in trouble
-    /// does not have to repair an unrelated line first.
+    /// does not have to repair an unrelated line first. For a command about all groups, the group is unrelated.
     #[must_use]
-    pub fn lenient(sources: Sources, common: CommonArgs) -> Self {
+    pub fn lenient(sources: Sources, common: CommonArgs, of_all_groups: bool) -> Self {
         let (config, faults) = sources.load_what_is_right();
         for fault in &faults {
             output::note(format!("pointsman: {fault}"));
@@ -73,6 +76,7 @@ impl Context {
             sources,
             faults,
             common,
+            of_all_groups,
             warned: Cell::default(),
             reason: RefCell::default(),
         }
@@ -197,6 +201,8 @@ impl Context {
     /// The configuration by which etcd is asked: the whole, where its faults do not touch what says which reboot lock is
     /// meant; else the flags alone, where they say it.
     fn of_etcd(&self) -> Result<Cow<'_, Config>, Failure> {
+        let of_etcd = || of_etcd().filter(|one| !self.of_all_groups || one.about != About::Group);
+        let needed = NEEDED - usize::from(self.of_all_groups);
         let open = |key: &str| {
             let concerned = |fault: &ConfigError| fault.concerns(key) != Some(false);
             self.faults.iter().any(concerned) && !self.flag_given(key)
@@ -204,7 +210,7 @@ impl Context {
         if !of_etcd().any(|one| open(one.key)) {
             return Ok(Cow::Borrowed(&self.config));
         }
-        if of_etcd().take(NEEDED).all(|one| self.flag_given(one.key)) {
+        if of_etcd().take(needed).all(|one| self.flag_given(one.key)) {
             let flags = self.sources.flags.clone();
             return Ok(Cow::Owned(Config::resolve(&self.sources.root, flags)?));
         }

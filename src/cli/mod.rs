@@ -129,6 +129,19 @@ pub enum Command {
     CloudConfig(cloud_config::Args),
 }
 
+impl Command {
+    /// Whether it is about all groups, so that it does not matter which is this node's.
+    fn is_about_all_groups(&self) -> bool {
+        match self {
+            Self::Quarantine(_) | Self::Store(_) => true,
+            Self::Waves(args) => !args.is_about_one_group(),
+            Self::Pause(args) => args.all,
+            Self::Resume(args) => args.all,
+            _ => false,
+        }
+    }
+}
+
 /// What the words of a compatibility mode amount to.
 pub enum Words<T> {
     /// This is to be done.
@@ -167,7 +180,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         | Command::Reboot(_)
         | Command::Windows(_) => Context::strict(sources, cli.common.clone())?,
         _ if sources.file.is_some() => Context::strict(sources, cli.common.clone())?,
-        _ => Context::lenient(sources, cli.common.clone()),
+        command => Context::lenient(sources, cli.common.clone(), command.is_about_all_groups()),
     };
     let flags = context.flags_but_the_group("set-max");
     let done = match cli.command {

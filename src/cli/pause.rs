@@ -20,7 +20,7 @@ const LONGEST: u64 = 9_000_000_000;
 pub struct PauseArgs {
     /// Pause the whole cluster, not only the group.
     #[arg(long, conflicts_with = "group")]
-    all: bool,
+    pub(super) all: bool,
     /// The reason, which is shown wherever a node waits because of the pause.
     #[arg(long, value_parser = sentence)]
     reason: String,
@@ -45,7 +45,7 @@ pub(super) fn sentence(text: &str) -> Result<String, String> {
 pub struct ResumeArgs {
     /// End the pause of the whole cluster, not that of the group.
     #[arg(long, conflicts_with = "group")]
-    all: bool,
+    pub(super) all: bool,
     #[command(flatten)]
     reason: ReasonArgs,
 }

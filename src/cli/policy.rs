@@ -12,7 +12,7 @@ use host::{
 use jiff::Timestamp;
 use semaphore::{
     document::Document,
-    etcd::{PolicySet, PolicyState},
+    etcd::{PolicySet, PolicyState, Semaphore},
     policy::{Field, Lost, Policy, PolicyChange},
 };
 use serde::Serialize;
@@ -165,6 +165,9 @@ struct Shown {
     max_follows_policy: bool,
     /// How long an image takes at least to reach all members, by the soak and by how many may be out; null without a soak.
     rollout_at_least_seconds: Option<u64>,
+    /// With --dry-run: what the change would do to the nodes there are, a sentence each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effects: Option<Vec<String>>,
     #[serde(skip)]
     percentage: Option<String>,
 }
@@ -190,6 +193,7 @@ impl Shown {
             error,
             members,
             max,
+            effects: None,
             rollout_at_least_seconds: effects::pace(soak, members, max).map(|pace| pace.as_secs()),
         }
     }
@@ -240,7 +244,15 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let set = semaphore
         .set_policy(&change, &person(context), dry.dry_run)
         .await?;
-    changed(context, &set, dry, json)?;
+    let effects = match dry.dry_run {
+        true => Some(effects(context, &semaphore, &set).await?),
+        false => None,
+    };
+    changed(context, &set, effects, json)?;
+    let kept = set.document.as_ref().map(|document| document.max);
+    if let Some(max) = kept.filter(|_| change.unset.contains(&Field::MaxPercent) && !json.json) {
+        output::say(format!("Max stays {max}, whatever the number of members."))?;
+    }
     if change.after.is_some() && !dry.dry_run {
         let rollout = semaphore.rollout().await?;
         let group = semaphore.keys().group();
@@ -250,25 +262,30 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             }
         }
     }
-    if dry.dry_run && !json.json {
-        let group = semaphore.read().await?;
-        let rollout = semaphore.rollout().await?;
-        let before = set
-            .before
-            .policy
-            .as_ref()
-            .and_then(|policy| policy.as_ref().ok());
-        let after = set.policy.clone().unwrap_or_default();
-        let lines = effects::on_nodes(before, &after, &group, &rollout);
-        let zone = node::time_zone(&context.config.root);
-        let now = Timestamp::now().to_zoned(zone);
-        let windows = before.map_or(&[][..], |policy| &policy.windows);
-        let windows = windows::effects(windows, &after.windows, &group.queue, &now);
-        for line in windows.into_iter().chain(lines) {
-            output::say(output::in_line(&line))?;
-        }
-    }
     Ok(())
+}
+
+/// What the change would do to the nodes there are, a sentence each.
+async fn effects(
+    context: &Context,
+    semaphore: &Semaphore,
+    set: &PolicySet,
+) -> Result<Vec<String>, Failure> {
+    let group = semaphore.read().await?;
+    let rollout = semaphore.rollout().await?;
+    let before = set
+        .before
+        .policy
+        .as_ref()
+        .and_then(|policy| policy.as_ref().ok());
+    let after = set.policy.clone().unwrap_or_default();
+    let lines = effects::on_nodes(before, &after, &group, &rollout);
+    let zone = node::time_zone(&context.config.root);
+    let now = Timestamp::now().to_zoned(zone);
+    let windows = before.map_or(&[][..], |policy| &policy.windows);
+    let mut all = windows::effects(windows, &after.windows, &group.queue, &now);
+    all.extend(lines);
+    Ok(all)
 }
 
 /// Sets the percentage, as `set-max` does.
@@ -284,7 +301,7 @@ pub(super) async fn set_percentage(context: &Context, percent: u32) -> Result<()
     let set = semaphore
         .set_policy(&change, &person(context), false)
         .await?;
-    changed(context, &set, DryRunArgs::default(), JsonArgs::default())
+    changed(context, &set, None, JsonArgs::default())
 }
 
 async fn show(context: &Context, json: JsonArgs) -> Result<(), Failure> {
@@ -401,18 +418,24 @@ pub(super) fn percentage(
 fn changed(
     context: &Context,
     set: &PolicySet,
-    dry: DryRunArgs,
+    effects: Option<Vec<String>>,
     json: JsonArgs,
 ) -> Result<(), Failure> {
     let (policy, members) = (set.policy.clone(), set.before.members);
-    let shown = Shown::new(context, policy, None, members, set.document.as_ref());
+    let shown = Shown {
+        effects,
+        ..Shown::new(context, policy, None, members, set.document.as_ref())
+    };
     if json.json {
         output::json(&shown)?;
     } else {
-        if dry.dry_run {
+        if shown.effects.is_some() {
             output::say("Nothing is written (--dry-run). It would be:")?;
         }
         output::say(text(context, &shown))?;
+        for line in shown.effects.iter().flatten() {
+            output::say(output::in_line(line))?;
+        }
     }
     let holders = set
         .document

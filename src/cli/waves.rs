@@ -31,6 +31,13 @@ pub struct Args {
     json: JsonArgs,
 }
 
+impl Args {
+    /// Whether the group matters: all are shown, and an image is opened after one.
+    pub(super) fn is_about_one_group(&self) -> bool {
+        matches!(self.command, Some(Command::Open(_)))
+    }
+}
+
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Show for each group and image which nodes have not proven it yet, and why.

@@ -7,13 +7,16 @@ mod deliver;
 mod spool;
 mod words;
 
-use std::{cell::RefCell, collections::BTreeMap, time::Duration};
+use std::{
+    cell::RefCell, collections::BTreeMap, os::unix::fs::PermissionsExt as _, path::PathBuf,
+    time::Duration,
+};
 
 use host::node::Root;
 use jiff::Timestamp;
 use semaphore::{etcd::BackOff, records::ImageId};
 use serde::{Deserialize, Serialize};
-use settings::{Config, Receiver};
+use settings::{Config, Receiver, ReceiverKind};
 use tokio::{
     sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
     task::JoinHandle,
@@ -56,6 +59,32 @@ pub struct Notification {
     /// How long it took, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u64>,
+}
+
+/// Programs among the receivers that cannot be run as they are now, a sentence each.
+#[must_use]
+pub fn missing_programs(config: &Config) -> Vec<String> {
+    let programs = config
+        .notify
+        .iter()
+        .filter_map(|receiver| match &receiver.to {
+            ReceiverKind::Command(path) => Some(path),
+            ReceiverKind::Webhook { .. } => None,
+        });
+    let complaint = |path: &PathBuf| {
+        let why = match std::fs::metadata(path) {
+            Ok(found) if !found.is_file() => "it is not a file".to_owned(),
+            Ok(found) if found.permissions().mode() & 0o111 == 0 => {
+                "it is not executable; make it so (chmod +x)".to_owned()
+            }
+            Ok(_) => return None,
+            Err(error) => error.to_string(),
+        };
+        let path = path.display().to_string();
+        let path = host::text::one_line(&path);
+        Some(format!("notify.command {path} cannot be run: {why}"))
+    };
+    programs.filter_map(complaint).collect()
 }
 
 /// Hands events over to the receivers.

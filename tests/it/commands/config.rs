@@ -214,3 +214,22 @@ async fn no_link_of_a_root_leads_to_the_hosts_files() {
         "{done:?}"
     );
 }
+
+#[tokio::test]
+async fn a_program_to_notify_that_is_not_there_is_said_before_anything_happens() {
+    let op = Operator::new("no-program");
+    let plain = op.root.path().join("plain");
+    std::fs::write(&plain, "").unwrap();
+    op.config(&format!(
+        "notify:\n- {{command: /gone/notify}}\n- {{command: {0}}}\n- {{command: /bin/sh}}\n",
+        plain.display()
+    ));
+    let said = op.says(&["config"], 0, "notify").await.stderr;
+    let gone = "notify.command /gone/notify cannot be run: No such file or directory";
+    assert!(said.contains(gone), "{said}");
+    let plain = format!(
+        "notify.command {} cannot be run: it is not executable",
+        plain.display()
+    );
+    assert!(said.contains(&plain) && !said.contains("/bin/sh"), "{said}");
+}

@@ -3,7 +3,7 @@
 use super::*;
 
 impl Operator {
-    fn config(&self, text: &str) {
+    pub(super) fn config(&self, text: &str) {
         let folder = self.root.path().join("etc/pointsman");
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("config.yaml"), text).unwrap();
@@ -53,7 +53,6 @@ async fn commands_refuse_when_the_configured_group_or_etcd_is_unknown() {
         &["set-max", "7"],
         &["pause", "--reason", "mending"],
         &["resume"],
-        &["quarantine"],
     ] {
         let refused = op.says(args, 2, "unknown key \"etdc\"").await;
         let suggested = format!("--group blue --key-prefix {}", op.prefix);
@@ -61,6 +60,15 @@ async fn commands_refuse_when_the_configured_group_or_etcd_is_unknown() {
             assert!(refused.stderr.contains(part), "{refused:?}");
         }
         assert_eq!(refused.stdout, "", "{refused:?}");
+    }
+    // What is about all groups needs none.
+    for (args, says) in [
+        (&["quarantine"][..], "Nothing is quarantined."),
+        (&["waves"], "No group comes after another one"),
+        (&["pause", "--all", "--reason", "mending"], "is paused"),
+        (&["resume", "--all"], "is not paused any more"),
+    ] {
+        op.says(args, 0, says).await;
     }
     // This node is shown all the same.
     let shown = op.says(&["status"], 2, "This node: ").await;

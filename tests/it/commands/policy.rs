@@ -421,9 +421,17 @@ async fn dry_run_says_how_long_an_image_takes_and_what_nodes_would_do() {
                            not known here, hold beside them (on the node: pointsman windows).\nweb-2 (b) would leave the queue until a \
                            window opens\n";
     op.says(&past, 0, says_of_windows).await;
+    let json = op.says(&[&past[..], &["--json"]].concat(), 0, "").await;
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    let last = json["effects"].as_array().unwrap().last().unwrap();
+    assert_eq!(last, "web-2 (b) would leave the queue until a window opens");
     op.says(&["policy"], 0, "No policy.").await;
     op.says(&dry[..6], 0, says).await;
-    assert_eq!(shown(&op).await["rollout_at_least_seconds"], 21_600);
+    let now = shown(&op).await;
+    assert_eq!(now["rollout_at_least_seconds"], 21_600);
+    assert!(now.get("effects").is_none(), "{now}");
+    let kept = "Max stays 2, whatever the number of members.";
+    op.says(&["policy", "unset", "max"], 0, kept).await;
 }
 
 #[tokio::test]
