@@ -15,7 +15,17 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::{At, Config, ConfigError, Origin, Password, file::content};
+use super::{At, Config, ConfigError, Origin, Password, Strategy, file::content};
+
+/// The settings that name etcd's files: authorities, certificate, key.
+const OF_ETCD: [&str; 3] = ["etcd.cafile", "etcd.certfile", "etcd.keyfile"];
+
+/// The settings that name those of a FleetLock server.
+const OF_FLEET_LOCK: [&str; 3] = [
+    "fleet-lock.cafile",
+    "fleet-lock.certfile",
+    "fleet-lock.keyfile",
+];
 
 /// The most a file of certificates may hold; the largest bundle of public authorities has a quarter of it.
 const LARGEST_PEM: u64 = 1 << 20;
@@ -26,7 +36,7 @@ const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// The most a password file may hold.
 const LARGEST_PASSWORD: u64 = 4096;
 
-/// The certificate shown to etcd has expired, or expires within fourteen days.
+/// The certificate shown to etcd, or to the FleetLock server, has expired, or expires within fourteen days.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateWarning {
     /// The setting that names it.
@@ -74,40 +84,7 @@ impl Config {
     /// When a file cannot be read, is no PEM, or others than its owner may read the password.
     pub fn etcd_options(&self) -> Result<Options, ConfigError> {
         let etcd = &self.etcd;
-        let pem = |path: &PathBuf, label, key| {
-            pem(&self.root.path(path), label).map_err(|error| self.of(key, error))
-        };
-        let authorities = etcd
-            .cafile
-            .as_ref()
-            .map(|path| pem(path, "CERTIFICATE", "etcd.cafile"))
-            .transpose()?;
-        let identity = match &etcd.identity {
-            Some((certificate, key)) => {
-                let pair = (
-                    pem(certificate, "CERTIFICATE", "etcd.certfile")?,
-                    pem(key, "PRIVATE KEY", "etcd.keyfile")?,
-                );
-                if let Some(version @ ..3) = version(&pair.0) {
-                    let error = wrong(
-                        &self.root.path(certificate),
-                        format!("an X.509 certificate of version {version}"),
-                        "version 3, which TLS needs. openssl makes it when extensions are given (-extfile, -addext)",
-                    );
-                    return Err(self.of("etcd.certfile", error));
-                }
-                if !belong(&pair.0, &pair.1) {
-                    let error = wrong(
-                        &self.root.path(key),
-                        "a key that is not the certificate's",
-                        format!("the key of {}", self.root.path(certificate)),
-                    );
-                    return Err(self.of("etcd.keyfile", error));
-                }
-                Some(pair)
-            }
-            None => None,
-        };
+        let tls = self.tls(etcd.cafile.as_ref(), etcd.identity.as_ref(), OF_ETCD)?;
         let user = match &etcd.user {
             Some((name, Password::File(path))) => {
                 let password = password(&self.root.path(path));
@@ -119,27 +96,92 @@ impl Config {
         };
         Ok(Options {
             endpoints: etcd.endpoints.clone(),
-            tls: (authorities.is_some() || identity.is_some()).then_some(Tls {
-                authorities,
-                identity,
-            }),
+            tls,
             user,
             timeout: etcd.timeout,
         })
     }
 
-    /// What is to be said of the dates of the certificate that is shown to etcd: that it has expired, or will within
+    /// What is shown to the FleetLock server, and by what it is trusted, read again from the files under the root; none where
+    /// nothing is given.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or is no PEM.
+    pub fn fleet_lock_tls(&self) -> Result<Option<Tls>, ConfigError> {
+        match &self.fleet_lock {
+            Some(server) => self.tls(
+                server.cafile.as_ref(),
+                server.identity.as_ref(),
+                OF_FLEET_LOCK,
+            ),
+            None => Ok(None),
+        }
+    }
+
+    fn tls(
+        &self,
+        cafile: Option<&PathBuf>,
+        identity: Option<&(PathBuf, PathBuf)>,
+        [of_ca, of_certificate, of_key]: [&'static str; 3],
+    ) -> Result<Option<Tls>, ConfigError> {
+        let pem = |path: &PathBuf, label, key| {
+            pem(&self.root.path(path), label).map_err(|error| self.of(key, error))
+        };
+        let authorities = cafile
+            .map(|path| pem(path, "CERTIFICATE", of_ca))
+            .transpose()?;
+        let identity = match identity {
+            Some((certificate, key)) => {
+                let pair = (
+                    pem(certificate, "CERTIFICATE", of_certificate)?,
+                    pem(key, "PRIVATE KEY", of_key)?,
+                );
+                if let Some(version @ ..3) = version(&pair.0) {
+                    let error = wrong(
+                        &self.root.path(certificate),
+                        format!("an X.509 certificate of version {version}"),
+                        "version 3, which TLS needs. openssl makes it when extensions are given (-extfile, -addext)",
+                    );
+                    return Err(self.of(of_certificate, error));
+                }
+                if !belong(&pair.0, &pair.1) {
+                    let error = wrong(
+                        &self.root.path(key),
+                        "a key that is not the certificate's",
+                        format!("the key of {}", self.root.path(certificate)),
+                    );
+                    return Err(self.of(of_key, error));
+                }
+                Some(pair)
+            }
+            None => None,
+        };
+        let is_given = authorities.is_some() || identity.is_some();
+        Ok(is_given.then_some(Tls {
+            authorities,
+            identity,
+        }))
+    }
+
+    /// What is to be said of the dates of the certificate that is shown to etcd, or to the FleetLock server: that it has expired, or will within
     /// fourteen days. None where all is well, there is none, or it cannot be read.
     #[must_use]
     pub fn certificate_warning(&self, now: Timestamp) -> Option<CertificateWarning> {
-        let (certificate, _) = self.etcd.identity.as_ref()?;
+        let server = self.fleet_lock.as_ref();
+        let (key, identity) = match self.strategy {
+            Strategy::FleetLock => (
+                "fleet-lock.certfile",
+                server.and_then(|server| server.identity.as_ref()),
+            ),
+            _ => ("etcd.certfile", self.etcd.identity.as_ref()),
+        };
+        let (certificate, _) = identity?;
         let path = self.root.path(certificate);
         let until = valid_until(&content(&path, LARGEST_PEM).ok()?)?;
         let left = until.duration_since(now);
         if left > SOON {
             return None;
         }
-        let key = "etcd.certfile";
         Some(CertificateWarning {
             at: At {
                 origin: self.given.origin(key),

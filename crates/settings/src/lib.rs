@@ -10,6 +10,7 @@ mod endpoint;
 mod environment;
 mod error;
 mod file;
+mod fleet_lock;
 mod notify_list;
 mod of_agent;
 mod settings;
@@ -22,6 +23,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 pub use credentials::CertificateWarning;
 pub use environment::Environment;
 pub use error::{At, ConfigError, Faults, Origin};
+pub use fleet_lock::{FleetLock, fleet_lock_group};
 pub use notify_list::{BodyFormat, NOTIFY_EVENTS, Receiver, ReceiverKind};
 pub use of_agent::OfAgent;
 pub use settings::{Given, Partial, SETTINGS, Setting};
@@ -50,6 +52,8 @@ pub struct SlotsLocation {
 pub enum Strategy {
     /// The reboot lock in etcd.
     EtcdLock,
+    /// A FleetLock server.
+    FleetLock,
     /// Nobody.
     Reboot,
     /// It does not reboot by itself.
@@ -57,18 +61,29 @@ pub enum Strategy {
 }
 
 impl Strategy {
-    const ALL: [(Self, &'static str); 3] = [
+    const ALL: [(Self, &'static str); 4] = [
         (Self::EtcdLock, "etcd-lock"),
+        (Self::FleetLock, "fleet-lock"),
         (Self::Reboot, "reboot"),
         (Self::Off, "off"),
     ];
-    const NAMES: &'static str = "etcd-lock, reboot or off";
+    const NAMES: &'static str = "etcd-lock, fleet-lock, reboot or off";
+
+    /// Whether others have to let the node go.
+    #[must_use]
+    pub fn is_coordinated(self) -> bool {
+        match self {
+            Self::EtcdLock | Self::FleetLock => true,
+            Self::Reboot | Self::Off => false,
+        }
+    }
 }
 
 impl fmt::Display for Strategy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::EtcdLock => "etcd-lock",
+            Self::FleetLock => "fleet-lock",
             Self::Reboot => "reboot",
             Self::Off => "off",
         })
@@ -105,6 +120,8 @@ pub struct Config {
     pub prefix: String,
     /// How to reach etcd.
     pub etcd: Etcd,
+    /// How to reach the FleetLock server, where one is given; always with the strategy `fleet-lock`.
+    pub fleet_lock: Option<FleetLock>,
     /// locksmith's reboot window; it is one of [`Self::windows`].
     pub window: Option<Window>,
     /// When reboots may start: in locksmith's window, and in those of the list `windows`.
@@ -286,6 +303,13 @@ impl Config {
                 expected: "serve.tls-cert and serve.tls-key beside it: clients have certificates only with TLS".into(),
             });
         }
+        let client = both(
+            &given,
+            given.fleet_lock_certfile.clone(),
+            given.fleet_lock_keyfile.clone(),
+            ["fleet-lock.certfile", "fleet-lock.keyfile"],
+        )?;
+        let fleet_lock = fleet_lock::resolve(&given, client)?;
         let tls = given.cafile.is_some() || identity.is_some();
         let timings = Timings {
             reboot_deadline: value(&given.reboot_deadline),
@@ -324,6 +348,7 @@ impl Config {
                 user,
                 timeout: value(&given.timeout),
             },
+            fleet_lock,
             window,
             windows,
             timings,
@@ -363,7 +388,7 @@ impl Config {
 }
 
 /// The value of a setting that has a default.
-fn value<T: Clone>(given: &Option<Given<T>>) -> T {
+pub(crate) fn value<T: Clone>(given: &Option<Given<T>>) -> T {
     let given = given.as_ref().expect("the lowest layer gives a value");
     given.value.clone()
 }
@@ -405,7 +430,7 @@ fn retries(given: &Partial, timings: &Timings) -> Result<(), ConfigError> {
     })
 }
 
-fn at(given: &Partial, key: &'static str) -> At {
+pub(crate) fn at(given: &Partial, key: &'static str) -> At {
     At {
         origin: given.origin(key),
         key,

@@ -2,13 +2,14 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use host::{duration, node::Group};
+use host::{duration, http::Url, node::Group};
 use windows::WindowSpec;
 
 use super::{
     Password, PlaceStore, Receiver, Strategy,
     endpoint::{self, Endpoint, Member},
     error::{At, Bad, ConfigError, Origin},
+    fleet_lock,
 };
 
 /// A value and where it was given.
@@ -120,6 +121,14 @@ settings! {
     username: String, "etcd.username", Some("POINTSMAN_ETCD_USERNAME"), username, None;
     password: Password, "etcd.password-file", Some("POINTSMAN_ETCD_PASSWORD_FILE"), password_file, None;
     timeout: Duration, "etcd.timeout", Some("POINTSMAN_TIMEOUT"), at_least(least(10)), Some("5s");
+    fleet_lock_url: Url, "fleet-lock.url", Some("POINTSMAN_FLEET_LOCK_URL"), fleet_lock::base_url, None;
+    fleet_lock_cafile: PathBuf, "fleet-lock.cafile", Some("POINTSMAN_FLEET_LOCK_CAFILE"), path, None;
+    fleet_lock_certfile: PathBuf, "fleet-lock.certfile", Some("POINTSMAN_FLEET_LOCK_CERTFILE"), path, None;
+    fleet_lock_keyfile: PathBuf, "fleet-lock.keyfile", Some("POINTSMAN_FLEET_LOCK_KEYFILE"), path, None;
+    fleet_lock_poll: Duration, "fleet-lock.poll-interval", Some("POINTSMAN_FLEET_LOCK_POLL_INTERVAL"),
+        at_least(least(10)), Some("5m");
+    fleet_lock_timeout: Duration, "fleet-lock.timeout", Some("POINTSMAN_FLEET_LOCK_TIMEOUT"),
+        at_least(least(10)), Some("30s");
     window_start: String, "window.start", Some("POINTSMAN_WINDOW_START"), text, None;
     window_length: Duration, "window.length", Some("POINTSMAN_WINDOW_LENGTH"), at_least(least(0)), None;
     windows: Vec<WindowSpec>, "windows", Some("POINTSMAN_WINDOWS"), windows, None;

@@ -15,7 +15,7 @@ fn errors_in_the_file_name_place_and_expectation() {
         (
             "grop: a\n",
             ":1:1: unknown key \"grop\", expected one of strategy, group, key-prefix, pin-booted-slot, \
-             updates, sentinel, checks, slots, etcd, window, windows, notify, timings",
+             updates, sentinel, checks, slots, etcd, fleet-lock, window, windows, notify, timings",
         ),
         (
             "notify: /bin/true\n",
@@ -158,9 +158,9 @@ fn errors_in_the_file_name_place_and_expectation() {
         ),
         (
             "strategy: of\n",
-            ":1:11: strategy: found \"of\", expected etcd-lock, reboot or off",
+            ":1:11: strategy: found \"of\", expected etcd-lock, fleet-lock, reboot or off",
         ),
-        (&long, "xxx\"…, expected etcd-lock, reboot or off"),
+        (&long, "xxx\"…, expected etcd-lock, fleet-lock, reboot or off"),
         (
             "etcd: {member: non}\n",
             ":1:16: etcd.member: found \"non\", expected auto, none, or the client URL",

@@ -242,7 +242,7 @@ fn variables_of_locksmithd_are_read() {
         (
             "REBOOT_STRATEGY",
             "of",
-            "REBOOT_STRATEGY: found \"of\", expected etcd-lock, reboot or off",
+            "REBOOT_STRATEGY: found \"of\", expected etcd-lock, fleet-lock, reboot or off",
         ),
         (
             "LOCKSMITHD_REBOOT_WINDOW_START",

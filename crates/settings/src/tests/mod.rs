@@ -64,7 +64,7 @@ fn strategies_have_names() {
     }
     assert_eq!(
         "Off".parse::<Strategy>().unwrap_err().to_string(),
-        "unknown strategy \"Off\", expected etcd-lock, reboot or off"
+        "unknown strategy \"Off\", expected etcd-lock, fleet-lock, reboot or off"
     );
 }
 
