@@ -385,7 +385,7 @@ fn cancelled(node: &Node<'_>, stage: Stage<'_>) -> Option<Closed> {
     let (Stage::UnderWay(entry), Some(intent)) = (stage, node.intent) else {
         return None;
     };
-    let by_hand = entry.claim.as_ref().is_some_and(|claim| claim.by_hand);
+    let by_hand = entry.in_etcd().is_some_and(|claim| claim.by_hand);
     (by_hand && !intent.by_person).then(|| closed(ClosedBy::Cancelled))
 }
 

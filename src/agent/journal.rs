@@ -16,7 +16,7 @@ use host::{
     remedy::Remedy,
 };
 use jiff::Timestamp;
-use semaphore::{keys::Keys, records::ImageId, store::Remembered};
+use semaphore::{fleet_lock::Place, keys::Keys, records::ImageId, store::Remembered};
 use serde::{Deserialize, Serialize};
 use windows::{WindowSpec, Windows};
 
@@ -190,33 +190,136 @@ pub struct Asked {
 
 /// A reboot under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoredEntry", into = "StoredEntry")]
 pub struct Entry {
     /// How far it has come: the step that was about to be taken.
     pub stage: Stage,
     /// The boot in which it began.
     pub boot_id: String,
-    /// The semaphore it asks for or holds; none where the strategy asks nobody.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub claim: Option<ClaimKey>,
+    /// The reboot lock it asks for or holds; none where the strategy asks nobody.
+    pub claim: Option<Claim>,
     /// Why, and into what.
     pub intent: Intent,
     /// What ran when it began.
     pub from: ImageId,
     /// When its drain began, on the wall clock.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_began: Option<Timestamp>,
     /// Whether it is the way back of a node that soaks, under the hold that it has.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub way_back: bool,
 }
 
+/// What a reboot asks for or holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// The reboot lock in etcd.
+    Etcd(ClaimKey),
+    /// A place at a FleetLock server.
+    FleetLock(Place),
+}
+
+/// An [`Entry`] as it stands in the file.
+#[derive(Serialize, Deserialize)]
+struct StoredEntry {
+    stage: Stage,
+    boot_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    claim: Option<ClaimKey>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fleet_lock: Option<Place>,
+    intent: Intent,
+    from: ImageId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    drain_began: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    way_back: bool,
+}
+
+impl From<StoredEntry> for Entry {
+    fn from(stored: StoredEntry) -> Self {
+        let in_etcd = stored.claim.map(Claim::Etcd);
+        Self {
+            stage: stored.stage,
+            boot_id: stored.boot_id,
+            claim: in_etcd.or(stored.fleet_lock.map(Claim::FleetLock)),
+            intent: stored.intent,
+            from: stored.from,
+            drain_began: stored.drain_began,
+            way_back: stored.way_back,
+        }
+    }
+}
+
+impl From<Entry> for StoredEntry {
+    fn from(entry: Entry) -> Self {
+        let (claim, fleet_lock) = match entry.claim {
+            Some(Claim::Etcd(key)) => (Some(key), None),
+            Some(Claim::FleetLock(place)) => (None, Some(place)),
+            None => (None, None),
+        };
+        Self {
+            stage: entry.stage,
+            boot_id: entry.boot_id,
+            claim,
+            fleet_lock,
+            intent: entry.intent,
+            from: entry.from,
+            drain_began: entry.drain_began,
+            way_back: entry.way_back,
+        }
+    }
+}
+
 impl Entry {
+    /// The reboot lock in etcd, where it is that.
+    #[must_use]
+    pub fn in_etcd(&self) -> Option<&ClaimKey> {
+        match &self.claim {
+            Some(Claim::Etcd(key)) => Some(key),
+            Some(Claim::FleetLock(_)) | None => None,
+        }
+    }
+
+    /// The place at a FleetLock server, where it is that.
+    #[must_use]
+    pub fn place(&self) -> Option<&Place> {
+        match &self.claim {
+            Some(Claim::FleetLock(place)) => Some(place),
+            Some(Claim::Etcd(_)) | None => None,
+        }
+    }
+
+    /// What a node tells a FleetLock server when its agent starts and its journal has no reboot: that it holds nothing. It is as
+    /// if it had asked for a place in an earlier boot and not heard the answer. It is in no file.
+    #[must_use]
+    pub fn greeting(place: Place, runs: &ImageId) -> Self {
+        Self {
+            stage: Stage::Queued,
+            boot_id: String::new(),
+            claim: Some(Claim::FleetLock(place)),
+            intent: Intent {
+                reason: String::new(),
+                to: runs.clone(),
+                by_person: false,
+                new_image: false,
+            },
+            from: runs.clone(),
+            drain_began: None,
+            way_back: false,
+        }
+    }
+
+    /// Whether it is a [greeting](Self::greeting).
+    #[must_use]
+    pub fn is_greeting(&self) -> bool {
+        self.boot_id.is_empty()
+    }
+
     /// Whether the node may soak after this reboot, once it has proven the image that it went to: not where it stayed on its
     /// image, rebooted under a person's lock, or went back.
     #[must_use]
     pub fn may_soak(&self) -> bool {
-        let coordinated = self.claim.as_ref().is_some_and(|claim| !claim.by_hand);
-        coordinated && !self.way_back && !self.intent.to.is(&self.from)
+        let in_etcd = self.in_etcd().is_some_and(|claim| !claim.by_hand);
+        in_etcd && !self.way_back && !self.intent.to.is(&self.from)
     }
 }
 
@@ -307,8 +410,7 @@ impl Journal {
     pub fn holds_updates_back(&self, boot_id: &str) -> bool {
         self.entry.as_ref().is_some_and(|entry| {
             let here = entry.boot_id == boot_id;
-            let claim = entry.claim.as_ref();
-            let soaks = claim.is_some_and(|claim| claim.soaks);
+            let soaks = entry.in_etcd().is_some_and(|claim| claim.soaks);
             let proven = !here && soaks && entry.may_soak() && entry.stage != Stage::Queued;
             // Also in the next boot: perhaps that is one of the same image again.
             proven || entry.way_back

@@ -43,10 +43,11 @@ use machine::Event;
 use machine_mark::MachineMark;
 use next_slot::{NextSlot, NextSlotQueue, Survey};
 use semaphore::{
+    fleet_lock::Caller,
     keys::Keys,
     records::{ImageId, LastReboot},
 };
-use settings::{Config, ConfigError, OfAgent, Strategy};
+use settings::{Config, ConfigError, OfAgent};
 use slots::version;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -139,6 +140,7 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
         Updates::Sentinel(root.path(&config.sentinel))
     };
     let journal = Arc::new(JournalFile::new(&root, &node::machine_id(&root)?));
+    let calls = Caller::default();
     let history = history::file::path(&root);
     let before = history::file::tail(&history);
     let mut outside = Outside {
@@ -172,6 +174,9 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
         if let Some(warning) = config.certificate_warning(jiff::Timestamp::now()) {
             tracing::warn!("{warning}");
         }
+        if let Some(warning) = config.fleet_lock_warning() {
+            tracing::warn!("{warning}");
+        }
         // An agent that runs for one reboot in the foreground has none.
         if mode == Mode::Service {
             outside.metrics.go_by(config.metrics.clone());
@@ -179,7 +184,8 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
         let (notes, noted) = mpsc::unbounded_channel();
         // Where the configuration has changed, the watchdog waits already.
         let last = outside.history.last().cloned();
-        let runner = runner(config, &connection, &updates, notes, journal.clone(), last);
+        let (journal, calls) = (journal.clone(), calls.clone());
+        let runner = runner(config, &connection, &updates, notes, journal, last, calls);
         let (runner, loaded) = notify::watched(runner).await?;
         let runner = Rc::new(runner);
         let facts = facts::watch(runner.clone());
@@ -207,6 +213,7 @@ async fn runner(
     notes: mpsc::UnboundedSender<Event>,
     journal: Arc<JournalFile>,
     last: Option<LastReboot>,
+    calls: Caller,
 ) -> Result<(EffectRunner, Result<Journal, JournalError>), AgentError> {
     let root = &config.root;
     let etcd = config.etcd_options()?;
@@ -214,7 +221,7 @@ async fn runner(
     let next_slot = NextSlot::new(
         root.clone(),
         next_slot::location(&config),
-        config.strategy == Strategy::EtcdLock && config.pin_booted_slot,
+        config.strategy.is_coordinated() && config.pin_booted_slot,
     );
     let next_slot = NextSlotQueue::new(next_slot);
     let survey = next_slot.run(NextSlot::survey).await.unwrap_or_else(|why| {
@@ -243,6 +250,8 @@ async fn runner(
         keys,
         etcd: RefCell::new(etcd),
         reached_by: RefCell::default(),
+        newest: RefCell::default(),
+        calls,
         told: RefCell::default(),
         notes,
         journal,

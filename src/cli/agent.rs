@@ -22,5 +22,6 @@ pub async fn run(context: Context) -> Result<(), Failure> {
 /// agent that runs.
 fn checked(config: Config) -> Result<Config, ConfigError> {
     config.etcd_options()?;
+    config.fleet_lock_tls()?;
     Ok(config)
 }

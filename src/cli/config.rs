@@ -85,12 +85,20 @@ fn files(context: &Context) -> Result<(), Failure> {
     if let Some(warning) = context.config.certificate_warning(Timestamp::now()) {
         output::note(format!("pointsman: warning: {warning}"));
     }
-    match context.config.etcd_options() {
-        // The agent may read what this user may not.
-        Err(error) if error.is_denied() && !nix::unistd::geteuid().is_root() => {
-            output::note(format!("pointsman: not checked: {error}"));
-            Ok(())
-        }
-        looked => Ok(looked.map(drop)?),
+    if let Some(warning) = config.fleet_lock_warning() {
+        output::note(format!("pointsman: warning: {warning}"));
     }
+    for looked in [
+        config.etcd_options().map(drop),
+        config.fleet_lock_tls().map(drop),
+    ] {
+        match looked {
+            // The agent may read what this user may not.
+            Err(error) if error.is_denied() && !nix::unistd::geteuid().is_root() => {
+                output::note(format!("pointsman: not checked: {error}"));
+            }
+            looked => looked?,
+        }
+    }
+    Ok(())
 }

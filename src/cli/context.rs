@@ -8,7 +8,7 @@ use std::{
 use host::{node, time};
 use jiff::Timestamp;
 use semaphore::{acts::Person, etcd::Semaphore, keys::Keys};
-use settings::{Config, ConfigError, Faults, Origin, SETTINGS, Setting, Sources};
+use settings::{Config, ConfigError, Faults, Origin, SETTINGS, Setting, Sources, Strategy};
 
 use super::{
     Exit, Failure,
@@ -257,6 +257,19 @@ impl Context {
     /// As [`Self::semaphore`].
     pub fn semaphore_at(&self, keys: Keys) -> Result<Semaphore, Failure> {
         let config = self.of_etcd()?;
+        let asks_etcd = config.given.origin("etcd.endpoints") != Origin::Default;
+        if let (Strategy::FleetLock, Some(server), false) =
+            (config.strategy, &config.fleet_lock, asks_etcd)
+        {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "this node asks the FleetLock server {} (strategy fleet-lock), and etcd.endpoints is not set: there is no etcd \
+                     that this command could use. To use one all the same: --endpoint URL",
+                    server.url
+                ),
+            ));
+        }
         let options = config.etcd_options()?;
         // etcd only closes the connection, without a reason.
         let warning = config.certificate_warning(Timestamp::now());

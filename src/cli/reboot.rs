@@ -128,8 +128,13 @@ pub(super) async fn here(
     if let Some(pid) = coordinator::in_the_foreground(&context.config.root) {
         return Err(coordinator::CoordinatorError::Foreground(pid).into());
     }
-    if context.config.strategy == Strategy::EtcdLock {
+    if context.config.strategy.is_coordinated() {
         let connection = host::bus::connect(&context.config.root).await?;
+        let release = match context.config.strategy {
+            // An agent tells the server at its start that it holds nothing.
+            Strategy::FleetLock => "systemctl start pointsman".to_owned(),
+            _ => context.command("unlock"),
+        };
         let enabled = systemd::enabled(&connection, "pointsman.service").await?;
         if enabled != Some(true) && !without_agent {
             let found = match enabled {
@@ -150,16 +155,12 @@ pub(super) async fn here(
                 "reboot without an agent",
                 context.command("reboot --without-agent"),
             )
-            .remedy(
-                "release the reboot lock after such a reboot",
-                context.command("unlock"),
-            ));
+            .remedy("release the reboot lock after such a reboot", release));
         }
         if enabled != Some(true) {
             output::note(format!(
                 "No agent will start after the reboot. Enable it now (systemctl enable pointsman), or release the reboot lock \
-                 yourself after the reboot: {}",
-                context.command("unlock")
+                 yourself after the reboot: {release}"
             ));
         }
     }

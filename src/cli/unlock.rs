@@ -3,11 +3,15 @@
 use host::node;
 use semaphore::{
     etcd::Unlocked,
+    fleet_lock::{Call, Caller, Place},
     records::{Holder, Phase},
 };
 
 use super::{Context, Exit, Failure, common::ReasonArgs, drain, names, output};
-use crate::agent::{journal::Journal, machine_mark::MachineMark};
+use crate::agent::{
+    journal::{Claim, Journal},
+    machine_mark::MachineMark,
+};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -170,10 +174,41 @@ async fn journalled(context: &Context) -> Result<(), Failure> {
     let Some(claim) = journal.entry.and_then(|entry| entry.claim) else {
         return output::say("This node holds nothing, according to its journal.");
     };
+    let claim = match claim {
+        Claim::Etcd(claim) => claim,
+        Claim::FleetLock(place) => return release_place(context, &place).await,
+    };
     let semaphore = context.semaphore_at(claim.keys)?;
     semaphore.leave(&claim.id, &claim.nonce, None).await?;
     semaphore
         .release(&claim.id, &claim.nonce, None, None)
         .await?;
     output::say("The reboot lock that this node's agent held is released.")
+}
+
+/// Releases what the agent asked of a FleetLock server.
+async fn release_place(context: &Context, place: &Place) -> Result<(), Failure> {
+    let config = &context.config;
+    let server = config.fleet_lock.as_ref();
+    let server = server.filter(|server| server.url == place.url);
+    let tls = match server {
+        Some(_) => config.fleet_lock_tls()?,
+        None => None,
+    };
+    let timeout = server.map_or(config.etcd.timeout, |server| server.timeout);
+    let caller = Caller::default();
+    let released = caller.call(Call::SteadyState, place, tls, timeout);
+    released.await.map_err(|refusal| {
+        Failure::new(
+            Exit::Unreachable,
+            format!(
+                "the FleetLock server {} {refusal}. Perhaps this node still has a place there, in group {} as {}",
+                place.url, place.group, place.id
+            ),
+        )
+    })?;
+    output::say(format!(
+        "Nothing is held at the FleetLock server {} any more.",
+        place.url
+    ))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, Identity, RequestBuilder, redirect};
+use reqwest::{Certificate, Client, Identity, RequestBuilder, Response, redirect};
 
 pub use reqwest::{Method, Url};
 
@@ -189,32 +189,49 @@ impl Http {
         self.send(url, request.body(body)).await
     }
 
-    async fn send(&self, url: &str, request: RequestBuilder) -> Result<Answer, HttpError> {
-        let url = url
-            .parse()
-            .map_or_else(|_| url.to_owned(), |url| shown(&url));
-        let lost = |error: reqwest::Error| {
-            let (cause, reason) = match certificate::diagnosis(&error) {
-                Some((distrust, words)) => (Cause::Certificate(distrust), words),
-                None => (cause(&error), text::with_causes(&error.without_url())),
-            };
-            HttpError::NoAnswer {
-                url: url.clone(),
-                cause,
-                reason,
-            }
+    /// Posts a JSON text to a URL with these headers, for an answer of which the status counts: of a body that is too large, or breaks
+    /// off, the beginning is kept.
+    ///
+    /// # Errors
+    /// When no status comes in time.
+    pub async fn post_for_status(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> Result<Answer, HttpError> {
+        let request = self.client.post(url);
+        let request = request.header("content-type", "application/json");
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
+        let lost = |error| no_answer(shown_text(url), error);
+        let mut response = request.body(body).send().await.map_err(lost)?;
+        let mut answer = Answer {
+            status: response.status().as_u16(),
+            body: Vec::new(),
+            location: location(&response),
         };
+        while let Ok(Some(chunk)) = response.chunk().await {
+            let left = self.most - answer.body.len();
+            answer.body.extend(chunk.iter().take(left));
+            if chunk.len() > left {
+                break;
+            }
+        }
+        Ok(answer)
+    }
+
+    async fn send(&self, url: &str, request: RequestBuilder) -> Result<Answer, HttpError> {
+        let url = shown_text(url);
+        let lost = |error| no_answer(url.clone(), error);
         let large = || HttpError::Large {
             url: url.clone(),
             most: self.most,
         };
         let mut response = request.send().await.map_err(lost)?;
         let status = response.status().as_u16();
-        let location = response.headers().get("location").map(|location| {
-            let location = String::from_utf8_lossy(location.as_bytes());
-            let url = response.url().join(&location);
-            url.map_or_else(|_| location.into_owned(), |url| shown(&url))
-        });
+        let location = location(&response);
         if response
             .content_length()
             .is_some_and(|length| length > self.most as u64)
@@ -234,6 +251,28 @@ impl Http {
             location,
         })
     }
+}
+
+/// A URL as people may see it, where it is one.
+fn shown_text(url: &str) -> String {
+    url.parse()
+        .map_or_else(|_| url.to_owned(), |url| shown(&url))
+}
+
+fn no_answer(url: String, error: reqwest::Error) -> HttpError {
+    let (cause, reason) = match certificate::diagnosis(&error) {
+        Some((distrust, words)) => (Cause::Certificate(distrust), words),
+        None => (cause(&error), text::with_causes(&error.without_url())),
+    };
+    HttpError::NoAnswer { url, reason, cause }
+}
+
+/// The other place that an answer names, as people may see it.
+fn location(response: &Response) -> Option<String> {
+    let location = response.headers().get("location")?;
+    let location = String::from_utf8_lossy(location.as_bytes());
+    let url = response.url().join(&location);
+    Some(url.map_or_else(|_| location.into_owned(), |url| shown(&url)))
 }
 
 /// A URL as people may see it: without a password, and without its query, which may be as good as one.

@@ -68,7 +68,9 @@ pub(super) fn resolve(
         return Err(ConfigError::Value {
             at: at(given, "group"),
             found: quoted(group.as_str()),
-            expected: "letters of a to z, digits, dots and hyphens, which FleetLock allows in a group".into(),
+            expected:
+                "letters of a to z, digits, dots and hyphens, which FleetLock allows in a group"
+                    .into(),
         });
     }
     let plain = url.value.scheme() == "http";
@@ -96,7 +98,8 @@ pub(super) fn resolve(
 
 /// A base URL, with a slash at its end. Without one, joining would drop its last part.
 pub(super) fn base_url(text: &str) -> Result<Url, Bad> {
-    const EXPECTED: &str = "an http(s):// URL without user, password, `?` and `#`, such as https://locks.example/";
+    const EXPECTED: &str =
+        "an http(s):// URL without user, password, `?` and `#`, such as https://locks.example/";
     let bad = |found: Option<String>| Bad {
         found,
         expected: EXPECTED.into(),
@@ -104,7 +107,9 @@ pub(super) fn base_url(text: &str) -> Result<Url, Bad> {
     // Somebody may have put a password there, which is not shown.
     if let Some((before, host)) = text.rsplit_once('@') {
         let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
-        return Err(bad(Some(format!("\"{scheme}://…@{host}\" with a user name"))));
+        return Err(bad(Some(format!(
+            "\"{scheme}://…@{host}\" with a user name"
+        ))));
     }
     let mut url: Url = text.parse().map_err(|_| bad(None))?;
     let is_web = matches!(url.scheme(), "http" | "https") && url.has_host();
@@ -148,7 +153,10 @@ mod tests {
         for (text, url) in [
             ("http://127.0.0.1:9119", "http://127.0.0.1:9119/"),
             ("https://locks.example/", "https://locks.example/"),
-            ("https://locks.example/fleet", "https://locks.example/fleet/"),
+            (
+                "https://locks.example/fleet",
+                "https://locks.example/fleet/",
+            ),
             ("HTTPS://Locks.example/a/b/", "https://locks.example/a/b/"),
             ("http://[::1]:80/x", "http://[::1]/x/"),
         ] {
@@ -172,10 +180,14 @@ mod tests {
             ),
         ] {
             let (_dir, root) = root(None);
-            let error = load_at(&root, &[], &[
-                ("POINTSMAN_STRATEGY", "fleet-lock"),
-                ("POINTSMAN_FLEET_LOCK_URL", text),
-            ]);
+            let error = load_at(
+                &root,
+                &[],
+                &[
+                    ("POINTSMAN_STRATEGY", "fleet-lock"),
+                    ("POINTSMAN_FLEET_LOCK_URL", text),
+                ],
+            );
             let error = error.unwrap_err().to_string();
             let expected = format!(
                 "POINTSMAN_FLEET_LOCK_URL: found {shown}, expected an http(s):// URL without user, password, `?` and `#`, such as \

@@ -135,7 +135,8 @@ impl Driver {
 
     /// Starts update_engine where it was held back and is not any more: the agent that was to start it died before.
     pub(super) fn let_skipped_updates_in(&self) {
-        let held_back = self.machine.entry().is_some() || self.machine.is_on_trial();
+        let under_way = self.machine.entry().is_some() && !self.machine.greets();
+        let held_back = under_way || self.machine.is_on_trial();
         if held_back || self.runner.updates != Updates::Engine {
             return;
         }

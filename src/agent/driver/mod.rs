@@ -183,6 +183,7 @@ impl Driver {
             id: runner.id.clone(),
             boot_id: runner.boot_id.clone(),
             keys: runner.keys.clone(),
+            place: runner.place(),
             runs: runner.runs.clone(),
             boot: runner.boot.clone(),
         };
@@ -379,6 +380,7 @@ impl Driver {
                     if let (Strategy::EtcdLock, Some(etcd)) = (config.strategy, etcd) {
                         self.runner.reach_by(&config, etcd);
                     }
+                    self.runner.newest.replace(Some(config.clone()));
                     self.changed = Some(Box::new(config));
                 }
                 String::new()

@@ -425,6 +425,7 @@ impl Driver {
     pub(super) fn coordinator_state(&self) -> coordinator::State {
         match self.machine.state() {
             State::Starting => coordinator::State::Starting,
+            State::Leaving if self.machine.greets() => coordinator::State::Running,
             _ if self.runner.config.strategy == Strategy::Off => coordinator::State::Disabled,
             State::Rebooting { .. } | State::Doubting { .. } | State::GoingDown { .. } => {
                 coordinator::State::Rebooting

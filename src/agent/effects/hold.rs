@@ -6,7 +6,7 @@ use host::{duration, node};
 use jiff::Timestamp;
 use semaphore::{
     commit,
-    etcd::{self, Claim, Clock, Committed, HoldEnd, Left, NodeWindows, Released, WaveWait},
+    etcd::{self, Clock, Committed, HoldEnd, Left, NodeWindows, Released, WaveWait},
     records::{Holder, LostNode, NodeRecord, Phase},
 };
 use tokio::time::sleep;
@@ -14,13 +14,13 @@ use tokio::time::sleep;
 use super::{AGENT, EffectRunner};
 use crate::agent::{
     failure::Failure,
-    journal::{ClaimKey, Entry, OwnQuarantine, Stage, UNKNOWN_MEMBER},
+    journal::{Claim, ClaimKey, Entry, OwnQuarantine, Stage, UNKNOWN_MEMBER},
     machine::{Event, KnownWindows},
 };
 
 impl EffectRunner {
-    pub(super) fn claim(&self, entry: &Entry, key: &ClaimKey) -> Claim {
-        Claim {
+    pub(super) fn claim(&self, entry: &Entry, key: &ClaimKey) -> etcd::Claim {
+        etcd::Claim {
             holder: Holder {
                 id: key.id.clone(),
                 hostname: self.hostname.clone(),
@@ -74,8 +74,13 @@ impl EffectRunner {
     }
 
     pub(super) async fn leave(&self, entry: &Entry) -> Event {
-        let Some(key) = &entry.claim else {
-            return Event::Left(None);
+        let key = match &entry.claim {
+            Some(Claim::Etcd(key)) => key,
+            Some(Claim::FleetLock(place)) => {
+                self.release_place(place, entry).await;
+                return Event::Left(None);
+            }
+            None => return Event::Left(None),
         };
         let idle = self.idle_record(key);
         let left = self
@@ -87,20 +92,20 @@ impl EffectRunner {
             .await;
         Event::Left(match left {
             (Left::Left, ..) => None,
-            (Left::Held, under_lock, member) => Some(ClaimKey {
+            (Left::Held, under_lock, member) => Some(Claim::Etcd(ClaimKey {
                 // Which one it is was lost with the reply to the take.
                 member: key.member.or(member.then_some(UNKNOWN_MEMBER)),
                 by_hand: under_lock.is_some(),
                 soaks: true,
                 drained: under_lock == Some(true),
                 ..key.clone()
-            }),
+            })),
         })
     }
 
     /// Ends when the node does not hold any more: why.
     pub(super) async fn hold_ends(&self, entry: &Entry) -> HoldEnd {
-        match &entry.claim {
+        match entry.in_etcd() {
             Some(key) => {
                 let semaphore = self.semaphore(&key.keys);
                 semaphore.hold_ends(&key.id, &key.nonce).await
@@ -126,7 +131,7 @@ impl EffectRunner {
 
     /// Waits until etcd may be asked again for the hold.
     async fn store_is_accepted(&self, entry: &Entry) {
-        let Some(key) = &entry.claim else { return };
+        let Some(key) = entry.in_etcd() else { return };
         let semaphore = self.semaphore(&key.keys);
         loop {
             sleep(self.config.timings.retry_max).await;
@@ -138,7 +143,7 @@ impl EffectRunner {
     }
 
     pub(super) async fn commit(&self, entry: &Entry) -> Event {
-        let Some(key) = &entry.claim else {
+        let Some(key) = entry.in_etcd() else {
             return Event::CommitEnded(Ok(()));
         };
         if let Err(why) = self.etcd_members_allow_reboot(entry).await {
@@ -164,7 +169,7 @@ impl EffectRunner {
 
     /// Whether the cluster lets a node go back that soaks; of any other reboot nothing is asked.
     pub(super) async fn way_back_is_open(&self, entry: &Entry) -> Result<(), Failure> {
-        let Some(key) = entry.claim.as_ref().filter(|_| entry.way_back) else {
+        let Some(key) = entry.in_etcd().filter(|_| entry.way_back) else {
             return Ok(());
         };
         let claim = self.claim(entry, key);
@@ -177,7 +182,7 @@ impl EffectRunner {
 
     /// Tells the cluster that the node soaks on.
     pub(super) async fn resume(&self, entry: &Entry, left: Duration) -> Event {
-        let Some(key) = &entry.claim else {
+        let Some(key) = entry.in_etcd() else {
             return Event::Resumed;
         };
         let claim = self.claim(entry, key);
@@ -192,7 +197,10 @@ impl EffectRunner {
     }
 
     pub(super) async fn release(&self, entry: &Entry, owed: Option<&OwnQuarantine>) -> Event {
-        if let Some(key) = &entry.claim {
+        if let Some(place) = entry.place() {
+            self.release_place(place, entry).await;
+        }
+        if let Some(key) = entry.in_etcd() {
             let mut idle = self.idle_record(key);
             let may_soak = entry.stage == Stage::Soaking;
             if may_soak && let Some(member) = &mut idle.member {
@@ -246,7 +254,7 @@ impl EffectRunner {
                 Released::ThoughtLost(lost) => self.tell_lost(&lost),
             }
         }
-        let told = entry.claim.as_ref().and(owed);
+        let told = entry.in_etcd().and(owed);
         Event::Released(told.map(|owed| owed.what.clone()))
     }
 

@@ -14,6 +14,7 @@ use tokio::{
     time::sleep,
 };
 
+mod fleet_lock;
 mod hold;
 mod look;
 mod proof;
@@ -31,6 +32,7 @@ use host::{
 };
 use semaphore::{
     etcd::{self, BackOff, Semaphore, Wait},
+    fleet_lock::Caller,
     keys::Keys,
     records::{ImageId, LastReboot, Member, NodeRecord},
 };
@@ -78,6 +80,10 @@ pub struct EffectRunner {
     pub etcd: RefCell<etcd::Options>,
     /// A changed configuration that says how etcd is reached already, while the rest of it waits.
     pub reached_by: RefCell<Option<Config>>,
+    /// A changed configuration, while it waits for what is under way: by it a FleetLock server is reached already.
+    pub newest: RefCell<Option<Config>>,
+    /// Makes the calls to a FleetLock server, also those of a runner before this one.
+    pub calls: Caller,
     /// What the cluster has been told is bad, in this run: told once, it is for people to clear.
     pub told: RefCell<Vec<ImageId>>,
     /// The journal's file, and what is remembered of etcd.
@@ -329,7 +335,7 @@ impl EffectRunner {
 
 /// Whether a person has drained the node with the lock under which it reboots: that lock's end undoes it.
 fn is_drained(entry: &Entry) -> bool {
-    entry.claim.as_ref().is_some_and(|claim| claim.drained)
+    entry.in_etcd().is_some_and(|claim| claim.drained)
 }
 
 /// The variables that hooks get.

@@ -28,10 +28,10 @@ impl EffectRunner {
         baseline: Option<&Baseline>,
         trial: bool,
     ) -> Event {
-        let claim = entry.and_then(|entry| entry.claim.as_ref());
+        let held = entry.is_some_and(|entry| entry.claim.is_some());
         let rules = self.health_rules(baseline, trial);
-        let checks = self.checks(entry, "proving", rules, claim.is_some());
-        let verdict = match claim {
+        let checks = self.checks(entry, "proving", rules, held);
+        let verdict = match entry.and_then(Entry::in_etcd) {
             Some(key) => {
                 let node = self.record("", "");
                 let deadline = self.config.timings.reboot_deadline.as_secs();
@@ -108,7 +108,7 @@ impl EffectRunner {
             },
         };
         let note = |why: &str| self.note(why.to_owned());
-        let claim = entry.and_then(|entry| entry.claim.as_ref());
+        let claim = entry.and_then(Entry::in_etcd);
         let member = async || self.own_member(claim).await;
         checks.run(held, member, note).await
     }

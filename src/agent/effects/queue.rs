@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::EffectRunner;
 use crate::agent::{
     failure::Failure,
-    journal::{ClaimKey, Entry},
+    journal::{Claim, ClaimKey, Entry},
     machine::Event,
 };
 
@@ -26,18 +26,20 @@ pub(super) enum OwnMember {
 impl EffectRunner {
     /// Waits in the queue, and outside it as long as the members of etcd do not let this node go, until it holds.
     pub(super) async fn acquire(&self, entry: &Entry) -> Event {
-        let Some(key) = &entry.claim else {
+        let key = match &entry.claim {
+            Some(Claim::Etcd(key)) => key,
+            Some(Claim::FleetLock(place)) => return self.poll(place).await,
             // The machine asks for this only with a claim.
-            return std::future::pending().await;
+            None => return std::future::pending().await,
         };
         let taken = |semaphore: &Semaphore, member| {
-            Event::Acquired(ClaimKey {
+            Event::Acquired(Claim::Etcd(ClaimKey {
                 member,
                 by_hand: semaphore.under_lock().is_some(),
                 drained: semaphore.under_lock() == Some(true),
                 soaks: semaphore.took_with_soak(),
                 ..key.clone()
-            })
+            }))
         };
         let mut semaphore = self.semaphore(&key.keys);
         let said = RefCell::new(None);
@@ -126,7 +128,7 @@ impl EffectRunner {
 
     /// Whether the other members of etcd let this node go, where it hosts one.
     pub(super) async fn etcd_members_allow_reboot(&self, entry: &Entry) -> Result<(), Failure> {
-        let Some(key) = &entry.claim else {
+        let Some(key) = entry.in_etcd() else {
             return Ok(());
         };
         match self.guard(&self.semaphore(&key.keys), key.member).await {

@@ -6,7 +6,7 @@ use windows::{Window, Windows};
 
 use super::*;
 use crate::agent::{
-    journal::{self, JournalFault},
+    journal::{self, Claim, JournalFault},
     situation::Logins,
 };
 
@@ -97,7 +97,7 @@ fn entry(version: &str, by_hand: bool) -> Entry {
     Entry {
         stage: journal::Stage::Queued,
         boot_id: "boot".into(),
-        claim: Some(serde_json::from_str(&claim).unwrap()),
+        claim: Some(Claim::Etcd(serde_json::from_str(&claim).unwrap())),
         intent: Intent {
             to: image(version),
             ..open().intent.unwrap()

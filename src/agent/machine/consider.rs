@@ -9,7 +9,7 @@ use super::{Effect, Machine, Op, State};
 use crate::agent::{
     failure::Failure,
     gate::{self, ClosedBy, Gate},
-    journal::{ClaimKey, Entry, Stage},
+    journal::{Claim, ClaimKey, Entry, Stage},
     situation::{Intent, Now, Update, intent},
 };
 
@@ -71,10 +71,14 @@ impl Machine {
         now: &Now,
     ) -> Vec<Effect> {
         let same = |entry: &Entry| {
-            let here = |claim: &ClaimKey| claim.keys == self.identity.keys;
-            entry.intent.to.is(&intent.to)
-                && self.rules.strategy == Strategy::EtcdLock
-                && entry.claim.as_ref().is_some_and(here)
+            let same_claim = match (&entry.claim, self.rules.strategy) {
+                (Some(Claim::Etcd(claim)), Strategy::EtcdLock) => claim.keys == self.identity.keys,
+                (Some(Claim::FleetLock(place)), Strategy::FleetLock) => {
+                    Some(place) == self.identity.place.as_ref()
+                }
+                _ => false,
+            };
+            entry.intent.to.is(&intent.to) && same_claim
         };
         if let Some(mut entry) = ticket {
             return if same(&entry) {
@@ -89,17 +93,28 @@ impl Machine {
             self.allowed = Some(intent.to.clone());
             return self.run(State::Asking, Op::May(intent));
         }
-        let mut entry = Entry {
+        let entry = Entry {
             stage: Stage::Queued,
             boot_id: self.identity.boot_id.clone(),
-            claim: None,
+            claim: self.new_claim(now),
             intent,
             from: self.identity.runs.clone(),
             drain_began: None,
             way_back: false,
         };
-        if self.rules.strategy == Strategy::EtcdLock {
-            entry.claim = Some(ClaimKey {
+        if entry.claim.is_some() {
+            self.set_entry(Some(entry.clone()));
+            self.journalled(State::Queued { until }, Op::Acquire(entry))
+        } else {
+            self.set_entry(Some(entry));
+            self.look(State::Taken)
+        }
+    }
+
+    /// What a reboot that begins now has to be given.
+    fn new_claim(&self, now: &Now) -> Option<Claim> {
+        match self.rules.strategy {
+            Strategy::EtcdLock => Some(Claim::Etcd(ClaimKey {
                 nonce: now.nonce(),
                 id: self.identity.id.clone(),
                 keys: self.identity.keys.clone(),
@@ -107,12 +122,9 @@ impl Machine {
                 by_hand: false,
                 soaks: false,
                 drained: false,
-            });
-            self.set_entry(Some(entry.clone()));
-            self.journalled(State::Queued { until }, Op::Acquire(entry))
-        } else {
-            self.set_entry(Some(entry));
-            self.look(State::Taken)
+            })),
+            Strategy::FleetLock => self.identity.place.clone().map(Claim::FleetLock),
+            Strategy::Reboot | Strategy::Off => None,
         }
     }
 

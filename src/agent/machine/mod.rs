@@ -24,7 +24,7 @@ pub use known_windows::KnownWindows;
 pub use states::StateName;
 pub use vocabulary::{Effect, Event, Op, State};
 
-use semaphore::{etcd::QueuePosition, keys::Keys, records::ImageId};
+use semaphore::{etcd::QueuePosition, fleet_lock::Place, keys::Keys, records::ImageId};
 
 use outcomes::reason;
 
@@ -45,6 +45,8 @@ pub struct Identity {
     pub boot_id: String,
     /// Where the semaphore is.
     pub keys: Keys,
+    /// The place that it asks for with the strategy `fleet-lock`; none with others.
+    pub place: Option<Place>,
     /// What runs.
     pub runs: ImageId,
     /// What the slots say of this boot.
@@ -94,6 +96,8 @@ pub struct Machine {
     waits_for: String,
     /// Whether that is a hook.
     waits_for_hook: bool,
+    /// When that is asked again, on the monotonic clock, where the operation has said so.
+    asks_again_at: Option<Duration>,
     /// Where it stands in the queue meanwhile.
     position: QueuePosition,
     /// A staged update that must not be booted, and when update_engine is to forget it, on the monotonic clock.
@@ -125,6 +129,7 @@ impl Machine {
             allowed: None,
             waits_for: String::new(),
             waits_for_hook: false,
+            asks_again_at: None,
             position: QueuePosition::Unknown,
             quarantined_update: None,
             still_holds_back: false,
@@ -163,17 +168,25 @@ impl Machine {
     /// be held or released. A boot that has not passed its checks is checked again, and perhaps by better rules.
     #[must_use]
     pub fn may_be_exchanged(&self) -> bool {
+        let greets = matches!(self.state, State::Leaving) && self.greets();
         !self.stopping
-            && matches!(
-                self.state,
-                State::Starting
-                    | State::Idle
-                    | State::Waiting { .. }
-                    | State::Queued { .. }
-                    | State::Unproven { .. }
-                    | State::Soaking { .. }
-                    | State::SoakFailed { .. }
-            )
+            && (greets
+                || matches!(
+                    self.state,
+                    State::Starting
+                        | State::Idle
+                        | State::Waiting { .. }
+                        | State::Queued { .. }
+                        | State::Unproven { .. }
+                        | State::Soaking { .. }
+                        | State::SoakFailed { .. }
+                ))
+    }
+
+    /// Whether the node is only telling a FleetLock server that it holds nothing.
+    #[must_use]
+    pub fn greets(&self) -> bool {
+        self.entry().is_some_and(Entry::is_greeting)
     }
 
     /// Whether no reboot of this machine's own into another image is on its way: from the commit on the next slot belongs to
@@ -223,6 +236,8 @@ impl Machine {
         let Ok(journal) = &mut self.journal else {
             return Vec::new();
         };
+        // It is told anew, where it still has to be.
+        journal.entry.take_if(|entry| entry.is_greeting());
         // A new boot fulfils what was asked for in an earlier one.
         let fulfilled = journal
             .request
@@ -242,6 +257,12 @@ impl Machine {
             .baseline
             .take()
             .and_then(|baseline| baseline.for_boot(&this_boot, from));
+        if journal.entry.is_none()
+            && let Some(place) = &self.identity.place
+        {
+            let greeting = Entry::greeting(place.clone(), &self.identity.runs);
+            journal.entry = Some(greeting);
+        }
         let Some(entry) = journal.entry.clone() else {
             // A proof that was cut off in a boot nobody had cleared: it says nothing of any later one.
             journal.trial = None;
@@ -318,6 +339,11 @@ impl Machine {
                 }
                 let mut effects = self.note_open_waves(&wait.open_waves);
                 effects.extend(self.waits(wait.waits_for, wait.position, false));
+                effects
+            }
+            Event::AsksAgain { waits_for, after } => {
+                let effects = self.waits(waits_for, QueuePosition::Outside, false);
+                self.asks_again_at = Some(now.monotonic + after);
                 effects
             }
             Event::HookRuns(which) => self.waits(which, QueuePosition::Unknown, true),

@@ -43,6 +43,9 @@ impl Machine {
             State::Unproven { why, .. } => why.to_string(),
             State::Asking => said("asking the may-reboot.d hooks"),
             State::Queued { .. } => said("joining the queue for the reboot lock"),
+            State::Leaving if self.greets() => {
+                said("telling the FleetLock server that this node is up")
+            }
             State::Leaving => said("leaving the queue for the reboot lock"),
             State::Taken | State::Draining { .. } | State::Drained => {
                 said("running the drain hooks")
@@ -133,6 +136,7 @@ impl Machine {
                 .as_ref()
                 .filter(|(at, of)| at == until && of == why)
                 .map(|(at, _)| *at),
+            State::Queued { .. } | State::Leaving | State::Releasing { .. } => self.asks_again_at,
             State::Unproven { until, .. } | State::RollingBack { until, .. } => Some(*until),
             _ => None,
         }

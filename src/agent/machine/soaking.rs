@@ -10,7 +10,7 @@ use crate::agent::{
     failure::{Refusal, SoakNote, Why},
     gate::{self, Gate},
     health::Verdict,
-    journal::{Entry, Soak, Stage},
+    journal::{Claim, Entry, Soak, Stage},
     next_slot::SlotFault,
     situation::Now,
 };
@@ -104,7 +104,7 @@ impl Machine {
         };
         let let_in = !self.holds_updates_back();
         // Until the release: with the end of the soak its record goes.
-        if let Some(claim) = &mut entry.claim {
+        if let Some(Claim::Etcd(claim)) = &mut entry.claim {
             claim.soaks = true;
         }
         self.set_entry(Some(entry.clone()));

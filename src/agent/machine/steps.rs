@@ -5,7 +5,7 @@ use semaphore::etcd::QueuePosition;
 use super::{Effect, Machine, Op, State};
 use crate::agent::{
     failure::{Failure, Why},
-    journal::{ClaimKey, Entry, Journal, Stage},
+    journal::{Claim, Entry, Journal, Stage},
     situation::Now,
 };
 
@@ -17,7 +17,7 @@ impl Machine {
     }
 
     /// Notes how the semaphore was taken.
-    pub(super) fn remember_claim(&mut self, taken: ClaimKey) {
+    pub(super) fn remember_claim(&mut self, taken: Claim) {
         if let Ok(Journal {
             entry: Some(Entry {
                 claim: Some(claim), ..
@@ -43,6 +43,7 @@ impl Machine {
 
     /// The operation waits for this, which may be a hook.
     pub(super) fn waits(&mut self, what: String, at: QueuePosition, hook: bool) -> Vec<Effect> {
+        self.asks_again_at = None;
         self.position = at;
         self.waits_for = what;
         self.waits_for_hook = hook;
@@ -63,6 +64,7 @@ impl Machine {
     pub(super) fn run(&mut self, state: State, op: Op) -> Vec<Effect> {
         self.state = state;
         self.waits_for.clear();
+        self.asks_again_at = None;
         self.position = QueuePosition::Unknown;
         vec![Effect::Run(op)]
     }

@@ -15,7 +15,7 @@ use crate::agent::{
     failure::{Failure, Refusal, SoakNote, Unproven, Why},
     gate::ClosedBy,
     health::Verdict,
-    journal::{ClaimKey, Entry, Journal, JournalError, OwnQuarantine},
+    journal::{Claim, Entry, Journal, JournalError, OwnQuarantine},
     next_slot::SlotFault,
     restage::Reset,
     situation::{Facts, Intent, Request},
@@ -153,14 +153,21 @@ pub enum Event {
     Cleared(ImageId),
     /// The operation says what it waits for.
     WaitsFor(Wait),
+    /// The operation says what it waits for, and that it asks again after this time.
+    AsksAgain {
+        /// A sentence.
+        waits_for: String,
+        /// How long from now.
+        after: Duration,
+    },
     /// The operation says which hook runs now, since when, and until when at the latest.
     HookRuns(String),
     /// [`Op::May`] ended: nothing is against it, or what is; and how things are since.
     Allowed(Result<(), Failure>, Facts),
     /// [`Op::Acquire`] ended: the semaphore is held, by this claim as it was taken.
-    Acquired(ClaimKey),
+    Acquired(Claim),
     /// [`Op::Leave`] ended: held after all, by this claim, or gone from the queue.
-    Left(Option<ClaimKey>),
+    Left(Option<Claim>),
     /// A person has cleared this image in etcd, which failed its soak on this node.
     SoakCleared(ImageId),
     /// [`Op::Look`] ended.

@@ -160,7 +160,10 @@ fn errors_in_the_file_name_place_and_expectation() {
             "strategy: of\n",
             ":1:11: strategy: found \"of\", expected etcd-lock, fleet-lock, reboot or off",
         ),
-        (&long, "xxx\"…, expected etcd-lock, fleet-lock, reboot or off"),
+        (
+            &long,
+            "xxx\"…, expected etcd-lock, fleet-lock, reboot or off",
+        ),
         (
             "etcd: {member: non}\n",
             ":1:16: etcd.member: found \"non\", expected auto, none, or the client URL",

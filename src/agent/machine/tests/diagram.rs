@@ -157,6 +157,7 @@ fn seldom() -> Transitions {
         id: ID.into(),
         boot_id: "boot".into(),
         keys: Keys::new("p", Group::default()),
+        place: None,
         runs: named(0),
         boot: Boot::default(),
     };

@@ -6,7 +6,7 @@ use settings::Strategy;
 use super::{image, named, no_reply, not_now, simulation::Simulation, unreadable};
 use crate::agent::{
     health::Verdict,
-    journal::{ClaimKey, Stage},
+    journal::{Claim, ClaimKey, Stage},
     machine::{Event, Op},
 };
 
@@ -30,7 +30,7 @@ impl Simulation {
             Op::Reboot(entry) => {
                 let may = self.in_window() || entry.way_back;
                 assert!(may, "a reboot outside the window");
-                let nonce = entry.claim.as_ref().map(|claim| claim.nonce.clone());
+                let nonce = entry.in_etcd().map(|claim| claim.nonce.clone());
                 if self.strategy == Strategy::EtcdLock {
                     assert_eq!(
                         self.holder,
@@ -118,7 +118,7 @@ impl Simulation {
                 Event::Allowed(answer, self.facts())
             }
             Op::Acquire(entry) => {
-                let Some(claim) = &entry.claim else { return };
+                let Some(claim) = entry.in_etcd() else { return };
                 let mut known = self.known_bad.iter();
                 let bad =
                     !entry.intent.to.is(&entry.from) && known.any(|bad| bad.is(&entry.intent.to));
@@ -128,16 +128,16 @@ impl Simulation {
                     return;
                 }
                 self.holder.get_or_insert((claim.nonce.clone(), false));
-                Event::Acquired(ClaimKey {
+                Event::Acquired(Claim::Etcd(ClaimKey {
                     soaks: self.soak.is_some(),
                     ..claim.clone()
-                })
+                }))
             }
             Op::Leave(entry) => {
                 // As badly as can be: won while leaving, if it is not held by somebody else.
                 if !well
                     && self.holder.is_none()
-                    && let Some(claim) = &entry.claim
+                    && let Some(claim) = entry.in_etcd()
                 {
                     self.holder = Some((claim.nonce.clone(), false));
                 }

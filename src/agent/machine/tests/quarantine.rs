@@ -188,8 +188,8 @@ fn queued_trial_is_proven_and_then_leaves_the_queue_or_releases() {
             .entry
             .as_ref()
             .unwrap()
-            .claim
-            .clone()
+            .in_etcd()
+            .cloned()
             .unwrap();
         simulation.holder = won.then_some((nonce.nonce, false));
         simulation.etcd = false;
@@ -288,8 +288,8 @@ fn queued_trial_leaves_the_queue_with_a_full_disk() {
         .entry
         .as_ref()
         .unwrap()
-        .claim
-        .clone()
+        .in_etcd()
+        .cloned()
         .unwrap();
     simulation.holder = Some((nonce.nonce, false));
     simulation.reboot();
@@ -314,8 +314,8 @@ fn lock_taken_under_a_newer_programs_journal_is_released() {
         .entry
         .as_ref()
         .unwrap()
-        .claim
-        .clone()
+        .in_etcd()
+        .cloned()
         .unwrap();
     // A newer program takes its place, and then this one again, while the take is on its way.
     simulation.disk.version = 99;

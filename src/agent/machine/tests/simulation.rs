@@ -25,6 +25,7 @@ fn identity(boot: u32, slots: &Slots, readable: bool) -> Identity {
         id: ID.into(),
         boot_id: format!("boot-{boot}"),
         keys: Keys::new("p", Group::default()),
+        place: None,
         runs: ImageId {
             digest: image.filter(|_| readable),
             version,
@@ -313,7 +314,7 @@ impl Simulation {
     }
 
     pub(super) fn held_by(&self, entry: &Entry) -> bool {
-        let nonce = entry.claim.as_ref().map(|claim| &claim.nonce);
+        let nonce = entry.in_etcd().map(|claim| &claim.nonce);
         self.holder.as_ref().map(|(holder, _)| holder) == nonce && nonce.is_some()
     }
 
@@ -438,11 +439,7 @@ impl Simulation {
     /// What must hold at every moment.
     pub(super) fn check(&self) {
         if let Some((nonce, _)) = &self.holder {
-            let known = self
-                .disk
-                .entry
-                .as_ref()
-                .and_then(|entry| entry.claim.as_ref());
+            let known = self.disk.entry.as_ref().and_then(|entry| entry.in_etcd());
             assert_eq!(
                 known.map(|claim| &claim.nonce),
                 Some(nonce),

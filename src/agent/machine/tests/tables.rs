@@ -9,7 +9,7 @@ use crate::agent::{
     baseline::Baseline,
     failure::Unproven,
     health::Verdict,
-    journal::{ClaimKey, Entry, Journal, OwnQuarantine, Stage},
+    journal::{Claim, ClaimKey, Entry, Journal, OwnQuarantine, Stage},
     machine::{Boot, Effect, Event, Identity, Machine, Op, Other, State},
     situation::{Facts, Intent, Logins, Now, Rules, Update},
 };
@@ -35,6 +35,7 @@ fn identity(runs: u8, trial: bool, other: u8) -> Identity {
         id: ID.into(),
         boot_id: BOOT.into(),
         keys: Keys::new("p", Group::default()),
+        place: None,
         runs: named(runs),
         boot: Boot {
             trial,
@@ -340,7 +341,7 @@ fn ticket_is_kept_only_while_the_node_still_wants_that_reboot() {
         let mut entry = Entry {
             stage: Stage::Queued,
             boot_id: BOOT.into(),
-            claim: Some(ClaimKey {
+            claim: Some(Claim::Etcd(ClaimKey {
                 nonce: "n".into(),
                 id: ID.into(),
                 keys,
@@ -348,7 +349,7 @@ fn ticket_is_kept_only_while_the_node_still_wants_that_reboot() {
                 by_hand: false,
                 soaks: false,
                 drained: false,
-            }),
+            })),
             ..committed()
         };
         entry.intent.to = named(to);

@@ -19,7 +19,7 @@ use crate::agent::{journal::Entry, machine::Event};
 impl Node {
     /// The last word before the reboot.
     pub(super) fn commit(&mut self, entry: &Entry, store: &mut Store, outside: &mut Outside) {
-        let key = entry.claim.clone().expect("a claim");
+        let key = entry.in_etcd().cloned().expect("a claim");
         let (claim, keys) = (self.claim(entry, &key), self.keys.clone());
         let gateway = Gateway::to_commit(&keys, claim.passenger(None));
         let gates = gateway.read(gateway.keys().iter().map(|range| store.find(range)), 0);

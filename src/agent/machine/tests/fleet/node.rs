@@ -383,7 +383,7 @@ impl Node {
     pub(super) fn own_entry(&self, store: &Store, entry: &Entry) -> Option<Holder> {
         let stored = store.get(&self.keys.holder(&self.id))?;
         let holder: Holder = serde_json::from_slice(&stored.value).expect("an entry of a holder");
-        let claim = entry.claim.as_ref()?;
+        let claim = entry.in_etcd()?;
         (holder.nonce == claim.nonce).then_some(holder)
     }
 }
@@ -393,6 +393,7 @@ fn machine(id: &str, boot: usize, keys: &Keys, slots: &Slots, journal: Journal) 
         id: id.to_owned(),
         boot_id: format!("boot-{boot}"),
         keys: keys.clone(),
+        place: None,
         runs: named(slots.runs()),
         boot: slots.boot_of(),
     };

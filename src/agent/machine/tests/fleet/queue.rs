@@ -21,7 +21,7 @@ use super::{
     store::{Compare, Store, Write, unchanged},
 };
 use crate::agent::{
-    journal::{ClaimKey, Entry},
+    journal::{self, ClaimKey, Entry},
     machine::Event,
 };
 
@@ -61,7 +61,7 @@ impl Node {
 
     /// One look of a node that waits for the lock, and what follows from it.
     pub(super) fn acquire(&mut self, entry: &Entry, store: &mut Store, outside: &mut Outside) {
-        let key = entry.claim.clone().expect("a claim");
+        let key = entry.in_etcd().cloned().expect("a claim");
         let (claim, keys) = (self.claim(entry, &key), self.keys.clone());
         let policy = store.get(&keys.policy());
         let policy = policy.map(|stored| stored.value).unwrap_or_default();
@@ -99,7 +99,7 @@ impl Node {
         match &step {
             Step::Held => {
                 let soaks = Policy::parse(&policy).is_ok_and(|policy| policy.soak.is_some());
-                let taken = ClaimKey { soaks, ..key };
+                let taken = journal::Claim::Etcd(ClaimKey { soaks, ..key });
                 self.ends(Event::Acquired(taken), store, outside);
             }
             Step::Take { document, read } => {
@@ -213,10 +213,11 @@ impl Node {
     /// Gives up the wait, or finds that it holds.
     pub(super) fn leave(&mut self, entry: &Entry, store: &mut Store, outside: &mut Outside) {
         if self.own_entry(store, entry).is_some() {
-            let left = Event::Left(entry.claim.clone().map(|claim| ClaimKey {
+            let taken = entry.in_etcd().cloned().map(|claim| ClaimKey {
                 soaks: true,
                 ..claim
-            }));
+            });
+            let left = Event::Left(taken.map(journal::Claim::Etcd));
             return self.ends(left, store, outside);
         }
         let id = self.id().to_owned();
