@@ -27,6 +27,7 @@ mod cloudinit;
 mod commands;
 mod contention;
 mod etcd_failures;
+mod fleet_lock;
 mod footprint;
 mod health;
 mod history;

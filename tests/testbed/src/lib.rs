@@ -6,6 +6,7 @@
 //! - [`node`]: one agent under test: its root directory, bus, fakes, notify socket, and its "reboots"
 //! - [`disk`]: images of disks with two slots
 //! - [`proxy`]: a TCP proxy that refuses, swallows, delays, or loses a reply
+//! - [`airlock`]: a FleetLock server as airlock is one, and what networks make of its answers
 //! - [`process`]: children that die with the test process
 //! - [`release_before`]: the program as the release before built it
 //! - [`random`]: numbers from a seed
@@ -14,6 +15,7 @@
 //!
 //! What cannot be set up panics with a message that says what failed: a test has nothing better to do.
 
+pub mod airlock;
 pub mod bus;
 pub mod disk;
 pub mod etcd;

@@ -43,6 +43,10 @@ pub enum Reply {
     Body(u16, Vec<u8>),
     /// Go there.
     Redirect(String),
+    /// Go there, with this status.
+    Moved(u16, String),
+    /// Nothing, and the connection ends.
+    Close,
     /// Nothing, and the connection stays.
     Stall,
     /// The beginning of a body, then nothing, and the connection stays.
@@ -191,6 +195,13 @@ async fn connection(
                 stream.write_all(head.as_bytes()).await.ok()?;
                 stream.flush().await.ok()?;
             }
+            Reply::Moved(status, to) => {
+                let head =
+                    format!("HTTP/1.1 {status} X\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n");
+                stream.write_all(head.as_bytes()).await.ok()?;
+                stream.flush().await.ok()?;
+            }
+            Reply::Close => return None,
             Reply::Stall => std::future::pending().await,
             Reply::Stop(body) => {
                 let head = b"HTTP/1.1 200 X\r\ncontent-length: 1000000\r\n\r\n";

@@ -118,10 +118,9 @@ fn after_colon(value: &str) -> String {
 
 /// What to set, where another place is named that looks like a FleetLock server.
 fn base_of(to: &str) -> String {
-    let bases = Call::ALL
-        .iter()
-        .filter_map(|call| to.strip_suffix(call.path()));
-    bases.last().map_or_else(String::new, |base| {
+    let mut calls = Call::ALL.iter();
+    let base = calls.find_map(|call| to.strip_suffix(call.path()));
+    base.map_or_else(String::new, |base| {
         format!("; if that is the server: fleet-lock.url {base}")
     })
 }

@@ -1,0 +1,1 @@
+//! What servers, proxies and networks answer.
