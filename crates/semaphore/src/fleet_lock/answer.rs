@@ -105,7 +105,7 @@ pub enum Refusal {
     #[error("answered {0} without a reason")]
     Status(u16),
     /// No answer came in time.
-    #[error("cannot be asked: {0}")]
+    #[error("does not answer: {0}")]
     NoAnswer(String),
 }
 
