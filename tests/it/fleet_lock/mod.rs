@@ -3,6 +3,7 @@
 mod answers;
 mod crashes;
 mod life;
+mod ours;
 
 use pointsman_testbed::{airlock::Airlock, node::Node};
 

@@ -6,7 +6,7 @@ mod limits;
 mod page;
 mod protocol;
 mod status;
-mod tls;
+pub(crate) mod tls;
 mod trouble;
 mod turns;
 
@@ -217,7 +217,7 @@ async fn send(address: SocketAddr, bytes: &[u8]) -> Reply {
 
 /// Where the places are that a server gives.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Store {
+pub(crate) enum Store {
     Etcd,
     File,
 }
@@ -243,11 +243,11 @@ macro_rules! on_both_stores {
 use on_both_stores;
 
 /// The default group in a store of its own, and a server for it.
-struct Place {
-    prefix: String,
+pub(crate) struct Place {
+    pub(crate) prefix: String,
     /// Asks etcd, also where the places are in a file.
-    semaphore: Semaphore,
-    server: Server,
+    pub(crate) semaphore: Semaphore,
+    pub(crate) server: Server,
     dir: tempfile::TempDir,
     store: Store,
 }
@@ -257,7 +257,7 @@ impl Place {
         Self::within(Store::Etcd, name, max).await
     }
 
-    async fn within(store: Store, name: &str, max: u32) -> Self {
+    pub(crate) async fn within(store: Store, name: &str, max: u32) -> Self {
         let prefix = unique_prefix(name);
         let semaphore = on(shared_cluster(), &prefix);
         let dir = scratch::dir("places");
@@ -280,7 +280,7 @@ impl Place {
         set_max(self.store, &self.semaphore, &self.dir, max).await;
     }
 
-    async fn holders(&self) -> Vec<String> {
+    pub(crate) async fn holders(&self) -> Vec<String> {
         if self.store == Store::File {
             let places = read_places(&self.dir);
             let holders = places["groups"]["default"]["holders"].as_object().cloned();

@@ -18,14 +18,14 @@ use tokio_rustls::{
 use super::*;
 
 /// A folder with certificates, and a server that has one of them.
-struct Secured {
-    server: Server,
-    certificates: Certificates,
+pub(crate) struct Secured {
+    pub(crate) server: Server,
+    pub(crate) certificates: Certificates,
     dir: tempfile::TempDir,
 }
 
 impl Secured {
-    async fn new(name: &str, check_clients: bool) -> Self {
+    pub(crate) async fn new(name: &str, check_clients: bool) -> Self {
         let place = Place::new(name, 1).await;
         let dir = scratch::dir("tls");
         let certificates = Certificates::write(dir.path());
