@@ -285,6 +285,7 @@ fn what_decides_does_no_io() {
         "crates/semaphore/src/document.rs",
         "crates/semaphore/src/store.rs",
         "crates/semaphore/src/poller.rs",
+        "crates/semaphore/src/fleet_lock/answer.rs",
         "src/serve/protocol.rs",
         "crates/slots/src/select.rs",
     ]);

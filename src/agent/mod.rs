@@ -217,6 +217,7 @@ async fn runner(
 ) -> Result<(EffectRunner, Result<Journal, JournalError>), AgentError> {
     let root = &config.root;
     let etcd = config.etcd_options()?;
+    config.fleet_lock_tls()?;
     let keys = Keys::new(&config.prefix, config.group.clone());
     let next_slot = NextSlot::new(
         root.clone(),
@@ -252,6 +253,7 @@ async fn runner(
         reached_by: RefCell::default(),
         newest: RefCell::default(),
         calls,
+        answered: RefCell::default(),
         told: RefCell::default(),
         notes,
         journal,

@@ -8,7 +8,9 @@ use std::{
 use host::{node, time};
 use jiff::Timestamp;
 use semaphore::{acts::Person, etcd::Semaphore, keys::Keys};
-use settings::{Config, ConfigError, Faults, Origin, SETTINGS, Setting, Sources, Strategy};
+use settings::{
+    Config, ConfigError, Faults, FleetLock, Origin, SETTINGS, Setting, Sources, Strategy,
+};
 
 use super::{
     Exit, Failure,
@@ -44,6 +46,13 @@ const NEEDED: usize = 3;
 fn of_etcd() -> impl Iterator<Item = &'static SettingFlag> {
     let all = SETTING_FLAGS.iter();
     all.filter(|one| matches!(one.about, About::Etcd | About::RebootLock | About::Group))
+}
+
+/// The FleetLock server that a node asks which has no etcd; none where it asks none, or somebody has said where etcd is.
+fn asks_only(config: &Config) -> Option<&FleetLock> {
+    let no_etcd = config.given.origin("etcd.endpoints") == Origin::Default;
+    let server = config.fleet_lock.as_ref();
+    server.filter(|_| no_etcd && config.strategy == Strategy::FleetLock)
 }
 
 impl Context {
@@ -257,10 +266,7 @@ impl Context {
     /// As [`Self::semaphore`].
     pub fn semaphore_at(&self, keys: Keys) -> Result<Semaphore, Failure> {
         let config = self.of_etcd()?;
-        let asks_etcd = config.given.origin("etcd.endpoints") != Origin::Default;
-        if let (Strategy::FleetLock, Some(server), false) =
-            (config.strategy, &config.fleet_lock, asks_etcd)
-        {
+        if let Some(server) = asks_only(&config) {
             return Err(Failure::new(
                 Exit::Usage,
                 format!(
@@ -280,6 +286,12 @@ impl Context {
         }
         let back_off = EffectRunner::back_off(&config);
         Ok(Semaphore::new(options, keys, back_off).by(self.person()))
+    }
+
+    /// Whether this node has no etcd: it asks a FleetLock server, and nobody has said where etcd is.
+    #[must_use]
+    pub fn has_no_etcd(&self) -> bool {
+        asks_only(&self.config).is_some()
     }
 
     /// Who runs this command: the user behind sudo, if any.

@@ -188,8 +188,11 @@ pub struct NodeStatus {
     pub waits_for: String,
     /// Since when, RFC 3339.
     pub since: String,
-    /// `etcd-lock`, `reboot`, `off`.
+    /// `etcd-lock`, `fleet-lock`, `reboot`, `off`.
     pub strategy: String,
+    /// The FleetLock server that it asks; only with the strategy `fleet-lock`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet_lock: Option<LockServer>,
     /// Its group.
     pub group: String,
     /// Whether it holds the reboot lock.
@@ -217,6 +220,17 @@ pub struct NodeStatus {
     recorded: bool,
 }
 
+/// The FleetLock server that the agent asks.
+#[derive(Debug, Clone, Serialize)]
+pub struct LockServer {
+    /// Its base URL.
+    pub url: String,
+    /// The last call, when that was, and what it answered; empty before the first.
+    pub last_call: String,
+    /// Why it does not answer as a FleetLock server does; empty where it does.
+    pub error: String,
+}
+
 impl From<Published> for NodeStatus {
     fn from(said: Published) -> Self {
         Self {
@@ -225,6 +239,11 @@ impl From<Published> for NodeStatus {
             waits_for: said.waits_for,
             since: said.since,
             strategy: said.strategy,
+            fleet_lock: (!said.lock_server.is_empty()).then_some(LockServer {
+                url: said.lock_server,
+                last_call: said.lock_server_last_call,
+                error: said.lock_server_error,
+            }),
             group: said.group,
             holding: said.holding,
             request: said.request,
@@ -304,6 +323,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     }
     if args.watch {
         return watch::run(context, args).await;
+    }
+    // What there is to show of others is in etcd.
+    if context.has_no_etcd() && (args.nodes || args.all_groups) {
+        context.semaphore()?;
     }
     let (status, failure) = gather(context, args.all_groups).await;
     let (now, zone) = (Timestamp::now(), node::time_zone(&context.config.root));

@@ -49,6 +49,11 @@ pub const METRICS: &[Metric] = &[
         help: "1 if etcd answered when the agent last asked it; an idle agent does not ask.",
     },
     Metric {
+        name: "pointsman_fleet_lock_up",
+        labels: &[],
+        help: "1 if the FleetLock server answered as one when the agent last asked it; missing with other strategies.",
+    },
+    Metric {
         name: "pointsman_configuration_valid",
         labels: &[],
         help: "1 if the configuration on disk is the one in use.",
@@ -61,7 +66,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "pointsman_certificate_expiry_time_seconds",
         labels: &[],
-        help: "When the client certificate for etcd expires, if it does within 14 days, in seconds since 1970.",
+        help: "When the client certificate for etcd, or for the FleetLock server, expires, if it does within 14 days, in seconds since 1970.",
     },
     Metric {
         name: "pointsman_last_reboot_info",
@@ -105,6 +110,8 @@ pub struct Figures<'a> {
     pub holds: bool,
     /// Whether etcd answered when it was last asked.
     pub etcd_up: bool,
+    /// Whether the FleetLock server did; none with other strategies.
+    pub lock_server_up: Option<bool>,
     /// Whether the configuration on disk is in use.
     pub configuration_valid: bool,
     /// How many warnings there are.
@@ -140,6 +147,9 @@ pub fn text(of: &Figures<'_>) -> String {
     );
     page.is("pointsman_holds_lock", &[], of.holds);
     page.is("pointsman_etcd_up", &[], of.etcd_up);
+    if let Some(up) = of.lock_server_up {
+        page.is("pointsman_fleet_lock_up", &[], up);
+    }
     page.is("pointsman_configuration_valid", &[], of.configuration_valid);
     page.count("pointsman_warnings", &[], of.warnings);
     page.time(

@@ -51,6 +51,10 @@ pub(super) fn sentence(told: &Notification) -> String {
         "soak-ended" => format!("the soak of {to} is over"),
         "etcd-unreachable" => "etcd cannot be used, and no reboot is coordinated".into(),
         "etcd-reachable" => "etcd answers again".into(),
+        "fleet-lock-unreachable" => {
+            "the FleetLock server cannot be used, and this node does not reboot by itself".into()
+        }
+        "fleet-lock-reachable" => "the FleetLock server answers again".into(),
         "configuration-fault" => "the configuration on disk is not used".into(),
         "same-machine-id" => "another machine has its machine id".into(),
         "lock-unknown" => "it holds the reboot lock, and its journal does not know that".into(),

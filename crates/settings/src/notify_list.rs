@@ -10,7 +10,7 @@ const SETTING: &str = "notify";
 const KEYS: &str = "events, command, webhook, format";
 
 /// What a receiver may be told: the events of a node's history, and what its agent finds of its surroundings.
-pub const NOTIFY_EVENTS: [&str; 18] = [
+pub const NOTIFY_EVENTS: [&str; 20] = [
     "staged",
     "requested",
     "draining",
@@ -26,6 +26,8 @@ pub const NOTIFY_EVENTS: [&str; 18] = [
     "soak-ended",
     "etcd-unreachable",
     "etcd-reachable",
+    "fleet-lock-unreachable",
+    "fleet-lock-reachable",
     "configuration-fault",
     "same-machine-id",
     "lock-unknown",

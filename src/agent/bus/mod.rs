@@ -138,6 +138,12 @@ published! {
     recorded: bool = "Recorded",
     /// `Twin`: that another machine goes by this machine's id, a sentence, or empty.
     twin: String = "Twin",
+    /// `LockServer`: the URL of the FleetLock server that is asked; empty with other strategies.
+    lock_server: String = "LockServer",
+    /// `LockServerLastCall`: the last call to it, when that was, and what it answered; or empty.
+    lock_server_last_call: String = "LockServerLastCall",
+    /// `LockServerError`: why it does not answer as a FleetLock server does, or empty.
+    lock_server_error: String = "LockServerError",
 }
 
 /// Why the agent cannot be on the bus.
@@ -459,6 +465,24 @@ impl Agent {
     #[zbus(property)]
     fn recorded(&self) -> bool {
         self.values.borrow().recorded
+    }
+
+    /// The URL of the FleetLock server that is asked; empty with other strategies.
+    #[zbus(property)]
+    fn lock_server(&self) -> String {
+        self.values.borrow().lock_server.clone()
+    }
+
+    /// The last call to it, when that was, and what it answered; or empty.
+    #[zbus(property)]
+    fn lock_server_last_call(&self) -> String {
+        self.values.borrow().lock_server_last_call.clone()
+    }
+
+    /// Why it does not answer as a FleetLock server does, or empty.
+    #[zbus(property)]
+    fn lock_server_error(&self) -> String {
+        self.values.borrow().lock_server_error.clone()
     }
 
     /// That another machine goes by this machine's id, or empty.

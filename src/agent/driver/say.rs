@@ -117,6 +117,10 @@ impl Driver {
             pending_since,
             holds: self.machine.holds(),
             etcd_up: self.etcd_error.is_empty(),
+            lock_server_up: self
+                .machine
+                .place()
+                .map(|_| self.runner.answered.borrow().trouble.is_empty()),
             configuration_valid: self.config_error.is_empty(),
             warnings: [&self.twin, &self.lost_hold]
                 .into_iter()
@@ -154,6 +158,12 @@ impl Driver {
             let reachable = Some("etcd-reachable");
             notifier.finds("etcd-unreachable", &self.etcd_error, reachable);
         }
+        let trouble = sentence(&self.runner.answered.borrow().trouble);
+        notifier.finds(
+            "fleet-lock-unreachable",
+            &trouble,
+            Some("fleet-lock-reachable"),
+        );
         notifier.finds("configuration-fault", &self.config_error, None);
         notifier.finds("same-machine-id", &self.twin, None);
         notifier.finds("lock-unknown", &self.lost_hold, None);
@@ -406,6 +416,13 @@ impl Driver {
             etcd_error: self.etcd_error.clone(),
             recorded: self.recorded,
             twin: self.twin.clone(),
+            lock_server: self
+                .machine
+                .place()
+                .map(|place| place.url.clone())
+                .unwrap_or_default(),
+            lock_server_last_call: sentence(&self.runner.answered.borrow().last),
+            lock_server_error: sentence(&self.runner.answered.borrow().trouble),
             update: match facts.map(|f| &f.update) {
                 None => String::new(),
                 Some(Update::Unknown(why)) => why.to_string(),

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use host::fleet_lock::client_id;
+use host::{fleet_lock::client_id, node, time};
+use jiff::Timestamp;
 use semaphore::fleet_lock::{Call, Place, Refusal, poll_wait};
 use settings::{Config, ConfigError, Strategy, fleet_lock_group};
 use tokio::time::sleep;
@@ -18,6 +19,15 @@ const TRIES: usize = 20;
 
 /// The same for a place of which it is not known whether it is held.
 const TRIES_IF_UNKNOWN: usize = 5;
+
+/// What a FleetLock server answered last.
+#[derive(Debug, Clone, Default)]
+pub struct Answered {
+    /// To which call, when, and what; empty before the first answer.
+    pub last: String,
+    /// Why somebody should look at it; empty where all is well.
+    pub trouble: String,
+}
 
 impl EffectRunner {
     /// The place that the node asks for with the strategy `fleet-lock`; none with others. Under the id that Zincati gives the
@@ -100,6 +110,12 @@ impl EffectRunner {
     }
 
     async fn call(&self, call: Call, place: &Place) -> Result<(), Refusal> {
+        let answer = self.ask(call, place).await;
+        self.note_answer(call, &answer);
+        answer
+    }
+
+    async fn ask(&self, call: Call, place: &Place) -> Result<(), Refusal> {
         // Certificates are renewed in their files.
         let read = self.by_newest(|config| {
             let tls = match self.is_configured(place) {
@@ -113,6 +129,21 @@ impl EffectRunner {
             read.map_err(|error: ConfigError| Refusal::NoAnswer(error.to_string()))?;
         let timeout = timeout.unwrap_or(self.config.etcd.timeout);
         self.calls.call(call, place, tls, timeout).await
+    }
+
+    /// What the driver says of the answer.
+    fn note_answer(&self, call: Call, answer: &Result<(), Refusal>) {
+        let zone = node::time_zone(&self.config.root);
+        let at = time::shown(Timestamp::now(), &zone);
+        let (said, trouble) = match answer {
+            Ok(()) => ("yes".to_owned(), String::new()),
+            Err(refusal) if refusal.is_trouble() => (refusal.to_string(), refusal.to_string()),
+            Err(refusal) => (refusal.to_string(), String::new()),
+        };
+        self.answered.replace(Answered {
+            last: format!("{} at {at}: {said}", call.name()),
+            trouble,
+        });
     }
 
     fn is_configured(&self, place: &Place) -> bool {

@@ -21,6 +21,7 @@ mod proof;
 mod queue;
 mod reach;
 
+pub use fleet_lock::Answered;
 pub use look::{from_engine, from_sentinel};
 pub use reach::Unanswered;
 
@@ -84,6 +85,8 @@ pub struct EffectRunner {
     pub newest: RefCell<Option<Config>>,
     /// Makes the calls to a FleetLock server, also those of a runner before this one.
     pub calls: Caller,
+    /// What that server answered last.
+    pub answered: RefCell<Answered>,
     /// What the cluster has been told is bad, in this run: told once, it is for people to clear.
     pub told: RefCell<Vec<ImageId>>,
     /// The journal's file, and what is remembered of etcd.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use host::duration;
-use semaphore::etcd::QueuePosition;
+use semaphore::{etcd::QueuePosition, fleet_lock::Place};
 
 use super::{Machine, State, StateName};
 use crate::agent::{
@@ -114,6 +114,12 @@ impl Machine {
                 duration::print(usual)
             )
         })
+    }
+
+    /// The place at a FleetLock server that the node asks for; none with another strategy.
+    #[must_use]
+    pub fn place(&self) -> Option<&Place> {
+        self.identity.place.as_ref()
     }
 
     /// Whether this node holds the semaphore, as far as it knows.

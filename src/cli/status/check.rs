@@ -28,6 +28,8 @@ pub(super) enum Level {
 pub(super) enum Kind {
     /// etcd cannot be asked.
     Etcd,
+    /// The FleetLock server cannot be asked, or answers as none does.
+    FleetLock,
     /// Agents stopped because etcd was restored or exchanged.
     Store,
     /// The configuration, the semaphore document or the policy cannot be used, or the agent's unit has failed.
@@ -133,6 +135,12 @@ pub(super) fn findings(
                 Kind::Etcd,
                 format!("the agent of this node: {}", node.etcd_error),
             ));
+        }
+        if let Some(server) = &node.fleet_lock
+            && !server.error.is_empty()
+        {
+            let text = format!("the FleetLock server {} {}", server.url, server.error);
+            found.push(Finding::critical(Kind::FleetLock, text));
         }
         if node.state == UNPROVEN
             && !status

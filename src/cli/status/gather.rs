@@ -54,7 +54,11 @@ pub(super) async fn gather_over(
     let alone = node
         .as_ref()
         .is_some_and(|node| node.strategy != "etcd-lock");
-    let (mut status, failure) = match ask_etcd(context, semaphore, all_groups).await {
+    let asked = match context.has_no_etcd() {
+        true => Ok(Status::default()),
+        false => ask_etcd(context, semaphore, all_groups).await,
+    };
+    let (mut status, failure) = match asked {
         Ok(status) => (status, None),
         Err(failure) => {
             let status = Status {

@@ -215,6 +215,14 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
             line("to", node.to.as_deref().unwrap_or_default());
             line("member of etcd", &node.member);
             line("strategy", &node.strategy);
+            if let Some(server) = &node.fleet_lock {
+                line("FleetLock server", &server.url);
+                line("last call", &server.last_call);
+                line(
+                    "reboot lock",
+                    if node.holding { "held" } else { "not held" },
+                );
+            }
             // The same error is not said twice.
             if !node.waits_for.contains(&node.etcd_error) {
                 line("etcd", &node.etcd_error);

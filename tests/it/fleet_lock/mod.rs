@@ -1,6 +1,7 @@
 //! Agents with the strategy `fleet-lock`: against a server as airlock is one, and against our own.
 
 mod answers;
+mod commands;
 mod crashes;
 mod life;
 mod ours;

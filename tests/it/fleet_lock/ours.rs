@@ -10,7 +10,7 @@ use semaphore::records::Phase;
 
 use super::*;
 use crate::{
-    agents::{self, Site, drained, draining, slow_drain},
+    agents::{Site, drained, draining, slow_drain},
     serve::{Place, Server, Store, tls::Secured},
     support::{holder, most_holders},
 };
@@ -175,20 +175,4 @@ async fn a_node_shows_its_certificate() {
     node.wait_status(|status| status == "idle").await;
     node.update_engine().ready("2").await;
     node.logind().rebooted().await;
-}
-
-/// A command of the node says where it asks, and needs no etcd.
-#[tokio::test]
-async fn commands_of_the_node_know_the_strategy() {
-    let server = Airlock::start(1).await;
-    server.take("another");
-    let node = node(&server, "fleet-commands", &[]).await;
-    let file = format!(
-        "strategy: fleet-lock\nfleet-lock: {{url: {}}}\n",
-        server.url()
-    );
-    node.write("etc/pointsman/config.yaml", &file);
-    node.update_engine().ready("2").await;
-    server.wait_calls("pre-reboot", 2).await;
-    let _ = agents::bin();
 }

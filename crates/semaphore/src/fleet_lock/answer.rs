@@ -45,6 +45,15 @@ impl Call {
         }
     }
 
+    /// Its name in the protocol.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PreReboot => "pre-reboot",
+            Self::SteadyState => "steady-state",
+        }
+    }
+
     /// Where it is posted.
     #[must_use]
     pub fn url(self, place: &Place) -> String {
@@ -107,6 +116,21 @@ pub enum Refusal {
     /// No answer came in time.
     #[error("does not answer: {0}")]
     NoAnswer(String),
+}
+
+impl Refusal {
+    /// Whether somebody should look at it: no FleetLock server has answered, or it does not take calls such as this one. A server
+    /// that only says no, for now, is well.
+    #[must_use]
+    pub fn is_trouble(&self) -> bool {
+        match self {
+            Self::Said { status, .. } => matches!(status, 400 | 401 | 403 | 404 | 405),
+            Self::Redirected { .. }
+            | Self::NotFound { .. }
+            | Self::Status(_)
+            | Self::NoAnswer(_) => true,
+        }
+    }
 }
 
 fn after_colon(value: &str) -> String {
@@ -298,7 +322,11 @@ mod tests {
             ),
         ] {
             let refusal = read("http://h/v1/pre-reboot", status, location, body.as_bytes());
-            assert_eq!(refusal.unwrap_err().to_string(), says);
+            let refusal = refusal.unwrap_err();
+            assert_eq!(refusal.to_string(), says);
+            // Who is full, or has lost its store, says so.
+            let says_no = matches!(&refusal, Refusal::Said { status, .. } if [423, 500, 503].contains(status));
+            assert_eq!(refusal.is_trouble(), !says_no, "{says}");
         }
         let bounded = read("u", 423, None, long.as_bytes())
             .unwrap_err()
