@@ -44,7 +44,8 @@ for file in alerts.yaml dashboard.json; do
     put 644 "packaging/prometheus/$file" "usr/share/pointsman/prometheus/$file"
 done
 for hook in packaging/hooks/*; do
-    put 755 "$hook" "usr/lib/pointsman/hooks/available/${hook##*/}"
+    case $hook in *.conf) mode=644 ;; *) mode=755 ;; esac
+    put "$mode" "$hook" "usr/lib/pointsman/hooks/available/${hook##*/}"
 done
 for kind in may-reboot pre-reboot post-boot health health-cluster health-wanted; do
     install -d "$tree/etc/pointsman/hooks/$kind.d" "$tree/usr/lib/pointsman/hooks/$kind.d"

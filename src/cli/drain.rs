@@ -19,15 +19,16 @@ fn hooks(context: &Context) -> Hooks {
 fn variables(context: &Context, holder: &Holder, phase: &str) -> Vec<(String, String)> {
     let root = &context.config.root;
     let reason = holder.reason.clone().unwrap_or_default();
-    effects::variables([
-        ("NODE", &holder.id),
+    let values = [
+        ("NODE", holder.id.as_str()),
         ("HOSTNAME", &node::hostname(root)),
         ("GROUP", context.config.group.as_str()),
         ("FROM", ""),
         ("TO", ""),
         ("PHASE", phase),
         ("REASON", &reason),
-    ])
+    ];
+    effects::variables(&context.config, values)
 }
 
 /// Whether the drain could be done at all, before anything is taken for it.

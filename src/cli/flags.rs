@@ -40,7 +40,7 @@ const OF_ALL_GROUPS: &[Group] = &[Root, Config, Etcd, RebootLock];
 
 /// The groups of a command, by its words; the longest line that fits counts. For a command that is not here all of them
 /// mean something.
-const OF_COMMANDS: [(&[&str], &[Group]); 28] = [
+const OF_COMMANDS: [(&[&str], &[Group]); 29] = [
     (&["status"], ASKS),
     (&["lock"], ASKS),
     (&["unlock"], ASKS),
@@ -67,6 +67,7 @@ const OF_COMMANDS: [(&[&str], &[Group]); 28] = [
     (&["slots"], &[Root, Config, Slots]),
     (&["update"], &[Root, Config]),
     (&["windows"], &[Root, Config]),
+    (&["hooks"], &[Root]),
     // Which slot boots after it.
     (&["cancel"], &[Root, Config, Slots]),
     // A document may stand in etcd.

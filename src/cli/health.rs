@@ -139,15 +139,16 @@ async fn look(
     let id = node::machine_id(&config.root)?;
     let hostname = node::hostname(&config.root);
     let hooks = Hooks::new(&config.root, config.timings.hook_timeout).run_for(For::Health);
-    let variables = variables([
-        ("NODE", &id),
+    let values = [
+        ("NODE", id.as_str()),
         ("HOSTNAME", &hostname),
         ("GROUP", config.group.as_str()),
         ("FROM", ""),
         ("TO", ""),
         ("PHASE", "proving"),
         ("REASON", "pointsman health"),
-    ]);
+    ];
+    let variables = variables(config, values);
     let greenboot = checks::greenboot(&config.root, bus, config.timings.hook_timeout).await;
     let greenboot = greenboot.map(|hooks| hooks.run_for(For::Health));
     let checks = Checks {

@@ -15,6 +15,7 @@ pub mod forget;
 mod go_flags;
 pub mod health;
 pub mod history;
+pub mod hooks;
 pub mod import_locksmith;
 pub mod lock;
 pub mod locksmith;
@@ -106,6 +107,8 @@ pub enum Command {
     Cancel,
     /// Show whether reboots may start now or at another time, and the next reboot windows. Exit 0 inside a window, 3 outside.
     Windows(windows::Args),
+    /// Show the hooks that are installed (drain Kubernetes, HAProxy, containers, …), and enable and disable them.
+    Hooks(hooks::Args),
     /// Show, add and clear quarantined images and versions. No node reboots into one of them.
     Quarantine(quarantine::Args),
     /// Show what people did to the reboot locks of all groups, the latest last: unlock, set-max, pause and the like. With
@@ -163,6 +166,10 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         }
         return cloud_config::run(args, &cli.common).await;
     }
+    // A machine is prepared before it has a configuration.
+    if let Command::Hooks(args) = &cli.command {
+        return hooks::run(args, &cli.common);
+    }
     if let Command::Windows(args) = &cli.command
         && args.names_a_window()
     {
@@ -210,6 +217,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Resume(args) => pause::resume(&context, &args).await,
         Command::Store(args) => store::run(&context, &args).await,
         Command::CloudConfig(args) => cloud_config::run(&args, &cli.common).await,
+        Command::Hooks(args) => hooks::run(&args, &cli.common),
     };
     done.map_err(|failure| failure.with_flags(&flags))
 }

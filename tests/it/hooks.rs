@@ -293,8 +293,8 @@ async fn hooks_get_few_variables_and_not_the_agents_environment() {
     node.update_engine().ready("2").await;
     node.logind().rebooted().await;
     let seen = fs::read_to_string(seen).unwrap();
-    let expected = "HOME\nLANG\nPATH\nPOINTSMAN_FROM\nPOINTSMAN_GROUP\nPOINTSMAN_HOSTNAME\nPOINTSMAN_NODE\n\
-                    POINTSMAN_PHASE\nPOINTSMAN_REASON\nPOINTSMAN_TO\n";
+    let expected = "HOME\nLANG\nPATH\nPOINTSMAN_DEADLINE\nPOINTSMAN_FROM\nPOINTSMAN_GROUP\nPOINTSMAN_HOSTNAME\n\
+                    POINTSMAN_NODE\nPOINTSMAN_PHASE\nPOINTSMAN_REASON\nPOINTSMAN_STAGE\nPOINTSMAN_TO\n";
     // What the shell itself adds.
     let seen: String = seen
         .lines()

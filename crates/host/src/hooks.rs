@@ -4,6 +4,7 @@
 //! is started by systemd-run(1), which passes its output and exit code on. Elsewhere each is run by a keeper, a process of
 //! this program that ends the hook and all it started when the agent is gone. Both ways a hook has the same few variables.
 
+pub mod available;
 mod files;
 pub mod keeper;
 mod output;
@@ -270,8 +271,12 @@ impl Hooks {
             .collect();
         let name = hook.name().to_string_lossy().into_owned();
         let unit = self.as_units.then(|| unit_name(self.whose, &name));
+        // A hook that several stages link to has to know which of them it is in; the path it is called by may have no links.
+        let folder = hook.parent().name().to_string_lossy().into_owned();
+        let stage = ("POINTSMAN_STAGE", folder.trim_end_matches(".d"));
         let variables: Vec<(String, String)> = VARIABLES
             .into_iter()
+            .chain([stage])
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .chain(variables.iter().cloned())
             .collect();

@@ -20,8 +20,9 @@ impl FromIterator<(OsString, OsString)> for Environment {
 const PREFIX: &str = "POINTSMAN_";
 
 /// Ours, but no settings: what says where the settings are, and what hooks are told.
-const NO_SETTINGS: [&str; 10] = [
+const NO_SETTINGS: [&str; 12] = [
     "ROOT", "CONFIG", "LOG", "BOOT_ID", "NODE", "HOSTNAME", "FROM", "TO", "PHASE", "REASON",
+    "STAGE", "DEADLINE",
 ];
 
 /// What follows locksmith's prefix in its variables, and the key of the setting. `DEBUG` is none.

@@ -324,7 +324,7 @@ impl EffectRunner {
     }
 
     fn variables(&self, from: &str, to: &str, reason: &str, phase: &str) -> Vec<(String, String)> {
-        variables([
+        let values = [
             ("NODE", self.id.as_str()),
             ("HOSTNAME", &self.hostname),
             ("GROUP", self.config.group.as_str()),
@@ -332,7 +332,8 @@ impl EffectRunner {
             ("TO", to),
             ("PHASE", phase),
             ("REASON", reason),
-        ])
+        ];
+        variables(&self.config, values)
     }
 }
 
@@ -341,8 +342,10 @@ fn is_drained(entry: &Entry) -> bool {
     entry.in_etcd().is_some_and(|claim| claim.drained)
 }
 
-/// The variables that hooks get.
-pub fn variables(values: [(&str, &str); 7]) -> Vec<(String, String)> {
+/// The variables that hooks get: these, and how long this node may be out, in seconds.
+pub fn variables(config: &Config, values: [(&str, &str); 7]) -> Vec<(String, String)> {
+    let deadline = config.timings.reboot_deadline.as_secs().to_string();
     let named = |(name, value): (&str, &str)| (format!("POINTSMAN_{name}"), value.to_owned());
-    values.into_iter().map(named).collect()
+    let all = values.into_iter().chain([("DEADLINE", deadline.as_str())]);
+    all.map(named).collect()
 }

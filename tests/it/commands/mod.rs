@@ -6,6 +6,7 @@ mod config;
 mod configuration_faults;
 mod documents;
 mod drain;
+mod hooks;
 mod lost;
 mod names;
 mod nodes;
@@ -70,7 +71,7 @@ impl Operator {
         // For the others these flags mean nothing, and are refused.
         let asks_etcd = !args
             .first()
-            .is_some_and(|command| ["slots", "update", "cancel"].contains(command));
+            .is_some_and(|command| ["slots", "update", "cancel", "hooks"].contains(command));
         let common = if asks_etcd { &common[..] } else { &common[..2] };
         args.iter()
             .copied()

@@ -23,7 +23,7 @@ pub const MOMENTS: [&str; 6] = [
 ];
 
 /// Where the package keeps hooks that an operator may link to.
-const AVAILABLE: &str = "available";
+pub(super) const AVAILABLE: &str = "available";
 
 impl Hooks {
     /// The files of one moment, such as `pre-reboot.d`, in the order they run in: by name; of one name under both
@@ -47,9 +47,7 @@ impl Hooks {
             };
             for name in names {
                 let text = name.to_string_lossy();
-                // What editors and package managers leave behind is no hook.
-                let left = text.starts_with('.') || text.ends_with('~') || text.contains(".dpkg-");
-                if !left && text.ends_with(self.ending) {
+                if !is_left_over(&text) && text.ends_with(self.ending) {
                     let hook = folder.join(&name);
                     hooks.insert(name, hook);
                 }
@@ -145,6 +143,17 @@ fn is_absent(folder: &RootPath, error: &io::Error) -> bool {
         && !above(&folder.join("hook")).any(|path| path.dangles())
 }
 
+/// Whether a file of this name is what an editor or a package manager left behind, and no hook.
+pub(super) fn is_left_over(name: &str) -> bool {
+    name.starts_with('.') || name.ends_with('~') || name.contains(".dpkg-")
+}
+
+/// Whether it is a file that may be executed.
+pub(super) fn is_executable(file: &RootPath) -> bool {
+    file.metadata()
+        .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
 /// Who else could put a program in the hook's place, as a sentence: whoever owns, or may write to, the file or a folder
 /// from `pointsman` down, and the same of the file and folder that a link leads to.
 fn others(hook: &RootPath) -> Option<String> {
@@ -153,6 +162,11 @@ fn others(hook: &RootPath) -> Option<String> {
     if let Ok(target) = hook.without_links() {
         paths.extend([target.parent(), target]);
     }
+    written_by_others(&paths).map(|why| format!("is not run, because hooks run as root: {why}"))
+}
+
+/// The first of these that others than root own or may write to, as part of a sentence.
+pub(super) fn written_by_others(paths: &[RootPath]) -> Option<String> {
     let own = nix::unistd::geteuid().as_raw();
     paths.iter().find_map(|path| {
         let found = path.metadata().ok()?;
@@ -170,9 +184,7 @@ fn others(hook: &RootPath) -> Option<String> {
         } else {
             return None;
         };
-        Some(format!(
-            "is not run, because hooks run as root: the {kind} {path} {why}"
-        ))
+        Some(format!("the {kind} {path} {why}"))
     })
 }
 

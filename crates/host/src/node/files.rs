@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     io::{self, Read as _, Write as _},
     os::{fd::OwnedFd, unix::fs::FileTypeExt as _},
+    path::{Path, PathBuf},
 };
 
 use nix::{
@@ -166,6 +167,23 @@ impl RootPath {
         Ok(unistd::unlinkat(folder, name, UnlinkatFlags::NoRemoveDir)?)
     }
 
+    /// Makes a link here that leads to `target`, a path as the machine has it. What is here already stays.
+    ///
+    /// # Errors
+    /// When something is here, or the system refuses.
+    pub fn link_to(&self, target: &Path) -> io::Result<()> {
+        let (folder, name) = self.split()?;
+        unistd::symlinkat(target, &folder, name)?;
+        Ok(unistd::fsync(&folder)?)
+    }
+
+    /// Where the link here leads, as it says itself; none if there is no link here.
+    #[must_use]
+    pub fn link(&self) -> Option<PathBuf> {
+        let (folder, name) = self.split().ok()?;
+        fcntl::readlinkat(&folder, name).ok().map(PathBuf::from)
+    }
+
     /// Gives a file another name in its folder.
     ///
     /// # Errors
@@ -178,7 +196,7 @@ impl RootPath {
 
 #[cfg(test)]
 mod tests {
-    use std::{os::unix::fs::PermissionsExt as _, path::Path};
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 

@@ -40,9 +40,7 @@ async fn no_request_fails_while_all_nodes_reboot_one_after_another() {
         let root = node.path("");
         let script = format!(
             "chmod 755 {root}/usr/local/bin/answer; chroot {root} systemctl --quiet enable web
-             for moment in pre-reboot post-boot; do
-                 ln -s /usr/lib/pointsman/hooks/available/haproxy {root}/etc/pointsman/hooks/$moment.d/50-haproxy
-             done",
+             chroot {root} pointsman hooks enable haproxy",
             root = root.display()
         );
         pointsman_nodes::bed::sh(&script).await;
