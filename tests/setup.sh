@@ -37,6 +37,11 @@ lacks chromium chromium
 lacks chromedriver chromium-driver
 lacks tmux tmux
 lacks promtool prometheus
+lacks amtool prometheus-alertmanager
+lacks kubectl kubernetes-client
+lacks jq jq
+lacks podman podman
+lacks runc runc
 ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || need="$need libfaketime"
 # protoc reads etcd's definitions with the well-known types beside it.
 [ -e /usr/include/google/protobuf/any.proto ] || need="$need libprotobuf-dev"

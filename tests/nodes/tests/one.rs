@@ -1,6 +1,6 @@
 //! The container scenario of the quick suite: one booted system with the package as users have it.
 
-use pointsman_nodes::{bed::skipped, cluster::Cluster};
+use pointsman_nodes::{bed::skipped, cluster::Cluster, container::Container};
 use pointsman_testbed::disk::Slot;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -12,12 +12,25 @@ async fn a_booted_node_reboots_when_asked_and_into_an_update_it_then_proves() {
     let node = &cluster.nodes[0];
     node.sh("systemctl is-active etcd update-engine").await;
 
+    // What the workload is, as the hook stops and starts it around the drain.
+    node.write("etc/systemd/system/workload.target", "[Unit]\n");
+    let conf = "etc/pointsman/systemd-target.conf";
+    node.write(conf, "STOP=workload.target\n");
+    node.sh("systemctl daemon-reload && systemctl start workload.target && pointsman hooks enable systemd-target")
+        .await;
+
     // By a person, through the agent and logind.
     node.sh("pointsman reboot --reason 'new disk'").await;
     node.booted(2).await;
     node.up().await;
     node.agent_is("idle").await;
     assert_eq!(node.slot(), Slot::A);
+    // Stopped by the hook, and not only by the shutdown; nothing but the hook starts it again.
+    let first = "journalctl -b -1 -o cat | grep -m 1 -E '^Stopped target workload|rebooting: ' | grep -q workload";
+    node.sh(first).await;
+    node.sh("systemctl is-active workload.target").await;
+    uncordons_later(node).await;
+    node.sh("pointsman hooks disable systemd-target").await;
     assert!(node.read("var/log/fake-update-engine").lines().count() == 2);
 
     // Into an update; the boot is a trial until the agent has proven it, and update_engine comes only then.
@@ -61,4 +74,26 @@ async fn a_booted_node_reboots_when_asked_and_into_an_update_it_then_proves() {
         "{explained}"
     );
     node.sh("pointsman history | grep -q ' proven '").await;
+}
+
+/// A node whose API server was away when the drain was undone is uncordoned when it is back.
+async fn uncordons_later(node: &Container) {
+    // What kubectl says of a node that the hook has cordoned, once the server is there.
+    let kubectl = "#!/bin/sh\necho \"$*\" >>/run/kubectl\n[ -e /run/server ] || { echo away >&2; exit 1; }\necho '7 c=true m=x b= r=True'\n";
+    node.write("usr/local/bin/kubectl", kubectl);
+    let conf = "etc/pointsman/kubernetes.conf";
+    node.write(conf, "KUBECONFIG=/etc/kubeconfig\nRETRY=1\n");
+    node.sh("chmod 755 /usr/local/bin/kubectl").await;
+    let hook = "POINTSMAN_STAGE=post-boot POINTSMAN_HOSTNAME=n1 /usr/lib/pointsman/hooks/available/kubernetes";
+    node.sh(&format!("! {hook}")).await;
+    node.sh("systemctl cat pointsman-kubernetes-uncordon >/dev/null")
+        .await;
+    node.sh("! grep -q patch /run/kubectl && touch /run/server")
+        .await;
+    node.until("grep -q 'patch node n1 .*\"unschedulable\":null' /run/kubectl")
+        .await;
+    node.until("! systemctl cat pointsman-kubernetes-uncordon >/dev/null 2>&1")
+        .await;
+    node.sh("! ls /var/lib/pointsman/hooks/kubernetes-uncordon")
+        .await;
 }

@@ -41,6 +41,8 @@ pub struct Request {
 pub enum Reply {
     /// This status and body.
     Body(u16, Vec<u8>),
+    /// This status, and a body that says it is JSON.
+    Json(u16, Vec<u8>),
     /// Go there.
     Redirect(String),
     /// Go there, with this status.
@@ -178,10 +180,15 @@ async fn connection(
             seen.push(request.clone());
             seen.len() - 1
         };
-        match answer(&request, before) {
-            Reply::Body(status, body) => {
+        let reply = answer(&request, before);
+        let kind = match reply {
+            Reply::Json(..) => "content-type: application/json\r\n",
+            _ => "",
+        };
+        match reply {
+            Reply::Body(status, body) | Reply::Json(status, body) => {
                 let head = format!(
-                    "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n",
+                    "HTTP/1.1 {status} X\r\n{kind}content-length: {}\r\n\r\n",
                     body.len()
                 );
                 stream
