@@ -10,7 +10,7 @@ BUILT = $(shell $(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"targe
 # What the package is made of: `make deb PROFILE=dev` is quicker.
 PROFILE ?= release
 
-.PHONY: need check deny demo test nodes-test vm-test vm-power vagrant-test setup-vm setup-vagrant lint doc bench fuzz build deb setup help
+.PHONY: need check deny demo test nodes-test vm-test vm-power k8s-test nightly vagrant-test setup-vm setup-k8s setup-vagrant lint doc bench fuzz build deb setup help
 
 help:
 	@echo "make demo   run five agents on this machine, which roll out an update one at a time (under a minute)"
@@ -23,6 +23,8 @@ help:
 	@echo "make nodes-test  test a cluster of booted containers with the package (as root)"
 	@echo "make vm-test     test emulated machines: panics, hangs, a watchdog (as root; minutes)"
 	@echo "make vm-power    test two emulated machines whose power is cut at twenty seeded moments (as root)"
+	@echo "make k8s-test    test the hook for Kubernetes against a real API server (builds it once: minutes; not part of CI)"
+	@echo "make nightly     run what takes long: vm-power and k8s-test"
 	@echo "make vagrant-test  test three machines set up by vagrant: a roll-out, a rollback, a bad image (as root; by hand)"
 	@echo "make build  build the release binary, release/pointsman in Cargo's target folder (target, or CARGO_TARGET_DIR)"
 	@echo "make deb    build Debian's package, target/deb/pointsman_*.deb"
@@ -32,6 +34,9 @@ setup:
 
 setup-vm:
 	@sh tests/setup.sh vm
+
+setup-k8s:
+	@sh tests/setup.sh k8s
 
 setup-vagrant:
 	@sh tests/setup.sh vagrant
@@ -94,6 +99,13 @@ vm-test: setup-vm
 vm-power: setup-vm
 	$(CARGO) build --quiet -p pointsman -p pointsman-pages -p pointsman-nodes --bins
 	$(CARGO) test -p pointsman-vm --test power -- --nocapture
+
+# A minute, and the first time some seven more: an API server is built in a cache outside the tree.
+k8s-test: setup-k8s
+	tests/kubernetes/try.sh
+
+# What takes too long for each change.
+nightly: vm-power k8s-test
 
 # A minute a node to come up, and one a reboot, where nothing else runs. Not part of what CI runs.
 vagrant-test: setup-vagrant

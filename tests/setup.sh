@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the build, the tests and the demo need and this machine lacks; with `vm`, what virtual machines need as well;
-# with `vagrant`, what Vagrant needs to bring some up here; with `fuzz`, what fuzzing needs.
+# with `vagrant`, what Vagrant needs to bring some up here; with `k8s`, what building Kubernetes' API server needs; with `fuzz`,
+# what fuzzing needs.
 # Does nothing where all is there.
 set -eu
 cd "$(dirname "$0")/.."
@@ -46,6 +47,14 @@ ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || need="$need libfaketi
 # protoc reads etcd's definitions with the well-known types beside it.
 [ -e /usr/include/google/protobuf/any.proto ] || need="$need libprotobuf-dev"
 [ "${1:-}" != fuzz ] || lacks g++ g++
+if [ "${1:-}" = k8s ]; then
+    lacks go golang-go
+    lacks make make
+    lacks rsync rsync
+    lacks openssl openssl
+    lacks dpkg-source dpkg-dev
+    [ -d /usr/share/gocode/src/github.com/modern-go/reflect2 ] || need="$need golang-github-modern-go-reflect2-dev"
+fi
 if [ "${1:-}" = vagrant ]; then
     lacks qemu-img qemu-utils
     lacks libvirtd libvirt-daemon-system
