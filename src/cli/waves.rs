@@ -142,7 +142,13 @@ async fn open(context: &Context, semaphore: &Semaphore, args: &OpenArgs) -> Resu
         reason: args.reason.clone(),
     };
     let digest = image.digest.clone().unwrap_or_default();
+    let is_known = !digests.is_empty();
     semaphore.open_wave_by_hand(&digest, &wave).await?;
+    if !is_known {
+        output::note(format!(
+            "warning: no node runs {digest} or waits for it yet. If the digest is wrong, this opens nothing"
+        ));
+    }
     if let Some(bad) = rollout::quarantine_of(&image, &rollout.quarantine) {
         output::note(format!(
             "warning: {image} is quarantined, and no node goes to it: {}",

@@ -278,8 +278,9 @@ async fn nodes_without_slots_are_named_where_waves_are_to_open() {
         "--endpoint",
         &endpoints,
     ];
-    let args = [&args[..], &["--key-prefix", &prefix]].concat();
-    let output = pointsman_testbed::process::run(bin(), args, &[], Duration::from_secs(20)).await;
+    let mut args = [&args[..], &["--key-prefix", &prefix]].concat();
+    let output =
+        pointsman_testbed::process::run(bin(), args.clone(), &[], Duration::from_secs(20)).await;
     assert_eq!(output.code, Some(6), "{output:?}");
     assert!(
         output
@@ -287,4 +288,11 @@ async fn nodes_without_slots_are_named_where_waves_are_to_open() {
             .contains("the nodes that run 12 have no slots"),
         "{output:?}"
     );
+    // An image may be opened before anybody has it; but a digest is easily mistaken.
+    let digest = format!("sha256:{}", "ab".repeat(32));
+    args[2] = &digest;
+    let output = pointsman_testbed::process::run(bin(), args, &[], Duration::from_secs(20)).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let warns = format!("warning: no node runs {digest} or waits for it yet");
+    assert!(output.stderr.contains(&warns), "{output:?}");
 }
