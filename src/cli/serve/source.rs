@@ -86,13 +86,17 @@ impl View for Look {
         let look = page::Look {
             status: &self.all.status,
             waves: &self.all.waves,
-            note: self.file.as_deref(),
+            file_note: self.file.as_deref(),
             away: self
                 .away
                 .as_ref()
                 .and_then(|left| left.etcd_error.as_deref()),
             acts: &self.all.acts,
-            now: self.at,
+            now: match self.away {
+                Some(_) => Timestamp::now(),
+                None => self.at,
+            },
+            read: self.at,
             zone: &self.zone,
         };
         page::page(look, &Query::read(query))

@@ -96,6 +96,11 @@ async fn groups_are_those_of_the_file_and_limits_change_without_a_restart() {
             .contains("The places are in the file /places.json, without etcd."),
         "{page:?}"
     );
+    // No command would reach what is in a file.
+    assert!(
+        page.body.contains("remove it from the file") && !page.body.contains("pointsman unlock"),
+        "{page:?}"
+    );
     let metrics = place.server.request("GET", "/metrics", "", "").await;
     assert!(
         metrics.body.contains("pointsman_group_max{group=\"\"} 2\n")

@@ -17,12 +17,9 @@ pub(super) fn name(group: &str) -> String {
     }
 }
 
-/// A command in this group.
+/// A command in this group. The default one is named as well: the command may be typed on a node of another group.
 pub(in crate::cli::serve) fn command(group: &str, words: &str) -> String {
-    match group {
-        "" => format!("pointsman {words}"),
-        group => format!("pointsman {words} --group {}", shell_word(group)),
-    }
+    format!("pointsman {words} --group {}", shell_word(group))
 }
 
 /// That somebody paused this.
@@ -159,15 +156,28 @@ fn holders(html: &mut Html, look: Look<'_>, group: &GroupStatus) {
         html.cell().text(image(&holder.to));
         html.cell().text(holder.reason.as_deref().unwrap_or("-"));
         html.cell().text(says(group, &holder.id)).cell();
-        let force = matches!(holder.phase.as_str(), "rebooting" | "proving");
         let words = format!(
             "unlock {}{}",
             shell_word(&holder.id),
-            if force { " --force" } else { "" }
+            if is_forced(holder) { " --force" } else { "" }
         );
-        html.command(command(&group.group, &words)).end_row();
+        match look.file_note {
+            None => html.command(command(&group.group, &words)),
+            Some(_) => html.text("remove it from the file"),
+        };
+        html.end_row();
     }
     html.end_table();
+    if look.file_note.is_none() && group.holders.iter().any(is_forced) {
+        html.raw(
+            "<p class=\"quiet\">With --force another node may go while this one is still out of service.</p>\n",
+        );
+    }
+}
+
+/// Whether its lock is released only by force: it may be rebooting.
+fn is_forced(holder: &HolderStatus) -> bool {
+    matches!(holder.phase.as_str(), "rebooting" | "proving")
 }
 
 fn phase(html: &mut Html, look: Look<'_>, holder: &HolderStatus) {

@@ -28,14 +28,16 @@ const DRAWN: usize = 40;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Look<'a> {
     pub(super) status: &'a Status,
-    /// What is to be said of where it was read.
-    pub(super) note: Option<&'a str>,
+    /// What is to be said of the file with the places, where they are in one.
+    pub(super) file_note: Option<&'a str>,
     /// Why it could not be read again since; what is shown may have changed.
     pub(super) away: Option<&'a str>,
     /// How far images have come in the groups that come after others, or before.
     pub(super) waves: &'a [GroupShown],
     /// What people did, the latest last.
     pub(super) acts: &'a [Act],
+    /// When it was read.
+    pub(super) read: Timestamp,
     pub(super) now: Timestamp,
     /// The zone in which times are shown.
     pub(super) zone: &'a TimeZone,
@@ -159,9 +161,9 @@ fn cluster(html: &mut Html, look: Look<'_>) {
         status, now, zone, ..
     } = look;
     html.raw("<p class=\"quiet\">As of ")
-        .time(Some(now), now, zone)
+        .time(Some(look.read), now, zone)
         .raw("</p>\n");
-    if let Some(note) = look.note {
+    if let Some(note) = look.file_note {
         html.raw("<p class=\"quiet\">").text(note).raw("</p>\n");
     }
     if look.away.is_some() {
@@ -198,7 +200,7 @@ fn cluster(html: &mut Html, look: Look<'_>) {
     }
     if status.groups.is_empty() && look.away.is_none() {
         html.raw("<p>No group is used yet. To create the default one, where N nodes may be out of service at the same time: ");
-        html.command("pointsman set-max N").raw("</p>\n");
+        html.command("pointsman set-max N --group ''").raw("</p>\n");
     }
     waves::section(html, look);
     if !status.quarantine.is_empty() {

@@ -16,9 +16,10 @@ fn shown_with(status: &Status, waves: &[GroupShown], query: &str) -> String {
     let look = Look {
         status,
         waves,
-        note: Some(HOSTILE),
+        file_note: None,
         away: status.etcd_error.as_deref(),
         acts: &[serde_json::from_value(act).unwrap()],
+        read: "2026-11-30T11:59:00Z".parse().unwrap(),
         now: "2026-11-30T12:00:00Z".parse().unwrap(),
         zone: &TimeZone::UTC,
     };
@@ -149,7 +150,10 @@ fn what_could_not_be_read_again_is_shown_as_it_was_and_said_to_be_old() {
     let page = shown(&status, "");
     let says = "Not live: what is shown may have changed since. no etcd endpoint answered";
     assert!(
-        page.contains(says) && page.contains("data-away") && page.contains("node-a"),
+        page.contains(says)
+            && page.contains("data-away")
+            && page.contains("node-a")
+            && page.contains("11:59:00 UTC (1m ago)"),
         "{page}"
     );
 }

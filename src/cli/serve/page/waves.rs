@@ -48,8 +48,13 @@ fn of_group(html: &mut Html, look: Look<'_>, group: &GroupShown) {
         html.row().text(&image.image).cell();
         html.text(opening(image)).cell();
         html.time(image.since, look.now, look.zone).cell();
-        html.text(format!("{} of {}", image.proven, group.members))
-            .end_row();
+        // Where all had proven it, some may have gone on to a newer one since.
+        html.text(match image.wave {
+            "shut" => format!("{} of {}", image.proven, group.members),
+            _ if image.by.is_empty() => "all".to_owned(),
+            _ => format!("{} of {}", image.proven, group.members),
+        });
+        html.end_row();
     }
     html.end_table();
     for image in group
