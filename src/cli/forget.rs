@@ -37,7 +37,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     match semaphore.forget(&id, args.force, dry).await? {
         Forgotten::Nothing => Err(Failure::new(
             Exit::Nothing,
-            format!("{shown} is not known in the group."),
+            format!(
+                "{shown} is not known in the {}.",
+                names::after_article(&context.config.group)
+            ),
         )),
         Forgotten::Holds(state) => {
             output::note(told(context, &state));

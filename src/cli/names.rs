@@ -102,6 +102,14 @@ pub(super) fn named(hostname: &str, id: &str) -> String {
     })
 }
 
+/// A group as it goes on after an article: `default group`, or `group "web"`.
+pub(super) fn after_article(group: &node::Group) -> String {
+    match group {
+        group if group.is_default() => "default group".to_owned(),
+        group => format!("group {:?}", output::in_line(group.as_str())),
+    }
+}
+
 /// A group as people know it: its name, on one line; `(default)` for the one without a name.
 pub(super) fn group(name: &str) -> String {
     match name {

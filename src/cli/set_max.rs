@@ -78,16 +78,8 @@ pub(super) async fn known_or_new(context: &Context, command: &str) -> Result<(),
     .remedy("create the group anyway", context.command(command)))
 }
 
-/// The group, as it goes on after an article.
-fn named(context: &Context) -> String {
-    match &context.config.group {
-        group if group.is_default() => "default group".to_owned(),
-        group => format!("group {:?}", output::in_line(group.as_str())),
-    }
-}
-
 async fn remove(context: &Context) -> Result<(), Failure> {
-    let name = named(context);
+    let name = names::after_article(&context.config.group);
     let unused = |group: &Group| match in_use(group) {
         None => Ok(()),
         Some(why) => Err(Failure::new(
@@ -151,7 +143,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let set = context.semaphore()?.set_max(max, args.rebuild).await?;
     match (&set.before, set.old) {
         (_, Some(old)) => output::say(format!("Old-Max: {old}"))?,
-        (Before::Unused, None) => output::say(format!("The {} is new.", named(context)))?,
+        (Before::Unused, None) => output::say(format!(
+            "The {} is new.",
+            names::after_article(&context.config.group)
+        ))?,
         (Before::Rebuilt, None) => {
             let kept = match set.document.holders.as_slice() {
                 [] => "Nobody holds the reboot lock.".into(),

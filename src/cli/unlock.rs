@@ -57,7 +57,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         true => output::say(said),
         false => Err(Failure::new(
             Exit::Nothing,
-            format!("{said} Nothing in the group has this name."),
+            format!(
+                "{said} Nothing in the {} has this name.",
+                names::after_article(&context.config.group)
+            ),
         )),
     };
     let shown = names::known(&group, &id);

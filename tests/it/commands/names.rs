@@ -38,10 +38,10 @@ async fn every_holder_can_be_unlocked() {
     op.says(
         &["unlock", "nosuch"],
         6,
-        "nosuch did not hold the reboot lock. Nobody holds it. Nothing in the group has this name.",
+        "nosuch did not hold the reboot lock. Nobody holds it. Nothing in the default group has this name.",
     )
     .await;
-    op.says(&["unlock", "--ticket", "nosuch"], 6, "Nothing in the group")
+    op.says(&["unlock", "--ticket", "nosuch"], 6, "Nothing in the default group has this name.")
         .await;
     op.says(&["unlock"], 0, "did not hold the reboot lock")
         .await;
