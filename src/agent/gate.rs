@@ -131,6 +131,8 @@ pub enum ClosedBy {
     },
     /// The person who asked for the reboot of a node that is locked by hand has cancelled the request.
     Cancelled,
+    /// The reboot was urgent, and is not any more.
+    NotUrgent,
 }
 
 /// A quarantine that this node has made itself, and that keeps it from an image.
@@ -166,6 +168,7 @@ impl ClosedBy {
             | Self::WindowTooShort { .. }
             | Self::Inhibitor { .. }
             | Self::OtherImage { .. }
+            | Self::NotUrgent
             | Self::Cancelled => true,
             Self::Journal(_)
             | Self::NewerJournal(_)
@@ -208,6 +211,7 @@ const GATES: &[(When, Ask)] = &[
     (When::BeforeQueue, people),
     (When::UnderWay, other_image),
     (When::UnderWay, cancelled),
+    (When::UnderWay, not_urgent),
     (When::Wanted, quarantine),
 ];
 
@@ -282,7 +286,7 @@ fn going_down(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
 }
 
 fn in_window(node: &Node<'_>, stage: Stage<'_>) -> Option<Closed> {
-    if is_way_back(stage) {
+    if is_free_of_windows(node, stage) {
         return None;
     }
     let usual = usual_duration(node, stage);
@@ -310,9 +314,10 @@ fn own_windows(node: &Node<'_>, usual: Option<Duration>) -> Start {
     windows::decide_own(own, policy, usual, &node.now.wall)
 }
 
-/// Whether it is the way back of a node that soaks: no window keeps it, since the node is out already.
-fn is_way_back(stage: Stage<'_>) -> bool {
-    matches!(stage, Stage::UnderWay(entry) if entry.way_back)
+/// Whether no window keeps the node: on the way back from a soak it is out already, and an urgent reboot is for now.
+fn is_free_of_windows(node: &Node<'_>, stage: Stage<'_>) -> bool {
+    let way_back = matches!(stage, Stage::UnderWay(entry) if entry.way_back);
+    way_back || node.intent.is_some_and(|intent| intent.urgent)
 }
 
 /// How long the reboots of this node take. Once its drain has begun it does not matter any more.
@@ -325,7 +330,7 @@ fn usual_duration(node: &Node<'_>, stage: Stage<'_>) -> Option<Duration> {
 
 /// When it is too late for the window that is open now.
 fn window_closes(node: &Node<'_>, stage: Stage<'_>) -> Option<Duration> {
-    if is_way_back(stage) {
+    if is_free_of_windows(node, stage) {
         return None;
     }
     let usual = usual_duration(node, stage);
@@ -387,6 +392,16 @@ fn cancelled(node: &Node<'_>, stage: Stage<'_>) -> Option<Closed> {
     };
     let by_hand = entry.in_etcd().is_some_and(|claim| claim.by_hand);
     (by_hand && !intent.by_person).then(|| closed(ClosedBy::Cancelled))
+}
+
+/// A reboot that took the lock outside the windows, and whose request was cancelled or replaced since, has no right to go on.
+/// In the queue it keeps its place, with the windows.
+fn not_urgent(node: &Node<'_>, stage: Stage<'_>) -> Option<Closed> {
+    let (Stage::UnderWay(entry), Some(intent)) = (stage, node.intent) else {
+        return None;
+    };
+    let holds = entry.stage != journal::Stage::Queued;
+    (holds && entry.intent.urgent && !intent.urgent).then(|| closed(ClosedBy::NotUrgent))
 }
 
 fn quarantine(node: &Node<'_>, _: Stage<'_>) -> Option<Closed> {
@@ -455,6 +470,9 @@ impl fmt::Display for ClosedBy {
             Self::OtherImage { next, wanted } => {
                 write!(f, "{next} would boot now, not {wanted}")
             }
+            Self::NotUrgent => f.write_str(
+                "the reboot is not urgent any more: its request was cancelled or replaced",
+            ),
             Self::Cancelled => {
                 f.write_str("the reboot request was cancelled, and this node is locked by hand")
             }

@@ -301,6 +301,7 @@ impl Entry {
                 to: runs.clone(),
                 by_person: false,
                 new_image: false,
+                urgent: false,
             },
             from: runs.clone(),
             drain_began: None,

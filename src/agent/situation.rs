@@ -112,6 +112,9 @@ pub struct Intent {
     /// Whether it is a staged image that was never proven on this node: other groups may have to prove it first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub new_image: bool,
+    /// Whether a person wants it now, outside the reboot windows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub urgent: bool,
 }
 
 /// What a person asked for.
@@ -119,6 +122,29 @@ pub struct Intent {
 pub struct Request {
     /// Their reason.
     pub reason: String,
+    /// Whether it does not wait for the reboot windows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub urgent: bool,
+}
+
+impl Request {
+    /// An ordinary request, for this reason.
+    #[must_use]
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            urgent: false,
+        }
+    }
+
+    /// The reason as it is shown wherever the reboot is: that it is urgent as well.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match self.urgent {
+            true => format!("urgent: {}", self.reason),
+            false => self.reason.clone(),
+        }
+    }
 }
 
 /// The intent these facts and this request amount to.
@@ -129,7 +155,7 @@ pub fn intent(facts: &Facts, request: Option<&Request>, runs: &ImageId) -> Optio
         _ => None,
     };
     let reason = match (request, &staged) {
-        (Some(request), _) => request.reason.clone(),
+        (Some(request), _) => request.shown(),
         (None, Some(_)) if !facts.packages.is_empty() => update_of(&facts.packages),
         (None, Some(image)) => format!("update to {image}"),
         (None, None) => return None,
@@ -137,6 +163,7 @@ pub fn intent(facts: &Facts, request: Option<&Request>, runs: &ImageId) -> Optio
     Some(Intent {
         reason,
         by_person: request.is_some(),
+        urgent: request.is_some_and(|request| request.urgent),
         new_image: staged.is_some(),
         // Somebody may have put the other slot first: that is what a reboot boots then.
         to: staged

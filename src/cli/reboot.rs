@@ -8,14 +8,19 @@ use crate::agent::{
     self,
     bus::{AgentClient, ClientError},
     driver::Mode,
+    situation::Request,
 };
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The reason, which is shown to logged-in people and by `status`.
-    #[arg(long, default_value = "requested by hand", value_parser = super::pause::sentence)]
-    reason: String,
+    /// The reason, which is shown to logged-in people and by `status`. [default: requested by hand]
+    #[arg(long, value_parser = super::pause::sentence)]
+    reason: Option<String>,
+    /// Do not wait for the reboot windows, neither the node's nor the policy's: a security fix. The queue, the reboot lock, the
+    /// drain, pauses, quarantines, and the time of logged-in people stand. It needs --reason, which is shown as urgent.
+    #[arg(long, requires = "reason")]
+    urgent: bool,
     /// Wait until the node goes down, and show what it waits for.
     #[arg(long)]
     wait: bool,
@@ -26,7 +31,7 @@ pub struct Args {
 
 /// What is asked for.
 pub struct Asking {
-    reason: String,
+    request: Request,
     wait: bool,
     without_agent: bool,
 }
@@ -36,7 +41,7 @@ impl Asking {
     #[must_use]
     pub fn once(reason: String) -> Self {
         Self {
-            reason,
+            request: Request::new(reason),
             wait: false,
             without_agent: true,
         }
@@ -50,11 +55,13 @@ impl Asking {
 pub async fn run(context: Context, args: Args) -> Result<(), Failure> {
     let Args {
         reason,
+        urgent,
         wait,
         without_agent,
     } = args;
+    let reason = reason.unwrap_or_else(|| "requested by hand".into());
     let asking = Asking {
-        reason,
+        request: Request { reason, urgent },
         wait,
         without_agent,
     };
@@ -69,11 +76,15 @@ pub async fn ask(context: Context, args: Asking) -> Result<(), Failure> {
     let client = AgentClient::connect(&context.config.root).await?;
     let mut changes = match client.changes().await {
         Err(ClientError::NotRunning) => {
-            return here(context, args.reason, args.without_agent).await;
+            return here(context, args.request, args.without_agent).await;
         }
         changes => changes?,
     };
-    client.request_reboot(&args.reason).await?;
+    let reason = &args.request.reason;
+    match args.request.urgent {
+        true => client.request_urgent_reboot(reason).await?,
+        false => client.request_reboot(reason).await?,
+    }
     if !args.wait {
         output::say(format!(
             "Reboot requested. To see what it waits for: {}\nTo cancel it: {}",
@@ -119,7 +130,7 @@ pub async fn ask(context: Context, args: Asking) -> Result<(), Failure> {
 /// reached.
 pub(super) async fn here(
     context: Context,
-    reason: String,
+    request: Request,
     without_agent: bool,
 ) -> Result<(), Failure> {
     if !nix::unistd::geteuid().is_root() {
@@ -167,7 +178,7 @@ pub(super) async fn here(
     output::note(
         "No agent runs on this node, so this command does its work. Ctrl-C cancels the request.",
     );
-    Ok(agent::run(context.config, Mode::Once(reason), None).await?)
+    Ok(agent::run(context.config, Mode::Once(request), None).await?)
 }
 
 /// What the reason of a rollback's reboot begins with.

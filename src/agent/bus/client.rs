@@ -111,6 +111,15 @@ impl AgentClient {
         Ok(call.await?)
     }
 
+    /// Asks for a reboot, for this reason, that does not wait for the reboot windows.
+    ///
+    /// # Errors
+    /// As [`Self::request_reboot`]; also where the agent is too old to know of this.
+    pub async fn request_urgent_reboot(&self, reason: &str) -> Result<(), ClientError> {
+        let method = "RequestUrgentReboot";
+        Ok(bus::call(&self.conn, NAME, PATH, INTERFACE, method, &reason).await?)
+    }
+
     /// Takes back the reboot asked for.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use zbus::{
     object_server::SignalEmitter,
 };
 
-use super::failure::Refusal;
+use super::{failure::Refusal, situation::Request};
 
 pub use client::{AgentClient, Changes, ClientError};
 
@@ -36,8 +36,8 @@ const POLICY: &str = "/usr/share/dbus-1/system.d/org.pointsman.Agent1.conf";
 pub enum Call {
     /// To reboot, as soon as the node may.
     RequestReboot {
-        /// Why, for people; not blank.
-        reason: String,
+        /// Why, for people, which is not blank; and whether it is urgent.
+        request: Request,
         /// Where the answer goes.
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
@@ -312,7 +312,25 @@ impl Agent {
     ) -> Result<(), BoxDBusError> {
         self.allow(conn, &header).await?;
         given(&reason)?;
-        self.ask(|reply| Call::RequestReboot { reason, reply })
+        let request = Request::new(reason);
+        self.ask(|reply| Call::RequestReboot { request, reply })
+            .await
+    }
+
+    /// Asks for a reboot that does not wait for the reboot windows; for all else it does. Root only.
+    async fn request_urgent_reboot(
+        &self,
+        #[zbus(connection)] conn: &Connection,
+        #[zbus(header)] header: Header<'_>,
+        reason: String,
+    ) -> Result<(), BoxDBusError> {
+        self.allow(conn, &header).await?;
+        given(&reason)?;
+        let request = Request {
+            urgent: true,
+            ..Request::new(reason)
+        };
+        self.ask(|reply| Call::RequestReboot { request, reply })
             .await
     }
 

@@ -39,7 +39,9 @@ fn answering(
     tokio::spawn(async move {
         while let Some(call) = calls.recv().await {
             let (what, reply) = match call {
-                Call::RequestReboot { reason, reply } => (format!("reboot: {reason}"), reply),
+                Call::RequestReboot { request, reply } => {
+                    (format!("reboot: {}", request.shown()), reply)
+                }
                 Call::Cancel { reply } => ("cancel".to_owned(), reply),
                 Call::EndSoak { reply } => ("end the soak".to_owned(), reply),
                 Call::Quarantine {
@@ -133,9 +135,11 @@ async fn calls_of_root_are_answered() {
     let mut seen = answering(asked, None);
     let client = AgentClient::new(bus.connection().await);
     client.request_reboot("new kernel").await.unwrap();
+    client.request_urgent_reboot("a hole").await.unwrap();
     client.cancel().await.unwrap();
     client.end_soak().await.unwrap();
     assert_eq!(seen.recv().await.unwrap(), "reboot: new kernel");
+    assert_eq!(seen.recv().await.unwrap(), "reboot: urgent: a hole");
     assert_eq!(seen.recv().await.unwrap(), "cancel");
     assert_eq!(seen.recv().await.unwrap(), "end the soak");
     let image = |image: &str, version: &str| ImageId {

@@ -88,8 +88,8 @@ pub type Reload = Box<dyn Fn() -> Result<Config, ConfigError>>;
 pub enum Mode {
     /// As the node's service.
     Service,
-    /// For one reboot, asked for with this reason.
-    Once(String),
+    /// For one reboot, asked for so.
+    Once(Request),
 }
 
 /// The entry under this node's id among the holders, or why etcd did not answer; and whether the journal knew of no hold when
@@ -239,12 +239,9 @@ impl Driver {
         let effects = self.machine.start(&now);
         self.carry_out(effects).await;
         self.let_skipped_updates_in();
-        if let Mode::Once(reason) = &self.mode {
-            let request = Request {
-                reason: reason.clone(),
-            };
+        if let Mode::Once(request) = &self.mode {
             let (answer, answered) = oneshot::channel();
-            self.ask(Event::Asked(request), answer).await;
+            self.ask(Event::Asked(request.clone()), answer).await;
             if let Ok(Err(why)) = answered.await {
                 return Ending::Refused(why);
             }
@@ -280,9 +277,9 @@ impl Driver {
                 }
                 Some(note) = notes.recv() => self.step(note).await,
                 Some(call) = outside.calls.recv() => match call {
-                    Call::RequestReboot { reason, reply } => {
+                    Call::RequestReboot { request, reply } => {
                         self.look_at_the_slots().await;
-                        self.ask(Event::Asked(Request { reason }), reply).await;
+                        self.ask(Event::Asked(request), reply).await;
                     }
                     Call::EndSoak { reply } => self.ask(Event::SoakEnded, reply).await,
                     Call::Cancel { reply } => self.ask(Event::Cancelled, reply).await,

@@ -19,7 +19,7 @@ use crate::agent::{
     history::{Happened, Seen},
     identity,
     machine::{Event, State},
-    situation::Update,
+    situation::{Request, Update},
 };
 use crate::metrics::{self, agent::Figures};
 use crate::notify::Notifier;
@@ -408,7 +408,7 @@ impl Driver {
             request: self
                 .machine
                 .request()
-                .map(|r| r.reason.clone())
+                .map(Request::shown)
                 .unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             config_error: self.config_error.clone(),

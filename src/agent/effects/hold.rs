@@ -46,7 +46,7 @@ impl EffectRunner {
                 retry: self.config.timings.wave_retry,
                 spread: self.config.timings.wave_spread,
             },
-            windows: Some(self.windows()),
+            windows: (!entry.intent.urgent).then(|| self.windows()),
             node: Some(self.record("", "")),
         }
     }

@@ -82,6 +82,7 @@ fn open() -> Case {
             to: image("2"),
             by_person: false,
             new_image: false,
+            urgent: false,
         }),
         quarantined: None,
         restaged: None,
@@ -295,6 +296,39 @@ fn usual_duration_counts_only_where_the_policy_also_has_a_window_that_long() {
         let found = [Stage::BeforeQueue, Stage::UnderWay(&queued)].map(|s| decide(&node, s));
         assert_eq!(says(&found), [expected, expected], "{shown}");
     }
+}
+
+#[test]
+fn urgent_reboot_passes_the_windows_and_nothing_else() {
+    let urgent = |case: &mut Case| {
+        case.rules.windows = pair("12:00", "1h");
+        case.intent.as_mut().unwrap().urgent = true;
+    };
+    let outside = "outside the reboot window; it opens 1970-01-01 12:00:00 UTC";
+    let ordinary = decided(|case| case.rules.windows = pair("12:00", "1h"));
+    assert_eq!(says(&ordinary), [outside, outside]);
+    for gate in decided(urgent) {
+        assert!(matches!(gate, Gate::Go { until: None, .. }), "{gate:?}");
+    }
+    let people = decided(|case| {
+        urgent(case);
+        case.facts.logind.as_mut().unwrap().people = vec![("ann".into(), "pts/1".into())];
+    });
+    assert!(says(&people)[0].contains("ann (pts/1) logged in"));
+    let quarantined = decided(|case| {
+        urgent(case);
+        case.quarantined = Some(found_here(None));
+    });
+    assert!(says(&quarantined)[1].contains("is quarantined"));
+
+    // Its request was cancelled since: in the queue it is an ordinary one, and one that holds has no right to go on.
+    let mut was_urgent = entry("2", false);
+    was_urgent.intent.urgent = true;
+    assert_eq!(says(&decided_of(&was_urgent, |_| {})), ["", ""]);
+    was_urgent.stage = journal::Stage::Draining;
+    let why = "the reboot is not urgent any more: its request was cancelled or replaced";
+    assert_eq!(says(&decided_of(&was_urgent, |_| {})), ["", why]);
+    assert_eq!(says(&decided_of(&was_urgent, urgent)), ["", ""]);
 }
 
 #[test]

@@ -97,12 +97,13 @@ impl<'a> Step<'a> {
             .now()
             .request
             .as_ref()
-            .filter(|_| self.old.request.is_none());
+            .filter(|asked| match &self.old.request {
+                None => true,
+                Some(before) => asked.request.urgent && !before.request.urgent,
+            });
         let asked = asked.map(|asked| {
-            (
-                Kind::Requested,
-                Of::default().because(&asked.request.reason),
-            )
+            let reason = asked.request.shown();
+            (Kind::Requested, Of::default().because(&reason))
         });
         staged.into_iter().chain(asked).collect()
     }

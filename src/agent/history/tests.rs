@@ -23,6 +23,7 @@ fn entry(stage: Stage, boot_id: &str) -> Entry {
             to: image("2"),
             by_person: false,
             new_image: true,
+            urgent: false,
         },
         from: image("1"),
         drain_began: None,
@@ -326,9 +327,7 @@ fn a_soak_is_noted_with_its_length_and_its_end() {
 fn a_request_is_noted_once() {
     let asked = with(|it| {
         it.request = Some(Asked {
-            request: Request {
-                reason: "new kernel".into(),
-            },
+            request: Request::new("new kernel"),
             boot_id: BOOT.into(),
         });
     });
@@ -336,6 +335,30 @@ fn a_request_is_noted_once() {
     let (found, _) = over("1", Journal::default(), &looks);
     assert_eq!(kinds(&found), [Kind::Requested]);
     assert_eq!(found[0].reason, "new kernel");
+}
+
+#[test]
+fn a_request_that_becomes_urgent_is_noted_again() {
+    let asked = |urgent| {
+        with(|it| {
+            it.request = Some(Asked {
+                request: Request {
+                    urgent,
+                    ..Request::new("a hole")
+                },
+                boot_id: BOOT.into(),
+            });
+        })
+    };
+    let looks = [
+        ("waiting", "", asked(false)),
+        ("waiting", "", asked(true)),
+        ("waiting", "", asked(true)),
+        ("waiting", "", asked(false)),
+    ];
+    let (found, _) = over("1", Journal::default(), &looks);
+    let reasons: Vec<&str> = found.iter().map(|found| found.reason.as_str()).collect();
+    assert_eq!(reasons, ["a hole", "urgent: a hole"]);
 }
 
 #[test]

@@ -33,7 +33,7 @@ use super::{
     gate::Gate,
     journal::{Entry, Journal, JournalError, Stage},
     restage::Restaged,
-    situation::{Facts, Now, Request, Rules},
+    situation::{Facts, Intent, Now, Request, Rules},
 };
 
 /// Who this node is, and what is fixed for this run.
@@ -367,7 +367,8 @@ impl Machine {
                     },
                     Some(entry),
                 ) if intent.to.is(&entry.intent.to) => {
-                    if intent.by_person == entry.intent.by_person {
+                    let asked = |intent: &Intent| (intent.by_person, intent.urgent);
+                    if asked(&intent) == asked(&entry.intent) {
                         self.state = State::Queued { until: closes };
                         return Vec::new();
                     }

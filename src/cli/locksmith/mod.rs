@@ -21,7 +21,10 @@ use super::{
     go_flags::{self, Wrong},
     output,
 };
-use crate::agent::bus::{AgentClient, ClientError};
+use crate::agent::{
+    bus::{AgentClient, ClientError},
+    situation::Request,
+};
 
 /// By which of locksmith's names the program was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -244,7 +247,7 @@ async fn reboot(context: Context, reason: &str) -> Result<(), super::Failure> {
     let client = AgentClient::connect(&context.config.root).await?;
     match client.request_reboot(reason).await {
         Err(ClientError::NotRunning) => {
-            let done = super::reboot::here(context, reason.to_owned(), true).await;
+            let done = super::reboot::here(context, Request::new(reason), true).await;
             match done {
                 // Locksmith's ended well when it was told to end.
                 Err(failure) if matches!(failure.exit, Exit::Interrupted | Exit::Terminated) => {

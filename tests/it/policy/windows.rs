@@ -399,3 +399,93 @@ async fn agent_whose_policy_s_window_closes_during_the_drain_steps_back() {
     assert_eq!(unset.code, Some(0), "{unset:?}");
     node.logind().rebooted().await;
 }
+
+/// A node with an update staged, whose own windows and those of the policy are closed for years.
+async fn closed(name: &str) -> (Site, Node) {
+    let site = Site::new(name);
+    let own = r#"[{"at": "2031-01-01 02:00", "for": "1h", "zone": "UTC"}]"#;
+    let node = site.node("node-1", &[("POINTSMAN_WINDOWS", own)]).await;
+    set_window(&site, &node, "2030-01-01 02:00").await;
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| status.contains("outside the reboot window"))
+        .await;
+    (site, node)
+}
+
+#[tokio::test]
+async fn urgent_reboot_waits_for_its_turn_and_for_no_window() {
+    let (site, node) = closed("urgent").await;
+    site.lock().await;
+    let run = async |args: &[&str]| site.command(&node, args).await;
+    // An ordinary request waits for the windows.
+    run(&["reboot", "--reason", "new disk"]).await.must(0);
+    node.wait_status(|status| status.contains("outside the reboot window"))
+        .await;
+    assert!(site.read().await.queue.is_empty());
+    let without = run(&["reboot", "--urgent"]).await;
+    assert_eq!(without.code, Some(2), "{without:?}");
+    assert!(without.stderr.contains("--reason"), "{without:?}");
+
+    run(&["reboot", "--urgent", "--reason", "a hole"])
+        .await
+        .must(0);
+    site.until("its ticket", |group| group.queue.len() == 1)
+        .await;
+    assert!(node.logind().asked().is_empty());
+    let status = site.status(&node).await.stdout;
+    assert!(status.contains("requested: urgent: a hole"), "{status}");
+    // Cancelled, only the update is left, which waits for the windows.
+    run(&["cancel"]).await.must(0);
+    site.until("no ticket", |group| group.queue.is_empty())
+        .await;
+    run(&["reboot", "--urgent", "--reason", "a hole"])
+        .await
+        .must(0);
+    site.until("its ticket", |group| group.queue.len() == 1)
+        .await;
+
+    slow_drain(&node);
+    site.unlock("operator").await;
+    draining(&node).await;
+    let holders = site.read().await.holders;
+    let entry = holders[0].entry.as_ref().unwrap();
+    assert_eq!(entry.reason.as_deref(), Some("urgent: a hole"));
+    drained(&node);
+    node.logind().rebooted().await;
+    let history = run(&["history", "--json"]).await.must(0);
+    let history: serde_json::Value = serde_json::from_str(&history).unwrap();
+    let found: Vec<_> = history
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|event| event["reason"] == "urgent: a hole")
+        .filter_map(|event| event["event"].as_str())
+        .collect();
+    // The second request is a new one.
+    let expected = ["requested", "requested", "draining", "rebooting"];
+    assert_eq!(found, expected, "{history:#}");
+}
+
+#[tokio::test]
+async fn reboot_that_is_not_urgent_any_more_steps_back_outside_the_windows() {
+    let site = Site::new("not-urgent");
+    let node = site.node("node-1", &[]).await;
+    set_window(&site, &node, "2030-01-01 02:00").await;
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| status.contains("outside the reboot window"))
+        .await;
+    slow_drain(&node);
+    let urgent = ["reboot", "--urgent", "--reason", "a hole"];
+    site.command(&node, &urgent).await.must(0);
+    draining(&node).await;
+    // The update is wanted all the same, but not outside the windows of the policy.
+    site.command(&node, &["cancel"]).await.must(0);
+    drained(&node);
+    node.wait_status(|status| {
+        status.starts_with("waiting: ") && status.contains("outside the reboot window")
+    })
+    .await;
+    site.free().await;
+    assert_eq!(undrained(&node), ["stepping-back"]);
+    assert!(node.logind().asked().is_empty());
+}

@@ -165,7 +165,7 @@ pub struct Claim {
     /// How it waits for a wave.
     pub waves: WaveWait,
     /// The node's own reboot windows and clock: those of the policy must be open as well. None for a claim that no reboot
-    /// follows.
+    /// follows, and for an urgent reboot.
     pub windows: Option<NodeWindows>,
     /// What the node says of itself, the state filled in by the step that is taken. None for a claim made
     /// by hand, whose id need not be a node's.

@@ -164,9 +164,7 @@ impl Simulation {
             Happening::Asked(true) => {
                 // Who asks may just have made the other slot next: the driver looks at them first.
                 self.change(|_| ());
-                self.step(Event::Asked(Request {
-                    reason: "why not".into(),
-                }));
+                self.step(Event::Asked(Request::new("why not")));
             }
             Happening::Asked(false) => self.step(Event::Cancelled),
             // The command refuses while an update is staged, and where the boot is on trial the loader forgets it.

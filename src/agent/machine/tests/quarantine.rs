@@ -22,9 +22,7 @@ fn queued_beside(number: u8) -> Simulation {
     let mut simulation = staged(number);
     simulation.change(|facts| facts.update = Update::None("UPDATE_STATUS_IDLE".into()));
     simulation.slots.first = 1;
-    simulation.step(Event::Asked(Request {
-        reason: "ann".into(),
-    }));
+    simulation.step(Event::Asked(Request::new("ann")));
     simulation.end(true);
     simulation
 }
@@ -267,9 +265,7 @@ fn quarantines_written_with_the_release_count_as_reported() {
 fn update_staged_during_another_shutdown_waits_for_its_turn() {
     let mut simulation = Simulation::new(Strategy::EtcdLock);
     simulation.until_window();
-    simulation.step(Event::Asked(Request {
-        reason: "a new disk".into(),
-    }));
+    simulation.step(Event::Asked(Request::new("a new disk")));
     goes(&mut simulation);
     simulation.stage(Some(1));
     simulation.reboot();

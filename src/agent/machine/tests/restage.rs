@@ -146,8 +146,8 @@ fn what_a_person_or_the_node_is_about_is_not_reset() {
             simulation.start();
         }),
         ("a person asked", |simulation| {
-            let reason = "ann".into();
-            simulation.step(Event::Asked(Request { reason }));
+            let reason = "ann";
+            simulation.step(Event::Asked(Request::new(reason)));
         }),
         ("logind is silent", |simulation| {
             simulation.logind = false;

@@ -64,6 +64,7 @@ fn committed() -> Entry {
             to: named(1),
             by_person: false,
             new_image: false,
+            urgent: false,
         },
         from: named(0),
         drain_began: None,
