@@ -41,8 +41,12 @@ async fn every_holder_can_be_unlocked() {
         "nosuch did not hold the reboot lock. Nobody holds it. Nothing in the default group has this name.",
     )
     .await;
-    op.says(&["unlock", "--ticket", "nosuch"], 6, "Nothing in the default group has this name.")
-        .await;
+    op.says(
+        &["unlock", "--ticket", "nosuch"],
+        6,
+        "Nothing in the default group has this name.",
+    )
+    .await;
     op.says(&["unlock"], 0, "did not hold the reboot lock")
         .await;
     // What nobody holds is a name that is none.

@@ -44,36 +44,43 @@ impl Drop for Browser {
     }
 }
 
+/// A chromedriver, and its port.
+async fn driver(dir: &Path) -> (Child, u16) {
+    let port = |log: &str| {
+        let (_, rest) = log.split_once("successfully on port ")?;
+        rest.split(|c: char| !c.is_ascii_digit())
+            .next()?
+            .parse::<u16>()
+            .ok()
+    };
+    for tries in 0.. {
+        let driver = Spec::new("chromedriver", dir.join(format!("log-{tries}")))
+            .arg("--port=0")
+            .env("HOME", dir)
+            .env("TMPDIR", dir)
+            .spawn();
+        let begun = eventually(
+            "chromedriver listens",
+            async || (driver.is_running(), driver.log()),
+            |(runs, log)| !runs || port(log).is_some(),
+        );
+        let (_, log) = begun.await;
+        match port(&log) {
+            Some(port) => return (driver, port),
+            // It takes a free port for IPv6, and wants the same one for IPv4.
+            None if tries < 5 && log.contains("Address already in use") => {}
+            None => panic!("chromedriver (make setup): {log}"),
+        }
+    }
+    unreachable!("it goes on until there is one")
+}
+
 impl Browser {
     /// One whose window has this size.
     pub(super) async fn open(width: u32, height: u32) -> Self {
         let dir = scratch::dir("browser");
-        let driver = Spec::new("chromedriver", dir.path().join("log"))
-            .arg("--port=0")
-            .env("HOME", dir.path())
-            .env("TMPDIR", dir.path())
-            .spawn();
-        let port = |log: &String| {
-            let (_, rest) = log.split_once("successfully on port ")?;
-            rest.split(|c: char| !c.is_ascii_digit())
-                .next()?
-                .parse::<u16>()
-                .ok()
-        };
-        let log = eventually(
-            "chromedriver listens",
-            async || {
-                assert!(
-                    driver.is_running(),
-                    "chromedriver (make setup): {}",
-                    driver.log()
-                );
-                driver.log()
-            },
-            |log| port(log).is_some(),
-        )
-        .await;
-        let address = SocketAddr::from(([127, 0, 0, 1], port(&log).unwrap()));
+        let (driver, port) = driver(dir.path()).await;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
         let profile = dir.path().join("profile").display().to_string();
         let arguments = [
             "--headless=new".to_owned(),
