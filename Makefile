@@ -80,7 +80,7 @@ deny:
 test: setup lint doc
 	$(CARGO) test --quiet --workspace --exclude pointsman-nodes --exclude pointsman-vm --lib --bins --tests --no-run
 	$(CARGO) run --quiet -p pointsman-testbed --bin release_before
-	$(CARGO) test --quiet --workspace --exclude pointsman-nodes --exclude pointsman-vm --lib --bins --tests -- --test-threads 6
+	$(CARGO) test --quiet --workspace --exclude pointsman-nodes --exclude pointsman-vm --lib --bins --tests -- --test-threads 8
 	$(CARGO) build --quiet -p pointsman -p pointsman-pages --bins
 	$(CARGO) test --quiet -p pointsman-nodes --test one
 	$(CARGO) test --quiet --doc
