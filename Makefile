@@ -10,7 +10,7 @@ BUILT = $(shell $(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"targe
 # What the package is made of: `make deb PROFILE=dev` is quicker.
 PROFILE ?= release
 
-.PHONY: need check deny demo test nodes-test vm-test vm-power k8s-test nightly vagrant-test setup-vm setup-k8s setup-vagrant lint doc bench fuzz build deb setup help
+.PHONY: need check deny demo test nodes-test vm-test vm-power k8s-test nightly vagrant-test setup-vm setup-k8s setup-vagrant lint doc bench fuzz build deb sysext setup help
 
 help:
 	@echo "make demo   run five agents on this machine, which roll out an update one at a time (under a minute)"
@@ -28,6 +28,7 @@ help:
 	@echo "make vagrant-test  test three machines set up by vagrant: a roll-out, a rollback, a bad image (as root; by hand)"
 	@echo "make build  build the release binary, release/pointsman in Cargo's target folder (target, or CARGO_TARGET_DIR)"
 	@echo "make deb    build Debian's package, target/deb/pointsman_*.deb"
+	@echo "make sysext build an image for systemd-sysext, target/sysext/pointsman-*.raw (Flatcar; needs mksquashfs)"
 
 setup:
 	@sh tests/setup.sh
@@ -51,6 +52,11 @@ build: need
 deb: need
 	$(CARGO) build --profile $(PROFILE) -p pointsman -p pointsman-pages --bin pointsman --bin pointsman-pages
 	packaging/deb.sh $(BUILT)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE)) target/deb
+
+# The image for systemd-sysext, of the same program.
+sysext: need
+	$(CARGO) build --profile $(PROFILE) -p pointsman --bin pointsman
+	packaging/sysext.sh $(BUILT)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE)) target/sysext
 
 demo: setup
 	$(CARGO) build --quiet --bin pointsman

@@ -16,7 +16,7 @@ trap 'rm -rf "$tree"' EXIT
 chmod 755 "$tree"
 
 put() { install -D -m "$1" "$2" "$tree/$3"; }
-put 755 "$from/pointsman" usr/bin/pointsman
+packaging/tree.sh "$from/pointsman" "$tree"
 # What `make build` has split already stands beside the program.
 if [ -e "$from/pointsman.debug" ]; then
     cp "$from/pointsman.debug" "$tree/usr/bin/pointsman.debug"
@@ -30,25 +30,9 @@ id=$(readelf -n "$tree/usr/bin/pointsman" | sed -n 's/^ *Build ID: //p')
 symbols=usr/lib/debug/.build-id/$(printf %.2s "$id")/${id#??}.debug
 install -D -m 644 "$tree/usr/bin/pointsman.debug" "$debug/$symbols"
 rm "$tree/usr/bin/pointsman.debug"
-put 644 systemd/pointsman.service usr/lib/systemd/system/pointsman.service
-for unit in pointsman-cloud-config-early pointsman-cloud-config pointsman-serve; do
-    put 644 "systemd/$unit.service" "usr/lib/systemd/system/$unit.service"
-done
-put 644 systemd/pointsman-serve.socket usr/lib/systemd/system/pointsman-serve.socket
-put 644 systemd/update-engine.service.d/10-pointsman.conf usr/lib/systemd/system/update-engine.service.d/10-pointsman.conf
 put 644 systemd/pointsman.preset usr/lib/systemd/system-preset/50-pointsman.preset
-put 644 systemd/pointsman.tmpfiles usr/lib/tmpfiles.d/pointsman.conf
-put 644 systemd/org.pointsman.Agent1.conf usr/share/dbus-1/system.d/org.pointsman.Agent1.conf
-put 644 systemd/pointsman.catalog usr/lib/systemd/catalog/pointsman.catalog
-for file in alerts.yaml dashboard.json; do
-    put 644 "packaging/prometheus/$file" "usr/share/pointsman/prometheus/$file"
-done
-for hook in packaging/hooks/*; do
-    case $hook in *.conf) mode=644 ;; *) mode=755 ;; esac
-    put "$mode" "$hook" "usr/lib/pointsman/hooks/available/${hook##*/}"
-done
 for kind in may-reboot pre-reboot post-boot health health-cluster health-wanted; do
-    install -d "$tree/etc/pointsman/hooks/$kind.d" "$tree/usr/lib/pointsman/hooks/$kind.d"
+    install -d "$tree/etc/pointsman/hooks/$kind.d"
 done
 install -d "$tree/etc/pointsman/config.d"
 for page in README.md docs/*.md docs/*.png; do

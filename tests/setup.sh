@@ -33,6 +33,7 @@ lacks useradd passwd
 lacks strace strace
 lacks ip iproute2
 lacks haproxy haproxy
+lacks mksquashfs squashfs-tools
 lacks socat socat
 lacks chromium chromium
 lacks chromedriver chromium-driver
@@ -64,7 +65,6 @@ if [ "${1:-}" = vagrant ]; then
 fi
 if [ "${1:-}" = vm ] || [ "${1:-}" = vagrant ]; then
     lacks qemu-system-x86_64 "qemu-system-x86 qemu-utils"
-    lacks mksquashfs squashfs-tools
     lacks busybox busybox-static
     lacks cpio cpio
     lacks genisoimage genisoimage

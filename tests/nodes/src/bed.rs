@@ -127,6 +127,14 @@ impl Bed {
         PathBuf::from(said.stdout.trim())
     }
 
+    /// The image for systemd-sysext.
+    pub async fn sysext(&self) -> PathBuf {
+        let script = repository().join("packaging/sysext.sh");
+        let said = run(script, [built(), self.path("sysext")], &[], LIMIT).await;
+        assert_eq!(said.code, Some(0), "{said:?}");
+        PathBuf::from(said.stdout.trim())
+    }
+
     /// A folder laid over the plain system: what installing the package in an image, and preparing a node, adds to it.
     pub async fn image(&self) -> PathBuf {
         let package = self.package("0.1.0").await;

@@ -10,4 +10,5 @@ mod phases;
 mod rolling;
 mod serve;
 mod shutdown;
+mod sysext;
 mod turns;
