@@ -81,12 +81,13 @@ impl Machine {
             entry.intent.to.is(&intent.to) && same_claim
         };
         if let Some(mut entry) = ticket {
-            return if same(&entry) {
-                entry.intent.new_image = intent.new_image;
-                self.set_entry(Some(entry.clone()));
+            return if !same(&entry) {
+                self.leave()
+            } else if entry.intent.new_image == intent.new_image {
                 self.run(State::Queued { until }, Op::Acquire(entry))
             } else {
-                self.leave()
+                entry.intent.new_image = intent.new_image;
+                self.correct(entry)
             };
         }
         if self.allowed.take().is_none_or(|to| !to.is(&intent.to)) {
@@ -109,6 +110,15 @@ impl Machine {
             self.set_entry(Some(entry));
             self.look(State::Taken)
         }
+    }
+
+    /// Journals what has changed of a reboot that a run before this one left in the queue; then it goes on. Where that cannot be
+    /// written, it stays as it was: perhaps it holds already.
+    fn correct(&mut self, entry: Entry) -> Vec<Effect> {
+        self.before = self.journal.as_ref().ok().cloned();
+        self.set_entry(Some(entry));
+        let journal = Effect::Journal(self.journal.clone().unwrap_or_default());
+        vec![journal, Effect::Again]
     }
 
     /// What a reboot that begins now has to be given.

@@ -5,11 +5,10 @@ use proptest::{
     prop_oneof,
     strategy::Strategy as Generator,
 };
-use settings::Strategy;
 
 use super::{image, simulation::Simulation};
 use crate::agent::{
-    journal::Stage,
+    journal::{Entry, Stage},
     machine::{Event, Op, State},
     situation::{NoStatus, Request, Update},
 };
@@ -187,7 +186,9 @@ impl Simulation {
                 self.fell_from.take_if(|from| from.is(&image(*version)));
             }
             Happening::Unlocked => {
-                self.holder = self.holder.take().filter(|(_, committed)| *committed)
+                // A server may forget at any time.
+                let place = self.disk.entry.as_ref().and_then(Entry::place).is_some();
+                self.holder.take_if(|(_, committed)| place || !*committed);
             }
             Happening::Dies => {
                 self.asked_logind = true;
@@ -268,10 +269,7 @@ impl Simulation {
         if self.exited || !self.machine.may_be_exchanged() {
             return;
         }
-        self.strategy = match self.strategy {
-            Strategy::EtcdLock => Strategy::Reboot,
-            _ => Strategy::EtcdLock,
-        };
+        std::mem::swap(&mut self.strategy, &mut self.other_strategy);
         if matches!(self.facts.update, Update::Staged(_)) {
             self.slots.first = 1 - self.slots.booted;
         }

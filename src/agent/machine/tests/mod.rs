@@ -18,8 +18,9 @@ use ::slots::SlotsError;
 use happening::{Happening, happening};
 use host::{bus::BusError, hooks::HookError, node::Root};
 use proptest::{
-    prelude::{ProptestConfig, prop},
-    prop_assert_eq, proptest,
+    prelude::{Just, ProptestConfig, prop},
+    prop_assert, prop_assert_eq, prop_oneof, proptest,
+    test_runner::TestCaseError,
 };
 use semaphore::{
     etcd::{QueuePosition, Wait},
@@ -131,6 +132,41 @@ fn full_disk_during_a_quarantine_report_keeps_the_ticket() {
     assert!(simulation.called, "in {:?}", simulation.machine.state());
 }
 
+/// Found by the histories below.
+#[test]
+fn what_has_changed_of_a_ticket_is_journalled_first() {
+    let mut simulation = Simulation::new(Strategy::EtcdLock);
+    for happening in [
+        Happening::Asked(true),
+        Happening::Staged(Some(1)),
+        Happening::Minutes(120),
+        Happening::Ends(true),
+        // The same image, and not staged any more.
+        Happening::EngineGone,
+        Happening::Rollback,
+    ] {
+        simulation.happen(&happening);
+    }
+    // As long as it cannot be written, the ticket of the run before stays as it is.
+    simulation.disk_works = false;
+    simulation.happen(&Happening::Dies);
+    assert_eq!(
+        (simulation.machine.state(), &simulation.op),
+        (&State::Starting, &None)
+    );
+    assert_eq!(simulation.machine.entry(), simulation.disk.entry.as_ref());
+    simulation.disk_works = true;
+    simulation.step(Event::Tick);
+    assert!(matches!(simulation.machine.state(), State::Queued { .. }));
+    assert!(
+        simulation
+            .disk
+            .entry
+            .as_ref()
+            .is_some_and(|entry| !entry.intent.new_image)
+    );
+}
+
 #[test]
 fn clock_change_while_waiting_for_the_window_is_noticed_within_a_minute() {
     let mut simulation = Simulation::new(Strategy::EtcdLock);
@@ -167,6 +203,98 @@ fn hook_is_distinguished_from_other_reasons_to_wait() {
     assert!(!simulation.machine.waits_for_hook(), "its end is not seen");
 }
 
+/// Lets these things happen, with the first of the strategies, until the configuration names the other one.
+fn random_history(
+    [strategy, other]: [Strategy; 2],
+    restage_after: Option<u64>,
+    happenings: &[Happening],
+) -> Result<(), TestCaseError> {
+    let mut simulation = Simulation::new(strategy);
+    simulation.other_strategy = other;
+    simulation.restage_after = restage_after.map(|hours| Duration::from_secs(hours * 3600));
+    simulation.start();
+    for happening in happenings {
+        simulation.happen(happening);
+    }
+    // Left in peace, with nothing to do, it releases what it holds and rests.
+    simulation.disk_works = true;
+    simulation.etcd = true;
+    simulation.broken = false;
+    simulation.logind = true;
+    simulation.slots_readable = true;
+    simulation.exited = false;
+    // It says so, and what repairs it: systemctl restart pointsman.
+    if simulation.blind {
+        simulation.asked_logind = true;
+        simulation.start();
+    }
+    if simulation.going_down() {
+        simulation.reboot();
+    }
+    simulation.step(Event::Cancelled);
+    simulation.change(|facts| facts.update = Update::None("UPDATE_STATUS_IDLE".into()));
+    for _ in 0..30 {
+        simulation.minutes += 10;
+        simulation.tick();
+        simulation.end(true);
+        if simulation.went_back {
+            simulation.reboot();
+        }
+        // What failed its soak waits for a person.
+        if matches!(simulation.machine.state(), State::SoakFailed { .. }) {
+            simulation.step(Event::SoakEnded);
+        }
+    }
+    // Somebody booted an image again that the node had rolled back: it stays up, holds, and waits for a person.
+    // Or somebody quarantined what it would roll back to, or the other slot has nothing else to roll back to. Or somebody
+    // booted a bad one whose forerunner could not be written down, for want of space or into a newer journal: it stays up
+    // as well.
+    let keeps_none = |h: &Happening| matches!(h, Happening::Disk(false) | Happening::Newer);
+    let forgot = happenings.iter().any(keeps_none);
+    if let State::Unproven { why, .. } = simulation.machine.state()
+        && let Unproven::Failed { stays, .. } = why
+        && (matches!(stays, Stays::RolledBackBefore | Stays::SameImage(_))
+            || matches!(stays, Stays::OtherQuarantined { reason, .. } if reason == "ann says so")
+            || forgot && matches!(stays, Stays::NeverRan(_)))
+    {
+        return Ok(());
+    }
+    prop_assert!(!simulation.granted, "a place, and not released");
+    prop_assert_eq!(
+        &simulation.holder,
+        &None,
+        "in {:?}",
+        simulation.machine.state()
+    );
+    prop_assert_eq!(simulation.machine.state(), &State::Idle);
+    if simulation.disk.is_newer() {
+        return Ok(());
+    }
+    // And it can still do its work.
+    simulation.soak = None;
+    simulation.minutes += 240;
+    simulation.until_window();
+    let before = simulation.reboots;
+    simulation.stage(Some(8));
+    simulation.change(|facts| facts.logind = Ok(Logins::default()));
+    for _ in 0..20 {
+        simulation.tick();
+        simulation.end(true);
+        if simulation.called {
+            simulation.reboot();
+        }
+    }
+    prop_assert_eq!(simulation.slots.runs(), 8);
+    prop_assert_eq!(
+        simulation.reboots,
+        before + 1,
+        "in {:?}",
+        simulation.machine.state()
+    );
+    prop_assert_eq!(&simulation.holder, &None);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
 
@@ -176,77 +304,28 @@ proptest! {
         restage_after in prop::option::weighted(0.5, 1u64..20),
         happenings in prop::collection::vec(happening(), 0..80),
     ) {
-        let strategy = if coordinated { Strategy::EtcdLock } else { Strategy::Reboot };
-        let mut simulation = Simulation::new(strategy);
-        simulation.restage_after = restage_after.map(|hours| Duration::from_secs(hours * 3600));
-        simulation.start();
-        for happening in &happenings {
-            simulation.happen(happening);
-        }
-        // Left in peace, with nothing to do, it releases what it holds and rests.
-        simulation.disk_works = true;
-        simulation.etcd = true;
-        simulation.broken = false;
-        simulation.logind = true;
-        simulation.slots_readable = true;
-        simulation.exited = false;
-        // It says so, and what repairs it: systemctl restart pointsman.
-        if simulation.blind {
-            simulation.asked_logind = true;
-            simulation.start();
-        }
-        if simulation.going_down() {
-            simulation.reboot();
-        }
-        simulation.step(Event::Cancelled);
-        simulation.change(|facts| facts.update = Update::None("UPDATE_STATUS_IDLE".into()));
-        for _ in 0..30 {
-            simulation.minutes += 10;
-            simulation.tick();
-            simulation.end(true);
-            if simulation.went_back {
-                simulation.reboot();
-            }
-            // What failed its soak waits for a person.
-            if matches!(simulation.machine.state(), State::SoakFailed { .. }) {
-                simulation.step(Event::SoakEnded);
-            }
-        }
-        // Somebody booted an image again that the node had rolled back: it stays up, holds, and waits for a person.
-        // Or somebody quarantined what it would roll back to, or the other slot has nothing else to roll back to. Or somebody
-        // booted a bad one whose forerunner could not be written down, for want of space or into a newer journal: it stays up
-        // as well.
-        let keeps_none = |h: &Happening| matches!(h, Happening::Disk(false) | Happening::Newer);
-        let forgot = happenings.iter().any(keeps_none);
-        if let State::Unproven { why, .. } = simulation.machine.state()
-            && let Unproven::Failed { stays, .. } = why
-            && (matches!(stays, Stays::RolledBackBefore | Stays::SameImage(_))
-                || matches!(stays, Stays::OtherQuarantined { reason, .. } if reason == "ann says so")
-                || forgot && matches!(stays, Stays::NeverRan(_)))
-        {
-            return Ok(());
-        }
-        prop_assert_eq!(&simulation.holder, &None, "in {:?}", simulation.machine.state());
-        prop_assert_eq!(simulation.machine.state(), &State::Idle);
-        if simulation.disk.is_newer() {
-            return Ok(());
-        }
-        // And it can still do its work.
-        simulation.soak = None;
-        simulation.minutes += 240;
-        simulation.until_window();
-        let before = simulation.reboots;
-        simulation.stage(Some(8));
-        simulation.change(|facts| facts.logind = Ok(Logins::default()));
-        for _ in 0..20 {
-            simulation.tick();
-            simulation.end(true);
-            if simulation.called {
-                simulation.reboot();
-            }
-        }
-        prop_assert_eq!(simulation.slots.runs(), 8);
-        prop_assert_eq!(simulation.reboots, before + 1, "in {:?}", simulation.machine.state());
-        prop_assert_eq!(&simulation.holder, &None);
+        let strategies = match coordinated {
+            true => [Strategy::EtcdLock, Strategy::Reboot],
+            false => [Strategy::Reboot, Strategy::EtcdLock],
+        };
+        random_history(strategies, restage_after, &happenings)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+
+    /// The same with a FleetLock server, before or after the configuration is changed.
+    #[test]
+    fn random_histories_with_a_server_never_reboot_without_a_place_or_lose_it(
+        strategies in prop_oneof![
+            Just([Strategy::FleetLock, Strategy::Reboot]),
+            Just([Strategy::FleetLock, Strategy::EtcdLock]),
+            Just([Strategy::EtcdLock, Strategy::FleetLock]),
+        ],
+        restage_after in prop::option::weighted(0.2, 1u64..20),
+        happenings in prop::collection::vec(happening(), 0..80),
+    ) {
+        random_history(strategies, restage_after, &happenings)?;
     }
 }

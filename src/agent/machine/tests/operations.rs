@@ -3,7 +3,11 @@
 use semaphore::{commit, etcd::HoldEnd};
 use settings::Strategy;
 
-use super::{image, named, no_reply, not_now, simulation::Simulation, unreadable};
+use super::{
+    image, named, no_reply, not_now,
+    simulation::{Simulation, name},
+    unreadable,
+};
 use crate::agent::{
     health::Verdict,
     journal::{Claim, ClaimKey, Stage},
@@ -30,11 +34,13 @@ impl Simulation {
             Op::Reboot(entry) => {
                 let may = self.in_window() || entry.way_back;
                 assert!(may, "a reboot outside the window");
-                let nonce = entry.in_etcd().map(|claim| claim.nonce.clone());
-                if self.strategy == Strategy::EtcdLock {
+                if entry.place().is_some() {
+                    // What the server has forgotten since it tells nobody.
+                    assert!(self.granted, "a reboot without a place");
+                } else if self.strategy.is_coordinated() {
                     assert_eq!(
                         self.holder,
-                        nonce.map(|n| (n, true)),
+                        name(entry).map(|own| (own.clone(), true)),
                         "a reboot without the semaphore"
                     );
                 }
@@ -95,6 +101,11 @@ impl Simulation {
             }
             _ => {}
         }
+        if let Op::Leave(entry) | Op::Release(entry, _) = &op
+            && entry.place().is_some()
+        {
+            self.granted = false;
+        }
         self.op = Some(op);
     }
 
@@ -103,9 +114,9 @@ impl Simulation {
         let asks = match &op {
             Op::Acquire(entry)
             | Op::Leave(entry)
-            | Op::Commit(entry)
             | Op::Resume(entry, _)
             | Op::Release(entry, _) => entry.claim.is_some(),
+            Op::Commit(entry) => entry.in_etcd().is_some(),
             _ => false,
         };
         if asks && !self.etcd {
@@ -118,20 +129,37 @@ impl Simulation {
                 Event::Allowed(answer, self.facts())
             }
             Op::Acquire(entry) => {
-                let Some(claim) = entry.in_etcd() else { return };
+                let Some(claim) = &entry.claim else { return };
+                let in_etcd = entry.in_etcd().is_some();
+                // The place is given, and the answer is lost.
+                if !well && !in_etcd && self.holder.is_none() {
+                    self.holder = name(entry).map(|own| (own.clone(), false));
+                }
                 let mut known = self.known_bad.iter();
                 let bad =
                     !entry.intent.to.is(&entry.from) && known.any(|bad| bad.is(&entry.intent.to));
+                let bad = bad && in_etcd;
                 if self.holder.is_some() && !self.held_by(entry) || bad || !well {
                     // Still waiting.
                     self.op = Some(op);
                     return;
                 }
-                self.holder.get_or_insert((claim.nonce.clone(), false));
-                Event::Acquired(Claim::Etcd(ClaimKey {
-                    soaks: self.soak.is_some(),
-                    ..claim.clone()
-                }))
+                self.granted |= !in_etcd;
+                let own = name(entry).cloned().unwrap_or_default();
+                self.holder.get_or_insert((own, false));
+                Event::Acquired(match claim {
+                    Claim::Etcd(claim) => Claim::Etcd(ClaimKey {
+                        soaks: self.soak.is_some(),
+                        ..claim.clone()
+                    }),
+                    place @ Claim::FleetLock(_) => place.clone(),
+                })
+            }
+            Op::Leave(entry) if entry.place().is_some() => {
+                if self.held_by(entry) {
+                    self.holder = None;
+                }
+                Event::Left(None)
             }
             Op::Leave(entry) => {
                 // As badly as can be: won while leaving, if it is not held by somebody else.
@@ -149,12 +177,17 @@ impl Simulation {
             Op::Drain(_) => Event::Drained(Err(not_now()), None),
             Op::Undo(_) => {
                 // The booted slot is pinned again first.
-                if self.strategy == Strategy::EtcdLock && self.moves() {
+                if self.strategy.is_coordinated() && self.moves() {
                     self.slots.first = self.slots.booted;
                 }
                 Event::Undone
             }
-            Op::Commit(entry) if entry.claim.is_none() => Event::CommitEnded(Ok(())),
+            Op::Commit(entry) if entry.in_etcd().is_none() => {
+                if let Some(holder) = &mut self.holder {
+                    holder.1 = true;
+                }
+                Event::CommitEnded(Ok(()))
+            }
             Op::Commit(entry) => {
                 let mut known = self.known_bad.iter();
                 let bad =
@@ -172,7 +205,7 @@ impl Simulation {
             Op::Reboot(entry) => {
                 let well = well && self.logind;
                 self.called = well;
-                if !entry.intent.to.is(&entry.from) && self.strategy == Strategy::EtcdLock {
+                if !entry.intent.to.is(&entry.from) && self.strategy.is_coordinated() {
                     // The new slot is activated.
                     self.slots.first = 1 - self.slots.booted;
                 }
@@ -253,7 +286,7 @@ impl Simulation {
                 Event::Soaks(std::time::Duration::from_secs(minutes * 60))
             }
             Op::Release(entry, owed) => {
-                let told = entry.claim.as_ref().and(owed.as_ref());
+                let told = entry.in_etcd().and(owed.as_ref());
                 let told = told.map(|owed| owed.what.clone());
                 self.known_bad.extend(told.clone());
                 if self.held_by(entry) {

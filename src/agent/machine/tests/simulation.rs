@@ -4,19 +4,19 @@ use std::{collections::BTreeSet, time::Duration};
 
 use host::node::Group;
 use jiff::{Timestamp, tz::TimeZone};
-use semaphore::{keys::Keys, records::ImageId};
+use semaphore::{fleet_lock::Place, keys::Keys, records::ImageId};
 use settings::Strategy;
 use windows::Windows;
 
 use super::{ID, image, named, no_reply, no_space, rules, slots::Slots, unreadable};
 use crate::agent::{
-    journal::{Entry, Journal, Stage},
+    journal::{Claim, Entry, Journal, Stage},
     machine::{Boot, Effect, Event, Identity, Machine, Op, State, StateName},
     restage::Reset,
     situation::{Facts, Logins, Now, Rules, Update},
 };
 
-fn identity(boot: u32, slots: &Slots, readable: bool) -> Identity {
+fn identity(strategy: Strategy, boot: u32, slots: &Slots, readable: bool) -> Identity {
     let ImageId {
         digest: image,
         version,
@@ -25,7 +25,11 @@ fn identity(boot: u32, slots: &Slots, readable: bool) -> Identity {
         id: ID.into(),
         boot_id: format!("boot-{boot}"),
         keys: Keys::new("p", Group::default()),
-        place: None,
+        place: (strategy == Strategy::FleetLock).then(|| Place {
+            url: "https://locks.example/".into(),
+            id: "own".into(),
+            group: "default".into(),
+        }),
         runs: ImageId {
             digest: image.filter(|_| readable),
             version,
@@ -37,11 +41,21 @@ fn identity(boot: u32, slots: &Slots, readable: bool) -> Identity {
     }
 }
 
-/// One node and one etcd.
+/// Under what a reboot holds: its nonce in etcd, its id at a FleetLock server.
+pub(super) fn name(entry: &Entry) -> Option<&String> {
+    match entry.claim.as_ref()? {
+        Claim::Etcd(claim) => Some(&claim.nonce),
+        Claim::FleetLock(place) => Some(&place.id),
+    }
+}
+
+/// One node, and one etcd or FleetLock server.
 #[derive(Clone)]
 pub(super) struct Simulation {
     pub(super) machine: Machine,
     pub(super) strategy: Strategy,
+    /// The one that a changed configuration names.
+    pub(super) other_strategy: Strategy,
     pub(super) boot: u32,
     pub(super) minutes: u64,
     /// When it was booted last.
@@ -54,8 +68,10 @@ pub(super) struct Simulation {
     pub(super) disk_works: bool,
     pub(super) op: Option<Op>,
     pub(super) exited: bool,
-    /// The nonce that holds the semaphore, and whether it has committed.
+    /// The [`name`] that holds the lock, and whether it has committed.
     pub(super) holder: Option<(String, bool)>,
+    /// Whether a FleetLock server has said yes to this node, and has not been called since to release.
+    pub(super) granted: bool,
     /// Whether this boot is going down by this agent's call.
     pub(super) called: bool,
     /// Whether logind was asked to reboot in this boot, or a former run of the agent may have.
@@ -97,10 +113,14 @@ impl Simulation {
         let mut simulation = Self {
             machine: Machine::new(
                 rules(strategy),
-                identity(0, &Slots::new(), true),
+                identity(strategy, 0, &Slots::new(), true),
                 Ok(Journal::default()),
             ),
             strategy,
+            other_strategy: match strategy {
+                Strategy::EtcdLock => Strategy::Reboot,
+                _ => Strategy::EtcdLock,
+            },
             boot: 0,
             minutes: 0,
             booted_at: 0,
@@ -117,6 +137,7 @@ impl Simulation {
             op: None,
             exited: false,
             holder: None,
+            granted: false,
             called: false,
             asked_logind: false,
             reboots: 0,
@@ -181,7 +202,7 @@ impl Simulation {
         };
         self.machine = Machine::new(
             rules,
-            identity(self.boot, &self.slots, self.slots_readable),
+            identity(self.strategy, self.boot, &self.slots, self.slots_readable),
             Ok(self.disk.clone()),
         );
         self.op = None;
@@ -314,8 +335,8 @@ impl Simulation {
     }
 
     pub(super) fn held_by(&self, entry: &Entry) -> bool {
-        let nonce = entry.in_etcd().map(|claim| &claim.nonce);
-        self.holder.as_ref().map(|(holder, _)| holder) == nonce && nonce.is_some()
+        let own = name(entry);
+        self.holder.as_ref().map(|(holder, _)| holder) == own && own.is_some()
     }
 
     pub(super) fn change(&mut self, change: impl FnOnce(&mut Facts)) {
@@ -339,7 +360,7 @@ impl Simulation {
     /// Which slot the driver lets boot next while an update is staged.
     pub(super) fn pin_slot(&mut self) {
         let staged = matches!(self.facts.update, Update::Staged(_));
-        if staged && self.strategy == Strategy::EtcdLock && self.machine.may_pin_slot() {
+        if staged && self.strategy.is_coordinated() && self.machine.may_pin_slot() {
             self.slots.first = self.slots.booted;
         }
     }
@@ -412,7 +433,7 @@ impl Simulation {
         let before = named(self.slots.runs());
         let next = image(self.slots.images[self.slots.next()]);
         if self.called
-            && self.strategy == Strategy::EtcdLock
+            && self.strategy.is_coordinated()
             && let Some(cleared) = self.cleared.take()
         {
             assert!(
@@ -438,13 +459,9 @@ impl Simulation {
 
     /// What must hold at every moment.
     pub(super) fn check(&self) {
-        if let Some((nonce, _)) = &self.holder {
-            let known = self.disk.entry.as_ref().and_then(|entry| entry.in_etcd());
-            assert_eq!(
-                known.map(|claim| &claim.nonce),
-                Some(nonce),
-                "held, and not in the journal"
-            );
+        if let Some((holder, _)) = &self.holder {
+            let known = self.disk.entry.as_ref().and_then(name);
+            assert_eq!(known, Some(holder), "held, and not in the journal");
         }
         let soaks = matches!(
             self.machine.state(),
@@ -459,7 +476,7 @@ impl Simulation {
             assert!(self.may_go(), "in the queue for a reboot that may not be");
         }
         if self.called {
-            let still = self.strategy != Strategy::EtcdLock || self.holder.is_some();
+            let still = !self.strategy.is_coordinated() || self.holder.is_some();
             assert!(
                 still || self.machine.entry().is_some(),
                 "released while going down"

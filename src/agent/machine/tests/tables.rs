@@ -364,7 +364,10 @@ fn ticket_is_kept_only_while_the_node_still_wants_that_reboot() {
         };
         let mut machine = Machine::new(rules, identity(0, false, 1), Ok(journal));
         machine.start(&now());
-        machine.step(Event::Facts(facts.clone()), &now());
+        let effects = machine.step(Event::Facts(facts.clone()), &now());
+        if effects.contains(&Effect::Again) {
+            machine.step(Event::Tick, &now());
+        }
         let found = match machine.state() {
             State::Queued { .. } => true,
             State::Leaving => false,
