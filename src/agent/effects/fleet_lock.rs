@@ -5,7 +5,7 @@ use std::time::Duration;
 use host::{fleet_lock::client_id, node, time};
 use jiff::Timestamp;
 use semaphore::fleet_lock::{Call, Place, Refusal, poll_wait};
-use settings::{Config, ConfigError, Strategy, fleet_lock_group};
+use settings::{Config, FleetLock, Strategy, fleet_lock_group};
 use tokio::time::sleep;
 
 use super::EffectRunner;
@@ -45,6 +45,7 @@ impl EffectRunner {
 
     /// Asks until the server gives the place.
     pub(super) async fn poll(&self, place: &Place) -> Event {
+        let mut said = None;
         loop {
             match self.call(Call::PreReboot, place).await {
                 Ok(()) => {
@@ -52,16 +53,16 @@ impl EffectRunner {
                     return Event::Acquired(Claim::FleetLock(place.clone()));
                 }
                 Err(refusal) => {
+                    let refusal = refusal.or_same(said.as_ref());
                     let mut random = [0u8; 8];
                     // Without randomness all wait the same time.
                     let _ = getrandom::fill(&mut random);
-                    let interval = self.by_newest(|config| {
-                        let server = config.fleet_lock.as_ref();
-                        server.map(|server| server.poll_interval)
-                    });
+                    let server = self.by_newest(|config| server_of(config, place).cloned());
+                    let interval = server.map(|server| server.poll_interval);
                     let interval = interval.unwrap_or(self.config.timings.retry_max);
                     let wait = poll_wait(interval, u64::from_le_bytes(random));
                     self.asks_again(place, &refusal, wait);
+                    said = Some(refusal);
                     sleep(wait).await;
                 }
             }
@@ -80,6 +81,7 @@ impl EffectRunner {
         let mut tries = 0;
         while let Err(refusal) = self.call(Call::SteadyState, place).await {
             tries += 1;
+            let refusal = refusal.or_same(said.as_ref());
             let Place { url, id, group } = place;
             if said.as_ref() != Some(&refusal) {
                 tracing::warn!(
@@ -117,17 +119,17 @@ impl EffectRunner {
 
     async fn ask(&self, call: Call, place: &Place) -> Result<(), Refusal> {
         // Certificates are renewed in their files.
-        let read = self.by_newest(|config| {
-            let tls = match self.is_configured(place) {
-                true => config.fleet_lock_tls()?,
-                false => None,
-            };
-            let server = config.fleet_lock.as_ref();
-            Ok((tls, server.map(|server| server.timeout)))
+        let found = self.by_newest(|newest| {
+            let mut configs = [newest, &self.config].into_iter();
+            configs.find_map(|config| {
+                Some((config.fleet_lock_tls(), server_of(config, place)?.timeout))
+            })
         });
-        let (tls, timeout) =
-            read.map_err(|error: ConfigError| Refusal::NoAnswer(error.to_string()))?;
-        let timeout = timeout.unwrap_or(self.config.etcd.timeout);
+        let (tls, timeout) = found.unwrap_or((Ok(None), self.config.etcd.timeout));
+        let tls = tls.map_err(|error| Refusal::NoAnswer {
+            reason: error.to_string(),
+            cause: None,
+        })?;
         self.calls.call(call, place, tls, timeout).await
     }
 
@@ -147,10 +149,7 @@ impl EffectRunner {
     }
 
     fn is_configured(&self, place: &Place) -> bool {
-        self.by_newest(|config| {
-            let server = config.fleet_lock.as_ref();
-            server.is_some_and(|server| server.url == place.url)
-        })
+        self.by_newest(|config| server_of(config, place).is_some())
     }
 
     /// By the configuration as it was read last, also while all but this waits for what is under way.
@@ -168,4 +167,10 @@ impl EffectRunner {
             after,
         });
     }
+}
+
+/// The place's server, where this configuration names it, whatever the strategy.
+fn server_of<'a>(config: &'a Config, place: &Place) -> Option<&'a FleetLock> {
+    let server = config.fleet_lock.as_ref();
+    server.filter(|server| server.url == place.url)
 }

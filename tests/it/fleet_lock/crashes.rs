@@ -2,13 +2,19 @@
 
 use pointsman_testbed::{
     airlock::Fault,
+    etcd::{Certificates, shared_cluster},
+    fakes::{OnReboot, Status},
     node::{AutoReboot, Death},
     process::Signal,
-    web::Reply,
+    web::{Reply, Web},
 };
 
 use super::*;
-use crate::agents::{drained, draining, slow_drain, undrained};
+use crate::{
+    agents::{Site, drained, draining, slow_drain, undrained},
+    fleet_lock::life::{checking, slow_check},
+    serve::{Server, tls::Secured},
+};
 
 /// What the journal says the agent is doing.
 fn stage(node: &Node) -> Option<String> {
@@ -96,8 +102,7 @@ async fn an_agent_killed_between_lock_and_reboot_releases_at_its_next_start() {
         assert_eq!(server.holders(), [id(&node)]);
         drained(&node);
         // What it went for is gone: no reboot takes the place over.
-        node.update_engine()
-            .set_silently(pointsman_testbed::fakes::Status::idle());
+        node.update_engine().set_silently(Status::idle());
         match power_cut {
             true => node.reboot(Death::Kill).await,
             false => node.start_again(),
@@ -246,4 +251,218 @@ async fn another_strategy_or_server_releases_where_the_place_was_taken() {
         .await;
     assert_eq!(calls(&new).last().unwrap(), "steady-state");
     assert_eq!(node.logind().reboots().len(), 1);
+}
+
+/// Killed when the reboot was called, and while the new boot is checked.
+#[tokio::test]
+async fn an_agent_killed_after_the_commit_or_in_the_proof_releases_once_that_is_known() {
+    let server = Airlock::start(1).await;
+    let node = node(&server, "fleet-kill-commit", &[]).await;
+    node.logind().on_reboot(OnReboot::Nothing);
+    node.update_engine().ready("2").await;
+    node.logind().wait_asked(1).await;
+    node.kill().await;
+    assert_eq!(stage(&node).as_deref(), Some("committing"));
+    assert_eq!(server.holders(), [id(&node)]);
+    // It stays up, and nothing is wanted any more.
+    node.update_engine().set_silently(Status::idle());
+    node.start_again();
+    held_by(&server, &[]).await;
+    node.wait_status(|status| status == "idle").await;
+    assert_eq!(undrained(&node), ["stepping-back"]);
+    // This time it goes down, and dies in the proof.
+    slow_check(&node);
+    node.logind().on_reboot(OnReboot::Succeed);
+    node.auto_reboot(AutoReboot {
+        death: Death::Kill,
+        ..AutoReboot::default()
+    });
+    node.update_engine().ready("2").await;
+    checking(&node).await;
+    node.kill().await;
+    assert_eq!(server.holders(), [id(&node)]);
+    node.start_again();
+    node.write("checked", "");
+    held_by(&server, &[]).await;
+    node.wait_status(|status| status == "idle").await;
+    assert_eq!((node.version().as_str(), node.reboots()), ("2", 1));
+}
+
+/// While the node holds one lock, the configuration names the other: each is released where it was taken.
+#[tokio::test]
+async fn a_strategy_that_changes_while_either_lock_is_held_releases_that_one() {
+    let site = Site::new("fleet-switch");
+    let server = Airlock::start(1).await;
+    let node = machine("fleet-switch").await;
+    let endpoints = shared_cluster().endpoints().join(",");
+    let switch = |strategy: &str| {
+        let text = format!(
+            "strategy: {strategy}\nkey-prefix: {}\netcd: {{endpoints: '{endpoints}'}}\n\
+             fleet-lock: {{url: {}, poll-interval: 30ms}}\ntimings: {{retry-min: 20ms, retry-max: 100ms}}\n",
+            site.prefix,
+            server.url()
+        );
+        node.write(FILE, &text);
+    };
+    slow_drain(&node);
+    node.auto_reboot(AutoReboot::default());
+    switch("etcd-lock");
+    let args: [&str; 0] = [];
+    node.start(bin(), &args, &[]).await;
+    node.wait_status(|status| status == "idle").await;
+    assert_eq!(calls(&server), [""; 0], "no server is asked");
+    node.update_engine().ready("2").await;
+    draining(&node).await;
+    switch("fleet-lock");
+    node.child().signal(Signal::SIGHUP);
+    drained(&node);
+    node.logind().wait_reboots(1).await;
+    site.free().await;
+    node.wait_status(|status| status == "idle").await;
+    // Only the next start tells the server that it is up.
+    assert_eq!(
+        (server.count("pre-reboot"), server.holders()),
+        (0, Vec::new())
+    );
+    let members = site.read().await.members;
+    assert_eq!(members, 0, "it is no member of the group in etcd any more");
+
+    for file in ["drained", "draining"] {
+        std::fs::remove_file(node.path(file)).unwrap();
+    }
+    node.update_engine().ready("3").await;
+    draining(&node).await;
+    held_by(&server, &[&id(&node)]).await;
+    assert!(site.read().await.holders.is_empty());
+    switch("etcd-lock");
+    node.child().signal(Signal::SIGHUP);
+    drained(&node);
+    node.logind().wait_reboots(2).await;
+    held_by(&server, &[]).await;
+    node.wait_status(|status| status == "idle").await;
+    assert_eq!(server.count("pre-reboot"), 1);
+    site.free().await;
+    assert_eq!(node.version(), "3");
+}
+
+/// Its server is gone for good, with the node's place, and somebody names another one.
+#[tokio::test]
+async fn a_place_at_a_server_that_is_gone_is_given_up_once_another_is_configured() {
+    let gone = Airlock::start(1).await;
+    let new = Airlock::start(1).await;
+    let node = machine("fleet-gone").await;
+    start_by_file(&node, "fleet-lock", gone.url()).await;
+    node.wait_status(|status| status == "idle").await;
+    node.auto_reboot(AutoReboot::default());
+    let no = Fault::Instead(Reply::Close);
+    gone.always("steady-state", Some(no));
+    node.update_engine().ready("2").await;
+    node.logind().wait_reboots(1).await;
+    node.wait_status(|status| status.starts_with("releasing: the FleetLock server "))
+        .await;
+    // As long as it is the configured one, there is no end to it.
+    gone.wait_calls("steady-state", 30).await;
+    configure(&node, "fleet-lock", new.url());
+    node.child().signal(Signal::SIGHUP);
+    new.wait_calls("steady-state", 1).await;
+    node.wait_status(|status| status == "idle").await;
+    assert_eq!(calls(&new), ["steady-state"]);
+    assert!(
+        node.log().contains(
+            "which is not the configured FleetLock server any more, in group default as "
+        ),
+        "{}",
+        node.log()
+    );
+}
+
+/// Its section is gone from the configuration while the node drains: the certificates in force are used.
+#[tokio::test]
+async fn a_server_that_is_not_configured_any_more_is_reached_as_before() {
+    let secured = Secured::new("fleet-section", true).await;
+    let node = machine("fleet-section").await;
+    for (from, to) in [
+        (&secured.certificates.ca, "ca.pem"),
+        (&secured.certificates.client_cert, "cert.pem"),
+        (&secured.certificates.client_key, "key.pem"),
+    ] {
+        node.write(to, &std::fs::read_to_string(from).unwrap());
+    }
+    let text = format!(
+        "strategy: fleet-lock\nfleet-lock: {{url: 'https://{}', cafile: /ca.pem, certfile: /cert.pem, keyfile: /key.pem}}\n",
+        secured.server.address
+    );
+    node.write(FILE, &text);
+    let args: [&str; 0] = [];
+    node.start(bin(), &args, &[]).await;
+    node.wait_status(|status| status == "idle").await;
+    slow_drain(&node);
+    node.update_engine().ready("2").await;
+    draining(&node).await;
+    node.write(FILE, "strategy: off\n");
+    node.child().signal(Signal::SIGHUP);
+    node.update_engine().set(Status::idle()).await;
+    node.wait_status(|status| status == "idle").await;
+    assert!(
+        node.log()
+            .contains("the reboot lock is released at the FleetLock server "),
+        "{}",
+        node.log()
+    );
+    assert!(
+        !node
+            .log()
+            .contains("perhaps this node still has a place there"),
+        "{}",
+        node.log()
+    );
+}
+
+/// Proxies of the environment are for what is outside; IPv6 addresses are written in brackets; a certificate may have expired.
+#[tokio::test]
+async fn ways_to_a_server() {
+    let proxy = Web::with_text("").await;
+    let server = Airlock::start(1).await;
+    let node = machine("fleet-proxy").await;
+    let proxies = [
+        ("http_proxy", proxy.url()),
+        ("HTTP_PROXY", proxy.url()),
+        ("all_proxy", proxy.url()),
+    ];
+    start(&node, server.url(), &proxies).await;
+    node.wait_status(|status| status == "idle").await;
+    assert_eq!(proxy.seen(), []);
+    node.stop().await;
+
+    let six = Server::at(
+        &shared_cluster().endpoints(),
+        "fleet-six",
+        &["--listen", "[::1]:0"],
+    )
+    .await;
+    start(&node, &format!("http://{}", six.address), &[]).await;
+    node.wait_status(|status| status == "idle").await;
+    node.stop().await;
+
+    // A group that the server does not have.
+    start(&node, server.url(), &[("POINTSMAN_GROUP", "web")]).await;
+    node.wait_status(|status| status.contains("answered 400 bad_parameters: no such group"))
+        .await;
+    node.stop().await;
+
+    let dir = pointsman_testbed::scratch::dir("tls");
+    let certificates = Certificates::write(dir.path());
+    let (cert, key) = (&certificates.expired_cert, &certificates.server_key);
+    let expired = Web::with_tls(cert, key, |_, _| Reply::ok("")).await;
+    let ca = std::fs::read_to_string(&certificates.ca).unwrap();
+    node.write("ca.pem", &ca);
+    let trusts = [("POINTSMAN_FLEET_LOCK_CAFILE", "/ca.pem")];
+    start(&node, expired.url(), &trusts).await;
+    let says = "does not answer: the server's certificate was valid until 2020-01-01 00:00:00 UTC";
+    node.wait_status(|status| status.contains(says)).await;
+    // It is said once, although each time the clock shows another time.
+    let second = node.status();
+    node.wait_status(|status| status != second).await;
+    assert_eq!(node.log().matches(says).count(), 2, "{}", node.log());
+    assert_eq!(expired.seen(), []);
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Makes the checks of this node's boots last until [`pass`].
-fn slow_check(node: &Node) {
+pub(super) fn slow_check(node: &Node) {
     let go = node.path("checked");
     let script = format!(
         "touch {}; while [ ! -e {} ]; do sleep 0.02; done",
@@ -20,7 +20,7 @@ fn slow_check(node: &Node) {
     hook(node, "health.d/10-wait", &script);
 }
 
-async fn checking(node: &Node) {
+pub(super) async fn checking(node: &Node) {
     let begun = node.path("checking");
     eventually("the check", async || begun.exists(), |begun| *begun).await;
 }
@@ -105,6 +105,21 @@ async fn an_image_that_fails_is_rolled_back_and_the_place_is_released() {
         .await;
     assert_eq!(calls(&server), expected);
     assert_eq!(node.reboots(), 2);
+}
+
+/// The node had a place, so the others were there: what a check of other nodes says counts against the image.
+#[tokio::test]
+async fn a_check_that_needs_other_nodes_counts_after_a_reboot_with_a_place() {
+    let server = Airlock::start(1).await;
+    let node = machine("fleet-cluster").await;
+    node.add_disk("1");
+    judge(&node, "health-cluster.d", &["2"]);
+    node.auto_reboot(AutoReboot::default());
+    start(&node, server.url(), &[("POINTSMAN_PROVING", "600ms")]).await;
+    node.wait_status(|status| status == "idle").await;
+    node.stage("2").await;
+    runs_from(&node, Slot::A, 2).await;
+    held_by(&server, &[]).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use host::text;
+use host::{http::Cause, text};
 use serde::{Deserialize, Serialize};
 
 /// The header that every call has, and its value.
@@ -114,11 +114,35 @@ pub enum Refusal {
     #[error("answered {0} without a reason")]
     Status(u16),
     /// No answer came in time.
-    #[error("does not answer: {0}")]
-    NoAnswer(String),
+    #[error("does not answer: {reason}")]
+    NoAnswer {
+        /// Why, for people.
+        reason: String,
+        /// Of which kind that is; none where nothing was asked.
+        cause: Option<Cause>,
+    },
 }
 
 impl Refusal {
+    /// This refusal; or the one before, where only the words differ: of a certificate that is not trusted the time now is said as
+    /// well, and what is said again need not be logged again.
+    #[must_use]
+    pub fn or_same(self, before: Option<&Self>) -> Self {
+        let distrust = |refusal: &Self| match refusal {
+            Self::NoAnswer {
+                cause: Some(Cause::Certificate(distrust)),
+                ..
+            } => Some(*distrust),
+            _ => None,
+        };
+        match before {
+            Some(before) if distrust(&self).is_some() && distrust(&self) == distrust(before) => {
+                before.clone()
+            }
+            _ => self,
+        }
+    }
+
     /// Whether somebody should look at it: no FleetLock server has answered, or it does not take calls such as this one. A server
     /// that only says no, for now, is well.
     #[must_use]
@@ -128,7 +152,7 @@ impl Refusal {
             Self::Redirected { .. }
             | Self::NotFound { .. }
             | Self::Status(_)
-            | Self::NoAnswer(_) => true,
+            | Self::NoAnswer { .. } => true,
         }
     }
 }
@@ -203,6 +227,8 @@ pub fn poll_wait(interval: Duration, random: u64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use host::http::Distrust;
+
     use super::*;
 
     fn place(url: &str) -> Place {
@@ -332,6 +358,32 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!((500..700).contains(&bounded.len()), "{}", bounded.len());
+    }
+
+    #[test]
+    fn other_words_for_the_same_are_the_same() {
+        let lost = |reason: &str, cause| Refusal::NoAnswer {
+            reason: reason.into(),
+            cause,
+        };
+        let first = lost(
+            "expired, and it is 1 o'clock",
+            Some(Cause::Certificate(Distrust::Clock)),
+        );
+        let second = lost(
+            "expired, and it is 2 o'clock",
+            Some(Cause::Certificate(Distrust::Clock)),
+        );
+        assert_eq!(second.clone().or_same(Some(&first)), first);
+        assert_eq!(second.clone().or_same(None), second);
+        for other in [
+            lost("x", Some(Cause::Connect)),
+            lost("x", None),
+            Refusal::Status(500),
+        ] {
+            assert_eq!(other.clone().or_same(Some(&first)), other);
+            assert_eq!(first.clone().or_same(Some(&other)), first);
+        }
     }
 
     #[test]

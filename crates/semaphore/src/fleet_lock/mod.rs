@@ -48,7 +48,10 @@ impl Caller {
         });
         match asked.await {
             Ok(answered) => answered,
-            Err(error) => Err(Refusal::NoAnswer(error.to_string())),
+            Err(error) => Err(Refusal::NoAnswer {
+                reason: error.to_string(),
+                cause: None,
+            }),
         }
     }
 }
@@ -69,11 +72,15 @@ async fn ask(
         let body = answer::body(place);
         http.post_for_status(&url, &[answer::HEADER], body).await
     };
-    let answer = asked.await.map_err(|error| {
-        Refusal::NoAnswer(match error {
-            HttpError::NoAnswer { reason, .. } => reason,
-            other => other.to_string(),
-        })
+    let answer = asked.await.map_err(|error| match error {
+        HttpError::NoAnswer { reason, cause, .. } => Refusal::NoAnswer {
+            reason,
+            cause: Some(cause),
+        },
+        other => Refusal::NoAnswer {
+            reason: other.to_string(),
+            cause: None,
+        },
     })?;
     answer::read(
         &url,
