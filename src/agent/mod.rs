@@ -262,6 +262,7 @@ async fn runner(
         proven: RefCell::default(),
         last: RefCell::new(last),
         known_windows: RefCell::default(),
+        block: RefCell::default(),
         ending: RefCell::default(),
         member: RefCell::default(),
         config,

@@ -1,5 +1,7 @@
 //! logind on the system bus: who is logged in, who blocks shutdowns, and the reboot itself.
 
+use std::os::fd::OwnedFd;
+
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, fdo};
 
 use crate::bus::{self, BusError, Owned, Signal};
@@ -9,6 +11,13 @@ const PATH: &str = "/org/freedesktop/login1";
 const MANAGER: &str = "org.freedesktop.login1.Manager";
 const SESSION: &str = "org.freedesktop.login1.Session";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+
+/// By which name this program blocks shutdowns.
+const WHO: &str = "pointsman";
+
+/// Shutdowns are blocked until this is dropped.
+#[derive(Debug)]
+pub struct ShutdownBlock(#[expect(dead_code, reason = "it is open, and that is all")] OwnedFd);
 
 /// Somebody logged in at a terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +88,17 @@ impl<'a> Logind<'a> {
         Ok(sessions)
     }
 
-    /// Those who block shutdowns. Root's own call would not be kept by them, so the caller has to.
+    /// Blocks the shutdowns of others, who are told why. Which systemd heeds that for whom: docs/configuration.md.
+    ///
+    /// # Errors
+    /// When logind is not there, does not answer, or refuses.
+    pub async fn block_shutdowns(&self, why: &str) -> Result<ShutdownBlock, BusError> {
+        let body = ("shutdown", WHO, why, "block");
+        let open: zbus::OwnedFd = bus::call(self.0, NAME, PATH, MANAGER, "Inhibit", &body).await?;
+        Ok(ShutdownBlock(open.into()))
+    }
+
+    /// Those who block shutdowns, except this process. Root's own call would not be kept by them, so the caller has to.
     ///
     /// # Errors
     /// When logind is not there or does not answer.
@@ -88,8 +107,9 @@ impl<'a> Logind<'a> {
         let listed: Listed = bus::call(self.0, NAME, PATH, MANAGER, "ListInhibitors", &()).await?;
         Ok(listed
             .into_iter()
-            .filter(|(what, _, _, mode, ..)| {
-                mode == "block" && what.split(':').any(|w| w == "shutdown")
+            .filter(|(what, who, _, mode, _, pid)| {
+                let own = who == WHO && *pid == std::process::id();
+                !own && mode == "block" && what.split(':').any(|w| w == "shutdown")
             })
             .map(|(_, who, why, ..)| Inhibitor { who, why })
             .collect())

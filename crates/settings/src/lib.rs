@@ -130,6 +130,8 @@ pub struct Config {
     pub timings: Timings,
     /// Whether the booted slot is kept first while an update waits for its turn.
     pub pin_booted_slot: bool,
+    /// Whether shutdowns by others are blocked in logind, so that they are told of the agent.
+    pub block_other_reboots: bool,
     /// How old a staged update may grow before update_engine looks for a newer one; none: as old as it gets.
     pub restage_after: Option<Duration>,
     /// The file by which other programs ask for a reboot, such as Debian's `/run/reboot-required`.
@@ -354,6 +356,7 @@ impl Config {
             timings,
             restage_after: value(&given.restage_after),
             pin_booted_slot: value(&given.pin_booted_slot),
+            block_other_reboots: value(&given.block_other_reboots),
             sentinel: value(&given.sentinel),
             ignore_units: value(&given.ignore_units),
             cluster_units: value(&given.cluster_units),

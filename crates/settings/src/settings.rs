@@ -104,6 +104,7 @@ settings! {
     prefix: String, "key-prefix", Some("POINTSMAN_KEY_PREFIX"), prefix,
         Some("coreos.com/updateengine/rebootlock");
     pin_booted_slot: bool, "pin-booted-slot", None, boolean, Some("true");
+    block_other_reboots: bool, "block-other-reboots", Some("POINTSMAN_BLOCK_OTHER_REBOOTS"), boolean, Some("false");
     restage_after: Option<Duration>, "updates.restage-after", Some("POINTSMAN_RESTAGE_AFTER"),
         off_or(at_least(least(10))), Some("off");
     sentinel: PathBuf, "sentinel", None, path, Some("/run/reboot-required");

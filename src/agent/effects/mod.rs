@@ -28,7 +28,7 @@ pub use reach::Unanswered;
 use host::{
     broadcast,
     hooks::{self, HookError, Hooks},
-    logind::Logind,
+    logind::{Logind, ShutdownBlock},
     node, systemd, time,
 };
 use semaphore::{
@@ -102,6 +102,8 @@ pub struct EffectRunner {
     pub last: RefCell<Option<LastReboot>>,
     /// What the node knows of reboot windows from its past.
     pub known_windows: RefCell<KnownWindows>,
+    /// What blocks the shutdowns of others, where it is to.
+    pub block: RefCell<Option<ShutdownBlock>>,
     /// What ends memberships that do not count any more.
     pub ending: RefCell<JoinSet<()>>,
     /// The member of etcd that was last taken for this node's; empty where none was.
@@ -178,6 +180,7 @@ impl EffectRunner {
                 }
             }
             Op::Undo(entry) => {
+                self.block_others().await;
                 self.put_next_slot_back(&entry).await;
                 self.undrain(&entry, "stepping-back").await;
                 Event::Undone
@@ -280,8 +283,23 @@ impl EffectRunner {
         {
             return Event::RebootCalled(Err(why.into()));
         }
+        // From systemd 257 on it would keep root as well.
+        self.block.replace(None);
         let called = Logind::new(&self.bus).reboot().await;
         Event::RebootCalled(called.map_err(Failure::from))
+    }
+
+    /// Blocks the shutdowns of others, where that is configured and not so yet. They learn by it who reboots this node.
+    pub async fn block_others(&self) {
+        let wanted = self.config.block_other_reboots && self.config.strategy != Strategy::Off;
+        if !wanted || self.block.borrow().is_some() {
+            return;
+        }
+        let why = "reboots of this node take turns with other nodes; instead: pointsman reboot";
+        match Logind::new(&self.bus).block_shutdowns(why).await {
+            Ok(block) => drop(self.block.replace(Some(block))),
+            Err(error) => tracing::warn!("the shutdowns of others are not blocked: {error}"),
+        }
     }
 
     /// Before anything is released: whoever reboots the node afterwards asks nobody. Whether update_engine still says

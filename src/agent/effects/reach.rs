@@ -57,6 +57,7 @@ impl EffectRunner {
     /// Makes the semaphore of the configured group its own, where the strategy asks somebody. Before the node writes of itself
     /// in a new boot the journal knows that boot: by it the node's own record is told from another machine's.
     pub async fn begin(&self) {
+        self.block_others().await;
         self.end_memberships();
         if self.config.strategy != Strategy::EtcdLock {
             return;

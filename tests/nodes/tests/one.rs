@@ -19,6 +19,21 @@ async fn a_booted_node_reboots_when_asked_and_into_an_update_it_then_proves() {
     node.sh("systemctl daemon-reload && systemctl start workload.target && pointsman hooks enable systemd-target")
         .await;
 
+    // Whoever reboots the node by hand is told of the agent, which its own block does not keep.
+    let config = "etc/pointsman/config.d/20-block.yaml";
+    node.write(config, "block-other-reboots: true\n");
+    node.sh("systemctl reload pointsman").await;
+    node.until("systemd-inhibit --list --no-legend | grep -q '^pointsman '")
+        .await;
+    for who in ["setpriv --reuid 65534 --clear-groups", ""] {
+        let by_hand =
+            format!("{who} systemctl reboot --check-inhibitors=yes 2>&1 && echo went || true");
+        let said = node.sh(&by_hand).await;
+        let told = said.contains("inhibited by \"pointsman\"")
+            && said.contains("instead: pointsman reboot");
+        assert!(told && !said.contains("went"), "{who}: {said}");
+    }
+
     // By a person, through the agent and logind.
     node.sh("pointsman reboot --reason 'new disk'").await;
     node.booted(2).await;
@@ -29,6 +44,13 @@ async fn a_booted_node_reboots_when_asked_and_into_an_update_it_then_proves() {
     let first = "journalctl -b -1 -o cat | grep -m 1 -E '^Stopped target workload|rebooting: ' | grep -q workload";
     node.sh(first).await;
     node.sh("systemctl is-active workload.target").await;
+    // Blocked again in the new boot, until it is switched off.
+    node.until("systemd-inhibit --list --no-legend | grep -q '^pointsman '")
+        .await;
+    node.write(config, "block-other-reboots: false\n");
+    node.sh("systemctl reload pointsman").await;
+    node.until("! systemd-inhibit --list --no-legend | grep -q '^pointsman '")
+        .await;
     uncordons_later(node).await;
     node.sh("pointsman hooks disable systemd-target").await;
     assert!(node.read("var/log/fake-update-engine").lines().count() == 2);

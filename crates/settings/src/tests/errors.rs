@@ -14,7 +14,7 @@ fn errors_in_the_file_name_place_and_expectation() {
         ),
         (
             "grop: a\n",
-            ":1:1: unknown key \"grop\", expected one of strategy, group, key-prefix, pin-booted-slot, \
+            ":1:1: unknown key \"grop\", expected one of strategy, group, key-prefix, pin-booted-slot, block-other-reboots, \
              updates, sentinel, checks, slots, etcd, fleet-lock, window, windows, notify, timings",
         ),
         (
