@@ -42,6 +42,7 @@ lacks promtool prometheus
 lacks amtool prometheus-alertmanager
 lacks kubectl kubernetes-client
 lacks jq jq
+lacks ignition-validate ignition
 lacks podman podman
 lacks runc runc
 ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || need="$need libfaketime"

@@ -32,6 +32,7 @@ mod footprint;
 mod health;
 mod history;
 mod hooks;
+mod ignition;
 mod installed_hooks;
 mod locksmith;
 mod logind;
