@@ -5,7 +5,7 @@ use std::{
     cell::{Cell, RefCell},
 };
 
-use host::{node, time};
+use host::{fleet_lock, node, time};
 use jiff::Timestamp;
 use semaphore::{acts::Person, etcd::Semaphore, keys::Keys};
 use settings::{
@@ -292,6 +292,15 @@ impl Context {
     #[must_use]
     pub fn has_no_etcd(&self) -> bool {
         asks_only(&self.config).is_some()
+    }
+
+    /// The id under which this node asks a FleetLock server, and that server; none with another strategy.
+    #[must_use]
+    pub fn fleet_lock_client(&self) -> Option<(String, &FleetLock)> {
+        let server = self.config.fleet_lock.as_ref();
+        let server = server.filter(|_| self.config.strategy == Strategy::FleetLock)?;
+        let id = node::machine_id(&self.config.root).ok()?;
+        Some((fleet_lock::client_id(&id)?, server))
     }
 
     /// Who runs this command: the user behind sudo, if any.

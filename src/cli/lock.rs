@@ -43,6 +43,25 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     if let Some(given) = &args.id {
         id = names::to_lock(context, &semaphore.read().await?, given)?;
     }
+    // By no other name does this node ask, and by its machine id it does not.
+    let own = node::machine_id(&context.config.root);
+    if let Some((client, server)) = context.fleet_lock_client()
+        && own.is_ok_and(|own| own == id)
+    {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "this node asks the FleetLock server {} (strategy fleet-lock), as {client}: a lock under its machine id does not keep it \
+                 from rebooting",
+                server.url
+            ),
+        )
+        .remedy(
+            "if that server uses this etcd, keep the node from rebooting",
+            context.command(&format!("lock --as {client}")),
+        )
+        .remedy("take it back", context.command(&format!("unlock {client}"))));
+    }
     let reason = args.reason.clone();
     let reason = reason.unwrap_or_else(|| format!("locked by {}", person(context)));
     let mut holder = by_hand(context, &id, reason)?;

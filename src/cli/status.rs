@@ -9,7 +9,7 @@ mod render;
 mod watch;
 
 use cloud_config::boot::Outcome;
-use host::{duration, node};
+use host::{duration, fleet_lock::client_id, node};
 use jiff::Timestamp;
 use semaphore::{
     etcd::{self, HolderState},
@@ -64,6 +64,9 @@ pub struct Status {
     pub member_before_accept: bool,
     /// The groups asked for.
     pub groups: Vec<GroupStatus>,
+    /// Whether there is nothing to show but this node: it asks a FleetLock server, and has no etcd.
+    #[serde(skip)]
+    pub(crate) only_node: bool,
     /// This node, as its own agent says; null where none runs, or none could be asked.
     pub node: Option<NodeStatus>,
     /// Why the agent could not be asked, where it is not known whether one runs.
@@ -225,6 +228,10 @@ pub struct NodeStatus {
 pub struct LockServer {
     /// Its base URL.
     pub url: String,
+    /// The node's id there.
+    pub id: String,
+    /// The node's group there.
+    pub group: String,
     /// The last call, when that was, and what it answered; empty before the first.
     pub last_call: String,
     /// Why it does not answer as a FleetLock server does; empty where it does.
@@ -233,17 +240,23 @@ pub struct LockServer {
 
 impl From<Published> for NodeStatus {
     fn from(said: Published) -> Self {
+        let fleet_lock = (!said.lock_server.is_empty()).then(|| LockServer {
+            url: said.lock_server.clone(),
+            id: client_id(&said.node_id).unwrap_or_default(),
+            group: match said.group.as_str() {
+                "" => "default".to_owned(),
+                group => group.to_owned(),
+            },
+            last_call: said.lock_server_last_call.clone(),
+            error: said.lock_server_error.clone(),
+        });
         Self {
             id: said.node_id,
             state: said.state,
             waits_for: said.waits_for,
             since: said.since,
             strategy: said.strategy,
-            fleet_lock: (!said.lock_server.is_empty()).then_some(LockServer {
-                url: said.lock_server,
-                last_call: said.lock_server_last_call,
-                error: said.lock_server_error,
-            }),
+            fleet_lock,
             group: said.group,
             holding: said.holding,
             request: said.request,

@@ -99,8 +99,16 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
                 true => format!(" It counts as lost; if it is gone for good: {forget}"),
                 false => String::new(),
             };
+            let own = node::machine_id(&context.config.root).is_ok_and(|own| own == id);
+            let client = context.fleet_lock_client().filter(|_| own);
+            let client = client.map_or_else(String::new, |(client, server)| {
+                format!(
+                    " This node asks the FleetLock server {} as {client} (strategy fleet-lock).",
+                    server.url
+                )
+            });
             nothing(format!(
-                "{shown} did not hold the reboot lock. {held}{lost}"
+                "{shown} did not hold the reboot lock. {held}{lost}{client}"
             ))?;
         }
         Unlocked::InUse(holder) => {

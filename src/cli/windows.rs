@@ -5,6 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use host::{duration, node, time};
 use jiff::{Timestamp, Zoned, civil::DateTime, tz::TimeZone};
 use serde::Serialize;
+use settings::Strategy;
 use windows::{Period, State, Window, WindowSpec, Windows};
 
 use super::{
@@ -140,7 +141,7 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let id = node::machine_id(&config.root).unwrap_or_default();
     let windows = config.windows.clone().on_node(&id);
     let shown = show(&windows, args, &node::time_zone(&config.root));
-    if !args.json.json {
+    if !args.json.json && config.strategy == Strategy::EtcdLock {
         output::say(
             "These are the windows of this node's configuration. The group's policy may have windows as well, and both must be open: \
              pointsman policy",

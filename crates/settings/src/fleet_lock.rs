@@ -116,6 +116,16 @@ pub(super) fn base_url(text: &str) -> Result<Url, Bad> {
     if !is_web || text.contains(['?', '#']) || text.trim() != text {
         return Err(bad(None));
     }
+    let calls = ["/v1/pre-reboot", "/v1/steady-state"];
+    if calls
+        .iter()
+        .any(|call| url.path().trim_end_matches('/').ends_with(call))
+    {
+        return Err(Bad {
+            found: None,
+            expected: "the base URL, which is what stands before v1/".into(),
+        });
+    }
     if !url.path().ends_with('/') {
         let path = format!("{}/", url.path());
         url.set_path(&path);
@@ -124,11 +134,18 @@ pub(super) fn base_url(text: &str) -> Result<Url, Bad> {
 }
 
 impl Config {
-    /// That anybody on the network between can answer for the FleetLock server, where it is asked by plain HTTP on another machine.
+    /// That a FleetLock server is configured and not asked; or that anybody on the network between can answer for it, where it is asked
+    /// by plain HTTP on another machine.
     #[must_use]
     pub fn fleet_lock_warning(&self) -> Option<String> {
-        let server = self.fleet_lock.as_ref();
-        let server = server.filter(|_| self.strategy == Strategy::FleetLock)?;
+        let server = self.fleet_lock.as_ref()?;
+        if self.strategy != Strategy::FleetLock {
+            let at = at(&self.given, URL);
+            return Some(format!(
+                "{at}: {} is not asked, because the strategy is {}; only a place that the node still has there is released",
+                server.url, self.strategy
+            ));
+        }
         let url: Url = server.url.parse().ok()?;
         let host = url.host_str()?;
         let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
@@ -161,6 +178,22 @@ mod tests {
             ("http://[::1]:80/x", "http://[::1]/x/"),
         ] {
             assert_eq!(base_url(text).ok().unwrap().as_str(), url);
+        }
+    }
+
+    #[test]
+    fn the_url_of_a_call_is_no_base_url() {
+        for text in [
+            "https://h/v1/pre-reboot",
+            "https://h/fleet/v1/steady-state/",
+        ] {
+            let (_dir, root) = root(None);
+            let given = [("POINTSMAN_FLEET_LOCK_URL", text)];
+            let error = load_at(&root, &[], &given).unwrap_err().to_string();
+            let says = format!(
+                "POINTSMAN_FLEET_LOCK_URL: found \"{text}\", expected the base URL, which is what stands before v1/"
+            );
+            assert_eq!(error, says);
         }
     }
 
@@ -262,7 +295,11 @@ mod tests {
                 load_at(&root, &flags, &given).unwrap().fleet_lock_warning()
             };
             assert_eq!(of("fleet-lock").is_some(), warns, "{url}");
-            assert_eq!(of("reboot"), None);
+            let unused = of("reboot").unwrap();
+            assert!(
+                unused.contains("is not asked, because the strategy is reboot"),
+                "{unused}"
+            );
         }
     }
 }

@@ -138,7 +138,7 @@ impl EffectRunner {
         let zone = node::time_zone(&self.config.root);
         let at = time::shown(Timestamp::now(), &zone);
         let (said, trouble) = match answer {
-            Ok(()) => ("yes".to_owned(), String::new()),
+            Ok(()) => (call.done().to_owned(), String::new()),
             Err(refusal) if refusal.is_trouble() => (refusal.to_string(), refusal.to_string()),
             Err(refusal) => (refusal.to_string(), String::new()),
         };

@@ -60,6 +60,11 @@ impl Machine {
             // Asked again: of a shutdown that systemd was told of directly nobody has heard.
             held @ (State::Taken | State::Drained | State::Committed) => self.look(held.clone()),
             State::Draining { .. } => self.look(State::Drained),
+            // The next start tells the server.
+            State::Leaving if self.greets() => {
+                self.state = State::Stopped;
+                vec![Effect::Exit]
+            }
             // Under way already, and soon done; the driver sets the time limit.
             State::Leaving
             | State::Committing

@@ -36,6 +36,13 @@ impl Machine {
         if outside && matches!(self.state, State::Queued { .. }) {
             return (StateName::Waiting.word(), self.waits_for.clone());
         }
+        // Where a server is asked there is no queue.
+        if matches!(self.state, State::Queued { .. })
+            && self.entry().is_some_and(|entry| entry.place().is_some())
+        {
+            let asks = said("asking the FleetLock server");
+            return (StateName::Waiting.word(), asks);
+        }
         let waits_for = match &self.state {
             State::Idle | State::Stopped => String::new(),
             State::Starting => "waiting for update_engine and logind".into(),
@@ -45,6 +52,9 @@ impl Machine {
             State::Queued { .. } => said("joining the queue for the reboot lock"),
             State::Leaving if self.greets() => {
                 said("telling the FleetLock server that this node is up")
+            }
+            State::Leaving if self.entry().is_some_and(|entry| entry.place().is_some()) => {
+                said("telling the FleetLock server that no place is wanted")
             }
             State::Leaving => said("leaving the queue for the reboot lock"),
             State::Taken | State::Draining { .. } | State::Drained => {

@@ -102,8 +102,16 @@ pub(super) fn findings(
         );
         found.push(Finding::critical(Kind::Store, text));
     }
+    // A node that asks a FleetLock server is in no group of etcd.
+    let elsewhere = status
+        .node
+        .as_ref()
+        .filter(|node| node.fleet_lock.is_some());
     for group in &status.groups {
-        of_group(group, now, zone, &mut found);
+        let elsewhere = elsewhere.is_some_and(|node| node.group == group.group);
+        if !(elsewhere && group.is_unused()) {
+            of_group(group, now, zone, &mut found);
+        }
         // Of a cluster that a person has paused no queue moves.
         if status.pause_all.is_none() {
             found.extend(of_queue(group, queue_age, now, zone));
@@ -121,7 +129,18 @@ pub(super) fn findings(
     if let Some(why) = &status.unit_failed {
         found.push(Finding::critical(Kind::Configuration, why));
     }
+    if status.only_node && status.node.is_none() {
+        let text = match &status.node_error {
+            Some(why) => format!("it is not known whether an agent runs on this node: {why}"),
+            None => "no agent runs on this node".to_owned(),
+        };
+        found.push(Finding::critical(Kind::Node, text));
+    }
     if let Some(node) = &status.node {
+        if node.state == "starting" && status.only_node {
+            let text = format!("the agent of this node: {}", node.waits_for);
+            found.push(Finding::warning(Kind::Node, text));
+        }
         if !node.config_error.is_empty() {
             let text = format!(
                 "the configuration on disk is not in force: {}",

@@ -81,8 +81,11 @@ pub(super) async fn gather_over(
     }
     status.configured_group = node
         .as_ref()
+        // With a fault, a reload would be refused.
+        .filter(|_| context.faults().is_empty())
         .filter(|node| !context.names_the_group() && node.group != context.config.group.as_str())
         .map(|_| context.config.group.as_str().to_owned());
+    status.only_node = context.has_no_etcd();
     status.node = node;
     status.node_error = node_error;
     status.cloud_config = Outcome::load(&context.config.root);

@@ -217,7 +217,14 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
             line("strategy", &node.strategy);
             if let Some(server) = &node.fleet_lock {
                 line("FleetLock server", &server.url);
-                line("last call", &server.last_call);
+                line(
+                    "known there as",
+                    &format!("{} in group {}", server.id, server.group),
+                );
+                // A refusal is not said twice.
+                if !node.waits_for.contains(&server.url) {
+                    line("last call", &server.last_call);
+                }
                 line(
                     "reboot lock",
                     if node.holding { "held" } else { "not held" },

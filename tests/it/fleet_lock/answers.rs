@@ -164,9 +164,10 @@ async fn a_lost_answer_to_a_lock_is_asked_for_again() {
 #[tokio::test]
 async fn a_release_does_not_overtake_a_lock_under_way() {
     let server = Airlock::start(1).await;
-    let quick = [("POINTSMAN_FLEET_LOCK_TIMEOUT", "1s")];
+    // Long enough for the command between.
+    let quick = [("POINTSMAN_FLEET_LOCK_TIMEOUT", "8s")];
     let node = node(&server, "fleet-overtake", &quick).await;
-    server.script("pre-reboot", [Fault::After(Reply::Stall)]);
+    server.script("pre-reboot", [Fault::Instead(Reply::Stall)]);
     node.update_engine().ready("2").await;
     server.wait_calls("pre-reboot", 1).await;
     node.update_engine()
@@ -174,8 +175,11 @@ async fn a_release_does_not_overtake_a_lock_under_way() {
         .await;
     node.wait_status(|status| status.starts_with("leaving"))
         .await;
-    // The call hangs until it times out.
+    let shown = node.run(bin(), &["status", "--json"]).await.must(0);
+    assert!(shown.contains("\"leaving\""), "{shown}");
     assert_eq!(calls(&server), ["steady-state", "pre-reboot"]);
+    // Only now it has the place.
+    server.take(&id(&node));
     held_by(&server, &[]).await;
     assert_eq!(
         calls(&server),

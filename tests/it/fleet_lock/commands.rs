@@ -60,12 +60,13 @@ async fn status_shows_server_place_last_call_and_when_it_asks_again() {
         shown.starts_with("This node: fleet-status (") && shown.contains(") is idle since "),
         "{shown}"
     );
+    let own = id(&node);
     let rest = format!(
-        "  strategy: fleet-lock\n  FleetLock server: {base}\n  last call: steady-state at 20"
+        "  strategy: fleet-lock\n  FleetLock server: {base}\n  known there as: {own} in group default\n  last call: steady-state at 20"
     );
     assert!(shown.contains(&rest), "{shown}");
     assert!(
-        shown.contains(": yes\n  reboot lock: not held\n"),
+        shown.contains(": the node has no place any more\n  reboot lock: not held\n"),
         "{shown}"
     );
     assert!(!shown.contains("etcd"), "{shown}");
@@ -103,6 +104,14 @@ async fn status_shows_server_place_last_call_and_when_it_asks_again() {
         last.starts_with("pre-reboot at 20") && last.ends_with(said),
         "{last}"
     );
+    assert_eq!(
+        (of["id"].as_str(), of["group"].as_str()),
+        (Some(own.as_str()), Some("default"))
+    );
+    let shown = run(&node, &["status"], 0).await;
+    assert_eq!(shown.matches("lock_held").count(), 1, "{shown}");
+    let windows = run(&node, &["windows"], 0).await;
+    assert!(!windows.contains("policy"), "{windows}");
     assert_eq!(waits["node"]["strategy"], "fleet-lock");
     assert_eq!(waits["node"]["state"], "waiting");
     assert_eq!(waits["node"]["holding"], false);
@@ -268,6 +277,15 @@ async fn what_the_journal_of_a_dead_agent_holds_is_released_by_the_package() {
     draining(&node).await;
     node.kill().await;
     assert_eq!(server.holders(), [id(&node)]);
+    // Nothing was looked at: that is no good news.
+    let check = node.run(bin(), &["status", "--check"]).await;
+    assert_eq!(check.code, Some(2), "{check:?}");
+    assert!(
+        check
+            .stdout
+            .starts_with("CRITICAL - no agent runs on this node"),
+        "{check:?}"
+    );
     server.script(
         "steady-state",
         [Fault::Instead(Reply::Body(503, Vec::new()))],
@@ -317,6 +335,14 @@ async fn a_configuration_that_cannot_work_is_named_at_the_start() {
         assert_eq!(code, Some(2), "{error}");
         assert!(error.contains(says) && !error.contains("s3cret"), "{error}");
     }
+    let unused = "strategy: reboot\nfleet-lock: {url: 'https://192.0.2.1/'}\n";
+    node.write("etc/pointsman/config.yaml", unused);
+    let output = node.run(bin(), &["config"]).await;
+    let says = "https://192.0.2.1/ is not asked, because the strategy is reboot";
+    assert!(
+        output.code == Some(0) && output.stderr.contains(says),
+        "{output:?}"
+    );
     let plain = "strategy: fleet-lock\nfleet-lock: {url: 'http://192.0.2.1/'}\n";
     node.write("etc/pointsman/config.yaml", plain);
     let output = node.run(bin(), &["config"]).await;

@@ -158,21 +158,81 @@ async fn a_node_shows_its_certificate() {
     ];
     // Without the authority, the server is not trusted; without a certificate, the node is not.
     start(&node, &https, &[]).await;
-    node.wait_status(|status| {
-        status.starts_with("leaving: ")
-            && status.contains("does not answer: ")
-            && status.contains("certificate")
-    })
-    .await;
-    node.stop().await;
+    let without = async |says: &str| {
+        node.wait_status(|status| status.starts_with("leaving: ") && status.contains(says))
+            .await;
+        node.stop().await;
+    };
+    without("(UnknownIssuer); fleet-lock.cafile names who is trusted").await;
+    let http = https.replace("https:", "http:");
+    start(&node, &http, &[]).await;
+    without("; perhaps the server wants TLS: fleet-lock.url with https://").await;
+    let plain = Airlock::start(1).await;
+    let tls = plain.url().replace("http:", "https:");
+    start(&node, &tls, &[]).await;
+    without("; perhaps the server has no TLS: fleet-lock.url with http://").await;
     start(&node, &https, &ca).await;
-    node.wait_status(|status| {
-        status.starts_with("leaving: ") && status.contains("does not answer: ")
-    })
-    .await;
-    node.stop().await;
+    without("; the server wants a client certificate: fleet-lock.certfile and fleet-lock.keyfile")
+        .await;
     start(&node, &https, &[&ca[..], &own].concat()).await;
     node.wait_status(|status| status == "idle").await;
     node.update_engine().ready("2").await;
     node.logind().rebooted().await;
+}
+
+/// The server may use the same etcd: a lock of the node's machine id there would keep nobody.
+#[tokio::test]
+async fn a_node_is_locked_by_hand_under_the_id_that_it_has_at_the_server() {
+    let site = Site::new("fleet-lock-by-hand");
+    let server = Server::at(&shared_cluster().endpoints(), &site.prefix, &[]).await;
+    site.semaphore.set_max(2, false).await.unwrap();
+    let node = machine("fleet-locked").await;
+    let text = format!(
+        "strategy: fleet-lock\nfleet-lock: {{url: '{}', poll-interval: 30ms}}\ntimings: {{retry-min: 20ms, retry-max: 100ms}}\n",
+        url(&server)
+    );
+    node.write("etc/pointsman/config.yaml", &text);
+    let args: [&str; 0] = [];
+    node.start(bin(), &args, &[]).await;
+    node.wait_status(|status| status == "idle").await;
+    for words in [
+        &["lock"][..],
+        &["lock", "--drain"],
+        &["lock", node.machine_id()],
+    ] {
+        let refused = site.command(&node, words).await;
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        let says = format!(
+            "this node asks the FleetLock server {}/ (strategy fleet-lock), as {}: a lock under its machine id does not keep it from \
+             rebooting",
+            url(&server),
+            id(&node)
+        );
+        assert!(refused.stderr.contains(&says), "{refused:?}");
+        assert!(
+            refused
+                .stderr
+                .contains(&format!("pointsman lock --as {} ", id(&node))),
+            "{refused:?}"
+        );
+    }
+    assert!(site.read().await.holders.is_empty());
+    // Under that one the server refuses it, until it is unlocked.
+    site.command(&node, &["lock", "--as", &id(&node)])
+        .await
+        .must(0);
+    node.update_engine().ready("2").await;
+    node.wait_status(|status| status.contains("answered 423 id_in_use: "))
+        .await;
+    let nothing = site.command(&node, &["unlock"]).await.must(0);
+    assert!(
+        nothing.contains(&format!("as {} (strategy fleet-lock).", id(&node))),
+        "{nothing}"
+    );
+    site.command(&node, &["unlock", &id(&node)]).await.must(0);
+    node.logind().rebooted().await;
+    assert_eq!(site.read().await.holders.len(), 1);
+    // A group of etcd that nobody uses is not this node's.
+    let check = site.command(&node, &["status", "--check"]).await;
+    assert!(!check.stdout.contains("is not used"), "{check:?}");
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use host::{http::Cause, text};
+use host::{
+    http::{Cause, Distrust},
+    text,
+};
 use serde::{Deserialize, Serialize};
 
 /// The header that every call has, and its value.
@@ -13,6 +16,14 @@ const LONGEST_KIND: usize = 64;
 
 /// The most characters of a reason that are shown.
 const LONGEST_REASON: usize = 500;
+
+/// The kinds of `pointsman serve` that do not pass by themselves (docs/fleet-lock.md).
+const NEED_A_PERSON: [&str; 4] = [
+    "needs_agent",
+    "policy_unusable",
+    "semaphore_missing",
+    "semaphore_unusable",
+];
 
 /// A place at a FleetLock server, asked for or held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +62,15 @@ impl Call {
         match self {
             Self::PreReboot => "pre-reboot",
             Self::SteadyState => "steady-state",
+        }
+    }
+
+    /// What its success means, for people.
+    #[must_use]
+    pub fn done(self) -> &'static str {
+        match self {
+            Self::PreReboot => "the node has a place, and may reboot",
+            Self::SteadyState => "the node has no place any more",
         }
     }
 
@@ -148,7 +168,10 @@ impl Refusal {
     #[must_use]
     pub fn is_trouble(&self) -> bool {
         match self {
-            Self::Said { status, .. } => matches!(status, 400 | 401 | 403 | 404 | 405),
+            Self::Said { status, kind, .. } => {
+                matches!(status, 400 | 401 | 403 | 404 | 405 | 503)
+                    || NEED_A_PERSON.contains(&kind.as_str())
+            }
             Self::Redirected { .. }
             | Self::NotFound { .. }
             | Self::Status(_)
@@ -216,6 +239,33 @@ pub(super) fn read(
     })
 }
 
+/// Which setting to look at, where no answer came for this reason; empty where that is not known. `url` is the one that was
+/// called; `shows_certificate`: the node has one of its own.
+#[must_use]
+pub(super) fn hint(url: &str, shows_certificate: bool, reason: &str, cause: Cause) -> &'static str {
+    let says = |texts: &[&str]| texts.iter().any(|text| reason.contains(text));
+    match cause {
+        Cause::Certificate(Distrust::Issuer | Distrust::Key) => {
+            "; fleet-lock.cafile names who is trusted"
+        }
+        Cause::Certificate(_) => "",
+        _ if says(&["CertificateRequired"]) && !shows_certificate => {
+            "; the server wants a client certificate: fleet-lock.certfile and fleet-lock.keyfile"
+        }
+        _ if says(&["InvalidContentType", "tls handshake eof"]) && url.starts_with("https:") => {
+            "; perhaps the server has no TLS: fleet-lock.url with http://"
+        }
+        _ if says(&[
+            "connection closed before message completed",
+            "invalid HTTP version",
+        ]) && url.starts_with("http:") =>
+        {
+            "; perhaps the server wants TLS: fleet-lock.url with https://"
+        }
+        _ => "",
+    }
+}
+
 /// How long a node waits until it asks again: `interval`, and up to a tenth more, so that nodes that were refused together do not
 /// all come back together. `random` is any number.
 #[must_use]
@@ -227,8 +277,6 @@ pub fn poll_wait(interval: Duration, random: u64) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use host::http::Distrust;
-
     use super::*;
 
     fn place(url: &str) -> Place {
@@ -307,6 +355,18 @@ mod tests {
                 r#"{"kind":"a\u001b[2J","value":"b\nc"}"#,
                 r"answered 400 a\u{1b}[2J: b\nc",
             ),
+            (
+                423,
+                None,
+                r#"{"kind":"semaphore_missing","value":"x"}"#,
+                "answered 423 semaphore_missing: x",
+            ),
+            (
+                503,
+                None,
+                r#"{"kind":"storage_unavailable"}"#,
+                "answered 503 storage_unavailable",
+            ),
             (500, None, "<html>", "answered 500 without a reason"),
             (
                 500,
@@ -351,7 +411,8 @@ mod tests {
             let refusal = refusal.unwrap_err();
             assert_eq!(refusal.to_string(), says);
             // Who is full, or has lost its store, says so.
-            let says_no = matches!(&refusal, Refusal::Said { status, .. } if [423, 500, 503].contains(status));
+            let says_no = matches!(&refusal, Refusal::Said { status, .. } if [423, 500].contains(status))
+                && !says.contains("missing");
             assert_eq!(refusal.is_trouble(), !says_no, "{says}");
         }
         let bounded = read("u", 423, None, long.as_bytes())

@@ -73,10 +73,14 @@ async fn ask(
         http.post_for_status(&url, &[answer::HEADER], body).await
     };
     let answer = asked.await.map_err(|error| match error {
-        HttpError::NoAnswer { reason, cause, .. } => Refusal::NoAnswer {
-            reason,
-            cause: Some(cause),
-        },
+        HttpError::NoAnswer { reason, cause, .. } => {
+            let shows = tls.is_some_and(|tls| tls.identity.is_some());
+            let hint = answer::hint(&url, shows, &reason, cause);
+            Refusal::NoAnswer {
+                reason: reason + hint,
+                cause: Some(cause),
+            }
+        }
         other => Refusal::NoAnswer {
             reason: other.to_string(),
             cause: None,
