@@ -8,6 +8,7 @@ pub mod cloudinit;
 pub mod common;
 pub mod config;
 mod context;
+pub mod doctor;
 mod drain;
 mod exit;
 pub mod flags;
@@ -77,6 +78,9 @@ pub enum Command {
     Status(status::Args),
     /// Show the configuration in use, and where each value comes from.
     Config(config::Args),
+    /// Look at all that this node needs (configuration, etcd, agent, slots, hooks, …), and say what to do about each fault. Exit 1
+    /// if something does not work.
+    Doctor(doctor::Args),
     /// Take the reboot lock for a node by hand. It stays until `unlock`. No hooks run without --drain.
     Lock(lock::Args),
     /// Release the reboot lock of a node.
@@ -194,6 +198,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Agent => agent::run(context).await,
         Command::Status(args) => status::run(&context, &args).await,
         Command::Config(args) => config::run(&context, &args),
+        Command::Doctor(args) => doctor::run(&context, &args).await,
         Command::Lock(args) => lock::run(&context, &args).await,
         Command::Unlock(args) => unlock::run(&context, &args).await,
         Command::SetMax(args) => set_max::run(&context, &args).await,

@@ -168,7 +168,7 @@ pub fn open(context: &Context, access: Access) -> Result<Slots, Failure> {
 }
 
 /// Of a machine on which no slots are found, and no disk is named.
-const NO_SLOTS: &str = "this node has no A/B system partitions. Slots, rollback and trials do not work here; coordinated \
+pub(super) const NO_SLOTS: &str = "this node has no A/B system partitions. Slots, rollback and trials do not work here; coordinated \
      reboots do";
 
 /// Shows a change, and makes it unless it is only to be shown.

@@ -4,6 +4,7 @@ mod acts;
 mod by_hand;
 mod config;
 mod configuration_faults;
+mod doctor;
 mod documents;
 mod drain;
 mod hooks;

@@ -96,6 +96,11 @@ async fn a_booted_node_reboots_when_asked_and_into_an_update_it_then_proves() {
         "{explained}"
     );
     node.sh("pointsman history | grep -q ' proven '").await;
+    // The node is well, also by a look at the real systemd; our alias of locksmithd is no other coordinator.
+    let said = node.sh("pointsman doctor").await;
+    let faults = said.lines().filter(|line| !line.starts_with("ok "));
+    assert_eq!(faults.count(), 0, "{said}");
+    assert!(said.contains("ok       agent: it runs, idle"), "{said}");
 }
 
 /// A node whose API server was away when the drain was undone is uncordoned when it is back.
