@@ -34,6 +34,8 @@ impl Simulation {
             Op::Reboot(entry) => {
                 let may = self.in_window() || entry.way_back;
                 assert!(may, "a reboot outside the window");
+                let asks = self.strategy.is_coordinated();
+                assert!(!asks || entry.claim.is_some(), "nobody was asked");
                 if entry.place().is_some() {
                     // What the server has forgotten since it tells nobody.
                     assert!(self.granted, "a reboot without a place");
