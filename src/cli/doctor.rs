@@ -343,23 +343,19 @@ fn hooks(context: &Context, findings: &mut Findings) {
     const ABOUT: &str = "hooks";
     let config = &context.config;
     let mut wrong = Hooks::new(&config.root, config.timings.hook_timeout).complaints();
-    match available::list(&config.root) {
-        Ok(all) => {
-            for hook in all.iter().filter(|hook| hook.is_enabled_somewhere()) {
-                wrong.extend(
-                    hook.missing
-                        .iter()
-                        .map(|why| format!("{}: {why}", hook.name)),
-                );
-                if !hook.is_enabled() {
-                    wrong.push(format!(
-                        "{} is enabled in some of its stages only",
-                        hook.name
-                    ));
-                }
-            }
+    let all = available::list(&config.root);
+    for hook in all.iter().filter(|hook| hook.is_enabled_somewhere()) {
+        wrong.extend(
+            hook.missing
+                .iter()
+                .map(|why| format!("{}: {why}", hook.name)),
+        );
+        if !hook.is_enabled() {
+            wrong.push(format!(
+                "{} is enabled in some of its stages only",
+                hook.name
+            ));
         }
-        Err(error) => wrong.push(error.to_string()),
     }
     if wrong.is_empty() {
         findings.ok(ABOUT, "all that are there can be run");

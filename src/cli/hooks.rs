@@ -16,6 +16,8 @@ use super::{
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    #[command(flatten)]
+    json: JsonArgs,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -27,20 +29,22 @@ enum Command {
         #[command(flatten)]
         json: JsonArgs,
     },
-    /// Enable an installed hook: link to it from the folder of each of its stages.
+    /// Enable installed hooks: link to each from the folders of its stages.
     Enable {
-        /// The name of the hook, as `hooks list` shows it.
-        name: String,
+        /// The names of the hooks, as `hooks list` shows them.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
         /// Enable the hook although something is missing. It fails until that is there.
         #[arg(long)]
         force: bool,
         #[command(flatten)]
         dry_run: DryRunArgs,
     },
-    /// Disable a hook: remove the links to it below /etc/pointsman/hooks. The hook and its configuration stay.
+    /// Disable hooks: remove the links to them below /etc/pointsman/hooks. The hooks and their configuration stay.
     Disable {
-        /// The name of the hook, as `hooks list` shows it.
-        name: String,
+        /// The names of the hooks, as `hooks list` shows them.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
         #[command(flatten)]
         dry_run: DryRunArgs,
     },
@@ -57,8 +61,8 @@ struct Shown {
     enabled: bool,
     /// Its stages.
     stages: Vec<ShownStage>,
-    /// Its configuration file.
-    configuration: String,
+    /// Its configuration file; null if it has none.
+    configuration: Option<String>,
     /// What is missing.
     missing: Vec<String>,
     /// The script.
@@ -88,7 +92,7 @@ impl Shown {
                     link: stage.link.as_ref().map(RootPath::to_string),
                 })
                 .collect(),
-            configuration: hook.configuration.to_string(),
+            configuration: hook.configuration.as_ref().map(RootPath::to_string),
             missing: hook.missing.clone(),
             script: hook.script.to_string(),
         }
@@ -107,30 +111,41 @@ impl From<SwitchError> for Failure {
 /// When no hook has the name, something is missing, or the links cannot be made or removed.
 pub fn run(args: &Args, common: &CommonArgs) -> Result<(), Failure> {
     let root = common.root();
+    let found = |names: &[String]| {
+        let found = names.iter().map(|name| find(&root, name));
+        found.collect::<Result<Vec<_>, _>>()
+    };
     match &args.command {
-        None => list(&root, JsonArgs::default()),
-        Some(Command::List { json }) => list(&root, *json),
+        None => list(&root, args.json),
+        Some(Command::List { json }) => {
+            let json = json.json || args.json.json;
+            list(&root, JsonArgs { json })
+        }
         Some(Command::Enable {
-            name,
+            names,
             force,
             dry_run,
-        }) => enable(&find(&root, name)?, *force, *dry_run, common),
-        Some(Command::Disable { name, dry_run }) => disable(&root, &find(&root, name)?, *dry_run),
+        }) => {
+            let hooks = found(names)?;
+            // Nothing is enabled where one of them would fail.
+            for hook in &hooks {
+                may_be_enabled(hook, *force, common)?;
+            }
+            hooks.iter().try_for_each(|hook| enable(hook, *dry_run))
+        }
+        Some(Command::Disable { names, dry_run }) => {
+            let hooks = found(names)?;
+            let mut hooks = hooks.iter();
+            hooks.try_for_each(|hook| disable(&root, hook, *dry_run))
+        }
     }
 }
 
-fn all(root: &Root) -> Result<Vec<Available>, Failure> {
-    Ok(available::list(root).map_err(SwitchError::from)?)
-}
-
 fn find(root: &Root, name: &str) -> Result<Available, Failure> {
-    let all = all(root)?;
+    let all = available::list(root);
     let names: Vec<&str> = all.iter().map(|hook| hook.name.as_str()).collect();
     let known = match names.is_empty() {
-        true => format!(
-            "no hooks are installed in {}",
-            root.path("usr/lib/pointsman/hooks/available")
-        ),
+        true => none_installed(root),
         false => format!("expected {}", names.join(", ")),
     };
     let message = format!(
@@ -142,11 +157,24 @@ fn find(root: &Root, name: &str) -> Result<Available, Failure> {
         .ok_or_else(|| Failure::new(Exit::Nothing, message))
 }
 
+/// That there are no hooks, and where they come from.
+fn none_installed(root: &Root) -> String {
+    let folder = |under: &str| root.path(format!("{under}/pointsman/hooks/available"));
+    format!(
+        "no hooks are installed. The package brings some to {}; without it, copy packaging/hooks/ of the source to {}",
+        folder("usr/lib"),
+        folder("etc")
+    )
+}
+
 fn list(root: &Root, json: JsonArgs) -> Result<(), Failure> {
-    let all = all(root)?;
+    let all = available::list(root);
     if json.json {
         let shown: Vec<Shown> = all.iter().map(Shown::of).collect();
         return output::json(&shown);
+    }
+    if all.is_empty() {
+        return output::say(none_installed(root));
     }
     let mut shown = table(&["HOOK", "ENABLED", "STAGES", "DOES"]);
     for hook in &all {
@@ -168,10 +196,9 @@ fn list(root: &Root, json: JsonArgs) -> Result<(), Failure> {
     }
     output::say(trimmed(&shown))?;
     for hook in &all {
-        output::say(format!(
-            "{}: configured by {}",
-            hook.name, hook.configuration
-        ))?;
+        if let Some(file) = &hook.configuration {
+            output::say(format!("{}: configured by {file}", hook.name))?;
+        }
         for missing in &hook.missing {
             output::say(format!("{}: missing: {missing}", hook.name))?;
         }
@@ -179,14 +206,10 @@ fn list(root: &Root, json: JsonArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn enable(
-    hook: &Available,
-    force: bool,
-    dry_run: DryRunArgs,
-    common: &CommonArgs,
-) -> Result<(), Failure> {
+/// Refuses a hook that would fail, unless that is wanted; then says why.
+fn may_be_enabled(hook: &Available, force: bool, common: &CommonArgs) -> Result<(), Failure> {
     let name = &hook.name;
-    let links = hook.links_to_make()?;
+    hook.links_to_make()?;
     if !hook.missing.is_empty() && !force {
         let missing = hook.missing.join("\n  ");
         let words = format!("hooks enable --force {name}");
@@ -202,8 +225,13 @@ fn enable(
     for missing in &hook.missing {
         output::note(format!("pointsman: warning: {name}: {missing}"));
     }
+    Ok(())
+}
+
+fn enable(hook: &Available, dry_run: DryRunArgs) -> Result<(), Failure> {
+    let links = hook.links_to_make()?;
     if links.is_empty() {
-        return output::say(format!("The hook {name} is enabled already."));
+        return output::say(format!("The hook {} is enabled already.", hook.name));
     }
     let verb = if dry_run.dry_run {
         "would link"

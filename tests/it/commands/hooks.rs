@@ -135,14 +135,20 @@ async fn a_hook_that_would_fail_is_not_enabled() {
         &enable,
         1,
         &format!(
-            "the configuration file {root}/etc/pointsman/demo.conf does not exist; an example is \
-             {root}/usr/lib/pointsman/hooks/available/demo.conf\n\
+            "the configuration file {root}/etc/pointsman/demo.conf does not exist; it has to set WHERE\n\
              to enable it all the same: pointsman hooks enable --force demo --root {root}"
         ),
     )
     .await;
+    let example = "usr/lib/pointsman/hooks/available/demo.conf";
+    fs::write(op.root.path().join(example), "#WHERE=here\n").unwrap();
+    op.says(&enable, 1, &format!("an example is {root}/{example}"))
+        .await;
     let file = configure(&op, "#WHERE=here\n");
-    op.says(&enable, 1, "demo.conf does not set WHERE").await;
+    op.says(&enable, 1, "demo.conf does not set WHERE\n").await;
+    fs::write(&file, "WHERE = here\n").unwrap();
+    let blanks = "demo.conf does not set WHERE; write WHERE=VALUE, without blanks around =";
+    op.says(&enable, 1, blanks).await;
     fs::write(&file, "WHERE=here\n").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
     op.says(
@@ -220,4 +226,92 @@ async fn a_file_that_is_not_the_hooks_own_link_stays() {
     )
     .await;
     assert!(vendor.is_symlink());
+}
+
+#[tokio::test]
+async fn the_drain_s_order_is_turned_round_after_the_boot() {
+    let op = operator();
+    configure(&op, "WHERE=here\n");
+    let early = SCRIPT.replace("# Needs: sh\n# Requires: WHERE\n", "# Order: 20\n");
+    install(&op, "etc", "early.sh", &early);
+    // Several at once, and none where one of them would fail.
+    let wrong = ["hooks", "enable", "demo", "nosuch"];
+    op.says(&wrong, 6, "no installed hook is called nosuch")
+        .await;
+    assert!(!link(&op, "pre-reboot.d").is_symlink());
+    let both = ["hooks", "enable", "demo", "early.sh"];
+    op.says(&both, 0, "pre-reboot.d/20-early.sh").await;
+    for (stage, expected) in [
+        ("pre-reboot.d", ["20-early.sh", "50-demo"]),
+        ("post-boot.d", ["50-demo", "80-early.sh"]),
+    ] {
+        let folder = op.root.path().join("etc/pointsman/hooks").join(stage);
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|file| file.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, expected, "{stage}");
+    }
+    let said = op.says(&["hooks", "--json"], 0, "").await;
+    let said: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(said, list(&op).await);
+    // One that has no configuration is not said to have one.
+    assert_eq!(said[1]["configuration"], Value::Null);
+}
+
+#[tokio::test]
+async fn links_that_lead_nowhere_any_more_are_shown_and_can_be_removed() {
+    let op = operator();
+    configure(&op, "WHERE=here\n");
+    op.says(&["hooks", "enable", "demo"], 0, "linked").await;
+    let available = op.root.path().join("usr/lib/pointsman/hooks/available");
+    fs::remove_dir_all(available).unwrap();
+    op.says(&["hooks"], 0, "demo: missing: its script is gone")
+        .await;
+    op.says(&["hooks", "enable", "demo"], 1, "its script is gone")
+        .await;
+    op.says(&["hooks", "disable", "demo"], 0, "post-boot.d/50-demo")
+        .await;
+    assert!(!link(&op, "pre-reboot.d").is_symlink() && !link(&op, "post-boot.d").is_symlink());
+    let none = op
+        .says(&["hooks"], 0, "no hooks are installed. The package")
+        .await;
+    assert!(!none.stdout.contains("ENABLED"), "{none:?}");
+}
+
+#[tokio::test]
+async fn links_are_changed_all_or_none() {
+    let op = operator();
+    configure(&op, "WHERE=here\n");
+    let root = op.root.path().display();
+    let bin = bin().display();
+    for command in ["disable", "enable"] {
+        // A folder that cannot be changed, in this process's view alone.
+        let script = format!(
+            "cd {root}/etc/pointsman/hooks && mkdir -p pre-reboot.d post-boot.d && mount -t tmpfs none post-boot.d
+             [ {command} = enable ] || ln -s ../available/demo post-boot.d/50-demo
+             mount -o remount,ro post-boot.d; {bin} hooks {command} demo --root {root}"
+        );
+        if command == "disable" {
+            op.says(&["hooks", "enable", "demo"], 0, "linked").await;
+        }
+        let said = run("unshare", ["-m", "sh", "-c", &script], &[], PATIENCE).await;
+        assert_eq!(said.code, Some(1), "{said:?}");
+        let says = "post-boot.d/50-demo: Read-only file system (os error 30); nothing is changed";
+        assert!(
+            said.stderr.contains(says) && said.stdout.is_empty(),
+            "{said:?}"
+        );
+        let enabled = link(&op, "pre-reboot.d").is_symlink();
+        assert_eq!(enabled, command == "disable");
+        op.says(&["hooks", "disable", "demo"], 0, "").await;
+    }
+    // What stands where a folder would be.
+    let folder = op.root.path().join("etc/pointsman/hooks/pre-reboot.d");
+    fs::remove_dir_all(&folder).unwrap();
+    fs::write(&folder, "").unwrap();
+    let says = "pre-reboot.d is a file, expected a folder with hooks";
+    op.says(&["hooks"], 0, says).await;
+    op.says(&["hooks", "enable", "demo"], 1, says).await;
 }

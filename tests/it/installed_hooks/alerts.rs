@@ -57,7 +57,9 @@ async fn a_node_stays_while_an_alert_that_counts_fires() {
     let all = "firing: DiskFull on n1:9100, Watchdog";
     let disk = "firing: DiskFull on n1:9100\n";
     for (settings, code, says) in [
-        ("", 75, all),
+        // A watchdog is no reason to stay.
+        ("", 75, disk),
+        ("IGNORE=", 75, all),
         ("ALERTS='Disk.*'", 75, disk),
         ("ALERTS='Other.*'", 0, ""),
         // The whole name.

@@ -146,6 +146,16 @@ fn every_hook_has_an_example_and_a_section_with_all_its_settings() {
             example.contains(&format!("/etc/pointsman/{name}.conf")),
             "{name}"
         );
+        // The table of the order.
+        let row = page.lines().find(|line| {
+            let first = line.split('|').nth(1).unwrap_or_default();
+            first.split(',').any(|word| word.trim() == name)
+        });
+        let order = settings_of(&script, "Order").pop();
+        let order = order.unwrap_or_else(|| "50".into());
+        let row = row.unwrap_or_else(|| panic!("{name}: no row"));
+        let cell = |word: &str| word.trim() == order || word.contains(&format!(".d/{order}`"));
+        assert!(row.split('|').any(cell), "{name}: {order}: {row}");
         for stage in settings_of(&script, "Stages") {
             assert!(section.contains(&stage), "{name}: {stage}");
         }

@@ -4,7 +4,8 @@
 //!
 //! - `Summary`: what it does, in a sentence
 //! - `Stages`: the folders that link to it, such as `pre-reboot.d post-boot.d`
-//! - `Order`: where it stands among the hooks of a stage (two digits, 50 if it is not given)
+//! - `Order`: where it stands among the hooks of a stage (two digits, 50 if it is not given). In `post-boot.d` it is 100 less
+//!   that: what drains last is undone first
 //! - `Needs`: the programs that it calls
 //! - `Requires`: the settings that its configuration file, `/etc/pointsman/NAME.conf`, has to set
 //!
@@ -17,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use super::{HookError, Hooks, MOMENTS, VARIABLES, files};
+use super::{Hooks, MOMENTS, VARIABLES, files};
 use crate::node::{Root, RootPath};
 
 /// Where a hook's programs are looked for besides hooks' `PATH`: there Flatcar's users put them.
@@ -36,8 +37,8 @@ pub struct Available {
     pub stages: Vec<Stage>,
     /// The script.
     pub script: RootPath,
-    /// Its configuration file, be it there or not.
-    pub configuration: RootPath,
+    /// Its configuration file, be it there or not; none if it has none.
+    pub configuration: Option<RootPath>,
     /// What is missing before it could do its work, a sentence each.
     pub missing: Vec<String>,
     /// Where the script is on the machine: what links lead to.
@@ -58,9 +59,6 @@ pub struct Stage {
 /// Why a hook could not be switched on or off.
 #[derive(Debug, thiserror::Error)]
 pub enum SwitchError {
-    /// A folder of hooks cannot be read.
-    #[error(transparent)]
-    Hooks(#[from] HookError),
     /// Something else is where the link would be.
     #[error("{0} is there and is no link to this hook; it is not replaced")]
     Taken(RootPath),
@@ -69,36 +67,75 @@ pub enum SwitchError {
         "{0} switches it on and is not below /etc; a link of this name to /dev/null in {1} switches it off"
     )]
     Vendor(RootPath, RootPath),
-    /// The system refuses.
-    #[error("{0}: {1}")]
+    /// The system refuses; the links are as they were.
+    #[error("{0}: {1}; nothing is changed")]
     System(RootPath, io::Error),
+    /// The system refuses, and refuses to put back what was done before: the links that are not as they were.
+    #[error("{0}: {1}; these links are changed all the same: {2}")]
+    Half(RootPath, io::Error, String),
 }
 
 /// All hooks that can be switched on on the machine under `root`, by name. Of one name in both folders `available`, the one
-/// below `/etc` counts.
-///
-/// # Errors
-/// When a folder of hooks cannot be read.
-pub fn list(root: &Root) -> Result<Vec<Available>, HookError> {
+/// below `/etc` counts. A hook whose script is gone and to which links lead is among them.
+#[must_use]
+pub fn list(root: &Root) -> Vec<Available> {
     let hooks = Hooks::new(root, Duration::ZERO);
     let mut scripts = BTreeMap::new();
     for folder in &hooks.folders {
         let folder = folder.join(files::AVAILABLE);
         for file in folder.names().unwrap_or_default() {
             let name = file.to_string_lossy().into_owned();
-            if !files::is_left_over(&name) && Path::new(&name).extension().is_none() {
+            let is_example = Path::new(&name)
+                .extension()
+                .is_some_and(|end| end == EXAMPLE);
+            if !files::is_left_over(&name) && !is_example {
                 scripts.insert(name, folder.join(&file));
             }
         }
     }
-    let found = scripts.into_iter();
-    found
-        .map(|(name, script)| Available::read(root, &hooks, name, script))
-        .collect()
+    let found = scripts.iter();
+    let mut all: Vec<Available> = found
+        .map(|(name, script)| Available::read(root, &hooks, name.clone(), script.clone()))
+        .collect();
+    all.extend(gone(&hooks).filter(|hook| !scripts.contains_key(&hook.name)));
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
+/// What links below `/etc` lead to.
+fn gone(hooks: &Hooks) -> impl Iterator<Item = Available> {
+    let [vendor, etc] = &hooks.folders;
+    let mut found: BTreeMap<String, Vec<Stage>> = BTreeMap::new();
+    for moment in MOMENTS {
+        let folder = etc.join(moment);
+        for file in folder.names().unwrap_or_default() {
+            let link = folder.join(&file);
+            if let Some(name) = leads_to(&link) {
+                found.entry(name).or_default().push(Stage {
+                    folder: moment.to_owned(),
+                    own: link.clone(),
+                    link: Some(link),
+                });
+            }
+        }
+    }
+    let script = |name: &str| vendor.join(files::AVAILABLE).join(name);
+    let gone = found.into_iter().map(move |(name, stages)| Available {
+        missing: vec![format!(
+            "its script is gone, and links lead to it, which fail; `hooks disable {name}` removes them"
+        )],
+        summary: String::new(),
+        stages,
+        script: script(&name),
+        configuration: None,
+        target: PathBuf::new(),
+        name,
+    });
+    gone.collect::<Vec<_>>().into_iter()
 }
 
 impl Available {
-    fn read(root: &Root, hooks: &Hooks, name: String, script: RootPath) -> Result<Self, HookError> {
+    fn read(root: &Root, hooks: &Hooks, name: String, script: RootPath) -> Self {
         let text = script.read_text().unwrap_or_default();
         let header = header(&text, &name);
         let words = |key: &str| -> Vec<String> {
@@ -116,9 +153,14 @@ impl Available {
                 ));
                 continue;
             }
-            let used = hooks.list(&folder)?.into_iter();
-            let link = used.into_iter().find(|hook| leads_to(hook, &name));
+            let used = hooks.list(&folder).unwrap_or_else(|error| {
+                missing.push(error.to_string());
+                Vec::new()
+            });
+            let is_own = |hook: &RootPath| leads_to(hook).is_some_and(|to| to == name);
+            let link = used.into_iter().find(is_own);
             let [_, etc] = &hooks.folders;
+            let order = order_in(&folder, order);
             stages.push(Stage {
                 own: etc.join(&folder).join(format!("{order}-{name}")),
                 folder,
@@ -134,24 +176,25 @@ impl Available {
                 missing.push(format!("the program {program} is not installed"));
             }
         }
-        let configuration = root.path(format!("etc/pointsman/{name}.conf"));
+        let required = words("Requires");
         let example = script.parent().join(format!("{name}.{EXAMPLE}"));
-        missing.extend(unset(&configuration, &example, &words("Requires")));
-        let [vendor, etc] = &hooks.folders;
-        let target = match script.parent().parent() == *etc {
+        let configuration = root.path(format!("etc/pointsman/{name}.conf"));
+        let has_one = !required.is_empty() || example.exists() || configuration.is_there();
+        missing.extend(unset(&configuration, &example, &required));
+        let [_, etc] = &hooks.folders;
+        let under = match script.parent().parent() == *etc {
             true => "/etc",
             false => "/usr/lib",
         };
-        debug_assert!(script.parent().parent() == *etc || script.parent().parent() == *vendor);
-        Ok(Self {
+        Self {
             summary: header.get("Summary").cloned().unwrap_or_default(),
-            target: format!("{target}/pointsman/hooks/{}/{name}", files::AVAILABLE).into(),
+            target: installed_under(under).join(&name),
             name,
             stages,
             script,
-            configuration,
+            configuration: Some(configuration).filter(|_| has_one),
             missing,
-        })
+        }
     }
 
     /// Whether all its stages run it.
@@ -176,7 +219,7 @@ impl Available {
             if stage.link.is_some() {
                 continue;
             }
-            if stage.own.is_there() && !leads_to(&stage.own, &self.name) {
+            if stage.own.is_there() && leads_to(&stage.own).as_ref() != Some(&self.name) {
                 return Err(SwitchError::Taken(stage.own.clone()));
             }
             links.push((stage.own.clone(), self.target.as_path()));
@@ -184,25 +227,19 @@ impl Available {
         Ok(links)
     }
 
-    /// Switches it on: makes these links, in the order that keeps it whole. What undoes a drain comes before what drains.
+    /// Switches it on: makes these links, all or none. What undoes a drain comes before what drains.
     ///
     /// # Errors
-    /// When the system refuses. Links that were made stay; the same again makes the rest.
+    /// When the system refuses, or something else is in the place of a link.
     pub fn enable(&self) -> Result<(), SwitchError> {
         let mut links = self.links_to_make()?;
         links.sort_by_key(|(link, _)| link.parent().name() == "pre-reboot.d");
-        for (link, target) in links {
-            let make = || {
-                link.parent().make_folder()?;
-                // One of this hook that leads nowhere any more.
-                if link.is_there() {
-                    link.remove()?;
-                }
-                link.link_to(target)
-            };
-            make().map_err(|error| SwitchError::System(link.clone(), error))?;
-        }
-        Ok(())
+        let steps = links.into_iter().map(|(link, target)| {
+            // One of this hook that leads nowhere any more is replaced.
+            let before = link.link();
+            (link, before, Some(target.to_owned()))
+        });
+        all_or_none(steps.collect())
     }
 
     /// The links below `/etc` that lead to it, whatever they are called and whether they are in use or not.
@@ -215,25 +252,26 @@ impl Available {
             let mut names = folder.names().unwrap_or_default();
             names.sort();
             let files = names.into_iter().map(|name| folder.join(name));
-            links.extend(files.filter(|file| leads_to(file, &self.name)));
+            links.extend(files.filter(|file| leads_to(file).as_ref() == Some(&self.name)));
         }
         // The drain goes first: what undoes it is there until then.
         links.sort_by_key(|link| link.parent().name() != "pre-reboot.d");
         links
     }
 
-    /// Switches it off: removes its links. Nothing else is removed.
+    /// Switches it off: removes its links, all or none. Nothing else is removed.
     ///
     /// # Errors
     /// When the system refuses, or a link outside `/etc` still switches it on.
     pub fn disable(&self, root: &Root) -> Result<(), SwitchError> {
-        for link in self.links_to_remove(root) {
-            link.remove()
-                .map_err(|error| SwitchError::System(link.clone(), error))?;
-        }
+        let links = self.links_to_remove(root).into_iter();
+        let steps = links.map(|link| {
+            let before = link.link();
+            (link, before, None)
+        });
+        all_or_none(steps.collect())?;
         let [_, etc] = Hooks::new(root, Duration::ZERO).folders;
-        let all = list(root)?;
-        let now = all.into_iter().find(|hook| hook.name == self.name);
+        let now = list(root).into_iter().find(|hook| hook.name == self.name);
         let left = now.into_iter().flat_map(|hook| hook.stages);
         match left.into_iter().find_map(|stage| stage.link) {
             Some(link) => {
@@ -245,20 +283,64 @@ impl Available {
     }
 }
 
-/// Whether a file is a link that leads to the installed hook of this name, be it there or not.
-fn leads_to(file: &RootPath, name: &str) -> bool {
-    let Some(target) = file.link() else {
-        return false;
+/// A link, where it leads before, and where it is to lead: none: it is not there.
+type Change = (RootPath, Option<PathBuf>, Option<PathBuf>);
+
+/// Changes these links; where one cannot be changed, those before it are put back.
+fn all_or_none(changes: Vec<Change>) -> Result<(), SwitchError> {
+    let put = |link: &RootPath, before: bool, to: Option<&Path>| {
+        if before {
+            link.remove()?;
+        }
+        let Some(to) = to else { return Ok(()) };
+        link.parent().make_folder()?;
+        link.link_to(to)
     };
-    let folder = |under: &str| {
-        Path::new(under)
-            .join("pointsman/hooks")
-            .join(files::AVAILABLE)
-    };
-    ["/usr/lib", "/etc"]
-        .iter()
-        .any(|under| target == folder(under).join(name))
-        || target == Path::new("..").join(files::AVAILABLE).join(name)
+    for (at, (link, before, after)) in changes.iter().enumerate() {
+        let Err(error) = put(link, before.is_some(), after.as_deref()) else {
+            continue;
+        };
+        let mut changed = Vec::new();
+        for (link, before, after) in changes[..at].iter().rev() {
+            if put(link, after.is_some(), before.as_deref()).is_err() {
+                changed.push(link.to_string());
+            }
+        }
+        let link = link.clone();
+        return Err(match changed.is_empty() {
+            true => SwitchError::System(link, error),
+            false => SwitchError::Half(link, error, changed.join(", ")),
+        });
+    }
+    Ok(())
+}
+
+/// Where a hook stands among those of a stage, by its place in the drain.
+fn order_in(folder: &str, order: &str) -> String {
+    match order.parse::<u8>() {
+        Ok(order @ 1..=99) if folder == "post-boot.d" => format!("{:02}", 100 - order),
+        _ => order.to_owned(),
+    }
+}
+
+/// The folder of installed hooks under this one, as links name it.
+fn installed_under(under: &str) -> PathBuf {
+    let hooks = Path::new(under).join("pointsman/hooks");
+    hooks.join(files::AVAILABLE)
+}
+
+/// The name of the installed hook that a link leads to, be that there or not; none for any other file.
+fn leads_to(file: &RootPath) -> Option<String> {
+    let target = file.link()?;
+    let folder = target.parent()?;
+    let relative = Path::new("..").join(files::AVAILABLE);
+    let known = [
+        installed_under("/usr/lib"),
+        installed_under("/etc"),
+        relative,
+    ];
+    let name = target.file_name()?.to_string_lossy().into_owned();
+    known.iter().any(|known| folder == known).then_some(name)
 }
 
 /// What the comments at the beginning of a script say, by their keys.
@@ -290,8 +372,12 @@ fn unset(file: &RootPath, example: &RootPath, required: &[String]) -> Option<Str
         Ok(text) => text,
         Err(_) if required.is_empty() && !file.is_there() => return None,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let hint = match example.exists() {
+                true => format!("an example is {example}"),
+                false => format!("it has to set {}", required.join(", ")),
+            };
             return Some(format!(
-                "the configuration file {file} does not exist; an example is {example}"
+                "the configuration file {file} does not exist; {hint}"
             ));
         }
         Err(error) => return Some(format!("the configuration file {file}: {error}")),
@@ -301,7 +387,23 @@ fn unset(file: &RootPath, example: &RootPath, required: &[String]) -> Option<Str
         .filter(|name| !is_set(&text, name))
         .map(String::as_str)
         .collect();
-    (!unset.is_empty()).then(|| format!("{file} does not set {}", unset.join(", ")))
+    if unset.is_empty() {
+        return None;
+    }
+    let has_blank = |name: &&&str| {
+        let lines = text
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix(**name));
+        lines.into_iter().any(|rest| {
+            let after = rest.trim_start();
+            after.starts_with('=') && (after != rest || after[1..].starts_with(' '))
+        })
+    };
+    let hint = match unset.iter().find(has_blank) {
+        Some(name) => format!("; write {name}=VALUE, without blanks around =, as sh reads it"),
+        None => String::new(),
+    };
+    Some(format!("{file} does not set {}{hint}", unset.join(", ")))
 }
 
 /// Whether a text of `NAME=VALUE` lines for sh gives this name a value.
@@ -313,6 +415,8 @@ fn is_set(text: &str, name: &str) -> bool {
             .strip_prefix(name)
             .and_then(|rest| rest.strip_prefix('='));
         value.is_some_and(|value| {
+            // What follows a blank is a command to sh, and no value.
+            let value = if value.starts_with(' ') { "" } else { value };
             let value = value.split(" #").next().unwrap_or_default();
             !value.trim_matches(['"', '\'', ' ']).is_empty()
         })
@@ -341,6 +445,7 @@ mod tests {
             ("NODE=", false),
             ("NODE=\"\"", false),
             ("NODE= # none", false),
+            ("NODE = n1", false),
             ("THIS_NODE=n1\nNODE2=x", false),
         ] {
             assert_eq!(is_set(text, "NODE"), set, "{text:?}");

@@ -36,7 +36,12 @@ impl Hooks {
         for folder in &self.folders {
             let folder = folder.join(moment);
             let unreadable = |error: io::Error| HookError {
-                what: format!("cannot be listed: {folder}: {error}"),
+                what: match error.kind() {
+                    io::ErrorKind::NotADirectory => {
+                        format!("cannot be: {folder} is a file, expected a folder with hooks")
+                    }
+                    _ => format!("cannot be listed: {folder}: {error}"),
+                },
                 hook: folder.shown(),
                 code: None,
             };
