@@ -236,7 +236,7 @@ impl Machine {
         let Ok(journal) = &mut self.journal else {
             return Vec::new();
         };
-        // It is told anew, where it still has to be.
+        // It is told again, where it still has to be.
         journal.entry.take_if(|entry| entry.is_greeting());
         // A new boot fulfils what was asked for in an earlier one.
         let fulfilled = journal

@@ -19,7 +19,7 @@ async fn unrelated_configuration_fault_does_not_block_lock_commands() {
         (&["status"], "Group: blue"),
         (&["unlock", "a"], "does not hold"),
         (
-            &["pause", "--reason", "mending"],
+            &["pause", "--reason", "repair"],
             "The group blue is paused",
         ),
         (&["resume"], "not paused any more"),
@@ -51,7 +51,7 @@ async fn commands_refuse_when_the_configured_group_or_etcd_is_unknown() {
         &["lock", "--as", "a"][..],
         &["unlock", "a"],
         &["set-max", "7"],
-        &["pause", "--reason", "mending"],
+        &["pause", "--reason", "repair"],
         &["resume"],
     ] {
         let refused = op.says(args, 2, "unknown key \"etdc\"").await;
@@ -65,7 +65,7 @@ async fn commands_refuse_when_the_configured_group_or_etcd_is_unknown() {
     for (args, says) in [
         (&["quarantine"][..], "Nothing is quarantined."),
         (&["waves"], "No group comes after another one"),
-        (&["pause", "--all", "--reason", "mending"], "is paused"),
+        (&["pause", "--all", "--reason", "repair"], "is paused"),
         (&["resume", "--all"], "is not paused any more"),
     ] {
         op.says(args, 0, says).await;

@@ -35,7 +35,7 @@ async fn finishes(server: &Airlock, node: &Node) {
     assert_eq!(stage(node), None);
 }
 
-/// Its journal may have been lost, or the machine was installed anew.
+/// Its journal may have been lost, or the machine was installed again.
 #[tokio::test]
 async fn a_place_of_which_the_journal_knows_nothing_is_released_at_the_start() {
     let server = Airlock::start(1).await;
@@ -210,7 +210,7 @@ async fn a_wrong_url_is_replaced_by_a_reload() {
     node.child().signal(Signal::SIGHUP);
     node.logind().rebooted().await;
     assert_eq!(server.holders(), [id(&node)]);
-    // The first at its start, the others in vain.
+    // The first at its start; the others are refused.
     assert_eq!(wrong.count("steady-state"), 6);
     let said = format!(
         "this node may have a place at {}/, which is not the configured FleetLock server any more, in group default as {}: release it there",
