@@ -18,10 +18,7 @@ async fn unrelated_configuration_fault_does_not_block_lock_commands() {
         (&["lock", "--as", "a"][..], "a holds the reboot lock"),
         (&["status"], "Group: blue"),
         (&["unlock", "a"], "does not hold"),
-        (
-            &["pause", "--reason", "repair"],
-            "The group blue is paused",
-        ),
+        (&["pause", "--reason", "repair"], "The group blue is paused"),
         (&["resume"], "not paused any more"),
         (&["set-max", "2"], "Max: 2"),
         (&["quarantine"], "Nothing is quarantined."),
