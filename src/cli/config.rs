@@ -71,7 +71,8 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
 /// Whether the files that settings name are there and can be used, as the agent finds them when it starts.
 fn files(context: &Context) -> Result<(), Failure> {
     if context.is_not_configured() {
-        output::note(super::status::NOT_CONFIGURED);
+        let said = super::status::NOT_CONFIGURED;
+        output::note(format!("pointsman: {said}"));
     }
     let config = &context.config;
     let hooks = Hooks::new(&config.root, config.timings.hook_timeout);

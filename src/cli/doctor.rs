@@ -14,7 +14,10 @@ use settings::Strategy;
 use slots::storage::Access;
 
 use super::{Context, Exit, Failure, common::JsonArgs, output, slots as slots_command, status};
-use crate::agent::bus::{AgentClient, ClientError};
+use crate::{
+    agent::bus::{AgentClient, ClientError},
+    notify::missing_programs,
+};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -76,13 +79,12 @@ impl Findings {
     }
 
     fn error(&mut self, about: &'static str, failure: impl Into<Failure>) {
-        let text = failure.into().to_string();
-        let mut lines = text.lines().map(str::to_owned);
+        let failure = failure.into();
         self.0.push(Finding {
             about,
             level: Level::Error,
-            found: lines.next().unwrap_or_default(),
-            to_do: lines.collect(),
+            to_do: failure.all_remedies().map(ToString::to_string).collect(),
+            found: failure.message,
         });
     }
 }
@@ -138,9 +140,8 @@ fn configuration(context: &Context, findings: &mut Findings) {
         findings.add(ABOUT, Level::Error, fault.to_string(), &[]);
     }
     if context.is_not_configured() {
-        let found = status::NOT_CONFIGURED.trim_start_matches("pointsman: ");
         let to_do = "write /etc/pointsman/config.yaml, and check it: pointsman config";
-        findings.add(ABOUT, Level::Warning, found, &[to_do]);
+        findings.add(ABOUT, Level::Warning, status::NOT_CONFIGURED, &[to_do]);
     } else if context.faults().is_empty() {
         let strategy = context.config.strategy;
         findings.ok(ABOUT, format!("no fault; the strategy is {strategy}"));
@@ -285,11 +286,9 @@ async fn agent(context: &Context, findings: &mut Findings) {
 
 fn slots(context: &Context, findings: &mut Findings) {
     const ABOUT: &str = "slots";
-    let slots = match slots_command::open(context, Access::Read) {
-        Ok(slots) => slots,
-        Err(error) if error.message.starts_with(slots_command::NO_SLOTS) => {
-            return findings.ok(ABOUT, slots_command::NO_SLOTS);
-        }
+    let slots = match slots_command::find(context, Access::Read) {
+        Ok(Ok(slots)) => slots,
+        Ok(Err(_)) => return findings.ok(ABOUT, slots_command::NO_SLOTS),
         Err(error) => return findings.error(ABOUT, error),
     };
     let repair = context.command("slots repair");
@@ -343,6 +342,7 @@ fn hooks(context: &Context, findings: &mut Findings) {
     const ABOUT: &str = "hooks";
     let config = &context.config;
     let mut wrong = Hooks::new(&config.root, config.timings.hook_timeout).complaints();
+    wrong.extend(missing_programs(config));
     let all = available::list(&config.root);
     for hook in all.iter().filter(|hook| hook.is_enabled_somewhere()) {
         wrong.extend(
@@ -358,7 +358,10 @@ fn hooks(context: &Context, findings: &mut Findings) {
         }
     }
     if wrong.is_empty() {
-        findings.ok(ABOUT, "all that are there can be run");
+        findings.ok(
+            ABOUT,
+            "all that are there, and the programs of notify, can be run",
+        );
     }
     for why in wrong {
         findings.add(ABOUT, Level::Error, why, &["see: pointsman hooks"]);

@@ -100,7 +100,8 @@ impl Failure {
         self
     }
 
-    fn all_remedies(&self) -> impl Iterator<Item = &Remedy> {
+    /// What a person can do about it.
+    pub(super) fn all_remedies(&self) -> impl Iterator<Item = &Remedy> {
         self.remedies.iter().chain(&self.repair)
     }
 

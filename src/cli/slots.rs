@@ -151,20 +151,29 @@ impl From<SlotsError> for Failure {
 /// # Errors
 /// When there are no slots.
 pub fn open(context: &Context, access: Access) -> Result<Slots, Failure> {
+    find(context, access)?
+        .map_err(|error| Failure::new(Exit::Failed, format!("{NO_SLOTS} ({error})")))
+}
+
+/// Opens the configured disk; the inner error: there are no slots, and nobody has said that there are any.
+///
+/// # Errors
+/// When there should be slots, and they cannot be used.
+pub(super) fn find(
+    context: &Context,
+    access: Access,
+) -> Result<Result<Slots, SlotsError>, Failure> {
     context.slots_are_certain()?;
     let config = &context.config;
-    Slots::open(&config.root, &next_slot::location(config), access).map_err(|error| {
-        // Nobody has said that there are any.
-        let not_named = config.slots.disk.is_none();
-        match &error {
-            SlotsError::Find(_) | SlotsError::Table { .. } | SlotsError::None { .. }
-                if not_named =>
-            {
-                Failure::new(Exit::Failed, format!("{NO_SLOTS} ({error})"))
-            }
-            _ => error.into(),
+    let not_named = config.slots.disk.is_none();
+    match Slots::open(&config.root, &next_slot::location(config), access) {
+        Err(error @ (SlotsError::Find(_) | SlotsError::Table { .. } | SlotsError::None { .. }))
+            if not_named =>
+        {
+            Ok(Err(error))
         }
-    })
+        opened => Ok(Ok(opened?)),
+    }
 }
 
 /// Of a machine on which no slots are found, and no disk is named.

@@ -319,7 +319,7 @@ impl From<HolderState> for HolderStatus {
 }
 
 /// Said before anything else that a node without a configuration shows: it may be the reason of all of it.
-pub(super) const NOT_CONFIGURED: &str = "pointsman: no configuration found (/etc/pointsman/config.yaml, config.d/*.yaml, \
+pub(super) const NOT_CONFIGURED: &str = "no configuration found (/etc/pointsman/config.yaml, config.d/*.yaml, \
      variables, flags). The defaults are used, with etcd at 127.0.0.1";
 
 /// Shows it.
@@ -329,7 +329,7 @@ pub(super) const NOT_CONFIGURED: &str = "pointsman: no configuration found (/etc
 /// after showing it.
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     if context.is_not_configured() {
-        output::note(NOT_CONFIGURED);
+        output::note(format!("pointsman: {NOT_CONFIGURED}"));
     }
     if args.check {
         return answer(context, args).await;

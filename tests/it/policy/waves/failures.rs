@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use pointsman_testbed::proxy::{Aim, Proxy};
+
 use super::*;
 
 /// A claim for the staged image `X`.
@@ -138,43 +140,41 @@ async fn no_wave_opens_after_something_is_against_it() {
     use Meanwhile::{Accepted, Joins, Leaves, NoWaves};
     let cluster = shared_cluster();
     let mut client = cluster.client().await;
-    for meanwhile in [Leaves, Joins, NoWaves, Accepted] {
-        let mut opened = 0;
-        const TIMES: u64 = 40;
-        for round in 0..TIMES {
-            let prefix = unique_prefix("waves-meanwhile");
-            let canary = of_group(&prefix, "canary");
-            let keys = canary.keys();
-            set(&canary, &wave_soak(Duration::from_secs(1000))).await;
-            for id in ["c1", "c2"] {
-                put(cluster, &keys.member(id), "X").await;
-            }
-            let mut speaker = client.clone();
-            let says = async {
-                // The look, the lease and the step that opens it take about a millisecond each.
-                tokio::time::sleep(Duration::from_micros(round * 100)).await;
-                let (key, value) = match meanwhile {
-                    Leaves => (keys.member("c1"), ""),
-                    Joins => (keys.member("c3"), ""),
-                    NoWaves => (keys.policy(), r#"{"max_percent":1}"#),
-                    Accepted => (keys.store(), r#"{"token":"t"}"#),
-                };
-                let put = speaker.put(key, value, None).await.unwrap();
-                put.header().unwrap().revision()
-            };
-            let (said, opens) = tokio::join!(says, canary.open_wave(keys, "X", None));
-            let wave = client.get(keys.wave("X"), None).await.unwrap();
-            let at = wave
-                .kvs()
-                .first()
-                .map(etcd_client::KeyValue::create_revision);
-            assert_eq!(opens.unwrap(), at.is_some());
-            if let Some(at) = at {
-                opened += 1;
-                assert!(at < said, "{meanwhile:?} at {said}, opened at {at}");
-            }
+    for meanwhile in [
+        None,
+        Some(Leaves),
+        Some(Joins),
+        Some(NoWaves),
+        Some(Accepted),
+    ] {
+        let prefix = unique_prefix("waves-meanwhile");
+        let proxy = Proxy::start(cluster.address(0)).await;
+        let keys = Keys::new(&prefix, group("canary"));
+        let back_off = crate::support::BACK_OFF;
+        let canary = Semaphore::new(options(vec![proxy.url()]), keys.clone(), back_off);
+        set(&canary, &wave_soak(Duration::from_secs(1000))).await;
+        for id in ["c1", "c2"] {
+            put(cluster, &keys.member(id), "X").await;
         }
-        assert!(opened > 0, "{meanwhile:?} always came first");
-        assert!(opened < TIMES, "{meanwhile:?} never came first");
+        // The step that opens it, after all was looked at.
+        proxy.hold(Aim::Text("wave-soak/X"));
+        let against = async {
+            proxy.wait_held().await;
+            let change = match meanwhile {
+                None => None,
+                Some(Leaves) => Some((keys.member("c1"), "")),
+                Some(Joins) => Some((keys.member("c3"), "")),
+                Some(NoWaves) => Some((keys.policy(), r#"{"max_percent":1}"#)),
+                Some(Accepted) => Some((keys.store(), r#"{"token":"t"}"#)),
+            };
+            if let Some((key, value)) = change {
+                put(cluster, &key, value).await;
+            }
+            proxy.go_on().await;
+        };
+        let (opened, ()) = tokio::join!(canary.open_wave(&keys, "X", None), against);
+        assert_eq!(opened.unwrap(), meanwhile.is_none(), "{meanwhile:?}");
+        let wave = client.get(keys.wave("X"), None).await.unwrap();
+        assert_eq!(wave.kvs().len(), usize::from(meanwhile.is_none()));
     }
 }
