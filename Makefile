@@ -59,8 +59,8 @@ sysext: need
 	packaging/sysext.sh $(BUILT)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE)) target/sysext
 
 demo: setup
-	$(CARGO) build --quiet --bin pointsman
-	$(CARGO) run --quiet -p pointsman-testbed --bin demo
+	$(CARGO) build --quiet --workspace --bins
+	$(BUILT)/debug/demo
 
 lint: need
 	$(CARGO) fmt --all --check
@@ -82,29 +82,33 @@ deny:
 	@if $(CARGO) deny fetch >/dev/null 2>&1; then $(CARGO) deny --workspace check advisories; \
 		else echo "The advisories were not checked: their database cannot be downloaded." >&2; fi
 
+# Everything is built for the whole workspace: for some packages alone Cargo chooses other features of the libraries, and builds these
+# once more.
+INTEGRATION = --test it --test panic --test calendar
+
 # Most tests wait for etcd, not for the processor: more of them than cores run side by side.
 test: setup lint doc
-	$(CARGO) test --quiet --workspace --exclude pointsman-nodes --exclude pointsman-vm --lib --bins --tests --no-run
-	$(CARGO) run --quiet -p pointsman-testbed --bin release_before
-	$(CARGO) test --quiet --workspace --exclude pointsman-nodes --exclude pointsman-vm --lib --bins --tests -- --test-threads 8
-	$(CARGO) build --quiet -p pointsman -p pointsman-pages --bins
-	$(CARGO) test --quiet -p pointsman-nodes --test one
+	$(CARGO) test --quiet --workspace --lib --bins $(INTEGRATION) --no-run
+	$(CARGO) build --quiet --workspace --bins
+	$(BUILT)/debug/release_before
+	$(CARGO) test --quiet --workspace --lib --bins $(INTEGRATION) -- --test-threads 6
+	$(CARGO) test --quiet --workspace --test one
 	$(CARGO) test --quiet --doc
 
 # Each test boots a cluster of its own.
 nodes-test: setup
-	$(CARGO) build --quiet -p pointsman -p pointsman-pages --bins
-	$(CARGO) test --quiet -p pointsman-nodes --test cluster -- --test-threads 3
+	$(CARGO) build --quiet --workspace --bins
+	$(CARGO) test --quiet --workspace --test cluster -- --test-threads 3
 
 # Two machines at a time: each is emulated by two threads.
 vm-test: setup-vm
-	$(CARGO) build --quiet -p pointsman -p pointsman-pages -p pointsman-nodes --bins
-	$(CARGO) test --quiet -p pointsman-vm --test boots --test cloud_config --test vagrant -- --test-threads 2
+	$(CARGO) build --quiet --workspace --bins
+	$(CARGO) test --quiet --workspace --test boots --test cloud_config --test vagrant -- --test-threads 2
 
 # Some half hour.
 vm-power: setup-vm
-	$(CARGO) build --quiet -p pointsman -p pointsman-pages -p pointsman-nodes --bins
-	$(CARGO) test -p pointsman-vm --test power -- --nocapture
+	$(CARGO) build --quiet --workspace --bins
+	$(CARGO) test --workspace --test power -- --nocapture
 
 # A minute, and the first time some seven more: an API server is built in a cache outside the tree.
 k8s-test: setup-k8s
@@ -115,7 +119,7 @@ nightly: vm-power k8s-test
 
 # A minute a node to come up, and one a reboot, where nothing else runs. Not part of what CI runs.
 vagrant-test: setup-vagrant
-	$(CARGO) build --quiet -p pointsman -p pointsman-pages -p pointsman-nodes --bins
+	$(CARGO) build --quiet --workspace --bins
 	tests/vm/box/try.sh $(BUILT)/debug
 
 bench: setup build
