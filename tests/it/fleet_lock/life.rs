@@ -83,18 +83,24 @@ async fn a_node_polls_locks_drains_reboots_proves_and_releases() {
     }
 }
 
-#[tokio::test]
-async fn an_image_that_fails_is_rolled_back_and_the_place_is_released() {
-    let server = Airlock::start(1).await;
-    let node = machine("fleet-rollback").await;
+/// A node that has rebooted into the image 2, which the checks of this kind reject, and back.
+async fn rolled_back(server: &Airlock, name: &str, checks: &str) -> Node {
+    let node = machine(name).await;
     node.add_disk("1");
-    judge(&node, "health.d", &["2"]);
+    judge(&node, checks, &["2"]);
     node.auto_reboot(AutoReboot::default());
     start(&node, server.url(), &[("POINTSMAN_PROVING", "600ms")]).await;
     node.wait_status(|status| status == "idle").await;
     node.stage("2").await;
     runs_from(&node, Slot::A, 2).await;
-    held_by(&server, &[]).await;
+    held_by(server, &[]).await;
+    node
+}
+
+#[tokio::test]
+async fn an_image_that_fails_is_rolled_back_and_the_place_is_released() {
+    let server = Airlock::start(1).await;
+    let node = rolled_back(&server, "fleet-rollback", "health.d").await;
     node.wait_status(|status| status == "idle").await;
     // Held over both boots: one lock, one release besides the one at the first start.
     let expected = ["steady-state", "pre-reboot", "steady-state"];
@@ -111,15 +117,7 @@ async fn an_image_that_fails_is_rolled_back_and_the_place_is_released() {
 #[tokio::test]
 async fn a_check_that_needs_other_nodes_counts_after_a_reboot_with_a_place() {
     let server = Airlock::start(1).await;
-    let node = machine("fleet-cluster").await;
-    node.add_disk("1");
-    judge(&node, "health-cluster.d", &["2"]);
-    node.auto_reboot(AutoReboot::default());
-    start(&node, server.url(), &[("POINTSMAN_PROVING", "600ms")]).await;
-    node.wait_status(|status| status == "idle").await;
-    node.stage("2").await;
-    runs_from(&node, Slot::A, 2).await;
-    held_by(&server, &[]).await;
+    rolled_back(&server, "fleet-cluster", "health-cluster.d").await;
 }
 
 #[tokio::test]
