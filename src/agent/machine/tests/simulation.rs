@@ -184,6 +184,16 @@ impl Simulation {
         self.at_any_time || (120..240).contains(&self.wall().rem_euclid(1440))
     }
 
+    /// Whether what is left of the window is enough for a reboot of this node, as long as its reboots usually take. Where no
+    /// window is, that does not count.
+    fn can_use_window(&self) -> bool {
+        let left = 240 - self.wall().rem_euclid(1440);
+        let usual = self.disk.usual_duration().map(|usual| usual.as_secs());
+        self.in_window()
+            && usual
+                .is_none_or(|usual| usual > 120 * 60 || left * 60 >= i64::try_from(usual).unwrap())
+    }
+
     /// Lets time pass until the window is open.
     pub(super) fn until_window(&mut self) {
         while !self.in_window() {
@@ -302,7 +312,7 @@ impl Simulation {
         assert_eq!(self.op, None);
         assert!(self.machine.request().is_none(), "a person waits for it");
         let to_window = (120 - self.wall()).rem_euclid(1440);
-        let early = to_window > 60 && !self.in_window();
+        let early = to_window > 60 && !self.can_use_window();
         assert!(
             self.at_any_time || early,
             "{to_window} minutes before its window"
