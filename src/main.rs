@@ -47,11 +47,7 @@ fn main() -> ExitCode {
     {
         return hooks::keeper::run(hook, words);
     }
-    let mut command = cli::command();
-    let matches = command.get_matches_mut();
-    let read = cli::flags::check(&mut command, &matches)
-        .and_then(|()| cli::Cli::from_arg_matches(&matches));
-    let cli = read.unwrap_or_else(|error| error.exit());
+    let cli = read();
     let serves = matches!(cli.command, cli::Command::Agent | cli::Command::Serve(_));
     telemetry::init(if serves { "info" } else { "warn" });
     to_its_end(async {
@@ -66,6 +62,16 @@ fn main() -> ExitCode {
             }
         }
     })
+}
+
+/// Reads the arguments. Never inlined: the agent uses the memory again that this takes.
+#[inline(never)]
+fn read() -> cli::Cli {
+    let mut command = cli::command();
+    let matches = command.get_matches_mut();
+    cli::flags::check(&mut command, &matches)
+        .and_then(|()| cli::Cli::from_arg_matches(&matches))
+        .unwrap_or_else(|error| error.exit())
 }
 
 /// How long work for a disk that nobody waits for any more may still take at the end.

@@ -185,7 +185,16 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
         // Where the configuration has changed, the watchdog waits already.
         let last = outside.history.last().cloned();
         let (journal, calls) = (journal.clone(), calls.clone());
-        let runner = runner(config, &connection, &updates, notes, journal, last, calls);
+        // On the heap, for as long as it takes.
+        let runner = Box::pin(runner(
+            config,
+            &connection,
+            &updates,
+            notes,
+            journal,
+            last,
+            calls,
+        ));
         let (runner, loaded) = notify::watched(runner).await?;
         let runner = Rc::new(runner);
         let facts = facts::watch(runner.clone());
