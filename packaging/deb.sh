@@ -35,8 +35,9 @@ for kind in may-reboot pre-reboot post-boot health health-cluster health-wanted;
     install -d "$tree/etc/pointsman/hooks/$kind.d"
 done
 install -d "$tree/etc/pointsman/config.d"
-for page in README.md docs/*.md docs/*.png; do
-    put 644 "$page" "usr/share/doc/pointsman/${page##*/}"
+# As they lie here, so that links from page to page lead somewhere.
+for page in README.md docs/*.* docs/*/*; do
+    put 644 "$page" "usr/share/doc/pointsman/$page"
 done
 put 644 packaging/debian/copyright usr/share/doc/pointsman/copyright
 "$from/pointsman-pages" "$tree"

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use prometheus::{Encoder as _, GaugeVec, Opts, Registry, TextEncoder};
 
-/// A metric: docs/metrics.md has the same table.
+/// A metric: docs/reference/metrics.md has the same table.
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
     /// Its name.
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_documented_metrics_are_those_that_are_exported() {
-        let page = include_str!("../docs/metrics.md");
+        let page = include_str!("../docs/reference/metrics.md");
         for (heading, metrics) in [
             ("## Of a node", agent::METRICS),
             ("## Of the cluster", cluster::METRICS),

@@ -70,7 +70,7 @@ impl Kind {
         Self::SoakEnded,
     ];
 
-    /// The id of its messages in the journal; docs/logs.md and the catalog have them as well. They never change.
+    /// The id of its messages in the journal; docs/reference/logs.md and the catalog have them as well. They never change.
     #[must_use]
     pub fn message_id(&self) -> &'static str {
         match self {

@@ -114,7 +114,7 @@ pub struct SlotsArgs {
 /// Whether to print JSON.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct JsonArgs {
-    /// Print JSON, in the format that docs/commands.md describes
+    /// Print JSON, in the format that docs/reference/commands.md describes
     #[arg(long)]
     pub json: bool,
 }

@@ -12,7 +12,7 @@ use tokio::signal::unix::SignalKind;
 
 use crate::agent::{AgentError, bus::ClientError, journal::JournalError};
 
-/// The exit codes, as documented in `--help` and docs/commands.md.
+/// The exit codes, as documented in `--help` and docs/reference/commands.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// It failed.

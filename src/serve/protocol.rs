@@ -40,7 +40,7 @@ pub(super) enum Verdict {
     Done,
     /// The client is refused.
     Refused {
-        /// Of which kind, one of a list that docs/fleet-lock.md has.
+        /// Of which kind, one of a list that docs/reference/fleet-lock.md has.
         kind: &'static str,
         /// Why, for people.
         value: String,
@@ -60,7 +60,7 @@ pub(super) struct Problem {
     /// The status code.
     #[serde(skip)]
     pub(super) status: u16,
-    /// Of which kind, one of a list that docs/fleet-lock.md has.
+    /// Of which kind, one of a list that docs/reference/fleet-lock.md has.
     pub(super) kind: &'static str,
     /// Why, for people.
     pub(super) value: String,

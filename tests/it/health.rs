@@ -234,7 +234,7 @@ async fn health_reports_what_counts_now() {
         failing["warnings"][0].as_str().unwrap().contains("tired"),
         "{failing}"
     );
-    let page = include_str!("../../docs/commands.md");
+    let page = include_str!("../../docs/reference/commands.md");
     let (_, page) = page.split_once("## `health --json`").unwrap();
     assert_eq!(
         crate::commands::paths(&failing),

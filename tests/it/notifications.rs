@@ -263,7 +263,7 @@ async fn chat_is_told_a_sentence_of_the_events_that_it_wants() {
 
 #[test]
 fn page_names_each_event_and_each_field() {
-    let page = include_str!("../../docs/notifications.md");
+    let page = include_str!("../../docs/reference/notifications.md");
     for event in settings::NOTIFY_EVENTS {
         let row = |line: &str| line.starts_with("| `") && line.contains(&format!("`{event}`"));
         assert!(page.lines().any(row), "{event}");

@@ -1,4 +1,4 @@
-//! The commands of docs/rollout.md, run in the order of the page, on real agents and a real etcd.
+//! The commands of docs/how-to/rollout.md, run in the order of the page, on real agents and a real etcd.
 //!
 //! A block ```` ```sh ```` is commands, a line each. Its first line may be `# on NODE`; else they run on a machine without an agent.
 //! `# exit N` at the end of a line says that the command fails so. A block ```` ```text ```` is what the commands before it print, in
@@ -332,7 +332,7 @@ async fn commands_of_the_page_do_and_print_what_it_says() {
     let mut stage = Stage::new().await;
     let (mut commands_run, mut compared) = (0, 0);
     let mut faults = Vec::new();
-    for part in parts(include_str!("../../docs/rollout.md")) {
+    for part in parts(include_str!("../../docs/how-to/rollout.md")) {
         match part {
             Part::Happens(line, what) => {
                 println!("line {line}: {what}");

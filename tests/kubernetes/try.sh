@@ -1,6 +1,6 @@
 #!/bin/sh
 # tests/kubernetes/try.sh: the hook kubernetes against a real API server and controller manager, with the rights that
-# docs/hooks.md gives it. There is no kubelet: nodes and pods are objects, and what a kubelet would say of them is written here.
+# docs/reference/hooks.md gives it. There is no kubelet: nodes and pods are objects, and what a kubelet would say of them is written here.
 set -eu
 cd "$(dirname "$0")/../.."
 hook=$PWD/packaging/hooks/kubernetes
@@ -67,7 +67,7 @@ NODE
     report "nodes/$node" '{"conditions":[{"type":"Ready","status":"True"}],"nodeInfo":{"bootID":"of-before"}}'
 done
 # The rights in the documentation.
-sed -n '/^apiVersion: rbac/,/^```/p' docs/hooks.md | grep -v '^```' | k apply -f - >/dev/null
+sed -n '/^apiVersion: rbac/,/^```/p' docs/reference/hooks.md | grep -v '^```' | k apply -f - >/dev/null
 k create clusterrolebinding pointsman --clusterrole=pointsman --user=pointsman >/dev/null
 
 # Two web servers, one on node-1 and one on node-2, of which the budget wants so many.

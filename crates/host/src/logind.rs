@@ -88,7 +88,7 @@ impl<'a> Logind<'a> {
         Ok(sessions)
     }
 
-    /// Blocks the shutdowns of others, who are told why. Which systemd heeds that for whom: docs/configuration.md.
+    /// Blocks the shutdowns of others, who are told why. Which systemd heeds that for whom: docs/reference/configuration.md.
     ///
     /// # Errors
     /// When logind is not there, does not answer, or refuses.

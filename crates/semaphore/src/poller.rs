@@ -210,7 +210,7 @@ pub fn may_release(entry: Option<&Holder>) -> bool {
 }
 
 impl Refusal {
-    /// Its kind, for programs: one word of a list that docs/fleet-lock.md has.
+    /// Its kind, for programs: one word of a list that docs/reference/fleet-lock.md has.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {

@@ -2,7 +2,7 @@
 //!
 //! The page cache of a disk and those of its partitions are not the same. update_engine writes an image through the
 //! partition's device. A cached read through the whole disk then returns what was there before, as long as anything, such
-//! as a mounted partition of that disk, keeps the disk open (measured on Linux 6.18, docs/slots.md). So contents are read
+//! as a mounted partition of that disk, keeps the disk open (measured on Linux 6.18, docs/explanation/slots.md). So contents are read
 //! through the partition's own device where the kernel has one, and always with `O_DIRECT`: that writes back what this
 //! device's cache holds, and reads from the disk.
 

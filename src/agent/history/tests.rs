@@ -389,7 +389,7 @@ fn a_reboot_is_pending_since_its_update_was_staged_also_after_a_new_start() {
 
 #[test]
 fn message_ids_are_documented_and_explained() {
-    let page = include_str!("../../../docs/logs.md");
+    let page = include_str!("../../../docs/reference/logs.md");
     let catalog = include_str!("../../../systemd/pointsman.catalog");
     let kinds = Kind::ALL;
     let documented: Vec<&str> = page
@@ -411,7 +411,7 @@ fn message_ids_are_documented_and_explained() {
 
 #[test]
 fn events_are_documented_with_the_command_that_shows_them() {
-    let page = include_str!("../../../docs/commands.md");
+    let page = include_str!("../../../docs/reference/commands.md");
     let part = page.split_once("## `history`").unwrap().1;
     let part = part.split("\n## ").next().unwrap();
     let rows = part.lines().filter(|line| line.starts_with("| `"));

@@ -47,7 +47,7 @@ struct ValidateArgs {
     /// Treat warnings as errors.
     #[arg(long)]
     strict: bool,
-    /// Print JSON. Its format is in docs/commands.md and does not change.
+    /// Print JSON. Its format is in docs/reference/commands.md and does not change.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -61,7 +61,7 @@ struct PlanArgs {
     /// Treat warnings as errors.
     #[arg(long)]
     strict: bool,
-    /// Print JSON. Its format is in docs/commands.md and does not change.
+    /// Print JSON. Its format is in docs/reference/commands.md and does not change.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -92,7 +92,7 @@ struct RevertArgs {
 
 #[derive(Debug, clap::Args)]
 struct HistoryArgs {
-    /// Print JSON. Its format is in docs/commands.md and does not change.
+    /// Print JSON. Its format is in docs/reference/commands.md and does not change.
     #[arg(long)]
     json: bool,
 }

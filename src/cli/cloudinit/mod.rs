@@ -1,4 +1,4 @@
-//! Compatibility mode `coreos-cloudinit`: the program takes its flags (docs/cloud-config-boot.md), so that its units
+//! Compatibility mode `coreos-cloudinit`: the program takes its flags (docs/how-to/cloud-config-boot.md), so that its units
 //! continue to work.
 
 mod flags;

@@ -1,5 +1,5 @@
 //! Locksmith's names: called `locksmithctl` or `locksmithd`, the program takes that program's flags and environment,
-//! prints its outputs and exits with its codes (docs/locksmith.md). Measured on locksmith 0.6.2.
+//! prints its outputs and exits with its codes (docs/how-to/locksmith.md). Measured on locksmith 0.6.2.
 
 mod commands;
 mod flags;

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// The JSON of `status` as docs/commands.md shows it: the paths of its keys.
+/// The JSON of `status` as docs/reference/commands.md shows it: the paths of its keys.
 pub(super) fn documented_status() -> BTreeSet<String> {
-    documented(include_str!("../../../docs/commands.md"))
+    documented(include_str!("../../../docs/reference/commands.md"))
 }
 
 /// The first JSON a page shows: the paths of its keys.
@@ -38,8 +38,8 @@ pub(crate) fn paths(value: &Value) -> BTreeSet<String> {
 
 #[test]
 fn the_documents_name_every_command_flag_and_setting() {
-    let commands = include_str!("../../../docs/commands.md");
-    let configuration = include_str!("../../../docs/configuration.md");
+    let commands = include_str!("../../../docs/reference/commands.md");
+    let configuration = include_str!("../../../docs/reference/configuration.md");
     for command in pointsman::cli::command().get_subcommands() {
         let name = command.get_name();
         let below: Vec<_> = command.get_subcommands().collect();

@@ -114,7 +114,7 @@ fn settings(text: &str, before: &str, after: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_hook_has_an_example_and_a_section_with_all_its_settings() {
-    let page = include_str!("../../../docs/hooks.md");
+    let page = include_str!("../../../docs/reference/hooks.md");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/hooks");
     let all: Vec<String> = fs::read_dir(&folder)
         .unwrap()

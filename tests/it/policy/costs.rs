@@ -1,4 +1,4 @@
-//! How many requests to etcd soaks and waves cost: the numbers of docs/performance.md.
+//! How many requests to etcd soaks and waves cost: the numbers of docs/explanation/performance.md.
 
 use std::time::Duration;
 

@@ -326,7 +326,7 @@ async fn a_change_in_etcd_is_on_the_page_within_a_second_and_after_a_restart() {
     browser.shows("Live: ").await;
 }
 
-/// How fast that is stands in docs/performance.md: a test says only that it works.
+/// How fast that is stands in docs/explanation/performance.md: a test says only that it works.
 #[tokio::test]
 async fn ten_thousand_nodes_are_shown_and_filtered() {
     let cluster = Cluster::start(1).await;

@@ -37,7 +37,7 @@ async fn both_slots_are_shown_and_what_a_reboot_would_do() {
     .await;
     let json = desk.says(&["slots", "--json"], 0, "").await.stdout;
     let json: Value = serde_json::from_str(&json).unwrap();
-    let page = include_str!("../../../docs/commands.md");
+    let page = include_str!("../../../docs/reference/commands.md");
     let (_, page) = page.split_once("## `slots --json`").unwrap();
     let documented = crate::commands::documented(page);
     assert_eq!(crate::commands::paths(&json), documented);

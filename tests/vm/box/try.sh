@@ -1,7 +1,7 @@
 #!/bin/sh
 # tests/vm/box/try.sh FROM: three emulated nodes (or POINTSMAN_NODES of them) by `vagrant up`, from the box of the tests'
 # machine and the package, both of the programs in FROM; and on them a roll-out, a way back by hand and a bad image, as
-# docs/vagrant.md tells. In namespaces of its own: with them the networks, libvirt and the nodes are gone. As root.
+# docs/how-to/vagrant.md tells. In namespaces of its own: with them the networks, libvirt and the nodes are gone. As root.
 set -eu
 cd "$(dirname "$0")/../../.."
 

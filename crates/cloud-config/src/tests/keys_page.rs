@@ -1,4 +1,4 @@
-//! docs/cloud-config-keys.md tabulates the keys that the schema has.
+//! docs/reference/cloud-config-keys.md tabulates the keys that the schema has.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +63,7 @@ fn variable(cell: &str) -> Option<String> {
 fn keys_page_has_every_key_and_no_other() {
     let mut schema = BTreeMap::new();
     rows(&ROOT, "", &mut schema);
-    let page = include_str!("../../../../docs/cloud-config-keys.md");
+    let page = include_str!("../../../../docs/reference/cloud-config-keys.md");
     let mut seen = BTreeMap::new();
     for line in page.lines().filter(|line| line.starts_with("| `")) {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();

@@ -17,7 +17,7 @@ const LONGEST_KIND: usize = 64;
 /// The most characters of a reason that are shown.
 const LONGEST_REASON: usize = 500;
 
-/// The kinds of `pointsman serve` that do not pass by themselves (docs/fleet-lock.md).
+/// The kinds of `pointsman serve` that do not pass by themselves (docs/reference/fleet-lock.md).
 const NEED_A_PERSON: [&str; 4] = [
     "needs_agent",
     "policy_unusable",

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// docs/cloud-config-differences.md has a test for each line.
+/// docs/reference/cloud-config-differences.md has a test for each line.
 #[test]
 fn every_difference_names_an_existing_test() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -20,7 +20,7 @@ fn every_difference_names_an_existing_test() {
             }
         }
     }
-    let page = fs::read_to_string(root.join("docs/cloud-config-differences.md")).unwrap();
+    let page = fs::read_to_string(root.join("docs/reference/cloud-config-differences.md")).unwrap();
     let rows = page.lines().filter(|line| line.starts_with("| "));
     let mut tests = 0;
     for row in rows.filter(|row| !row.ends_with("| test |")) {

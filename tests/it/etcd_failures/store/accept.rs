@@ -90,7 +90,7 @@ async fn accept_from_the_snapshot_counts_for_no_agent(version: Version) {
     }
 }
 
-/// What docs/etcd.md tells an operator to do after a restore.
+/// What docs/reference/etcd.md tells an operator to do after a restore.
 async fn documented_procedure_recovers_a_restored_cluster(version: Version) {
     let bed = Bed::new("manual", version).await;
     let snapshot = bed.snapshot("before").await;

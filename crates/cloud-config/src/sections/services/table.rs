@@ -1,6 +1,6 @@
 //! The services whose keys under `coreos` become variables: one entry each, which says all there is to it.
 //!
-//! To add a service, add its entry, and its rows to `docs/cloud-config-keys.md`. A key without help here is the service's
+//! To add a service, add its entry, and its rows to `docs/reference/cloud-config-keys.md`. A key without help here is the service's
 //! flag of that name.
 
 use crate::schema::{Form, Key, Kind, Mapping};
