@@ -10,7 +10,7 @@ BUILT = $(shell $(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"targe
 # What the package is made of: `make deb PROFILE=dev` is quicker.
 PROFILE ?= release
 
-.PHONY: need check deny demo test nodes-test vm-test vm-power k8s-test nightly vagrant-test setup-vm setup-k8s setup-vagrant lint doc bench fuzz build deb sysext setup help
+.PHONY: need check deny demo test nodes-test vm-test vm-power k8s-test nightly vagrant-test setup-vm setup-k8s setup-vagrant lint doc docs bench fuzz build deb sysext setup help
 
 help:
 	@echo "make demo   run five agents on this machine, which roll out an update one at a time (under a minute)"
@@ -18,6 +18,7 @@ help:
 	@echo "make setup  list and install what the other targets need (as root or by sudo)"
 	@echo "make deny   check licences, sources and advisories of the crates, with cargo-deny"
 	@echo "make test   check format, lints and docs, and run all unit and integration tests"
+	@echo "make docs   make the documentation's site, target/docs/index.html, with mdBook (built once, some minutes)"
 	@echo "make bench  measure an etcd transaction, a hand-over, an idle agent, a switch of slots, a cloud-config and the HTTP server"
 	@echo "make fuzz   fuzz documents, applies and partition tables: FUZZ_SECONDS=300 for each target, or for FUZZ=one"
 	@echo "make nodes-test  test a cluster of booted containers with the package (as root)"
@@ -68,6 +69,11 @@ lint: need
 
 doc: need
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --workspace --no-deps
+
+# The site of docs/: target/docs/index.html.
+docs:
+	@sh tests/setup.sh docs
+	docs/build.sh target/mdbook/bin/mdbook target/docs
 
 # The quick tier: nothing is installed, no other program is needed. What needs a bus is in modules of that name, and runs with
 # the others under `make test`.

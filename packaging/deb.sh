@@ -36,7 +36,7 @@ for kind in may-reboot pre-reboot post-boot health health-cluster health-wanted;
 done
 install -d "$tree/etc/pointsman/config.d"
 # As they lie here, so that links from page to page lead somewhere.
-for page in README.md docs/*.* docs/*/*; do
+for page in README.md docs/*.md docs/*.png docs/*/*; do
     put 644 "$page" "usr/share/doc/pointsman/$page"
 done
 put 644 packaging/debian/copyright usr/share/doc/pointsman/copyright

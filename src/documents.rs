@@ -1,4 +1,6 @@
-//! What ARCHITECTURE.md and CONTRIBUTING.md say of the source is so.
+//! What the documents say is so: ARCHITECTURE.md and CONTRIBUTING.md of the source; `pages`: all of them of each other.
+
+mod pages;
 
 use std::{
     collections::BTreeMap,
@@ -95,31 +97,6 @@ fn every_place_that_a_page_names_is_there() {
                     missing.push(format!("{page}: {path} defines no {name}"));
                 }
                 _ => {}
-            }
-        }
-    }
-    assert!(missing.is_empty(), "{}", missing.join("\n"));
-}
-
-#[test]
-fn a_link_leads_to_a_file() {
-    let mut pages: Vec<PathBuf> = files(&top().join("docs"), "md");
-    let at_the_top = fs::read_dir(top())
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    pages.extend(at_the_top.filter(|path| path.extension().is_some_and(|end| end == "md")));
-    assert!(pages.len() > 15);
-    let mut missing = Vec::new();
-    for page in pages {
-        let text = fs::read_to_string(&page).unwrap();
-        for link in text.split("](").skip(1) {
-            let Some((link, _)) = link.split_once(')') else {
-                continue;
-            };
-            let file = link.split('#').next().unwrap_or_default();
-            let elsewhere = link.contains("://") || link.contains(' ') || file.is_empty();
-            if !elsewhere && !page.with_file_name(file).exists() {
-                missing.push(format!("{}: {link}", page.display()));
             }
         }
     }

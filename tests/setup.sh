@@ -1,12 +1,21 @@
 #!/bin/sh
 # Installs what the build, the tests and the demo need and this machine lacks; with `vm`, what virtual machines need as well;
 # with `vagrant`, what Vagrant needs to bring some up here; with `k8s`, what building Kubernetes' API server needs; with `fuzz`,
-# what fuzzing needs.
+# what fuzzing needs; with `docs`, only what makes the documentation's site.
 # Does nothing where all is there.
 set -eu
 cd "$(dirname "$0")/.."
 
 say() { printf '%s\n' "$*" >&2; }
+
+# The program that makes the site of docs/, as it is released. It needs nothing of the rest.
+if [ "${1:-}" = docs ]; then
+    if [ ! -x target/mdbook/bin/mdbook ]; then
+        say "mdbook 0.5.4 (crates.io) is built in target/mdbook"
+        cargo install --quiet --locked --root target/mdbook --version 0.5.4 --no-default-features --features search mdbook >&2
+    fi
+    exit 0
+fi
 
 need=""
 lacks() { command -v "$1" >/dev/null 2>&1 || need="$need $2"; }

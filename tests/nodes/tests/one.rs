@@ -1,7 +1,7 @@
 //! The container scenario of the quick suite: one booted system with the package as users have it.
 
 use pointsman_nodes::{bed::skipped, cluster::Cluster, container::Container};
-use pointsman_testbed::disk::Slot;
+use pointsman_testbed::{disk::Slot, pages};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_booted_node_reboots_when_asked_and_into_an_update_it_then_proves() {
@@ -52,6 +52,7 @@ async fn a_booted_node_reboots_when_asked_and_into_an_update_it_then_proves() {
     node.until("! systemd-inhibit --list --no-legend | grep -q '^pointsman '")
         .await;
     uncordons_later(node).await;
+    enable_hooks_as_the_page_says(node).await;
     node.sh("pointsman hooks disable systemd-target").await;
     assert!(node.read("var/log/fake-update-engine").lines().count() == 2);
 
@@ -123,4 +124,21 @@ async fn uncordons_later(node: &Container) {
         .await;
     node.sh("! ls /var/lib/pointsman/hooks/kubernetes-uncordon")
         .await;
+}
+
+/// The commands of the page, with an editor that fills in the example.
+async fn enable_hooks_as_the_page_says(node: &Container) {
+    let page = include_str!("../../../docs/reference/hooks.md");
+    let test = "a_booted_node_reboots_when_asked_and_into_an_update_it_then_proves";
+    let commands = pages::commands(page, test);
+    assert_eq!(commands.len(), 1);
+    let (before, after) = commands[0]
+        .1
+        .split_once("pointsman hooks disable")
+        .expect("it is disabled");
+    node.sh(&format!("export EDITOR='sed -i s/^#\\(HAPROXY\\|SERVER\\)/\\1/'\n{before}\ntest -L /etc/pointsman/hooks/pre-reboot.d/50-haproxy")).await;
+    node.sh(&format!(
+        "pointsman hooks disable{after}\ntest ! -e /etc/pointsman/hooks/pre-reboot.d/50-haproxy"
+    ))
+    .await;
 }

@@ -7,6 +7,7 @@
 //! - [`disk`]: images of disks with two slots
 //! - [`proxy`]: a TCP proxy that refuses, swallows, delays, or loses a reply
 //! - [`airlock`]: a FleetLock server as airlock is one, and what networks make of its answers
+//! - [`pages`]: the blocks of code in a Markdown page, and which test runs them
 //! - [`process`]: children that die with the test process
 //! - [`release_before`]: the program as the release before built it
 //! - [`random`]: numbers from a seed
@@ -21,6 +22,7 @@ pub mod disk;
 pub mod etcd;
 pub mod fakes;
 pub mod node;
+pub mod pages;
 pub mod process;
 pub mod proxy;
 pub mod random;

@@ -6,6 +6,7 @@ mod members;
 mod network;
 mod outside;
 mod package;
+mod pages;
 mod phases;
 mod rolling;
 mod serve;
