@@ -279,6 +279,8 @@ pub struct Ends {
     /// Since when a reboot is pending.
     pending: Option<Timestamp>,
     last: Option<LastReboot>,
+    /// Whether a reboot was committed, and has not ended yet.
+    committed: bool,
     /// Whether the node is on its way to the image before: it is out of service until that is proven again.
     returns: bool,
 }
@@ -311,7 +313,12 @@ impl Ends {
                 self.pending.get_or_insert(happened.time);
                 return;
             }
-            Kind::Proven if happened.from.is_some() => {
+            Kind::Rebooting => {
+                self.committed = true;
+                return;
+            }
+            // A reboot into the image that ran already has no other that it came from.
+            Kind::Proven if happened.from.is_some() || self.committed => {
                 self.pending = None;
                 Outcome::Proven
             }
@@ -321,10 +328,12 @@ impl Ends {
             Kind::SoakFailed => Outcome::SoakFailed,
             _ => return,
         };
+        self.committed = false;
         self.returns = matches!(outcome, Outcome::FellBack | Outcome::RolledBack);
+        let same = happened.to.as_ref().filter(|_| outcome == Outcome::Proven);
         self.last = Some(LastReboot {
             outcome,
-            from: happened.from.clone().unwrap_or_default(),
+            from: happened.from.as_ref().or(same).cloned().unwrap_or_default(),
             to: happened.to.clone().unwrap_or_default(),
             began: self.began,
             ended: Some(happened.time),

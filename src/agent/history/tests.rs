@@ -150,6 +150,43 @@ fn an_update_is_noted_from_its_staging_to_its_proof() {
     assert_eq!((last.began, last.ended), (Some(found[1].time), Some(now)));
 }
 
+/// As on a machine with one system partition.
+#[test]
+fn a_reboot_into_the_same_image_ends_as_proven() {
+    let mut draining = with(|it| it.entry = Some(entry(Stage::Draining, BOOT)));
+    let mut committing = with(|it| it.entry = Some(entry(Stage::Committing, BOOT)));
+    for journal in [&mut draining, &mut committing] {
+        let entry = journal.entry.as_mut().unwrap();
+        entry.intent.to = ImageId::default();
+    }
+    let looks = [("draining", "", draining), ("committing", "", committing)];
+    let (found, last) = over("1", Journal::default(), &looks);
+    assert_eq!(
+        (kinds(&found), last),
+        (vec![Kind::Draining, Kind::Rebooting], None)
+    );
+    let proven = Happened {
+        event: Kind::Proven,
+        from: None,
+        to: Some(image("1")),
+        time: found[1].time + Duration::from_secs(60),
+        ..found[1].clone()
+    };
+    // A boot that no reboot of the agent led to is none of its reboots.
+    assert_eq!(Ends::of([&proven]).last, None);
+    let last = Ends::of(found.iter().chain([&proven])).last.unwrap();
+    assert_eq!(
+        (&last.outcome, &last.from, &last.to, last.began, last.ended),
+        (
+            &Outcome::Proven,
+            &image("1"),
+            &image("1"),
+            Some(found[0].time),
+            Some(proven.time)
+        )
+    );
+}
+
 #[test]
 fn a_drain_that_is_given_up_says_why() {
     let draining = with(|it| it.entry = Some(entry(Stage::Draining, BOOT)));
