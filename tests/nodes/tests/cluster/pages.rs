@@ -1,12 +1,12 @@
 //! Pages in docs/ whose commands need a whole system.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
 use pointsman_nodes::{
-    bed::{built, repository, sh, skipped},
+    bed::{Bed, built, repository, sh, skipped},
     cluster::Cluster,
 };
-use pointsman_testbed::pages;
+use pointsman_testbed::{pages, process::run};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_of_the_install_page_install_upgrade_and_remove() {
@@ -76,4 +76,81 @@ async fn commands_of_the_install_page_install_upgrade_and_remove() {
     .await;
     cluster.free().await;
     assert_eq!(node.boots(), 1, "nothing has rebooted");
+}
+
+/// As one script in a shell, as a reader types them one after the other; in a network of its own, and with a sudo that is root
+/// already.
+#[tokio::test(flavor = "multi_thread")]
+async fn tutorial_leads_from_nothing_to_three_nodes_drained_rolled_and_watched() {
+    if skipped("the tutorial") {
+        return;
+    }
+    let page = include_str!("../../../../docs/tutorial/three-nodes.md");
+    let test = "tutorial_leads_from_nothing_to_three_nodes_drained_rolled_and_watched";
+    let bed = Bed::new().await;
+    // The system is downloaded, which the test's network could not.
+    bed.lay(&[], "spare").await;
+    let (network, nodes) = (
+        format!("{}-hub", bed.name()),
+        format!("{}-nodes", bed.name()),
+    );
+    sh(&format!(
+        "ip netns add {network}; ip -n {network} link set lo up"
+    ))
+    .await;
+    fs::write(bed.path("sudo"), "#!/bin/sh\nexec \"$@\"\n").expect("room for a script");
+    fs::set_permissions(bed.path("sudo"), fs::Permissions::from_mode(0o755)).expect("it is there");
+
+    let blocks = pages::commands(page, test);
+    let mut script = format!("set -eu\ncd {}\n", repository().display());
+    for (line, commands) in &blocks {
+        script += &format!("echo '=== line {line}' $(date +%s)\n{commands}");
+    }
+    let path = std::env::var("PATH").expect("a PATH");
+    let path = format!("{}:{path}", bed.path("").display());
+    // `make deb` makes it by the same script.
+    let package = bed.package("0.2.0").await.display().to_string();
+    let env = [
+        ("PATH", path.as_str()),
+        ("NODES_NAME", &nodes),
+        ("NODES_PACKAGE", &package),
+    ];
+    let net = format!("--net=/run/netns/{network}");
+    let limit = Duration::from_secs(400);
+    let said = run("nsenter", [&net, "sh", "-c", &script], &env, limit).await;
+    let out = &said.stdout;
+    println!("{out}");
+    assert_eq!(said.code, Some(0), "{said:?}");
+
+    // Of each block what it printed.
+    let printed: Vec<&str> = out.split("=== line ").skip(1).collect();
+    assert_eq!(printed.len(), blocks.len());
+    let of = |command: &str| {
+        let at = blocks
+            .iter()
+            .position(|(_, commands)| commands.contains(command));
+        printed[at.unwrap_or_else(|| panic!("no block has {command}"))]
+    };
+    let pages_served = |out: &str| {
+        ["n1\n", "n2\n", "n3\n"]
+            .iter()
+            .all(|page| out.contains(page))
+    };
+    assert!(pages_served(of("systemctl start web")), "{out}");
+    let rolling = of("touch /run/reboot-required");
+    assert!(rolling.contains("QUEUE"), "one goes, others wait: {out}");
+    let after = of("history --cluster");
+    assert!(
+        pages_served(after) && after.matches(" proven ").count() >= 4,
+        "{out}"
+    );
+    let paused = of("pause --reason");
+    assert!(
+        paused.contains("launch day") && paused.contains("n3"),
+        "{out}"
+    );
+    assert!(
+        !fs::exists(format!("/dev/shm/{nodes}")).expect("a path"),
+        "it is removed"
+    );
 }
