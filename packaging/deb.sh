@@ -41,7 +41,7 @@ for page in README.md docs/*.md docs/*.png docs/*/*; do
 done
 put 644 packaging/debian/copyright usr/share/doc/pointsman/copyright
 "$from/pointsman-pages" "$tree"
-gzip -9n "$tree"/usr/share/man/man1/*
+gzip -9n "$tree"/usr/share/man/man?/*
 
 # The program needs the C library alone, of the newest version that one of its symbols asks for.
 libc=$(readelf -V "$tree/usr/bin/pointsman" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -uV | tail -n 1)

@@ -12,11 +12,12 @@ use std::{
 const PAGES: [&str; 2] = ["ARCHITECTURE.md", "CONTRIBUTING.md"];
 
 /// Folders at the top: what begins with one of them is a path.
-const FOLDERS: [&str; 13] = [
+const FOLDERS: [&str; 14] = [
     ".ci",
     ".github",
     "benches",
     "cloud-config",
+    "containers",
     "crates",
     "docs",
     "fuzz",

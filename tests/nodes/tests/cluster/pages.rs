@@ -44,6 +44,10 @@ async fn commands_of_the_install_page_install_upgrade_and_remove() {
 
     node.sh(install).await;
     node.agent_is("idle").await;
+    // What the pages name.
+    node.sh("cd /usr/share/doc/pointsman && test -s examples/pointsman.yaml -a -s docs/how-to/install.md -a -s README.md
+             test -s /usr/share/man/man5/pointsman.yaml.5.gz")
+        .await;
     node.sh(reload).await;
     let newer = cluster.bed.package("0.2.0").await;
     fs::copy(&newer, node.path("root/pointsman_0.2.0_amd64.deb")).expect("room for a package");
