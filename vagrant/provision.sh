@@ -1,9 +1,9 @@
 #!/bin/sh
 # Sets up a Debian machine as a node: pointsman from its package, and etcd on the machines that --members names.
 #
-# provision.sh --name NAME --address ADDRESS --members "NAME=ADDRESS …" [--package FILE] [--group GROUP] [--cloud-config FILE] [--root DIR]
+# provision.sh --name NAME --address ADDRESS [--members "NAME=ADDRESS …"] [--package FILE] [--group GROUP] [--cloud-config FILE] [--root DIR]
 #
-# The cloud-config is applied now and at each boot. With --root, only files below DIR are written: for a system that is being
+# The cloud-config is applied now and at each boot. Without --members it has to configure etcd and the agent. With --root, only files below DIR are written: for a system that is being
 # prepared and does not run.
 set -eu
 
@@ -30,7 +30,7 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$name" ] || usage "--name is missing"
 [ -n "$address" ] || usage "--address is missing"
-[ -n "$members" ] || usage "--members is missing"
+[ -n "$members$document" ] || usage "--members is missing"
 
 peers="" endpoints="" member=no
 for one in $members; do
@@ -45,12 +45,16 @@ done
 
 if [ -z "$root" ]; then
     export DEBIAN_FRONTEND=noninteractive
-    if [ "$member" = yes ] && ! command -v etcd >/dev/null; then
+    if { [ "$member" = yes ] || [ -z "$members" ]; } && ! command -v etcd >/dev/null; then
         apt-get update -qq
         apt-get install -y -qq --no-install-recommends etcd-server
         # The package has started it as a cluster of one member, whose data is of no use.
         systemctl stop etcd
         rm -rf /var/lib/etcd/default
+    fi
+    # The document has a unit of its own.
+    if [ -z "$members" ]; then
+        systemctl disable --now etcd
     fi
 fi
 
@@ -67,13 +71,15 @@ ETCD_INITIAL_CLUSTER=${peers#,}
 ETCD_INITIAL_CLUSTER_STATE=new
 END
 fi
-mkdir -p "$root/etc/pointsman"
-cat >"$root/etc/pointsman/config.yaml" <<END
+if [ -n "$members" ]; then
+    mkdir -p "$root/etc/pointsman"
+    cat >"$root/etc/pointsman/config.yaml" <<END
 strategy: etcd-lock
 group: "$group"
 etcd:
   endpoints: [${endpoints#, }]
 END
+fi
 if [ -n "$document" ]; then
     # Where an installer puts it: the package's unit reads it there.
     mkdir -p "$root/var/lib/flatcar-install"

@@ -10,7 +10,7 @@ use crate::{agents::bin, apply::Tree};
 const ADDRESSES: [&str; 4] = ["--private-ipv4", "10.0.0.4", "--public-ipv4", "192.0.2.4"];
 
 /// What each example must leave on the machine: a file, and words in it.
-const LEAVES: [(&str, &str, &str); 9] = [
+const LEAVES: [(&str, &str, &str); 10] = [
     (
         "coordinated-reboots.yaml",
         "etc/coreos/update.conf",
@@ -41,6 +41,11 @@ const LEAVES: [(&str, &str, &str); 9] = [
         "proxy-and-certificates.yaml",
         "etc/ssl/private/node.key",
         "hello",
+    ),
+    (
+        "three-nodes.yaml",
+        "run/flannel/options.env",
+        "FLANNELD_IFACE=10.0.0.4",
     ),
     ("updates-off.yaml", "etc/oem-release", "VERSION_ID=12.0"),
     (

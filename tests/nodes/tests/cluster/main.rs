@@ -11,5 +11,6 @@ mod phases;
 mod rolling;
 mod serve;
 mod shutdown;
+mod story;
 mod sysext;
 mod turns;
