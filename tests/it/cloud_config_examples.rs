@@ -10,7 +10,7 @@ use crate::{agents::bin, apply::Tree};
 const ADDRESSES: [&str; 4] = ["--private-ipv4", "10.0.0.4", "--public-ipv4", "192.0.2.4"];
 
 /// What each example must leave on the machine: a file, and words in it.
-const LEAVES: [(&str, &str, &str); 10] = [
+const LEAVES: [(&str, &str, &str); 11] = [
     (
         "coordinated-reboots.yaml",
         "etc/coreos/update.conf",
@@ -25,6 +25,11 @@ const LEAVES: [(&str, &str, &str); 10] = [
         "etcd-cluster.yaml",
         "run/systemd/system/etcd-member.service.d/20-cloudinit.conf",
         "ETCD_LISTEN_CLIENT_URLS=http://10.0.0.4:2379,",
+    ),
+    (
+        "flannel.yaml",
+        "run/flannel/options.env",
+        "FLANNELD_ETCD_PREFIX=/example.net/network",
     ),
     (
         "kubernetes-node.yaml",
@@ -81,7 +86,13 @@ async fn every_example_is_applied_once_and_reverted() {
         }
         fs::create_dir_all(tree.path("home/core")).unwrap();
         // Units that the image has.
-        for unit in ["etcd-member", "docker", "containerd", "pointsman"] {
+        for unit in [
+            "etcd-member",
+            "flanneld",
+            "docker",
+            "containerd",
+            "pointsman",
+        ] {
             let text = "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n";
             tree.write(&format!("usr/lib/systemd/system/{unit}.service"), text);
         }
