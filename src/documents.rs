@@ -1,5 +1,7 @@
-//! What the documents say is so: ARCHITECTURE.md and CONTRIBUTING.md of the source; `pages`: all of them of each other.
+//! What the documents say is so: ARCHITECTURE.md and CONTRIBUTING.md of the source; `pages` and `commands`: all pages, of each
+//! other and of the program.
 
+mod commands;
 mod pages;
 
 use std::{

@@ -11,7 +11,7 @@ use super::{files, read, top};
 const OTHER_LANGUAGES: [&str; 6] = ["text", "json", "yaml", "toml", "ini", "mermaid"];
 
 /// All pages, relative to the top.
-fn pages() -> Vec<PathBuf> {
+pub(super) fn pages() -> Vec<PathBuf> {
     let at_the_top = std::fs::read_dir(top()).unwrap();
     let at_the_top = at_the_top.map(|entry| entry.unwrap().path());
     let mut pages: Vec<PathBuf> = at_the_top
@@ -25,7 +25,7 @@ fn pages() -> Vec<PathBuf> {
 }
 
 /// The lines of a page outside its blocks of code, with their numbers.
-fn prose(page: &str) -> Vec<(usize, &str)> {
+pub(super) fn prose(page: &str) -> Vec<(usize, &str)> {
     let mut inside = false;
     let mut lines = Vec::new();
     for (number, line) in page.lines().enumerate() {
