@@ -27,9 +27,13 @@ async fn the_vagrantfile_is_valid() {
         ("VAGRANT_HOME", &home),
         ("VAGRANT_DOTFILE_PATH", &dot),
     ];
-    let said = run("vagrant", ["validate", "--ignore-provider"], &env, LIMIT).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.stdout.contains("validated successfully"), "{said:?}");
+    let document = [("POINTSMAN_DOCUMENT", "../cloud-config/three-nodes.yaml")];
+    for more in [&[][..], &document] {
+        let env = [&env[..], more].concat();
+        let said = run("vagrant", ["validate", "--ignore-provider"], &env, LIMIT).await;
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert!(said.stdout.contains("validated successfully"), "{said:?}");
+    }
 }
 
 async fn provision(args: &[&str]) -> Output {
