@@ -7,12 +7,12 @@
 # containers/nodes.sh wait                waits until nobody holds or waits for the reboot lock, and all nodes are up
 # containers/nodes.sh down                removes all of it
 #
-# Everything it makes has the name in NODES_NAME (pointsman-nodes): /dev/shm/NAME, network namespaces, control groups; and a bridge
-# pointsman0 with 10.77.0.1, where the nodes are 10.77.0.11 to 13.
+# Everything it makes has the name in NODES_NAME (pointsman-nodes): files in NODES_DIR (/dev/shm/NAME), network namespaces, control groups;
+# and a bridge pointsman0 with 10.77.0.1, where the nodes are 10.77.0.11 to 13.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 name=${NODES_NAME:-pointsman-nodes}
-dir=/dev/shm/$name
+dir=${NODES_DIR:-/dev/shm/$name}
 nodes="n1 n2 n3"
 members="n1=10.77.0.11 n2=10.77.0.12 n3=10.77.0.13"
 
