@@ -30,7 +30,7 @@ pub struct Args {
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     context.because(&args.reason);
     let semaphore = context.semaphore()?;
-    let group = semaphore.read().await?;
+    let group = names::group_of(&semaphore, &args.id).await?;
     let id = names::id(context, &group, &args.id, "forget")?;
     let shown = names::known(&group, &id);
     let dry = args.dry_run.dry_run;

@@ -41,7 +41,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let mut id = context.id(args.name.as_deref().or(args.id.as_deref()))?;
     let semaphore = context.semaphore()?;
     if let Some(given) = &args.id {
-        id = names::to_lock(context, &semaphore.read().await?, given)?;
+        id = names::to_lock(context, &names::group_of(&semaphore, given).await?, given)?;
     }
     // By no other name does this node ask, and by its machine id it does not.
     let own = node::machine_id(&context.config.root);
@@ -109,7 +109,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             return Err(refused("the group is stopped (max is 0)"));
         }
         Locked::Full(document) => {
-            let group = semaphore.read().await?;
+            let group = semaphore.read_without_nodes().await?;
             let holders: Vec<String> = group.holders.iter().map(names::shown).collect();
             let taken = match document.max {
                 1 => "the only place is".to_owned(),

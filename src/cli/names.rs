@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use host::node;
-use semaphore::etcd::{Group, HolderState};
+use semaphore::etcd::{Group, HolderState, Semaphore};
 
 use super::{Context, Exit, Failure, output};
 
@@ -36,6 +36,19 @@ fn meant(given: &str, group: &Group) -> Meant {
         1 => Meant::Host(called.remove(0)),
         _ => Meant::Several(called),
     }
+}
+
+/// Reads the group as far as it tells what a person means by `given`: of the nodes' records only its own where it is an id,
+/// and all of them only where it is a host name.
+///
+/// # Errors
+/// When etcd cannot be reached or refuses.
+pub(super) async fn group_of(semaphore: &Semaphore, given: &str) -> Result<Group, Failure> {
+    let group = semaphore.read_about(given).await?;
+    Ok(match meant(given, &group) {
+        Meant::Id => group,
+        Meant::Host(_) | Meant::Several(_) | Meant::Unknown => semaphore.read().await?,
+    })
 }
 
 /// The id that a person means by `given`, for a command that acts on who holds or waits: what is known by this word, else

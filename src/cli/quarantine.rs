@@ -154,10 +154,16 @@ async fn in_the_cluster(context: &Context, args: &Args) -> Result<(), Failure> {
     }
     let semaphore = context.semaphore()?;
     match &args.command {
-        None => list(semaphore.read().await?.quarantine, false, context),
-        Some(Command::List { json }) => {
-            list(semaphore.read().await?.quarantine, json.json, context)
-        }
+        None => list(
+            semaphore.read_without_nodes().await?.quarantine,
+            false,
+            context,
+        ),
+        Some(Command::List { json }) => list(
+            semaphore.read_without_nodes().await?.quarantine,
+            json.json,
+            context,
+        ),
         Some(Command::Add { what, reason }) => {
             let quarantine = Quarantine {
                 what: what.clone(),

@@ -25,7 +25,7 @@ use crate::agent::bus::Published;
 pub(in crate::cli) use gather::gather;
 pub use lost::{LostStatus, PassedOver};
 pub use progress::Progress;
-pub use render::render;
+pub use render::{Queue, render};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -35,6 +35,9 @@ pub struct Args {
     /// Every group under the key prefix, not only this node's.
     #[arg(long)]
     all_groups: bool,
+    /// The whole queue, not only the first 20 nodes of it.
+    #[arg(long, conflicts_with_all = ["json", "watch", "nodes", "check"])]
+    all: bool,
     /// Show every node instead: host, group, version, kernel, state, agent, what it waits for
     #[arg(long)]
     nodes: bool,
@@ -345,7 +348,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let (now, zone) = (Timestamp::now(), node::time_zone(&context.config.root));
     match (args.nodes, args.json.json) {
         (false, true) => output::json(&status)?,
-        (false, false) => output::print(&render(&status, &now, &zone))?,
+        (false, false) => {
+            let queue = if args.all { Queue::Whole } else { Queue::Near };
+            output::print(&render(&status, queue, &now, &zone))?;
+        }
         // There are none to show.
         (true, _) if failure.is_some() => {}
         (true, true) => output::json(&args.filter.nodes(&status))?,

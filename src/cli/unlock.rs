@@ -43,7 +43,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     context.because(&args.reason);
     let semaphore = context.semaphore()?;
     let own = args.id.is_none().then(|| context.id(None)).transpose()?;
-    let group = semaphore.read().await?;
+    let group = match own.as_ref().or(args.id.as_ref()) {
+        Some(given) => names::group_of(&semaphore, given).await?,
+        None => semaphore.read_without_nodes().await?,
+    };
     let (id, known) = match (own, &args.id) {
         (None, Some(given)) => {
             let id = names::id(context, &group, given, "unlock")?;
@@ -86,7 +89,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             output::say(format!("{shown} does not hold the reboot lock any more."))?
         }
         Unlocked::NotHeld => {
-            let holders = semaphore.read().await?.holders;
+            let holders = semaphore.read_without_nodes().await?.holders;
             let held = match holders.as_slice() {
                 [] => "Nobody holds it.".into(),
                 all => {

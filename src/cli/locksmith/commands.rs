@@ -201,7 +201,7 @@ async fn document(
     semaphore: &Semaphore,
     before: &'static str,
 ) -> Result<Document, Fault> {
-    let read = semaphore.read().await;
+    let read = semaphore.read_without_nodes().await;
     read.and_then(|read| semaphore.document(&read))
         .map_err(refused(context, before))
 }

@@ -12,9 +12,25 @@ use crate::cli::{
     table::{cells, table, trimmed},
 };
 
+/// How many nodes of a queue are shown where not all of them are asked for: those whose turn is near.
+const NEAR: usize = 20;
+
+/// How much of a queue is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// Its first nodes, and how many follow.
+    Near,
+    /// All of it.
+    Whole,
+}
+
 /// The status as tables for people.
 #[must_use]
-pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
+pub fn render(status: &Status, queue: Queue, now: &Timestamp, zone: &TimeZone) -> String {
+    let shown = match queue {
+        Queue::Near => NEAR,
+        Queue::Whole => usize::MAX,
+    };
     let when =
         |since: Option<Timestamp>| since.map_or("-".into(), |since| time::ago(since, *now, zone));
     let mut out = String::new();
@@ -132,7 +148,7 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
         out += &group.lost_table(&when);
         if !group.queue.is_empty() {
             let mut table = table(&["QUEUE", "NODE", "SINCE", "TO", "ID"]);
-            for (place, ticket) in group.queue.iter().enumerate() {
+            for (place, ticket) in group.queue.iter().enumerate().take(shown) {
                 let host = match ticket.hostname.as_str() {
                     "" => &ticket.id,
                     host => host,
@@ -150,6 +166,9 @@ pub fn render(status: &Status, now: &Timestamp, zone: &TimeZone) -> String {
                 ]));
             }
             out += &format!("\n{}\n", trimmed(&table));
+            if let more @ 1.. = group.queue.len().saturating_sub(shown) {
+                out += &format!("{more} more in the queue. To see them: pointsman status --all\n");
+            }
         }
         out.push('\n');
     }

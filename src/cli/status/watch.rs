@@ -127,7 +127,7 @@ async fn plain(context: &Context, mut looks: mpsc::Receiver<Look>) -> Result<(),
                     .as_deref()
                     .map(host::text::in_a_sentence);
                 let away = away.map(|why| format!("{why}\n\n")).unwrap_or_default();
-                away + &super::render(&look.status, &look.at, &zone)
+                away + &super::render(&look.status, super::Queue::Whole, &look.at, &zone)
             }
             Some(before) => {
                 let at = host::time::shown(look.at, &zone);

@@ -15,6 +15,7 @@ mod output;
 mod policy;
 mod reboot;
 mod refusals;
+mod scale;
 mod status;
 mod status_check;
 mod watch;

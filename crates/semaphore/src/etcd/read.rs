@@ -168,16 +168,35 @@ pub(super) fn ticket(kv: &KeyValue) -> Ticket {
     lenient::ticket(&text(kv.key()), kv.value())
 }
 
+/// How many of the records that cannot be read are named, one warning each.
+const NAMED: usize = 3;
+
 pub(super) fn readable<T: DeserializeOwned>(kvs: &[KeyValue]) -> Vec<T> {
-    kvs.iter()
-        .filter_map(|kv| {
-            serde_json::from_slice(kv.value())
-                .inspect_err(|error| {
+    let mut unreadable = 0;
+    let records = kvs.iter().filter_map(|kv| {
+        serde_json::from_slice(kv.value())
+            .inspect_err(|error| {
+                unreadable += 1;
+                if unreadable <= NAMED {
                     tracing::warn!("{} in etcd cannot be read: {error}", text(kv.key()));
-                })
-                .ok()
-        })
-        .collect()
+                }
+            })
+            .ok()
+    });
+    let records = records.collect();
+    if unreadable > NAMED {
+        tracing::warn!("{} more records in etcd cannot be read", unreadable - NAMED);
+    }
+    records
+}
+
+/// Which nodes' records are read along with a group. They are the one thing in it that grows with the number of its nodes.
+#[derive(Debug, Clone, Copy)]
+enum Records<'a> {
+    All,
+    /// That of the node with this id, if there is one.
+    Of(&'a str),
+    None,
 }
 
 impl Semaphore {
@@ -186,8 +205,34 @@ impl Semaphore {
     /// # Errors
     /// When etcd cannot be reached or refuses.
     pub async fn read(&self) -> Result<Group, Error> {
+        self.read_with(Records::All).await
+    }
+
+    /// As [`Self::read`], but of the nodes' records only that of `id`.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn read_about(&self, id: &str) -> Result<Group, Error> {
+        self.read_with(Records::Of(id)).await
+    }
+
+    /// As [`Self::read`], but without the nodes' records.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn read_without_nodes(&self) -> Result<Group, Error> {
+        self.read_with(Records::None).await
+    }
+
+    async fn read_with(&self, records: Records<'_>) -> Result<Group, Error> {
         let keys = &self.keys;
         let all = || Some(GetOptions::new().with_prefix());
+        let nodes = match records {
+            Records::All => Some(TxnOp::get(keys.nodes(), all())),
+            Records::Of(id) => Some(TxnOp::get(keys.node(id), None)),
+            Records::None => None,
+        };
+        let has_nodes = nodes.is_some();
         let ops = vec![
             TxnOp::get(keys.semaphore(), None),
             TxnOp::get(keys.holders(), all()),
@@ -197,19 +242,23 @@ impl Semaphore {
             TxnOp::get(keys.pause_all(), None),
             TxnOp::get(keys.quarantines(), all()),
             TxnOp::get(keys.member_out(), None),
-            TxnOp::get(keys.nodes(), all()),
             TxnOp::get(keys.policy(), None),
             TxnOp::get(keys.store(), None),
             TxnOp::get(keys.expiries(), all()),
             TxnOp::get(keys.lost_nodes(), all()),
-            count(keys.members()),
         ];
+        let ops: Vec<TxnOp> = ops
+            .into_iter()
+            .chain(nodes)
+            .chain([count(keys.members())])
+            .collect();
         let response = self
             .txn("reading the reboot lock", Txn::new().and_then(ops))
             .await?;
         let members = counted(&response);
         let mut answers = answers(&response);
         let _counted = answers.pop();
+        let nodes = if has_nodes { answers.pop() } else { None };
         let lost = answers.pop().unwrap_or_default();
         let expiries = answers.pop().unwrap_or_default();
         let store = answers.pop().unwrap_or_default();
@@ -257,7 +306,7 @@ impl Semaphore {
             quarantine,
             member_before_accept: is_older(members_out.first(), store.first()),
             member_out,
-            nodes: readable::<NodeRecord>(&next())
+            nodes: readable::<NodeRecord>(&nodes.unwrap_or_default())
                 .into_iter()
                 .filter(|node| node.group == keys.group().as_str())
                 .collect(),

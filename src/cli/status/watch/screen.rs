@@ -19,7 +19,7 @@ use crate::cli::{
     Context, Exit, Failure,
     history::cluster::of_nodes,
     output,
-    status::{nodes, render},
+    status::{Queue, nodes, render},
 };
 
 /// How many of the last results are shown.
@@ -231,7 +231,7 @@ impl Screen {
         if let Some(error) = &look.status.etcd_error {
             text += &format!("{}\n\n", text::in_a_sentence(error));
         }
-        text += &render(&look.status, &now, &self.zone);
+        text += &render(&look.status, Queue::Whole, &now, &self.zone);
         if !look.waves.is_empty() {
             text += &format!("\nWaves\n{}\n", look.waves);
         }
