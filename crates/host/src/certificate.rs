@@ -1,4 +1,8 @@
-//! What is wrong with a server's certificate, in words: the one diagnosis for etcd and for HTTP.
+//! Certificates: what is wrong with a server's, in words (the one diagnosis for etcd and for HTTP), and until when each is valid.
+
+pub mod expiry;
+pub mod server;
+pub mod x509;
 
 use std::{error::Error, io};
 

@@ -3,14 +3,14 @@
 //! - [`node`]: its files, its id, its boot; the root below which they lie
 //! - [`bus`], [`systemd`], [`logind`], [`update_engine`], [`sentinel`]: what its services say
 //! - [`hooks`], [`broadcast`], [`coordinator`]: its operator's scripts, its people, who else reboots it
-//! - [`etcd`], [`http`]: the way to other machines
+//! - [`etcd`], [`http`], [`certificate`]: the way to other machines
 //! - [`telemetry`], [`text`], [`duration`], [`time`], [`kept`], [`remedy`], [`blocking`]: the log, foreign text, time spans,
 //!   times, errors as values, what to do about an error, work that waits for a disk
 
 pub mod blocking;
 pub mod broadcast;
 pub mod bus;
-mod certificate;
+pub mod certificate;
 pub mod coordinator;
 pub mod duration;
 pub mod etcd;

@@ -1,21 +1,20 @@
 //! From names of files to what etcd is shown.
 
-use std::{fmt, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::{os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use host::{
+    certificate::x509,
     etcd::{Options, Tls},
     node::RootPath,
     remedy::Remedy,
-    time,
 };
-use jiff::{SignedDuration, Timestamp};
 use rustls::{
     InconsistentKeys,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     sign::CertifiedKey,
 };
 
-use super::{At, Config, ConfigError, Origin, Password, Strategy, file::content};
+use super::{At, Config, ConfigError, Origin, Password, file::content};
 
 /// The settings that name etcd's files: authorities, certificate, key.
 const OF_ETCD: [&str; 3] = ["etcd.cafile", "etcd.certfile", "etcd.keyfile"];
@@ -28,53 +27,10 @@ const OF_FLEET_LOCK: [&str; 3] = [
 ];
 
 /// The most a file of certificates may hold; the largest bundle of public authorities has a quarter of it.
-const LARGEST_PEM: u64 = 1 << 20;
-
-/// How long before a certificate expires that is said.
-const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
+pub(super) const LARGEST_PEM: u64 = 1 << 20;
 
 /// The most a password file may hold.
 const LARGEST_PASSWORD: u64 = 4096;
-
-/// The certificate shown to etcd, or to the FleetLock server, has expired, or expires within fourteen days.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificateWarning {
-    /// The setting that names it.
-    at: At,
-    /// The file.
-    path: RootPath,
-    /// The end of its validity.
-    until: Timestamp,
-    /// How long it is still valid; not above zero once it has expired.
-    left: SignedDuration,
-}
-
-impl CertificateWarning {
-    /// The end of its validity.
-    #[must_use]
-    pub fn until(&self) -> Timestamp {
-        self.until
-    }
-
-    /// Whether it is not valid any more.
-    #[must_use]
-    pub fn has_expired(&self) -> bool {
-        !self.left.is_positive()
-    }
-}
-
-impl fmt::Display for CertificateWarning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { at, path, .. } = self;
-        let until = time::shown_in_utc(self.until);
-        write!(f, "{at}: the certificate {path} ")?;
-        if self.has_expired() {
-            write!(f, "expired {until}, or this machine's clock is wrong")
-        } else {
-            write!(f, "expires {until}, in {} days", self.left.as_hours() / 24)
-        }
-    }
-}
 
 impl Config {
     /// What [`host::etcd`] needs, with certificates and password read again from their files under
@@ -136,7 +92,7 @@ impl Config {
                     pem(certificate, "CERTIFICATE", of_certificate)?,
                     pem(key, "PRIVATE KEY", of_key)?,
                 );
-                if let Some(version @ ..3) = version(&pair.0) {
+                if let Some(version @ ..3) = x509::version(&pair.0) {
                     let error = wrong(
                         &self.root.path(certificate),
                         format!("an X.509 certificate of version {version}"),
@@ -163,36 +119,6 @@ impl Config {
         }))
     }
 
-    /// What is to be said of the dates of the certificate that is shown to etcd, or to the FleetLock server: that it has expired, or will within
-    /// fourteen days. None where all is well, there is none, or it cannot be read.
-    #[must_use]
-    pub fn certificate_warning(&self, now: Timestamp) -> Option<CertificateWarning> {
-        let server = self.fleet_lock.as_ref();
-        let (key, identity) = match self.strategy {
-            Strategy::FleetLock => (
-                "fleet-lock.certfile",
-                server.and_then(|server| server.identity.as_ref()),
-            ),
-            _ => ("etcd.certfile", self.etcd.identity.as_ref()),
-        };
-        let (certificate, _) = identity?;
-        let path = self.root.path(certificate);
-        let until = valid_until(&content(&path, LARGEST_PEM).ok()?)?;
-        let left = until.duration_since(now);
-        if left > SOON {
-            return None;
-        }
-        Some(CertificateWarning {
-            at: At {
-                origin: self.given.origin(key),
-                key,
-            },
-            path,
-            until,
-            left,
-        })
-    }
-
     /// What is wrong with a file, with the setting that names it and where that was given.
     fn of(&self, key: &'static str, error: ConfigError) -> ConfigError {
         let origin = match self.given.given(key) {
@@ -204,87 +130,6 @@ impl Config {
             error: Box::new(error),
         }
     }
-}
-
-/// The elements of a DER sequence, each with its tag and content; empty where it is none.
-fn elements(mut der: &[u8]) -> Vec<(u8, &[u8])> {
-    let mut found = Vec::new();
-    while let Some((&[tag, length], rest)) = der.split_first_chunk() {
-        // The long form has the number of its bytes first.
-        let (length, rest) = match length {
-            0..0x80 => (usize::from(length), rest),
-            _ => {
-                let Some((bytes, rest)) = rest.split_at_checked(usize::from(length & 0x7f)) else {
-                    break;
-                };
-                let length = bytes.iter().fold(0_usize, |length, byte| {
-                    length
-                        .saturating_mul(256)
-                        .saturating_add(usize::from(*byte))
-                });
-                (length, rest)
-            }
-        };
-        let Some((content, after)) = rest.split_at_checked(length) else {
-            break;
-        };
-        found.push((tag, content));
-        der = after;
-    }
-    found
-}
-
-/// The parts of the body of the first certificate of a PEM file (RFC 5280, 4.1): version (left out by version 1), serial
-/// number, algorithm, issuer, validity, and more.
-fn body(pem: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
-    const SEQUENCE: u8 = 0x30;
-    let first = CertificateDer::pem_slice_iter(pem).next()?.ok()?;
-    let inside = |der: &[u8]| match elements(der).first() {
-        Some(&(SEQUENCE, content)) => Some(content.to_vec()),
-        _ => None,
-    };
-    let body = inside(&inside(&first)?)?;
-    let parts = elements(&body).into_iter();
-    Some(
-        parts
-            .map(|(tag, content)| (tag, content.to_vec()))
-            .collect(),
-    )
-}
-
-/// The version of X.509 of the first certificate; none where it cannot be read.
-fn version(certificates: &[u8]) -> Option<u8> {
-    match body(certificates)?.first()? {
-        // `[0] INTEGER version - 1`.
-        (0xa0, content) => match content.as_slice() {
-            [2, 1, version] => version.checked_add(1),
-            _ => None,
-        },
-        // The serial number, an INTEGER.
-        (2, _) => Some(1),
-        _ => None,
-    }
-}
-
-/// Until when the first certificate is valid; none where that cannot be read.
-fn valid_until(certificates: &[u8]) -> Option<Timestamp> {
-    const UTC_TIME: u8 = 0x17;
-    const GENERALIZED_TIME: u8 = 0x18;
-    let body = body(certificates)?;
-    // After an optional version: serial number, algorithm, issuer, validity.
-    let skipped = usize::from(body.first()?.0 == 0xa0) + 3;
-    let (_, validity) = body.get(skipped)?;
-    let (tag, until) = *elements(validity).get(1)?;
-    let digits = std::str::from_utf8(until).ok()?.strip_suffix('Z')?;
-    let text = match tag {
-        // Two digits of the year: 1950 to 2049 (RFC 5280, 4.1.2.5.1).
-        UTC_TIME if digits.get(..2)? < "50" => format!("20{digits}"),
-        UTC_TIME => format!("19{digits}"),
-        GENERALIZED_TIME => digits.to_owned(),
-        _ => return None,
-    };
-    let time = jiff::civil::DateTime::strptime("%Y%m%d%H%M%S", text).ok()?;
-    Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
 }
 
 /// Whether the key may be the certificate's: false only where both can be read and it is another one's. What cannot be
@@ -362,17 +207,17 @@ fn password(path: &RootPath) -> Result<String, ConfigError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{fs, time::Duration};
 
     use super::*;
     use crate::tests::{load_at, root};
 
-    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+    pub(crate) const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
     const KEY: &str = "-----BEGIN EC PRIVATE KEY-----\nAA==\n-----END EC PRIVATE KEY-----\n";
 
     /// Made by `openssl x509 -req` without extensions.
-    const VERSION_1: &str = "-----BEGIN CERTIFICATE-----\n\
+    pub(crate) const VERSION_1: &str = "-----BEGIN CERTIFICATE-----\n\
         MIIBFTCBvQIUTXA4mNUpDhU6Ds9vuwfE57y3w3cwCgYIKoZIzj0EAwIwDTELMAkG\n\
         A1UEAwwCdjEwIBcNMjYxMTI1MDgyNTIwWhgPMjEyNjExMDEwODI1MjBaMA0xCzAJ\n\
         BgNVBAMMAnYxMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE9b3+87eHXsOXio+z\n\
@@ -383,8 +228,8 @@ mod tests {
 
     #[test]
     fn a_certificate_that_tls_does_not_take_is_named() {
-        assert_eq!(version(VERSION_1.as_bytes()), Some(1));
-        assert_eq!(version(CERTIFICATE.as_bytes()), None);
+        assert_eq!(x509::version(VERSION_1.as_bytes()), Some(1));
+        assert_eq!(x509::version(CERTIFICATE.as_bytes()), None);
         let (_dir, root) = root(Some(
             b"etcd: {endpoints: 'h:1', certfile: /cert, keyfile: /key}",
         ));
@@ -396,32 +241,6 @@ mod tests {
             "/cert: found an X.509 certificate of version 1, expected version 3, which TLS needs";
         assert!(error.contains(expected), "{error}");
         assert!(error.contains("etcd.certfile: "), "{error}");
-    }
-
-    #[test]
-    fn expiring_certificate_is_reported() {
-        let (_dir, root) = root(Some(
-            b"etcd: {endpoints: 'h:1', certfile: /cert, keyfile: /key}",
-        ));
-        fs::write(root.path("cert").shown(), VERSION_1).unwrap();
-        let config = load_at(&root, &[], &[]).unwrap();
-        let warning = |now: &str| config.certificate_warning(now.parse().unwrap());
-        assert_eq!(warning("2026-12-01T00:00:00Z"), None);
-        assert_eq!(warning("2126-10-18T00:00:00Z"), None);
-        let soon = warning("2126-10-20T00:00:00Z").unwrap();
-        assert!(!soon.has_expired());
-        let soon = soon.to_string();
-        assert!(
-            soon.contains("etcd.certfile: the certificate ")
-                && soon.contains(" expires 2126-11-01 "),
-            "{soon}"
-        );
-        let late = warning("2126-11-02T00:00:00Z").unwrap();
-        assert!(late.has_expired());
-        let late = late.to_string();
-        assert!(late.contains(" expired 2126-11-01 "), "{late}");
-        fs::write(root.path("cert").shown(), CERTIFICATE).unwrap();
-        assert_eq!(warning("2126-11-02T00:00:00Z"), None);
     }
 
     #[test]

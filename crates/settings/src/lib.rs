@@ -5,6 +5,7 @@
 //! and [`Config::resolve`] makes the whole of them. Each value remembers where it was given.
 
 pub mod aliases;
+mod certificates;
 mod credentials;
 mod endpoint;
 mod environment;
@@ -20,7 +21,7 @@ mod window_list;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
-pub use credentials::CertificateWarning;
+pub use certificates::{CertificateFile, CertificateWarning};
 pub use environment::Environment;
 pub use error::{At, ConfigError, Faults, Origin};
 pub use fleet_lock::{FleetLock, fleet_lock_group};
