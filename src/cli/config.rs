@@ -3,7 +3,7 @@
 use host::hooks::Hooks;
 use jiff::Timestamp;
 use serde::Serialize;
-use settings::{Origin, SETTINGS};
+use settings::{Config, Origin, SETTINGS};
 
 use super::{
     Context, Failure,
@@ -31,26 +31,29 @@ pub struct InForce {
     pub from: String,
 }
 
+/// Every setting as it is in force.
+#[must_use]
+pub fn in_force(config: &Config) -> Vec<InForce> {
+    let all = SETTINGS.iter().map(|setting| {
+        let found = config.given.given(setting.key);
+        InForce {
+            key: setting.key,
+            value: found.map(|(text, _)| text.to_owned()),
+            from: found
+                .map_or(Origin::Default, |(_, origin)| origin.clone())
+                .to_string(),
+        }
+    });
+    all.collect()
+}
+
 /// Shows it.
 ///
 /// # Errors
 /// When it cannot be printed, or a file that a setting names cannot be used; a configuration with another fault has
 /// ended the program before.
 pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let given = &context.config.given;
-    let all: Vec<InForce> = SETTINGS
-        .iter()
-        .map(|setting| {
-            let found = given.given(setting.key);
-            InForce {
-                key: setting.key,
-                value: found.map(|(text, _)| text.to_owned()),
-                from: found
-                    .map_or(Origin::Default, |(_, origin)| origin.clone())
-                    .to_string(),
-            }
-        })
-        .collect();
+    let all = in_force(&context.config);
     if args.json.json {
         output::json(&all)?;
         return files(context);

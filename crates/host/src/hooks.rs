@@ -5,6 +5,7 @@
 //! this program that ends the hook and all it started when the agent is gone. Both ways a hook has the same few variables.
 
 pub mod available;
+mod configuration;
 mod files;
 pub mod keeper;
 mod output;

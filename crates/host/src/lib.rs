@@ -1,7 +1,7 @@
 //! The machine a program of this project runs on: what it is, and what its own services say.
 //!
 //! - [`node`]: its files, its id, its boot; the root below which they lie
-//! - [`bus`], [`systemd`], [`logind`], [`update_engine`], [`sentinel`]: what its services say
+//! - [`bus`], [`systemd`], [`logind`], [`clock`], [`update_engine`], [`sentinel`]: what its services say
 //! - [`hooks`], [`broadcast`], [`coordinator`]: its operator's scripts, its people, who else reboots it
 //! - [`etcd`], [`http`], [`certificate`]: the way to other machines
 //! - [`telemetry`], [`text`], [`duration`], [`time`], [`kept`], [`remedy`], [`blocking`]: the log, foreign text, time spans,
@@ -11,6 +11,7 @@ pub mod blocking;
 pub mod broadcast;
 pub mod bus;
 pub mod certificate;
+pub mod clock;
 pub mod coordinator;
 pub mod duration;
 pub mod etcd;

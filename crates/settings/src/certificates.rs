@@ -6,11 +6,13 @@ use std::{
 };
 
 use host::{
-    certificate::{expiry::Expiry, x509},
+    certificate::{
+        expiry::{self, Expiry},
+        x509,
+    },
     node::RootPath,
-    time,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{At, Config, ConfigError, Strategy, credentials::LARGEST_PEM, file::content};
 
@@ -34,10 +36,8 @@ pub struct CertificateWarning {
     path: RootPath,
     /// The end of its validity.
     until: Timestamp,
-    /// How long it is still valid; not above zero once it has expired.
-    left: SignedDuration,
-    /// How it stands to its end.
-    expiry: Expiry,
+    /// When that was looked at.
+    now: Timestamp,
 }
 
 impl CertificateWarning {
@@ -50,20 +50,31 @@ impl CertificateWarning {
     /// Whether it is not valid any more.
     #[must_use]
     pub fn has_expired(&self) -> bool {
-        self.expiry == Expiry::Expired
+        Expiry::of(self.until, self.now) == Expiry::Expired
     }
 }
 
 impl fmt::Display for CertificateWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { at, path, .. } = self;
-        let until = time::shown_in_utc(self.until);
-        write!(f, "{at}: the certificate {path} ")?;
-        if self.has_expired() {
-            write!(f, "expired {until}, or this machine's clock is wrong")
-        } else {
-            write!(f, "expires {until}, in {} days", self.left.as_hours() / 24)
-        }
+        let Self {
+            at,
+            path,
+            until,
+            now,
+        } = self;
+        write!(
+            f,
+            "{at}: the certificate {path} {}",
+            expiry::told(*until, *now)
+        )
+    }
+}
+
+impl CertificateFile {
+    /// Whether they are authorities', by which others are trusted; else the first is a certificate that is shown to others.
+    #[must_use]
+    pub fn are_authorities(&self) -> bool {
+        self.at.key.ends_with("cafile") || self.at.key.ends_with("-ca")
     }
 }
 
@@ -71,13 +82,23 @@ impl Config {
     /// Every file of certificates that a setting names, read again: the client's, the authorities', and those of `pointsman serve`.
     #[must_use]
     pub fn certificate_files(&self) -> Vec<CertificateFile> {
-        let own = |identity: &Option<(PathBuf, PathBuf)>| identity.as_ref().map(|(certificate, _)| certificate.clone());
+        let own = |identity: &Option<(PathBuf, PathBuf)>| {
+            identity
+                .as_ref()
+                .map(|(certificate, _)| certificate.clone())
+        };
         let (etcd, server) = (&self.etcd, self.fleet_lock.as_ref());
         let named = [
             ("etcd.cafile", etcd.cafile.clone()),
             ("etcd.certfile", own(&etcd.identity)),
-            ("fleet-lock.cafile", server.and_then(|server| server.cafile.clone())),
-            ("fleet-lock.certfile", server.and_then(|server| own(&server.identity))),
+            (
+                "fleet-lock.cafile",
+                server.and_then(|server| server.cafile.clone()),
+            ),
+            (
+                "fleet-lock.certfile",
+                server.and_then(|server| own(&server.identity)),
+            ),
             ("serve.tls-cert", own(&self.serve.identity)),
             ("serve.client-ca", self.serve.client_ca.clone()),
         ];
@@ -114,14 +135,12 @@ impl Config {
         let (certificate, _) = identity?;
         let file = self.certificate_file(key, certificate);
         let until = *file.valid_until.ok()?.first()?;
-        let expiry = Expiry::of(until, now);
         let CertificateFile { at, path, .. } = file;
-        (expiry != Expiry::Valid).then(|| CertificateWarning {
+        (Expiry::of(until, now) != Expiry::Valid).then_some(CertificateWarning {
             at,
             path,
             until,
-            left: until.duration_since(now),
-            expiry,
+            now,
         })
     }
 }

@@ -213,7 +213,8 @@ pub(super) mod tests {
     use super::*;
     use crate::tests::{load_at, root};
 
-    pub(crate) const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+    pub(crate) const CERTIFICATE: &str =
+        "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
     const KEY: &str = "-----BEGIN EC PRIVATE KEY-----\nAA==\n-----END EC PRIVATE KEY-----\n";
 
     /// Made by `openssl x509 -req` without extensions.

@@ -2,6 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::time;
+
 /// How long before a certificate expires that is said.
 const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
@@ -28,6 +30,20 @@ impl Expiry {
         } else {
             Self::Valid
         }
+    }
+}
+
+/// What is said of a certificate that is valid until then: the predicate of a sentence.
+#[must_use]
+pub fn told(until: Timestamp, now: Timestamp) -> String {
+    let shown = time::shown_in_utc(until);
+    match Expiry::of(until, now) {
+        Expiry::Expired => format!("expired {shown}, or this machine's clock is wrong"),
+        Expiry::Soon => format!(
+            "expires {shown}, in {} days",
+            until.duration_since(now).as_hours() / 24
+        ),
+        Expiry::Valid => format!("is valid until {shown}"),
     }
 }
 

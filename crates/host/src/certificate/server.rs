@@ -16,6 +16,7 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
 use super::x509;
+use crate::http::Url;
 
 /// Keeps what the server shows. It trusts everything, so nothing may be sent over a connection that it has accepted.
 #[derive(Debug)]
@@ -65,16 +66,25 @@ impl ServerCertVerifier for Recorder {
     }
 }
 
-/// Until when the certificates are valid that the server at `host` and `port` shows, its own first, then the authorities that it
+/// Until when the certificates are valid that the server at this `https` URL shows, its own first, then the authorities that it
 /// sends along. Empty where it shows none within this time: the reason is told by who connects in earnest. Only a handshake is
 /// made, and no certificate of ours is shown.
-pub async fn valid_until(host: &str, port: u16, limit: Duration) -> Vec<Timestamp> {
+pub async fn valid_until(url: &str, limit: Duration) -> Vec<Timestamp> {
+    let url: Option<Url> = url.parse().ok().filter(|url: &Url| url.scheme() == "https");
+    let Some((host, port)) = url
+        .as_ref()
+        .and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)))
+    else {
+        return Vec::new();
+    };
     let provider = Arc::new(ring::default_provider());
     let recorder = Arc::new(Recorder {
         provider: provider.clone(),
         shown: Mutex::default(),
     });
-    let Ok(versions) = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions() else {
+    let Ok(versions) =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
+    else {
         return Vec::new();
     };
     let config = versions
@@ -86,10 +96,15 @@ pub async fn valid_until(host: &str, port: u16, limit: Duration) -> Vec<Timestam
         let name = ServerName::try_from(bare.to_owned()).ok()?;
         let stream = TcpStream::connect((bare, port)).await.ok()?;
         // A server that wants to see a certificate ends it, after it has shown its own.
-        let _ = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+        let _ = TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await;
         Some(())
     };
     let _ = timeout(limit, handshake).await;
-    let mut shown = recorder.shown.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut shown = recorder
+        .shown
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     std::mem::take(&mut shown)
 }

@@ -18,7 +18,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Hooks, MOMENTS, VARIABLES, files};
+use super::{
+    Hooks, MOMENTS, VARIABLES,
+    configuration::{self, unset},
+    files,
+};
 use crate::node::{Root, RootPath};
 
 /// Where a hook's programs are looked for besides hooks' `PATH`: there Flatcar's users put them.
@@ -41,6 +45,8 @@ pub struct Available {
     pub configuration: Option<RootPath>,
     /// What is missing before it could do its work, a sentence each.
     pub missing: Vec<String>,
+    /// The example of its configuration, be it there or not.
+    example: RootPath,
     /// Where the script is on the machine: what links lead to.
     target: PathBuf,
 }
@@ -128,6 +134,7 @@ fn gone(hooks: &Hooks) -> impl Iterator<Item = Available> {
         stages,
         script: script(&name),
         configuration: None,
+        example: script(&name),
         target: PathBuf::new(),
         name,
     });
@@ -194,7 +201,22 @@ impl Available {
             script,
             configuration: Some(configuration).filter(|_| has_one),
             missing,
+            example,
         }
+    }
+
+    /// What its script gives this setting: what its configuration says, else what the example has in a comment. With the file that
+    /// says so.
+    #[must_use]
+    pub fn setting(&self, key: &str) -> Option<(String, &RootPath)> {
+        let given = self.configuration.as_ref().and_then(|file| {
+            let text = file.read_text().ok()?;
+            Some((configuration::value(&text, key)?, file))
+        });
+        given.or_else(|| {
+            let text = self.example.read_text().ok()?;
+            Some((configuration::value_in_comment(&text, key)?, &self.example))
+        })
     }
 
     /// Whether all its stages run it.
@@ -361,68 +383,6 @@ fn is_installed(root: &Root, program: &str) -> bool {
     folders.any(|folder| files::is_executable(&root.path(folder).join(program)))
 }
 
-/// What a configuration file lacks: the settings that it has to set and does not, or why it must not be used.
-fn unset(file: &RootPath, example: &RootPath, required: &[String]) -> Option<String> {
-    // A script reads it as root.
-    let paths = [file.parent(), file.clone()];
-    if let Some(why) = files::written_by_others(&paths).filter(|_| file.exists()) {
-        return Some(format!("its configuration is read by root, and {why}"));
-    }
-    let text = match file.read_text() {
-        Ok(text) => text,
-        Err(_) if required.is_empty() && !file.is_there() => return None,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let hint = match example.exists() {
-                true => format!("an example is {example}"),
-                false => format!("it has to set {}", required.join(", ")),
-            };
-            return Some(format!(
-                "the configuration file {file} does not exist; {hint}"
-            ));
-        }
-        Err(error) => return Some(format!("the configuration file {file}: {error}")),
-    };
-    let unset: Vec<&str> = required
-        .iter()
-        .filter(|name| !is_set(&text, name))
-        .map(String::as_str)
-        .collect();
-    if unset.is_empty() {
-        return None;
-    }
-    let has_blank = |name: &&&str| {
-        let lines = text
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix(**name));
-        lines.into_iter().any(|rest| {
-            let after = rest.trim_start();
-            after.starts_with('=') && (after != rest || after[1..].starts_with(' '))
-        })
-    };
-    let hint = match unset.iter().find(has_blank) {
-        Some(name) => format!("; write {name}=VALUE, without blanks around =, as sh reads it"),
-        None => String::new(),
-    };
-    Some(format!("{file} does not set {}{hint}", unset.join(", ")))
-}
-
-/// Whether a text of `NAME=VALUE` lines for sh gives this name a value.
-fn is_set(text: &str, name: &str) -> bool {
-    text.lines().any(|line| {
-        let line = line.trim();
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        let value = line
-            .strip_prefix(name)
-            .and_then(|rest| rest.strip_prefix('='));
-        value.is_some_and(|value| {
-            // What follows a blank is a command to sh, and no value.
-            let value = if value.starts_with(' ') { "" } else { value };
-            let value = value.split(" #").next().unwrap_or_default();
-            !value.trim_matches(['"', '\'', ' ']).is_empty()
-        })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -434,21 +394,5 @@ mod tests {
         assert_eq!(header["Summary"], "Stops podman's containers.");
         assert_eq!(header["Stages"], "pre-reboot.d  post-boot.d");
         assert!(!header.contains_key("Needs"));
-    }
-
-    #[test]
-    fn a_setting_is_set_by_a_line_of_its_own_with_a_value() {
-        for (text, set) in [
-            ("NODE=n1", true),
-            ("  export NODE=\"n1\" # this one", true),
-            ("#NODE=n1", false),
-            ("NODE=", false),
-            ("NODE=\"\"", false),
-            ("NODE= # none", false),
-            ("NODE = n1", false),
-            ("THIS_NODE=n1\nNODE2=x", false),
-        ] {
-            assert_eq!(is_set(text, "NODE"), set, "{text:?}");
-        }
     }
 }

@@ -127,6 +127,15 @@ impl Hooks {
                 }
             }
             Ok(_) => "is not executable; make it so (chmod +x), or remove it".into(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && hook.dangles() => {
+                match hook.link() {
+                    Some(to) => format!(
+                        "is a link to {}, which does not exist; remove the link, or put the hook there",
+                        to.display()
+                    ),
+                    None => "is a link to nothing".into(),
+                }
+            }
             Err(error) => format!("cannot be read: {error}"),
         };
         Err(HookError {
