@@ -24,7 +24,7 @@ mod windows;
 pub(crate) use documents::{documented, paths};
 
 use pointsman_testbed::{
-    etcd::{shared_cluster, unique_prefix},
+    etcd::{Cluster, shared_cluster, unique_prefix},
     fakes::PATIENCE,
     process::{Output, Signal, Spec, run},
     scratch,
@@ -39,12 +39,18 @@ use crate::{
 
 /// An operator at a machine without an agent and without a bus.
 struct Operator {
+    endpoints: String,
     prefix: String,
     root: tempfile::TempDir,
 }
 
 impl Operator {
     fn new(name: &str) -> Self {
+        Self::of(shared_cluster(), name)
+    }
+
+    /// One of a cluster of its own.
+    fn of(cluster: &Cluster, name: &str) -> Self {
         let root = scratch::dir("operator");
         std::fs::create_dir_all(root.path().join("etc")).unwrap();
         std::fs::write(
@@ -54,6 +60,7 @@ impl Operator {
         .unwrap();
         std::fs::write(root.path().join("etc/hostname"), "desk\n").unwrap();
         Self {
+            endpoints: cluster.endpoints().join(","),
             prefix: unique_prefix(name),
             root,
         }
@@ -61,12 +68,11 @@ impl Operator {
 
     fn args<'a>(&'a self, args: &[&'a str]) -> Vec<String> {
         let root = self.root.path().display().to_string();
-        let endpoints = shared_cluster().endpoints().join(",");
         let common = [
             "--root",
             &root,
             "--endpoint",
-            &endpoints,
+            &self.endpoints,
             "--key-prefix",
             &self.prefix,
         ];

@@ -1,7 +1,6 @@
 //! What a command reads and shows where a group has very many nodes.
 
 use etcd_client::{Txn, TxnOp};
-use pointsman_testbed::etcd::Cluster;
 
 use super::*;
 
@@ -10,7 +9,7 @@ const NODES: usize = 2000;
 /// An operator of a cluster whose group has very many nodes, `tickets` of which wait.
 async fn crowd(tickets: usize) -> (Cluster, Operator) {
     let cluster = Cluster::start(1).await;
-    let operator = Operator::new("crowd");
+    let operator = Operator::of(&cluster, "crowd");
     let semaphore = on(&cluster, &operator.prefix);
     semaphore.set_max(1, false).await.unwrap();
     let keys = semaphore.keys();
@@ -45,22 +44,8 @@ async fn cost(cluster: &Cluster, operator: &Operator, args: &[&str]) -> (String,
         let metrics = cluster.metrics(0).await;
         metrics["etcd_network_client_grpc_sent_bytes_total"]
     };
-    let (root, endpoints) = (
-        operator.root.path().display().to_string(),
-        cluster.endpoints().join(","),
-    );
-    let common = [
-        "--root",
-        &root,
-        "--endpoint",
-        &endpoints,
-        "--key-prefix",
-        &operator.prefix,
-    ];
     let before = sent().await;
-    let args = args.iter().chain(&common).map(|&arg| arg.to_owned());
-    let output = run(bin(), args, &[], PATIENCE).await;
-    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = operator.says(args, 0, "").await;
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -117,19 +102,7 @@ async fn records_that_cannot_be_read_are_counted_and_three_are_named() {
         let key = semaphore.keys().node(&id(i));
         client.put(key, "{", None).await.unwrap();
     }
-    let endpoints = cluster.endpoints().join(",");
-    let root = operator.root.path().display().to_string();
-    let args = [
-        "status",
-        "--root",
-        &root,
-        "--endpoint",
-        &endpoints,
-        "--key-prefix",
-        &operator.prefix,
-    ];
-    let output = run(bin(), args.map(str::to_owned), &[], PATIENCE).await;
-    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = operator.says(&["status"], 0, "").await;
     assert_eq!(
         output.stderr.matches("in etcd cannot be read: ").count(),
         3,
