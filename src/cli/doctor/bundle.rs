@@ -178,7 +178,8 @@ fn by_name(root: &Root) -> Vec<String> {
     }
     let secret = named.into_iter().filter(|(name, value)| {
         // What names a file is no secret, and a short word would blot out the text.
-        sounds_secret(name) && value.len() > 3 && !value.starts_with('/')
+        let is_file = value.starts_with('/') && root.path(value).exists();
+        sounds_secret(name) && value.len() > 3 && !is_file
     });
     secret.map(|(_, value)| value).collect()
 }
