@@ -118,7 +118,7 @@ fn every_page_is_in_the_summary_once() {
     assert_eq!(listed, pages, "left: docs/SUMMARY.md, right: what is there");
 }
 
-/// Whether there is a test of this name that reads this page.
+/// Whether there is a test of this name that reads this page, and asks for the blocks that are marked with its name.
 fn is_a_test_of(sources: &[(PathBuf, String)], name: &str, page: &str) -> bool {
     let function = format!("fn {name}()");
     sources.iter().any(|(_, text)| {
@@ -131,6 +131,7 @@ fn is_a_test_of(sources: &[(PathBuf, String)], name: &str, page: &str) -> bool {
                 .next()
                 .is_some_and(|attribute| attribute.contains("test"))
             && text.contains(page)
+            && text.contains(&format!("{name:?}"))
     })
 }
 
