@@ -238,9 +238,9 @@ async fn bundle_has_what_support_asks_for_and_no_secret() {
     .unwrap();
     node.write(
         "etc/pointsman/drain.conf",
-        "API_TOKEN='t0ken-of-hook'\nNODE=visible-node\n",
+        "API_TOKEN='t0ken-of-hook'\nSIGNING_KEY=/sl4sh+key\nKEY_FILE=/etc/password\nNODE=visible-node\n",
     );
-    let reason = "Pa55-of-\"etcd\" Pa55%2Dof%2D%22etcd%22 /w3bh00k-path?k=w3bh00k-query t0ken-of-hook https://me:s3cret-of-url@host/x password=s3cret-by-name \
+    let reason = "Pa55-of-\"etcd\" Pa55%2Dof%2D%22etcd%22 /w3bh00k-path?k=w3bh00k-query t0ken-of-hook /sl4sh+key /etc/password https://me:s3cret-of-url@host/x password=s3cret-by-name \
                   Bearer s3cret-of-header visible-node";
     let paused = site.command(&node, &["pause", "--reason", reason]).await;
     assert_eq!(paused.code, Some(0), "{paused:?}");
@@ -259,7 +259,7 @@ async fn bundle_has_what_support_asks_for_and_no_secret() {
     assert!(made.stderr.contains("bundle.tar has 8 files."), "{made:?}");
     let bytes = std::fs::read(&file).unwrap();
     let text = String::from_utf8_lossy(&bytes);
-    for secret in ["Pa55", "w3bh00k", "t0ken-of-hook", "s3cret"] {
+    for secret in ["Pa55", "w3bh00k", "t0ken-of-hook", "s3cret", "sl4sh"] {
         assert!(!text.contains(secret), "{secret} is in the archive");
     }
     let list = run(
@@ -289,6 +289,7 @@ async fn bundle_has_what_support_asks_for_and_no_secret() {
     // What is no secret is there.
     for part in [
         "visible-node",
+        " /etc/password ",
         "\"key\": \"etcd.username\"",
         "https://hook.example/***",
     ] {
