@@ -49,9 +49,16 @@ impl Site {
         node
     }
 
+    /// What etcd has, once it answers: a member that was killed may have been the leader.
+    async fn read(&self) -> Group {
+        let read = async || self.semaphore.read().await;
+        eventually("etcd has a leader", read, Result::is_ok)
+            .await
+            .unwrap()
+    }
+
     async fn until(&self, what: &str, is: impl Fn(&Group) -> bool) -> Group {
-        let read = async || self.semaphore.read().await.unwrap();
-        eventually(what, read, is).await
+        eventually(what, async || self.read().await, is).await
     }
 
     async fn committed(&self, node: &Node) {
@@ -87,7 +94,7 @@ async fn etcd_members_reboot_one_at_a_time_beside_other_nodes() {
     a.go_down(Death::Term).await;
     b.update_engine().ready("2").await;
     waits(&b, "and so does node-a").await;
-    let group = site.semaphore.read().await.unwrap();
+    let group = site.read().await;
     let out = group.member_out.clone().unwrap();
     assert_eq!(
         (out.id.as_str(), out.hostname.as_str()),
@@ -152,7 +159,7 @@ async fn member_stays_queued_while_another_member_holds_the_only_place() {
     }
     a.reboot(Death::Term).await;
     site.committed(&b).await;
-    let group = site.semaphore.read().await.unwrap();
+    let group = site.read().await;
     assert_eq!(group.queue.len(), 1, "{:?}", group.queue);
     assert_eq!(group.member_out.unwrap().hostname, "node-b");
 }
@@ -230,7 +237,7 @@ async fn a_boot_is_not_proven_before_its_own_member_is_back() {
         status.starts_with("proving: ") && status.contains("this node's member of etcd")
     })
     .await;
-    let group = site.semaphore.read().await.unwrap();
+    let group = site.read().await;
     assert_eq!(group.holders.len(), 1);
     assert!(group.member_out.is_some());
     site.cluster.restart_member(0).await;
@@ -262,7 +269,7 @@ async fn a_boot_after_a_take_whose_reply_was_lost_waits_for_its_own_member_too()
         status.starts_with("proving: ") && status.contains("this node's member of etcd")
     })
     .await;
-    assert!(taken(&site.semaphore.read().await.unwrap()));
+    assert!(taken(&site.read().await));
     site.cluster.restart_member(0).await;
     site.free().await;
 }
@@ -327,7 +334,7 @@ async fn a_boot_of_a_node_that_went_without_a_member_is_not_judged_by_one() {
     a.wait_status(|status| status == "idle").await;
     a.update_engine().ready("2").await;
     site.committed(&a).await;
-    assert!(site.semaphore.read().await.unwrap().member_out.is_none());
+    assert!(site.read().await.member_out.is_none());
     // By now a member goes by the node's name, and is not healthy.
     let mut client = site.cluster.client().await;
     let id = site.cluster.client_of(2).await.status().await.unwrap();

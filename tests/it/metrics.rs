@@ -155,13 +155,16 @@ async fn the_alerts_fire_when_they_should_and_only_then() {
     for args in [
         &["check", "rules", "alerts.yaml"][..],
         &["test", "rules", "alerts.test.yaml"],
+        &["test", "rules", "alerts-days.test.yaml"],
     ] {
         let said = promtool(&folder, args).await;
         assert_eq!(said.code, Some(0), "{said:?}");
     }
     // Each has a case in which it fires.
     let rules = std::fs::read_to_string(folder.join("alerts.yaml")).unwrap();
-    let tests = std::fs::read_to_string(folder.join("alerts.test.yaml")).unwrap();
+    let tests = ["alerts.test.yaml", "alerts-days.test.yaml"]
+        .map(|name| std::fs::read_to_string(folder.join(name)).unwrap())
+        .concat();
     let alerts: Vec<&str> = rules
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- alert: "))
