@@ -11,6 +11,9 @@ put 644 systemd/pointsman.service usr/lib/systemd/system/pointsman.service
 for unit in pointsman-cloud-config-early pointsman-cloud-config pointsman-serve; do
     put 644 "systemd/$unit.service" "usr/lib/systemd/system/$unit.service"
 done
+for unit in pointsman-sysupdate.service pointsman-sysupdate.timer; do
+    put 644 "systemd/$unit" "usr/lib/systemd/system/$unit"
+done
 put 644 systemd/pointsman-serve.socket usr/lib/systemd/system/pointsman-serve.socket
 put 644 systemd/update-engine.service.d/10-pointsman.conf usr/lib/systemd/system/update-engine.service.d/10-pointsman.conf
 put 644 systemd/pointsman.tmpfiles usr/lib/tmpfiles.d/pointsman.conf

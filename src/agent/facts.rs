@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Duration};
 use host::{
     bus::BusError,
     logind,
-    sentinel::{Sentinel, SentinelError},
+    sentinel::{SentinelError, Sentinels},
     update_engine::{self, Change, Operation, UpdateEngine},
 };
 use tokio::{
@@ -137,14 +137,14 @@ enum WatchError {
 
 enum Source {
     Engine(update_engine::Watch),
-    Sentinel(Sentinel, bool),
+    Sentinels(Sentinels, bool),
 }
 
 impl Source {
     fn new(runner: &EffectRunner) -> Result<Self, SentinelError> {
         Ok(match &runner.updates {
             Updates::Engine => Self::Engine(UpdateEngine::new(&runner.bus).watch()),
-            Updates::Sentinel(path) => Self::Sentinel(Sentinel::new(path)?, false),
+            Updates::Sentinels(paths) => Self::Sentinels(Sentinels::new(paths)?, false),
         })
     }
 
@@ -153,12 +153,12 @@ impl Source {
     async fn next(&mut self) -> Option<News> {
         match self {
             Self::Engine(watch) => watch.next().await.map(News::Engine),
-            Self::Sentinel(sentinel, told) => {
+            Self::Sentinels(sentinels, told) => {
                 if !std::mem::replace(told, true) {
-                    return Some(News::Sentinel(sentinel.exists()));
+                    return Some(News::Sentinels(sentinels.exist()));
                 }
-                match sentinel.changed().await {
-                    Ok(there) => Some(News::Sentinel(there)),
+                match sentinels.changed().await {
+                    Ok(there) => Some(News::Sentinels(there)),
                     Err(error) => {
                         tracing::error!("{error}");
                         // Unknown from now on; the node stays up.
@@ -174,8 +174,8 @@ impl Source {
 /// What a source tells.
 enum News {
     Engine(Change),
-    /// Whether the file is there.
-    Sentinel(bool),
+    /// Whether a file is there.
+    Sentinels(bool),
 }
 
 impl News {
@@ -185,7 +185,7 @@ impl News {
             Self::Engine(Change::Status(status)) => runner.staged(&status).await,
             Self::Engine(Change::Gone) => Update::Unknown(NoStatus::Gone),
             Self::Engine(Change::Failed(error)) => Update::Unknown(NoStatus::Bus(error)),
-            Self::Sentinel(exists) => runner.required(exists).await,
+            Self::Sentinels(exist) => runner.required(exist).await,
         }
     }
 }

@@ -137,7 +137,8 @@ pub async fn run(mut config: Config, mode: Mode, reload: Option<Reload>) -> Resu
     let updates = if update_engine::installed(&connection, &root).await {
         Updates::Engine
     } else {
-        Updates::Sentinel(root.path(&config.sentinel))
+        let paths = config.sentinels.iter().map(|path| root.path(path));
+        Updates::Sentinels(paths.collect())
     };
     let journal = Arc::new(JournalFile::new(&root, &node::machine_id(&root)?));
     let calls = Caller::default();

@@ -1,6 +1,6 @@
 //! What is known when it is decided whether a node reboots: its rules, its surroundings, what is asked of it. Pure.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use host::{bus::BusError, kept::Kept};
 use jiff::Zoned;
@@ -95,8 +95,33 @@ pub struct Facts {
     pub next: Result<Option<ImageId>, SlotFault>,
     /// What logind says; the reason where it says nothing.
     pub logind: Result<Logins, Kept<BusError>>,
-    /// The packages that ask for the reboot, where a file does and names some.
+    /// Who asks for the reboot, where files do.
+    pub asked: Asked,
+}
+
+/// Who asks for a reboot, where files do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The files.
+    pub files: Vec<PathBuf>,
+    /// The packages that are named beside them.
     pub packages: Vec<String>,
+}
+
+impl Asked {
+    /// The reason for people; none where no file asks.
+    fn reason(&self) -> Option<String> {
+        if !self.packages.is_empty() {
+            return Some(update_of(&self.packages));
+        }
+        let files: Vec<_> = self
+            .files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect();
+        let exist = if files.len() == 1 { "exists" } else { "exist" };
+        (!files.is_empty()).then(|| format!("{} {exist}", files.join(" and ")))
+    }
 }
 
 /// Why a reboot is wanted, and into what.
@@ -156,8 +181,10 @@ pub fn intent(facts: &Facts, request: Option<&Request>, runs: &ImageId) -> Optio
     };
     let reason = match (request, &staged) {
         (Some(request), _) => request.shown(),
-        (None, Some(_)) if !facts.packages.is_empty() => update_of(&facts.packages),
-        (None, Some(image)) => format!("update to {image}"),
+        (None, Some(image)) => {
+            let asked = facts.asked.reason();
+            asked.unwrap_or_else(|| format!("update to {image}"))
+        }
         (None, None) => return None,
     };
     Some(Intent {

@@ -206,6 +206,28 @@ async fn closing_window_removes_the_node_from_the_queue() {
 }
 
 #[tokio::test]
+async fn reboot_needed_of_another_updater_requests_a_reboot_and_is_its_reason() {
+    let site = Site::new("reboot-needed");
+    site.lock().await;
+    let node = Node::without_update_engine("node-1").await;
+    prepare(&node);
+    site.start(&node, &[]).await;
+    node.wait_status(|status| status == "idle").await;
+    // zypp-boot-plugin(8): how it may be rebooted. Names beside the other file are of an older request.
+    node.write("run/reboot-needed", "reboot");
+    node.write("run/reboot-required.pkgs", "old\n");
+    site.until("its ticket", |group| group.queue.len() == 1)
+        .await;
+    // Two ask: one that takes its request back does not take back the other's.
+    node.write("run/reboot-required", "");
+    std::fs::remove_file(node.path("run/reboot-required")).unwrap();
+    site.unlock("operator").await;
+    let holder = site.phase(&node, Phase::Rebooting).await;
+    let file = node.path("run/reboot-needed");
+    assert_eq!(holder.reason, Some(format!("{} exists", file.display())));
+}
+
+#[tokio::test]
 async fn packages_that_ask_for_a_reboot_are_named_and_the_kernel_is_in_the_record() {
     let site = Site::new("packages");
     site.lock().await;

@@ -1,5 +1,4 @@
-//! A file whose existence means that a reboot is wanted, such as `/run/reboot-required`, for nodes without
-//! update_engine.
+//! Files whose existence means that a reboot is wanted, such as `/run/reboot-required`, for nodes without update_engine.
 
 use std::{
     io,
@@ -7,6 +6,7 @@ use std::{
     path::{Path, PathBuf, absolute},
 };
 
+use futures_util::{FutureExt as _, future::select_all};
 use nix::{
     errno::Errno,
     sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor},
@@ -148,6 +148,48 @@ impl Sentinel {
     }
 }
 
+/// Watches whether any of some files exists.
+#[derive(Debug)]
+pub struct Sentinels {
+    files: Vec<Sentinel>,
+    /// Whether one existed when this was last told.
+    told: bool,
+}
+
+impl Sentinels {
+    /// Watches these files. Must run inside a tokio runtime.
+    ///
+    /// # Errors
+    /// As [`Sentinel::new`].
+    pub fn new(paths: &[RootPath]) -> Result<Self, SentinelError> {
+        let files: Vec<Sentinel> = paths.iter().map(Sentinel::new).collect::<Result<_, _>>()?;
+        let told = files.iter().any(Sentinel::exists);
+        Ok(Self { files, told })
+    }
+
+    /// Whether one of them exists now.
+    #[must_use]
+    pub fn exist(&self) -> bool {
+        self.files.iter().any(Sentinel::exists)
+    }
+
+    /// Waits until one exists, or none exists any more, other than when this last returned (or the watch began), and
+    /// returns whether one does. Nothing is lost when the future is dropped. There must be at least one file.
+    ///
+    /// # Errors
+    /// As [`Sentinel::changed`].
+    pub async fn changed(&mut self) -> Result<bool, SentinelError> {
+        loop {
+            let each = self.files.iter_mut().map(|file| file.changed().boxed());
+            select_all(each).await.0?;
+            let exist = self.exist();
+            if std::mem::replace(&mut self.told, exist) != exist {
+                return Ok(exist);
+            }
+        }
+    }
+}
+
 fn there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
@@ -155,8 +197,6 @@ fn there(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use std::{fs, time::Duration};
-
-    use futures_util::FutureExt as _;
 
     use super::*;
 
@@ -218,6 +258,29 @@ mod tests {
         let aside = dir.path().join("aside");
         assert!(!told(&mut sentinel, || fs::rename(&b, &aside).unwrap()).await);
         assert!(told(&mut sentinel, make).await);
+    }
+
+    #[tokio::test]
+    async fn several_sentinels_signal_the_first_that_appears_and_the_last_that_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = ["a", "b"].map(|name| dir.path().join(name));
+        let mut sentinels = Sentinels::new(&paths.each_ref().map(RootPath::named)).unwrap();
+        assert!(!sentinels.exist());
+        fs::write(&paths[1], "").unwrap();
+        assert!(sentinels.changed().await.unwrap());
+        // A second that comes, and the first that goes, change nothing.
+        fs::write(&paths[0], "").unwrap();
+        assert!(sentinels.changed().now_or_never().is_none());
+        fs::remove_file(&paths[1]).unwrap();
+        assert!(sentinels.changed().now_or_never().is_none());
+        assert!(sentinels.exist());
+        fs::remove_file(&paths[0]).unwrap();
+        assert!(!sentinels.changed().await.unwrap());
+        // One that was there from the beginning.
+        fs::write(&paths[0], "").unwrap();
+        let mut sentinels = Sentinels::new(&paths.each_ref().map(RootPath::named)).unwrap();
+        fs::remove_file(&paths[0]).unwrap();
+        assert!(!sentinels.changed().await.unwrap());
     }
 
     #[tokio::test]

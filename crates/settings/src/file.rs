@@ -196,36 +196,34 @@ fn set(
         });
         return Ok(());
     }
-    let endpoints = key == "etcd.endpoints";
-    let lists = endpoints || key.starts_with("checks.");
+    let items_are = match key {
+        "etcd.endpoints" => Some("an endpoint"),
+        "sentinel" => Some("a path"),
+        key if key.starts_with("checks.") => Some("the name of a unit"),
+        _ => None,
+    };
     let wrong = |found: String| ConfigError::Shape {
         origin: origin.clone(),
         found: format!("{found} for {key}"),
-        expected: if lists {
-            "a list, or values with commas between them"
-        } else {
-            "one value"
+        expected: match items_are {
+            Some(_) => "a list, or values with commas between them",
+            None => "one value",
         }
         .into(),
     };
     match node.value {
         Value::Scalar(scalar) => layer.set(key, &scalar.text, origin),
-        Value::List(items) if lists => {
+        Value::List(items) if items_are.is_some() => {
             let texts = items.into_iter().map(|item| match item.value {
                 Value::Scalar(scalar) => Ok(scalar.text),
                 other => Err(ConfigError::Shape {
                     origin: at(item.span.place),
                     found: format!("{} in {key}", other.describe()),
-                    expected: if endpoints {
-                        "an endpoint"
-                    } else {
-                        "the name of a unit"
-                    }
-                    .into(),
+                    expected: items_are.unwrap_or_default().into(),
                 }),
             });
             let texts: Vec<String> = texts.collect::<Result<_, _>>()?;
-            if texts.is_empty() && endpoints {
+            if texts.is_empty() && key == "etcd.endpoints" {
                 return Err(ConfigError::Shape {
                     origin,
                     found: format!("an empty list for {key}"),

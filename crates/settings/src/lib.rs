@@ -135,8 +135,9 @@ pub struct Config {
     pub block_other_reboots: bool,
     /// How old a staged update may grow before update_engine looks for a newer one; none: as old as it gets.
     pub restage_after: Option<Duration>,
-    /// The file by which other programs ask for a reboot, such as Debian's `/run/reboot-required`.
-    pub sentinel: PathBuf,
+    /// The files by which other programs ask for a reboot: Debian's `/run/reboot-required`, and `/run/reboot-needed` of
+    /// zypp-boot-plugin(8) and transactional-update(8).
+    pub sentinels: Vec<PathBuf>,
     /// The units whose state says nothing of a boot.
     pub ignore_units: Vec<String>,
     /// The units that need other nodes.
@@ -358,7 +359,7 @@ impl Config {
             restage_after: value(&given.restage_after),
             pin_booted_slot: value(&given.pin_booted_slot),
             block_other_reboots: value(&given.block_other_reboots),
-            sentinel: value(&given.sentinel),
+            sentinels: value(&given.sentinels),
             ignore_units: value(&given.ignore_units),
             cluster_units: value(&given.cluster_units),
             serve: Serve {

@@ -107,7 +107,7 @@ settings! {
     block_other_reboots: bool, "block-other-reboots", Some("POINTSMAN_BLOCK_OTHER_REBOOTS"), boolean, Some("false");
     restage_after: Option<Duration>, "updates.restage-after", Some("POINTSMAN_RESTAGE_AFTER"),
         off_or(at_least(least(10))), Some("off");
-    sentinel: PathBuf, "sentinel", None, path, Some("/run/reboot-required");
+    sentinels: Vec<PathBuf>, "sentinel", None, paths, Some("/run/reboot-required,/run/reboot-needed");
     ignore_units: Vec<String>, "checks.ignore-units", Some("POINTSMAN_IGNORE_UNITS"), units, Some("");
     cluster_units: Vec<String>, "checks.cluster-units", Some("POINTSMAN_CLUSTER_UNITS"), units,
         Some("etcd.service,etcd2.service,etcd-member.service,flanneld.service,kubelet.service");
@@ -331,6 +331,14 @@ fn path(text: &str) -> Result<PathBuf, &'static str> {
     } else {
         Err("an absolute path")
     }
+}
+
+/// Paths of the machine, with commas between them.
+fn paths(text: &str) -> Result<Vec<PathBuf>, &'static str> {
+    let paths = text.split(',').map(|one| path(one.trim()));
+    paths
+        .collect::<Result<_, _>>()
+        .map_err(|_| "an absolute path, or several with commas between them")
 }
 
 /// `off`, or what this takes.

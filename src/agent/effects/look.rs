@@ -6,6 +6,7 @@ use host::{
     bus::BusError,
     kept::Kept,
     logind::Logind,
+    node::RootPath,
     systemd, text,
     update_engine::{self, UpdateEngine},
 };
@@ -14,7 +15,7 @@ use semaphore::records::ImageId;
 use super::{EffectRunner, Updates};
 use crate::agent::{
     next_slot::{NextSlot, SlotFault},
-    situation::{Facts, Logins, NoStatus, Update},
+    situation::{Asked, Facts, Logins, NoStatus, Update},
 };
 
 impl EffectRunner {
@@ -40,29 +41,27 @@ impl EffectRunner {
             update,
             next,
             logind,
-            packages: self.packages(),
+            asked: self.asked(),
         }
     }
 
-    /// The packages that ask for the reboot, as Debian's hooks name them beside the file that asks for it, each once.
-    fn packages(&self) -> Vec<String> {
-        let Updates::Sentinel(path) = &self.updates else {
-            return Vec::new();
+    /// The files that ask for the reboot, and the packages that Debian's hooks name beside such a file, each once.
+    fn asked(&self) -> Asked {
+        let Updates::Sentinels(paths) = &self.updates else {
+            return Asked::default();
         };
-        let mut name = path.name().to_owned();
-        name.push(".pkgs");
-        let text = path.parent().join(name).read_text().unwrap_or_default();
-        let names: BTreeSet<&str> = text.lines().map(str::trim).collect();
-        let names = names.into_iter().filter(|name| !name.is_empty());
-        names
-            .map(|name| text::cut(name, 100).into_owned())
-            .collect()
+        let there = || paths.iter().filter(|path| path.exists());
+        let packages: BTreeSet<String> = there().flat_map(packages).collect();
+        Asked {
+            files: there().map(RootPath::shown).collect(),
+            packages: packages.into_iter().collect(),
+        }
     }
 
     /// Asks whether an update waits for a reboot.
     pub async fn update(&self) -> Update {
         match &self.updates {
-            Updates::Sentinel(path) => self.required(path.exists()).await,
+            Updates::Sentinels(paths) => self.required(paths.iter().any(RootPath::exists)).await,
             Updates::Engine => match UpdateEngine::new(&self.bus).get_status().await {
                 Ok(status) => self.staged(&status).await,
                 Err(error) => Update::Unknown(NoStatus::Bus(error.into())),
@@ -70,9 +69,9 @@ impl EffectRunner {
         }
     }
 
-    /// What the sentinel file means for this node.
+    /// What the sentinel files mean for this node.
     pub async fn required(&self, exists: bool) -> Update {
-        match from_sentinel(exists) {
+        match from_sentinels(exists) {
             Update::Staged(update) => match self.next_slot.run(NextSlot::usable).await {
                 Ok(()) => Update::Staged(update),
                 Err(why) => Update::Unusable(why),
@@ -126,9 +125,20 @@ pub fn from_engine(status: &update_engine::Status) -> Update {
     }
 }
 
-/// What the sentinel file means for this node.
+/// The packages that are named beside this file, each cut to a hundred characters.
+fn packages(path: &RootPath) -> Vec<String> {
+    let mut name = path.name().to_owned();
+    name.push(".pkgs");
+    let text = path.parent().join(name).read_text().unwrap_or_default();
+    let names = text.lines().map(str::trim).filter(|name| !name.is_empty());
+    names
+        .map(|name| text::cut(name, 100).into_owned())
+        .collect()
+}
+
+/// What it means for this node whether a sentinel file exists.
 #[must_use]
-pub fn from_sentinel(exists: bool) -> Update {
+pub fn from_sentinels(exists: bool) -> Update {
     if exists {
         Update::Staged(ImageId::default())
     } else {

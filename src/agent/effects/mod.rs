@@ -22,7 +22,7 @@ mod queue;
 mod reach;
 
 pub use fleet_lock::Answered;
-pub use look::{from_engine, from_sentinel};
+pub use look::{from_engine, from_sentinels};
 pub use reach::Unanswered;
 
 use host::{
@@ -117,8 +117,8 @@ pub struct EffectRunner {
 pub enum Updates {
     /// From update_engine.
     Engine,
-    /// From a file, by its path on the machine, where there is no update_engine.
-    Sentinel(host::node::RootPath),
+    /// From files, by their paths on the machine, where there is no update_engine.
+    Sentinels(Vec<host::node::RootPath>),
 }
 
 impl EffectRunner {

@@ -7,7 +7,7 @@ use windows::{Window, Windows};
 use super::*;
 use crate::agent::{
     journal::{self, Claim, JournalFault},
-    situation::Logins,
+    situation::{Asked, Logins},
 };
 
 /// What a case changes of a node that may go.
@@ -74,7 +74,7 @@ fn open() -> Case {
             update: Update::Staged(image("2")),
             next: Ok(Some(image("2"))),
             logind: Ok(Logins::default()),
-            packages: Vec::new(),
+            asked: Asked::default(),
         },
         journal: Ok(Journal::default()),
         intent: Some(Intent {

@@ -315,8 +315,8 @@ fn slots(found: &Slots, command: &dyn Fn(&str) -> String, findings: &mut Finding
 fn update_engine(engine: &UpdateEngine, findings: &mut Findings) {
     const ABOUT: &str = "update_engine";
     match engine {
-        UpdateEngine::None(file) => {
-            findings.ok(ABOUT, format!("there is none: {file} asks for reboots"))
+        UpdateEngine::None(files) => {
+            findings.ok(ABOUT, format!("there is none: {files} asks for reboots"))
         }
         UpdateEngine::Silent(trouble) => findings.error(ABOUT, trouble),
         UpdateEngine::Does(what, checked) => {

@@ -174,7 +174,7 @@ fn errors_in_the_file_name_place_and_expectation() {
         ),
         (
             "sentinel: run\n",
-            ":1:11: sentinel: found \"run\", expected an absolute path",
+            ":1:11: sentinel: found \"run\", expected an absolute path, or several with commas between them",
         ),
         (
             "key-prefix: /\n",

@@ -76,7 +76,13 @@ fn defaults_apply_without_any_configuration() {
     assert!(config.group.is_default() && config.pin_booted_slot && config.window.is_none());
     assert_eq!(config.prefix, "coreos.com/updateengine/rebootlock");
     assert_eq!(config.restage_after, None);
-    assert_eq!(config.sentinel, Path::new("/run/reboot-required"));
+    assert_eq!(
+        config.sentinels,
+        [
+            Path::new("/run/reboot-required"),
+            Path::new("/run/reboot-needed")
+        ]
+    );
     assert_eq!(
         config.etcd.endpoints,
         ["http://127.0.0.1:2379", "http://127.0.0.1:4001"]
@@ -107,7 +113,7 @@ fn defaults_apply_without_any_configuration() {
 #[test]
 fn every_key_of_the_file_is_taken() {
     let config = load(
-        "strategy: reboot\ngroup: 01\nkey-prefix: /a/b/\nhold-points: false\nsentinel: /s\n\
+        "strategy: reboot\ngroup: 01\nkey-prefix: /a/b/\nhold-points: false\nsentinel: [/s, /t]\n\
          updates: {restage-after: 3d}\n\
          etcd:\n  endpoints: [a:1, 'https://b']\n  member: 'b:2'\n  cafile: /ca\n  certfile: /cert\n  keyfile: /key\n  \
          username: u\n  password-file: /p\n  timeout: 1s\nwindow: {start: 'Sun 04:00', length: 1h}\n\
@@ -121,7 +127,7 @@ fn every_key_of_the_file_is_taken() {
     assert_eq!(config.group.as_str(), "01");
     assert_eq!(config.prefix, "a/b");
     assert!(!config.pin_booted_slot && config.window.is_some());
-    assert_eq!(config.sentinel, Path::new("/s"));
+    assert_eq!(config.sentinels, [Path::new("/s"), Path::new("/t")]);
     assert_eq!(
         config.restage_after,
         Some(Duration::from_secs(3 * 24 * 3600))

@@ -13,7 +13,7 @@ use crate::agent::{
     journal::{Claim, Entry, Journal, Stage},
     machine::{Boot, Effect, Event, Identity, Machine, Op, State, StateName},
     restage::Reset,
-    situation::{Facts, Logins, Now, Rules, Update},
+    situation::{Asked, Facts, Logins, Now, Rules, Update},
 };
 
 fn identity(strategy: Strategy, boot: u32, slots: &Slots, readable: bool) -> Identity {
@@ -130,7 +130,7 @@ impl Simulation {
                 update: Update::None("UPDATE_STATUS_IDLE".into()),
                 next: Ok(None),
                 logind: Ok(Logins::default()),
-                packages: Vec::new(),
+                asked: Asked::default(),
             },
             disk: Journal::default(),
             disk_works: true,
@@ -248,7 +248,7 @@ impl Simulation {
             update,
             next,
             logind,
-            packages: Vec::new(),
+            asked: Asked::default(),
         }
     }
 
@@ -462,7 +462,7 @@ impl Simulation {
             update: Update::None("UPDATE_STATUS_IDLE".into()),
             next: Ok(None),
             logind: Ok(Logins::default()),
-            packages: Vec::new(),
+            asked: Asked::default(),
         };
         self.start();
     }

@@ -11,7 +11,7 @@ use crate::agent::{
     health::Verdict,
     journal::{Claim, ClaimKey, Entry, Journal, OwnQuarantine, Stage},
     machine::{Boot, Effect, Event, Identity, Machine, Op, Other, State},
-    situation::{Facts, Intent, Logins, Now, Rules, Update},
+    situation::{Asked, Facts, Intent, Logins, Now, Rules, Update},
 };
 
 /// The boot that is decided about.
@@ -319,7 +319,7 @@ fn ticket_is_kept_only_while_the_node_still_wants_that_reboot() {
         update: Update::Staged(named(1)),
         next: Ok(None),
         logind: Ok(Logins::default()),
-        packages: Vec::new(),
+        asked: Asked::default(),
     };
     let elsewhere = || Keys::new("p", Group::new("elsewhere").unwrap());
     let cases: [(bool, Strategy, Keys, u8); 4] = [

@@ -13,8 +13,9 @@ const UNITS: [&str; 4] = [
     "locksmithd.service",
     "zincati.service",
     "rebootmgr.service",
-    "systemd-sysupdate-reboot.timer",
+    SYSUPDATE,
 ];
+const SYSUPDATE: &str = "systemd-sysupdate-reboot.timer";
 
 /// Programs of pods that reboot nodes, by the names of their processes, and whose they are.
 const PROCESSES: [(&str, &str, &str); 2] = [
@@ -41,9 +42,13 @@ pub(super) async fn of_systemd(root: &Root, connection: &Connection) -> Vec<Coor
     let mut found = Vec::new();
     for unit in UNITS {
         if !(unit == "locksmithd.service" && is_ours) && is_enabled(connection, unit).await {
+            let asks_instead = match unit {
+                SYSUPDATE => " && systemctl enable --now pointsman-sysupdate.timer",
+                _ => "",
+            };
             found.push(Coordinator {
                 found: format!("{unit} is enabled, and takes no reboot lock of pointsman"),
-                to_do: format!("systemctl disable --now {unit}"),
+                to_do: format!("systemctl disable --now {unit}{asks_instead}"),
             });
         }
     }
@@ -150,8 +155,7 @@ fn transactional_update(root: &Root) -> Option<Coordinator> {
     let only_asks = ["kured", "notify", "none"].contains(&method.as_str());
     (!only_asks).then(|| Coordinator {
         found: format!("transactional-update reboots the node by itself (REBOOT_METHOD={method})"),
-        to_do: "set REBOOT_METHOD=kured in /etc/transactional-update.conf: it then only asks, by /run/reboot-required, which pointsman \
-                sees"
+        to_do: "set REBOOT_METHOD=kured in /etc/transactional-update.conf: it then only asks, by a file that pointsman sees"
             .into(),
     })
 }

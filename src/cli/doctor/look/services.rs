@@ -39,7 +39,9 @@ pub(super) async fn agent(context: &Context) -> Agent {
 /// update_engine.
 pub(super) async fn update_engine(context: &Context, connection: &Connection) -> UpdateEngine {
     if !update_engine::installed(connection, &context.config.root).await {
-        return UpdateEngine::None(context.config.sentinel.display().to_string());
+        let files = context.config.sentinels.iter();
+        let files: Vec<_> = files.map(|file| file.display().to_string()).collect();
+        return UpdateEngine::None(files.join(" or "));
     }
     match Client::new(connection).get_status().await {
         Ok(status) => {

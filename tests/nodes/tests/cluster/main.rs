@@ -14,3 +14,4 @@ mod shutdown;
 mod story;
 mod sysext;
 mod turns;
+mod updaters;

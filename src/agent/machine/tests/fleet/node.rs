@@ -16,7 +16,7 @@ use super::{
 use crate::agent::{
     journal::{Entry, Journal},
     machine::{Effect, Event, Identity, Machine, Op, State},
-    situation::{Facts, Logins, Now, Rules, Update},
+    situation::{Asked, Facts, Logins, Now, Rules, Update},
 };
 
 /// What the node's power does.
@@ -202,7 +202,7 @@ impl Node {
             update,
             next: Ok(next),
             logind: Ok(logins),
-            packages: Vec::new(),
+            asked: Asked::default(),
         }
     }
 
