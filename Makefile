@@ -19,7 +19,7 @@ help:
 	@echo "make deny   check licences, sources and advisories of the crates, with cargo-deny"
 	@echo "make test   check format, lints and docs, and run all unit and integration tests"
 	@echo "make docs   make the documentation's site, target/docs/index.html, with mdBook (built once, some minutes)"
-	@echo "make bench  measure an etcd transaction, a hand-over, an idle agent, a switch of slots, a cloud-config and the HTTP server"
+	@echo "make bench  measure an etcd transaction, a hand-over, an idle agent, a switch of slots, a cloud-config, the HTTP server and commands in a large group"
 	@echo "make fuzz   fuzz documents, applies and partition tables: FUZZ_SECONDS=300 for each target, or for FUZZ=one"
 	@echo "make nodes-test  test a cluster of booted containers with the package (as root)"
 	@echo "make vm-test     test emulated machines: panics, hangs, a watchdog (as root; minutes)"
@@ -134,7 +134,7 @@ vagrant-test: setup-vagrant
 	tests/vm/box/try.sh $(BUILT)/debug
 
 bench: setup build
-	$(CARGO) bench --quiet --profile measure --bench handover --bench flip --bench cloud_config --bench serve
+	$(CARGO) bench --quiet --profile measure --bench handover --bench flip --bench cloud_config --bench serve --bench commands
 
 # LLVM's coverage passes are in every toolchain. It begins with the examples and what was of use before; an input that fails
 # is left under fuzz/target/failures, and given to the program of its target it fails again.

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use host::{bus::BusError, kept::Kept};
+use host::{bus::BusError, kept::Kept, text};
 use jiff::Zoned;
 use semaphore::records::ImageId;
 use settings::Strategy;
@@ -112,7 +112,7 @@ impl Asked {
     /// The reason for people; none where no file asks.
     fn reason(&self) -> Option<String> {
         if !self.packages.is_empty() {
-            return Some(update_of(&self.packages));
+            return Some(format!("update of {}", text::few(&self.packages)));
         }
         let files: Vec<_> = self
             .files
@@ -197,17 +197,4 @@ pub fn intent(facts: &Facts, request: Option<&Request>, runs: &ImageId) -> Optio
             .or_else(|| facts.next.clone().ok().flatten())
             .unwrap_or_else(|| runs.clone()),
     })
-}
-
-/// How many packages are named in a reason.
-const NAMED: usize = 5;
-
-/// The reason of a reboot that packages ask for.
-fn update_of(packages: &[String]) -> String {
-    let named = packages.iter().take(NAMED).cloned().collect::<Vec<_>>();
-    let more = match packages.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!("update of {}{more}", named.join(", "))
 }

@@ -109,7 +109,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             return Err(refused("the group is stopped (max is 0)"));
         }
         Locked::Full(document) => {
-            let group = semaphore.read_without_nodes().await?;
+            let group = semaphore.read_holders().await?;
             let holders: Vec<String> = group.holders.iter().map(names::shown).collect();
             let taken = match document.max {
                 1 => "the only place is".to_owned(),
@@ -248,7 +248,7 @@ async fn wait(
     let shown = names::named(&holder.hostname, &id);
     // The ticket would be the same key, and be taken from under the agent that waits with it.
     if semaphore
-        .read()
+        .read_about(&id)
         .await?
         .queue
         .iter()

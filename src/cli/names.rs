@@ -38,8 +38,8 @@ fn meant(given: &str, group: &Group) -> Meant {
     }
 }
 
-/// Reads the group as far as it tells what a person means by `given`: of the nodes' records only its own where it is an id,
-/// and all of them only where it is a host name.
+/// Reads the group as far as it tells what a person means by `given`: of the tickets and the nodes' records only its own where
+/// it is an id, and all of them only where it is a host name.
 ///
 /// # Errors
 /// When etcd cannot be reached or refuses.

@@ -176,7 +176,7 @@ pub async fn resume(context: &Context, args: &ResumeArgs) -> Result<(), Failure>
         ))?,
         Resumed::Done(None) => output::say(format!("{which} was not paused."))?,
     }
-    let left = semaphore.read_without_nodes().await?;
+    let left = semaphore.read_holders().await?;
     if let (false, Some(pause)) = (args.all, &left.pause_all) {
         output::say(format!(
             "The whole cluster is still paused {}. To end that pause: {}",

@@ -3,7 +3,7 @@
 mod effects;
 mod windows;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use host::{
     duration,
@@ -271,15 +271,18 @@ async fn effects(
     semaphore: &Semaphore,
     set: &PolicySet,
 ) -> Result<Vec<String>, Failure> {
-    let group = semaphore.read().await?;
-    let rollout = semaphore.rollout().await?;
+    let after = set.policy.clone().unwrap_or_default();
+    let group = semaphore.read_without_nodes().await?;
+    let mut open = BTreeMap::new();
+    for earlier in &after.after {
+        open.insert(earlier.clone(), semaphore.open_images(earlier).await?);
+    }
     let before = set
         .before
         .policy
         .as_ref()
         .and_then(|policy| policy.as_ref().ok());
-    let after = set.policy.clone().unwrap_or_default();
-    let lines = effects::on_nodes(before, &after, &group, &rollout);
+    let lines = effects::on_nodes(before, &after, &group, &open);
     let zone = node::time_zone(&context.config.root);
     let now = Timestamp::now().to_zoned(zone);
     let windows = before.map_or(&[][..], |policy| &policy.windows);

@@ -154,13 +154,9 @@ async fn in_the_cluster(context: &Context, args: &Args) -> Result<(), Failure> {
     }
     let semaphore = context.semaphore()?;
     match &args.command {
-        None => list(
-            semaphore.read_without_nodes().await?.quarantine,
-            false,
-            context,
-        ),
+        None => list(semaphore.read_holders().await?.quarantine, false, context),
         Some(Command::List { json }) => list(
-            semaphore.read_without_nodes().await?.quarantine,
+            semaphore.read_holders().await?.quarantine,
             json.json,
             context,
         ),

@@ -1,5 +1,6 @@
 //! `pointsman set-max`.
 
+use host::text;
 use semaphore::etcd::{Before, Group};
 
 use super::{Context, Exit, Failure, common::ReasonArgs, names, output, policy};
@@ -40,9 +41,7 @@ fn in_use(group: &Group) -> Option<String> {
         ("its nodes are", nodes),
     ];
     let (how, who) = ways.into_iter().find(|(_, who)| !who.is_empty())?;
-    let few: Vec<String> = who.iter().take(5).cloned().collect();
-    let more = if who.len() > few.len() { ", …" } else { "" };
-    Some(format!("{how} {}{more}", few.join(", ")))
+    Some(format!("{how} {}", text::few(&who)))
 }
 
 fn who(hostname: &str, id: &str) -> String {
@@ -57,8 +56,9 @@ pub(super) async fn known_or_new(context: &Context, command: &str) -> Result<(),
         return Ok(());
     }
     let semaphore = context.semaphore()?;
-    let read = semaphore.read().await?;
-    if read.document.is_some() || in_use(&read).is_some() {
+    if semaphore.read_holders().await?.document.is_some()
+        || in_use(&semaphore.read().await?).is_some()
+    {
         return Ok(());
     }
     let groups = semaphore.groups().await?;

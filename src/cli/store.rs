@@ -294,7 +294,7 @@ async fn accept(context: &Context, args: &AcceptArgs) -> Result<(), Failure> {
             .remedy("look again", context.command("store")));
         }
     }
-    let left = semaphore.read_without_nodes().await?;
+    let left = semaphore.read_holders().await?;
     if let Some(pause) = &left.pause_all {
         output::say(format!(
             "The whole cluster is still paused {}. To end that pause: {}",

@@ -45,7 +45,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let own = args.id.is_none().then(|| context.id(None)).transpose()?;
     let group = match own.as_ref().or(args.id.as_ref()) {
         Some(given) => names::group_of(&semaphore, given).await?,
-        None => semaphore.read_without_nodes().await?,
+        None => semaphore.read_holders().await?,
     };
     let (id, known) = match (own, &args.id) {
         (None, Some(given)) => {
@@ -89,7 +89,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             output::say(format!("{shown} does not hold the reboot lock any more."))?
         }
         Unlocked::NotHeld => {
-            let holders = semaphore.read_without_nodes().await?.holders;
+            let holders = semaphore.read_holders().await?.holders;
             let held = match holders.as_slice() {
                 [] => "Nobody holds it.".into(),
                 all => {

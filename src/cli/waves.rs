@@ -28,8 +28,20 @@ pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
+    show: ShowArgs,
+}
+
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct ShowArgs {
+    /// All nodes that have not proven an image, not only the first 20.
+    #[arg(long, conflicts_with = "json")]
+    all: bool,
+    #[command(flatten)]
     json: JsonArgs,
 }
+
+/// How many nodes are shown that have not proven an image: in a group that has just begun, these are all.
+pub(super) const SHOWN: usize = 20;
 
 impl Args {
     /// Whether the group matters: all are shown, and an image is opened after one.
@@ -41,7 +53,7 @@ impl Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Show for each group and image which nodes have not proven it yet, and why.
-    Show(JsonArgs),
+    Show(ShowArgs),
     /// Open an image to the groups that come after the group of --group, whoever has proven it, and without the time between the
     /// groups. To stop an image again: `quarantine add`.
     Open(OpenArgs),
@@ -64,8 +76,8 @@ struct OpenArgs {
 pub async fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let semaphore = context.semaphore()?;
     match &args.command {
-        None => show(context, &semaphore, args.json).await,
-        Some(Command::Show(json)) => show(context, &semaphore, *json).await,
+        None => show(context, &semaphore, args.show).await,
+        Some(Command::Show(args)) => show(context, &semaphore, *args).await,
         Some(Command::Open(open)) => self::open(context, &semaphore, open).await,
     }
 }
@@ -180,15 +192,19 @@ fn known_images(rollout: &Rollout) -> Vec<ImageId> {
     known.into_values().collect()
 }
 
-async fn show(context: &Context, semaphore: &Semaphore, json: JsonArgs) -> Result<(), Failure> {
+async fn show(context: &Context, semaphore: &Semaphore, args: ShowArgs) -> Result<(), Failure> {
     let shown = gathered(context, semaphore).await?;
-    if json.json {
+    if args.json.json {
         return output::json(&shown);
     }
     if shown.is_empty() {
         return output::say("No group comes after another one: no policy has --after.");
     }
-    output::say(texts(context, &shown))
+    output::say(texts(
+        context,
+        &shown,
+        if args.all { usize::MAX } else { SHOWN },
+    ))
 }
 
 /// The groups that open waves or wait for them, as people read them; empty where none does.
@@ -196,7 +212,7 @@ async fn show(context: &Context, semaphore: &Semaphore, json: JsonArgs) -> Resul
 /// # Errors
 /// When etcd cannot be asked.
 pub(super) async fn read(context: &Context, semaphore: &Semaphore) -> Result<String, Failure> {
-    Ok(texts(context, &gathered(context, semaphore).await?))
+    Ok(texts(context, &gathered(context, semaphore).await?, SHOWN))
 }
 
 async fn gathered(context: &Context, semaphore: &Semaphore) -> Result<Vec<GroupShown>, Failure> {
@@ -204,12 +220,13 @@ async fn gathered(context: &Context, semaphore: &Semaphore) -> Result<Vec<GroupS
     Ok(gather::groups(semaphore, &command).await?)
 }
 
-fn texts(context: &Context, shown: &[GroupShown]) -> String {
-    let texts: Vec<String> = shown.iter().map(|group| text(context, group)).collect();
+fn texts(context: &Context, shown: &[GroupShown], nodes: usize) -> String {
+    let texts = shown.iter().map(|group| text(context, group, nodes));
+    let texts: Vec<String> = texts.collect();
     texts.join("\n\n")
 }
 
-fn text(context: &Context, shown: &GroupShown) -> String {
+fn text(context: &Context, shown: &GroupShown, nodes: usize) -> String {
     let mut lines = vec![format!(
         "Group: {} ({})",
         names::group(&shown.group),
@@ -265,7 +282,7 @@ fn text(context: &Context, shown: &GroupShown) -> String {
         if let Some(reason) = &image.quarantined {
             lines.push(format!("  quarantined: {}", output::in_line(reason)));
         }
-        for missing in &image.missing {
+        for missing in image.missing.iter().take(nodes) {
             let host = names::named(&missing.hostname, &missing.id);
             let since = missing
                 .since
@@ -278,6 +295,9 @@ fn text(context: &Context, shown: &GroupShown) -> String {
             if let Some(command) = &missing.command {
                 lines.push(format!("    if it is gone for good: {command}"));
             }
+        }
+        if let more @ 1.. = image.missing.len().saturating_sub(nodes) {
+            lines.push(format!("  {more} more. To see them: pointsman waves --all"));
         }
     }
     lines.join("\n")

@@ -58,6 +58,19 @@ pub fn cut(text: &str, most: usize) -> Cow<'_, str> {
     }
 }
 
+/// How many names a sentence has at most: a group may have thousands of nodes.
+const NAMED: usize = 5;
+
+/// The first five of these names, and how many more there are.
+#[must_use]
+pub fn few(names: &[String]) -> String {
+    let named = names.get(..NAMED).unwrap_or(names).join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
 /// The text as one word of a shell's line.
 #[must_use]
 pub fn shell_word(given: &str) -> String {

@@ -95,26 +95,26 @@ impl fmt::Display for MissingBecause {
 /// Who of a group has not proven the image with this digest, and why. `nodes` are the records of all nodes, of whatever group.
 #[must_use]
 pub fn missing(group: &str, view: &GroupView, nodes: &[NodeRecord], digest: &str) -> Vec<Missing> {
-    let record = |id: &str| nodes.iter().find(|node| node.id == id);
+    let known = Known::new(nodes);
     let named = |digest: &str| {
-        let known = nodes.iter().map(|node| &node.runs);
-        let known = known.chain(view.holders.values().map(|holder| &holder.to));
-        let version = known
-            .filter(|image| image.digest.as_deref() == Some(digest))
-            .find_map(|image| image.version.clone());
+        let to = view.holders.values().map(|holder| &holder.to);
+        let goes = to.filter(|image| image.digest.as_deref() == Some(digest));
+        let version = known.versions.get(digest).copied();
+        let version = version.or_else(|| goes.filter_map(|image| image.version.as_ref()).next());
         ImageId {
             digest: Some(digest.to_owned()),
-            version,
+            version: version.cloned(),
         }
     };
     let members = view.members.iter().filter(|(_, proven)| *proven != digest);
     let members = members.map(|(id, proven)| {
-        let said = record(id);
-        let why = because(id, proven, view, said, nodes).unwrap_or_else(|| match proven.as_str() {
-            "" if said.is_none() => MissingBecause::Unknown,
-            "" => MissingBecause::Nothing,
-            other => MissingBecause::Other(named(other)),
-        });
+        let said = known.by_id.get(id.as_str()).copied();
+        let why =
+            because(id, proven, view, said, &known).unwrap_or_else(|| match proven.as_str() {
+                "" if said.is_none() => MissingBecause::Unknown,
+                "" => MissingBecause::Nothing,
+                other => MissingBecause::Other(named(other)),
+            });
         (id, said, why)
     });
     let silent = nodes
@@ -137,23 +137,49 @@ pub fn missing(group: &str, view: &GroupView, nodes: &[NodeRecord], digest: &str
         .collect()
 }
 
+/// The nodes' records as they are looked up: a group may have thousands, each of which is looked for.
+struct Known<'a> {
+    by_id: BTreeMap<&'a str, &'a NodeRecord>,
+    by_host: BTreeMap<&'a str, Vec<&'a NodeRecord>>,
+    /// The versions of images, by their digests, where a node runs them.
+    versions: BTreeMap<&'a str, &'a String>,
+}
+
+impl<'a> Known<'a> {
+    fn new(nodes: &'a [NodeRecord]) -> Self {
+        let mut known = Self {
+            by_id: BTreeMap::new(),
+            by_host: BTreeMap::new(),
+            versions: BTreeMap::new(),
+        };
+        for node in nodes {
+            known.by_id.entry(&node.id).or_insert(node);
+            known.by_host.entry(&node.hostname).or_default().push(node);
+            if let (Some(digest), Some(version)) = (&node.runs.digest, &node.runs.version) {
+                known.versions.entry(digest).or_insert(version);
+            }
+        }
+        known
+    }
+}
+
 /// What a member that has not proven the image does, by what there is of it; none where nothing says.
 fn because(
     id: &str,
     proven: &str,
     view: &GroupView,
     said: Option<&NodeRecord>,
-    nodes: &[NodeRecord],
+    known: &Known<'_>,
 ) -> Option<MissingBecause> {
     if view.lost.contains_key(id) {
         return Some(MissingBecause::Lost);
     }
-    let newer = |node: &&NodeRecord| {
-        let same = said.is_some_and(|said| said.hostname == node.hostname);
+    let same = said.and_then(|said| known.by_host.get(said.hostname.as_str()));
+    let newer = |node: &&&NodeRecord| {
         let later = node.since > said.and_then(|said| said.since);
-        node.id != id && same && !node.hostname.is_empty() && later
+        node.id != id && !node.hostname.is_empty() && later
     };
-    if let Some(by) = nodes.iter().find(newer)
+    if let Some(by) = same.into_iter().flatten().find(newer)
         && !view.holders.contains_key(id)
     {
         return Some(MissingBecause::Replaced { by: by.id.clone() });

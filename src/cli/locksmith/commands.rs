@@ -201,7 +201,7 @@ async fn document(
     semaphore: &Semaphore,
     before: &'static str,
 ) -> Result<Document, Fault> {
-    let read = semaphore.read_without_nodes().await;
+    let read = semaphore.read_holders().await;
     read.and_then(|read| semaphore.document(&read))
         .map_err(refused(context, before))
 }

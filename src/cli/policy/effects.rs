@@ -1,13 +1,12 @@
 //! What a change of the policy would do to the nodes there are. Pure.
 
-use std::time::Duration;
-
-use host::duration;
-use semaphore::{
-    etcd::{self, Rollout},
-    policy::Policy,
-    records::Phase,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
 };
+
+use host::{duration, node};
+use semaphore::{etcd, policy::Policy, records::Phase};
 
 use crate::cli::names;
 
@@ -22,12 +21,12 @@ pub(super) fn pace(soak: Option<Duration>, members: u64, max: Option<u32>) -> Op
         .map(|soak| soak.saturating_mul(turns))
 }
 
-/// What the nodes would do, a line each.
+/// What the nodes would do, a line each. `open` are the images that each earlier group has opened, by their digests.
 pub(super) fn on_nodes(
     before: Option<&Policy>,
     after: &Policy,
     group: &etcd::Group,
-    rollout: &Rollout,
+    open: &BTreeMap<node::Group, BTreeSet<String>>,
 ) -> Vec<String> {
     let mut lines = Vec::new();
     let soaked = before.and_then(|policy| policy.soak);
@@ -63,10 +62,8 @@ pub(super) fn on_nodes(
         let Some(digest) = &ticket.to.digest else {
             continue;
         };
-        let is_open = |group: &host::node::Group| {
-            let view = rollout.groups.get(group);
-            view.is_some_and(|view| view.waves.contains_key(digest))
-        };
+        let is_open =
+            |group: &node::Group| open.get(group).is_some_and(|open| open.contains(digest));
         if let Some(shut) = after.after.iter().find(|group| !is_open(group)) {
             lines.push(format!(
                 "{} would leave the queue until {} has proven {}",
@@ -81,7 +78,7 @@ pub(super) fn on_nodes(
 
 #[cfg(test)]
 mod tests {
-    use semaphore::{etcd::HolderState, lost::Never, rollout::GroupView};
+    use semaphore::{etcd::HolderState, lost::Never};
 
     use super::*;
 
@@ -138,8 +135,8 @@ mod tests {
             after: vec![canary.clone()],
             ..Policy::default()
         };
-        let mut rollout = Rollout::default();
-        let lines = on_nodes(None, &policy, &group, &rollout);
+        let mut open = BTreeMap::new();
+        let lines = on_nodes(None, &policy, &group, &open);
         assert_eq!(
             lines,
             [
@@ -148,10 +145,8 @@ mod tests {
                 "waits would leave the queue until canary has proven 2",
             ]
         );
-        let mut view = GroupView::default();
-        view.waves.insert("X".into(), Default::default());
-        rollout.groups.insert(canary, view);
-        let lines = on_nodes(Some(&policy), &Policy::default(), &group, &rollout);
+        open.insert(canary, BTreeSet::from(["X".to_owned()]));
+        let lines = on_nodes(Some(&policy), &Policy::default(), &group, &open);
         assert_eq!(
             lines,
             [
@@ -159,6 +154,6 @@ mod tests {
                 "soaks goes on soaking as long as it began to"
             ]
         );
-        assert!(on_nodes(Some(&policy), &policy, &group, &rollout).is_empty());
+        assert!(on_nodes(Some(&policy), &policy, &group, &open).is_empty());
     }
 }

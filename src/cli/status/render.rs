@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use host::{duration, time};
+use host::{duration, text, time};
 use jiff::{Timestamp, tz::TimeZone};
 use semaphore::records::{ImageId, NodeRecord, Pause};
 
@@ -75,7 +75,7 @@ pub fn render(status: &Status, queue: Queue, now: &Timestamp, zone: &TimeZone) -
         if !group.without_policy.is_empty() {
             out += &format!(
                 "The policy does not hold for nodes whose agents do not know policies: {}\n",
-                output::in_line(&group.without_policy.join(", "))
+                output::in_line(&text::few(&group.without_policy))
             );
         }
         if let Some(error) = &group.policy_error {

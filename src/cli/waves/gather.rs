@@ -107,16 +107,15 @@ async fn group(
         let digest = image.digest.clone().unwrap_or_default();
         let wave = view.waves.get(&digest);
         let left = semaphore.soak_left(view, &digest).await?;
-        let missing = match wave {
+        let mut missing = match wave {
             Some(_) => Vec::new(),
             None => rollout::missing(name.as_str(), view, &rollout.nodes, &digest),
         };
-        let forget = |missing: &rollout::Missing| match missing.why {
-            MissingBecause::Replaced { .. } | MissingBecause::Unknown => Some(command(
-                name,
-                &format!("forget {}", shell_word(&missing.id)),
-            )),
-            _ => None,
+        // First those that a person must look after.
+        missing.sort_by_key(|missing| !may_be_gone(&missing.why));
+        let forget = |missing: &rollout::Missing| {
+            let forget = || command(name, &format!("forget {}", shell_word(&missing.id)));
+            may_be_gone(&missing.why).then(forget)
         };
         images.push(ImageShown {
             wave: match (wave, left) {
@@ -161,6 +160,14 @@ async fn group(
         images,
         warnings: warnings(rollout, name, view),
     })
+}
+
+/// Whether a member that has not proven an image may be gone for good.
+fn may_be_gone(why: &MissingBecause) -> bool {
+    matches!(
+        why,
+        MissingBecause::Replaced { .. } | MissingBecause::Unknown
+    )
 }
 
 /// What keeps waves from opening, whatever the nodes do.

@@ -1,6 +1,7 @@
 //! What a command reads and shows where a group has very many nodes.
 
 use etcd_client::{Txn, TxnOp};
+use host::node::Group;
 
 use super::*;
 
@@ -23,7 +24,10 @@ async fn crowd(tickets: usize) -> (Cluster, Operator) {
         })
         .collect();
     let ticket = |i| {
-        let ticket = serde_json::json!({"version": 1, "id": id(i), "hostname": format!("node-{i}"), "nonce": i.to_string()});
+        let ticket = serde_json::json!({
+            "version": 1, "id": id(i), "hostname": format!("node-{i}"), "nonce": i.to_string(),
+            "to": {"image": "sha256:2", "version": "4230.2.0"},
+        });
         TxnOp::put(keys.ticket(&id(i)), ticket.to_string(), None)
     };
     ops.extend((0..tickets).map(ticket));
@@ -57,10 +61,10 @@ async fn cost(cluster: &Cluster, operator: &Operator, args: &[&str]) -> (String,
 
 #[tokio::test]
 async fn acts_on_one_node_do_not_read_the_records_of_all() {
-    let (cluster, operator) = crowd(0).await;
+    let (cluster, operator) = crowd(200).await;
     let (_, whole) = cost(&cluster, &operator, &["status", "--nodes"]).await;
     assert!(whole > 200_000, "{whole} bytes: the records are not there");
-    let node = id(7);
+    let node = id(1007);
     for args in [
         &["lock", &node][..],
         &["unlock", &node],
@@ -73,11 +77,73 @@ async fn acts_on_one_node_do_not_read_the_records_of_all() {
         &["quarantine", "clear", "4230.2.0"],
         &["pause", "--reason", "launch"],
         &["resume"],
-        &["forget", &id(8)],
+        &["unlock", &id(8), "--ticket"],
+        &["forget", &id(1008)],
     ] {
         let (_, bytes) = cost(&cluster, &operator, args).await;
-        assert!(bytes < 20_000, "{args:?}: {bytes} bytes of {whole}");
+        assert!(bytes < 10_000, "{args:?}: {bytes} bytes of {whole}");
     }
+}
+
+#[tokio::test]
+async fn dry_run_of_a_policy_names_few_nodes_and_reads_few_records() {
+    let (cluster, operator) = crowd(50).await;
+    let canary = on(&cluster, &operator.prefix)
+        .keys()
+        .of_group(Group::new("canary").unwrap());
+    let mut client = cluster.client().await;
+    client
+        .put(canary.member(&id(1)), "sha256:1", None)
+        .await
+        .unwrap();
+    client
+        .put(canary.policy(), r#"{"wave_soak":"1h"}"#, None)
+        .await
+        .unwrap();
+    let dry = ["policy", "set", "--after", "canary", "--dry-run"];
+    // Records without what they have proven are of older agents.
+    let older = "run on 2000 nodes of these groups: node-0, node-1, node-2, node-3, node-4 and 1995 more. Waves";
+    operator.says(&dry, 1, older).await;
+    let (text, _) = cost(&cluster, &operator, &[&dry[..], &["--force"]].concat()).await;
+    let leave = "would leave the queue until canary has proven";
+    assert_eq!(text.matches(leave).count(), 50, "{text}");
+    // What says nothing of waves needs no records.
+    let soak = ["policy", "set", "--soak", "1h", "--dry-run"];
+    let (_, bytes) = cost(&cluster, &operator, &soak).await;
+    assert!(bytes < 30_000, "{bytes} bytes");
+}
+
+#[tokio::test]
+async fn waves_name_twenty_nodes_those_that_may_be_gone_first() {
+    let (cluster, operator) = crowd(0).await;
+    let semaphore = on(&cluster, &operator.prefix);
+    let keys = semaphore.keys();
+    let mut puts = vec![TxnOp::put(keys.policy(), r#"{"wave_soak":"1h"}"#, None)];
+    let members = (0..30).map(|i| (id(i), if i == 0 { "sha256:2" } else { "sha256:1" }));
+    // No record tells of this one.
+    let gone = "f".repeat(32);
+    let members = members.chain([(gone.clone(), "")]);
+    puts.extend(members.map(|(id, proven)| TxnOp::put(keys.member(&id), proven, None)));
+    let mut client = cluster.client().await;
+    client.txn(Txn::new().and_then(puts)).await.unwrap();
+    let (text, _) = cost(&cluster, &operator, &["waves"]).await;
+    let of_image = |text: &str| {
+        let of = text.split("(sha256:2)").nth(1);
+        let of = of.unwrap_or_else(|| panic!("{text}"));
+        let lines = of.lines().skip(1).take_while(|line| line.starts_with("  "));
+        let nodes = lines.filter(|line| !line.starts_with("    "));
+        nodes.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let named = of_image(&text);
+    assert!(named[0].contains(&gone), "{text}");
+    assert_eq!(named.len(), 21, "{text}");
+    let more = NODES - 20;
+    assert_eq!(
+        named[20],
+        format!("  {more} more. To see them: pointsman waves --all")
+    );
+    let (text, _) = cost(&cluster, &operator, &["waves", "--all"]).await;
+    assert_eq!(of_image(&text).len(), NODES, "{text}");
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ pub enum AfterFault {
     /// Agents that tell nothing of what they have proven: their nodes have no member key.
     #[error(
         "older agents, which know nothing of waves, run on {} of these groups: {}. Waves do not wait for these nodes, and these \
-         nodes wait for no wave; --force allows this", count(.0.len()), .0.join(", ")
+         nodes wait for no wave; --force allows this", count(.0.len()), host::text::few(.0)
     )]
     Silent(Vec<String>),
     /// More groups than one request to etcd can compare.

@@ -190,13 +190,16 @@ pub(super) fn readable<T: DeserializeOwned>(kvs: &[KeyValue]) -> Vec<T> {
     records
 }
 
-/// Which nodes' records are read along with a group. They are the one thing in it that grows with the number of its nodes.
+/// What is read of a group. Its tickets and its nodes' records grow with the number of its nodes, and nothing else does.
 #[derive(Debug, Clone, Copy)]
-enum Records<'a> {
+enum Scope<'a> {
     All,
-    /// That of the node with this id, if there is one.
-    Of(&'a str),
-    None,
+    /// All but the nodes' records.
+    Queue,
+    /// Of the tickets and records, those of the node with this id, if there are any.
+    About(&'a str),
+    /// Neither tickets nor records.
+    Holders,
 }
 
 impl Semaphore {
@@ -205,15 +208,15 @@ impl Semaphore {
     /// # Errors
     /// When etcd cannot be reached or refuses.
     pub async fn read(&self) -> Result<Group, Error> {
-        self.read_with(Records::All).await
+        self.read_with(Scope::All).await
     }
 
-    /// As [`Self::read`], but of the nodes' records only that of `id`.
+    /// As [`Self::read`], but of the tickets and of the nodes' records only those of `id`.
     ///
     /// # Errors
     /// When etcd cannot be reached or refuses.
     pub async fn read_about(&self, id: &str) -> Result<Group, Error> {
-        self.read_with(Records::Of(id)).await
+        self.read_with(Scope::About(id)).await
     }
 
     /// As [`Self::read`], but without the nodes' records.
@@ -221,23 +224,35 @@ impl Semaphore {
     /// # Errors
     /// When etcd cannot be reached or refuses.
     pub async fn read_without_nodes(&self) -> Result<Group, Error> {
-        self.read_with(Records::None).await
+        self.read_with(Scope::Queue).await
     }
 
-    async fn read_with(&self, records: Records<'_>) -> Result<Group, Error> {
+    /// As [`Self::read`], but without the queue and the nodes' records: who holds the lock, and what keeps others from it.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn read_holders(&self) -> Result<Group, Error> {
+        self.read_with(Scope::Holders).await
+    }
+
+    async fn read_with(&self, scope: Scope<'_>) -> Result<Group, Error> {
         let keys = &self.keys;
         let all = || Some(GetOptions::new().with_prefix());
-        let nodes = match records {
-            Records::All => Some(TxnOp::get(keys.nodes(), all())),
-            Records::Of(id) => Some(TxnOp::get(keys.node(id), None)),
-            Records::None => None,
+        let queue = match scope {
+            Scope::All | Scope::Queue => Some(TxnOp::get(keys.queue(), all())),
+            Scope::About(id) => Some(TxnOp::get(keys.ticket(id), None)),
+            Scope::Holders => None,
         };
-        let has_nodes = nodes.is_some();
+        let nodes = match scope {
+            Scope::All => Some(TxnOp::get(keys.nodes(), all())),
+            Scope::About(id) => Some(TxnOp::get(keys.node(id), None)),
+            Scope::Queue | Scope::Holders => None,
+        };
+        let (has_queue, has_nodes) = (queue.is_some(), nodes.is_some());
         let ops = vec![
             TxnOp::get(keys.semaphore(), None),
             TxnOp::get(keys.holders(), all()),
             TxnOp::get(keys.deadlines(), all()),
-            TxnOp::get(keys.queue(), all()),
             TxnOp::get(keys.pause(), None),
             TxnOp::get(keys.pause_all(), None),
             TxnOp::get(keys.quarantines(), all()),
@@ -249,6 +264,7 @@ impl Semaphore {
         ];
         let ops: Vec<TxnOp> = ops
             .into_iter()
+            .chain(queue)
             .chain(nodes)
             .chain([count(keys.members())])
             .collect();
@@ -258,7 +274,10 @@ impl Semaphore {
         let members = counted(&response);
         let mut answers = answers(&response);
         let _counted = answers.pop();
-        let nodes = if has_nodes { answers.pop() } else { None };
+        let mut last = |asked: bool| asked.then(|| answers.pop()).flatten().unwrap_or_default();
+        let nodes = last(has_nodes);
+        let mut tickets = last(has_queue);
+        tickets.sort_by_key(KeyValue::create_revision);
         let lost = answers.pop().unwrap_or_default();
         let expiries = answers.pop().unwrap_or_default();
         let store = answers.pop().unwrap_or_default();
@@ -275,8 +294,6 @@ impl Semaphore {
             .iter()
             .map(|kv| after(&keys.deadlines(), kv))
             .collect();
-        let mut tickets = next();
-        tickets.sort_by_key(KeyValue::create_revision);
         let pauses = [next(), next()];
         let quarantine = quarantines(&next());
         let members_out = next();
@@ -306,7 +323,7 @@ impl Semaphore {
             quarantine,
             member_before_accept: is_older(members_out.first(), store.first()),
             member_out,
-            nodes: readable::<NodeRecord>(&nodes.unwrap_or_default())
+            nodes: readable::<NodeRecord>(&nodes)
                 .into_iter()
                 .filter(|node| node.group == keys.group().as_str())
                 .collect(),

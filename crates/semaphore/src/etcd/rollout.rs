@@ -1,6 +1,9 @@
 //! All groups under the prefix as they are in etcd, as far as waves are concerned: for people.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use etcd_client::{GetOptions, KeyValue, Txn, TxnOp};
 use host::node::Group;
@@ -75,6 +78,19 @@ impl Semaphore {
             }
         }
         Ok(rollout)
+    }
+
+    /// The images that a group has opened to those that come after it, by their digests.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub async fn open_images(&self, group: &Group) -> Result<BTreeSet<String>, Error> {
+        let waves = self.keys.of_group(group.clone()).waves();
+        let names = GetOptions::new().with_prefix().with_keys_only();
+        let asked = Txn::new().and_then(vec![TxnOp::get(waves.clone(), Some(names))]);
+        let response = self.txn("reading the waves", asked).await?;
+        let found = read::answers(&response).into_iter().flatten();
+        Ok(found.map(|kv| read::after(&waves, &kv)).collect())
     }
 
     /// How long the wave of an image still soaks, by its lease; none where it does not.

@@ -7,11 +7,11 @@ use host::duration;
 use super::{Look, html::Html};
 use crate::cli::{
     names,
-    waves::gather::{GroupShown, ImageShown},
+    waves::{
+        SHOWN,
+        gather::{GroupShown, ImageShown},
+    },
 };
-
-/// The most nodes that are shown for each image: of a group that has just begun, all are missing.
-const MOST: usize = 20;
 
 /// The section; nothing where no group comes after another one.
 pub(super) fn section(html: &mut Html, look: Look<'_>) {
@@ -91,7 +91,7 @@ fn missing(html: &mut Html, look: Look<'_>, group: &GroupShown, image: &ImageSho
         .text(&image.image)
         .raw(":</p>\n");
     html.table(title, &["Node", "Why", "Since", "If it is gone for good"]);
-    for node in image.missing.iter().take(MOST) {
+    for node in image.missing.iter().take(SHOWN) {
         html.row().name(match node.hostname.as_str() {
             "" => &node.id,
             hostname => hostname,
@@ -104,8 +104,8 @@ fn missing(html: &mut Html, look: Look<'_>, group: &GroupShown, image: &ImageSho
         html.end_row();
     }
     html.end_table();
-    if let Some(more) = image.missing.len().checked_sub(MOST).filter(|n| *n > 0) {
-        let all = super::group::command(&group.group, "waves");
+    if let Some(more) = image.missing.len().checked_sub(SHOWN).filter(|n| *n > 0) {
+        let all = super::group::command(&group.group, "waves --all");
         html.raw("<p>")
             .text(format!("{more} more: "))
             .command(all)
