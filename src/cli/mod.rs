@@ -88,7 +88,7 @@ pub enum Command {
     Doctor(doctor::Args),
     /// Take the reboot lock for a node by hand. It stays until `unlock`. No hooks run without --drain.
     Lock(lock::Args),
-    /// Release the reboot lock of a node.
+    /// Release the reboot lock of a node. If `lock --drain` drained it, its post-boot.d hooks run on it.
     Unlock(unlock::Args),
     /// Set how many nodes of the group may be out of service at the same time.
     SetMax(set_max::Args),
