@@ -10,7 +10,7 @@ BUILT = $(shell $(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"targe
 # What the package is made of: `make deb PROFILE=dev` is quicker.
 PROFILE ?= release
 
-.PHONY: need check deny demo test nodes-test vm-test vm-power k8s-test histories nightly vagrant-test setup-vm setup-k8s setup-vagrant lint doc docs bench fuzz build deb sysext setup help
+.PHONY: need check deny demo test nodes-test vm-test vm-power k8s-test histories seeded nightly vagrant-test setup-vm setup-k8s setup-vagrant lint doc docs bench fuzz build deb sysext setup help
 
 help:
 	@echo "make demo   run five agents on this machine, which roll out an update one at a time (under a minute)"
@@ -26,7 +26,8 @@ help:
 	@echo "make vm-power    test two emulated machines whose power is cut at twenty seeded moments (as root)"
 	@echo "make k8s-test    test the hook for Kubernetes against a real API server (builds it once: minutes; not part of CI)"
 	@echo "make histories   test ten times as many random histories of the agent as make test does"
-	@echo "make nightly     run what takes long: vm-power, k8s-test and histories"
+	@echo "make seeded      test that known safety bugs, put into the code, are found (docs/explanation/track-record.md)"
+	@echo "make nightly     run what takes long: vm-power, k8s-test, histories and seeded"
 	@echo "make vagrant-test  test three machines set up by vagrant: a roll-out, a rollback, a bad image (as root; by hand)"
 	@echo "make build  build the release binary, release/pointsman in Cargo's target folder (target, or CARGO_TARGET_DIR)"
 	@echo "make deb    build Debian's package, target/deb/pointsman_*.deb"
@@ -125,8 +126,12 @@ k8s-test: setup-k8s
 histories:
 	PROPTEST_CASES=40000 $(CARGO) test --quiet --workspace --lib -- random_histories
 
+# Known safety bugs, each put into a copy of the code: the test that must find it. A build each, some ten minutes.
+seeded: setup
+	tests/seeded/run.sh target/seeded
+
 # What takes too long for each change.
-nightly: vm-power k8s-test histories
+nightly: vm-power k8s-test histories seeded
 
 # A minute a node to come up, and one a reboot, where nothing else runs. Not part of what CI runs.
 vagrant-test: setup-vagrant

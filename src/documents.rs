@@ -1,8 +1,9 @@
-//! What the documents say is so: ARCHITECTURE.md and CONTRIBUTING.md of the source; `pages` and `commands`: all pages, of each
-//! other and of the program.
+//! What the documents say is so: ARCHITECTURE.md and CONTRIBUTING.md of the source; `pages`, `commands` and `tests_named`: all
+//! pages, of each other, of the program and of its tests.
 
 mod commands;
 mod pages;
+mod tests_named;
 
 use std::{
     collections::BTreeMap,
