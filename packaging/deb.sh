@@ -1,30 +1,38 @@
 #!/bin/sh
 # packaging/deb.sh FOLDER OUT: makes OUT/pointsman_VERSION_ARCH.deb of FOLDER/pointsman and what FOLDER/pointsman-pages
 # writes, and OUT/pointsman-dbgsym_VERSION_ARCH.deb of its debug information. Needs dpkg-deb (Debian's dpkg) and binutils.
+# DEB_VERSION: another version than Cargo.toml's, as the tests of upgrades make it. DEB_COMPRESS: dpkg-deb's -Z.
 set -eu
 cd "$(dirname "$0")/.."
 from=$1
 out=$2
+# shellcheck source=packaging/common.sh
+. packaging/common.sh
 
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-# A package of its own version, as the tests of upgrades make it.
 version=${DEB_VERSION:-$version}
 arch=$(dpkg --print-architecture)
+maintainer=$(sed -n 's/^Maintainer: //p' packaging/debian/control)
 mkdir -p "$out"
 tree=$(mktemp -d "$out/tree.XXXXXX")
-trap 'rm -rf "$tree"' EXIT
-chmod 755 "$tree"
+debug=$(mktemp -d "$out/debug.XXXXXX")
+trap 'rm -rf "$tree" "$debug"' EXIT
+chmod 755 "$tree" "$debug"
 
 put() { install -D -m "$1" "$2" "$tree/$3"; }
+# Kibibytes as dpkg-gencontrol counts them: each file rounded up, and one for all else. `du` says what this file system happens to use.
+size() { find "$1" -mindepth 1 -printf '%y %s\n' | awk '{ n += $1 == "f" ? int(($2 + 1023) / 1024) : 1 } END { print n }'; }
+# Finishes the package in this folder: its checksums, its size, then the file.
+pack() {
+    (cd "$1" && find usr -type f -print0 | sort -z | xargs -0 md5sum >DEBIAN/md5sums)
+    dpkg-deb --root-owner-group ${DEB_COMPRESS:+-Z"$DEB_COMPRESS"} --build "$1" "$out/$2_${version}_$arch.deb" >&2
+}
+
 packaging/tree.sh "$from/pointsman" "$tree"
 # What `make build` has split already stands beside the program.
 if [ -e "$from/pointsman.debug" ]; then
     cp "$from/pointsman.debug" "$tree/usr/bin/pointsman.debug"
 fi
 packaging/split-debug.sh "$tree/usr/bin/pointsman"
-debug=$(mktemp -d "$out/debug.XXXXXX")
-trap 'rm -rf "$tree" "$debug"' EXIT
-chmod 755 "$debug"
 id=$(readelf -n "$tree/usr/bin/pointsman" | sed -n 's/^ *Build ID: //p')
 # Where gdb, systemd-coredump and perf look for it.
 symbols=usr/lib/debug/.build-id/$(printf %.2s "$id")/${id#??}.debug
@@ -40,32 +48,39 @@ for page in README.md docs/*.md docs/*.png docs/*/*; do
     put 644 "$page" "usr/share/doc/pointsman/$page"
 done
 put 644 packaging/debian/copyright usr/share/doc/pointsman/copyright
+put 644 packaging/debian/overrides usr/share/lintian/overrides/pointsman
+awk -v version="$version" -v date="$(date -u -R -d "@$SOURCE_DATE_EPOCH")" -v maintainer="$maintainer" \
+    -f packaging/debian/changelog.awk CHANGELOG.md | gzip -9n >"$tree/usr/share/doc/pointsman/changelog.gz"
 "$from/pointsman-pages" "$tree"
 gzip -9n "$tree"/usr/share/man/man?/*
 
 # The program needs the C library alone, of the newest version that one of its symbols asks for.
 libc=$(readelf -V "$tree/usr/bin/pointsman" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -uV | tail -n 1)
-size=$(du -sk "$tree" | cut -f 1)
+installed=$(size "$tree")
 mkdir "$tree/DEBIAN"
-sed -e "s/@VERSION@/$version/" -e "s/@ARCH@/$arch/" -e "s/@LIBC@/$libc/" -e "s/@SIZE@/$size/" \
+sed -e "s/@VERSION@/$version/" -e "s/@ARCH@/$arch/" -e "s/@LIBC@/$libc/" -e "s/@SIZE@/$installed/" \
     packaging/debian/control >"$tree/DEBIAN/control"
 for script in postinst prerm postrm; do
     install -m 755 "packaging/debian/$script" "$tree/DEBIAN/$script"
 done
-(cd "$tree" && find usr -type f -print0 | sort -z | xargs -0 md5sum >DEBIAN/md5sums)
-dpkg-deb --root-owner-group ${DEB_COMPRESS:+-Z"$DEB_COMPRESS"} --build "$tree" "$out/pointsman_${version}_$arch.deb" >&2
-mkdir "$debug/DEBIAN"
+pack "$tree" pointsman
+
+# As dh_strip makes it.
+install -d "$debug/usr/share/doc" "$debug/DEBIAN"
+ln -s pointsman "$debug/usr/share/doc/pointsman-dbgsym"
 cat >"$debug/DEBIAN/control" <<CONTROL
 Package: pointsman-dbgsym
+Source: pointsman
 Version: $version
+Auto-Built-Package: debug-symbols
 Architecture: $arch
-Maintainer: The pointsman authors <pointsman@localhost>
-Installed-Size: $(du -sk "$debug" | cut -f 1)
+Maintainer: $maintainer
+Installed-Size: $(size "$debug/usr")
 Depends: pointsman (= $version)
 Section: debug
 Priority: optional
 Build-Ids: $id
 Description: debug symbols for pointsman
 CONTROL
-dpkg-deb --root-owner-group ${DEB_COMPRESS:+-Z"$DEB_COMPRESS"} --build "$debug" "$out/pointsman-dbgsym_${version}_$arch.deb" >&2
+pack "$debug" pointsman-dbgsym
 echo "$out/pointsman_${version}_$arch.deb"

@@ -7,6 +7,6 @@ if ! readelf -S "$program" | grep -q '\.debug_line'; then
     exit 0
 fi
 objcopy --only-keep-debug --compress-debug-sections "$program" "$program.debug.new"
-strip --strip-all "$program"
+strip --strip-all --remove-section=.comment "$program"
 mv "$program.debug.new" "$program.debug"
 objcopy --add-gnu-debuglink="$program.debug" "$program"

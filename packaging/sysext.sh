@@ -1,13 +1,16 @@
 #!/bin/sh
 # packaging/sysext.sh FOLDER OUT: makes OUT/pointsman-VERSION-ARCH.raw of FOLDER/pointsman, an image for systemd-sysext(8) that brings
 # the program to systems whose /usr is read-only, and OUT/pointsman.conf for systemd-sysupdate. Needs mksquashfs (squashfs-tools)
-# and binutils.
+# and binutils. SYSEXT_VERSION: another version than Cargo.toml's, as the test of an upgrade makes it.
 set -eu
 cd "$(dirname "$0")/.."
 from=$1
 out=$2
 
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+# shellcheck source=packaging/common.sh
+. packaging/common.sh
+
+version=${SYSEXT_VERSION:-$version}
 # As ARCHITECTURE= of os-release(5) and %a of systemd.unit(5) have it.
 case $(uname -m) in
 x86_64) arch=x86-64 ;;
@@ -20,7 +23,8 @@ trap 'rm -rf "$tree"' EXIT
 chmod 755 "$tree"
 
 packaging/tree.sh "$from/pointsman" "$tree"
-strip "$tree/usr/bin/pointsman"
+# A release is split already, and has the same bytes as in the package.
+[ -e "$from/pointsman.debug" ] || strip "$tree/usr/bin/pointsman"
 # A merged image enables nothing: systemd starts the unit because the target upholds it (systemd 249 and later).
 install -D -m 644 packaging/sysext/upholds.conf "$tree/usr/lib/systemd/system/multi-user.target.d/10-pointsman.conf"
 # Under these names it is what the scripts of locksmith and of coreos-cloudinit call.
@@ -30,9 +34,9 @@ done
 # Any system: the program needs the C library alone, and nothing of the version of the system.
 install -d "$tree/usr/lib/extension-release.d"
 printf 'ID=_any\nARCHITECTURE=%s\nEXTENSION_RELOAD_MANAGER=1\n' "$arch" >"$tree/usr/lib/extension-release.d/extension-release.pointsman"
-# The name of the image is the extension's, and with a version the file in it is not looked for: see `pointsman.conf`.
+# Times are SOURCE_DATE_EPOCH's. The name of the image is the extension's, and with a version the file in it is not looked for: see `pointsman.conf`.
 image=$out/pointsman-$version-$arch.raw
 rm -f "$image"
-mksquashfs "$tree" "$image" -all-root -noappend -quiet -no-progress -comp zstd -mkfs-time 0 -all-time 0 >&2
+mksquashfs "$tree" "$image" -all-root -noappend -quiet -no-progress -comp zstd >&2
 cp packaging/sysext/pointsman.conf "$out/pointsman.conf"
 echo "$image"

@@ -54,6 +54,7 @@ lacks jq jq
 lacks ignition-validate ignition
 lacks podman podman
 lacks runc runc
+lacks shellcheck shellcheck
 ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || need="$need libfaketime"
 # protoc reads etcd's definitions with the well-known types beside it.
 [ -e /usr/include/google/protobuf/any.proto ] || need="$need libprotobuf-dev"

@@ -43,6 +43,7 @@ mod pages;
 mod policy;
 mod quarantine;
 mod restage;
+mod scripts;
 mod semaphore;
 mod serve;
 mod slots;

@@ -9,6 +9,8 @@ made="bookworm $with"
 new="$tree.new"
 rm -rf "$new" "$tree" "$tree.made"
 mkdir -p "$(dirname "$tree")"
+# The hooks are scripts of their own: `$1` is theirs.
+# shellcheck disable=SC2016
 mmdebstrap --quiet --variant=minbase --include="$with" \
     --customize-hook='rm -f "$1/etc/machine-id" "$1/var/lib/dbus/machine-id"; : >"$1/etc/machine-id"' \
     --customize-hook='mkdir -p "$1/var/log/journal"; chroot "$1" systemctl disable etcd.service' \

@@ -12,7 +12,7 @@ tree=target/nodes/tree packages="" slot=100M size=300M
 [ "$box" = box ] && tree=$out/tree packages=openssh-server,sudo slot=160M size=1G
 mkdir -p "$out" target/nodes
 
-stamp=$(cat tests/vm/build.sh tests/vm/files/* tests/vm/box/* tests/nodes/tree.sh tests/nodes/files/* packaging/deb.sh \
+stamp=$(cat tests/vm/build.sh tests/vm/files/* tests/vm/box/* tests/nodes/tree.sh tests/nodes/files/* packaging/common.sh packaging/deb.sh \
     "$from/pointsman" "$from/fake-update-engine" | sha256sum)
 [ "$(cat "$out/made" 2>/dev/null)" = "$stamp" ] && exit 0
 rm -f "$out/made"
@@ -20,7 +20,7 @@ rm -f "$out/made"
 (flock 9; tests/nodes/tree.sh "$tree" "$packages") 9>"$tree.lock"
 
 # The kernel, unpacked: software emulation takes seconds to unpack it at each boot.
-image=$(ls /boot/vmlinuz-* | sort -V | tail -n 1)
+image=$(printf '%s\n' /boot/vmlinuz-* | sort -V | tail -n 1)
 kernel=${image#/boot/vmlinuz-}
 at=$(LC_ALL=C grep -obUaP '\xfd7zXZ\x00' "$image" | head -n 1 | cut -d: -f1)
 tail -c "+$((at + 1))" "$image" | xz -dc --single-stream >"$out/kernel" 2>/dev/null || [ -s "$out/kernel" ]

@@ -3,7 +3,7 @@
 # the key that everybody knows.
 set -eu
 root=$1
-key=$(ls /usr/share/rubygems-integration/all/gems/vagrant-*/keys/vagrant.pub | tail -n 1)
+key=$(printf '%s\n' /usr/share/rubygems-integration/all/gems/vagrant-*/keys/vagrant.pub | tail -n 1)
 chroot "$root" useradd --create-home --shell /bin/bash vagrant
 install -d -m 700 "$root/home/vagrant/.ssh"
 install -m 600 "$key" "$root/home/vagrant/.ssh/authorized_keys"

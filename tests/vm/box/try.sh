@@ -32,8 +32,10 @@ until virsh --quiet list >/dev/null 2>&1; do sleep 0.2; done
 
 home=/var/lib/libvirt/vagrant
 mkdir "$home"
-export HOME=$home VAGRANT_HOME=$home/home VAGRANT_DOTFILE_PATH=$home/dot VAGRANT_CWD=$PWD/vagrant
+export HOME=$home VAGRANT_HOME=$home/home VAGRANT_DOTFILE_PATH=$home/dot VAGRANT_CWD="$PWD/vagrant"
 export VAGRANT_NO_COLOR=1 VAGRANT_CHECKPOINT_DISABLE=1
+# The names are ours, and the newest is wanted.
+# shellcheck disable=SC2012
 POINTSMAN_DEB=$(ls -t "$PWD"/target/vagrant/deb/*.deb | head -n 1)
 POINTSMAN_NODES=${POINTSMAN_NODES:-3}
 export POINTSMAN_BOX=pointsman POINTSMAN_DRIVER=qemu POINTSMAN_DEB POINTSMAN_NODES
@@ -97,6 +99,7 @@ stage 2
 # A cluster of one has nobody to tell of it meanwhile.
 if [ "$POINTSMAN_NODES" != 1 ]; then
     until_group 'group["holders"] and len(group["queue"]) == len(runs) - 1 or all_run("2")'
+    # shellcheck disable=SC2086
     shown "sudo pointsman status" $nodes
 fi
 until_group 'all_run("2")'
