@@ -25,7 +25,9 @@ chmod 755 "$tree"
 packaging/tree.sh "$from/pointsman" "$tree"
 # A release is split already, and has the same bytes as in the package.
 [ -e "$from/pointsman.debug" ] || strip "$tree/usr/bin/pointsman"
-# A merged image enables nothing: systemd starts the unit because the target upholds it (systemd 249 and later).
+# A merged image enables nothing: systemd starts the unit because the target upholds it (systemd 249 and later). Without [Install] it
+# counts as static, which is enabled for the drop-in of update-engine.service, as for everybody who asks.
+sed -i '/^\[Install\]/,$d' "$tree/usr/lib/systemd/system/pointsman.service"
 install -D -m 644 packaging/sysext/upholds.conf "$tree/usr/lib/systemd/system/multi-user.target.d/10-pointsman.conf"
 # Under these names it is what the scripts of locksmith and of coreos-cloudinit call.
 for name in locksmithctl locksmithd coreos-cloudinit; do
@@ -33,8 +35,10 @@ for name in locksmithctl locksmithd coreos-cloudinit; do
 done
 # Any system: the program needs the C library alone, and nothing of the version of the system.
 install -d "$tree/usr/lib/extension-release.d"
-printf 'ID=_any\nARCHITECTURE=%s\nEXTENSION_RELOAD_MANAGER=1\n' "$arch" >"$tree/usr/lib/extension-release.d/extension-release.pointsman"
-# Times are SOURCE_DATE_EPOCH's. The name of the image is the extension's, and with a version the file in it is not looked for: see `pointsman.conf`.
+printf 'ID=_any\nARCHITECTURE=%s\nEXTENSION_RELOAD_MANAGER=1\nIMAGE_ID=pointsman\nIMAGE_VERSION=%s\n' "$arch" "$version" \
+    >"$tree/usr/lib/extension-release.d/extension-release.pointsman"
+# The name of the image is the extension's, and with a version the file in it is not looked for: see `pointsman.conf`. mksquashfs takes
+# the times from SOURCE_DATE_EPOCH.
 image=$out/pointsman-$version-$arch.raw
 rm -f "$image"
 mksquashfs "$tree" "$image" -all-root -noappend -quiet -no-progress -comp zstd >&2

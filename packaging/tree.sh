@@ -16,6 +16,7 @@ for unit in pointsman-sysupdate.service pointsman-sysupdate.timer; do
 done
 put 644 systemd/pointsman-serve.socket usr/lib/systemd/system/pointsman-serve.socket
 put 644 systemd/update-engine.service.d/10-pointsman.conf usr/lib/systemd/system/update-engine.service.d/10-pointsman.conf
+put 755 packaging/leave usr/lib/pointsman/leave
 put 644 systemd/pointsman.tmpfiles usr/lib/tmpfiles.d/pointsman.conf
 put 644 systemd/org.pointsman.Agent1.conf usr/share/dbus-1/system.d/org.pointsman.Agent1.conf
 put 644 systemd/pointsman.catalog usr/lib/systemd/catalog/pointsman.catalog

@@ -127,10 +127,11 @@ impl Bed {
         PathBuf::from(said.stdout.trim())
     }
 
-    /// The image for systemd-sysext.
-    pub async fn sysext(&self) -> PathBuf {
+    /// The image for systemd-sysext, of this version.
+    pub async fn sysext(&self, version: &str) -> PathBuf {
         let script = repository().join("packaging/sysext.sh");
-        let said = run(script, [built(), self.path("sysext")], &[], LIMIT).await;
+        let env = [("SYSEXT_VERSION", version)];
+        let said = run(script, [built(), self.path("sysext")], &env, LIMIT).await;
         assert_eq!(said.code, Some(0), "{said:?}");
         PathBuf::from(said.stdout.trim())
     }
