@@ -10,7 +10,7 @@ BUILT = $(shell $(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"targe
 # What the package is made of: `make deb PROFILE=dev` is quicker.
 PROFILE ?= release
 
-.PHONY: need check deny demo test nodes-test vm-test vm-power k8s-test histories seeded nightly vagrant-test setup-vm setup-k8s setup-vagrant lint doc docs bench fuzz build deb sysext setup help
+.PHONY: need check deny demo test nodes-test vm-test vm-power k8s-test histories seeded static static-test dist reproducible nightly vagrant-test setup-vm setup-k8s setup-vagrant setup-release lint doc docs bench fuzz build deb sysext setup help
 
 help:
 	@echo "make demo   run five agents on this machine, which roll out an update one at a time (under a minute)"
@@ -27,11 +27,15 @@ help:
 	@echo "make k8s-test    test the hook for Kubernetes against a real API server (builds it once: minutes; not part of CI)"
 	@echo "make histories   test ten times as many random histories of the agent as make test does"
 	@echo "make seeded      test that known safety bugs, put into the code, are found (docs/explanation/track-record.md)"
-	@echo "make nightly     run what takes long: vm-power, k8s-test, histories and seeded"
+	@echo "make reproducible  make a release twice, in different places, and compare it byte for byte (some ten minutes)"
+	@echo "make nightly     run what takes long: vm-power, k8s-test, histories, seeded, dist, static-test and reproducible"
 	@echo "make vagrant-test  test three machines set up by vagrant: a roll-out, a rollback, a bad image (as root; by hand)"
 	@echo "make build  build the release binary, release/pointsman in Cargo's target folder (target, or CARGO_TARGET_DIR)"
 	@echo "make deb    build Debian's package, target/deb/pointsman_*.deb"
 	@echo "make sysext build an image for systemd-sysext, target/sysext/pointsman-*.raw (Flatcar; needs mksquashfs)"
+	@echo "make static build a program that needs no library of the system, target/static/pointsman-*.tar.xz (musl)"
+	@echo "make static-test  test the static program on real etcd, with TLS, names and a bus"
+	@echo "make dist   make all that a release consists of in target/dist, with SHA256SUMS, and check the packages with lintian"
 
 setup:
 	@sh tests/setup.sh
@@ -45,21 +49,40 @@ setup-k8s:
 setup-vagrant:
 	@sh tests/setup.sh vagrant
 
+setup-release:
+	@sh tests/setup.sh release
+
 need:
 	@sh tests/need.sh
 
 build: need
-	$(CARGO) build --release --bin pointsman
-	packaging/split-debug.sh $(BUILT)/release/pointsman
+	packaging/build.sh release
 
 deb: need
-	$(CARGO) build --profile $(PROFILE) -p pointsman -p pointsman-pages --bin pointsman --bin pointsman-pages
-	packaging/deb.sh $(BUILT)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE)) target/deb
+	from=$$(packaging/build.sh $(PROFILE)) && packaging/deb.sh "$$from" target/deb
 
 # The image for systemd-sysext, of the same program.
 sysext: need
-	$(CARGO) build --profile $(PROFILE) -p pointsman --bin pointsman
-	packaging/sysext.sh $(BUILT)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE)) target/sysext
+	from=$$(packaging/build.sh $(PROFILE)) && packaging/sysext.sh "$$from" target/sysext
+
+# For this machine's architecture: ring is built by musl's own C compiler.
+MUSL = $(shell uname -m)-unknown-linux-musl
+
+static: setup-release
+	pages=$$(packaging/build.sh release) && from=$$(packaging/build.sh release $(MUSL)) && \
+		PAGES="$$pages/pointsman-pages" packaging/static.sh "$$from" target/static
+
+dist: setup-release
+	packaging/dist.sh target/dist
+	lintian --allow-root --display-info --tag-display-limit 0 --fail-on error,warning,info target/dist/*.deb
+
+# The tests of what is another in the static program: names, TLS, accounts and passwords of etcd, the bus.
+static-test: setup setup-release
+	from=$$(packaging/build.sh release $(MUSL)) && \
+		TEST_PROGRAM="$$from/pointsman" $(CARGO) test --quiet --test it -- names:: etcd_failures:: agent_reload:: update_engine_client::
+
+reproducible: setup-release
+	packaging/reproducible.sh
 
 demo: setup
 	$(CARGO) build --quiet --workspace --bins
@@ -131,7 +154,7 @@ seeded: setup
 	tests/seeded/run.sh target/seeded
 
 # What takes too long for each change.
-nightly: vm-power k8s-test histories seeded
+nightly: vm-power k8s-test histories seeded dist static-test reproducible
 
 # A minute a node to come up, and one a reboot, where nothing else runs. Not part of what CI runs.
 vagrant-test: setup-vagrant

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the build, the tests and the demo need and this machine lacks; with `vm`, what virtual machines need as well;
 # with `vagrant`, what Vagrant needs to bring some up here; with `k8s`, what building Kubernetes' API server needs; with `fuzz`,
-# what fuzzing needs; with `docs`, only what makes the documentation's site.
+# what fuzzing needs; with `docs`, only what makes the documentation's site; with `release`, only what a release is made with.
 # Does nothing where all is there.
 set -eu
 cd "$(dirname "$0")/.."
@@ -13,6 +13,35 @@ if [ "${1:-}" = docs ]; then
     if [ ! -x target/mdbook/bin/mdbook ]; then
         say "mdbook 0.5.4 (crates.io) is built in target/mdbook"
         cargo install --quiet --locked --root target/mdbook --version 0.5.4 --no-default-features --features search mdbook >&2
+    fi
+    exit 0
+fi
+
+if [ "${1:-}" = release ]; then
+    # What a release is made with, and looked at.
+    need=""
+    lacks() { command -v "$1" >/dev/null 2>&1 || need="$need $2"; }
+    lacks musl-gcc musl-tools
+    lacks mksquashfs squashfs-tools
+    lacks xz xz-utils
+    lacks jq jq
+    lacks lintian lintian
+    if [ -n "$need" ]; then
+        say "These packages are installed:$need"
+        sudo=""
+        [ "$(id -u)" = 0 ] || sudo=sudo
+        $sudo apt-get update -qq
+        # shellcheck disable=SC2086
+        $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $need >&2
+    fi
+    target=$(uname -m)-unknown-linux-musl
+    if [ ! -e "$(rustc --print sysroot)/lib/rustlib/$target/lib/self-contained" ]; then
+        say "Rust's library for $target is added by rustup"
+        rustup target add "$target" >&2
+    fi
+    if [ ! -x target/cyclonedx/bin/cargo-cyclonedx ]; then
+        say "cargo-cyclonedx 0.5.9 (crates.io) is built in target/cyclonedx"
+        cargo install --quiet --locked --root target/cyclonedx --version 0.5.9 cargo-cyclonedx >&2
     fi
     exit 0
 fi
