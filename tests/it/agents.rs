@@ -1,6 +1,11 @@
 //! Agents as processes of their own, on machines with a shared etcd.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
 
 use pointsman_testbed::{
     etcd::{shared_cluster, unique_prefix},
@@ -14,9 +19,13 @@ use semaphore::{
 
 use crate::support::{eventually, found, holder, on};
 
-/// The program under test.
+/// The program under test: the one that Cargo has built, or the one that the variable TEST_PROGRAM names (`make static-test`).
 pub(crate) fn bin() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_pointsman"))
+    static BIN: LazyLock<PathBuf> = LazyLock::new(|| {
+        let other = std::env::var_os("TEST_PROGRAM").map(PathBuf::from);
+        other.unwrap_or_else(|| env!("CARGO_BIN_EXE_pointsman").into())
+    });
+    &BIN
 }
 
 /// Starts the node's agent on these endpoints, under this prefix of keys. It tries again soon what failed, unless

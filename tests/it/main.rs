@@ -38,6 +38,7 @@ mod locksmith;
 mod logind;
 mod metrics;
 mod mixed;
+mod names;
 mod notifications;
 mod pages;
 mod policy;
