@@ -6,6 +6,7 @@
 use std::{
     fs::{self, File},
     io::Write as _,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
@@ -111,14 +112,23 @@ impl Bed {
 
     /// The package, of this version.
     pub async fn package(&self, version: &str) -> PathBuf {
-        let (script, from) = (repository().join("packaging/deb.sh"), built());
-        for program in ["pointsman", "pointsman-pages"] {
-            let path = from.join(program);
+        self.package_of(&built().join("pointsman"), version).await
+    }
+
+    /// The package of this version, with another program in it.
+    pub async fn package_of(&self, program: &Path, version: &str) -> PathBuf {
+        let script = repository().join("packaging/deb.sh");
+        let from = self.path("programs");
+        let pages = built().join("pointsman-pages");
+        let _ = fs::remove_dir_all(&from);
+        fs::create_dir(&from).unwrap_or_else(|e| panic!("{}: {e}", from.display()));
+        for (path, name) in [(program, "pointsman"), (&pages, "pointsman-pages")] {
             assert!(
                 path.exists(),
                 "{} is not there: make deb PROFILE=dev",
                 path.display()
             );
+            symlink(path, from.join(name)).expect("a folder of its own");
         }
         let out = self.path("deb");
         let env = [("DEB_VERSION", version), ("DEB_COMPRESS", "none")];

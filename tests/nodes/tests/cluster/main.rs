@@ -15,3 +15,4 @@ mod story;
 mod sysext;
 mod turns;
 mod updaters;
+mod upgrade;
