@@ -73,6 +73,7 @@ static: setup-release
 		PAGES="$$pages/pointsman-pages" packaging/static.sh "$$from" target/static
 
 dist: setup-release
+	rm -rf target/dist
 	packaging/dist.sh target/dist
 	lintian --allow-root --display-info --tag-display-limit 0 --fail-on error,warning,info target/dist/*.deb
 

@@ -8,8 +8,8 @@ out=$1
 . packaging/common.sh
 
 machine=$(uname -m)
-rm -rf "$out"
-mkdir -p "$out"
+mkdir -p "$(dirname "$out")"
+mkdir "$out"
 built=$(packaging/build.sh release)
 static=$(packaging/build.sh release "$machine-unknown-linux-musl")
 packaging/deb.sh "$built" "$out" >&2
@@ -17,7 +17,7 @@ packaging/sysext.sh "$built" "$out" >&2
 mv "$out/pointsman.conf" "$out/pointsman.sysupdate.conf"
 PAGES=$built/pointsman-pages packaging/static.sh "$static" "$out" >&2
 # Of a panic in the static program, a debugger finds the lines with it; the other one has its package.
-cp "$static/pointsman.debug" "$out/pointsman-$version-$machine-linux-static.debug"
+install -m 644 "$static/pointsman.debug" "$out/pointsman-$version-$machine-linux-static.debug"
 packaging/sbom.sh "$out/pointsman-$version.cdx.json"
 sums=$(cd "$out" && sha256sum -- *)
 printf '%s\n' "$sums" >"$out/SHA256SUMS"

@@ -16,13 +16,15 @@ mkdir -p "$base"
 memory=$(mktemp -d /dev/shm/reproducible.XXXXXX)
 trap 'rm -rf "$memory"' EXIT
 
+commit=$(git rev-parse HEAD)
+
 # Puts the committed files into this folder.
 checkout() {
     mkdir -p "$1/target"
-    git archive --format=tar HEAD | tar -x -C "$1"
+    git archive --format=tar "$commit" | tar -x -C "$1"
     ln -s "$tools" "$1/target/cyclonedx"
 }
-SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct "$commit")
 export SOURCE_DATE_EPOCH
 
 checkout "$base/first"

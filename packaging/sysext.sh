@@ -1,7 +1,7 @@
 #!/bin/sh
 # packaging/sysext.sh FOLDER OUT: makes OUT/pointsman-VERSION-ARCH.raw of FOLDER/pointsman, an image for systemd-sysext(8) that brings
-# the program to systems whose /usr is read-only, and OUT/pointsman.conf for systemd-sysupdate. Needs mksquashfs (squashfs-tools)
-# and binutils. SYSEXT_VERSION: another version than Cargo.toml's, as the test of an upgrade makes it.
+# the program to systems whose /usr is read-only; beside it OUT/pointsman.conf for systemd-sysupdate, and OUT/pointsman-reload.service
+# for older systems. Needs mksquashfs (squashfs-tools) and binutils. SYSEXT_VERSION: another version than Cargo.toml's, as the test of an upgrade makes it.
 set -eu
 cd "$(dirname "$0")/.."
 from=$1
@@ -42,5 +42,5 @@ printf 'ID=_any\nARCHITECTURE=%s\nEXTENSION_RELOAD_MANAGER=1\nIMAGE_ID=pointsman
 image=$out/pointsman-$version-$arch.raw
 rm -f "$image"
 mksquashfs "$tree" "$image" -all-root -noappend -quiet -no-progress -comp zstd >&2
-cp packaging/sysext/pointsman.conf "$out/pointsman.conf"
+cp packaging/sysext/pointsman.conf packaging/sysext/pointsman-reload.service "$out/"
 echo "$image"
