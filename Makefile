@@ -80,7 +80,8 @@ dist: setup-release
 # The tests of what is another in the static program: names, TLS, accounts and passwords of etcd, the bus.
 static-test: setup setup-release
 	from=$$(packaging/build.sh release $(MUSL)) && \
-		TEST_PROGRAM="$$from/pointsman" $(CARGO) test --quiet --test it -- names:: etcd_failures:: agent_reload:: update_engine_client::
+		TEST_PROGRAM="$$from/pointsman" $(CARGO) test --quiet --test it -- \
+			endpoints_are_looked_up etcd_failures:: agent_reload:: update_engine_client:: locksmith::
 
 reproducible: setup-release
 	packaging/reproducible.sh
