@@ -1,7 +1,8 @@
 #!/bin/sh
 # packaging/sysext.sh FOLDER OUT: makes OUT/pointsman-VERSION-ARCH.raw of FOLDER/pointsman, an image for systemd-sysext(8) that brings
 # the program to systems whose /usr is read-only; beside it OUT/pointsman.conf for systemd-sysupdate, and OUT/pointsman-reload.service
-# for older systems. Needs mksquashfs (squashfs-tools) and binutils. SYSEXT_VERSION: another version than Cargo.toml's, as the test of an upgrade makes it.
+# for older systems. Needs mksquashfs (squashfs-tools) and binutils. SYSEXT_VERSION: another version than Cargo.toml's, as the test of
+# an upgrade makes it.
 set -eu
 cd "$(dirname "$0")/.."
 from=$1
