@@ -4,6 +4,7 @@
 # reproducible, with no path of this machine in it; what a debugger needs is split off, into pointsman.debug beside it.
 set -eu
 cd "$(dirname "$0")/.."
+cd "$(pwd -P)"
 profile=$1
 target=${2:-}
 cargo=${CARGO:-cargo}
@@ -16,10 +17,12 @@ if [ "$profile" = release ]; then
     REMAP_SOURCE=$PWD
     REMAP_TARGET=$built
     REMAP_CARGO=${CARGO_HOME:-$HOME/.cargo}
+    # A compiler that runs in a folder of the registry names it without symbolic links.
+    REMAP_REGISTRY=$(realpath -m "$REMAP_CARGO/registry")
     # What libraries have in C.
     CFLAGS="${CFLAGS:-} -ffile-prefix-map=$REMAP_SOURCE=/usr/src/pointsman -ffile-prefix-map=$REMAP_TARGET=/usr/src/pointsman/target"
-    CFLAGS="$CFLAGS -ffile-prefix-map=$REMAP_CARGO=/usr/src/cargo"
-    export RUSTC_WRAPPER REMAP_SOURCE REMAP_TARGET REMAP_CARGO CFLAGS
+    CFLAGS="$CFLAGS -ffile-prefix-map=$REMAP_CARGO=/usr/src/cargo -ffile-prefix-map=$REMAP_REGISTRY=/usr/src/cargo/registry"
+    export RUSTC_WRAPPER REMAP_SOURCE REMAP_TARGET REMAP_CARGO REMAP_REGISTRY CFLAGS
 fi
 if [ -n "$target" ]; then
     "$cargo" build --locked --profile "$profile" --target "$target" -p pointsman --bin pointsman >&2
