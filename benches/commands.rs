@@ -18,13 +18,13 @@ const PREFIX: &str = "bench";
 const BOUND: f64 = 20_000.0;
 
 /// Commands, and whether what they read is to be bounded. `ID` is a node's.
-const COMMANDS: [(&[&str], bool); 15] = [
+const COMMANDS: [(&[&str], bool); 16] = [
     (&["status"], false),
     (&["status", "--nodes"], false),
     (&["status", "--check"], false),
     (&["waves"], false),
     (&["waves", "--all"], false),
-    (&["policy", "set", "--soak", "1h", "--dry-run"], true),
+    (&["policy", "set", "--soak", "1h", "--dry-run"], false),
     (
         &[
             "--group",
@@ -37,6 +37,7 @@ const COMMANDS: [(&[&str], bool); 15] = [
         ],
         true,
     ),
+    (&["set-max", "2"], true),
     (&["lock", "ID"], true),
     (&["unlock", "ID"], true),
     (&["quarantine", "add", "9.9.9", "--reason", "bench"], true),
@@ -88,7 +89,7 @@ async fn fill(cluster: &Cluster) {
     let mut ops = vec![
         TxnOp::put(
             keys.semaphore(),
-            r#"{"semaphore":1,"max":2,"holders":["holder"]}"#,
+            r#"{"semaphore":0,"max":1,"holders":["holder"]}"#,
             None,
         ),
         TxnOp::put(keys.policy(), r#"{"wave_soak":"1h"}"#, None),
