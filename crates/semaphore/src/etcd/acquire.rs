@@ -7,7 +7,7 @@ mod window;
 
 use std::time::Duration;
 
-use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
 use host::node::Group;
 use tokio::time::{Instant, sleep, sleep_until};
 use windows::WindowSpec;
@@ -20,7 +20,7 @@ use super::{
     json,
     lease::{self, SpareLease, TicketLease},
     lost::First,
-    put_state, stand_back,
+    put_state, read, stand_back,
     watch::Change,
 };
 use crate::{
@@ -337,7 +337,8 @@ impl Run<'_> {
                 json(&ticket),
                 Some(PutOptions::new().with_lease(lease)),
             ),
-            TxnOp::get(key, None),
+            TxnOp::get(key.clone(), None),
+            TxnOp::get(keys.lost_node(&holder.id), None),
         ];
         ops.extend(put_state(keys, self.claim.node.as_ref(), "queued"));
         let node = self.claim.node.as_ref();
@@ -347,10 +348,19 @@ impl Run<'_> {
         if let Some(node) = node {
             self.semaphore.note_member_by(&response, node);
         }
-        self.place = response.op_responses().iter().find_map(|op| match op {
-            TxnOpResponse::Get(get) => get.kvs().first().map(|kv| kv.create_revision()),
-            _ => None,
-        });
+        let answers = read::answers(&response);
+        let mut found = answers.iter().flatten();
+        self.place = found
+            .find(|kv| kv.key() == key.as_bytes())
+            .map(|kv| kv.create_revision());
+        let lost = keys.lost_node(&holder.id);
+        if answers
+            .iter()
+            .flatten()
+            .any(|kv| kv.key() == lost.as_bytes())
+        {
+            self.semaphore.end_lost(&holder.id).await?;
+        }
         self.lease = Some(TicketLease::new(lease, seconds));
         self.stands_since.get_or_insert_with(Instant::now);
         Ok(())

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use tokio::time::sleep;
 
 use super::{
-    Claim, Error, Semaphore, absent, gates, hold::Held, json, lease::HoldLeases,
-    quarantine::put_quarantine, read, store::as_read, unchanged, watch::Change,
+    Claim, Error, RACES, Semaphore, absent, gates, hold::Held, json, lease::HoldLeases,
+    quarantine::put_quarantine, read, stand_back, store::as_read, unchanged, watch::Change,
 };
 use crate::{
     document::Document,
@@ -297,6 +297,35 @@ impl Semaphore {
             return Ok(HoldLeases::default());
         }
         self.deadline_leases(doing, holder).await
+    }
+
+    /// Ends that this node, which has joined the queue, is counted as lost: else it would use up the budget by which others, or
+    /// it itself, are to pass over one that does not come back.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached or refuses.
+    pub(super) async fn end_lost(&self, id: &str) -> Result<(), Error> {
+        const DOING: &str = "telling that a lost node is back";
+        for tries in 0..RACES {
+            let held = self.held(DOING, id, Vec::new()).await?;
+            let (mut compares, mut then) = (Vec::new(), Vec::new());
+            let Some(lost) = self.found(id, &held, &mut compares, &mut then) else {
+                return Ok(());
+            };
+            let txn = Txn::new().when(compares).and_then(then);
+            if self.txn(DOING, txn).await?.succeeded() {
+                tracing::warn!(
+                    "{}: it is in the queue again, and is not counted as lost any more",
+                    lost.of_itself()
+                );
+                return Ok(());
+            }
+            stand_back(tries).await;
+        }
+        Err(Error::Contended {
+            doing: DOING,
+            tries: RACES,
+        })
     }
 
     /// Adds what ends that a node which holds nothing is counted as lost; the node, where it was. The document is written with

@@ -152,6 +152,50 @@ async fn release_unlock_and_forget_leave_no_grace_and_no_lost_node() {
     assert_eq!(get(cluster, &keys.expiry("a")).await, None);
 }
 
+/// The reply to its take was lost, and it was away until others passed over it: it knows of no hold, and joins the queue again. What is
+/// lost now is the node that took after it.
+#[tokio::test]
+async fn lost_node_that_joins_the_queue_again_may_pass_over_the_next_one() {
+    LocalSet::new()
+        .run_until(async {
+            let cluster = shared_cluster();
+            let (prefix, looker) = group("lost-queues-again", &lost(1)).await;
+            on(cluster, &prefix).acquire(&short("a"), |_| {}).await;
+            on(cluster, &prefix).acquire(&short("b"), |_| {}).await;
+            let lost_ids = async || {
+                let lost = lost_nodes(&looker).await.into_iter();
+                lost.map(|(id, _)| id).collect::<Vec<_>>()
+            };
+            assert_eq!(lost_ids().await, ["a"]);
+            let (_, a) = waiting(on(cluster, &prefix), patient("a"));
+            gets_it(a).await;
+            assert_eq!(holders(&looker).await, ["a"]);
+            assert_eq!(lost_ids().await, ["b"]);
+        })
+        .await;
+}
+
+/// One that waits as the first while the budget is used up is told that a lost node is back, by the document.
+#[tokio::test]
+async fn lost_node_that_joins_the_queue_again_wakes_the_first() {
+    LocalSet::new()
+        .run_until(async {
+            let cluster = shared_cluster();
+            let (prefix, looker) = group("lost-wakes", &lost(1)).await;
+            on(cluster, &prefix).acquire(&short("a"), |_| {}).await;
+            on(cluster, &prefix).acquire(&short("b"), |_| {}).await;
+            let (said, c) = waiting(on(cluster, &prefix), patient("c"));
+            says(&said, "the only place is taken by b").await;
+            expired(&looker, "b").await;
+            let (said, a) = waiting(on(cluster, &prefix), patient("a"));
+            gets_it(c).await;
+            assert_eq!(holders(&looker).await, ["c"]);
+            says(&said, "the only place is taken by c").await;
+            a.abort();
+        })
+        .await;
+}
+
 /// A lost node comes back at the very moment at which it is passed over: it either holds and releases, or was passed over and
 /// finds that; and never are more out than may.
 #[tokio::test]
