@@ -10,7 +10,7 @@ BUILT = $(shell $(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"targe
 # What the package is made of: `make deb PROFILE=dev` is quicker.
 PROFILE ?= release
 
-.PHONY: need check deny demo test nodes-test vm-test vm-power k8s-test histories seeded static static-test dist reproducible nightly vagrant-test setup-vm setup-k8s setup-vagrant setup-release lint doc docs bench fuzz build deb sysext setup help
+.PHONY: need check deny demo test nodes-test vm-test vm-power k8s-test histories model seeded static static-test dist reproducible nightly vagrant-test setup-vm setup-k8s setup-vagrant setup-release lint doc docs bench fuzz build deb sysext setup help
 
 help:
 	@echo "make demo   run five agents on this machine, which roll out an update one at a time (under a minute)"
@@ -26,9 +26,10 @@ help:
 	@echo "make vm-power    test two emulated machines whose power is cut at twenty seeded moments (as root)"
 	@echo "make k8s-test    test the hook for Kubernetes against a real API server (builds it once: minutes; not part of CI)"
 	@echo "make histories   test ten times as many random histories of the agent as make test does"
+	@echo "make model       explore all that can happen to some small fleets, by the rules of the reboot lock (FLEET=one of them)"
 	@echo "make seeded      test that known safety bugs, put into the code, are found (docs/explanation/track-record.md)"
 	@echo "make reproducible  make a release twice, in different places, and compare it byte for byte (some ten minutes)"
-	@echo "make nightly     run what takes long: vm-power, k8s-test, histories, seeded, dist, static-test and reproducible"
+	@echo "make nightly     run what takes long: vm-power, k8s-test, histories, model, seeded, dist, static-test and reproducible"
 	@echo "make vagrant-test  test three machines set up by vagrant: a roll-out, a rollback, a bad image (as root; by hand)"
 	@echo "make build  build the release binary, release/pointsman in Cargo's target folder (target, or CARGO_TARGET_DIR)"
 	@echo "make deb    build Debian's package, target/deb/pointsman_*.deb"
@@ -151,12 +152,16 @@ k8s-test: setup-k8s
 histories:
 	PROPTEST_CASES=40000 $(CARGO) test --quiet --workspace --lib -- random_histories
 
+# All fleets of the table in src/agent/machine/tests/fleet/model/fleets.rs; `make test` explores some of them. Some minutes.
+model:
+	$(CARGO) test --quiet --workspace --lib -- --ignored --nocapture all_fleets_keep_every_rule_in_every_state
+
 # Known safety bugs, each put into a copy of the code: the test that must find it. A build each, some ten minutes.
 seeded: setup
 	tests/seeded/run.sh target/seeded
 
 # What takes too long for each change.
-nightly: vm-power k8s-test histories seeded dist static-test reproducible
+nightly: vm-power k8s-test histories model seeded dist static-test reproducible
 
 # A minute a node to come up, and one a reboot, where nothing else runs. Not part of what CI runs.
 vagrant-test: setup-vagrant

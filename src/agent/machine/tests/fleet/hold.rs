@@ -8,7 +8,8 @@ use semaphore::{
 
 use super::{
     MINUTE, SECOND,
-    node::{Flight, Node, Then},
+    flight::{Flight, Then},
+    node::Node,
     outside::Outside,
     queue::{DEADLINE, json, parse},
     release::deadline,

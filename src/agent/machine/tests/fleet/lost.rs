@@ -13,7 +13,9 @@ use semaphore::{
 };
 
 use super::{
-    node::{Flight, Node},
+    bugs::Bug,
+    flight::Flight,
+    node::Node,
     queue::{json, parse},
     release::quarantine,
     store::{Compare, Store, Write, unchanged},
@@ -47,7 +49,10 @@ impl Node {
         let decision = lost::decide(Sight {
             document,
             holders: &holders,
-            lost: store.below(&keys.lost_nodes()).len() as u64,
+            lost: match store.bug {
+                Some(Bug::LostNotCounted) => 0,
+                _ => store.below(&keys.lost_nodes()).len() as u64,
+            },
             policy: lost_in(policy)?,
             keeps: Keeps::default(),
         });

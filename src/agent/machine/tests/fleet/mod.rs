@@ -2,10 +2,13 @@
 //! stands for etcd. What they decide, they decide by the code that decides in earnest; only reading, writing and time are the
 //! simulation's own. Between what a node reads and what it writes by that, others write.
 
+mod bugs;
+mod flight;
 mod history;
 mod hold;
 mod life;
 mod lost;
+mod model;
 mod node;
 mod operations;
 mod outside;

@@ -9,7 +9,8 @@ use windows::Windows;
 
 use super::{
     super::{image, named, rules, slots::Slots},
-    HOUR, MINUTE, SECOND,
+    HOUR, MINUTE, SECOND, bugs,
+    flight::Flight,
     outside::Outside,
     store::{Compare, Store, Write},
 };
@@ -31,45 +32,8 @@ pub(super) enum Power {
     Gone,
 }
 
-/// A transaction that is on its way to etcd.
-#[derive(Debug, Clone)]
-pub(super) struct Flight {
-    pub(super) compares: Vec<Compare>,
-    pub(super) writes: Vec<Write>,
-    /// What follows where it was done; else the operation looks again.
-    pub(super) then: Then,
-}
-
-impl Flight {
-    /// One after which the operation looks again, whether it was done or not.
-    pub(super) fn new(compares: Vec<Compare>, writes: Vec<Write>) -> Self {
-        Self {
-            compares,
-            writes,
-            then: Then::Again,
-        }
-    }
-
-    pub(super) fn then(self, then: Then) -> Self {
-        Self { then, ..self }
-    }
-}
-
-/// What follows a transaction.
-#[derive(Debug, Clone)]
-pub(super) enum Then {
-    /// The operation looks again.
-    Again,
-    /// The cluster knows that the boot is being checked.
-    Told,
-    /// The operation has ended so.
-    Ends(Event),
-    /// As that, once it was seen to it that the wave of this image opens.
-    Opens(String, Event),
-}
-
 /// What an operation remembers between two looks.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Run {
     /// The lease of the ticket, which this run keeps alive.
     pub(super) lease: Option<u64>,
@@ -86,6 +50,7 @@ pub(super) struct Run {
 }
 
 /// A node.
+#[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) keys: Keys,
     pub(super) machine: Machine,
@@ -173,14 +138,14 @@ impl Node {
     }
 
     fn now(&self, store: &Store, outside: &mut Outside) -> Now {
-        outside.nonces += 1;
+        let random = outside.nonce();
         let passed = Duration::from_millis(store.now);
         let wall = Timestamp::UNIX_EPOCH + passed;
         Now {
             wall: wall.to_zoned(TimeZone::UTC),
             monotonic: passed,
             since_boot: Duration::from_millis(store.now - self.booted_at),
-            random: outside.nonces,
+            random,
         }
     }
 
@@ -230,7 +195,7 @@ impl Node {
         self.end_run(store);
     }
 
-    fn end_run(&mut self, store: &mut Store) {
+    pub(super) fn end_run(&mut self, store: &mut Store) {
         if let Some(lease) = self.run.lease {
             store.run_out(lease, Duration::from_secs(60));
         }
@@ -344,7 +309,7 @@ impl Node {
     }
 
     /// A node that does nothing with the lock tells what is proven on it, where that is not known.
-    fn tell_membership(&mut self, store: &mut Store) {
+    pub(super) fn tell_membership(&mut self, store: &mut Store) {
         if self.power == Power::On && self.op.is_none() {
             let alone = Compare::AsRead(self.keys.holder(&self.id), None);
             let proven = self.machine.proven_digest().unwrap_or_default().to_owned();
@@ -367,7 +332,7 @@ impl Node {
 
     /// Sends a transaction.
     pub(super) fn send(&mut self, flight: Flight, store: &Store, outside: &mut Outside) {
-        self.flight = Some(flight);
+        self.flight = Some(bugs::weakened(flight, store));
         self.wake = Some(store.now + outside.latency());
     }
 
@@ -388,7 +353,13 @@ impl Node {
     }
 }
 
-fn machine(id: &str, boot: usize, keys: &Keys, slots: &Slots, journal: Journal) -> Machine {
+pub(super) fn machine(
+    id: &str,
+    boot: usize,
+    keys: &Keys,
+    slots: &Slots,
+    journal: Journal,
+) -> Machine {
     let identity = Identity {
         id: id.to_owned(),
         boot_id: format!("boot-{boot}"),

@@ -5,7 +5,8 @@ use semaphore::etcd::HoldEnd;
 use super::{
     super::image,
     BAD, SECOND,
-    node::{Flight, Node, Power, Then},
+    flight::{Flight, Then},
+    node::{Node, Power},
     outside::Outside,
     release,
     store::Store,
@@ -53,7 +54,10 @@ impl Node {
                 return self.proving(&entry, store, outside);
             }
             Op::Resume(entry, left) => return self.soaks_on(&entry, left, store, outside),
-            Op::Watch(entry) | Op::Drain(entry) | Op::CheckSoak { entry, .. }
+            Op::Drain(entry) if self.own_entry(store, &entry).is_none() => {
+                Event::Drained(Err(HoldEnd::Taken.into()), None)
+            }
+            Op::Watch(entry) | Op::CheckSoak { entry, .. }
                 if self.own_entry(store, &entry).is_none() =>
             {
                 Event::HoldEnded(HoldEnd::Taken)

@@ -15,6 +15,8 @@ pub(super) struct Outside {
     /// After how many more reboots of this group into this image one does not return.
     pub(super) gone_after: Option<(Keys, u8, u64)>,
     pub(super) nonces: u128,
+    /// Whether the next name of a claim is chosen by who drives the simulation, and not counted.
+    pub(super) nonces_are_chosen: bool,
 }
 
 impl Outside {
@@ -25,7 +27,14 @@ impl Outside {
             newest: OLD,
             gone_after: None,
             nonces: 0,
+            nonces_are_chosen: false,
         }
+    }
+
+    /// What names a claim that begins now.
+    pub(super) fn nonce(&mut self) -> u128 {
+        self.nonces += u128::from(!self.nonces_are_chosen);
+        self.nonces
     }
 
     /// A time between these, in milliseconds.

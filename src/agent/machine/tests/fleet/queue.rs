@@ -15,7 +15,9 @@ use semaphore::{
 
 use super::{
     HOUR, SECOND,
-    node::{Flight, Node, Then},
+    bugs::Bug,
+    flight::{Flight, Then},
+    node::Node,
     outside::Outside,
     release::{deadline, opening},
     store::{Compare, Store, Write, unchanged},
@@ -65,7 +67,10 @@ impl Node {
         let (claim, keys) = (self.claim(entry, &key), self.keys.clone());
         let policy = store.get(&keys.policy());
         let policy = policy.map(|stored| stored.value).unwrap_or_default();
-        let after = after_in(&policy);
+        let after = match store.bug {
+            Some(Bug::WavesIgnored) => Vec::new(),
+            _ => after_in(&policy),
+        };
         let gateway = Gateway::to_take(&keys, claim.passenger(None), &after);
         let gates = gateway.read(gateway.keys().iter().map(|range| store.find(range)), 0);
         let ticket = Some(store.created(&keys.ticket(&key.id))).filter(|created| *created > 0);
@@ -95,6 +100,23 @@ impl Node {
         let waits = !matches!(step, Step::Held | Step::Blocked(_));
         if step == Step::Enqueue || waits && self.run.lease.is_none() {
             return self.enqueue(&claim, store, outside);
+        }
+        // Who is in the queue is not lost: the first is told by the document.
+        if ticket.is_some()
+            && let lost = store.get(&keys.lost_node(&key.id))
+            && lost.is_some()
+            && let Some((_, read)) = &view.document
+        {
+            let compares = vec![
+                Compare::AsRead(keys.lost_node(&key.id), lost),
+                Compare::AsRead(keys.semaphore(), Some(read.clone())),
+            ];
+            let document = parse(read).to_json();
+            let writes = vec![
+                Write::Delete(keys.lost_node(&key.id)),
+                Write::Put(keys.semaphore(), document, None),
+            ];
+            return self.send(Flight::new(compares, writes), store, outside);
         }
         match &step {
             Step::Held => {
@@ -235,6 +257,7 @@ fn predecessor(store: &Store, keys: &Keys, own: i64) -> Option<(String, String)>
     let tickets = store.below(&keys.queue()).into_iter();
     let created = tickets.map(|found| (store.created(&found.key), found));
     let before = created.filter(|(created, _)| *created < own);
+    let before = before.filter(|_| store.bug != Some(Bug::TicketOrderIgnored));
     let (_, found) = before.max_by_key(|(created, _)| *created)?;
     let ticket: Ticket = serde_json::from_slice(&found.stored.value).ok()?;
     Some((found.key, ticket.hostname))

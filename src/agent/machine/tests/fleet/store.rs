@@ -7,14 +7,14 @@ use semaphore::{
     stored::{Found, KeyRange, Reading, Stored},
 };
 
-use super::history::Change;
+use super::{bugs::Bug, history::Change};
 
 /// What stands under a key.
 #[derive(Debug, Clone)]
-struct Kept {
-    stored: Stored,
-    created: i64,
-    lease: Option<u64>,
+pub(super) struct Kept {
+    pub(super) stored: Stored,
+    pub(super) created: i64,
+    pub(super) lease: Option<u64>,
 }
 
 /// What a transaction compares.
@@ -42,7 +42,7 @@ pub(super) enum Write {
 }
 
 /// The store.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Store {
     /// The time, in milliseconds.
     pub(super) now: u64,
@@ -50,9 +50,11 @@ pub(super) struct Store {
     pub(super) revision: i64,
     /// All that was ever changed.
     pub(super) history: Vec<Change>,
-    keys: BTreeMap<String, Kept>,
+    pub(super) keys: BTreeMap<String, Kept>,
     /// When each lease ends; none while somebody keeps it alive.
-    leases: BTreeMap<u64, Option<u64>>,
+    pub(super) leases: BTreeMap<u64, Option<u64>>,
+    /// The bug that the model is to find, where one is seeded.
+    pub(super) bug: Option<Bug>,
 }
 
 impl Store {
@@ -124,7 +126,7 @@ impl Store {
         }
     }
 
-    fn holds(&self, compare: &Compare) -> bool {
+    pub(super) fn holds(&self, compare: &Compare) -> bool {
         match compare {
             Compare::AsRead(key, read) => self.get(key) == *read,
             Compare::Created(key, revision) => self.created(key) == *revision,
