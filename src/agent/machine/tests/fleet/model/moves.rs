@@ -109,7 +109,7 @@ impl Do {
         match self {
             Self::Act => "goes on",
             Self::Tick => "has waited long enough",
-            Self::GiveUp => "has waited in vain for the shutdown",
+            Self::GiveUp => "gives up waiting for the shutdown",
             Self::Stage => "stages the newest image",
             Self::Tell => "tells what is proven on it",
             Self::GoDown => "goes down",
