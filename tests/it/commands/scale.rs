@@ -107,6 +107,13 @@ async fn dry_run_of_a_policy_names_few_nodes_and_reads_few_records() {
     let (text, _) = cost(&cluster, &operator, &[&dry[..], &["--force"]].concat()).await;
     let leave = "would leave the queue until canary has proven";
     assert_eq!(text.matches(leave).count(), 50, "{text}");
+    // An image that is open keeps nobody.
+    client
+        .put(canary.wave("sha256:2"), "{}", None)
+        .await
+        .unwrap();
+    let (text, _) = cost(&cluster, &operator, &[&dry[..], &["--force"]].concat()).await;
+    assert!(!text.contains(leave), "{text}");
     // What says nothing of waves needs no records.
     let soak = ["policy", "set", "--soak", "1h", "--dry-run"];
     let (_, bytes) = cost(&cluster, &operator, &soak).await;

@@ -349,16 +349,12 @@ impl Run<'_> {
             self.semaphore.note_member_by(&response, node);
         }
         let answers = read::answers(&response);
-        let mut found = answers.iter().flatten();
-        self.place = found
-            .find(|kv| kv.key() == key.as_bytes())
-            .map(|kv| kv.create_revision());
-        let lost = keys.lost_node(&holder.id);
-        if answers
-            .iter()
-            .flatten()
-            .any(|kv| kv.key() == lost.as_bytes())
-        {
+        let found = |key: &str| {
+            let mut all = answers.iter().flatten();
+            all.find(|kv| kv.key() == key.as_bytes())
+        };
+        self.place = found(&key).map(|kv| kv.create_revision());
+        if found(&keys.lost_node(&holder.id)).is_some() {
             self.semaphore.end_lost(&holder.id).await?;
         }
         self.lease = Some(TicketLease::new(lease, seconds));

@@ -171,15 +171,15 @@ impl Node {
         }
     }
 
+    /// The machine of an agent that starts now, from what the disk has.
+    pub(super) fn new_machine(&self) -> Machine {
+        let disk = self.disk.clone();
+        machine(&self.id, self.reboots, &self.keys, &self.slots, disk)
+    }
+
     /// The node's agent starts.
     pub(super) fn start(&mut self, store: &mut Store, outside: &mut Outside) {
-        self.machine = machine(
-            &self.id,
-            self.reboots,
-            &self.keys,
-            &self.slots,
-            self.disk.clone(),
-        );
+        self.machine = self.new_machine();
         let now = self.now(store, outside);
         let effects = self.machine.start(&now);
         self.perform(effects, store, outside);
@@ -353,13 +353,7 @@ impl Node {
     }
 }
 
-pub(super) fn machine(
-    id: &str,
-    boot: usize,
-    keys: &Keys,
-    slots: &Slots,
-    journal: Journal,
-) -> Machine {
+fn machine(id: &str, boot: usize, keys: &Keys, slots: &Slots, journal: Journal) -> Machine {
     let identity = Identity {
         id: id.to_owned(),
         boot_id: format!("boot-{boot}"),

@@ -17,7 +17,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use super::super::{
     HOUR,
     flight::Flight,
-    node::{Node, Power, Run, machine},
+    node::{Node, Power, Run},
     store::{Compare, Store, Write},
 };
 use crate::agent::{
@@ -57,13 +57,7 @@ impl Local {
     pub(super) fn settle(&mut self, passed: Duration) {
         let node = &mut self.node;
         if !self.up {
-            node.machine = machine(
-                &node.id,
-                node.reboots,
-                &node.keys,
-                &node.slots,
-                node.disk.clone(),
-            );
+            node.machine = node.new_machine();
             node.op = None;
             node.run = Run::default();
             node.flight = None;
